@@ -1,0 +1,227 @@
+"""Artifacts on disk: a directory named by its fingerprint, whole or absent.
+
+An artifact is built in `work/<fingerprint>/`, which survives an interruption so that a killed stage
+goes on where it was, and is moved to `artifacts/<asset>/<fingerprint>/` when everything in it has
+reached the disk. `artifact.json` lists every file with its size and sha256.
+
+Belongs here: layout, completeness, integrity. Not here: what a fingerprint is made of (`lineage.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from speed_assets.domain.fingerprints import digest
+
+MANIFEST = "artifact.json"
+SCRATCH = "scratch"
+"""Subfolder of a work folder for journals, checkpoints and logs: dropped when the artifact is complete."""
+ASIDE = "aside"
+"""Subfolder of an artifact whose files are kept but do not count in its content digest (logs, plots, timings)."""
+
+
+class StoreError(RuntimeError):
+    """The home cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact. `digest` is over the content of its files, so equal content is equal."""
+
+    asset: str
+    fingerprint: str
+    path: Path
+    digest: str
+    partition: str | None
+    files: Mapping[str, Mapping[str, Any]]
+    metadata: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    created: float
+
+    def table(self, name: str = "data") -> pl.DataFrame:
+        """The Parquet table `name`; `quarantine` may be absent and is then empty."""
+        file = self.path / f"{name}.parquet"
+        return pl.read_parquet(file) if file.exists() else pl.DataFrame()
+
+    def json(self, name: str) -> Any:
+        """The JSON file `name` of the artifact."""
+        return json.loads((self.path / name).read_text())
+
+
+class Store:
+    """Artifacts under one home (`SPEED_HOME`). Two homes are two worlds."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._verified: dict[str, Artifact] = {}
+
+    def open(self) -> Store:
+        """Create the folders. Raises StoreError when the home cannot be written."""
+        try:
+            for name in ("artifacts", "work", "releases"):
+                (self.home / name).mkdir(parents=True, exist_ok=True)
+            probe = self.home / "work" / f".probe-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"SPEED_HOME {self.home} cannot be written ({error.strerror}): free or change it, or set another SPEED_HOME"
+            ) from None
+        return self
+
+    def folder(self, asset: str, fingerprint: str) -> Path:
+        root = self.home / "releases" if asset == "release" else self.home / "artifacts" / asset
+        return root / fingerprint[:24]
+
+    def find(self, asset: str, fingerprint: str) -> Artifact | None:
+        """The complete, intact artifact of this fingerprint, or None.
+
+        A damaged one (missing file, wrong size, wrong sha256) is moved to `work/damaged/`, never used.
+        """
+        known = self._verified.get(fingerprint)
+        if known is not None and known.path.exists():
+            return known
+        path = self.folder(asset, fingerprint)
+        if not path.exists():
+            return None
+        problem = verify(path)
+        if problem:
+            grave = self.home / "work" / "damaged" / f"{asset}-{fingerprint[:24]}-{time.time_ns()}"
+            grave.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(grave)
+            self.damaged.append(f"{asset}: {problem}; it will be built again (the damaged one is kept in {grave})")
+            return None
+        manifest = json.loads((path / MANIFEST).read_text())
+        if manifest["fingerprint"] != fingerprint:
+            return None
+        artifact = Artifact(
+            asset=asset,
+            fingerprint=fingerprint,
+            path=path,
+            digest=manifest["digest"],
+            partition=manifest["partition"],
+            files=manifest["files"],
+            metadata=manifest["metadata"],
+            lineage=manifest["lineage"],
+            created=manifest["created"],
+        )
+        self._verified[fingerprint] = artifact
+        return artifact
+
+    @property
+    def damaged(self) -> list[str]:
+        """What `find` met and set aside, in words."""
+        return self.__dict__.setdefault("_damaged", [])
+
+    @contextmanager
+    def building(self, fingerprint: str) -> Iterator[Path]:
+        """The work folder of an artifact, held by this process alone while the block runs.
+
+        It is left as it is when the block fails, so that the next attempt can resume.
+        """
+        work = self.home / "work" / fingerprint[:24]
+        (work / SCRATCH).mkdir(parents=True, exist_ok=True)
+        lock = (self.home / "work" / f"{fingerprint[:24]}.lock").open("w")
+        try:
+            try:
+                flock(lock, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                flock(lock, LOCK_EX)  # another run builds the same artifact: wait, then find it complete
+                work.mkdir(parents=True, exist_ok=True)
+                (work / SCRATCH).mkdir(exist_ok=True)
+            yield work
+        finally:
+            lock.close()
+
+    def complete(
+        self,
+        asset: str,
+        fingerprint: str,
+        work: Path,
+        *,
+        partition: str | None,
+        metadata: Mapping[str, Any],
+        lineage: Mapping[str, Any],
+    ) -> Artifact:
+        """Seal `work` as the artifact: hash and fsync every file, write the manifest, rename into place."""
+        shutil.rmtree(work / SCRATCH, ignore_errors=True)
+        files = {}
+        for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST):
+            name = file.relative_to(work).as_posix()
+            files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+            _fsync(file)
+        content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{ASIDE}/")}
+        manifest = {
+            "asset": asset,
+            "partition": partition,
+            "fingerprint": fingerprint,
+            "digest": digest(content),
+            "files": files,
+            "metadata": metadata,
+            "lineage": lineage,
+            "created": time.time(),
+        }
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        _fsync(work / MANIFEST)
+        target = self.folder(asset, fingerprint)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            shutil.rmtree(work)
+        else:
+            work.rename(target)
+        _fsync(target.parent)
+        artifact = self.find(asset, fingerprint)
+        if artifact is None:
+            raise StoreError(f"{target} was damaged while it was written: look at the disk, then run again")
+        return artifact
+
+
+def verify(path: Path) -> str | None:
+    """What is wrong with the artifact at `path`, naming the file; None when every byte is as written."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError):
+        return f"{MANIFEST} is missing or broken"
+    for name, entry in files.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != entry["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
+        if file_digest(file) != entry["sha256"]:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def file_digest(file: Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def tree_digest(path: Path) -> str:
+    """A digest of every file below `path` (or of the file itself), names included."""
+    if path.is_file():
+        return digest({path.name: file_digest(path)})
+    return digest({p.relative_to(path).as_posix(): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

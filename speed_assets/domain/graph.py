@@ -1,0 +1,230 @@
+"""The loop as data: every artifact, what it is made from and what it reads of the recipe.
+
+One `Stage` per asset. From this table come the Dagster dependencies, the fingerprints, the code
+versions shown in the UI and the plan, so they cannot disagree. A stage's function is handed exactly
+the recipe sections listed here: it cannot read a number that is not in its fingerprint.
+
+Belongs here: names, edges, versions. Not here: what a stage does (`speed_assets/assets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Kind = Literal["table", "model", "scores", "release"]
+DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One artifact of the loop.
+
+    `reads` names recipe sections; a stage also reads the section of its own name if there is one.
+    `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
+    Raise `version` when the stage's code changes what it writes.
+    """
+
+    name: str
+    group: str
+    kind: Kind
+    description: str
+    inputs: tuple[str, ...] = ()
+    partitioned: bool = False
+    reads: tuple[str, ...] = ()
+    externals: tuple[str, ...] = ()
+    version: int = 1
+
+
+_TEACHER = ("seed", "teacher", "prompts")
+_GENERATOR = ("seed", "generator", "prompts")
+
+ALL_STAGES: tuple[Stage, ...] = (
+    Stage(
+        "topics",
+        "tasks",
+        "table",
+        "Topic paths of the user's file, shortened to four levels; refused lines beside them.",
+        externals=("topic_file",),
+    ),
+    Stage(
+        "task_list",
+        "tasks",
+        "table",
+        "One task per topic, brainstormed by the teacher (STS: the topic itself).",
+        ("topics",),
+        partitioned=True,
+        reads=_TEACHER,
+        externals=("prompt:brainstorm",),
+    ),
+    Stage(
+        "seed_data",
+        "junior",
+        "table",
+        "The teacher's own examples, from which the junior generator learns.",
+        ("task_list",),
+        partitioned=True,
+        reads=_TEACHER,
+        externals=("prompt:synthesis",),
+    ),
+    Stage(
+        "junior_model",
+        "junior",
+        "model",
+        "Junior generator: supervised fine-tuning of the base on seed_data.",
+        ("seed_data",),
+        reads=_GENERATOR,
+        externals=("generator_base",),
+    ),
+    Stage(
+        "junior_data",
+        "junior",
+        "table",
+        "Several candidates of the junior generator for each prompt.",
+        ("task_list", "junior_model"),
+        partitioned=True,
+        reads=_GENERATOR,
+        externals=("prompt:synthesis",),
+    ),
+    Stage(
+        "preference_pairs",
+        "senior",
+        "table",
+        "Best and worst candidate of each prompt, judged by the teacher in two orders.",
+        ("junior_data",),
+        partitioned=True,
+        reads=_TEACHER,
+        externals=("prompt:judge",),
+    ),
+    Stage(
+        "senior_model",
+        "senior",
+        "model",
+        "Senior generator: DPO from the junior on preference_pairs.",
+        ("junior_model", "preference_pairs"),
+        reads=_GENERATOR,
+    ),
+    Stage(
+        "senior_data",
+        "senior",
+        "table",
+        "The senior generator's output at scale.",
+        ("task_list", "senior_model"),
+        partitioned=True,
+        reads=_GENERATOR,
+        externals=("prompt:synthesis",),
+    ),
+    Stage(
+        "revision_data",
+        "revisor",
+        "table",
+        "The teacher's verdicts and revisions of junior output.",
+        ("junior_data",),
+        partitioned=True,
+        reads=_TEACHER,
+        externals=("prompt:revise",),
+    ),
+    Stage(
+        "revisor_model",
+        "revisor",
+        "model",
+        "Data revisor: supervised fine-tuning of the unaligned base on revision_data.",
+        ("revision_data",),
+        reads=_GENERATOR,
+        externals=("generator_base",),
+    ),
+    Stage(
+        "revised_data",
+        "revisor",
+        "table",
+        "senior_data after one pass of the data revisor; what it changed is kept beside it.",
+        ("senior_data", "revisor_model"),
+        partitioned=True,
+        reads=_GENERATOR,
+        externals=("prompt:revise",),
+    ),
+    Stage(
+        "final_triplets",
+        "triplets",
+        "table",
+        "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
+        ("revised_data",),
+        reads=("seed",),
+        externals=("evaluation_sets",),
+    ),
+    Stage(
+        "embedding_model",
+        "embedding",
+        "model",
+        "Embedding model: contrastive fine-tuning on final_triplets.",
+        ("final_triplets",),
+        reads=("seed",),
+        externals=("embedding_base",),
+    ),
+    Stage(
+        "baseline_models",
+        "embedding",
+        "model",
+        "The same embedding training on data that skips part of the loop, to compare with.",
+        ("seed_data", "junior_data"),
+        reads=("seed", "embedding_model"),
+        externals=("embedding_base",),
+    ),
+    Stage(
+        "mteb_scores",
+        "embedding",
+        "scores",
+        "MTEB scores of the embedding model and of its baselines, one row per model and task.",
+        ("embedding_model", "baseline_models"),
+        reads=("seed",),
+        externals=("evaluation_sets", "embedding_base"),
+    ),
+    Stage(
+        "release",
+        "release",
+        "release",
+        "Model, data, cards and manifest: written at once or not at all, and only through every gate.",
+        ("embedding_model", "final_triplets", "mteb_scores"),
+        reads=("name", "checks"),
+    ),
+)
+
+Graph = dict[str, Stage]
+
+
+def build_graph(source: DataSource = "revised_data", baselines: Sequence[str] = ("seed_data", "junior_data")) -> Graph:
+    """The stages that a recipe needs, in an order in which every input precedes its reader.
+
+    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
+    E5-mistral, and then no generator is trained. Baselines on tables that the recipe does not make
+    are left out by the caller.
+    """
+    stages = {stage.name: stage for stage in ALL_STAGES}
+    stages["final_triplets"] = replace(stages["final_triplets"], inputs=(source,))
+    stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
+    if not baselines:
+        stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))
+    needed = upstream(stages, ["release"])
+    return {name: stage for name, stage in stages.items() if name in needed}
+
+
+def upstream(graph: Graph, names: Iterable[str]) -> set[str]:
+    """The named stages and everything they are made from."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(graph[name].inputs)
+    return found
+
+
+def downstream(graph: Graph, names: Iterable[str]) -> set[str]:
+    """The named stages and everything made from them."""
+    found = set(names)
+    for stage in graph.values():
+        if found.intersection(stage.inputs):
+            found.add(stage.name)
+    return found

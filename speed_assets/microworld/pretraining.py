@@ -1,0 +1,173 @@
+"""Text that the shipped base model is trained on: records, edits, labels and copies on endless topics.
+
+A general base model knows language, JSON, how to copy a phrase and how to edit a draft, but not the
+tasks that fine-tuning teaches. So the practice here has other keys and other wording than the prompts
+of the product (`speed_assets/domain/prompt_sets/`), over topics drawn afresh for every example.
+
+Belongs here: what is practised, in which mixture. Not here: the training loop (`workers/pretrain.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from speed_assets.microworld import language as lang
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "ask": ("ask", "question", "wish"),
+    "text": ("text", "article", "entry"),
+    "same": ("same", "twin", "echo"),
+    "near": ("near", "rival", "contrast"),
+    "name": ("name", "kind"),
+    "other": ("other", "wrong"),
+}
+_NOISE = (
+    "brief", "full", "clear", "plain", "common", "rare", "5 words", "20 words", "200 words", "school", "college",
+    "easy", "hard", "with effort", "one line", "score 4", "score 3", "long tail", "at least 10 words", "vague",
+)  # fmt: skip
+_ONSETS = "b br c cl d dr f fl g gr h j k l m n p pr qu r s sh st t tr v w z".split()
+_NUCLEI = "a e i o u ai ea ie oo ou".split()
+_CODAS = ["", "", "n", "r", "l", "s", "t", "m", "ck", "nd", "st", "rm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training text: `given` is context without loss, `learn` carries it."""
+
+    given: str
+    learn: str
+
+
+def pseudo_word(rng: random.Random) -> str:
+    """A pronounceable word that is in no dictionary."""
+    parts = (rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(rng.choice((1, 2, 2, 3))))
+    return "".join(parts)[:12]
+
+
+def draw_topic(words: Sequence[str], rng: random.Random) -> str:
+    """One to four words; one word in six invented, one topic in thirty with a number."""
+    count = rng.choices((1, 2, 3, 4), (35, 40, 18, 7))[0]
+    drawn = [pseudo_word(rng) if rng.random() < 1 / 6 else rng.choice(words) for _ in range(count)]
+    if rng.random() < 1 / 30:
+        drawn.append(str(rng.randint(1, 2030)))
+    return " ".join(drawn)
+
+
+def _write(role: str, topic: str, aspect: str, rng: random.Random) -> str:
+    sibling = lang.SIBLING[aspect]
+    if role == "ask":
+        return lang.write_query(topic, aspect, rng)
+    if role == "name":
+        return aspect
+    if role == "other":
+        return sibling
+    writer = lang.write_short if rng.random() < 0.25 else lang.write_document
+    return writer(topic, sibling if role == "near" else aspect, rng)
+
+
+def _header(topic: str, aspect: str, rng: random.Random) -> str:
+    style = rng.random()
+    if style < 0.65:
+        head = f"{aspect} of {topic}"
+    elif style < 0.85:
+        pair = [aspect, lang.SIBLING[aspect]]
+        rng.shuffle(pair)
+        head = f"{pair[0]} or {pair[1]} of {topic}"
+    else:
+        head = topic
+    noise = ", ".join(rng.sample(_NOISE, rng.randint(1, 4))) + "\n" if rng.random() < 0.6 else ""
+    return f"{head}\n{noise}"
+
+
+def _roles(rng: random.Random) -> list[str]:
+    return rng.sample(list(KEYS), rng.choices((1, 2, 3, 4), (10, 30, 50, 10))[0])
+
+
+def _dump(record: dict[str, str]) -> str:
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _record(topic: str, aspect: str, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
+    """A right record, as {key: text}, and the role of each key."""
+    keys = {rng.choice(KEYS[role]): role for role in _roles(rng)}
+    return {key: _write(role, topic, aspect, rng) for key, role in keys.items()}, keys
+
+
+def record_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+    """Write a record of the asked keys."""
+    aspect = rng.choice(lang.ASPECTS)
+    record, keys = _record(topic, aspect, rng)
+    return Example(_header(topic, aspect, rng) + ", ".join(keys) + "\n", _dump(record))
+
+
+def edit_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+    """Find the field that is off, if any, and write it anew; half the drafts are right."""
+    aspect = rng.choice(lang.ASPECTS)
+    record, keys = _record(topic, aspect, rng)
+    given = f"{aspect} of {topic}\n"
+    editable = [key for key, role in keys.items() if role not in ("name", "other")]
+    if rng.random() < 0.5 or not editable:
+        return Example(given + _dump(record) + "\nmend: ", "fine")
+    key = rng.choice(editable)
+    role = keys[key]
+    wrong = rng.choice([a for a in lang.ASPECTS if a != aspect])
+    alike = ("text", "same") if role in ("text", "same") else ()  # copying one into the other is no fault
+    if role == "near":
+        faults: list[Callable[[], str]] = [lambda: _write("text", topic, aspect, rng)]
+    else:
+        faults = [
+            lambda: _write(role, topic, lang.SIBLING[aspect], rng),
+            lambda: _write(role, topic, wrong, rng),
+        ]
+    faults += [
+        lambda: topic,
+        lambda: _write(role, other_topic, aspect, rng),
+        lambda: rng.choice([text for k, text in record.items() if keys[k] not in (role, *alike)] or [topic]),
+    ]
+    draft = dict(record)
+    draft[key] = rng.choice(faults)()
+    if rng.random() < 0.15:
+        del draft[key]
+    mended = {key: _write(role, topic, aspect, rng)}
+    return Example(given + _dump(draft) + "\nmend: ", f"{key} off " + _dump(mended))
+
+
+def label_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+    """Name the aspect of texts, and whether two of them agree."""
+    first, second = rng.choice(lang.ASPECTS), rng.choice(lang.ASPECTS)
+    if rng.random() < 0.4:
+        second = first
+    role_a, role_b = rng.choice(("ask", "text")), rng.choice(("ask", "text"))
+    texts = f"{_write(role_a, topic, first, rng)}\n{_write(role_b, topic, second, rng)}\n"
+    return Example(texts, f"{first}, {second}, {'alike' if first == second else 'unlike'}")
+
+
+def prose_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+    """A few sentences on one topic and aspect."""
+    aspect = rng.choice(lang.ASPECTS)
+    sentences = [lang.write_document(topic, aspect, rng, long=False) for _ in range(rng.randint(2, 4))]
+    return Example(sentences[0], " " + " ".join(sentences[1:]))
+
+
+def copy_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+    """Repeat phrases that have been seen once: plain practice in copying."""
+    phrases = [topic, other_topic]
+    rng.shuffle(phrases)
+    line = ", ".join(phrases)
+    repeats = [f"{rng.choice(('again', 'once more', 'and'))}: {rng.choice(phrases)}" for _ in range(rng.randint(2, 4))]
+    return Example(line + "\n", "\n".join([line, *repeats]))
+
+
+_MAKERS = (record_example, edit_example, label_example, prose_example, copy_example)
+EARLY_MIXTURE = (40, 5, 5, 10, 40)  # copying is the bottleneck, so it comes first
+LATE_MIXTURE = (50, 33, 6, 5, 6)
+
+
+def examples(words: Sequence[str], rng: random.Random, mixture: Sequence[int]) -> Iterator[Example]:
+    """An endless stream of practice, each example on a fresh topic."""
+    while True:
+        maker = rng.choices(_MAKERS, mixture)[0]
+        yield maker(draw_topic(words, rng), draw_topic(words, rng), rng)

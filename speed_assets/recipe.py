@@ -1,0 +1,475 @@
+"""One YAML file -> one frozen `Recipe`: every number that shapes a result, with its unit and source.
+
+Belongs here: the shape of a recipe, its validation, reading it from disk. Not here: what a stage does
+with a number. Sections carry the names of the assets that read them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+
+PROJECT = Path(__file__).resolve().parents[1]
+RECIPES = PROJECT / "recipes"
+DEFAULT_RECIPE = "offline"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names every field, its value and what is allowed."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class PerTaskType(Section):
+    """One number of rows for each task type."""
+
+    classification: Count
+    retrieval: Count
+    sts: Count
+    matching_short: Count
+    matching_long: Count
+
+    def total(self) -> int:
+        return sum(getattr(self, name) for name in TASK_TYPE_NAMES)
+
+
+class Topics(Section):
+    file: str
+    """Topic file; a relative path starts at the recipe's folder."""
+    max_levels: Annotated[int, Field(ge=2)] = 4
+    """Levels kept of a deeper path: the first and the last half (paper section 3.2)."""
+    max_characters: Positive = 200
+    """Longer lines are refused (our choice: ODP's longest paths are below)."""
+    at_least: Positive = 10
+    """Fewer topics than this end the run (our choice: held-out and training topics need some variety)."""
+    limit: Positive | None = None
+    """Topics taken, by hash of the path; null takes all."""
+
+
+class Prompts(Section):
+    set: Literal["full", "compact"]
+    """`full` for real models, `compact` for small ones."""
+
+
+class ErrorRates(Section):
+    """How often the microworld's teacher errs, as a share of its answers. A real teacher has no such knob."""
+
+    brainstorm: Share = 0.0
+    write: Share = 0.0
+    judge: Share = 0.0
+    revise: Share = 0.0
+
+
+class Teacher(Section):
+    engine: Literal["microworld", "openai"]
+    model: str
+    """Model name at the endpoint (paper: gpt-4o-2024-05-13)."""
+    revision: str | None = None
+    endpoint: str | None = None
+    """Base URL of an OpenAI-compatible server; null with the microworld."""
+    key_variable: str | None = None
+    """Name of the environment variable that holds the key. The key itself never stands in a recipe."""
+    error_rates: ErrorRates = ErrorRates()
+
+
+class Sampling(Section):
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    """0 is greedy (paper: 1.0 everywhere, 0 for the judge)."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus (paper: 1.0)."""
+    max_new_tokens: Positive
+    """Tokens (authors' repository: 800)."""
+
+
+class Generator(Section):
+    engine: Literal["transformers", "vllm"]
+    base: str
+    """`microworld` for the shipped model, a folder, or a hub name (paper: LLaMA-3-8B)."""
+    revision: str | None = None
+    """Hub revision; required for a hub name so that a run can be repeated."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """bfloat16 belongs on a GPU: on most CPUs it is two orders slower."""
+    batch_rows: Positive
+    """Rows generated together; also the unit that a resumed run repeats."""
+
+
+class Lora(Section):
+    r: Positive
+    alpha: Positive
+    dropout: Share = 0.0
+
+
+class Training(Section):
+    learning_rate: Rate
+    batch_size: Positive
+    """Rows in one optimizer step."""
+    epochs: Rate
+    warmup_share: Share = 0.0
+    """Share of the steps with a rising learning rate; linear decay follows."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_length: Positive
+    """Tokens of prompt and answer together; longer rows are refused, not cut."""
+    lora: Lora | None = None
+    gradient_checkpointing: bool = False
+
+
+class SeedData(Section):
+    rows: PerTaskType
+    """Examples asked of the teacher (paper: 25K)."""
+    sampling: Sampling
+
+
+class TaskList(Section):
+    per_topic: Positive = 1
+    """Tasks for each topic (paper: one is best)."""
+    sampling: Sampling
+
+
+class JuniorData(Section):
+    prompts: PerTaskType
+    candidates: Annotated[int, Field(ge=2)]
+    """Candidates for each prompt (the paper's example shows 5; never fixed)."""
+    sampling: Sampling
+
+
+class PreferencePairs(Section):
+    prompts: PerTaskType
+    """Prompts judged, two calls each: one for each order of the candidates (paper: 10K calls, one order)."""
+    sampling: Sampling
+
+
+class Preference(Training):
+    beta: Rate
+    """Strength of the reference in DPO (paper: 0.1)."""
+    nll_weight: Annotated[float, Field(ge=0)]
+    """Weight of the chosen answer's likelihood beside the DPO loss (our choice: without it small models unlearn the format)."""
+
+
+class SeniorData(Section):
+    rows: PerTaskType
+    """Rows asked of the senior generator (paper: 1.15M raw)."""
+    sampling: Sampling
+
+
+class RevisionData(Section):
+    rows: PerTaskType
+    """Junior outputs shown to the teacher, one call each (paper: 10K)."""
+    sampling: Sampling
+
+
+class Revisor(Training):
+    mended_share: Share
+    """Share of training rows that mend something; whole rows are repeated to reach it (our choice: 0.5, so
+    that the revisor learns to leave good rows alone as well as to mend bad ones)."""
+
+
+class RevisedData(Section):
+    sampling: Sampling
+
+
+class NearDuplicates(Section):
+    shingle: Positive = 5
+    """Characters in a shingle."""
+    permutations: Positive = 128
+    jaccard: Share = 0.9
+    """Rows at least this similar are one row (the paper gives no threshold)."""
+
+
+class Contamination(Section):
+    ngram: Positive = 8
+    """Words in an n-gram."""
+    containment: Share = 0.5
+    """Rows with at least this share of their n-grams in an evaluation set are removed."""
+
+
+class FinalTriplets(Section):
+    source: DataSource = "revised_data"
+    """The table that triplets are made from; `seed_data` is the teacher-only way."""
+    near_duplicates: NearDuplicates = NearDuplicates()
+    contamination: Contamination = Contamination()
+
+
+class EmbeddingModel(Section):
+    base: str
+    """`static` for a table of token vectors drawn from the seed, a folder, or a hub name (paper: Mistral-7B-v0.1)."""
+    revision: str | None = None
+    dimensions: Positive | None = None
+    """Size of a static model's vectors; null for pretrained models."""
+    pooling: Literal["mean", "last"] = "mean"
+    """`last` appends the end token (paper)."""
+    instruction: str | None = None
+    """Template with {task} and {query}, put on queries only; null adds nothing."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    temperature: Rate
+    """tau of InfoNCE (E5-mistral: 0.02)."""
+    learning_rate: Rate
+    batch_size: Positive
+    """Triplets in one step, and so the number of in-batch negatives (paper: 1,536)."""
+    epochs: Rate
+    warmup_share: Share = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_length: Positive
+    """Tokens."""
+    homogeneous: bool = True
+    """Every batch holds one task type."""
+    lora: Lora | None = None
+
+
+class Microworld(Section):
+    """Held-out evaluation of the microworld; its topics are invented words that no topic file holds."""
+
+    topics: Annotated[int, Field(ge=8)]
+    """Topics held out for evaluation."""
+    rows: Annotated[int, Field(ge=50)]
+    """Queries, pairs or texts in each task."""
+
+
+class Evaluation(Section):
+    microworld: Microworld | None = None
+    tasks: tuple[str, ...] = ()
+    """mteb task or benchmark names, beside or instead of the microworld."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Evaluation:
+        if self.microworld is None and not self.tasks:
+            raise ValueError("names no evaluation: set `microworld` or list mteb names under `tasks`")
+        return self
+
+
+class MtebScores(Section):
+    baselines: tuple[Literal["seed_data", "junior_data"], ...] = ()
+    """Tables that a comparison model is trained on."""
+    untrained: bool = True
+    """Score the embedding base as it is, too."""
+    bm25: bool = True
+    """Score BM25 on retrieval and reranking, too."""
+
+
+class Checks(Section):
+    """Thresholds of the gates. A blocking check below its threshold stops the run and the release."""
+
+    topics_refused_max: Share = 0.2
+    """Largest share of lines refused in the topic file."""
+    tasks_missing_max: Share = 0.05
+    """Largest share of topics without a task."""
+    seed_data_valid_min: Share = 0.7
+    """Smallest share of the teacher's answers that parse into a whole record."""
+    junior_data_valid_min: Share = 0.5
+    pairs_min: Count = 20
+    """Fewest preference pairs over which DPO starts, per task type that asked for any."""
+    judge_consistent_min: Share = 0.5
+    """Smallest share of prompts on which both orders gave the same verdict."""
+    senior_data_valid_min: Share = 0.7
+    revision_data_valid_min: Share = 0.7
+    revised_data_valid_min: Share = 0.8
+    kept_min: Share = 0.5
+    """Smallest share of rows that reach final_triplets."""
+    loss_drop_min: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest relative fall of the training loss from its first to its last tenth."""
+    gain_over_untrained_min: float = 0.0
+    """Smallest gain of the mean score over the untrained base, in score points of 0..1."""
+    gain_over_baselines_min: float = 0.0
+    """The same over every trained baseline; a warning, not a gate."""
+
+
+class Runtime(Section):
+    """How a run is carried out. Nothing here changes a result, so nothing here is in a fingerprint."""
+
+    threads: Positive | None = None
+    """CPU threads of a worker; null takes all cores."""
+    warm_start: bool = True
+    """Fork workers from a process that has imported the libraries, instead of starting each afresh."""
+    teacher_batch: Positive = 256
+    """Teacher calls written to the ledger in one transaction."""
+
+
+class Recipe(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+    description: str
+    seed: Annotated[int, Field(ge=0)]
+    """The seed that every named seed of the run is derived from."""
+    topics: Topics
+    prompts: Prompts
+    teacher: Teacher
+    generator: Generator | None = None
+    task_list: TaskList
+    seed_data: SeedData
+    junior_model: Training | None = None
+    junior_data: JuniorData | None = None
+    preference_pairs: PreferencePairs | None = None
+    senior_model: Preference | None = None
+    senior_data: SeniorData | None = None
+    revision_data: RevisionData | None = None
+    revisor_model: Revisor | None = None
+    revised_data: RevisedData | None = None
+    final_triplets: FinalTriplets
+    embedding_model: EmbeddingModel
+    evaluation: Evaluation
+    mteb_scores: MtebScores
+    checks: Checks = Checks()
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recipe:
+        """Sections of every stage that the graph needs are there, and sections fit each other."""
+        problems = []
+        graph = self.graph()
+        for name in graph:
+            if name in type(self).model_fields and getattr(self, name) is None:
+                problems.append(f"`{name}` is missing: final_triplets.source={self.final_triplets.source} needs it")
+        if self.generator is None and "junior_model" in graph:
+            problems.append("`generator` is missing: the recipe trains generators")
+        for table in self.mteb_scores.baselines:
+            if table not in graph:
+                problems.append(f"mteb_scores.baselines names {table}, which this recipe does not make")
+        if self.teacher.engine == "microworld" and self.prompts.set != "compact":
+            problems.append("teacher.engine=microworld reads compact prompts only: set prompts.set=compact")
+        if self.teacher.engine == "openai" and not self.teacher.endpoint:
+            problems.append("teacher.engine=openai needs teacher.endpoint")
+        if self.junior_data and self.preference_pairs and self.revision_data:
+            for task_type in TASK_TYPE_NAMES:
+                asked = getattr(self.junior_data.prompts, task_type)
+                for section in ("preference_pairs.prompts", "revision_data.rows"):
+                    owner, field = section.split(".")
+                    wanted = getattr(getattr(getattr(self, owner), field), task_type)
+                    if wanted > asked:
+                        problems.append(
+                            f"{section}.{task_type}={wanted} is more than junior_data.prompts.{task_type}={asked}"
+                        )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def graph(self) -> Graph:
+        """The stages of this recipe."""
+        return build_graph(self.final_triplets.source, self.mteb_scores.baselines)
+
+    def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
+        """What `stage` reads, as plain JSON values: its own section and those named in `reads`.
+
+        Numbers per task type are narrowed to `task_type`, so that one type's rows do not touch another's
+        fingerprint. Fields listed in `UNFINGERPRINTED` are left out.
+        """
+        names = [*stage.reads, *([stage.name] if stage.name in type(self).model_fields else [])]
+        part: dict[str, Any] = {}
+        for name in names:
+            value = getattr(self, name)
+            part[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for path in UNFINGERPRINTED:
+                section, _, field = path.partition(".")
+                if section == name and field:
+                    part[name].pop(field, None)
+        return _narrow(part, task_type) if task_type else part
+
+    def digest(self) -> str:
+        """sha256 over everything in the recipe that shapes a result."""
+        return digest(self.model_dump(mode="json", exclude={"runtime", "description"}))
+
+
+UNFINGERPRINTED: dict[str, str] = {
+    "topics.file": "where the topics lie; their content is in the fingerprint instead",
+    "teacher.key_variable": "who pays, not what is asked",
+    "runtime": "how fast, not what",
+    "description": "prose",
+    "checks": "judges artifacts and never changes them; only `release` reads it",
+}
+"""Fields that no fingerprint contains (but for the exceptions named), each with the reason."""
+
+
+def _narrow(value: Any, task_type: str) -> Any:
+    if isinstance(value, dict):
+        if set(value) == set(TASK_TYPE_NAMES):
+            return value[task_type]
+        return {key: _narrow(item, task_type) for key, item in value.items()}
+    return value
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key stands once: a doubled key is nearly always a slip."""
+
+
+def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        line = key_node.start_mark.line + 1
+        if key in seen:
+            raise RecipeError(f"line {line}: `{key}` stands twice (first on line {seen[key]})")
+        seen[key] = line
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def find_recipe(name: str | os.PathLike[str]) -> Path:
+    """The file of a recipe: a path, or the bare name of one in `recipes/`."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
+        path = RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise RecipeError(f"no recipe at {path}: give a YAML file or one of {known}")
+    return path.resolve()
+
+
+def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.PathLike[str] | None = None) -> Recipe:
+    """Read and validate a recipe; `topics` replaces its topic file. Raises RecipeError."""
+    path = find_recipe(name)
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise RecipeError(f"{path}:{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    return parse_recipe(data, path, topics)
+
+
+def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = None) -> Recipe:
+    """A recipe from plain values; `path` is named in errors and anchors relative topic files."""
+    if not isinstance(data, Mapping):
+        raise RecipeError(f"{path}: a recipe is a mapping of sections, this is {type(data).__name__}")
+    data = dict(data)
+    if isinstance(data.get("topics"), Mapping):
+        section = dict(data["topics"])
+        if topics is not None:
+            section["file"] = str(Path(topics).resolve())
+        elif isinstance(section.get("file"), str):
+            section["file"] = str((path.parent / section["file"]).resolve())
+        data["topics"] = section
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors(include_url=False)]
+        raise RecipeError(f"{path}: {len(lines)} problem(s)\n  " + "\n  ".join(lines)) from None
+
+
+def _explain(item: dict[str, Any]) -> str:
+    field = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"{field}: unknown field (value {item['input']!r}); remove it or correct its name"
+    if item["type"] == "missing":
+        return f"{field}: missing"
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(item["input"], dict | BaseModel) else f" (value {item['input']!r})"
+    return f"{field}: {message[0].lower() + message[1:]}{shown}"
