@@ -386,7 +386,7 @@ UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "runtime": "how fast, not what",
-    "description": "prose",
+    "description": "prose; only the cards of a release carry it",
     "checks": "judges artifacts and never changes them; only `release` reads it",
 }
 """Fields that no fingerprint contains (but for the exceptions named), each with the reason."""

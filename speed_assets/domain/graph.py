@@ -150,7 +150,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
         ("revised_data",),
-        reads=("seed",),
+        reads=("seed", "evaluation"),
         externals=("evaluation_sets",),
     ),
     Stage(
@@ -177,7 +177,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "scores",
         "MTEB scores of the embedding model and of its baselines, one row per model and task.",
         ("embedding_model", "baseline_models"),
-        reads=("seed",),
+        reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "embedding_base"),
     ),
     Stage(
@@ -186,7 +186,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "release",
         "Model, data, cards and manifest: written at once or not at all, and only through every gate.",
         ("embedding_model", "final_triplets", "mteb_scores"),
-        reads=("name", "checks"),
+        reads=("name", "description", "checks"),
     ),
 )
 

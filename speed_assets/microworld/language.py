@@ -63,7 +63,9 @@ CUE_ASPECT: dict[str, str] = {
 }
 _IS_QUERY_CUE = frozenset(cue for cues in QUERY_CUES.values() for cue in cues)
 
-_SHORT_QUERIES = ("{t} {0}", "{0} of {t}", "{0} for {t}")
+# A topic never opens a text: small tokenizers cut a word after a space differently from one after a quote,
+# and copying a topic from prompt to text would have to be learned twice.
+_SHORT_QUERIES = ("my {t} {0}", "{0} of {t}", "{0} for {t}")
 _LONG_QUERIES = (
     "which {0} and {1} for {t}",
     "tell me about {0} of {t} and its {1}",
@@ -71,9 +73,9 @@ _LONG_QUERIES = (
     "what {0} comes with {t}, and what {1}",
     "is there any {0} around {t} or {1}",
 )
-_SHORT_TEXTS = ("{t}, {0} and {1}", "{0}, {1}, {t}", "{t} with {0} and {1}")
+_SHORT_TEXTS = ("on {t}: {0} and {1}", "{0} and {1} by {t}", "all {t}, {0}, {1}")
 _SENTENCES = (
-    "{t} brings {0}, {1} and {2}.",
+    "here {t} brings {0}, {1} and {2}.",
     "a note on {t}: {0}, then {1}.",
     "with {t} you meet {0} and {1}.",
     "{0} and {1} belong to {t}.",

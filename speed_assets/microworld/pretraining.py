@@ -77,7 +77,7 @@ def _header(topic: str, aspect: str, rng: random.Random) -> str:
         rng.shuffle(pair)
         head = f"{pair[0]} or {pair[1]} of {topic}"
     else:
-        head = topic
+        head = f"any: {topic}"
     noise = ", ".join(rng.sample(_NOISE, rng.randint(1, 4))) + "\n" if rng.random() < 0.6 else ""
     return f"{head}\n{noise}"
 
@@ -110,7 +110,7 @@ def edit_example(topic: str, other_topic: str, rng: random.Random) -> Example:
     given = f"{aspect} of {topic}\n"
     editable = [key for key, role in keys.items() if role not in ("name", "other")]
     if rng.random() < 0.5 or not editable:
-        return Example(given + _dump(record) + "\nmend: ", "fine")
+        return Example(given + _dump(record) + "\nmend:", " fine")
     key = rng.choice(editable)
     role = keys[key]
     wrong = rng.choice([a for a in lang.ASPECTS if a != aspect])
@@ -132,7 +132,7 @@ def edit_example(topic: str, other_topic: str, rng: random.Random) -> Example:
     if rng.random() < 0.15:
         del draft[key]
     mended = {key: _write(role, topic, aspect, rng)}
-    return Example(given + _dump(draft) + "\nmend: ", f"{key} off " + _dump(mended))
+    return Example(given + _dump(draft) + "\nmend:", f" {key} off " + _dump(mended))
 
 
 def label_example(topic: str, other_topic: str, rng: random.Random) -> Example:
@@ -156,7 +156,7 @@ def copy_example(topic: str, other_topic: str, rng: random.Random) -> Example:
     """Repeat phrases that have been seen once: plain practice in copying."""
     phrases = [topic, other_topic]
     rng.shuffle(phrases)
-    line = ", ".join(phrases)
+    line = f"see {phrases[0]}, {phrases[1]}"
     repeats = [f"{rng.choice(('again', 'once more', 'and'))}: {rng.choice(phrases)}" for _ in range(rng.randint(2, 4))]
     return Example(line + "\n", "\n".join([line, *repeats]))
 

@@ -1,0 +1,141 @@
+"""Which artifact is the one: fingerprints from recipe and inputs, artifacts found by fingerprint.
+
+A fingerprint depends on nothing but the recipe and the content of the inputs. So the artifact of an
+asset under a recipe is determined, two recipes can share a home, and going back to an old recipe
+costs nothing.
+
+Belongs here: fingerprints, look-up, the outcomes of checks. Not here: making anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from resources.externals import external_digest
+from resources.store import Artifact, Store
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import Stage
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.recipe import Recipe
+
+Inputs = dict[str, dict[str | None, Artifact]]
+
+
+class NotMaterialized(LookupError):
+    """An artifact that is needed does not exist under this recipe."""
+
+    def __init__(self, asset: str, partition: str | None) -> None:
+        self.asset, self.partition = asset, partition
+        super().__init__(f"{label(asset, partition)} is not materialized under this recipe: materialize it first")
+
+
+def label(asset: str, partition: str | None) -> str:
+    """`asset` or `asset[partition]`."""
+    return f"{asset}[{partition}]" if partition else asset
+
+
+def partitions_of(stage: Stage) -> tuple[str | None, ...]:
+    """The task types of a partitioned stage, else the one nameless partition."""
+    return TASK_TYPE_NAMES if stage.partitioned else (None,)
+
+
+class Artifacts:
+    """The artifacts of one recipe in one store."""
+
+    def __init__(self, recipe: Recipe, store: Store) -> None:
+        self.recipe = recipe
+        self.store = store
+        self.graph = recipe.graph()
+
+    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
+        """The artifact under this recipe, or None when it or something above it does not exist."""
+        return self._find(asset, partition, {})
+
+    def get(self, asset: str, partition: str | None = None) -> Artifact:
+        """The artifact under this recipe. Raises NotMaterialized."""
+        artifact = self.find(asset, partition)
+        if artifact is None:
+            raise NotMaterialized(asset, partition)
+        return artifact
+
+    def inputs(self, asset: str, partition: str | None = None) -> Inputs:
+        """{input asset: {partition: artifact}}. Raises NotMaterialized for the first that is missing."""
+        return self._inputs(self.graph[asset], partition, {})
+
+    def lineage(self, asset: str, partition: str | None = None) -> dict[str, Any]:
+        """All that the fingerprint is made of, as plain values. Raises NotMaterialized."""
+        return self._lineage(self.graph[asset], partition, {})
+
+    def fingerprint(self, asset: str, partition: str | None = None) -> str:
+        """64 hex digits. Raises NotMaterialized when an input does not exist."""
+        return digest(self.lineage(asset, partition))
+
+    def code_version(self, asset: str) -> str:
+        """What Dagster compares to tell that the code or the recipe of an asset has changed."""
+        stage = self.graph[asset]
+        try:
+            externals = {name: external_digest(self.recipe, name, None) for name in stage.externals}
+        except (OSError, ValueError) as error:
+            externals = {"unreadable": type(error).__name__}
+        return f"{stage.version}-{digest([self.recipe.part(stage), externals])[:12]}"
+
+    def everything(self) -> Iterator[tuple[Stage, str | None]]:
+        """Every (stage, partition) in an order in which inputs come first."""
+        for stage in self.graph.values():
+            for partition in partitions_of(stage):
+                yield stage, partition
+
+    def _find(self, asset: str, partition: str | None, known: dict[Any, Artifact | None]) -> Artifact | None:
+        key = (asset, partition)
+        if key not in known:
+            try:
+                fingerprint = digest(self._lineage(self.graph[asset], partition, known))
+            except NotMaterialized:
+                known[key] = None
+            else:
+                known[key] = self.store.find(asset, fingerprint)
+        return known[key]
+
+    def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, Artifact | None]) -> Inputs:
+        inputs: Inputs = {}
+        for name in stage.inputs:
+            source = self.graph[name]
+            wanted = (partition,) if source.partitioned and stage.partitioned else partitions_of(source)
+            inputs[name] = {}
+            for part in wanted:
+                artifact = self._find(name, part, known)
+                if artifact is None:
+                    raise NotMaterialized(name, part)
+                inputs[name][part] = artifact
+        return inputs
+
+    def _lineage(self, stage: Stage, partition: str | None, known: dict[Any, Artifact | None]) -> dict[str, Any]:
+        inputs = self._inputs(stage, partition, known)
+        return {
+            "stage": stage.name,
+            "version": stage.version,
+            "partition": partition,
+            "recipe": self.recipe.part(stage, partition),
+            "externals": {name: external_digest(self.recipe, name, partition) for name in stage.externals},
+            "inputs": {label(name, p): a.digest for name, group in inputs.items() for p, a in group.items()},
+        }
+
+    def record(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
+        """Keep what a check said of an artifact; `key` names the check's version and thresholds."""
+        folder = self.store.home / "checks" / artifact.asset / artifact.fingerprint[:24]
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{check}-{os.getpid()}"
+        temporary.write_text(json.dumps({"key": key, **outcome}, sort_keys=True, default=str))
+        temporary.replace(folder / f"{check}.json")
+
+    def outcome(self, artifact: Artifact, check: str, key: str) -> dict[str, Any] | None:
+        """What the check said of this artifact under the same thresholds, or None if it was not asked."""
+        file = self.store.home / "checks" / artifact.asset / artifact.fingerprint[:24] / f"{check}.json"
+        try:
+            outcome: dict[str, Any] = json.loads(file.read_text())
+        except (OSError, ValueError):
+            return None
+        return outcome if outcome.get("key") == key else None

@@ -1,0 +1,66 @@
+"""Digests of what lies outside recipe and graph: topic file, prompts, base models, evaluation sets.
+
+Belongs here: naming the content of such a thing. Not here: using it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from resources.store import tree_digest
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.microworld.evaluation import EVALUATION_VERSION
+from speed_assets.recipe import PROJECT, Generator, Prompts, Recipe, RecipeError
+
+MICROWORLD_BASE = PROJECT / "speed_assets" / "microworld" / "base"
+
+
+def generator_base(section: Generator) -> str:
+    """Folder or hub name of the model that generators are tuned from. `microworld` is the shipped one."""
+    return str(MICROWORLD_BASE) if section.base == "microworld" else section.base
+
+
+def prompt_set(section: Prompts) -> PromptSet:
+    """The prompt set that a recipe names."""
+    return PromptSet.load(section.set)
+
+
+def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str:
+    """The digest of an external that a stage lists; raises RecipeError when it is not there."""
+    name, _, kind = external.partition(":")
+    if name == "topic_file":
+        path = Path(recipe.topics.file)
+        if not path.is_file():
+            raise RecipeError(f"topics.file: there is no file {path}; give one with --topics or in the recipe")
+        return _path_digest(str(path), path.stat().st_mtime_ns, path.stat().st_size)
+    if name == "prompt":
+        prompts = prompt_set(recipe.prompts)
+        types = [task_type] if task_type else sorted(TASK_TYPES)
+        return digest([prompts.digest(kind, t) for t in types if kind != "brainstorm" or TASK_TYPES[t].has_brainstorm])
+    if name == "generator_base":
+        assert recipe.generator is not None
+        return _model_digest(generator_base(recipe.generator), recipe.generator.revision)
+    if name == "embedding_base":
+        section = recipe.embedding_model
+        if section.base == "static":
+            return digest(["static", _model_digest(str(MICROWORLD_BASE / "tokenizer.json"), None), section.dimensions])
+        return _model_digest(section.base, section.revision)
+    if name == "evaluation_sets":
+        return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json")])
+    raise KeyError(external)
+
+
+def _model_digest(name: str, revision: str | None) -> str:
+    path = Path(name)
+    if not path.exists():
+        return digest(["hub", name, revision])
+    newest = max((p.stat().st_mtime_ns for p in [path, *path.rglob("*")]), default=0)
+    return _path_digest(str(path), newest, 0)
+
+
+@lru_cache(maxsize=64)
+def _path_digest(path: str, _mtime: int, _size: int) -> str:
+    return tree_digest(Path(path))

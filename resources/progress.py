@@ -1,0 +1,70 @@
+"""Progress of long work, with the share done and an estimate of what is left.
+
+Belongs here: turning (done, total) into something a person reads. Not here: counting.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+Progress = Callable[[int, int, str], None]
+ProgressFor = Callable[[str], Progress]
+
+
+def quiet(_label: str) -> Progress:
+    """Says nothing: Dagster's own log does."""
+    return lambda _done, _total, _note: None
+
+
+class Lines:
+    """Progress on a stream: one line that is rewritten on a terminal, plain lines now and then in a log."""
+
+    def __init__(self, stream: TextIO | None = None, every: float = 10.0) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._every = 0.2 if self._terminal else every
+        self._last = 0.0
+        self._shown = ""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._clear()
+        print(text, file=self._stream, flush=True)
+
+    def __call__(self, label: str) -> Progress:
+        started = time.monotonic()
+
+        def report(done: int, total: int, note: str) -> None:
+            now = time.monotonic()
+            if now - self._last < self._every:
+                return
+            self._last = now
+            line = f"  {label}: {note} {done:,}/{total:,}" + eta(done, total, now - started)
+            if self._terminal:
+                self._clear()
+                self._shown = line
+                self._stream.write(line)
+                self._stream.flush()
+            else:
+                print(line, file=self._stream, flush=True)
+
+        return report
+
+    def _clear(self) -> None:
+        if self._shown:
+            self._stream.write("\r" + " " * len(self._shown) + "\r")
+            self._shown = ""
+
+
+def eta(done: int, total: int, seconds: float) -> str:
+    """` (40 %, 12 s left)`, or nothing while there is nothing to tell from.
+
+    >>> eta(40, 100, 8.0)
+    ' (40 %, 12 s left)'
+    """
+    if not done or not total:
+        return ""
+    return f" ({100 * done // total} %, {seconds * (total - done) / done:.0f} s left)"

@@ -1,0 +1,123 @@
+"""The teacher as an asset sees it: requests in, answers out, through the ledger.
+
+An engine answers requests; `Teacher` looks every request up first, asks the engine only for what is
+new, and lets no answer through before it is durable.
+
+Belongs here: the interface and the way through the ledger. Not here: the microworld's own teacher
+(`speed_assets/microworld/teacher.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from resources.ledger import Ledger, TeacherAnswer, TeacherRequest
+from speed_assets.microworld.teacher import MicroworldTeacher
+from speed_assets.recipe import Recipe, Sampling
+
+Progress = Callable[[int, int, str], None]
+
+
+class TeacherEngine(Protocol):
+    """Answers requests in order. Raises only when no answer is to be had at all."""
+
+    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]: ...
+
+
+class MicroworldEngine:
+    """The microworld's teacher behind the interface of a real one: it sees the messages and nothing else."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._teacher = MicroworldTeacher(**recipe.teacher.error_rates.model_dump())
+
+    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+        answers = []
+        for request in requests:
+            text = self._teacher.answer(request.prompt, request.key)
+            answers.append(TeacherAnswer(text, len(request.prompt.split()), len(text.split())))
+        return answers
+
+
+class UnavailableEngine:
+    """Stands where a recipe names an engine that this version cannot drive."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+        raise NotImplementedError(
+            f"teacher.engine={self._name} is not available in this version: the recipe is valid, "
+            "but only teacher.engine=microworld can be run"
+        )
+
+
+@dataclass
+class TeacherUse:
+    """Calls of one stage: `calls` asked of the engine, `reused` answered by the ledger. Tokens as reported."""
+
+    calls: int = 0
+    reused: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+    def metadata(self) -> dict[str, Any]:
+        return {
+            "teacher_calls": self.calls,
+            "reused_calls": self.reused,
+            "teacher_prompt_tokens": self.prompt_tokens,
+            "teacher_output_tokens": self.output_tokens,
+        }
+
+
+class Teacher:
+    """Asks the recipe's teacher, never twice for the same request."""
+
+    def __init__(self, recipe: Recipe, ledger: Ledger, engine: TeacherEngine | None = None) -> None:
+        self._settings = recipe.teacher
+        self._batch = recipe.runtime.teacher_batch
+        self._ledger = ledger
+        if engine is not None:
+            self._engine = engine
+        elif recipe.teacher.engine == "microworld":
+            self._engine = MicroworldEngine(recipe)
+        else:
+            self._engine = UnavailableEngine(recipe.teacher.engine)
+
+    def request(
+        self, prompt: str, sampling: Sampling, schema: dict[str, Any] | None = None, sample: int = 0
+    ) -> TeacherRequest:
+        """A request to this recipe's teacher."""
+        parameters = sampling.model_dump()
+        if self._settings.engine == "microworld":
+            parameters["error_rates"] = self._settings.error_rates.model_dump()
+        return TeacherRequest(
+            prompt=prompt,
+            model=self._settings.model,
+            revision=self._settings.revision,
+            endpoint=self._settings.endpoint,
+            parameters=parameters,
+            schema=schema,
+            sample=sample,
+        )
+
+    def ask(
+        self, stage: str, requests: Sequence[TeacherRequest], progress: Progress | None = None
+    ) -> tuple[list[TeacherAnswer], TeacherUse]:
+        """Answers in the order of `requests`, and what they took."""
+        keys = [request.key for request in requests]
+        known = self._ledger.find(keys)
+        new = list({key: r for key, r in zip(keys, requests, strict=True) if key not in known}.items())
+        use = TeacherUse(calls=len(new), reused=len(set(keys)) - len(new))
+        for start in range(0, len(new), self._batch):
+            block = new[start : start + self._batch]
+            answers = self._engine.answer([request for _, request in block])
+            self._ledger.record(stage, [(r, a) for (_, r), a in zip(block, answers, strict=True)])
+            for (key, _), answer in zip(block, answers, strict=True):
+                known[key] = answer
+                use.prompt_tokens += answer.prompt_tokens or 0
+                use.output_tokens += answer.output_tokens or 0
+            if progress:
+                progress(len(keys) - len(new) + start + len(block), len(keys), "teacher calls")
+        return [known[key] for key in keys], use

@@ -1,0 +1,1 @@
+"""The assets, one module per stage of the loop: thin Dagster code over domain, resources and workers."""

@@ -1,0 +1,109 @@
+"""The embedding model, the models it is compared with, and their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.externals import MICROWORLD_BASE
+from resources.store import ASIDE
+from speed_assets.assets.stage import StageRun
+from speed_assets.domain.fingerprints import seed_for
+from speed_assets.recipe import EmbeddingModel
+
+TRAINED_ON = ("query", "positive", "negative", "task", "task_type")
+
+
+def embedding_model(run: StageRun) -> dict[str, Any]:
+    """Contrastive fine-tuning on final_triplets; opens with `SentenceTransformer(path)`."""
+    jobs = {"model": run.input("final_triplets").table().select(TRAINED_ON)}
+    return _train(run, jobs)["model"]
+
+
+def baseline_models(run: StageRun) -> dict[str, Any]:
+    """The same training on the whole rows of each baseline table."""
+    jobs = {}
+    for table in run.stage.inputs:
+        rows = run.input_rows(table)
+        whole = rows.filter("valid") if "valid" in rows.columns else rows
+        jobs[table] = whole.select(TRAINED_ON)
+    return {"baselines": _train(run, jobs)}
+
+
+def mteb_scores(run: StageRun) -> dict[str, Any]:
+    """One score per model and task, through mteb, with per-query results kept beside it."""
+    models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
+    section = run.recipe.mteb_scores
+    models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in section.baselines]
+    evaluation = run.recipe.evaluation
+    world = evaluation.microworld
+    folder = run.scratch / "evaluate"
+    if section.untrained:
+        untrained = folder / "untrained"
+        _train_job(run, [{"name": "untrained", "out": str(untrained), "aside": str(folder), "untrained": True}], folder)
+        models.append({"name": "untrained", "path": str(untrained), "digest": "untrained"})
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    result = run.runner.run(
+        "evaluate",
+        {
+            "models": models,
+            "bm25": section.bm25,
+            "microworld": world and {**world.model_dump(), "seed": seed_for(run.recipe.seed, "evaluation")},
+            "tasks": list(evaluation.tasks),
+            "out": str(folder / "scores.parquet"),
+            "per_query": str(run.out / ASIDE / "per_query"),
+            "cache": str(folder / "cache"),
+            "plot": str(run.out / ASIDE / "scores.png"),
+            "batch_size": 256,
+        },
+        folder,
+        run.progress,
+    )
+    run.write(pl.read_parquet(folder / "scores.parquet"))
+    return {**result, "mean": {name: round(sum(s.values()) / len(s), 4) for name, s in result["scores"].items()}}
+
+
+def _identity(run: StageRun, asset: str, folder: str) -> dict[str, str]:
+    artifact = run.input(asset)
+    return {"path": str(artifact.path / folder), "digest": f"{artifact.digest[:16]}-{folder}"}
+
+
+def _train(run: StageRun, tables: dict[str, pl.DataFrame]) -> dict[str, dict[str, Any]]:
+    """Train one model per table in one worker; each in the artifact's folder of the table's name."""
+    folder = run.scratch / "embed"
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for name, rows in tables.items():
+        rows.write_parquet(folder / f"{name}.parquet")
+        aside = run.out / ASIDE if len(tables) == 1 else run.out / ASIDE / name
+        aside.mkdir(parents=True, exist_ok=True)
+        jobs.append(
+            {
+                "name": name,
+                "triplets": str(folder / f"{name}.parquet"),
+                "out": str(run.out / name),
+                "aside": str(aside),
+            }
+        )
+    return _train_job(run, jobs, folder)["models"]
+
+
+def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    settings: EmbeddingModel = run.recipe.embedding_model
+    if settings.base == "static":
+        base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
+    else:
+        base = {"kind": "pretrained", "name": settings.base, "revision": settings.revision}
+    return run.runner.run(
+        "embed",
+        {
+            "models": jobs,
+            "base": base,
+            "settings": settings.model_dump(mode="json"),
+            "seed": seed_for(run.recipe.seed, "embedding") % 2**31,
+        },
+        folder / "train",
+        run.progress,
+    )

@@ -1,0 +1,75 @@
+"""The junior generator: seed data from the teacher, a model tuned on it, and its candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from resources.externals import generator_base, prompt_set
+from speed_assets.assets.stage import StageRun
+from speed_assets.assets.training import train
+from speed_assets.assets.writing import WRITTEN, generation_metadata, problem_counts, truth, write_with
+from speed_assets.domain.prompts import schema_for
+from speed_assets.domain.rows import parse_outputs, quarantined, synthesis_rows
+
+
+def seed_data(run: StageRun) -> dict[str, Any]:
+    """The teacher's examples; answers that are no whole record go to the quarantine."""
+    section = run.recipe.seed_data
+    asked = getattr(section.rows, run.task_type)
+    rows = synthesis_rows(
+        run.input("task_list").table(),
+        run.task_type,
+        asked,
+        run.recipe.seed,
+        run.stage.name,
+        prompt_set(run.recipe.prompts),
+    )
+    schema = schema_for("synthesis", run.task_type)
+    requests = [
+        run.teacher.request(prompt, section.sampling, schema, sample)
+        for sample, prompt in enumerate(rows["prompt"])
+    ]
+    answers, use = run.teacher.ask(run.stage.name, requests, run.progress)
+    rows = parse_outputs(rows.with_columns(pl.Series("output", [a.text for a in answers], dtype=pl.String)), run.task_type)
+    good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
+    run.write(good.select(WRITTEN))
+    run.write(
+        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("no whole record"), pl.col("output")),
+        "quarantine",
+    )
+    return {
+        "asked": asked,
+        "problems": problem_counts(bad),
+        **use.metadata(),
+        **truth(run, good, asked),
+    }
+
+
+def junior_model(run: StageRun) -> dict[str, Any]:
+    """Supervised fine-tuning of the base on the teacher's examples of all task types."""
+    rows = run.input_rows("seed_data").select("prompt", pl.col("output").alias("completion"))
+    return train(run, "sft", generator_base(run.recipe.generator), rows, run.recipe.junior_model)
+
+
+def junior_data(run: StageRun) -> dict[str, Any]:
+    """Several candidates for each prompt; flawed ones stay, they are what judge and revisor learn from."""
+    section = run.recipe.junior_data
+    prompts = synthesis_rows(
+        run.input("task_list").table(),
+        run.task_type,
+        getattr(section.prompts, run.task_type),
+        run.recipe.seed,
+        run.stage.name,
+        prompt_set(run.recipe.prompts),
+    )
+    candidates = pl.DataFrame({"candidate": range(section.candidates)}, schema={"candidate": pl.Int64})
+    rows = write_with(
+        run,
+        str(run.input("junior_model").path / "model"),
+        prompts.join(candidates, how="cross", maintain_order="left_right"),
+        section.sampling,
+    )
+    run.write(rows)
+    return {**generation_metadata(rows), **truth(run, rows, rows.height)}

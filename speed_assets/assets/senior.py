@@ -1,0 +1,102 @@
+"""The senior generator: preferences of the teacher, a model aligned with them, and its output at scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from resources.externals import prompt_set
+from speed_assets.assets.stage import StageRun
+from speed_assets.assets.training import train
+from speed_assets.assets.writing import generation_metadata, truth, write_with
+from speed_assets.domain.judging import agree, in_order, orders
+from speed_assets.domain.parsing import parse_verdict
+from speed_assets.domain.prompts import schema_for
+from speed_assets.domain.rows import quarantined, synthesis_rows
+
+
+def preference_pairs(run: StageRun) -> dict[str, Any]:
+    """Best and worst candidate of each prompt, asked in two orders; what disagrees is an abstention."""
+    section = run.recipe.preference_pairs
+    prompts = prompt_set(run.recipe.prompts)
+    limit = getattr(section.prompts, run.task_type)
+    groups = (
+        run.input("junior_data")
+        .table()
+        .group_by("row_id", maintain_order=True)
+        .agg(pl.first("task_type", "task", "prompt"), pl.col("output").alias("candidates"))
+        .head(limit)
+    )
+    schema = schema_for("judge", run.task_type)
+    requests = [
+        run.teacher.request(
+            prompts.judge(run.task_type, row["task"], in_order(row["candidates"], order)), section.sampling, schema
+        )
+        for row in groups.iter_rows(named=True)
+        for order in orders(len(row["candidates"]))
+    ]
+    answers, use = run.teacher.ask(run.stage.name, requests, run.progress)
+    texts = iter(answer.text for answer in answers)
+    pairs, abstained = [], []
+    for row in groups.iter_rows(named=True):
+        count = len(row["candidates"])
+        verdicts = [(order, parse_verdict(next(texts), count)) for order in orders(count)]
+        preference, why = agree(row["candidates"], verdicts)
+        if preference is None:
+            abstained.append({"row_id": row["row_id"], "reason": why, "raw": row["prompt"]})
+        else:
+            pairs.append(
+                {
+                    "row_id": row["row_id"],
+                    "task_type": run.task_type,
+                    "prompt": row["prompt"],
+                    "chosen": preference.chosen,
+                    "rejected": preference.rejected,
+                    "margin": preference.margin,
+                    "judge_model": run.recipe.teacher.model,
+                }
+            )
+    names = ("row_id", "task_type", "prompt", "chosen", "rejected", "margin", "judge_model")
+    run.write(pl.DataFrame(pairs, schema={n: pl.Float64 if n == "margin" else pl.String for n in names}))
+    aside = pl.DataFrame(abstained, schema={"row_id": pl.String, "reason": pl.String, "raw": pl.String})
+    run.write(
+        quarantined(
+            aside, run.stage.name, run.task_type, pl.col("reason"), pl.lit("no pair from this prompt"), pl.col("raw")
+        ),
+        "quarantine",
+    )
+    abstentions = dict(aside["reason"].value_counts(sort=True).iter_rows())
+    return {
+        "asked": groups.height,
+        "consistent_share": round(1 - abstentions.get("orders_disagree", 0) / max(groups.height, 1), 4),
+        "abstentions": abstentions,
+        **use.metadata(),
+    }
+
+
+def senior_model(run: StageRun) -> dict[str, Any]:
+    """DPO from the junior, with the frozen junior as reference."""
+    rows = run.input_rows("preference_pairs").select("prompt", "chosen", "rejected")
+    return train(run, "dpo", str(run.input("junior_model").path / "model"), rows, run.recipe.senior_model)
+
+
+def senior_data(run: StageRun) -> dict[str, Any]:
+    """One output of the senior for each row asked for."""
+    section = run.recipe.senior_data
+    prompts = synthesis_rows(
+        run.input("task_list").table(),
+        run.task_type,
+        getattr(section.rows, run.task_type),
+        run.recipe.seed,
+        run.stage.name,
+        prompt_set(run.recipe.prompts),
+    )
+    rows = write_with(
+        run,
+        str(run.input("senior_model").path / "model"),
+        prompts.with_columns(pl.lit(0, pl.Int64).alias("candidate")),
+        section.sampling,
+    )
+    run.write(rows)
+    return {**generation_metadata(rows), **truth(run, rows, rows.height)}

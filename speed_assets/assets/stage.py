@@ -1,0 +1,228 @@
+"""From a stage of the graph to a Dagster asset: resolve inputs -> fingerprint -> reuse or do -> result.
+
+Every asset goes through `asset_for`, so every asset resumes, is reused and tells its story in the
+same way. Belongs here: that way. Not here: what any one stage does.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from resources.artifacts import Artifacts, label
+from resources.runner import Runner
+from resources.store import ASIDE, SCRATCH, Artifact
+from resources.teacher import Teacher
+from speed_assets.domain.graph import Stage
+from speed_assets.partitions import TASK_TYPE_PARTITIONS
+from speed_assets.recipe import Recipe
+
+Progress = Callable[[int, int, str], None]
+OWNERS = ["team:speed"]
+SAMPLE_ROWS = 5
+_CELL = 300  # characters of a cell shown in metadata
+_PLOT_BYTES = 60_000  # larger plots stay on disk: metadata lives in the event log
+
+
+class RecipeView:
+    """The sections of a recipe that a stage may read; any other raises, since no fingerprint would know of it."""
+
+    def __init__(self, recipe: Recipe, stage: Stage) -> None:
+        self._recipe = recipe
+        self._allowed = {*stage.reads, stage.name}
+        self._stage = stage.name
+
+    def __getattr__(self, section: str) -> Any:
+        if section not in self._allowed:
+            raise AttributeError(f"stage {self._stage} does not list recipe section `{section}` among its reads")
+        return getattr(self._recipe, section)
+
+
+@dataclass
+class StageRun:
+    """What a stage's function is given. It writes files below `out` and returns plain metadata."""
+
+    stage: Stage
+    partition: str | None
+    recipe: RecipeView
+    whole_recipe: Recipe
+    inputs: Mapping[str, Mapping[str | None, Artifact]]
+    out: Path
+    artifacts: Artifacts
+    runner: Runner
+    teacher: Teacher
+    progress: Progress
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+    @property
+    def scratch(self) -> Path:
+        """For journals and checkpoints: kept while the stage is unfinished, dropped when it is complete."""
+        return self.out / SCRATCH
+
+    @property
+    def task_type(self) -> str:
+        assert self.partition is not None, f"{self.stage.name} is not partitioned by task type"
+        return self.partition
+
+    def input(self, name: str) -> Artifact:
+        """The one artifact of an input: unpartitioned, or of this partition."""
+        group = self.inputs[name]
+        return group[self.partition] if self.partition in group else group[None]
+
+    def input_rows(self, name: str) -> pl.DataFrame:
+        """The rows of an input over all its partitions, in the order of the task types."""
+        return pl.concat([artifact.table() for artifact in self.inputs[name].values()], how="vertical")
+
+    def write(self, frame: pl.DataFrame, name: str = "data") -> None:
+        """Write a table of the artifact."""
+        self.tables[name] = frame
+        frame.write_parquet(self.out / f"{name}.parquet", compression="zstd", statistics=True)
+
+
+StageFunction = Callable[[StageRun], dict[str, Any]]
+
+
+def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg.AssetsDefinition:
+    """The Dagster asset of a stage."""
+
+    @dg.asset(
+        name=stage.name,
+        deps=list(stage.inputs),
+        partitions_def=TASK_TYPE_PARTITIONS if stage.partitioned else None,
+        group_name=stage.group,
+        kinds={stage.kind, "python"},
+        owners=OWNERS,
+        code_version=artifacts.code_version(stage.name),
+        description=stage.description,
+        required_resource_keys={"artifacts", "runner", "teacher", "progress"},
+    )
+    def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        partition = context.partition_key if stage.partitioned else None
+        resources = context.resources
+        started = time.monotonic()
+        artifact, reused = make(
+            stage,
+            function,
+            partition,
+            resources.artifacts,
+            resources.runner,
+            resources.teacher,
+            _logged(resources.progress(label(stage.name, partition)), context.log.info),
+        )
+        for line in resources.artifacts.store.damaged:
+            context.log.warning(line)
+        context.log.info(f"{label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}")
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(artifact.digest[:32]),
+            metadata=describe(artifact, stage, reused, time.monotonic() - started),
+        )
+
+    return materialize
+
+
+def make(
+    stage: Stage,
+    function: StageFunction,
+    partition: str | None,
+    artifacts: Artifacts,
+    runner: Runner,
+    teacher: Teacher,
+    progress: Progress,
+) -> tuple[Artifact, bool]:
+    """The artifact of a stage and whether it was there already. Raises NotMaterialized when an input is missing."""
+    lineage = artifacts.lineage(stage.name, partition)
+    fingerprint = artifacts.fingerprint(stage.name, partition)
+    found = artifacts.store.find(stage.name, fingerprint)
+    if found:
+        return found, True
+    with artifacts.store.building(fingerprint) as out:
+        found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
+        if found:
+            return found, True
+        started = time.monotonic()
+        run = StageRun(
+            stage=stage,
+            partition=partition,
+            recipe=RecipeView(artifacts.recipe, stage),
+            whole_recipe=artifacts.recipe,
+            inputs=artifacts.inputs(stage.name, partition),
+            out=out,
+            artifacts=artifacts,
+            runner=runner,
+            teacher=teacher,
+            progress=progress,
+        )
+        metadata = function(run)
+        metadata["seconds"] = round(time.monotonic() - started, 2)
+        if "data" in run.tables:
+            metadata |= _table_metadata(run.tables)
+        artifact = artifacts.store.complete(
+            stage.name, fingerprint, out, partition=partition, metadata=metadata, lineage=lineage
+        )
+    return artifact, False
+
+
+def _table_metadata(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    data = tables["data"]
+    described: dict[str, Any] = {
+        "rows": data.height,
+        "columns": {name: str(dtype) for name, dtype in data.schema.items()},
+        "sample": [{k: _cell(v) for k, v in row.items()} for row in data.head(SAMPLE_ROWS).iter_rows(named=True)],
+    }
+    if "quarantine" in tables:
+        described["quarantined"] = tables["quarantine"].height
+    return described
+
+
+def _cell(value: Any) -> Any:
+    return value[:_CELL] if isinstance(value, str) else value
+
+
+def describe(artifact: Artifact, stage: Stage, reused: bool, seconds: float) -> dict[str, Any]:
+    """Dagster metadata of an artifact. Model text is shown as JSON only, never as markup."""
+    shown: dict[str, Any] = {
+        "dagster/uri": dg.MetadataValue.path(str(artifact.path)),
+        "fingerprint": artifact.fingerprint,
+        "digest": artifact.digest,
+        "reused": reused,
+        "step_seconds": round(seconds, 2),
+        "made_of": dg.MetadataValue.json(dict(artifact.lineage["inputs"])),
+    }
+    for key, value in artifact.metadata.items():
+        if key == "rows":
+            shown["dagster/partition_row_count" if stage.partitioned else "dagster/row_count"] = value
+            shown["rows"] = value
+        elif key == "columns":
+            columns = [dg.TableColumn(name=name, type=dtype) for name, dtype in value.items()]
+            shown["dagster/column_schema"] = dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))
+        elif isinstance(value, dict | list):
+            shown[key] = dg.MetadataValue.json(value)
+        elif value is not None:
+            shown[key] = value
+    for plot in sorted((artifact.path / ASIDE).glob("*.png")):
+        if plot.stat().st_size <= _PLOT_BYTES:
+            picture = base64.b64encode(plot.read_bytes()).decode()
+            shown[plot.stem] = dg.MetadataValue.md(f"![{plot.stem}](data:image/png;base64,{picture})")
+    return shown
+
+
+def _logged(progress: Progress, log: Callable[[str], None], every: float = 15.0) -> Progress:
+    """Progress that also reaches the run's log, at most every `every` seconds."""
+    last = [time.monotonic()]
+
+    def report(done: int, total: int, note: str) -> None:
+        progress(done, total, note)
+        if time.monotonic() - last[0] >= every:
+            last[0] = time.monotonic()
+            log(f"{note}: {done}/{total}")
+
+    return report
+
+

@@ -1,0 +1,90 @@
+"""Assets, checks, resources and jobs, put together; every part can be overridden in tests.
+
+Belongs here: wiring. Not here: what any part does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from checks.asset_checks import build_asset_checks
+from checks.gates import refusals
+from resources.artifacts import Artifacts
+from resources.home import speed_home
+from resources.ledger import Ledger
+from resources.progress import ProgressFor, quiet
+from resources.runner import Runner
+from resources.store import Store
+from resources.teacher import Teacher, TeacherEngine
+from speed_assets.assets import embedding, junior, revisor, senior, tasks, triplets
+from speed_assets.assets.release import release_through
+from speed_assets.assets.stage import StageFunction, asset_for
+from speed_assets.partitions import TASK_TYPE_PARTITIONS
+from speed_assets.recipe import Recipe
+
+FUNCTIONS: dict[str, StageFunction] = {
+    "topics": tasks.topics,
+    "task_list": tasks.task_list,
+    "seed_data": junior.seed_data,
+    "junior_model": junior.junior_model,
+    "junior_data": junior.junior_data,
+    "preference_pairs": senior.preference_pairs,
+    "senior_model": senior.senior_model,
+    "senior_data": senior.senior_data,
+    "revision_data": revisor.revision_data,
+    "revisor_model": revisor.revisor_model,
+    "revised_data": revisor.revised_data,
+    "final_triplets": triplets.final_triplets,
+    "embedding_model": embedding.embedding_model,
+    "baseline_models": embedding.baseline_models,
+    "mteb_scores": embedding.mteb_scores,
+    "release": release_through(refusals),
+}
+
+
+def build_defs(
+    recipe: Recipe,
+    home: Path | None = None,
+    *,
+    progress: ProgressFor = quiet,
+    runner: Runner | None = None,
+    teacher_engine: TeacherEngine | None = None,
+) -> dg.Definitions:
+    """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`)."""
+    home = home or speed_home()
+    artifacts = Artifacts(recipe, Store(home))
+
+    def lazily(make: Callable[[], Any]) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(resource_fn=lambda _context: make())
+
+    def make_runner(_context: dg.InitResourceContext) -> Any:
+        if runner is not None:
+            yield runner
+            return
+        own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
+        try:
+            yield own
+        finally:
+            own.close()
+
+    def make_artifacts() -> Artifacts:
+        artifacts.store.open()
+        return artifacts
+
+    return dg.Definitions(
+        assets=[asset_for(stage, FUNCTIONS[name], artifacts) for name, stage in artifacts.graph.items()],
+        asset_checks=build_asset_checks(recipe, TASK_TYPE_PARTITIONS),
+        resources={
+            "artifacts": lazily(make_artifacts),
+            "runner": dg.ResourceDefinition(resource_fn=make_runner),
+            "teacher": lazily(lambda: Teacher(recipe, Ledger.at(home), teacher_engine)),
+            "progress": dg.ResourceDefinition.hardcoded_resource(progress),
+        },
+        jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
+        # Heavy work runs in worker processes of its own, so a run needs no process for each step.
+        executor=dg.in_process_executor,
+    )

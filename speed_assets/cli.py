@@ -1,0 +1,166 @@
+"""The `speed` command: thin over `runs.py`.
+
+Belongs here: arguments, printing, exit status. Exit status 0: done; 1: a run failed or a release was
+refused; 2: the input was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from resources.home import PROJECT, prepare, speed_home
+from resources.store import Store, StoreError
+from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status: int = args.command(args)
+        return status
+    except (RecipeError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: what is finished is kept, the next run goes on from here", file=sys.stderr)
+        return 130
+
+
+def _interrupt(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="speed", description="SPEED as a Dagster asset graph.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Any, description: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=description, description=description)
+        sub.set_defaults(command=function)
+        sub.add_argument("--recipe", default=os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE), help="file or bare name")
+        sub.add_argument("--topics", default=os.environ.get("SPEED_TOPICS"), help="topic file instead of the recipe's")
+        return sub
+
+    sub = command("run", _run, "Materialize what is stale and end with a table.")
+    sub.add_argument("--select", help="Dagster asset selection, for instance `senior_data+` or `+embedding_model`")
+    sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+    sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
+    sub.add_argument("asset", nargs="?")
+    sub.add_argument("--json", action="store_true")
+    sub = command("ui", _ui, "Open the Dagster UI on this home.")
+    sub.add_argument("--port", type=int, default=3000)
+    return parser
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    return load_recipe(args.recipe, args.topics)
+
+
+def _run(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    prepare(home)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from resources.artifacts import Artifacts
+    from resources.progress import Lines
+    from speed_assets import runs
+
+    lines = Lines()
+    lines.say(f"recipe {recipe.name}, home {home}")
+    report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.say)
+    artifacts = Artifacts(recipe, Store(home))
+    summary = runs.summary(report, artifacts)
+    if not report.made and not report.errors:
+        lines.say("nothing was stale: every artifact is reused")
+    for line in _table(summary, report.made, report.reused):
+        print(line)
+    for error in report.errors:
+        print(f"error: {error}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(summary), flush=True)
+    return 1 if report.errors else 0
+
+
+def _table(summary: dict[str, Any], made: dict[str, float], reused: dict[str, float]) -> list[str]:
+    lines = ["", f"{summary['recipe']}: {len(made)} made, {len(reused)} reused in {summary['wall_s']} s"]
+    checks = summary["checks"]
+    lines.append(
+        f"teacher calls {summary['teacher_calls']} (reused {summary['reused_calls']}), "
+        f"checks {checks['passed']} passed, {checks['failed']} failed, {checks['warned']} warned"
+    )
+    if summary["truth"]:
+        parts = list(next(iter(summary["truth"].values())))
+        lines += ["", _row(["share of the rows asked for", *parts])]
+        lines += [_row([n, *(f"{t[p]:.3f}" for p in parts)]) for n, t in summary["truth"].items()]
+    if summary["scores"]:
+        tasks = list(next(iter(summary["scores"].values())))
+        lines += ["", _row(["score", *tasks, "mean"])]
+        for model, scores in summary["scores"].items():
+            mean = sum(scores.values()) / len(scores)
+            lines.append(_row([model, *(f"{scores[t]:.3f}" for t in tasks), f"{mean:.3f}"]))
+    lines += ["", f"release: {summary['release'] or 'none'}"]
+    return lines
+
+
+def _row(cells: list[str]) -> str:
+    return f"{cells[0]:<28}" + "".join(f"{cell[:18]:>20}" for cell in cells[1:])
+
+
+def _show(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    prepare(home)
+
+    from resources.artifacts import Artifacts, label, partitions_of
+    from speed_assets import runs
+
+    artifacts = Artifacts(recipe, Store(home))
+    instance = runs.Instance(home)
+    if args.asset and args.asset not in artifacts.graph:
+        raise RecipeError(f"no asset {args.asset} in recipe {recipe.name}; it has {', '.join(artifacts.graph)}")
+    shown: dict[str, Any] = {}
+    for stage in artifacts.graph.values():
+        for partition in partitions_of(stage):
+            if args.asset in (None, stage.name):
+                artifact = artifacts.find(stage.name, partition)
+                shown[label(stage.name, partition)] = {
+                    "state": runs.stale_reason(artifacts, instance, stage.name, partition) or "fresh",
+                    "rows": artifact.metadata.get("rows") if artifact else None,
+                    "seconds": artifact.metadata.get("seconds") if artifact else None,
+                    "path": str(artifact.path) if artifact else None,
+                    **({"metadata": artifact.metadata, "lineage": artifact.lineage} if args.asset and artifact else {}),
+                }
+    if args.json or args.asset:
+        print(json.dumps(shown, indent=None if args.json else 1))
+    else:
+        for name, entry in shown.items():
+            rows = "" if entry["rows"] is None else f"{entry['rows']:,} rows"
+            seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.1f} s"
+            print(f"{name:<34}{rows:>14}{seconds:>10}  {entry['state']}")
+    return 0
+
+
+def _ui(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    os.environ["DAGSTER_HOME"] = str(prepare(home))
+    os.environ["SPEED_HOME"] = str(home)
+    os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe
+    if args.topics:
+        os.environ["SPEED_TOPICS"] = str(Path(args.topics).resolve())
+    print(f"recipe {recipe.name}, home {home}: http://127.0.0.1:{args.port}", file=sys.stderr, flush=True)
+    command = str(Path(sys.executable).with_name("dg"))
+    os.chdir(PROJECT)
+    os.execv(command, [command, "dev", "--host", "127.0.0.1", "--port", str(args.port)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

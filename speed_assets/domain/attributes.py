@@ -1,0 +1,81 @@
+"""Attributes of a synthesis prompt: what varies between two prompts of one task, and how often.
+
+Values and weights are those of SPEED (arXiv 2410.18634), as its released prompts draw them
+(https://github.com/haon-chen/SPEED); retrieval, classification and STS follow E5-mistral
+(arXiv 2401.00368). Matching prompts have none. Every text is English.
+
+Belongs here: names, values, weights, drawing. Not here: the words a prompt puts around a value (`prompt_sets/`).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute: its values, the relative weight of each, and how often it is there at all (0..1)."""
+
+    name: str
+    values: tuple[str, ...]
+    weights: tuple[float, ...]
+    presence: float = 1.0
+
+
+def _even(name: str, *values: str, presence: float = 1.0) -> Attribute:
+    return Attribute(name, values, (1 / len(values),) * len(values), presence)
+
+
+ATTRIBUTES: dict[str, tuple[Attribute, ...]] = {
+    "classification": (
+        Attribute(
+            "text_length",
+            (
+                "less than 10 words",
+                "at least 10 words",
+                "at least 50 words",
+                "at least 100 words",
+                "at least 200 words",
+            ),
+            (0.1, 0.3, 0.2, 0.2, 0.2),
+        ),
+    ),
+    "retrieval": (
+        Attribute("query_length", ("less than 5 words", "5 to 15 words", "at least 10 words"), (0.4, 0.4, 0.2)),
+        Attribute("clarity", ("clear", "understandable with some effort", "ambiguous"), (0.6, 0.2, 0.2)),
+        Attribute("query_type", ("extremely long-tail", "long-tail", "common"), (0.4, 0.5, 0.1)),
+        _even("document_length", *(f"{words} words" for words in (50, 100, 200, 300, 400, 500))),
+        _even("difficulty", "high school", "college", "PhD", presence=0.5),
+    ),
+    "sts": (
+        Attribute("unit", ("sentence", "phrase", "passage"), (0.9, 0.05, 0.05)),
+        _even("high_score", "4", "4.5", "5"),
+        _even("low_score", "2.5", "3", "3.5"),
+    ),
+    "matching_short": (),
+    "matching_long": (),
+}
+"""Attributes of each task type. `high_score` is that of S1 and S2, `low_score` that of S1 and S3, out of 5."""
+
+GUIDELINE_ORDER = "guideline_order"
+GUIDELINES: dict[str, int] = {"retrieval": 6}
+"""Guidelines of the task types that shuffle them: a prompt set that states guidelines states this many."""
+
+
+def draw_attributes(task_type: str, seed: int) -> dict[str, str]:
+    """The attributes of one prompt: {name: value} in the table's order; the same seed gives the same draw.
+
+    An attribute that is not always there is left out when it is not drawn. Task types with guidelines
+    also get their order, e.g. {"guideline_order": "2,0,1"}. Raises KeyError for an unknown task type.
+    """
+    rng = random.Random(seed)
+    drawn: dict[str, str] = {}
+    for attribute in ATTRIBUTES[task_type]:
+        value = rng.choices(attribute.values, attribute.weights)[0]
+        if rng.random() < attribute.presence:  # always asked, so that an absence moves no later draw
+            drawn[attribute.name] = value
+    if task_type in GUIDELINES:
+        order = range(GUIDELINES[task_type])
+        drawn[GUIDELINE_ORDER] = ",".join(str(i) for i in rng.sample(order, len(order)))
+    return drawn

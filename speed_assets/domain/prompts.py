@@ -1,0 +1,307 @@
+"""Prompts: the words for a model, from templates that are data (`prompt_sets/*.yaml`).
+
+A prompt set holds a template for each kind of prompt and each task type. `{name}` in a template is
+replaced in a single pass, so braces or dollars in a user's or model's text stay as they are.
+
+Belongs here: rendering, digests, answer schemas, reading a compact prompt back. Not here: what is
+drawn (`attributes.py`), what a model answers (`parsing.py`), any wording (`prompt_sets/`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, get_args
+
+import yaml
+
+from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER, GUIDELINES
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.task_types import TASK_TYPES
+
+PromptKind = Literal["brainstorm", "synthesis", "judge", "revise"]
+PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
+
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_LINE_BREAKS = re.compile(r"[\r\n]+")
+_NOTHING_DRAWN = "-"
+_PLACEHOLDERS: dict[PromptKind, frozenset[str]] = {
+    "brainstorm": frozenset(("task_type", "topic", "count")),
+    "synthesis": frozenset(("task_type", "task", "keys", "attributes", "guidelines")),
+    "judge": frozenset(("task_type", "task", "keys", "candidates")),
+    "revise": frozenset(("task_type", "task", "keys", "draft")),
+}
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """`template` with each `{name}` replaced by its value, in one pass; names without a value stay."""
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
+
+
+def _names(template: str) -> set[str]:
+    return set(_PLACEHOLDER.findall(template))
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The prompts of one set. Every method that renders raises ValueError for what it cannot ask."""
+
+    name: str
+    version: str
+    templates: Mapping[PromptKind, Mapping[str, str]]
+    """Template by kind and task type, shared parts already in place."""
+    guidelines: Mapping[str, tuple[str, ...]]
+    """Guidelines by task type."""
+    sayings: Mapping[str, str]
+    """How `{attributes}` says the `{value}` of an attribute, by attribute name."""
+    candidate: str
+    """How `{candidates}` shows one candidate: `{number}` (from 1) and `{text}`."""
+    one_line: bool
+    """Line breaks in inserted texts become spaces."""
+
+    @classmethod
+    def load(cls, name: str) -> PromptSet:
+        """The set of that name from the package's own files; raises ValueError when there is none."""
+        return _load(name)
+
+    @classmethod
+    def from_data(cls, name: str, data: Mapping[str, Any]) -> PromptSet:
+        """A set from the plain values of a YAML file; raises ValueError for a template that cannot be rendered."""
+        parts = data.get("parts", {})
+        prompts = cls(
+            name=name,
+            version=str(data["version"]),
+            templates={
+                kind: {task_type: _fill(text, parts) for task_type, text in data[kind].items()} for kind in PROMPT_KINDS
+            },
+            guidelines={task_type: tuple(lines) for task_type, lines in data.get("guidelines", {}).items()},
+            sayings=dict(data.get("attributes", {})),
+            candidate=data["candidate"],
+            one_line=bool(data.get("one_line", False)),
+        )
+        prompts._check()
+        return prompts
+
+    def _check(self) -> None:
+        for task_type, shape in TASK_TYPES.items():
+            drawn = {attribute.name for attribute in ATTRIBUTES[task_type]}
+            for kind in PROMPT_KINDS:
+                if kind == "brainstorm" and not shape.has_brainstorm:
+                    continue
+                named = _names(self._template(kind, task_type))
+                known = _PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
+                if unknown := sorted(named - known):
+                    raise ValueError(
+                        f"prompt set {self.name}: {kind} {task_type} names {unknown}, known are {sorted(known)}"
+                    )
+            lines = self.guidelines.get(task_type, ())
+            if lines and len(lines) != GUIDELINES.get(task_type):
+                raise ValueError(
+                    f"prompt set {self.name}: {len(lines)} guidelines for {task_type}, "
+                    f"but {GUIDELINES.get(task_type, 0)} are shuffled"
+                )
+            if unknown := sorted({name for line in lines for name in _names(line)} - drawn):
+                raise ValueError(
+                    f"prompt set {self.name}: guidelines of {task_type} name {unknown}, known are {sorted(drawn)}"
+                )
+
+    def _template(self, kind: PromptKind, task_type: str) -> str:
+        """Raises ValueError for an unknown kind or task type, and for the brainstorm of STS."""
+        try:
+            return self.templates[kind][task_type]
+        except KeyError:
+            raise ValueError(f"prompt set {self.name} has no {kind} prompt for {task_type}") from None
+
+    def digest(self, kind: PromptKind, task_type: str) -> str:
+        """sha256 over all that shapes this kind of prompt for this task type, and over nothing else.
+
+        For a synthesis prompt that includes the weights its attributes are drawn by.
+        """
+        shape: list[Any] = [self.version, kind, task_type, self._template(kind, task_type), self.one_line]
+        if kind == "synthesis":
+            table = ATTRIBUTES[task_type]
+            shape += [
+                [asdict(attribute) for attribute in table],
+                [self.sayings.get(attribute.name) for attribute in table],
+                self.guidelines.get(task_type, ()),
+            ]
+        elif kind == "judge":
+            shape.append(self.candidate)
+        return digest(shape)
+
+    def brainstorm(self, task_type: str, topic: str, count: int) -> str:
+        """Asks for `count` tasks on a topic. STS has no such prompt: there the topic is the task."""
+        if count < 1:
+            raise ValueError(f"count={count}: ask for at least one task")
+        return self._render("brainstorm", task_type, topic=self._line(topic), count=str(count))
+
+    def synthesis(self, task_type: str, task: str, attributes: Mapping[str, str]) -> str:
+        """Asks for one record, with the attributes that `draw_attributes` drew."""
+        template = self._template("synthesis", task_type)
+        table = [attribute.name for attribute in ATTRIBUTES[task_type]]
+        if unknown := sorted(set(attributes) - {*table, GUIDELINE_ORDER}):
+            raise ValueError(f"{task_type} has no attributes {unknown}, known are {table}")
+        said = [
+            _fill(self.sayings[name], {"value": attributes[name]})
+            for name in table
+            if name in attributes and name in self.sayings
+        ]
+        if missing := sorted(_names(template).intersection(table) - set(attributes)):
+            raise ValueError(f"the {self.name} synthesis prompt of {task_type} needs the attributes {missing}")
+        return self._render(
+            "synthesis",
+            task_type,
+            task=self._line(task),
+            attributes=", ".join(said) or _NOTHING_DRAWN,
+            guidelines=self._guidelines(task_type, attributes),
+            **{name: attributes[name] for name in table if name in attributes},
+        )
+
+    def judge(self, task_type: str, task: str, candidates: Sequence[str]) -> str:
+        """Asks for the best and the worst of at least two candidates, numbered from 1 in the given order."""
+        if len(candidates) < 2:
+            raise ValueError(f"{len(candidates)} candidate(s): a judge compares at least two")
+        shown = (
+            _fill(self.candidate, {"number": str(number), "text": self._line(text)})
+            for number, text in enumerate(candidates, 1)
+        )
+        return self._render("judge", task_type, task=self._line(task), candidates="".join(shown))
+
+    def revise(self, task_type: str, task: str, draft: str) -> str:
+        """Asks what is wrong with a draft, and for a patch of the fields that are (null for none)."""
+        return self._render("revise", task_type, task=self._line(task), draft=self._line(draft))
+
+    def _render(self, kind: PromptKind, task_type: str, **values: str) -> str:
+        template = self._template(kind, task_type)
+        keys = ", ".join(TASK_TYPES[task_type].keys)
+        return _fill(template, {"task_type": task_type, "keys": keys, **values})
+
+    def _line(self, text: str) -> str:
+        return _LINE_BREAKS.sub(" ", text) if self.one_line else text
+
+    def _guidelines(self, task_type: str, attributes: Mapping[str, str]) -> str:
+        """The guidelines as a list, in the drawn order; one whose attribute was not drawn is left out."""
+        lines = self.guidelines.get(task_type, ())
+        order = range(len(lines))
+        if lines and GUIDELINE_ORDER in attributes:
+            drawn = [int(i) for i in attributes[GUIDELINE_ORDER].split(",")]
+            if sorted(drawn) != list(order):
+                raise ValueError(
+                    f"{GUIDELINE_ORDER}={attributes[GUIDELINE_ORDER]!r} does not order {len(lines)} guidelines"
+                )
+            lines = tuple(lines[i] for i in drawn)
+        return "\n".join(f"- {_fill(line, attributes)}" for line in lines if _names(line) <= set(attributes))
+
+
+@cache
+def _load(name: str) -> PromptSet:
+    files = {file.name: file for file in resources.files(__package__).joinpath("prompt_sets").iterdir()}
+    if f"{name}.yaml" not in files:
+        known = ", ".join(sorted(file.removesuffix(".yaml") for file in files if file.endswith(".yaml")))
+        raise ValueError(f"no prompt set {name!r}; there are {known}")
+    return PromptSet.from_data(name, yaml.safe_load(files[f"{name}.yaml"].read_text(encoding="utf-8")))
+
+
+def schema_for(kind: PromptKind, task_type: str) -> dict[str, Any]:
+    """The JSON schema of an answer, for engines that can hold a model to one.
+
+    A brainstorm answers with a list, which some endpoints accept only inside an object; `parse_tasks` reads both.
+    """
+    text = {"type": "string"}
+    fields = {key: text for key in TASK_TYPES[task_type].keys}
+    if kind == "brainstorm":
+        return {"type": "array", "items": text}
+    if kind == "synthesis":
+        return _object(fields)
+    if kind == "judge":
+        number = {"type": "integer", "minimum": 1}
+        return _object({"reason": text, "best": number, "worst": number})
+    patch = _object(fields) | {"required": []}
+    return _object({"reason": text, "revision": {"anyOf": [patch, {"type": "null"}]}})
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class CompactPrompt:
+    """What a compact prompt says. `task` is the topic of a brainstorm; what a kind does not have is empty."""
+
+    kind: PromptKind
+    task_type: str
+    task: str
+    keys: tuple[str, ...]
+    """Keys of the task type's record."""
+    attributes: str = ""
+    count: int = 0
+    """Tasks asked for."""
+    candidates: tuple[str, ...] = ()
+    draft: str | None = None
+
+
+def read_compact(prompt: str) -> CompactPrompt:
+    """Read a prompt of the `compact` set back, with or without its last line break. Raises ValueError for any other text.
+
+    >>> read_compact("brainstorm retrieval\\nArts/Music\\ntasks: 2\\n").count
+    2
+    """
+    head, *body = prompt.removesuffix("\n").split("\n")
+    first, _, second = head.partition(" ")
+    kind, task_type = ("synthesis", first) if not second else (first, second)
+    if kind not in _READERS or task_type not in TASK_TYPES or (kind == "synthesis" and second):
+        raise _not_compact(f"first line {_shown(head)} names no kind and task type")
+    if len(body) < 2:
+        raise _not_compact(f"{kind} with {len(body) + 1} lines")
+    read = _READERS[kind](task_type, body[1:])
+    return CompactPrompt(task_type=task_type, task=body[0], keys=TASK_TYPES[task_type].keys, **read)
+
+
+def _read_brainstorm(task_type: str, lines: list[str]) -> dict[str, Any]:
+    match = re.fullmatch(r"tasks: ([1-9][0-9]{0,5})", lines[0])
+    if not match or len(lines) != 1 or not TASK_TYPES[task_type].has_brainstorm:
+        raise _not_compact(f"brainstorm {task_type} ends in {_shown(lines[-1])}")
+    return {"kind": "brainstorm", "count": int(match[1])}
+
+
+def _read_synthesis(task_type: str, lines: list[str]) -> dict[str, Any]:
+    if len(lines) != 2 or lines[1] != ", ".join(TASK_TYPES[task_type].keys):
+        raise _not_compact(f"{task_type} ends in {_shown(lines[-1])} instead of its keys")
+    return {"kind": "synthesis", "attributes": "" if lines[0] == _NOTHING_DRAWN else lines[0]}
+
+
+def _read_judge(task_type: str, lines: list[str]) -> dict[str, Any]:
+    for number, line in enumerate(lines, 1):
+        if not line.startswith(f"{number}: "):
+            raise _not_compact(f"candidate {number} of {task_type} is {_shown(line)}")
+    return {"kind": "judge", "candidates": tuple(line.partition(": ")[2] for line in lines)}
+
+
+def _read_revise(task_type: str, lines: list[str]) -> dict[str, Any]:
+    if len(lines) != 1:
+        raise _not_compact(f"the draft of {task_type} stands on {len(lines)} lines")
+    return {"kind": "revise", "draft": lines[0]}
+
+
+_READERS: dict[str, Callable[[str, list[str]], dict[str, Any]]] = {
+    "brainstorm": _read_brainstorm,
+    "synthesis": _read_synthesis,
+    "judge": _read_judge,
+    "revise": _read_revise,
+}
+
+
+def _shown(text: str) -> str:
+    return repr(text[:60])
+
+
+def _not_compact(why: str) -> ValueError:
+    return ValueError(f"not a prompt of the compact set: {why}")

@@ -1,0 +1,65 @@
+"""Revisions: a patch on a draft, taken only where it leaves a whole record.
+
+Belongs here: applying and balancing revisions. Not here: reading model text (`parsing.py`) or asking for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from speed_assets.domain.parsing import parse_record, parse_revision
+from speed_assets.domain.task_types import TASK_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """A record after revision, as JSON text. `refused` marks a revision that would have spoiled it."""
+
+    record: str
+    changed: bool
+    refused: bool
+    reason: str | None
+
+
+def as_draft(task_type: str, triplet: Mapping[str, str | None]) -> str:
+    """The one-line JSON of a row's record, as the revisor is shown it."""
+    return json.dumps(TASK_TYPES[task_type].record(triplet), ensure_ascii=False)
+
+
+def revise(task_type: str, draft: str, answer: str) -> Revised:
+    """Apply the revisor's raw answer to a draft. Unreadable answers and spoiling patches leave the draft as it was."""
+    revision = parse_revision(task_type, answer)
+    if revision.problem is not None:
+        return Revised(draft, False, True, f"unreadable revision: {revision.problem}")
+    if not revision.changes:
+        return Revised(draft, False, False, revision.reason)
+    before = json.loads(draft)
+    patched = json.dumps(before | revision.changes, ensure_ascii=False)
+    if parse_record(task_type, patched).problem is not None and parse_record(task_type, draft).problem is None:
+        return Revised(draft, False, True, revision.reason)
+    return Revised(patched, before != before | revision.changes, False, revision.reason)
+
+
+def balance(rows: pl.DataFrame, mended_share: float) -> pl.DataFrame:
+    """Rows of which `mended_share` mend something: whole rows of the rarer kind are repeated, in order.
+
+    With no row of one kind the rows stay as they are.
+    """
+    mended, fine = rows.filter("mended"), rows.filter(~pl.col("mended"))
+    if mended.is_empty() or fine.is_empty() or not 0 < mended_share < 1:
+        return rows
+    wanted_mended = round(fine.height * mended_share / (1 - mended_share))
+    if wanted_mended >= mended.height:
+        mended = _repeat(mended, wanted_mended)
+    else:
+        fine = _repeat(fine, round(mended.height * (1 - mended_share) / mended_share))
+    return pl.concat([mended, fine])
+
+
+def _repeat(rows: pl.DataFrame, wanted: int) -> pl.DataFrame:
+    whole, rest = divmod(wanted, rows.height)
+    return pl.concat([rows] * whole + [rows.head(rest)])

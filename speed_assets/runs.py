@@ -1,0 +1,273 @@
+"""Running a recipe: what is stale is launched through Dagster, what is fresh is left alone.
+
+Belongs here: telling stale from fresh, launching in order, and the report of a run. Not here: how a
+stage makes its artifact, or printing (`cli.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from checks.registry import check_key, checks_of
+from resources.artifacts import Artifacts, label, partitions_of
+from resources.home import prepare
+from resources.progress import ProgressFor, quiet
+from resources.runner import Runner
+from resources.store import Artifact, Store
+from speed_assets.build import build_defs
+from speed_assets.domain.graph import Graph
+from speed_assets.recipe import Recipe
+
+Say = Callable[[str], None]
+TRUTH_OF = ("junior_data", "senior_data", "revised_data", "final_triplets")
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass
+class RunReport:
+    """What a run did. `made` and `reused` map `asset[partition]` to seconds; `errors` is empty on success."""
+
+    recipe: str
+    made: dict[str, float] = field(default_factory=dict)
+    reused: dict[str, float] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    wall_s: float = 0.0
+
+
+def segments(graph: Graph) -> Iterator[list[str]]:
+    """Stages in launching order: each segment is all partitioned or all not, so one run per partition serves it."""
+    waiting, done = list(graph), set[str]()
+    partitioned = False
+    while waiting:
+        segment: list[str] = []
+        for name in waiting:
+            stage = graph[name]
+            if stage.partitioned == partitioned and all(i in done or i in segment for i in stage.inputs):
+                segment.append(name)
+        waiting = [name for name in waiting if name not in segment]
+        done.update(segment)
+        partitioned = not partitioned
+        if segment:
+            yield segment
+
+
+class Instance:
+    """What this product asks of a Dagster instance, in one place."""
+
+    def __init__(self, home: Path) -> None:
+        dagster_home = prepare(home)
+        os.environ["DAGSTER_HOME"] = str(dagster_home)
+        os.environ["SPEED_HOME"] = str(home)
+        self.dagster = dg.DagsterInstance.get()
+
+    def knows(self, artifact: Artifact) -> bool:
+        """Whether the latest materialization of the artifact's asset (and partition) is this artifact."""
+        records = self.dagster.fetch_materializations(
+            dg.AssetRecordsFilter(
+                asset_key=dg.AssetKey(artifact.asset),
+                asset_partitions=[artifact.partition] if artifact.partition else None,
+            ),
+            limit=1,
+        ).records
+        if not records:
+            return False
+        materialization = records[0].asset_materialization
+        if materialization is None or "fingerprint" not in materialization.metadata:
+            return False
+        return bool(materialization.metadata["fingerprint"].value == artifact.fingerprint)
+
+
+def stale_reason(artifacts: Artifacts, instance: Instance, asset: str, partition: str | None) -> str | None:
+    """Why a step has to be launched, or None when its artifact is whole, checked and known to Dagster."""
+    artifact = artifacts.find(asset, partition)
+    if artifact is None:
+        return "not made yet under this recipe"
+    for check in checks_of(asset):
+        outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+        if outcome is None:
+            return f"check {check.name} has not been asked"
+        if check.blocking and not outcome["passed"]:
+            return f"check {check.name} failed"
+    if not instance.knows(artifact):
+        return "another recipe was materialized last"
+    return None
+
+
+def run(
+    recipe: Recipe,
+    home: Path,
+    *,
+    select: str | None = None,
+    progress: ProgressFor = quiet,
+    say: Say = lambda _line: None,
+) -> RunReport:
+    """Materialize what is stale, in order; stop at the first failure. `select` is a Dagster asset selection."""
+    started = time.monotonic()
+    report = RunReport(recipe.name)
+    instance = Instance(home)
+    runner = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
+    artifacts = Artifacts(recipe, Store(home).open())
+    defs = build_defs(recipe, home, progress=progress, runner=runner)
+    job = defs.resolve_job_def("everything")
+    wanted = set(artifacts.graph)
+    if select:
+        keys = dg.AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
+        wanted = {key.to_user_string() for key in keys}
+    try:
+        for segment in segments(artifacts.graph):
+            names = [name for name in segment if name in wanted]
+            if not names:
+                continue
+            for partition in partitions_of(artifacts.graph[names[0]]):
+                stale = _stale_part(artifacts, instance, names, partition, report, say)
+                if not stale:
+                    continue
+                runner.warm_up()
+                result = job.execute_in_process(
+                    instance=instance.dagster,
+                    asset_selection=[dg.AssetKey(name) for name in stale],
+                    partition_key=partition,
+                    raise_on_error=False,
+                    run_config=_QUIET,
+                    tags={"speed/recipe": recipe.name},
+                )
+                _collect(result, partition, report, say)
+                if not result.success:
+                    _explain_failure(result, partition, report)
+                    return report
+    finally:
+        runner.close()
+        for line in artifacts.store.damaged:
+            say(f"damaged: {line}")
+        report.wall_s = time.monotonic() - started
+    return report
+
+
+def _stale_part(
+    artifacts: Artifacts, instance: Instance, names: list[str], partition: str | None, report: RunReport, say: Say
+) -> list[str]:
+    """The stages of a segment to launch for a partition: those that are stale and what they feed."""
+    stale: list[str] = []
+    for name in names:
+        fed_by_stale = set(artifacts.graph[name].inputs) & set(stale)
+        reason = "its input is made anew" if fed_by_stale else stale_reason(artifacts, instance, name, partition)
+        if reason:
+            stale.append(name)
+        else:
+            artifact = artifacts.get(name, partition)
+            report.reused[label(name, partition)] = 0.0
+            report.metadata[label(name, partition)] = dict(artifact.metadata)
+    return stale
+
+
+def _collect(result: dg.ExecuteInProcessResult, partition: str | None, report: RunReport, say: Say) -> None:
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        name = label(materialization.asset_key.to_user_string(), partition)
+        metadata = {key: value.value for key, value in materialization.metadata.items()}
+        seconds = float(metadata["step_seconds"])
+        reused = bool(metadata["reused"])
+        (report.reused if reused else report.made)[name] = seconds
+        report.metadata[name] = metadata
+        rows = f", {metadata['rows']:,} rows" if metadata.get("rows") is not None else ""
+        say(f"{'reused' if reused else 'made  '} {name:<32}{seconds:7.1f} s{rows}")
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            kind = "FAILED" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warning"
+            name = label(evaluation.asset_key.to_user_string(), partition)
+            say(f"{kind}: check {evaluation.check_name} of {name}: {evaluation.description}")
+
+
+def _explain_failure(result: dg.ExecuteInProcessResult, partition: str | None, report: RunReport) -> None:
+    """Errors in words that say what failed; a refused release lists its reasons."""
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+            name = label(evaluation.asset_key.to_user_string(), partition)
+            report.errors.append(f"check {evaluation.check_name} of {name} failed: {evaluation.description}")
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data is not None:
+            refused = data.user_failure_data.metadata.get("refused")
+            report.refused += list(refused.value) if refused is not None else []  # type: ignore[call-overload]
+            report.errors.append(data.user_failure_data.description or "failed")
+        elif data.error is not None:
+            error = data.error
+            while error.cause is not None:
+                error = error.cause
+            if "AssetCheckFailed" not in (error.cls_name or ""):
+                report.errors.append(f"{label(str(event.step_key), partition)}: {_plain(error.message)}")
+    if not report.errors:
+        report.errors.append("the run failed; its log in the UI says more")
+
+
+def _plain(message: str) -> str:
+    """An exception's own words, without the name of its class."""
+    head, _, rest = message.strip().partition(": ")
+    return rest if rest and " " not in head else message.strip()
+
+
+def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
+    """The JSON object that ends a run: shares are of 0..1, times in seconds, memory in GB."""
+    graph = artifacts.graph
+    partitions = {name: [label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
+    calls = [report.metadata[name] for name in report.made]
+    release = artifacts.find("release")
+    scores = artifacts.find("mteb_scores")
+    seconds = {name: round(sum(report.made.get(p, 0.0) for p in parts), 1) for name, parts in partitions.items()}
+    return {
+        "recipe": report.recipe,
+        "wall_s": round(report.wall_s, 1),
+        "teacher_calls": sum(int(m.get("teacher_calls") or 0) for m in calls),
+        "reused_calls": sum(int(m.get("reused_calls") or 0) for m in calls),
+        "trained": [n for n, s in graph.items() if s.kind == "model" and any(p in report.made for p in partitions[n])],
+        "reused": [n for n in graph if all(p in report.reused for p in partitions[n])],
+        "checks": check_counts(artifacts),
+        "scores": scores.metadata["scores"] if scores else {},
+        "truth": {name: share for name in TRUTH_OF if name in graph and (share := _truth(artifacts, name))},
+        "release": str(release.path) if release else None,
+        "refused": report.refused,
+        "errors": report.errors,
+        "stage_s": {name: s for name, s in seconds.items() if s},
+        "peak_rss_gb": round(_peak_rss(), 2),
+    }
+
+
+def check_counts(artifacts: Artifacts) -> dict[str, int]:
+    """What the checks last said of the artifacts of this recipe."""
+    counts = {"passed": 0, "failed": 0, "warned": 0}
+    for stage, partition in artifacts.everything():
+        artifact = artifacts.find(stage.name, partition)
+        for check in checks_of(stage.name) if artifact else ():
+            assert artifact is not None
+            outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+            if outcome is not None:
+                counts["passed" if outcome["passed"] else "failed" if check.blocking else "warned"] += 1
+    return counts
+
+
+def _truth(artifacts: Artifacts, name: str) -> dict[str, float] | None:
+    """Known truth of a table over its partitions, as shares of the rows asked for."""
+    found = [artifacts.find(name, p) for p in partitions_of(artifacts.graph[name])]
+    known = [(a.metadata["asked"], a.metadata["truth"]) for a in found if a is not None and "truth" in a.metadata]
+    asked = sum(count for count, _ in known)
+    if not asked or len(known) < len(found):
+        return None
+    return {part: round(sum(n * t[part] for n, t in known) / asked, 4) for part in known[0][1]}
+
+
+def _peak_rss() -> float:
+    """Largest resident memory of this process plus that of its largest child, in GB."""
+    kilobytes = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return kilobytes / 1e6

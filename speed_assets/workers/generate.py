@@ -1,0 +1,292 @@
+"""Generates text with a causal language model; what a row gets does not depend on the rows beside it.
+
+Every row samples with uniforms of its own, named by (seed, row id, candidate) and the step, so batch
+size, order and an interruption leave it as it is (up to rounding in the model's own sums). Finished
+shards lie in a journal that the next attempt reads.
+
+Belongs here: batching, decoding, sampling, the journal. Not here: prompts and what an output means.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.workers.host import Report
+
+COMPACT_AT = 0.8
+"""Finished rows leave the batch when fewer than this share of it still goes on."""
+ROOM = 64
+"""Tokens by which a full cache grows."""
+
+
+def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Write one output for each row of the table `prompts` (row_id, candidate, prompt) to `out`.
+
+    params: model (folder or hub name), revision, dtype, prompts, out, journal, seed, temperature (0 is
+    greedy), top_p, max_new_tokens, batch_rows, and chat (wrap the prompt in the model's chat template;
+    default false). `out` has, in the order of `prompts`: row_id, candidate, output (text without the end
+    token), prompt_tokens, output_tokens (end token counted), finished (the end token was reached). A prompt that
+    leaves no room in the model's context gets an empty, unfinished output.
+    """
+    started = time.monotonic()
+    journal, out = Path(params["journal"]), Path(params["out"])
+    journal.mkdir(parents=True, exist_ok=True)
+    rows = pl.read_parquet(params["prompts"]).select("row_id", "candidate", "prompt")
+    generator = Generator(params)
+    shards = generator.shards(rows)
+    done = new_tokens = 0
+    for name, shard in shards:
+        file = journal / f"{name}.parquet"
+        if not file.exists():
+
+            def finished(count: int, before: int = done) -> None:
+                report(before + count, len(rows), "rows")
+
+            made = generator.generate(shard, finished)
+            new_tokens += int(made["output_tokens"].sum())
+            unfinished = file.with_suffix(".tmp")
+            made.write_parquet(unfinished)
+            unfinished.replace(file)
+        done += len(shard)
+        report(done, len(rows), "rows")
+    outputs = _gather([journal / f"{name}.parquet" for name, _ in shards])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    outputs.write_parquet(out)
+    seconds = time.monotonic() - started
+    return {
+        "rows": len(outputs),
+        "output_tokens": int(outputs["output_tokens"].sum()),
+        "prompt_tokens": int(outputs["prompt_tokens"].sum()),
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(new_tokens / seconds, 1),
+    }
+
+
+def _gather(files: list[Path]) -> pl.DataFrame:
+    empty = pl.DataFrame(
+        schema={
+            "position": pl.Int64,
+            "row_id": pl.String,
+            "candidate": pl.Int64,
+            "output": pl.String,
+            "prompt_tokens": pl.Int64,
+            "output_tokens": pl.Int64,
+            "finished": pl.Boolean,
+        }
+    )
+    return pl.concat([empty, *(pl.read_parquet(file) for file in files)]).sort("position").drop("position")
+
+
+class Generator:
+    """A model, its tokenizer and the sampling of one job."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.params = params
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        source = {"revision": params.get("revision"), "trust_remote_code": False}
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            params["model"], padding_side="left", **source
+        )
+        dtype = getattr(torch, params["dtype"])
+        model = AutoModelForCausalLM.from_pretrained(params["model"], dtype=dtype, use_safetensors=True, **source)
+        self.model: PreTrainedModel = model.eval().to(device)
+        ends = self.model.generation_config.eos_token_id
+        ends = self.tokenizer.eos_token_id if ends is None else ends
+        if ends is None:
+            raise ValueError(f"{params['model']} names no end token: its outputs would never finish")
+        self.ends = torch.tensor(ends, device=device).reshape(-1)
+        self.pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else int(self.ends[0])
+        self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def shards(self, rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+        """(name, rows) of every shard: rows of like length together, which wastes little on padding.
+
+        The name holds a digest of all that shapes the outputs, so a shard of another job is never taken for it.
+        """
+        prompts = rows["prompt"].to_list()
+        if self.params.get("chat"):
+            prompts = [
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+                )
+                for prompt in prompts
+            ]
+        ids = self.tokenizer(prompts, add_special_tokens=not self.params.get("chat"))["input_ids"] if prompts else []
+        lengths = pl.Series("prompt_tokens", [len(row) for row in ids], dtype=pl.Int64)
+        table = rows.with_columns(
+            pl.int_range(pl.len()).alias("position"),
+            pl.col("candidate").cast(pl.Int64),
+            lengths,
+            pl.Series("ids", ids, dtype=pl.List(pl.Int64)),
+        ).sort("prompt_tokens", "row_id", "candidate", maintain_order=True)
+        shaping = ("model", "revision", "dtype", "seed", "temperature", "top_p", "max_new_tokens")
+        settings = [self.params.get(name) for name in shaping]
+        named = []
+        for number, shard in enumerate(table.iter_slices(self.params["batch_rows"])):
+            content = digest([settings, shard.select("position", "row_id", "candidate", "ids").rows()])
+            named.append((f"{number:05d}-{content[:16]}", shard))
+        return named
+
+    def generate(self, shard: pl.DataFrame, finished: Any) -> pl.DataFrame:
+        """The outputs of one shard; `finished` is called with the number of rows that are done."""
+        ids = shard["ids"].to_list()
+        limits = [self.params["max_new_tokens"]] * len(ids)
+        if self.context is not None:
+            limits = [min(limit, self.context - len(row)) for limit, row in zip(limits, ids, strict=True)]
+        seeds = [
+            seed_for(self.params["seed"], "generate", row_id, candidate)
+            for row_id, candidate in shard.select("row_id", "candidate").iter_rows()
+        ]
+        tokens: list[list[int]] = [[] for _ in ids]
+        ended = [False] * len(ids)
+        fitting = [row for row, limit in enumerate(limits) if limit > 0]
+        draws = uniforms([seeds[row] for row in fitting], max(limits, default=0))
+        for step in self._decode([ids[row] for row in fitting], [limits[row] for row in fitting], draws):
+            for place, token, end in step:
+                tokens[fitting[place]].append(token)
+                ended[fitting[place]] = end
+            finished(sum(end or len(t) >= limit for end, t, limit in zip(ended, tokens, limits, strict=True)))
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return shard.select(
+            "position",
+            "row_id",
+            "candidate",
+            pl.Series("output", texts, dtype=pl.String),
+            "prompt_tokens",
+            pl.Series("output_tokens", [len(row) for row in tokens], dtype=pl.Int64),
+            pl.Series("finished", ended, dtype=pl.Boolean),
+        )
+
+    @torch.inference_mode()
+    def _decode(
+        self, ids: list[list[int]], limits: list[int], draws: np.ndarray
+    ) -> Iterator[list[tuple[int, int, bool]]]:
+        """Yield, for each step, (row, token, is it the end) of every row that still goes on."""
+        if not ids:
+            return
+        device = self.ends.device
+        # Candidates of one prompt read it once.
+        unique = {row: place for place, row in enumerate(dict.fromkeys(map(tuple, ids)))}
+        inverse = torch.tensor([unique[tuple(row)] for row in ids], device=device)
+        longest = max(map(len, unique))
+        inputs = torch.tensor([[self.pad] * (longest - len(row)) + list(row) for row in unique], device=device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in unique], device=device)
+        cache = roomy_cache(self.model)
+        places = (mask.cumsum(-1) - 1).clamp(min=0)
+        logits = self._forward(inputs, mask, places, cache)[inverse]
+        cache.batch_select_indices(inverse)
+        mask, places = mask[inverse], places[inverse, -1:]
+        uniform, limit = torch.from_numpy(draws).to(device), torch.tensor(limits, device=device)
+        alive = torch.arange(len(ids), device=device)  # which row of `ids` each row of the batch is
+        done = torch.zeros(len(ids), dtype=torch.bool, device=device)
+        for step in range(uniform.shape[1]):
+            token = choose(logits, uniform[alive, step], self.params["temperature"], self.params["top_p"])
+            end = torch.isin(token, self.ends)
+            going = ~done
+            yield list(zip(alive[going].tolist(), token[going].tolist(), end[going].tolist(), strict=True))
+            done = done | end | (limit[alive] <= step + 1)
+            remaining = int((~done).sum())
+            if remaining == 0:
+                return
+            if remaining < COMPACT_AT * len(done):
+                keep = (~done).nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                token, mask, places, alive, done = token[keep], mask[keep], places[keep], alive[keep], done[keep]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            places = places + 1
+            logits = self._forward(token[:, None], mask, places, cache)
+
+    def _forward(
+        self, inputs: torch.Tensor, mask: torch.Tensor, places: torch.Tensor, cache: DynamicCache
+    ) -> torch.Tensor:
+        """Logits (rows, vocabulary) of the next token."""
+        output = self.model(
+            input_ids=inputs,
+            attention_mask=mask,
+            position_ids=places,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1].float()
+
+
+def uniforms(seeds: list[int], steps: int) -> np.ndarray:
+    """Uniform numbers in [0, 1), float64 (rows, steps): SplitMix64 (Steele et al. 2014) counted from each row's seed."""
+    with np.errstate(over="ignore"):
+        counter = np.arange(1, steps + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = np.array(seeds, dtype=np.uint64)[:, None] + counter[None, :]
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    result: np.ndarray = (z >> np.uint64(11)) * 2.0**-53
+    return result
+
+
+def choose(logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """The token (rows,) at which each row's distribution function passes its uniform number; greedy at temperature 0.
+
+    One number a row suffices, where Gumbel noise would need one for each word of the vocabulary.
+    """
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    probabilities = torch.softmax(logits / temperature, dim=-1)
+    if top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        outside = ordered.cumsum(dim=-1) - ordered >= top_p
+        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered.masked_fill(outside, 0))
+    reached = probabilities.cumsum(dim=-1, dtype=torch.float64)
+    token = torch.searchsorted(reached, (uniform * reached[:, -1])[:, None], right=True).squeeze(1)
+    return token.clamp(max=logits.shape[-1] - 1)
+
+
+class RoomyLayer(DynamicLayer):
+    """A cache layer with room to grow, which spares copying all of it at each token."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.room: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append (rows, heads, new, width) states; returns all so far, as views."""
+        start = self.get_seq_length()
+        stop = start + key_states.shape[-2]
+        if self.room is None or self.room[0].shape[-2] < stop:
+            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+            self.room = self._grow(self.keys, key_states, stop), self._grow(self.values, value_states, stop)
+        self.room[0][..., start:stop, :] = key_states
+        self.room[1][..., start:stop, :] = value_states
+        self.keys, self.values = (room[..., :stop, :] for room in self.room)
+        return self.keys, self.values
+
+    @staticmethod
+    def _grow(old: torch.Tensor | None, new: torch.Tensor, length: int) -> torch.Tensor:
+        rows, heads, _, width = new.shape
+        room = new.new_empty(rows, heads, length + ROOM, width)
+        if old is not None:
+            room[..., : old.shape[-2], :] = old
+        return room
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep, repeat or reorder rows."""
+        super().batch_select_indices(indices)
+        self.room = None
+
+
+def roomy_cache(model: PreTrainedModel) -> DynamicCache:
+    """The model's own kind of cache, its plain layers replaced by roomy ones."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache

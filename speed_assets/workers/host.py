@@ -1,0 +1,131 @@
+"""One job in one process: `python -m speed_assets.workers.host FOLDER`, or a child of the zygote.
+
+A job is a folder with `job.json` ({"kind", "params"}). The process appends to `worker.log`, reports to
+`progress.jsonl` and writes `result.json` last, or `error.json` when it fails. The folder outlives the
+process, so what a worker leaves in it (`params["folder"]`) is there for the next attempt.
+
+Belongs here: what every worker process does. Not here: what one kind of job does, and nothing heavy at
+module level, since the environment must be set before torch is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+Report = Callable[[int, int, str], None]
+"""Done, total, note: what a worker calls as it goes."""
+
+KINDS = ("generate", "sft", "dpo", "embed", "evaluate")
+REPORT_SECONDS = 0.1
+"""Reports closer to the last one are left out, except the final one."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare_environment(threads: int) -> None:
+    """Set what torch and its friends read once, when they are imported.
+
+    Threads that wait must sleep: with OpenMP's default of spinning, a busy machine makes small models
+    ten times slower.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+def worker_module(kind: str) -> ModuleType:
+    """The module that does jobs of this kind. Raises ValueError for a kind that does not exist."""
+    if kind not in KINDS:
+        raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS)}")
+    return importlib.import_module(f"speed_assets.workers.{kind}")
+
+
+def run_job(folder: Path) -> None:
+    """Do the job in `folder`; the process's stdout and stderr go to its log from here on.
+
+    Raises SystemExit(1) when the worker fails, after `error.json` and a traceback in the log.
+    """
+    with (folder / "worker.log").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    # Libraries leave temporary files; a killed process could not remove them anywhere else.
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    tempfile.tempdir = str(temporary)
+    try:
+        job = json.loads((folder / "job.json").read_text())
+        params: dict[str, Any] = {**job["params"], "folder": str(folder)}
+        module = worker_module(job["kind"])
+        import torch
+
+        torch.set_num_threads(params.get("threads") or cores())
+        with (folder / "progress.jsonl").open("a", buffering=1) as progress:
+            result = module.run(params, _reporter(progress.write))
+        write_json(folder / "result.json", result)
+    except Exception as error:
+        traceback.print_exc()
+        message = " ".join(str(error).split())[:1000]
+        write_json(folder / "error.json", {"type": type(error).__name__, "message": message})
+        raise SystemExit(1) from None
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` so that a reader sees all of it or no file. NaN raises ValueError."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_text(json.dumps(value, allow_nan=False) + "\n")
+    unfinished.replace(path)
+
+
+def _reporter(write: Callable[[str], Any]) -> Report:
+    last = 0.0
+
+    def report(done: int, total: int, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last >= REPORT_SECONDS:
+            last = now
+            write(json.dumps({"done": done, "total": total, "note": note}) + "\n")
+
+    return report
+
+
+def _die_with_parent() -> None:
+    """End this process when its stdin closes, which happens however its parent ends."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    threads = json.loads((folder / "job.json").read_text())["params"].get("threads")
+    prepare_environment(threads or cores())
+    _die_with_parent()
+    run_job(folder)
+
+
+if __name__ == "__main__":
+    main()

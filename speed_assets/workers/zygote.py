@@ -1,0 +1,142 @@
+"""Imports the heavy libraries once, then forks a worker for each job: `python -m speed_assets.workers.zygote`.
+
+Speaks lines. In: the folder of a job. Out: `{"folder", "code"}` when that job's process has ended
+(`code` as in `subprocess`: negative for a signal), and once `{"ready", "threads"}` when all is imported. Jobs
+run one at a time. When stdin closes, which happens however the parent ends, a running worker is killed
+and the zygote ends.
+
+A forked process keeps only the thread that forked, so nothing here may start a thread pool: no tensor
+is touched, no table read. Imports alone leave only threads that do not matter to a child (`threads`
+in the ready line counts them).
+
+Belongs here: importing, forking, waiting. Not here: what a job does (`host.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from speed_assets.workers import host
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
+
+
+class Zygote:
+    """The event loop: a job is forked as soon as its own worker module is imported, others follow meanwhile."""
+
+    def __init__(self, orders: int, answers: int) -> None:
+        self._orders, self._answers = orders, answers
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(orders, selectors.EVENT_READ)
+        self._unread = b""
+        self._waiting: list[Path] = []
+        self._running: tuple[int, int, Path] | None = None  # process id, its descriptor, its folder
+        self._to_import = list(host.KINDS)
+
+    def serve(self) -> None:
+        """Until stdin closes."""
+        started = time.monotonic()
+        while True:
+            if self._waiting and self._running is None:
+                self._fork(self._waiting.pop(0))
+            for key, _ in self._selector.select(0 if self._to_import else None):
+                if key.fd == self._orders:
+                    if not self._read_orders():
+                        self._kill()
+                        return
+                else:
+                    self._reap()
+            if self._to_import and not (self._waiting and self._running is None):
+                self._import(self._to_import[0])
+                if not self._to_import:
+                    seconds = round(time.monotonic() - started, 1)
+                    self._answer({"ready": seconds, "threads": len(os.listdir("/proc/self/task"))})
+
+    def _read_orders(self) -> bool:
+        data = os.read(self._orders, 65536)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        self._waiting += [Path(os.fsdecode(line)) for line in lines if line]
+        return bool(data)
+
+    def _answer(self, line: dict[str, object]) -> None:
+        os.write(self._answers, (json.dumps(line) + "\n").encode())
+
+    def _import(self, kind: str) -> None:
+        """A module that fails to import is left to its own job, which then says why."""
+        self._to_import.remove(kind)
+        try:
+            host.worker_module(kind)
+        except Exception:
+            traceback.print_exc()
+
+    def _fork(self, folder: Path) -> None:
+        try:
+            kind = json.loads((folder / "job.json").read_text())["kind"]
+        except (OSError, ValueError, KeyError):
+            kind = ""  # the job itself will say what is wrong with it
+        if kind in self._to_import:
+            self._import(kind)
+        gc.collect()
+        gc.freeze()  # a collection in the child would touch, and so copy, every page of the imports
+        zygote = os.getpid()
+        process = os.fork()
+        if process == 0:
+            self._be_worker(folder, zygote)
+        descriptor = os.pidfd_open(process)
+        self._running = process, descriptor, folder
+        self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def _be_worker(self, folder: Path, zygote: int) -> NoReturn:
+        code = 1
+        try:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != zygote:  # it died before the line above
+                os._exit(1)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), self._orders)
+            os.close(self._answers)
+            gc.unfreeze()
+            host.run_job(folder)
+            code = 0
+        except SystemExit:
+            pass
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)  # the zygote's exit handlers are not the worker's
+
+    def _reap(self) -> None:
+        assert self._running is not None
+        process, descriptor, folder = self._running
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        self._running = None
+        _, status = os.waitpid(process, 0)
+        self._answer({"folder": str(folder), "code": os.waitstatus_to_exitcode(status)})
+
+    def _kill(self) -> None:
+        if self._running is not None:
+            os.kill(self._running[0], signal.SIGKILL)
+            os.waitpid(self._running[0], 0)
+
+
+def main() -> None:
+    host.prepare_environment(host.cores())
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a library prints must not mix with the answers
+    Zygote(sys.stdin.fileno(), answers).serve()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
