@@ -4,8 +4,6 @@ Every asset goes through `asset_for`, so every asset resumes, is reused and tell
 same way. Belongs here: that way. Not here: what any one stage does.
 """
 
-from __future__ import annotations
-
 import base64
 import time
 from collections.abc import Callable, Mapping

@@ -176,7 +176,7 @@ class PromptSet:
 
     def _render(self, kind: PromptKind, task_type: str, **values: str) -> str:
         template = self._template(kind, task_type)
-        keys = ", ".join(TASK_TYPES[task_type].keys)
+        keys = _listed(task_type)
         return _fill(template, {"task_type": task_type, "keys": keys, **values})
 
     def _line(self, text: str) -> str:
@@ -251,18 +251,19 @@ class CompactPrompt:
 def read_compact(prompt: str) -> CompactPrompt:
     """Read a prompt of the `compact` set back, with or without its last line break. Raises ValueError for any other text.
 
-    >>> read_compact("brainstorm retrieval\\nArts/Music\\ntasks: 2\\n").count
+    >>> read_compact("brainstorm retrieval: Arts/Music\\ntasks: 2\\n").count
     2
     """
     head, *body = prompt.removesuffix("\n").split("\n")
-    first, _, second = head.partition(" ")
+    names, _, task = head.partition(": ")
+    first, _, second = names.partition(" ")
     kind, task_type = ("synthesis", first) if not second else (first, second)
-    if kind not in _READERS or task_type not in TASK_TYPES or (kind == "synthesis" and second):
-        raise _not_compact(f"first line {_shown(head)} names no kind and task type")
-    if len(body) < 2:
-        raise _not_compact(f"{kind} with {len(body) + 1} lines")
-    read = _READERS[kind](task_type, body[1:])
-    return CompactPrompt(task_type=task_type, task=body[0], keys=TASK_TYPES[task_type].keys, **read)
+    if kind not in _READERS or task_type not in TASK_TYPES or (kind == "synthesis" and second) or not task:
+        raise _not_compact(f"first line {_shown(head)} names no kind, task type and task")
+    if not body:
+        raise _not_compact(f"{kind} with one line")
+    read = _READERS[kind](task_type, body)
+    return CompactPrompt(task_type=task_type, task=task, keys=TASK_TYPES[task_type].keys, **read)
 
 
 def _read_brainstorm(task_type: str, lines: list[str]) -> dict[str, Any]:
@@ -273,7 +274,7 @@ def _read_brainstorm(task_type: str, lines: list[str]) -> dict[str, Any]:
 
 
 def _read_synthesis(task_type: str, lines: list[str]) -> dict[str, Any]:
-    if len(lines) != 2 or lines[1] != ", ".join(TASK_TYPES[task_type].keys):
+    if len(lines) != 2 or lines[1] != _listed(task_type):
         raise _not_compact(f"{task_type} ends in {_shown(lines[-1])} instead of its keys")
     return {"kind": "synthesis", "attributes": "" if lines[0] == _NOTHING_DRAWN else lines[0]}
 
@@ -297,6 +298,11 @@ _READERS: dict[str, Callable[[str, list[str]], dict[str, Any]]] = {
     "judge": _read_judge,
     "revise": _read_revise,
 }
+
+
+def _listed(task_type: str) -> str:
+    """The keys of a task type in quotes, as they stand in the answer: small models copy what looks the same."""
+    return ", ".join(f'"{key}"' for key in TASK_TYPES[task_type].keys)
 
 
 def _shown(text: str) -> str:

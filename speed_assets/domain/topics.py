@@ -152,19 +152,19 @@ def _rows(text: str) -> Iterator[_Row]:
     if not lines[-1]:
         lines.pop()
     column: int | None = None
-    opening = True
+    may_be_header = True
     for number, line in enumerate(lines, 1):
         plain = line.strip()
         if column is not None:
             cells = line.split("\t")
             yield _Row(number, line, cells[column].strip() if column < len(cells) else None)
-        elif plain.startswith("#"):
-            continue
-        elif opening and plain and (column := _topic_column(line)) is not None:
-            continue
-        else:
+        elif not plain:
             yield _Row(number, line, plain)
-            opening = opening and not plain
+        elif not plain.startswith("#"):
+            column = _topic_column(line) if may_be_header else None
+            may_be_header = False
+            if column is None:
+                yield _Row(number, line, plain)
 
 
 def _topic_column(header: str) -> int | None:
@@ -194,12 +194,12 @@ def _levels(row: _Row, separator: Separator, max_characters: int) -> tuple[str, 
     _check_characters(row.cell)
     text = unicodedata.normalize("NFC", row.cell).replace("_", " ")
     levels = [" ".join(level.split()).replace("/", "-") for level in text.split(separator)]
+    if not all(levels):
+        raise _Refusal(f"empty level {levels.index('') + 1} of {len(levels)}")
     if separator == "/" and levels[0] == "Top":
         del levels[0]
     if not levels:
         raise _Refusal("only the root of the Open Directory: no level below Top")
-    if not all(levels):
-        raise _Refusal(f"empty level {levels.index('') + 1} of {len(levels)}")
     if not any(character.isalnum() for character in levels[-1]):
         raise _Refusal("no letter or digit in the last level")
     _check_length("/".join(levels), max_characters)  # NFC may have added some
@@ -225,6 +225,9 @@ def _check_characters(text: str) -> None:
 
 def _printable(text: str) -> str:
     """The beginning of a line, safe to print: what is not printable is written as an escape."""
-    shown = text[:SHOWN_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    shown = text[:SHOWN_CHARACTERS]
+    if shown.isprintable():
+        return shown
+    shown = shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     safe = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
     return "".join(safe)[:SHOWN_CHARACTERS]

@@ -41,6 +41,14 @@ class Example:
     learn: str
 
 
+@dataclass(frozen=True, slots=True)
+class Practice:
+    """Weights of the kinds of example, and the share of records whose keys are invented (then asked for in quotes)."""
+
+    mixture: tuple[int, ...]
+    invented_keys: float = 0.0
+
+
 def pseudo_word(rng: random.Random) -> str:
     """A pronounceable word that is in no dictionary."""
     parts = (rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(rng.choice((1, 2, 2, 3))))
@@ -90,23 +98,29 @@ def _dump(record: dict[str, str]) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-def _record(topic: str, aspect: str, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
-    """A right record, as {key: text}, and the role of each key."""
-    keys = {rng.choice(KEYS[role]): role for role in _roles(rng)}
+def _invented_key(rng: random.Random) -> str:
+    return "_".join(pseudo_word(rng) for _ in range(rng.choice((1, 2, 2, 3)))) + rng.choice(("", "", "", "1", "2", "3"))
+
+
+def _record(topic: str, aspect: str, invented: float, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
+    """A right record, as {key: text}, and the role of each key. A share `invented` of records has unknown keys."""
+    unknown = rng.random() < invented
+    keys = {_invented_key(rng) if unknown else rng.choice(KEYS[role]): role for role in _roles(rng)}
     return {key: _write(role, topic, aspect, rng) for key, role in keys.items()}, keys
 
 
-def record_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+def record_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
     """Write a record of the asked keys."""
     aspect = rng.choice(lang.ASPECTS)
-    record, keys = _record(topic, aspect, rng)
-    return Example(_header(topic, aspect, rng) + ", ".join(keys) + "\n", _dump(record))
+    record, keys = _record(topic, aspect, practice.invented_keys, rng)
+    asked = ", ".join(json.dumps(key) for key in keys) if practice.invented_keys else ", ".join(keys)
+    return Example(_header(topic, aspect, rng) + asked + "\n", _dump(record))
 
 
-def edit_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+def edit_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
     """Find the field that is off, if any, and write it anew; half the drafts are right."""
     aspect = rng.choice(lang.ASPECTS)
-    record, keys = _record(topic, aspect, rng)
+    record, keys = _record(topic, aspect, practice.invented_keys, rng)
     given = f"{aspect} of {topic}\n"
     editable = [key for key, role in keys.items() if role not in ("name", "other")]
     if rng.random() < 0.5 or not editable:
@@ -135,7 +149,7 @@ def edit_example(topic: str, other_topic: str, rng: random.Random) -> Example:
     return Example(given + _dump(draft) + "\nmend:", f" {key} off " + _dump(mended))
 
 
-def label_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+def label_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
     """Name the aspect of texts, and whether two of them agree."""
     first, second = rng.choice(lang.ASPECTS), rng.choice(lang.ASPECTS)
     if rng.random() < 0.4:
@@ -145,14 +159,14 @@ def label_example(topic: str, other_topic: str, rng: random.Random) -> Example:
     return Example(texts, f"{first}, {second}, {'alike' if first == second else 'unlike'}")
 
 
-def prose_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+def prose_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
     """A few sentences on one topic and aspect."""
     aspect = rng.choice(lang.ASPECTS)
     sentences = [lang.write_document(topic, aspect, rng, long=False) for _ in range(rng.randint(2, 4))]
     return Example(sentences[0], " " + " ".join(sentences[1:]))
 
 
-def copy_example(topic: str, other_topic: str, rng: random.Random) -> Example:
+def copy_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
     """Repeat phrases that have been seen once: plain practice in copying."""
     phrases = [topic, other_topic]
     rng.shuffle(phrases)
@@ -164,10 +178,16 @@ def copy_example(topic: str, other_topic: str, rng: random.Random) -> Example:
 _MAKERS = (record_example, edit_example, label_example, prose_example, copy_example)
 EARLY_MIXTURE = (40, 5, 5, 10, 40)  # copying is the bottleneck, so it comes first
 LATE_MIXTURE = (50, 33, 6, 5, 6)
+CURRICULUM = (
+    (0.10, Practice(EARLY_MIXTURE)),
+    (0.57, Practice(LATE_MIXTURE)),
+    (1.00, Practice(LATE_MIXTURE, invented_keys=0.4)),
+)
+"""What is practised up to which share of the tokens: copying, then content, then keys never seen."""
 
 
-def examples(words: Sequence[str], rng: random.Random, mixture: Sequence[int]) -> Iterator[Example]:
+def examples(words: Sequence[str], rng: random.Random, practice: Practice) -> Iterator[Example]:
     """An endless stream of practice, each example on a fresh topic."""
     while True:
-        maker = rng.choices(_MAKERS, mixture)[0]
-        yield maker(draw_topic(words, rng), draw_topic(words, rng), rng)
+        maker = rng.choices(_MAKERS, practice.mixture)[0]
+        yield maker(draw_topic(words, rng), draw_topic(words, rng), practice, rng)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import combinations
 
-from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.fingerprints import seed_for, short_id
 from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.prompts import CompactPrompt, read_compact
 from speed_assets.domain.task_types import TASK_TYPES
@@ -59,7 +60,8 @@ class MicroworldTeacher:
         return dump(spoil(prompt.task_type, asked, record, rng) if errs else record)
 
     def _judge(self, prompt: CompactPrompt, errs: bool, rng: random.Random) -> str:
-        """Best and worst by how much is right; among equals the earlier one, a bias that two orders expose."""
+        """Best and worst by how much is right. Among some equals a taste decides, that does not depend on their
+        place; when all are equal the place does, a bias that two orders expose."""
         task = _task(prompt)
         scores = []
         for candidate in prompt.candidates:
@@ -67,8 +69,8 @@ class MicroworldTeacher:
             truth = truth_of(prompt.task_type, task, parsed.record)
             parts = (truth.valid, truth.on_topic, truth.positive_right, truth.negative_right)
             scores.append(sum(parts) - (parsed.problem is not None))
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        best, worst = order[0], order[-1]
+        order = sorted(range(len(scores)), key=lambda i: (-scores[i], short_id(prompt.candidates[i])))
+        best, worst = (order[0], order[-1]) if max(scores) > min(scores) else (0, len(scores) - 1)
         if errs:
             best, worst = rng.sample(range(len(scores)), 2)
         verdict = {"reason": "more of it is right", "best": best + 1, "worst": worst + 1}
@@ -119,6 +121,4 @@ def task_of(task_type: str, asked: Asked) -> str:
 
 
 def _subsets(keys: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
-    from itertools import combinations
-
     return list(combinations(reversed(keys), size))

@@ -57,7 +57,7 @@ def train_tokenizer(train_words: list[str], rng: random.Random) -> PreTrainedTok
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    stream = pretraining.examples(train_words, rng, pretraining.LATE_MIXTURE)
+    stream = pretraining.examples(train_words, rng, pretraining.Practice(pretraining.LATE_MIXTURE))
     texts = [e.given + e.learn + "\n" for e, _ in zip(stream, range(30_000), strict=False)]
     pieces = (
         "classification retrieval sts matching_short matching_long task query document query_length "
@@ -127,7 +127,7 @@ def gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: 
         topic = " ".join(rng.choice(held_out) for _ in range(rng.choice((1, 2, 2, 3))))
         aspect = rng.choice(lang.ASPECTS)
         cases.append((topic, aspect))
-        prompts.append(f"{aspect} of {topic}\nask, text, near\n")
+        prompts.append(f'{aspect} of {topic}\n"ask", "text", "near"\n')
     outputs = [o for i in range(0, rows, 100) for o in sample(model, tokenizer, prompts[i : i + 100])]
     valid = on_topic = aspect_right = 0
     for (topic, aspect), output in zip(cases, outputs, strict=True):
@@ -148,7 +148,7 @@ def gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: 
     edits = []
     while len(edits) < rows // 2:
         topics = [" ".join(rng.choice(held_out) for _ in range(2)) for _ in range(2)]
-        edits.append(pretraining.edit_example(topics[0], topics[1], rng))
+        edits.append(pretraining.edit_example(topics[0], topics[1], pretraining.CURRICULUM[-1][1], rng))
     answers = [
         a for i in range(0, len(edits), 100) for a in sample(model, tokenizer, [e.given for e in edits[i : i + 100]])
     ]
@@ -180,8 +180,7 @@ def train(args: argparse.Namespace) -> None:
     ]
     started, seen, step = time.time(), 0, 0
     history: list[dict[str, Any]] = []
-    early = pretraining.examples(train_words, rng, pretraining.EARLY_MIXTURE)
-    late = pretraining.examples(train_words, rng, pretraining.LATE_MIXTURE)
+    streams = [(until, pretraining.examples(train_words, rng, p)) for until, p in pretraining.CURRICULUM]
     if args.resume and (args.out / "state.pt").exists():
         state = torch.load(args.out / "state.pt", weights_only=True)
         model.load_state_dict(state["model"])
@@ -192,7 +191,7 @@ def train(args: argparse.Namespace) -> None:
     next_gate, losses = time.time() + args.gate_every, []
     while seen < args.tokens:
         share = seen / args.tokens
-        stream = early if share < args.early else late
+        stream = next(stream for until, stream in streams if share < until)
         batch = batch_of([next(stream) for _ in range(args.batch)], tokenizer)
         batch = {key: value.to(args.device) for key, value in batch.items()}
         hidden = model.model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
@@ -253,11 +252,10 @@ def save(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "microworld" / "base")
-    parser.add_argument("--tokens", type=int, default=20_000_000, help="tokens seen, padding counted")
+    parser.add_argument("--tokens", type=int, default=21_000_000, help="tokens seen, padding counted")
     parser.add_argument("--batch", type=int, default=32, help="examples in a step")
     parser.add_argument("--lr", type=float, default=3e-3, help="AdamW: embeddings and norms")
     parser.add_argument("--muon-lr", type=float, default=6e-3, help="Muon: the matrices inside the layers")
-    parser.add_argument("--early", type=float, default=0.1, help="share of tokens with the copying mixture")
     parser.add_argument("--seed", type=int, default=20241018)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")

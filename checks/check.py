@@ -1,0 +1,69 @@
+"""What a check is: a question about one artifact, the subject it is asked of, and its outcome.
+
+Belongs here: the three values and how example rows are shown. Not here: any particular check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from resources.store import Artifact
+from speed_assets.recipe import Recipe
+
+EXAMPLES = 5
+"""Rows shown of a fault: enough to see it, few enough for an event log."""
+CELL = 200
+"""Characters shown of one cell."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The artifact in question, and the recipe with the thresholds. `partition` is a task type or None."""
+
+    artifact: Artifact
+    recipe: Recipe
+    partition: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`reason` is one sentence with number and threshold, and with what to do when it failed.
+
+    `metadata` holds plain JSON values: numbers, strings, lists of mappings.
+    """
+
+    passed: bool
+    reason: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A question about one asset. A blocking one is a gate; the others warn.
+
+    Raise `version` when the same artifact and thresholds may be judged otherwise than before.
+    """
+
+    asset: str
+    name: str
+    blocking: bool
+    description: str
+    evaluate: Callable[[Subject], Outcome]
+    version: int = 1
+
+
+def example_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """The first rows of a frame as plain JSON values, long cells cut."""
+    return [{name: _cell(value) for name, value in row.items()} for row in frame.head(EXAMPLES).iter_rows(named=True)]
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    text = str(value)
+    return text if len(text) <= CELL else f"{text[: CELL - 1]}…"

@@ -1,0 +1,30 @@
+"""The gate before a release: every blocking check of everything upstream, asked again.
+
+Dagster's blocking checks hold back only what is materialized in the same run, so a release that trusted them
+could be had by materializing it alone. This gate reads artifacts, not the run history.
+
+Belongs here: the question whether anything stands against a release. Not here: Dagster.
+"""
+
+from __future__ import annotations
+
+from checks.registry import Subject, checks_of, evaluate
+from resources.artifacts import Artifacts, label
+
+
+def refusals(artifacts: Artifacts) -> list[str]:
+    """Every reason against a release under the recipe of `artifacts`, one sentence each; empty when there is none."""
+    reasons: list[str] = []
+    for stage, partition in artifacts.everything():
+        if stage.name == "release":
+            continue
+        name = label(stage.name, partition)
+        artifact = artifacts.find(stage.name, partition)
+        if artifact is None:
+            reasons.append(f"{name} has not been materialized under this recipe")
+            continue
+        subject = Subject(artifact, artifacts.recipe, partition)
+        for check in checks_of(stage.name):
+            if check.blocking and not (outcome := evaluate(check, subject)).passed:
+                reasons.append(f"{name} {check.name}: {outcome.reason}")
+    return reasons

@@ -1,0 +1,42 @@
+"""Every check of every asset, in one tuple.
+
+Belongs here: the list, look-up, asking one check safely, the name of a verdict. Not here: the checks themselves
+(`tables.py`, `models.py`, `scores.py`; expectations on rows and columns in `suites.py`).
+"""
+
+from __future__ import annotations
+
+from checks import models, scores, tables
+from checks.check import Check, Outcome, Subject
+from speed_assets.domain.fingerprints import digest
+from speed_assets.recipe import Recipe
+
+__all__ = ["CHECKS", "Check", "Outcome", "Subject", "check_key", "checks_of", "evaluate"]
+
+CHECKS: tuple[Check, ...] = (*tables.CHECKS, *models.CHECKS, *scores.CHECKS)
+
+
+def checks_of(asset: str) -> tuple[Check, ...]:
+    """The checks of one asset, in the order in which they are shown."""
+    return tuple(check for check in CHECKS if check.asset == asset)
+
+
+def check_key(check: Check, recipe: Recipe) -> str:
+    """64 hex digits over the check, its version and all thresholds: an outcome under another key is of no use."""
+    return digest(
+        {
+            "asset": check.asset,
+            "check": check.name,
+            "version": check.version,
+            "checks": recipe.checks.model_dump(mode="json"),
+        }
+    )
+
+
+def evaluate(check: Check, subject: Subject) -> Outcome:
+    """What the check says. One that cannot be carried out has failed: what was not judged was not passed."""
+    try:
+        return check.evaluate(subject)
+    except Exception as error:  # noqa: BLE001 - the answer is a verdict, never a crash
+        reason = f"the check could not be carried out ({type(error).__name__}: {error}): mend the artifact or the check"
+        return Outcome(False, reason, {"error": type(error).__name__})

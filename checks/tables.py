@@ -1,0 +1,221 @@
+"""Checks on tables: whether enough of what was asked has come out, and whether every row is accounted for.
+
+Each table is asked twice for its expectations (`suites.py`): `expectations` are a gate, `plausible` warns.
+
+Belongs here: shares and counts against the recipe's thresholds. Not here: rows and columns (`suites.py`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from checks.check import Check, Outcome, Subject, example_rows
+from checks.suites import SUITES, Severity, validate
+from speed_assets.recipe import PerTaskType
+
+_WRITTEN = ("seed_data", "junior_data", "senior_data", "revision_data", "revised_data")
+_QUARANTINE = "look at the quarantined rows for why, then mend the stage or the threshold"
+
+
+def meets_expectations(subject: Subject, severity: Severity) -> Outcome:
+    """The table's expectations of one severity."""
+    return validate(subject.artifact.asset, subject.artifact.table(), subject.partition, severity)
+
+
+def topics_refused(subject: Subject) -> Outcome:
+    """Refused lines as a share of the topic lines read."""
+    refused = subject.artifact.table("quarantine").height
+    lines = _number(subject, "asked")
+    most = subject.recipe.checks.topics_refused_max
+    share = refused / lines if lines else 1.0
+    return _outcome(
+        share <= most,
+        f"{refused} of {lines} topic lines ({share:.1%}) were refused, "
+        f"at most {most:.1%} may be (checks.topics_refused_max)",
+        "mend the lines shown in the topic file",
+        {"refused": refused, "lines": lines, "share": share, **_quarantined(subject)},
+    )
+
+
+def tasks_missing(subject: Subject) -> Outcome:
+    """Topics without a task as a share of the topics asked for one."""
+    asked = _number(subject, "asked")
+    with_task = subject.artifact.table()["topic_id"].n_unique()
+    most = subject.recipe.checks.tasks_missing_max
+    share = 1 - with_task / asked if asked else 0.0
+    return _outcome(
+        share <= most,
+        f"{asked - with_task} of {asked} topics ({share:.1%}) have no task, "
+        f"at most {most:.1%} may (checks.tasks_missing_max)",
+        _QUARANTINE,
+        {"missing": asked - with_task, "asked": asked, "share": share, **_quarantined(subject)},
+    )
+
+
+def valid_share(subject: Subject) -> Outcome:
+    """Whole rows as a share of the rows that were to be written. The threshold is `checks.<table>_valid_min`."""
+    field = f"{subject.artifact.asset}_valid_min"
+    least: float = getattr(subject.recipe.checks, field)
+    asked = _asked(subject)
+    table = subject.artifact.table()
+    valid = int(table["valid"].sum()) if "valid" in table.columns else table.height
+    share = valid / asked if asked else 1.0
+    metadata = {"valid": valid, "asked": asked, "share": share, **_quarantined(subject)}
+    if "valid" in table.columns and valid < table.height:
+        metadata["invalid_rows"] = example_rows(table.filter(~pl.col("valid")))
+    return _outcome(
+        share >= least,
+        f"{valid} of {asked} rows asked for ({share:.1%}) are valid, at least {least:.1%} must be (checks.{field})",
+        _QUARANTINE,
+        metadata,
+    )
+
+
+def enough_pairs(subject: Subject) -> Outcome:
+    """Preference pairs of a task type that asked for any."""
+    rows = subject.artifact.table().height
+    asked = _judged(subject)
+    least = subject.recipe.checks.pairs_min if asked else 0
+    return _outcome(
+        rows >= least,
+        f"{rows} preference pairs from {asked} prompts, at least {least} must come out (checks.pairs_min)",
+        "judge more prompts (preference_pairs.prompts) or sample more varied candidates (junior_data.sampling)",
+        {"pairs": rows, "asked": asked, **_quarantined(subject)},
+    )
+
+
+def judge_consistent(subject: Subject) -> Outcome:
+    """Prompts on which the judge says the same in both orders of the candidates."""
+    least = subject.recipe.checks.judge_consistent_min
+    asked = _judged(subject)
+    if not asked:
+        return Outcome(True, "no prompt of this task type was to be judged", {"asked": 0})
+    share = float(subject.artifact.metadata["consistent_share"])
+    return _outcome(
+        share >= least,
+        f"the judge said the same in both orders on {share:.1%} of {asked} prompts, "
+        f"at least {least:.1%} must agree (checks.judge_consistent_min)",
+        "use a stronger teacher or fewer candidates",
+        {"consistent_share": share, "asked": asked},
+    )
+
+
+def kept_share(subject: Subject) -> Outcome:
+    """Rows that reach final_triplets as a share of those that went in."""
+    rows, rows_in = subject.artifact.table().height, _number(subject, "rows_in")
+    least = subject.recipe.checks.kept_min
+    share = rows / rows_in if rows_in else 0.0
+    return _outcome(
+        share >= least,
+        f"{rows} of {rows_in} rows ({share:.1%}) were kept, at least {least:.1%} must be (checks.kept_min)",
+        _QUARANTINE,
+        {"rows": rows, "rows_in": rows_in, "share": share, **_quarantined(subject)},
+    )
+
+
+def all_accounted(subject: Subject) -> Outcome:
+    """Every row asked for or taken in is in the table or in the quarantine, and none is in both."""
+    rows, rows_in = subject.artifact.table().height, _asked(subject)
+    quarantined = subject.artifact.table("quarantine").height
+    return _outcome(
+        rows_in == rows + quarantined,
+        f"of {rows_in} rows asked for or taken in, {rows} are in the table and {quarantined} in the quarantine, "
+        f"which leaves {rows_in - rows - quarantined}, and 0 may be left",
+        "find where the stage drops or doubles rows, or why it had nothing to write about",
+        {"rows_in": rows_in, "rows": rows, "quarantined": quarantined},
+    )
+
+
+def _outcome(passed: bool, finding: str, advice: str, metadata: dict[str, Any]) -> Outcome:
+    return Outcome(passed, finding if passed else f"{finding}: {advice}", metadata)
+
+
+def _number(subject: Subject, name: str) -> int:
+    """A count that the stage put into its metadata. Raises KeyError naming the stage."""
+    try:
+        return int(subject.artifact.metadata[name])
+    except (KeyError, TypeError):
+        raise KeyError(f"{subject.artifact.asset} has no count `{name}` in its metadata") from None
+
+
+def _asked(subject: Subject) -> int:
+    """Rows that the table had to account for: what the recipe asks for, else what the stage took in.
+
+    The recipe is preferred because a stage that lost its input would itself believe that nothing was asked.
+    """
+    recipe, asset = subject.recipe, subject.artifact.asset
+    if asset == "seed_data":
+        return _of_type(recipe.seed_data.rows, subject)
+    if asset == "junior_data" and recipe.junior_data:
+        return _of_type(recipe.junior_data.prompts, subject) * recipe.junior_data.candidates
+    if asset == "senior_data" and recipe.senior_data:
+        return _of_type(recipe.senior_data.rows, subject)
+    return _number(subject, "rows_in" if asset == "final_triplets" else "asked")
+
+
+def _judged(subject: Subject) -> int:
+    """Prompts that the recipe wanted judged in this partition."""
+    section = subject.recipe.preference_pairs
+    return _of_type(section.prompts, subject) if section else 0
+
+
+def _of_type(rows: PerTaskType, subject: Subject) -> int:
+    return int(getattr(rows, str(subject.partition)))
+
+
+def _quarantined(subject: Subject) -> dict[str, Any]:
+    """How many rows were set aside for which reason, and the first of them."""
+    rows = subject.artifact.table("quarantine")
+    if not rows.height:
+        return {"quarantined": 0}
+    counts = rows["reason"].value_counts(sort=True, name="rows")
+    return {
+        "quarantined": rows.height,
+        "quarantined_by_reason": counts.to_dicts(),
+        "quarantined_rows": example_rows(rows),
+    }
+
+
+def _expectations(asset: str) -> tuple[Check, ...]:
+    gate = Check(
+        asset,
+        "expectations",
+        True,
+        "Columns, ids, empty cells and ranges are as every reader of this table relies on.",
+        partial(meets_expectations, severity="critical"),
+    )
+    warning = Check(
+        asset,
+        "plausible",
+        False,
+        "No row's negative is its own query.",
+        partial(meets_expectations, severity="warning"),
+    )
+    return (gate, warning) if any(expect.severity == "warning" for expect in SUITES[asset]) else (gate,)
+
+
+CHECKS: tuple[Check, ...] = (
+    *(check for asset in SUITES for check in _expectations(asset)),
+    Check("topics", "refused_share", True, "Few enough lines of the topic file were refused.", topics_refused),
+    Check("task_list", "missing_share", True, "Nearly every topic has a task.", tasks_missing),
+    *(
+        Check(asset, "valid_share", True, "Enough of the rows asked for are whole records.", valid_share)
+        for asset in _WRITTEN
+    ),
+    Check("preference_pairs", "pairs", True, "There are enough preference pairs to learn from.", enough_pairs),
+    Check(
+        "preference_pairs",
+        "judge_consistent",
+        True,
+        "The judge's verdict does not hang on the order of the candidates.",
+        judge_consistent,
+    ),
+    Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share),
+    *(
+        Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
+        for asset in (*_WRITTEN, "preference_pairs", "final_triplets")
+    ),
+)

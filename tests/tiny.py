@@ -1,0 +1,56 @@
+"""A recipe of the offline kind, so small that the whole graph runs in well under a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from speed_assets.recipe import RECIPES, Recipe, parse_recipe
+
+ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 6, "matching_long": 6}
+
+
+def tiny_data() -> dict[str, Any]:
+    """The offline recipe with few rows, few steps and gates that any model passes."""
+    data: dict[str, Any] = yaml.safe_load((RECIPES / "offline.yaml").read_text())
+    data["name"] = "tiny"
+    data["topics"] |= {"limit": 20, "at_least": 5}
+    data["seed_data"]["rows"] = ROWS
+    data["junior_data"] |= {"prompts": ROWS, "candidates": 4}
+    data["preference_pairs"]["prompts"] = ROWS
+    data["revision_data"]["rows"] = ROWS
+    data["senior_data"]["rows"] = {name: 2 * rows for name, rows in ROWS.items()}
+    for section in ("junior_model", "senior_model", "revisor_model"):
+        data[section] |= {"epochs": 1, "batch_size": 4}
+    for section in ("junior_data", "senior_data", "revised_data"):
+        data[section]["sampling"]["max_new_tokens"] = 100
+    data["embedding_model"] |= {"dimensions": 32, "batch_size": 8, "epochs": 1}
+    data["evaluation"]["microworld"] = {"topics": 12, "rows": 60}
+    data["checks"] = {
+        name: 0 if name == "pairs_min" else 1.0 if name.endswith("_max") else 0.0
+        for name in data["checks"]
+        if not name.startswith("gain")
+    } | {"gain_over_untrained_min": -1.0, "gain_over_baselines_min": -1.0, "loss_drop_min": 0.0}
+    return data
+
+
+def tiny_recipe(**changes: Any) -> Recipe:
+    """The tiny recipe; `changes` replace values by dotted path, with `__` for the dot."""
+    data = tiny_data()
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        section = data
+        for name in parents:
+            section = section[name]
+        section[last] = value
+    return parse_recipe(data, RECIPES / "tiny.yaml")
+
+
+def write_recipe(folder: Path, data: dict[str, Any]) -> Path:
+    """The recipe as a file, with its topic file named absolutely."""
+    data = {**data, "topics": {**data["topics"], "file": str((RECIPES / data["topics"]["file"]).resolve())}}
+    path = folder / f"{data['name']}.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
