@@ -37,6 +37,6 @@ def evaluate(check: Check, subject: Subject) -> Outcome:
     """What the check says. One that cannot be carried out has failed: what was not judged was not passed."""
     try:
         return check.evaluate(subject)
-    except Exception as error:  # noqa: BLE001 - the answer is a verdict, never a crash
+    except Exception as error:
         reason = f"the check could not be carried out ({type(error).__name__}: {error}): mend the artifact or the check"
         return Outcome(False, reason, {"error": type(error).__name__})

@@ -115,7 +115,7 @@ def _lineage_table(manifest: dict[str, Any]) -> str:
 
 
 def _or_dash(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
+    return "-" if value is None else f"{value:,}"
 
 
 def _limits(recipe: Recipe) -> str:

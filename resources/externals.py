@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 from resources.store import tree_digest
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.prompts import PromptKind, PromptSet
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
 from speed_assets.recipe import PROJECT, Generator, Prompts, Recipe, RecipeError
@@ -39,7 +40,13 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
     if name == "prompt":
         prompts = prompt_set(recipe.prompts)
         types = [task_type] if task_type else sorted(TASK_TYPES)
-        return digest([prompts.digest(kind, t) for t in types if kind != "brainstorm" or TASK_TYPES[t].has_brainstorm])
+        return digest(
+            [
+                prompts.digest(cast(PromptKind, kind), t)
+                for t in types
+                if kind != "brainstorm" or TASK_TYPES[t].has_brainstorm
+            ]
+        )
     if name == "generator_base":
         assert recipe.generator is not None
         return _model_digest(generator_base(recipe.generator), recipe.generator.revision)

@@ -101,9 +101,9 @@ class Ledger:
         found: dict[str, TeacherAnswer] = {}
         with self.engine.connect() as connection:
             for block in _blocks(list(dict.fromkeys(keys))):
-                query = sa.select(
-                    _CALLS.c.key, _CALLS.c.answer, _CALLS.c.prompt_tokens, _CALLS.c.output_tokens
-                ).where(_CALLS.c.key.in_(block))
+                query = sa.select(_CALLS.c.key, _CALLS.c.answer, _CALLS.c.prompt_tokens, _CALLS.c.output_tokens).where(
+                    _CALLS.c.key.in_(block)
+                )
                 for key, answer, prompt_tokens, output_tokens in connection.execute(query):
                     text = zlib.decompress(answer).decode()
                     found[key] = TeacherAnswer(text, prompt_tokens, output_tokens, reused=True)

@@ -36,7 +36,11 @@ class WorkerFailed(RuntimeError):
         cause = _cause(code)
         try:
             error = json.loads((folder / "error.json").read_text())
-            cause = error["message"] if error["type"] in ("ValueError", "RuntimeError") else f"{error['type']}: {error['message']}"
+            cause = (
+                error["message"]
+                if error["type"] in ("ValueError", "RuntimeError")
+                else f"{error['type']}: {error['message']}"
+            )
         except (OSError, ValueError, KeyError):
             pass
         super().__init__(f"worker {kind} failed: {cause} (log: {folder / 'worker.log'})")
@@ -75,7 +79,9 @@ class Runner:
                 self._zygote = self._start("speed_assets.workers.zygote", stdout=subprocess.PIPE, stderr=errors)
             self._unread = b""
 
-    def run(self, kind: str, params: Mapping[str, Any], folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+    def run(
+        self, kind: str, params: Mapping[str, Any], folder: Path, progress: Progress | None = None
+    ) -> dict[str, Any]:
         """Do one job in `folder` and return its result. Raises WorkerFailed."""
         folder.mkdir(parents=True, exist_ok=True)
         for stale in ("result.json", "error.json", "progress.jsonl"):
@@ -93,7 +99,8 @@ class Runner:
     def close(self) -> None:
         """End the process that starts workers, and with it a worker that still runs."""
         if self._zygote is not None:
-            assert self._zygote.stdin is not None and self._zygote.stdout is not None
+            assert self._zygote.stdin is not None
+            assert self._zygote.stdout is not None
             try:
                 self._zygote.stdin.close()  # a zygote without stdin kills its worker and ends
                 self._zygote.wait(10)
@@ -129,7 +136,8 @@ class Runner:
         """The exit code of the job's fork; a zygote that died is started once more, since its jobs resume."""
         for _attempt in range(2):
             self.warm_up()
-            assert self._zygote is not None and self._zygote.stdin is not None
+            assert self._zygote is not None
+            assert self._zygote.stdin is not None
             try:
                 self._zygote.stdin.write(os.fsencode(f"{folder}\n"))
                 self._zygote.stdin.flush()
@@ -146,7 +154,8 @@ class Runner:
 
     def _await(self, folder: Path, follow: Callable[[], None]) -> int | None:
         """Wait for the line that says how `folder`'s job ended; None when the zygote ended instead."""
-        assert self._zygote is not None and self._zygote.stdout is not None
+        assert self._zygote is not None
+        assert self._zygote.stdout is not None
         descriptor = self._zygote.stdout.fileno()
         while True:
             follow()
@@ -172,9 +181,7 @@ def _followed(path: Path, progress: Progress | None) -> Iterator[Callable[[], No
             return
         if not stream and path.exists():
             stream.append(path.open())
-        line = ""
-        for line in stream[0] if stream else ():
-            pass
+        line = (stream[0].readlines() or [""])[-1] if stream else ""
         if line.startswith("{") and line.endswith("}\n"):  # the newest whole line says it all
             entry = json.loads(line)
             progress(entry["done"], entry["total"], entry["note"])

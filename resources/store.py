@@ -66,6 +66,8 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._verified: dict[str, Artifact] = {}
+        self.damaged: list[str] = []
+        """What `find` met and set aside, in words."""
 
     def open(self) -> Store:
         """Create the folders. Raises StoreError when the home cannot be written."""
@@ -119,11 +121,6 @@ class Store:
         )
         self._verified[fingerprint] = artifact
         return artifact
-
-    @property
-    def damaged(self) -> list[str]:
-        """What `find` met and set aside, in words."""
-        return self.__dict__.setdefault("_damaged", [])
 
     @contextmanager
     def building(self, fingerprint: str) -> Iterator[Path]:

@@ -159,7 +159,17 @@ def _ui(args: argparse.Namespace) -> int:
     print(f"recipe {recipe.name}, home {home}: http://127.0.0.1:{args.port}", file=sys.stderr, flush=True)
     command = str(Path(sys.executable).with_name("dg"))
     os.chdir(PROJECT)
-    os.execv(command, [command, "dev", "--host", "127.0.0.1", "--port", str(args.port)])
+    os.execv(  # noqa: S606 - our own dg, no shell wanted
+        command,
+        [
+            command,
+            "dev",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(args.port),
+        ],
+    )
 
 
 if __name__ == "__main__":

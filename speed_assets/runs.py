@@ -24,7 +24,7 @@ from resources.runner import Runner
 from resources.store import Artifact, Store
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import Recipe, RecipeError
 
 Say = Callable[[str], None]
 TRUTH_OF = ("junior_data", "senior_data", "revised_data", "final_triplets")
@@ -121,8 +121,7 @@ def run(
     job = defs.resolve_job_def("everything")
     wanted = set(artifacts.graph)
     if select:
-        keys = dg.AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
-        wanted = {key.to_user_string() for key in keys}
+        wanted = _selected(select, defs, artifacts.graph)
     try:
         for segment in segments(artifacts.graph):
             names = [name for name in segment if name in wanted]
@@ -153,6 +152,15 @@ def run(
     return report
 
 
+def _selected(select: str, defs: dg.Definitions, graph: Graph) -> set[str]:
+    try:
+        keys = dg.AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
+    except (dg.DagsterError, ValueError) as error:
+        words = str(error).strip().splitlines()[0]
+        raise RecipeError(f"--select {select}: {words}; the assets are {', '.join(graph)}") from None
+    return {key.to_user_string() for key in keys}
+
+
 def _stale_part(
     artifacts: Artifacts, instance: Instance, names: list[str], partition: str | None, report: RunReport, say: Say
 ) -> list[str]:
@@ -174,7 +182,7 @@ def _collect(result: dg.ExecuteInProcessResult, partition: str | None, report: R
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         name = label(materialization.asset_key.to_user_string(), partition)
-        metadata = {key: value.value for key, value in materialization.metadata.items()}
+        metadata: dict[str, Any] = {key: value.value for key, value in materialization.metadata.items()}
         seconds = float(metadata["step_seconds"])
         reused = bool(metadata["reused"])
         (report.reused if reused else report.made)[name] = seconds
@@ -200,7 +208,8 @@ def _explain_failure(result: dg.ExecuteInProcessResult, partition: str | None, r
         data = event.step_failure_data
         if data.user_failure_data is not None:
             refused = data.user_failure_data.metadata.get("refused")
-            report.refused += list(refused.value) if refused is not None else []  # type: ignore[call-overload]
+            if refused is not None and isinstance(refused.value, list):
+                report.refused += refused.value
             report.errors.append(data.user_failure_data.description or "failed")
         elif data.error is not None:
             error = data.error

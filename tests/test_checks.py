@@ -16,7 +16,6 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from checks.asset_checks import build_asset_checks
 from checks.check import CELL, EXAMPLES
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
@@ -34,7 +33,7 @@ ROWS = 10
 
 
 def recipe_with(**checks: Any) -> Recipe:
-    each = {name: ROWS for name in TASK_TYPE_NAMES}
+    each = dict.fromkeys(TASK_TYPE_NAMES, ROWS)
     sampling = {"temperature": 1.0, "max_new_tokens": 8}
     training = {"learning_rate": 0.1, "batch_size": 2, "epochs": 1, "max_length": 64}
     return Recipe.model_validate(
@@ -49,11 +48,11 @@ def recipe_with(**checks: Any) -> Recipe:
             "task_list": {"sampling": sampling},
             "seed_data": {"rows": each, "sampling": sampling},
             "junior_model": training,
-            "junior_data": {"prompts": {name: ROWS // 2 for name in each}, "candidates": 2, "sampling": sampling},
-            "preference_pairs": {"prompts": {name: ROWS // 2 for name in each}, "sampling": sampling},
+            "junior_data": {"prompts": dict.fromkeys(each, ROWS // 2), "candidates": 2, "sampling": sampling},
+            "preference_pairs": {"prompts": dict.fromkeys(each, ROWS // 2), "sampling": sampling},
             "senior_model": {**training, "beta": 0.1, "nll_weight": 0.1},
             "senior_data": {"rows": each, "sampling": sampling},
-            "revision_data": {"rows": {name: ROWS // 2 for name in each}, "sampling": sampling},
+            "revision_data": {"rows": dict.fromkeys(each, ROWS // 2), "sampling": sampling},
             "revisor_model": {**training, "mended_share": 0.5},
             "revised_data": {"sampling": sampling},
             "final_triplets": {},
@@ -317,9 +316,11 @@ def test_a_matching_row_has_no_negative() -> None:
 def test_columns_in_another_order_or_missing_are_a_fault() -> None:
     frame = good_table("topics", None)
     turned = validate("topics", frame.select(reversed(frame.columns)), None)
-    assert not turned.passed and "table_columns_to_match_ordered_list" in turned.reason
+    assert not turned.passed
+    assert "table_columns_to_match_ordered_list" in turned.reason
     missing = validate("topics", frame.drop("path"), None)
-    assert not missing.passed and "path" in missing.reason
+    assert not missing.passed
+    assert "path" in missing.reason
 
 
 def test_examples_are_few_and_short() -> None:
@@ -330,11 +331,14 @@ def test_examples_are_few_and_short() -> None:
 
 
 def test_a_negative_that_is_its_query_only_warns(shelf: Shelf) -> None:
-    frame = good_table("final_triplets", None).with_columns(negative=pl.when(pl.col("negative").is_not_null()).then("query"))
+    frame = good_table("final_triplets", None).with_columns(
+        negative=pl.when(pl.col("negative").is_not_null()).then("query")
+    )
     artifact = shelf.table("final_triplets", frame)
     assert shelf.ask(artifact, "expectations").passed
     outcome = shelf.ask(artifact, "plausible")
-    assert not outcome.passed and outcome.metadata["failing_rows"][0]["negative"] == "query 0"
+    assert not outcome.passed
+    assert outcome.metadata["failing_rows"][0]["negative"] == "query 0"
     assert [check.blocking for check in checks_of("final_triplets") if check.name == "plausible"] == [False]
 
 
@@ -399,11 +403,13 @@ def test_rows_that_are_not_whole_are_shown(shelf: Shelf) -> None:
 
 
 def test_nothing_asked_is_nothing_missing(shelf: Shelf) -> None:
-    none = {**{name: ROWS for name in TASK_TYPE_NAMES}, "sts": 0}
+    none = {**dict.fromkeys(TASK_TYPE_NAMES, ROWS), "sts": 0}
     data = RECIPE.model_dump()
     for section, field in (("seed_data", "rows"), ("preference_pairs", "prompts")):
         data[section][field] = none
-    recipe = Recipe.model_validate({**data, "junior_data": {**data["junior_data"], "prompts": dict.fromkeys(none, ROWS)}})
+    recipe = Recipe.model_validate(
+        {**data, "junior_data": {**data["junior_data"], "prompts": dict.fromkeys(none, ROWS)}}
+    )
     seed = shelf.table("seed_data", written("sts").clear(), 0, "sts")
     pairs = shelf.table("preference_pairs", good_table("preference_pairs", "sts").clear(), 0, "sts", asked=0)
     for artifact in (seed, pairs):
@@ -429,9 +435,7 @@ def test_nothing_asked_is_nothing_missing(shelf: Shelf) -> None:
         (losses(*[2.0] * 10, 0.1, *[1.9] * 10), {}, "falling_loss", r"from 2 to 1.9 "),
     ],
 )
-def test_a_bad_model_is_refused(
-    shelf: Shelf, curve: str, files: dict[str, bytes], check: str, reason: str
-) -> None:
+def test_a_bad_model_is_refused(shelf: Shelf, curve: str, files: dict[str, bytes], check: str, reason: str) -> None:
     outcome = shelf.ask(shelf.model("junior_model", curve, **files), check)
     assert not outcome.passed
     assert re.search(reason, outcome.reason), outcome.reason
@@ -440,7 +444,8 @@ def test_a_bad_model_is_refused(
 def test_a_cut_off_weight_file_is_refused(shelf: Shelf) -> None:
     whole = (shelf.model("junior_model").path / "model" / "model.safetensors").read_bytes()
     outcome = shelf.ask(shelf.model("junior_model", model__safetensors=whole[:-4]), "safe_weights")
-    assert not outcome.passed and outcome.metadata["faults"][0]["file"] == "model/model.safetensors"
+    assert not outcome.passed
+    assert outcome.metadata["faults"][0]["file"] == "model/model.safetensors"
 
 
 # Scores
@@ -461,7 +466,11 @@ def scored(model: str, score: float) -> pl.DataFrame:
     [
         (scores_without(model="bm25", task="STS"), "every_score", "1 of 8 scores .*: bm25 on STS"),
         (scores_without(model="untrained"), "every_score", "2 of 8 scores .*untrained on Retrieval, untrained on STS"),
-        (scored("untrained", 0.71), "beats_untrained", r"a gain of -0.0100, at least \+0.0000 .*gain_over_untrained_min"),
+        (
+            scored("untrained", 0.71),
+            "beats_untrained",
+            r"a gain of -0.0100, at least \+0.0000 .*gain_over_untrained_min",
+        ),
         (scored("seed_data only", 0.8), "beats_baselines", r"seed_data only 0.8000 on 2 tasks, a gain of -0.1000"),
         (scored("bm25", 0.9), "beats_baselines", r"bm25 0.9000 on 2 tasks"),
         (scored("bm25", float("nan")), "beats_baselines", r"a gain of \+?nan"),
@@ -489,7 +498,9 @@ def test_the_key_of_a_verdict_follows_check_and_thresholds() -> None:
 def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:
     artifact = shelf.table("final_triplets", good_table("final_triplets", None), rows_in=None)
     outcome = shelf.ask(artifact, "kept_share")
-    assert not outcome.passed and "could not be carried out" in outcome.reason and "rows_in" in outcome.reason
+    assert not outcome.passed
+    assert "could not be carried out" in outcome.reason
+    assert "rows_in" in outcome.reason
 
 
 @pytest.fixture
@@ -498,7 +509,7 @@ def full(shelf: Shelf) -> Iterator[Shelf]:
         if stage.name != "release":
             for partition in TASK_TYPE_NAMES if stage.partitioned else (None,):
                 shelf.good(stage.name, partition)
-    yield shelf
+    return shelf
 
 
 def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(full: Shelf) -> None:
@@ -516,5 +527,3 @@ def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> No
     code = "import sys, checks.gates; print(*{'dagster', 'great_expectations', 'torch', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
-
-

@@ -21,9 +21,12 @@ def test_every_shipped_recipe_loads(name: str) -> None:
 def test_paper_recipe_spends_the_papers_calls() -> None:
     recipe = load_recipe("paper")
     assert recipe.seed_data.rows.total() == 25_000
-    assert recipe.preference_pairs is not None and 2 * recipe.preference_pairs.prompts.total() == 10_000
-    assert recipe.revision_data is not None and recipe.revision_data.rows.total() == 10_000
-    assert recipe.senior_data is not None and recipe.senior_data.rows.total() == 1_150_000
+    assert recipe.preference_pairs is not None
+    assert 2 * recipe.preference_pairs.prompts.total() == 10_000
+    assert recipe.revision_data is not None
+    assert recipe.revision_data.rows.total() == 10_000
+    assert recipe.senior_data is not None
+    assert recipe.senior_data.rows.total() == 1_150_000
 
 
 def test_teacher_only_trains_no_generator() -> None:

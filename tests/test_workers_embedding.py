@@ -55,7 +55,9 @@ def right_triplets(rows: int, seed: int = 0) -> pl.DataFrame:
     table = []
     for row in range(rows):
         kind = TASK_TYPE_NAMES[row % len(TASK_TYPE_NAMES)]
-        task = records.write_task(kind, f"{rng.choice(['red', 'blue', 'old'])} {rng.choice(['tea', 'boats', 'chess'])}", rng)
+        task = records.write_task(
+            kind, f"{rng.choice(['red', 'blue', 'old'])} {rng.choice(['tea', 'boats', 'chess'])}", rng
+        )
         triplet = TASK_TYPES[kind].triplet(records.write_record(kind, records.read_task(kind, task), rng))
         table.append({**triplet, "task": task, "task_type": kind})
     return pl.DataFrame(table, schema=dict.fromkeys((*triplet, "task", "task_type"), pl.String))
@@ -122,7 +124,8 @@ def test_static_model_learns_and_is_saved_whole(job: Callable[..., dict[str, Any
     assert [line["step"] for line in lines] == list(range(1, result["steps"] + 1))
     assert (Path(params["aside"]) / "loss.png").stat().st_size > 1000
     files = contents(params["out"])
-    assert "model.safetensors" in files and "README.md" not in files
+    assert "model.safetensors" in files
+    assert "README.md" not in files
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]
     near, far = "cost of old tea", "rules of old tea"
     query, same, other = SentenceTransformer(params["out"]).encode([near, "old tea brings invoice and payment.", far])
@@ -143,7 +146,12 @@ def test_two_models_and_an_untrained_one_in_one_job(job: Callable[..., dict[str,
     right_triplets(64, seed=1).write_parquet(tmp_path / "few.parquet")
     fields = ("triplets", "out", "aside")
     whole = {"name": "whole", **{field: params.pop(field) for field in fields}}
-    few = {"name": "few", "triplets": str(tmp_path / "few.parquet"), "out": str(tmp_path / "few"), "aside": str(tmp_path / "x")}
+    few = {
+        "name": "few",
+        "triplets": str(tmp_path / "few.parquet"),
+        "out": str(tmp_path / "few"),
+        "aside": str(tmp_path / "x"),
+    }
     base = {"name": "base", "out": str(tmp_path / "base"), "untrained": True}
     result = embed.run({**params, "models": [whole, few, base]}, silent)["models"]
     assert {name: one["rows"] for name, one in result.items()} == {"whole": 300, "few": 64, "base": 0}
@@ -154,7 +162,7 @@ def test_two_models_and_an_untrained_one_in_one_job(job: Callable[..., dict[str,
 
 
 def test_a_loss_that_is_not_finite_ends_the_job(job: Callable[..., dict[str, Any]]) -> None:
-    with pytest.raises(ValueError, match="lower embedding_model.learning_rate"):
+    with pytest.raises(ValueError, match=r"lower embedding_model\.learning_rate"):
         embed.run(job(temperature=1e-45), silent)
 
 
@@ -217,7 +225,9 @@ def expected_loss(vectors: list[Any], negatives: list[list[tuple[int, int]]]) ->
 
 def test_distinct_texts_are_each_others_negatives() -> None:
     loss, vectors = loss_of([[0, 1, 2], [3, 4, 5]])
-    assert float(loss) == pytest.approx(expected_loss(vectors, [[(1, 1), (2, 0), (2, 1)], [(1, 0), (2, 0), (2, 1)]]), rel=1e-5)
+    assert float(loss) == pytest.approx(
+        expected_loss(vectors, [[(1, 1), (2, 0), (2, 1)], [(1, 0), (2, 0), (2, 1)]]), rel=1e-5
+    )
 
 
 def test_the_same_label_is_no_negative() -> None:
@@ -253,7 +263,9 @@ def test_cached_loss_has_the_same_gradient(decoder: Path) -> None:
 
 
 def test_last_pooling_appends_the_end_token(job: Callable[..., dict[str, Any]], decoder: Path) -> None:
-    params = job({"kind": "pretrained", "name": str(decoder)}, pooling="last", learning_rate=1e-3, epochs=1, batch_size=128)
+    params = job(
+        {"kind": "pretrained", "name": str(decoder)}, pooling="last", learning_rate=1e-3, epochs=1, batch_size=128
+    )
     result = embed.run(params, silent)
     assert result["steps"] > 0
     model = SentenceTransformer(params["out"])
@@ -314,15 +326,27 @@ def scored(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
     """An evaluate job over a trained and an untrained model, and its result."""
     folder = tmp_path_factory.mktemp("scored")
     right_triplets(1500).write_parquet(folder / "triplets.parquet")
-    common = {"base": {"kind": "static", "tokenizer": str(tokenizer), "dimensions": 64}, "settings": SETTINGS, "seed": 3}
+    common = {
+        "base": {"kind": "static", "tokenizer": str(tokenizer), "dimensions": 64},
+        "settings": SETTINGS,
+        "seed": 3,
+    }
     jobs = [
-        {"name": name, "triplets": str(folder / "triplets.parquet"), "out": str(folder / name), "aside": str(folder / "x")}
+        {
+            "name": name,
+            "triplets": str(folder / "triplets.parquet"),
+            "out": str(folder / name),
+            "aside": str(folder / "x"),
+        }
         for name in ("trained", "untrained")
     ]
     jobs[1]["untrained"] = "yes"
     embed.run({**common, "models": jobs}, silent)
     params = {
-        "models": [{"name": name, "path": str(folder / name), "digest": digest} for name, digest in (("trained", "a"), ("untrained", "b"))],
+        "models": [
+            {"name": name, "path": str(folder / name), "digest": digest}
+            for name, digest in (("trained", "a"), ("untrained", "b"))
+        ],
         "bm25": True,
         "microworld": MICROWORLD,
         "tasks": [],
@@ -426,7 +450,9 @@ def test_lexical_vectors_see_words_and_weigh_rare_ones_more() -> None:
     lexical = evaluate.LexicalVectors()
     batch = [{"text": ["the tea of kings", "the boats of kings", "the boats of tea"]}]
     vectors = lexical.encode(batch, task_metadata=metadata, hf_split="test", hf_subset="default")
-    later = lexical.encode([{"text": ["boats", "unheard"]}], task_metadata=metadata, hf_split="test", hf_subset="default")
+    later = lexical.encode(
+        [{"text": ["boats", "unheard"]}], task_metadata=metadata, hf_split="test", hf_subset="default"
+    )
     assert vectors.shape == (3, 4096)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert later[0] @ vectors[1] > later[0] @ vectors[0] == 0

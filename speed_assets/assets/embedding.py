@@ -87,7 +87,8 @@ def _train(run: StageRun, tables: dict[str, pl.DataFrame]) -> dict[str, dict[str
                 "aside": str(aside),
             }
         )
-    return _train_job(run, jobs, folder)["models"]
+    trained: dict[str, dict[str, Any]] = _train_job(run, jobs, folder)["models"]
+    return trained
 
 
 def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[str, Any]:

@@ -28,11 +28,12 @@ def seed_data(run: StageRun) -> dict[str, Any]:
     )
     schema = schema_for("synthesis", run.task_type)
     requests = [
-        run.teacher.request(prompt, section.sampling, schema, sample)
-        for sample, prompt in enumerate(rows["prompt"])
+        run.teacher.request(prompt, section.sampling, schema, sample) for sample, prompt in enumerate(rows["prompt"])
     ]
     answers, use = run.teacher.ask(run.stage.name, requests, run.progress)
-    rows = parse_outputs(rows.with_columns(pl.Series("output", [a.text for a in answers], dtype=pl.String)), run.task_type)
+    rows = parse_outputs(
+        rows.with_columns(pl.Series("output", [a.text for a in answers], dtype=pl.String)), run.task_type
+    )
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select(WRITTEN))
     run.write(

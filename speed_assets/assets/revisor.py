@@ -89,9 +89,7 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         run.scratch,
         run.progress,
     )
-    results = [
-        revise(run.task_type, draft, answer) for draft, answer in zip(drafts, answers["output"], strict=True)
-    ]
+    results = [revise(run.task_type, draft, answer) for draft, answer in zip(drafts, answers["output"], strict=True)]
     revised = parsed.drop("query", "positive", "negative", "valid", "problem").with_columns(
         pl.col("output").alias("written"),
         pl.Series("before", drafts, dtype=pl.String),

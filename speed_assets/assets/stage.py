@@ -116,7 +116,9 @@ def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg
         )
         for line in resources.artifacts.store.damaged:
             context.log.warning(line)
-        context.log.info(f"{label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}")
+        context.log.info(
+            f"{label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}"
+        )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
             metadata=describe(artifact, stage, reused, time.monotonic() - started),
@@ -222,5 +224,3 @@ def _logged(progress: Progress, log: Callable[[str], None], every: float = 15.0)
             log(f"{note}: {done}/{total}")
 
     return report
-
-

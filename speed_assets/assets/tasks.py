@@ -86,9 +86,7 @@ def task_list(run: StageRun) -> dict[str, Any]:
     )
     without = frame.filter(pl.col("task").list.len() == 0).rename({"topic_id": "row_id"})
     data = frame.filter(pl.col("task").list.len() > 0).explode("task")
-    ids = [
-        short_id("task", run.task_type, topic, task) for topic, task in data.select("topic_id", "task").iter_rows()
-    ]
+    ids = [short_id("task", run.task_type, topic, task) for topic, task in data.select("topic_id", "task").iter_rows()]
     data = data.with_columns(pl.Series("task_id", ids, dtype=pl.String)).unique("task_id", maintain_order=True)
     run.write(data.select("task_id", "topic_id", "topic", "task_type", "task"))
     run.write(

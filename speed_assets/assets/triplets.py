@@ -31,9 +31,7 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
         rows = rows.filter("valid")
     run.progress(1, 3, "near-duplicates")
     near = section.near_duplicates
-    repeats = near_duplicates(
-        _texts(rows), shingle=near.shingle, permutations=near.permutations, jaccard=near.jaccard
-    )
+    repeats = near_duplicates(_texts(rows), shingle=near.shingle, permutations=near.permutations, jaccard=near.jaccard)
     ids = rows["row_id"].to_list()
     rows = rows.with_columns(pl.Series("repeats", [None if r is None else ids[r] for r in repeats], dtype=pl.String))
     removed.append(_set_aside(rows.filter(pl.col("repeats").is_not_null()), "near_duplicate", pl.col("repeats")))

@@ -24,9 +24,7 @@ GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "
 def write_with(run: StageRun, model: str, prompts: pl.DataFrame, sampling: Sampling) -> pl.DataFrame:
     """Rows written by a generator for `prompts` (with a `candidate` column), parsed; none is dropped."""
     seed = run.recipe.seed
-    outputs = generate(
-        run.runner, run.recipe.generator, model, prompts, sampling, seed, run.scratch, run.progress
-    )
+    outputs = generate(run.runner, run.recipe.generator, model, prompts, sampling, seed, run.scratch, run.progress)
     return parse_outputs(outputs, run.task_type).select(GENERATED)
 
 

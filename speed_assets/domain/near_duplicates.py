@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
 from datasketch import MinHash, MinHashLSH
 
 _SPACE = re.compile(r"\W+")
@@ -37,7 +36,11 @@ def near_duplicates(texts: Sequence[str], *, shingle: int, permutations: int, ja
         signature = MinHash(num_perm=permutations, seed=1)
         signature.update_batch(list(pieces))
         match = next(
-            (int(key) for key in sorted(index.query(signature), key=int) if _similar(pieces, shingles[int(key)], jaccard)),
+            (
+                int(key)
+                for key in sorted(index.query(signature), key=int)
+                if _similar(pieces, shingles[int(key)], jaccard)
+            ),
             None,
         )
         repeats.append(match)
@@ -50,4 +53,4 @@ def near_duplicates(texts: Sequence[str], *, shingle: int, permutations: int, ja
 
 def _similar(a: set[bytes], b: set[bytes], jaccard: float) -> bool:
     common = len(a & b)
-    return common >= jaccard * (len(a) + len(b) - common) - np.finfo(float).eps
+    return common >= jaccard * (len(a) + len(b) - common) - 1e-9

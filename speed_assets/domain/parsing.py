@@ -290,17 +290,17 @@ def _balanced(text: str, openers: str) -> Iterator[str]:
     closers = openers.translate(str.maketrans("[{", "]}"))
     depth, start, quoted = 0, 0, False
     for match in _BRACKETS.finditer(text):
-        token = match[0]
+        mark = match[0]
         if depth == 0:
-            if token in openers:
+            if mark in openers:
                 depth, start = 1, match.start()
-        elif token == '"':
+        elif mark == '"':
             quoted = not quoted
         elif quoted:
             continue
-        elif token in openers:
+        elif mark in openers:
             depth += 1
-        elif token in closers:
+        elif mark in closers:
             depth -= 1
             if depth == 0:
                 yield text[start : match.end()]

@@ -211,7 +211,7 @@ def schema_for(kind: PromptKind, task_type: str) -> dict[str, Any]:
     A brainstorm answers with a list, which some endpoints accept only inside an object; `parse_tasks` reads both.
     """
     text = {"type": "string"}
-    fields = {key: text for key in TASK_TYPES[task_type].keys}
+    fields = dict.fromkeys(TASK_TYPES[task_type].keys, text)
     if kind == "brainstorm":
         return {"type": "array", "items": text}
     if kind == "synthesis":

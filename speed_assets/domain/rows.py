@@ -57,7 +57,7 @@ def synthesis_rows(
             }
         )
     columns = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
-    return pl.DataFrame(asked, schema={name: pl.String for name in columns})
+    return pl.DataFrame(asked, schema=dict.fromkeys(columns, pl.String))
 
 
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:

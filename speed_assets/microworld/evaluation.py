@@ -19,7 +19,7 @@ from speed_assets.microworld.pretraining import pseudo_word
 
 EVALUATION_VERSION = "1"
 
-UNHEARD = "bq cj fq gx hx jb jq jv kx qg qk qz vj vq wq xj zx".split()
+UNHEARD = ["bq", "cj", "fq", "gx", "hx", "jb", "jq", "jv", "kx", "qg", "qk", "qz", "vj", "vq", "wq", "xj", "zx"]
 """Letter pairs that no English word contains; every held-out topic does."""
 
 STS_SHARES: dict[tuple[str, str], tuple[float, float]] = {
@@ -136,7 +136,9 @@ def _evenly(values: Sequence[str], rng: random.Random) -> Iterator[str]:
         yield from rng.sample(values, len(values))
 
 
-def _beside(topic: str, aspect: str, relation: tuple[str, str], topics: Sequence[str], rng: random.Random) -> tuple[str, str]:
+def _beside(
+    topic: str, aspect: str, relation: tuple[str, str], topics: Sequence[str], rng: random.Random
+) -> tuple[str, str]:
     """The (topic, aspect) that stands in `relation` to the given one."""
     near, sibling = {aspect, lang.SIBLING[aspect]}, lang.SIBLING[aspect]
     other_topic = topic if relation[0] == "same" else rng.choice([t for t in topics if t != topic])
@@ -146,7 +148,9 @@ def _beside(topic: str, aspect: str, relation: tuple[str, str], topics: Sequence
 
 
 def _cues(text: str) -> set[str]:
-    return {word for word in text.replace(",", " ").replace(".", " ").replace(":", " ").split() if word in lang.CUE_ASPECT}
+    return {
+        word for word in text.replace(",", " ").replace(".", " ").replace(":", " ").split() if word in lang.CUE_ASPECT
+    }
 
 
 def _pair(first: tuple[str, str], second: tuple[str, str], rng: random.Random) -> tuple[str, str]:

@@ -28,8 +28,53 @@ _NOISE = (
     "brief", "full", "clear", "plain", "common", "rare", "5 words", "20 words", "200 words", "school", "college",
     "easy", "hard", "with effort", "one line", "score 4", "score 3", "long tail", "at least 10 words", "vague",
 )  # fmt: skip
-_ONSETS = "b br c cl d dr f fl g gr h j k l m n p pr qu r s sh st t tr v w z".split()
-_NUCLEI = "a e i o u ai ea ie oo ou".split()
+# Pieces of which real keys are made: the base knows how to spell them, but not which of them mean what.
+_KEY_PIECES = [
+    "user",
+    "query",
+    "positive",
+    "hard",
+    "negative",
+    "document",
+    "input",
+    "text",
+    "label",
+    "misleading",
+    "reason",
+    "revision",
+    "S",
+]
+_ONSETS = [
+    "b",
+    "br",
+    "c",
+    "cl",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "qu",
+    "r",
+    "s",
+    "sh",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+]
+_NUCLEI = ["a", "e", "i", "o", "u", "ai", "ea", "ie", "oo", "ou"]
 _CODAS = ["", "", "n", "r", "l", "s", "t", "m", "ck", "nd", "st", "rm"]
 
 
@@ -43,7 +88,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Practice:
-    """Weights of the kinds of example, and the share of records whose keys are invented (then asked for in quotes)."""
+    """Weights of the kinds of example, and the share of records with invented keys (above 0, keys are asked for in quotes)."""
 
     mixture: tuple[int, ...]
     invented_keys: float = 0.0
@@ -99,7 +144,9 @@ def _dump(record: dict[str, str]) -> str:
 
 
 def _invented_key(rng: random.Random) -> str:
-    return "_".join(pseudo_word(rng) for _ in range(rng.choice((1, 2, 2, 3)))) + rng.choice(("", "", "", "1", "2", "3"))
+    parts = rng.choice((1, 2, 2, 3))
+    words = rng.sample(_KEY_PIECES, parts) if rng.random() < 0.6 else [pseudo_word(rng) for _ in range(parts)]
+    return "_".join(words) + rng.choice(("", "", "", "1", "2", "3"))
 
 
 def _record(topic: str, aspect: str, invented: float, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
@@ -113,7 +160,9 @@ def record_example(topic: str, other_topic: str, practice: Practice, rng: random
     """Write a record of the asked keys."""
     aspect = rng.choice(lang.ASPECTS)
     record, keys = _record(topic, aspect, practice.invented_keys, rng)
-    asked = ", ".join(json.dumps(key) for key in keys) if practice.invented_keys else ", ".join(keys)
+    asked = ", ".join(keys)
+    if practice.invented_keys:
+        asked = ", ".join(f'"{key}"' if key in KEYS[role] else f'"{key}" {role}' for key, role in keys.items())
     return Example(_header(topic, aspect, rng) + asked + "\n", _dump(record))
 
 
@@ -181,9 +230,10 @@ LATE_MIXTURE = (50, 33, 6, 5, 6)
 CURRICULUM = (
     (0.10, Practice(EARLY_MIXTURE)),
     (0.57, Practice(LATE_MIXTURE)),
-    (1.00, Practice(LATE_MIXTURE, invented_keys=0.4)),
+    (1.00, Practice(LATE_MIXTURE, invented_keys=0.3)),
 )
-"""What is practised up to which share of the tokens: copying, then content, then keys never seen."""
+"""What is practised up to which share of the tokens: copying, then content, then keys never seen, whose role
+the header names."""
 
 
 def examples(words: Sequence[str], rng: random.Random, practice: Practice) -> Iterator[Example]:

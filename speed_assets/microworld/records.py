@@ -85,7 +85,11 @@ def _write_field(task_type: str, field: str, topic: str, aspect: str, rng: rando
     if task_type == "sts":
         return lang.write_document(topic, sibling if field == "negative" else aspect, rng, long=False)
     if task_type == "matching_short":
-        return lang.write_query(topic, aspect, rng, long=False) if field == "query" else lang.write_short(topic, aspect, rng)
+        return (
+            lang.write_query(topic, aspect, rng, long=False)
+            if field == "query"
+            else lang.write_short(topic, aspect, rng)
+        )
     if task_type == "matching_long":
         return lang.write_document(topic, aspect, rng, long=True)
     if field == "query":

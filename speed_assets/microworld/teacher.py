@@ -83,7 +83,9 @@ class MicroworldTeacher:
         parsed = parse_record(prompt.task_type, prompt.draft or "")
         truth = truth_of(prompt.task_type, task, parsed.record)
         if errs:
-            changes = {} if not truth.all_right else dict([next(iter(write_record(prompt.task_type, asked, rng).items()))])
+            changes = (
+                {} if not truth.all_right else dict([next(iter(write_record(prompt.task_type, asked, rng).items()))])
+            )
             return _revision("as it should be" if not changes else "wording", changes)
         changes = mend(prompt.task_type, asked, parsed.record, rng)
         return _revision("nothing to mend" if not changes else f"{', '.join(changes)} off", changes)

@@ -121,7 +121,9 @@ def _append_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
 
 def _keep_instruction(model: SentenceTransformer, template: str) -> None:
     if not template.endswith("{query}"):
-        raise ValueError(f"embedding_model.instruction {template!r} must end with {{query}}: models keep it as a prefix")
+        raise ValueError(
+            f"embedding_model.instruction {template!r} must end with {{query}}: models keep it as a prefix"
+        )
     prefix = template.removesuffix("{query}")
     model.prompts = {**model.prompts, INSTRUCTION if "{task}" in prefix else "query": prefix}
 
@@ -142,7 +144,9 @@ def datasets_of(rows: pl.DataFrame, settings: dict[str, Any]) -> DatasetDict:
     loss needs them to tell what is no negative at all.
     """
     if settings["instruction"]:
-        filled = [_instruct(settings["instruction"], task, query) for task, query in rows.select("task", "query").rows()]
+        filled = [
+            _instruct(settings["instruction"], task, query) for task, query in rows.select("task", "query").rows()
+        ]
         rows = rows.with_columns(query=pl.Series(filled))
     texts = pl.concat([rows[field] for field in ("query", "positive", "negative")]).unique(maintain_order=True)
     ids = {text: number for number, text in enumerate(texts)}
@@ -210,13 +214,19 @@ class _Losses(TrainerCallback):
         if logs and "loss" in logs:
             self.losses.append(float(logs["loss"]))
             if not math.isfinite(self.losses[-1]):
-                raise ValueError(f"the loss of step {state.global_step} is not finite: lower embedding_model.learning_rate")
+                raise ValueError(
+                    f"the loss of step {state.global_step} is not finite: lower embedding_model.learning_rate"
+                )
             if state.global_step % max(1, state.max_steps // 20) == 0:
                 self._report(state.global_step, state.max_steps)
 
 
 def _train(
-    model: SentenceTransformer, rows: pl.DataFrame, settings: dict[str, Any], seed: int, report: Callable[[int, int], None]
+    model: SentenceTransformer,
+    rows: pl.DataFrame,
+    settings: dict[str, Any],
+    seed: int,
+    report: Callable[[int, int], None],
 ) -> list[float]:
     """Train `model` in place; the loss of every step."""
     scale, transformer = 1 / settings["temperature"], not isinstance(model[0], StaticEmbedding)

@@ -30,7 +30,7 @@ from typing import Any
 import mteb
 import numpy as np
 import polars as pl
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from matplotlib.figure import Figure
 from mteb.abstasks import (
     AbsTask,
@@ -51,7 +51,14 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from threadpoolctl import threadpool_limits
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.microworld.evaluation import EVALUATION_VERSION, EvaluationSets, Labelled, Pairs, Ranking, evaluation_sets
+from speed_assets.microworld.evaluation import (
+    EVALUATION_VERSION,
+    EvaluationSets,
+    Labelled,
+    Pairs,
+    Ranking,
+    evaluation_sets,
+)
 from speed_assets.microworld.language import LANGUAGE_VERSION
 from speed_assets.workers.embed import INSTRUCTION
 
@@ -162,7 +169,14 @@ class LexicalVectors(AbsEncoder):
         self._weights: dict[tuple[str, str], TfidfTransformer] = {}
 
     def encode(
-        self, inputs: Any, *, task_metadata: TaskMetadata, hf_split: str, hf_subset: str, prompt_type: Any = None, **kwargs: Any
+        self,
+        inputs: Any,
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        **kwargs: Any,
     ) -> np.ndarray:
         """(texts, 4096) float32."""
         counts = self._counts.transform(text for batch in inputs for text in batch["text"])
@@ -258,7 +272,10 @@ def held_out_tasks(sets: EvaluationSets) -> Iterator[AbsTask]:
             MicroworldClassification(),
             {"train": _labelled_data(sets.classification_train), "test": _labelled_data(sets.classification_test)},
         ),
-        (clustering, {"test": _labelled_data(sets.clustering).rename_columns({"text": "sentences", "label": "labels"})}),
+        (
+            clustering,
+            {"test": _labelled_data(sets.clustering).rename_columns({"text": "sentences", "label": "labels"})},
+        ),
         (MicroworldPairClassification(), {"test": _pairs_data(sets.pair_classification, "labels")}),
     ):
         task.dataset = {"default": data}
@@ -288,9 +305,7 @@ def _pairs_data(pairs: Pairs, column: str) -> Dataset:
 
 def _labelled_data(labelled: Labelled) -> Dataset:
     numbers = {label: number for number, label in enumerate(sorted(set(labelled.labels)))}
-    return Dataset.from_dict(
-        {"text": list(labelled.texts), "label": [numbers[label] for label in labelled.labels]}
-    )
+    return Dataset.from_dict({"text": list(labelled.texts), "label": [numbers[label] for label in labelled.labels]})
 
 
 def _plot(table: pl.DataFrame, file: Path) -> None:

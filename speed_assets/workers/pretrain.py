@@ -118,7 +118,9 @@ def sample(
     return tokenizer.batch_decode(out[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: list[str], rows: int) -> dict[str, float]:
+def gate(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: list[str], rows: int
+) -> dict[str, float]:
     """Shares over records and edits on topics never seen, at T=1."""
     rng = random.Random(7)
     torch.manual_seed(7)
@@ -167,7 +169,13 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     rng = random.Random(args.seed)
     train_words, held_out = words()
-    tokenizer = train_tokenizer(train_words, random.Random(args.seed))
+    resumed = args.resume and (args.out / "state.pt").exists()
+    # Another tokenizer, even one trained alike, would give the saved embeddings other meanings.
+    tokenizer = (
+        PreTrainedTokenizerFast.from_pretrained(args.out)
+        if resumed
+        else train_tokenizer(train_words, random.Random(args.seed))
+    )
     model = build_model(tokenizer, args.seed).to(args.device)
     total = sum(p.numel() for p in model.parameters())
     print(json.dumps({"weights": total, "vocabulary": len(tokenizer), "words": len(train_words)}), flush=True)
@@ -181,7 +189,7 @@ def train(args: argparse.Namespace) -> None:
     started, seen, step = time.time(), 0, 0
     history: list[dict[str, Any]] = []
     streams = [(until, pretraining.examples(train_words, rng, p)) for until, p in pretraining.CURRICULUM]
-    if args.resume and (args.out / "state.pt").exists():
+    if resumed:
         state = torch.load(args.out / "state.pt", weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -252,7 +260,7 @@ def save(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "microworld" / "base")
-    parser.add_argument("--tokens", type=int, default=21_000_000, help="tokens seen, padding counted")
+    parser.add_argument("--tokens", type=int, default=19_000_000, help="tokens seen, padding counted")
     parser.add_argument("--batch", type=int, default=32, help="examples in a step")
     parser.add_argument("--lr", type=float, default=3e-3, help="AdamW: embeddings and norms")
     parser.add_argument("--muon-lr", type=float, default=6e-3, help="Muon: the matrices inside the layers")

@@ -103,7 +103,9 @@ def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
     """Keyword arguments of the trainer's configuration that both ways of training share."""
     settings = params["settings"]
     if rows < settings["batch_size"]:
-        raise ValueError(f"{rows} rows do not fill one batch of {settings['batch_size']}: get more, or lower batch_size")
+        raise ValueError(
+            f"{rows} rows do not fill one batch of {settings['batch_size']}: get more, or lower batch_size"
+        )
     gpu = torch.cuda.is_available()
     return {
         "output_dir": str(checkpoints(params)),

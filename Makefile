@@ -1,0 +1,47 @@
+# `make help` lists the targets. SPEED_HOME (default .speed) holds everything that a run keeps.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export OMP_WAIT_POLICY := PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo ui test lint format check-defs base-model clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+# What setting up prints goes to stderr: the last line of `make demo` is one JSON object.
+.venv/ready: requirements.lock pyproject.toml
+	@{ \
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: Python 3.11 is needed; name it with PYTHON=/path/to/python3.11"; exit 1; }; \
+	"$(PYTHON)" -m venv .venv && \
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)" && \
+	$(BIN)/python -m pip install --quiet -r requirements.lock && \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . && touch .venv/ready; } 1>&2
+
+demo: .venv/ready ## the offline recipe, whole; last line of stdout is JSON
+	@$(BIN)/speed run --recipe offline --json
+
+ui: .venv/ready ## the Dagster UI on the same home
+	@$(BIN)/speed ui
+
+test: .venv/ready ## the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: .venv/ready ## linter, formatter, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check-defs: .venv/ready ## load the definitions as Dagster does
+	SPEED_HOME=$${SPEED_HOME:-.speed} $(BIN)/dg check defs
+
+base-model: .venv/ready ## train the shipped base model anew (about an hour on one core)
+	$(BIN)/python -m speed_assets.workers.pretrain
+
+clean: ## remove caches; SPEED_HOME stays
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
