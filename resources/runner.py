@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,7 +66,7 @@ class Runner:
     def __init__(self, home: Path, threads: int | None = None, warm: bool = True) -> None:
         self._home = home
         self._threads = threads
-        self._warm = warm
+        self._warm = warm and hasattr(os, "pidfd_open")  # forking after these imports is safe on Linux only
         self._zygote: subprocess.Popen[bytes] | None = None
         self._unread = b""
 
@@ -90,6 +90,7 @@ class Runner:
         (folder / "job.json").write_text(json.dumps(job))
         with _followed(folder / "progress.jsonl", progress) as follow:
             code = self._fork(folder, follow) if self._warm else self._spawn(folder, follow)
+            follow()
         try:
             result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         except (OSError, ValueError):
@@ -101,12 +102,14 @@ class Runner:
         if self._zygote is not None:
             assert self._zygote.stdin is not None
             assert self._zygote.stdout is not None
+            self._zygote.terminate()  # it takes its worker with it
             try:
-                self._zygote.stdin.close()  # a zygote without stdin kills its worker and ends
                 self._zygote.wait(10)
-            except (subprocess.TimeoutExpired, BrokenPipeError):
+            except subprocess.TimeoutExpired:
                 self._zygote.kill()
                 self._zygote.wait()
+            with suppress(BrokenPipeError):
+                self._zygote.stdin.close()
             self._zygote.stdout.close()
             self._zygote = None
 
@@ -115,6 +118,7 @@ class Runner:
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             env=worker_environment(os.environ),
+            start_new_session=True,  # an interrupt from the keyboard is for this process, which then ends its workers
             **streams,
         )
 

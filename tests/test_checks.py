@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from checks.check import CELL, EXAMPLES
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
 from checks.suites import SUITES, validate
-from resources.artifacts import Artifacts, NotMaterialized, label
+from resources.artifacts import Artifacts, label
 from resources.store import Artifact, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES
@@ -32,7 +32,7 @@ PARTITIONED = {stage.name for stage in ALL_STAGES if stage.partitioned}
 ROWS = 10
 
 
-def recipe_with(**checks: Any) -> Recipe:
+def recipe_with(source: str = "revised_data", **checks: Any) -> Recipe:
     each = dict.fromkeys(TASK_TYPE_NAMES, ROWS)
     sampling = {"temperature": 1.0, "max_new_tokens": 8}
     training = {"learning_rate": 0.1, "batch_size": 2, "epochs": 1, "max_length": 64}
@@ -55,7 +55,7 @@ def recipe_with(**checks: Any) -> Recipe:
             "revision_data": {"rows": dict.fromkeys(each, ROWS // 2), "sampling": sampling},
             "revisor_model": {**training, "mended_share": 0.5},
             "revised_data": {"sampling": sampling},
-            "final_triplets": {},
+            "final_triplets": {"source": source},
             "embedding_model": {**training, "base": "static", "dimensions": 4, "temperature": 0.05},
             "evaluation": {"microworld": {"topics": 8, "rows": 50}},
             "mteb_scores": {"baselines": ["seed_data"]},
@@ -165,14 +165,12 @@ def losses(*values: float) -> str:
     return "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in enumerate(values, 1))
 
 
-class Shelf:
-    """Artifacts by asset and partition, in a real store; each has what `Artifacts` has for the checks."""
+class Shelf(Artifacts):
+    """Artifacts put there by hand, in a real store: found by asset and partition, whatever their fingerprint."""
 
     def __init__(self, home: Path, recipe: Recipe = RECIPE) -> None:
-        self.store = Store(home).open()
-        self.recipe = recipe
+        super().__init__(recipe, Store(home).open())
         self.artifacts: dict[tuple[str, str | None], Artifact] = {}
-        self.recorded: dict[tuple[str, str, str | None], tuple[str, Mapping[str, Any]]] = {}
 
     def table(
         self, asset: str, data: pl.DataFrame, quarantine: int = 0, partition: str | None = None, **metadata: Any
@@ -206,18 +204,6 @@ class Shelf:
 
     def find(self, asset: str, partition: str | None = None) -> Artifact | None:
         return self.artifacts.get((asset, partition))
-
-    def get(self, asset: str, partition: str | None = None) -> Artifact:
-        found = self.find(asset, partition)
-        if found is None:
-            raise NotMaterialized(asset, partition)
-        return found
-
-    def everything(self) -> Any:
-        return Artifacts(self.recipe, self.store).everything()
-
-    def record(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
-        self.recorded[artifact.asset, check, artifact.partition] = (key, outcome)
 
     def ask(self, artifact: Artifact, check: str, recipe: Recipe | None = None) -> Outcome:
         found = next(c for c in checks_of(artifact.asset) if c.name == check)
@@ -262,10 +248,13 @@ def test_an_empty_table_is_no_crash(asset: str) -> None:
 # Expectations on rows
 
 
+PLANTED = [2, 5]
+
+
 def put(column: str, value: Any) -> pl.Expr:
-    """Rows 2 and 5 get another value."""
+    """The planted rows get another value."""
     value = value if isinstance(value, pl.Expr) else pl.lit(value)
-    return pl.when(pl.int_range(pl.len()).is_in([2, 5])).then(value).otherwise(pl.col(column)).alias(column)
+    return pl.when(pl.int_range(pl.len()).is_in(PLANTED)).then(value).otherwise(pl.col(column)).alias(column)
 
 
 FAULTS = [
@@ -296,13 +285,12 @@ FAULTS = [
 def test_a_planted_fault_is_named_with_its_rows(asset: str, fault: pl.Expr, named: str) -> None:
     partition = partition_of(asset)
     frame = good_table(asset, partition).with_columns(fault)
-    planted = [row for row in (2, 5) if row < frame.height]
     outcome = validate(asset, frame, partition)
     assert not outcome.passed
     assert named in outcome.reason
     key = "row_id" if "row_id" in frame.columns else frame.columns[0]
-    shown = [row[key] for row in outcome.metadata["failing_rows"]]
-    assert set(frame[planted][key]) <= set(shown)
+    shown = {row[key] for row in outcome.metadata["failing_rows"]}
+    assert shown & set(frame[[row for row in PLANTED if row < frame.height]][key])
     failed = [e for e in outcome.metadata["expectations"] if not e["success"]]
     assert failed[0]["unexpected_count"] >= 1
     json.dumps(outcome.metadata, allow_nan=False)
@@ -503,27 +491,99 @@ def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:
     assert "rows_in" in outcome.reason
 
 
-@pytest.fixture
-def full(shelf: Shelf) -> Iterator[Shelf]:
-    for stage in RECIPE.graph().values():
+def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, recipe_with(source="seed_data"))
+    for stage, partition in shelf.everything():
         if stage.name != "release":
-            for partition in TASK_TYPE_NAMES if stage.partitioned else (None,):
-                shelf.good(stage.name, partition)
-    return shelf
+            shelf.good(stage.name, partition)
+    assert refusals(shelf) == []
 
-
-def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(full: Shelf) -> None:
-    assert refusals(full) == []
-    cut("seed_data", 6, 4)(full)
-    full.table("mteb_scores", scored("bm25", 0.9))  # only warns
-    del full.artifacts["senior_data", "sts"]
-    reasons = refusals(full)
-    assert len(reasons) == 2
-    assert reasons[0].startswith("seed_data[retrieval] valid_share: 6 of 10 ")
-    assert reasons[1] == "senior_data[sts] has not been materialized under this recipe"
+    cut("seed_data", 6, 4)(shelf)
+    shelf.table("mteb_scores", scored("bm25", 0.9))  # only warns
+    del shelf.artifacts["task_list", "sts"]
+    missing, poor = refusals(shelf)
+    assert missing == "task_list[sts] has not been materialized under this recipe"
+    assert poor.startswith("seed_data[retrieval] valid_share: 6 of 10 ")
 
 
 def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> None:
     code = "import sys, checks.gates; print(*{'dagster', 'great_expectations', 'torch', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# Dagster
+
+
+def definitions(shelf: Shelf, *assets: str) -> dg.Definitions:
+    """Assets in a row, each materialized without doing anything, with the checks of the recipe."""
+
+    def make(name: str, above: list[str]) -> dg.AssetsDefinition:
+        @dg.asset(name=name, deps=above, partitions_def=PARTITIONS if name in PARTITIONED else None)
+        def nothing() -> None: ...
+
+        return nothing
+
+    made = [make(name, [assets[place - 1]] if place else []) for place, name in enumerate(assets)]
+    checks = [
+        check
+        for check in build_asset_checks(shelf.recipe, PARTITIONS)
+        if all(key.asset_key.to_user_string() in assets for key in check.check_keys)
+    ]
+    job = dg.define_asset_job("all", selection=dg.AssetSelection.all())
+    return dg.Definitions(
+        made, asset_checks=checks, jobs=[job], resources={"artifacts": dg.ResourceDefinition.hardcoded_resource(shelf)}
+    )
+
+
+def run_all(shelf: Shelf, partition: str | None, *assets: str) -> tuple[dg.ExecuteInProcessResult, set[str]]:
+    """The result of one run, and which assets it materialized."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = definitions(shelf, *assets).resolve_job_def("all")
+        result = job.execute_in_process(instance=instance, partition_key=partition, raise_on_error=False)
+        return result, {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+
+
+def test_every_check_of_the_graph_is_an_asset_check_with_its_severity() -> None:
+    built = build_asset_checks(recipe_with(source="seed_data"), PARTITIONS)
+    specs = {(s.asset_key.to_user_string(), s.name): s for check in built for s in check.check_specs}
+    graph = recipe_with(source="seed_data").graph()
+    assert set(specs) == {(check.asset, check.name) for check in CHECKS if check.asset in graph}
+    assert all(specs[check.asset, check.name].blocking == check.blocking for check in CHECKS if check.asset in graph)
+
+
+def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> None:
+    cut("seed_data", 6, 4)(shelf)
+    result, made = run_all(shelf, "retrieval", "seed_data", "junior_data")
+    assert not result.success
+    assert made == {"seed_data"}
+    verdicts = {e.check_name: e for e in result.get_asset_check_evaluations()}
+    assert verdicts["expectations"].passed
+    poor = verdicts["valid_share"]
+    assert not poor.passed and poor.blocking and poor.severity == dg.AssetCheckSeverity.ERROR
+    assert poor.partition == "retrieval"
+    assert (poor.description or "").startswith("6 of 10 rows asked for (60.0%) are valid, at least 70.0%")
+    assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
+
+    check = next(c for c in checks_of("seed_data") if c.name == "valid_share")
+    kept = shelf.outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
+    assert kept is not None and not kept["passed"] and kept["reason"] == poor.description
+
+
+def test_a_failed_warning_stops_nothing(shelf: Shelf) -> None:
+    shelf.table("mteb_scores", scored("bm25", 0.9))
+    shelf.good("embedding_model")
+    result, made = run_all(shelf, None, "mteb_scores", "embedding_model")
+    assert result.success
+    assert made == {"mteb_scores", "embedding_model"}
+    verdicts = {e.check_name: e for e in result.get_asset_check_evaluations()}
+    assert not verdicts["beats_baselines"].passed
+    assert verdicts["beats_baselines"].severity == dg.AssetCheckSeverity.WARN
+    assert all(e.passed for name, e in verdicts.items() if name != "beats_baselines")
+
+
+def test_a_check_of_what_is_not_there_fails_with_advice(shelf: Shelf) -> None:
+    result, _ = run_all(shelf, "sts", "task_list")
+    assert {e.description for e in result.get_asset_check_evaluations()} == {
+        "task_list[sts] is not materialized under this recipe: materialize it first"
+    }

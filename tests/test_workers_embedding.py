@@ -158,7 +158,7 @@ def test_two_models_and_an_untrained_one_in_one_job(job: Callable[..., dict[str,
     assert result["base"]["steps"] == 0
     vectors = [SentenceTransformer(one["out"])[0].embedding.weight for one in (whole, few, base)]
     assert not torch.equal(vectors[0], vectors[1])
-    assert vectors[2].std() == pytest.approx(1, abs=0.05)
+    assert float(vectors[2].std()) == pytest.approx(1, abs=0.05)
 
 
 def test_a_loss_that_is_not_finite_ends_the_job(job: Callable[..., dict[str, Any]]) -> None:
@@ -393,7 +393,6 @@ def test_results_are_kept_by_digest_and_by_sets(
     params, result = scored
     again = {**params, "out": str(tmp_path / "again.parquet"), "per_query": str(tmp_path / "queries"), "bm25": False}
     runs: list[str] = []
-    monkeypatch.setattr(AbsEncoder, "encode", lambda *a, **k: runs.append("run"), raising=False)
     real = evaluate.SentenceTransformerEncoderWrapper.encode
     monkeypatch.setattr(
         evaluate.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]

@@ -11,7 +11,7 @@ from resources.externals import MICROWORLD_BASE
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.recipe import EmbeddingModel
+from speed_assets.recipe import EmbeddingModel, RecipeError
 
 TRAINED_ON = ("query", "positive", "negative", "task", "task_type")
 
@@ -76,6 +76,8 @@ def _train(run: StageRun, tables: dict[str, pl.DataFrame]) -> dict[str, dict[str
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
     for name, rows in tables.items():
+        if rows.is_empty():
+            raise RecipeError(f"{run.stage.name} has no rows to train {name} on: look at the quarantines of its inputs")
         rows.write_parquet(folder / f"{name}.parquet")
         aside = run.out / ASIDE if len(tables) == 1 else run.out / ASIDE / name
         aside.mkdir(parents=True, exist_ok=True)

@@ -63,9 +63,9 @@ CUE_ASPECT: dict[str, str] = {
 }
 _IS_QUERY_CUE = frozenset(cue for cues in QUERY_CUES.values() for cue in cues)
 
-# A topic never opens a text: small tokenizers cut a word after a space differently from one after a quote,
-# and copying a topic from prompt to text would have to be learned twice.
-_SHORT_QUERIES = ("my {t} {0}", "{0} of {t}", "{0} for {t}")
+# Neither a topic nor a cue opens a text: small tokenizers cut a word after a space differently from one after a quote,
+# and every word would have to be learned twice.
+_SHORT_QUERIES = ("my {t} {0}", "the {0} of {t}", "any {0} for {t}")
 _LONG_QUERIES = (
     "which {0} and {1} for {t}",
     "tell me about {0} of {t} and its {1}",
@@ -73,12 +73,12 @@ _LONG_QUERIES = (
     "what {0} comes with {t}, and what {1}",
     "is there any {0} around {t} or {1}",
 )
-_SHORT_TEXTS = ("on {t}: {0} and {1}", "{0} and {1} by {t}", "all {t}, {0}, {1}")
+_SHORT_TEXTS = ("on {t}: {0} and {1}", "some {0} and {1} by {t}", "all {t}, {0}, {1}")
 _SENTENCES = (
     "here {t} brings {0}, {1} and {2}.",
     "a note on {t}: {0}, then {1}.",
     "with {t} you meet {0} and {1}.",
-    "{0} and {1} belong to {t}.",
+    "both {0} and {1} belong to {t}.",
     "people link {t} to {0}, {1} and {2}.",
     "the {0} around {t} calls for {1}.",
     "for {t} there is {0}, and {1} too.",
@@ -143,6 +143,16 @@ class Reading:
         """The one aspect that all cues agree on, else None."""
         aspects = self.query_aspects | self.document_aspects
         return next(iter(aspects)) if len(aspects) == 1 else None
+
+
+def in_a_word(text: str, topic: str) -> str:
+    """What a text is about, in a word: its aspect; `astray` off the topic; `bare` or `mixed` without one aspect."""
+    if text in SIBLING:
+        return text
+    reading = read(text, topic)
+    if not reading.on_topic:
+        return "astray"
+    return reading.aspect or ("mixed" if reading.query_aspects | reading.document_aspects else "bare")
 
 
 def read(text: str, topic: str) -> Reading:

@@ -167,35 +167,39 @@ def record_example(topic: str, other_topic: str, practice: Practice, rng: random
 
 
 def edit_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """Find the field that is off, if any, and write it anew; half the drafts are right."""
+    """Say what each field is about, then write the one that is off anew, if any; half the drafts are right."""
     aspect = rng.choice(lang.ASPECTS)
     record, keys = _record(topic, aspect, practice.invented_keys, rng)
-    given = f"{aspect} of {topic}\n"
     editable = [key for key, role in keys.items() if role not in ("name", "other")]
-    if rng.random() < 0.5 or not editable:
-        return Example(given + _dump(record) + "\nmend:", " fine")
-    key = rng.choice(editable)
+    draft, verdict = record, "fine"
+    if rng.random() < 0.5 and editable:
+        key = rng.choice(editable)
+        draft = record | {key: _fault(topic, other_topic, aspect, key, record, keys, rng)}
+        verdict = f"{key} off " + _dump({key: _write(keys[key], topic, aspect, rng)})
+    readings = ", ".join(lang.in_a_word(text, topic) for text in draft.values())
+    return Example(f"{aspect} of {topic}\n{_dump(draft)}\nmend:", f" {readings}; {verdict}")
+
+
+def _fault(
+    topic: str,
+    other_topic: str,
+    aspect: str,
+    key: str,
+    record: dict[str, str],
+    keys: dict[str, str],
+    rng: random.Random,
+) -> str:
     role = keys[key]
-    wrong = rng.choice([a for a in lang.ASPECTS if a != aspect])
     alike = ("text", "same") if role in ("text", "same") else ()  # copying one into the other is no fault
-    if role == "near":
-        faults: list[Callable[[], str]] = [lambda: _write("text", topic, aspect, rng)]
-    else:
-        faults = [
-            lambda: _write(role, topic, lang.SIBLING[aspect], rng),
-            lambda: _write(role, topic, wrong, rng),
-        ]
-    faults += [
+    wrong = rng.choice([a for a in lang.ASPECTS if a != aspect])
+    faults: list[Callable[[], str]] = [
+        lambda: _write("text" if role == "near" else role, topic, aspect if role == "near" else lang.SIBLING[aspect], rng),
+        lambda: _write("text" if role == "near" else role, topic, aspect if role == "near" else wrong, rng),
         lambda: topic,
-        lambda: _write(role, other_topic, aspect, rng),
+        lambda: _write(role, rng.choice((other_topic, topic.rsplit(" ", 1)[0] + "s")), aspect, rng),
         lambda: rng.choice([text for k, text in record.items() if keys[k] not in (role, *alike)] or [topic]),
     ]
-    draft = dict(record)
-    draft[key] = rng.choice(faults)()
-    if rng.random() < 0.15:
-        del draft[key]
-    mended = {key: _write(role, topic, aspect, rng)}
-    return Example(given + _dump(draft) + "\nmend:", f" {key} off " + _dump(mended))
+    return rng.choice(faults)()
 
 
 def label_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
@@ -227,13 +231,15 @@ def copy_example(topic: str, other_topic: str, practice: Practice, rng: random.R
 _MAKERS = (record_example, edit_example, label_example, prose_example, copy_example)
 EARLY_MIXTURE = (40, 5, 5, 10, 40)  # copying is the bottleneck, so it comes first
 LATE_MIXTURE = (50, 33, 6, 5, 6)
+EDITING_MIXTURE = (44, 40, 8, 4, 4)
 CURRICULUM = (
     (0.10, Practice(EARLY_MIXTURE)),
     (0.57, Practice(LATE_MIXTURE)),
-    (1.00, Practice(LATE_MIXTURE, invented_keys=0.3)),
+    (0.68, Practice(LATE_MIXTURE, invented_keys=0.3)),
+    (1.00, Practice(EDITING_MIXTURE, invented_keys=0.3)),
 )
 """What is practised up to which share of the tokens: copying, then content, then keys never seen, whose role
-the header names."""
+the header names, then more editing."""
 
 
 def examples(words: Sequence[str], rng: random.Random, practice: Practice) -> Iterator[Example]:

@@ -86,9 +86,11 @@ class MicroworldTeacher:
             changes = (
                 {} if not truth.all_right else dict([next(iter(write_record(prompt.task_type, asked, rng).items()))])
             )
-            return _revision("as it should be" if not changes else "wording", changes)
-        changes = mend(prompt.task_type, asked, parsed.record, rng)
-        return _revision("nothing to mend" if not changes else f"{', '.join(changes)} off", changes)
+        else:
+            changes = mend(prompt.task_type, asked, parsed.record, rng)
+        # Saying first what each field is about makes the verdict a comparison of words, for whoever learns from it.
+        reason = ", ".join(lang.in_a_word(text, asked.topic) for text in parsed.record.values()) or "nothing"
+        return _revision(reason, changes)
 
 
 def _task(prompt: CompactPrompt) -> str:

@@ -23,7 +23,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     settings = params["settings"]
     table = pl.read_parquet(params["rows"]).select("prompt", "chosen", "rejected")
     model, tokenizer = training.load_base(params)
-    rows = training.fitting_rows(table, ("chosen", "rejected"), tokenizer, settings["max_length"])
+    rows = training.prepared_rows(table, ("chosen", "rejected"), tokenizer, params)
     config = DPOConfig(
         **training.arguments(params, len(rows)),
         max_length=None,  # rows fit: none is cut

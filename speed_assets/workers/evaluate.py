@@ -68,6 +68,8 @@ BM25 = "bm25"
 HELD_OUT = "speed/microworld"
 LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 PER_QUERY = "per_query"
+DIGITS = 6
+"""Decimals of a score: those that the cache keeps, so that a resumed run writes the same table."""
 _RANKING = ("Retrieval", "Reranking")
 _SCHEMA = {"model": pl.String, "task": pl.String, "type": pl.String, "metric": pl.String, "score": pl.Float64}
 _QUERY_SCHEMA = {"model": pl.String, "task": pl.String, "query_id": pl.String, "score": pl.Float64}
@@ -103,9 +105,16 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
                     show_progress_bar=False,
                 ).task_results[0]
             same = {"model": model["name"], "task": meta.name}
-            rows.append({**same, "type": meta.type, "metric": meta.main_score, "score": float(result.get_score())})
+            rows.append(
+                {
+                    **same,
+                    "type": meta.type,
+                    "metric": meta.main_score,
+                    "score": round(float(result.get_score()), DIGITS),
+                }
+            )
             for query, score in result.scores["test"][0].get(PER_QUERY, {}).items() if _is_held_out(task) else ():
-                queries.append({**same, "query_id": query, "score": score})
+                queries.append({**same, "query_id": query, "score": round(score, DIGITS)})
         seconds[model["name"]] = time.monotonic() - started
 
     table = pl.DataFrame(rows, schema=_SCHEMA)

@@ -10,6 +10,7 @@ module level, since the environment must be set before torch is imported.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -27,6 +28,7 @@ Report = Callable[[int, int, str], None]
 """Done, total, note: what a worker calls as it goes."""
 
 KINDS = ("generate", "sft", "dpo", "embed", "evaluate")
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 REPORT_SECONDS = 0.1
 """Reports closer to the last one are left out, except the final one."""
 
@@ -36,17 +38,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare_environment(threads: int) -> None:
-    """Set what torch and its friends read once, when they are imported.
+def prepare_process(threads: int) -> None:
+    """Set what torch and its friends read once, when they are imported, and how memory is handed out.
 
     Threads that wait must sleep: with OpenMP's default of spinning, a busy machine makes small models
-    ten times slower.
+    ten times slower. Freed memory stays with the process (mallopt(3), glibc only): otherwise every large tensor is
+    mapped and paged in anew, a fifth of the time of training on a CPU.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def worker_module(kind: str) -> ModuleType:
@@ -122,7 +128,7 @@ def _die_with_parent() -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     threads = json.loads((folder / "job.json").read_text())["params"].get("threads")
-    prepare_environment(threads or cores())
+    prepare_process(threads or cores())
     _die_with_parent()
     run_job(folder)
 

@@ -154,14 +154,14 @@ def gate(
     answers = [
         a for i in range(0, len(edits), 100) for a in sample(model, tokenizer, [e.given for e in edits[i : i + 100]])
     ]
-    fine = [(e, a) for e, a in zip(edits, answers, strict=True) if e.learn == " fine"]
-    off = [(e, a) for e, a in zip(edits, answers, strict=True) if e.learn != " fine"]
+    fine = [(e, a) for e, a in zip(edits, answers, strict=True) if e.learn.endswith("; fine")]
+    off = [(e, a) for e, a in zip(edits, answers, strict=True) if not e.learn.endswith("; fine")]
     return {
         "valid": valid / rows,
         "topic": on_topic / rows,
         "aspect": aspect_right / rows,
-        "edit_left_alone": sum(a.strip() == "fine" for _, a in fine) / max(len(fine), 1),
-        "edit_field_found": sum(a.split()[:1] == e.learn.split()[:1] for e, a in off) / max(len(off), 1),
+        "edit_left_alone": sum(a.endswith("; fine") for _, a in fine) / max(len(fine), 1),
+        "edit_field_found": sum(a.partition("; ")[2].split()[:1] == e.learn.partition("; ")[2].split()[:1] for e, a in off) / max(len(off), 1),
     }
 
 
@@ -260,7 +260,7 @@ def save(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "microworld" / "base")
-    parser.add_argument("--tokens", type=int, default=19_000_000, help="tokens seen, padding counted")
+    parser.add_argument("--tokens", type=int, default=21_500_000, help="tokens seen, padding counted")
     parser.add_argument("--batch", type=int, default=32, help="examples in a step")
     parser.add_argument("--lr", type=float, default=3e-3, help="AdamW: embeddings and norms")
     parser.add_argument("--muon-lr", type=float, default=6e-3, help="Muon: the matrices inside the layers")

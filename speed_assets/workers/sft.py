@@ -23,12 +23,11 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     settings = params["settings"]
     table = pl.read_parquet(params["rows"]).select("prompt", "completion")
     model, tokenizer = training.load_base(params)
-    rows = training.fitting_rows(table, ("completion",), tokenizer, settings["max_length"])
+    rows = training.prepared_rows(table, ("completion",), tokenizer, params)
     config = SFTConfig(
         **training.arguments(params, len(rows)),
         max_length=None,  # rows fit: none is cut
         completion_only_loss=True,
-        train_sampling_strategy="random",
     )
     trainer = SFTTrainer(
         model=model,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import polars as pl
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,13 +31,15 @@ from transformers import (
     TrainingArguments,
 )
 
-from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.workers.host import Report
 
 CHECKPOINT_MINUTES = 10.0
 """At most this much work is lost to a kill; short runs write no checkpoint at all."""
 REFUSED_MAX = 0.01
 """Share of rows over `max_length` beyond which training refuses to start: the setting is wrong, not the rows."""
+POOL_BATCHES = 16
+"""Batches in a pool of rows that is sorted by length."""
 
 
 def load_base(params: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -70,13 +73,14 @@ def lora_config(settings: dict[str, Any]) -> LoraConfig | None:
     )
 
 
-def fitting_rows(
-    rows: pl.DataFrame, answers: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, max_length: int
+def prepared_rows(
+    rows: pl.DataFrame, answers: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, params: dict[str, Any]
 ) -> pl.DataFrame:
-    """The rows whose prompt, longest of the `answers` columns and end token fit `max_length` tokens.
+    """The rows whose prompt, longest of the `answers` columns and end token fit `max_length`, in training order.
 
     Raises ValueError when there are no rows, or more than `REFUSED_MAX` of them do not fit.
     """
+    max_length = params["settings"]["max_length"]
     if rows.is_empty():
         raise ValueError("no rows to train on: the table is empty")
 
@@ -91,7 +95,24 @@ def fitting_rows(
             f"{refused} of {len(rows)} rows are longer than max_length = {max_length} tokens (the longest has "
             f"{total.max()}, the median {total.median():.0f}): raise max_length, or shorten prompts or answers"
         )
-    return fitting
+    order = training_order(total.filter(total <= max_length).to_numpy(), params["settings"]["batch_size"], params["seed"])
+    return fitting[order]
+
+
+def training_order(lengths: np.ndarray, batch_size: int, seed: int) -> np.ndarray:
+    """The order of rows, as positions in `lengths`, that puts rows of like length into one batch.
+
+    Batches stand in random order, so that no stretch of the training sees short rows only; only an incomplete one
+    stands last. Rows are sorted within pools of `POOL_BATCHES`, so that lengths are alike and batches still differ.
+    """
+    generator = np.random.default_rng(seed_for(seed, "training order"))
+    shuffled = generator.permutation(len(lengths))
+    size = POOL_BATCHES * batch_size
+    pools = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+    ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+    whole = len(ordered) // batch_size * batch_size
+    batches = generator.permutation(ordered[:whole].reshape(-1, batch_size))
+    return np.concatenate([batches.reshape(-1), ordered[whole:]])
 
 
 def dataset(rows: pl.DataFrame) -> datasets.Dataset:
@@ -118,7 +139,9 @@ def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
         "warmup_steps": settings["warmup_share"],  # below 1 it is a share of the steps
         "weight_decay": settings["weight_decay"],
         "lr_scheduler_type": "linear",
-        "gradient_checkpointing": settings["gradient_checkpointing"],
+        "activation_checkpointing": settings["gradient_checkpointing"],
+        "gradient_checkpointing": None,  # the older name, which TRL still sets by default
+        "train_sampling_strategy": "sequential",  # rows come in training order
         "seed": params["seed"] % 2**32,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a loss that is not finite must be seen
@@ -133,9 +156,8 @@ def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
 
 def checkpoints(params: dict[str, Any]) -> Path:
     """Where the checkpoints of exactly this training lie, in the job's folder."""
-    table = pl.read_parquet(params["rows"]).hash_rows(seed=0).to_list()
-    named = {name: params[name] for name in ("base", "revision", "dtype", "settings", "seed") if name in params}
-    return Path(params["folder"]) / "checkpoints" / digest([named, table])[:16]
+    named = [params.get(name) for name in ("base", "revision", "dtype", "settings", "seed")]
+    return Path(params["folder"]) / "checkpoints" / digest([named, pl.read_parquet(params["rows"]).rows()])[:16]
 
 
 class Watch(TrainerCallback):

@@ -44,8 +44,9 @@ class Zygote:
         self._running: tuple[int, int, Path] | None = None  # process id, its descriptor, its folder
         self._to_import = list(host.KINDS)
 
-    def serve(self) -> None:
-        """Until stdin closes."""
+    def serve(self) -> NoReturn:
+        """Until stdin closes, or a SIGTERM comes, which need not wait for an import to finish."""
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
         started = time.monotonic()
         while True:
             if self._waiting and self._running is None:
@@ -53,8 +54,7 @@ class Zygote:
             for key, _ in self._selector.select(0 if self._to_import else None):
                 if key.fd == self._orders:
                     if not self._read_orders():
-                        self._kill()
-                        return
+                        self._end()
                 else:
                     self._reap()
             if self._to_import and not (self._waiting and self._running is None):
@@ -105,6 +105,7 @@ class Zygote:
                 os._exit(1)
             os.dup2(os.open(os.devnull, os.O_RDONLY), self._orders)
             os.close(self._answers)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             gc.unfreeze()
             host.run_job(folder)
             code = 0
@@ -124,18 +125,18 @@ class Zygote:
         _, status = os.waitpid(process, 0)
         self._answer({"folder": str(folder), "code": os.waitstatus_to_exitcode(status)})
 
-    def _kill(self) -> None:
+    def _end(self) -> NoReturn:
         if self._running is not None:
             os.kill(self._running[0], signal.SIGKILL)
             os.waitpid(self._running[0], 0)
+        os._exit(0)
 
 
 def main() -> None:
-    host.prepare_environment(host.cores())
+    host.prepare_process(host.cores())
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not mix with the answers
     Zygote(sys.stdin.fileno(), answers).serve()
-    os._exit(0)
 
 
 if __name__ == "__main__":

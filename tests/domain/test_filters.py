@@ -1,0 +1,92 @@
+"""Near-duplicates, contamination, judging, revising, choosing rows: the rules of the loop on small values."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speed_assets.domain.contamination import EvaluationIndex
+from speed_assets.domain.judging import agree, in_order, orders
+from speed_assets.domain.near_duplicates import near_duplicates
+from speed_assets.domain.parsing import Verdict
+from speed_assets.domain.revising import balance, revise
+from speed_assets.domain.rows import draw_tasks
+
+TEXT = "the quick brown fox jumps over the lazy dog near the old mill by the river"
+
+
+def repeats(*texts: str, jaccard: float = 0.7) -> list[int | None]:
+    return near_duplicates(texts, shingle=5, permutations=64, jaccard=jaccard)
+
+
+def test_exact_and_near_repeats_name_their_first() -> None:
+    found = repeats(TEXT, TEXT.upper() + "!", TEXT.replace("lazy", "sleepy"), "something else altogether, really")
+    assert found == [None, 0, 0, None]
+
+
+def test_a_similar_row_below_the_threshold_stays() -> None:
+    assert repeats(TEXT, TEXT.replace("lazy dog near the old", "new cat at a big"), jaccard=0.9) == [None, None]
+
+
+@given(st.lists(st.text(max_size=30), max_size=12))
+def test_survivors_are_new_and_repeats_point_back(texts: list[str]) -> None:
+    for position, first in enumerate(repeats(*texts)):
+        assert first is None or (first < position and repeats(*texts)[first] is None)
+
+
+def test_contamination() -> None:
+    index = EvaluationIndex({"task": [TEXT]}, ngram=5)
+    assert index.found_in(TEXT.upper() + "!!", 0.5) == "task"
+    assert index.found_in("well, " + TEXT + " and so on", 0.5) == "task"
+    assert index.found_in("the quick brown fox sat down and wrote a novel about the sea instead", 0.5) is None
+    assert index.found_in("a dog", 0.5) is None
+
+
+def test_what_two_orders_agree_on_is_a_preference() -> None:
+    candidates = ["a", "b", "c"]
+    forward, backward = orders(3)
+    assert in_order(candidates, backward) == ["c", "b", "a"]
+    preference, why = agree(candidates, [(forward, Verdict(0, 2, "")), (backward, Verdict(2, 0, ""))])
+    assert why is None
+    assert preference is not None
+    assert (preference.chosen, preference.rejected) == ("a", "c")
+
+
+def test_a_judge_that_always_takes_the_first_makes_no_pair() -> None:
+    verdicts = [(order, Verdict(0, 2, "")) for order in orders(3)]
+    assert agree(["a", "b", "c"], verdicts) == (None, "orders_disagree")
+    assert agree(["a", "b", "c"], [(orders(3)[0], "not_json")]) == (None, "unreadable_verdict")
+    assert agree(["a", "a"], [(o, Verdict(0, 1, "")) for o in orders(2)]) == (None, "same_text")
+
+
+DRAFT = json.dumps({"user_query": "q", "positive_document": "p", "hard_negative_document": "n"})
+
+
+def test_a_revision_changes_its_fields_only() -> None:
+    done = revise("retrieval", DRAFT, '{"reason": "r", "revision": {"positive_document": "better"}}')
+    assert json.loads(done.record) == json.loads(DRAFT) | {"positive_document": "better"}
+    assert done.changed
+
+
+def test_a_revision_that_spoils_or_cannot_be_read_is_not_taken() -> None:
+    for answer in ("rubbish", '{"reason": "r", "revision": {"positive_document": "n"}}'):
+        done = revise("retrieval", DRAFT, answer)
+        assert (done.record, done.changed, done.refused) == (DRAFT, False, True)
+
+
+def test_balance_repeats_the_rarer_kind() -> None:
+    rows = pl.DataFrame({"id": range(10), "mended": [True] * 2 + [False] * 8})
+    balanced = balance(rows, 0.5)
+    assert balanced["mended"].sum() == 8
+    assert set(balanced["id"]) == set(range(10))
+    assert balance(rows.filter("mended"), 0.5).height == 2
+
+
+@given(st.sets(st.text("abcdef", min_size=1), min_size=1), st.integers(0, 40))
+def test_rows_go_round_the_tasks_in_an_order_of_their_own(ids: set[str], rows: int) -> None:
+    drawn = draw_tasks(sorted(ids), rows, 1, "stage")
+    assert len(drawn) == rows == len(set(drawn))
+    assert drawn == draw_tasks(sorted(ids, reverse=True), rows, 1, "stage")

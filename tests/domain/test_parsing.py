@@ -1,0 +1,100 @@
+"""Model text is hostile: any of it is parsed into a record, a named problem, or both; never a crash."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speed_assets.domain.parsing import (
+    Verdict,
+    parse_record,
+    parse_revision,
+    parse_tasks,
+    parse_verdict,
+)
+from speed_assets.domain.task_types import TASK_TYPES
+
+RETRIEVAL = {"user_query": "price of oboes", "positive_document": "an invoice", "hard_negative_document": "prestige"}
+ANYTHING = st.one_of(
+    st.text(),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*RETRIEVAL, "x"]), inner),
+    ).map(json.dumps),
+)
+
+
+@settings(max_examples=300)
+@given(ANYTHING, st.sampled_from(sorted(TASK_TYPES)))
+def test_no_text_breaks_a_parser(raw: str, task_type: str) -> None:
+    parsed = parse_record(task_type, raw)
+    assert set(parsed.record) <= set(TASK_TYPES[task_type].keys)
+    assert all(isinstance(v, str) and v.strip() for v in parsed.record.values())
+    assert parsed.problem is not None or set(parsed.record) == set(TASK_TYPES[task_type].keys)
+    parse_revision(task_type, raw)
+    parse_verdict(raw, 3)
+    assert len(parse_tasks(raw, 2)) <= 2
+
+
+@given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=30))
+def test_a_dumped_record_comes_back(text: str) -> None:
+    record = {"user_query": "q", "positive_document": f"p {text}", "hard_negative_document": f"n {text}"}
+    parsed = parse_record("retrieval", json.dumps(record))
+    assert (parsed.record, parsed.problem) == (record, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (json.dumps(RETRIEVAL), None),
+        ("```json\n" + json.dumps(RETRIEVAL) + "\n```", None),
+        ("Sure! Here it is: " + json.dumps(RETRIEVAL), None),
+        (json.dumps({k: v for k, v in RETRIEVAL.items() if k != "user_query"}), "missing_key:user_query"),
+        (json.dumps(RETRIEVAL | {"user_query": "  "}), "empty_value:user_query"),
+        (json.dumps(RETRIEVAL | {"user_query": None}), "wrong_type:user_query"),
+        (json.dumps(RETRIEVAL | {"user_query": ["a"]}), "wrong_type:user_query"),
+        (json.dumps(RETRIEVAL | {"more": "x"}), "unknown_key"),
+        (json.dumps(RETRIEVAL | {"positive_document": "prestige"}), "same_positive_negative"),
+        (json.dumps(RETRIEVAL | {"positive_document": "Price of OBOES!"}), "copied_query"),
+        ("I cannot help with that.", "not_json"),
+        ("[1, 2]", "not_object"),
+        ("", "not_json"),
+        ("x" * 300_000, "too_long"),
+    ],
+)
+def test_problems_have_names(raw: str, problem: str | None) -> None:
+    assert parse_record("retrieval", raw).problem == problem
+
+
+def test_hostile_texts_cost_little_time() -> None:
+    started = time.monotonic()
+    for raw in ("[" * 100_000, '{"a":' * 50_000, '{"user_query": "' + "\\u0000\ud800" * 9_000, '"' * 100_000):
+        assert parse_record("retrieval", raw).problem
+    assert time.monotonic() - started < 10
+
+
+def test_text_is_never_evaluated() -> None:
+    assert parse_record("sts", "__import__('os').abort()").record == {}
+
+
+def test_verdicts() -> None:
+    assert parse_verdict('{"reason": "r", "best": 2, "worst": 1}', 2) == Verdict(1, 0, "r")
+    for raw in ('{"best": 3, "worst": 1}', '{"best": 1, "worst": 1}', '{"best": 0, "worst": 1}', "none", '{"best": 1}'):
+        assert isinstance(parse_verdict(raw, 2), str)
+
+
+def test_revisions() -> None:
+    assert parse_revision("retrieval", '{"reason": "fine", "revision": null}').changes == {}
+    patch = parse_revision("retrieval", '{"reason": "r", "revision": {"user_query": "new", "x": 1}}')
+    assert patch.changes == {"user_query": "new"}
+    assert parse_revision("retrieval", "rubbish").problem
+
+
+def test_tasks() -> None:
+    assert parse_tasks('["a", "b", "a", "c"]', 2) == ("a", "b")
+    assert parse_tasks('{"tasks": ["a"]}', 2) == ("a",)
+    assert parse_tasks("no list", 2) == ()

@@ -1,0 +1,98 @@
+"""Prompts: what they carry, that text goes in as it is, and that they can be read back."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speed_assets.domain.attributes import draw_attributes
+from speed_assets.domain.prompts import PromptSet, read_compact, schema_for
+from speed_assets.domain.task_types import TASK_TYPES
+
+PLAIN = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=40)
+SEEDS = range(4000)
+
+
+def shares(task_type: str, name: str) -> dict[str | None, float]:
+    drawn = Counter(draw_attributes(task_type, seed).get(name) for seed in SEEDS)
+    return {value: count / len(SEEDS) for value, count in drawn.items()}
+
+
+@pytest.mark.parametrize(
+    ("task_type", "name", "weights"),
+    [
+        ("retrieval", "query_length", [0.4, 0.4, 0.2]),
+        ("retrieval", "clarity", [0.6, 0.2, 0.2]),
+        ("retrieval", "query_type", [0.5, 0.4, 0.1]),
+        ("retrieval", "document_length", [1 / 6] * 6),
+        ("retrieval", "difficulty", [0.5, 1 / 6, 1 / 6, 1 / 6]),
+        ("classification", "text_length", [0.3, 0.2, 0.2, 0.2, 0.1]),
+        ("sts", "unit", [0.9, 0.05, 0.05]),
+        ("sts", "high_score", [1 / 3] * 3),
+        ("sts", "low_score", [1 / 3] * 3),
+    ],
+)
+def test_attributes_have_the_papers_weights(task_type: str, name: str, weights: list[float]) -> None:
+    found = sorted(shares(task_type, name).values(), reverse=True)
+    assert found == pytest.approx(weights, abs=0.035)
+
+
+@pytest.mark.parametrize("name", ["full", "compact"])
+@pytest.mark.parametrize("task_type", TASK_TYPES)
+def test_synthesis_prompt_carries_task_keys_and_attributes(name: str, task_type: str) -> None:
+    prompts = PromptSet.load(name)
+    texts = set()
+    for seed in range(30):
+        text = prompts.synthesis(task_type, "cost of violins", draw_attributes(task_type, seed))
+        texts.add(text)
+        assert "cost of violins" in text
+        assert all(f'"{key}"' in text for key in TASK_TYPES[task_type].keys)
+        assert not text.rstrip().endswith("should be")
+    assert len(texts) > 1 or not draw_attributes(task_type, 1)
+
+
+@pytest.mark.parametrize("name", ["full", "compact"])
+@given(text=PLAIN)
+def test_text_goes_in_as_it_is(name: str, text: str) -> None:
+    hostile = f"{{task}} {{0}} $x %s {text}"
+    assert hostile in PromptSet.load(name).synthesis("sts", hostile, draw_attributes("sts", 1))
+
+
+@given(text=PLAIN, seed=st.integers(0, 99))
+def test_compact_prompts_can_be_read_back(text: str, seed: int) -> None:
+    prompts = PromptSet.load("compact")
+    for task_type, kind in TASK_TYPES.items():
+        read = read_compact(prompts.synthesis(task_type, text, draw_attributes(task_type, seed)))
+        assert (read.kind, read.task_type, read.task, read.keys) == ("synthesis", task_type, text, kind.keys)
+        read = read_compact(prompts.judge(task_type, text, ["a", "b\nc"]))
+        assert (read.kind, read.candidates) == ("judge", ("a", "b c"))
+        assert read_compact(prompts.revise(task_type, text, "{}")).draft == "{}"
+
+
+@pytest.mark.parametrize("text", ["", "hello", "retrieval: x", "judge retrieval: \n1: a\n"])
+def test_other_text_is_no_compact_prompt(text: str) -> None:
+    with pytest.raises(ValueError, match="not a prompt of the compact set"):
+        read_compact(text)
+
+
+def test_a_reworded_template_touches_its_task_type_only() -> None:
+    import yaml
+
+    from speed_assets.recipe import PROJECT
+
+    data = yaml.safe_load((PROJECT / "speed_assets/domain/prompt_sets/full.yaml").read_text())
+    before = PromptSet.from_data("full", data)
+    data["synthesis"]["sts"] = str(data["synthesis"]["sts"]) + " Be brief."
+    after = PromptSet.from_data("full", data)
+    changed = {t for t in TASK_TYPES if before.digest("synthesis", t) != after.digest("synthesis", t)}
+    assert changed == {"sts"}
+    assert before.digest("revise", "sts") == after.digest("revise", "sts")
+
+
+def test_schemas_ask_for_the_keys_and_only_the_keys() -> None:
+    schema = schema_for("synthesis", "retrieval")
+    assert set(schema["required"]) == set(TASK_TYPES["retrieval"].keys)
+    assert schema["additionalProperties"] is False
