@@ -3,6 +3,7 @@
 Belongs here: the wrapping. Not here: any judgement (`registry.py`), or the release's own gate (`gates.py`).
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -19,11 +20,13 @@ def build_asset_checks(recipe: Recipe, partitions_def: dg.PartitionsDefinition[s
     They need a resource `artifacts` (`resources.artifacts.Artifacts`, or its like): `get` finds what is to be
     judged, `record` keeps the outcome.
     """
-    return [
-        _wrap(check, recipe, partitions_def if stage.partitioned else None)
-        for stage in recipe.graph().values()
-        for check in checks_of(stage.name)
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # checks by partition are one, and meant
+        return [
+            _wrap(check, recipe, partitions_def if stage.partitioned else None)
+            for stage in recipe.graph().values()
+            for check in checks_of(stage.name)
+        ]
 
 
 def _wrap(check: Check, recipe: Recipe, partitions: dg.PartitionsDefinition[str] | None) -> dg.AssetChecksDefinition:

@@ -24,7 +24,7 @@ def refusals(artifacts: Artifacts) -> list[str]:
             reasons.append(f"{name} has not been materialized under this recipe")
             continue
         subject = Subject(artifact, artifacts.recipe, partition)
-        for check in checks_of(stage.name):
-            if check.blocking and not (outcome := evaluate(check, subject)).passed:
-                reasons.append(f"{name} {check.name}: {outcome.reason}")
+        gates = (check for check in checks_of(stage.name) if check.blocking)
+        outcomes = ((check, evaluate(check, subject)) for check in gates)
+        reasons += [f"{name} {check.name}: {outcome.reason}" for check, outcome in outcomes if not outcome.passed]
     return reasons

@@ -62,7 +62,8 @@ def _gains(subject: Subject, rivals: list[str], field: str) -> Outcome:
     worst = min(gains, key=lambda gain: -math.inf if math.isnan(gain["gain"]) else gain["gain"])
     finding = (
         f"{MODEL} scores {worst['score']:.4f} and {worst['rival']} {worst['rival_score']:.4f} "
-        f"on {worst['tasks']} tasks, a gain of {worst['gain']:+.4f}, at least {least:+.4f} is asked for (checks.{field})"
+        f"on {worst['tasks']} tasks, a gain of {worst['gain']:+.4f}, "
+        f"at least {least:+.4f} is asked for (checks.{field})"
     )
     advice = "look at final_triplets for rows that are wrong, at the training, and at the scores of each task"
     passed = worst["gain"] >= least

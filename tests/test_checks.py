@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
+from checks.asset_checks import build_asset_checks
 from checks.check import CELL, EXAMPLES
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
@@ -541,7 +541,7 @@ def run_all(shelf: Shelf, partition: str | None, *assets: str) -> tuple[dg.Execu
     with dg.DagsterInstance.ephemeral() as instance:
         job = definitions(shelf, *assets).resolve_job_def("all")
         result = job.execute_in_process(instance=instance, partition_key=partition, raise_on_error=False)
-        return result, {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+        return result, {e.asset_key.to_user_string() for e in result.get_asset_materialization_events() if e.asset_key}
 
 
 def test_every_check_of_the_graph_is_an_asset_check_with_its_severity() -> None:
@@ -560,14 +560,17 @@ def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> No
     verdicts = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert verdicts["expectations"].passed
     poor = verdicts["valid_share"]
-    assert not poor.passed and poor.blocking and poor.severity == dg.AssetCheckSeverity.ERROR
+    assert not poor.passed
+    assert poor.blocking
+    assert poor.severity == dg.AssetCheckSeverity.ERROR
     assert poor.partition == "retrieval"
     assert (poor.description or "").startswith("6 of 10 rows asked for (60.0%) are valid, at least 70.0%")
     assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
 
     check = next(c for c in checks_of("seed_data") if c.name == "valid_share")
     kept = shelf.outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
-    assert kept is not None and not kept["passed"] and kept["reason"] == poor.description
+    assert kept is not None
+    assert (kept["passed"], kept["reason"]) == (False, poor.description)
 
 
 def test_a_failed_warning_stops_nothing(shelf: Shelf) -> None:

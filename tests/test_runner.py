@@ -1,154 +1,254 @@
-"""Worker processes: results, failures in words, no orphans, and generation that resumes and repeats itself."""
+"""The runner under faults: what a caller is told, what is left behind, and that no process outlives its parent."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from tiny_text import write_model
 
-from resources.externals import MICROWORLD_BASE
 from resources.runner import Runner, WorkerFailed, worker_environment
 from speed_assets.recipe import PROJECT
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="workers are forked on Linux only")
+
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    runner = Runner(tmp_path_factory.mktemp("home"), threads=1)
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """One runner for all tests that can share it: what one breaks must not harm the next."""
+    runner = Runner(tmp_path_factory.mktemp("home"), threads=2, warm=True)
     runner.warm_up()
     yield runner
     runner.close()
 
 
-def prompts(path: Path, count: int = 12) -> Path:
-    rows = [
-        {"row_id": f"r{i}", "candidate": i % 2, "prompt": f'cost of oboe{"s" * (i % 5)}\n"ask", "text"\n'}
-        for i in range(count)
-    ]
-    pl.DataFrame(rows).write_parquet(path)
-    return path
+@pytest.fixture
+def runner(request: pytest.FixtureRequest, warm: Runner, tmp_path: Path) -> Runner:
+    return warm if getattr(request, "param", "warm") == "warm" else Runner(tmp_path, threads=2, warm=False)
 
 
-def generation(folder: Path, **changes: Any) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return {
-        "model": str(MICROWORLD_BASE),
-        "revision": None,
-        "dtype": "float32",
-        "prompts": str(prompts(folder / "prompts.parquet")),
-        "out": str(folder / "out.parquet"),
-        "journal": str(folder / "journal"),
-        "seed": 1,
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "max_new_tokens": 40,
-        "batch_rows": 4,
-    } | changes
+both = pytest.mark.parametrize("runner", ["warm", "fresh"], indirect=True)
 
 
-def test_generation_in_any_batches_gives_the_same_rows(runner: Runner, tmp_path: Path) -> None:
-    outputs = []
-    for name, batch in (("a", 4), ("b", 12)):
-        params = generation(tmp_path / name, batch_rows=batch)
-        result = runner.run("generate", params, tmp_path / name)
-        outputs.append(pl.read_parquet(params["out"]))
-        assert result["rows"] == 12
-    assert outputs[0]["row_id"].to_list() == [f"r{i}" for i in range(12)]
-    same = (outputs[0]["output"] == outputs[1]["output"]).mean()
-    assert same is not None
-    assert same > 0.9, "padding may turn a near tie in the last bit, no more"
-    other = generation(tmp_path / "c", seed=2)
-    runner.run("generate", other, tmp_path / "c")
-    assert pl.read_parquet(other["out"])["output"].to_list() != outputs[0]["output"].to_list()
+@pytest.fixture
+def job(model: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Parameters of a generate job of 40 rows, ten shards and a second or two."""
 
+    def make(name: str, **changes: Any) -> dict[str, Any]:
+        rows = [{"row_id": f"r{row}", "candidate": 0, "prompt": f"about {row}\n"} for row in range(40)]
+        pl.DataFrame(rows).write_parquet(tmp_path / f"{name}.prompts.parquet")
+        return {
+            "model": model,
+            "revision": None,
+            "dtype": "float32",
+            "prompts": str(tmp_path / f"{name}.prompts.parquet"),
+            "out": str(tmp_path / f"{name}.parquet"),
+            "journal": str(tmp_path / f"{name}.journal"),
+            "seed": 1,
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "max_new_tokens": 200,
+            "batch_rows": 4,
+            **changes,
+        }
 
-def test_a_resumed_generation_keeps_finished_shards_and_ends_the_same(runner: Runner, tmp_path: Path) -> None:
-    params = generation(tmp_path)
-    runner.run("generate", params, tmp_path)
-    whole = pl.read_parquet(params["out"])
-    shards = sorted((tmp_path / "journal").iterdir())
-    assert len(shards) == 3
-    kept = {shard.name: shard.stat().st_mtime_ns for shard in shards[1:]}
-    shards[0].unlink()
-    runner.run("generate", params, tmp_path)
-    assert pl.read_parquet(params["out"]).equals(whole)
-    assert kept == {name: (tmp_path / "journal" / name).stat().st_mtime_ns for name in kept}
-
-
-@pytest.mark.parametrize("warm", [True, False])
-def test_a_failing_worker_says_why(warm: bool, runner: Runner, tmp_path: Path) -> None:
-    runner = runner if warm else Runner(tmp_path, threads=1, warm=False)
-    with pytest.raises(WorkerFailed, match=r"worker generate failed: .*nowhere.*worker\.log"):
-        runner.run("generate", generation(tmp_path, model=str(tmp_path / "nowhere")), tmp_path)
-    with pytest.raises(WorkerFailed, match="no worker does 'dance'"):
-        runner.run("dance", {}, tmp_path)
+    return make
 
 
 def children(process: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def descendants(process: int) -> list[int]:
+    below = children(process)
+    return below + [deeper for child in below for deeper in descendants(child)]
+
+
+def worker_of(folder: Path) -> int:
+    """The process that writes the log of the job in `folder`."""
+    log = str(folder / "worker.log")
+    for process in descendants(os.getpid()):
         try:
-            fields = status.read_text().rpartition(")")[2].split()
+            if os.readlink(f"/proc/{process}/fd/1") == log:
+                return process
         except OSError:
             continue
-        if int(fields[1]) == process:
-            found.append(int(status.parent.name))
-    return found
-
-
-PARENT = """
-import json, sys
-from pathlib import Path
-from resources.runner import Runner
-folder = Path(sys.argv[1])
-Runner(folder, 1).run("generate", json.loads((folder / "params.json").read_text()), folder / "job")
-"""
+    raise AssertionError("no worker runs")
 
 
 def alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def wait_for(condition: Any, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
 
 
-def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
-    params = generation(tmp_path, max_new_tokens=900, prompts=str(prompts(tmp_path / "many.parquet", 4000)))
-    (tmp_path / "params.json").write_text(json.dumps(params))
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], cwd=PROJECT)
-    family: set[int] = set()
+def once_under_way(act: Callable[[], None]) -> Callable[[int, int, str], None]:
+    """A progress function that acts when the third shard is begun."""
+    acted = False
 
-    def worker_runs() -> bool:
-        zygotes = children(parent.pid)
-        family.update(zygotes)
-        family.update(child for zygote in zygotes for child in children(zygote))
-        return len(family) >= 2
+    def progress(done: int, _total: int, _note: str) -> None:
+        nonlocal acted
+        if done >= 8 and not acted:
+            acted = True
+            act()
 
-    try:
-        assert wait_for(worker_runs, 90)
-    finally:
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait()
-    assert wait_for(lambda: not any(alive(process) for process in family), 10)
+    return progress
 
 
-def test_workers_get_no_secrets() -> None:
-    given = {"PATH": "p", "OPENAI_API_KEY": "x", "HF_TOKEN": "x", "my_password": "x", "A_SECRET": "x", "KEYBOARD": "k"}
-    assert worker_environment(given) == {"PATH": "p", "KEYBOARD": "k"}
+@both
+def test_a_job_returns_its_result_and_tells_its_progress(
+    runner: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    for stale in ("result.json", "error.json", "progress.jsonl"):
+        (folder / stale).write_text("not of this job")
+    seen: list[tuple[int, int, str]] = []
+    result = runner.run("generate", job("plain"), folder, lambda *report: seen.append(report))
+    assert result["rows"] == 40
+    assert pl.read_parquet(tmp_path / "plain.parquet").height == 40
+    assert seen[-1] == (40, 40, "rows")
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert not (folder / "error.json").exists()
+
+
+def test_a_worker_that_raises_is_named_with_its_reason(warm: Runner, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.parquet"
+    with pytest.raises(WorkerFailed, match=r"worker sft failed: FileNotFoundError: .*rows\.parquet.*worker\.log") as e:
+        warm.run("sft", {"rows": str(rows), "settings": {}}, tmp_path / "job")
+    assert e.value.code == 1
+    assert "\n" not in str(e.value)
+    assert "Traceback" in (tmp_path / "job" / "worker.log").read_text()
+
+
+def test_an_unknown_kind_is_refused(warm: Runner, tmp_path: Path) -> None:
+    with pytest.raises(WorkerFailed, match="no worker does 'magic'"):
+        warm.run("magic", {}, tmp_path / "job")
+
+
+def test_a_killed_worker_is_told_in_words_and_its_work_goes_on(
+    warm: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    params, folder = job("cut"), tmp_path / "job"
+    kill = once_under_way(lambda: os.kill(worker_of(folder), signal.SIGKILL))
+    with pytest.raises(WorkerFailed, match=r"SIGKILL \(killed, often for lack of memory\)") as e:
+        warm.run("generate", params, folder, kill)
+    assert e.value.code == -signal.SIGKILL
+    shards = {file: file.stat().st_mtime_ns for file in Path(params["journal"]).glob("*.parquet")}
+    assert len(shards) in range(2, 10)
+    warm.run("generate", params, folder)
+    assert all(file.stat().st_mtime_ns == written for file, written in shards.items())
+    warm.run("generate", job("whole"), tmp_path / "other")
+    assert pl.read_parquet(params["out"]).equals(pl.read_parquet(tmp_path / "whole.parquet"))
+
+
+@both
+def test_an_interrupt_ends_the_worker(runner: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    workers: list[int] = []
+
+    def interrupt() -> None:
+        workers.append(worker_of(folder))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run("generate", job("cut"), folder, once_under_way(interrupt))
+    assert not alive(workers[0])
+    assert not (folder / "result.json").exists()
+
+
+def test_a_dead_zygote_is_started_once_more(warm: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+
+    def kill_zygote() -> None:
+        worker = worker_of(folder)
+        os.kill(children(os.getpid())[-1], signal.SIGKILL)
+        wait_until(lambda: not alive(worker), 20)  # it dies with its parent
+
+    assert warm.run("generate", job("cut"), folder, once_under_way(kill_zygote))["rows"] == 40
+
+
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_a_killed_parent_leaves_no_process(is_warm: bool, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    params = job("orphan", max_new_tokens=240, batch_rows=1)
+    code = (
+        "from pathlib import Path; from resources.runner import Runner; "
+        f"Runner(Path({str(tmp_path)!r}), 1, {is_warm}).run('generate', {params!r}, Path({str(folder)!r}))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
+    wait_until(lambda: bool(list(Path(params["journal"]).glob("*.parquet"))))
+    below = descendants(parent.pid)
+    assert worker_of(folder) in below
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(alive(process) for process in below), 20)
+    assert not (folder / "result.json").exists()
+
+
+def test_a_forked_worker_trains_on_two_threads(warm: Runner, model: str, tmp_path: Path) -> None:
+    """Forking after the imports must leave thread pools usable."""
+    rows = pl.DataFrame([{"prompt": f"{row}\n", "completion": f"{row + 1}"} for row in range(32)])
+    rows.write_parquet(tmp_path / "rows.parquet")
+    settings = {
+        "learning_rate": 1e-3,
+        "batch_size": 8,
+        "epochs": 1,
+        "warmup_share": 0.0,
+        "weight_decay": 0.0,
+        "max_length": 40,
+        "lora": None,
+        "gradient_checkpointing": False,
+    }
+    params = {
+        "base": model,
+        "revision": None,
+        "dtype": "float32",
+        "rows": str(tmp_path / "rows.parquet"),
+        "out": str(tmp_path / "out"),
+        "settings": settings,
+        "seed": 1,
+    }
+    assert warm.run("sft", params, tmp_path / "job")["steps"] == 4
+    assert (tmp_path / "out" / "model" / "model.safetensors").exists()
+
+
+def test_closing_ends_a_zygote_that_is_still_importing(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, threads=1, warm=True)
+    before = set(children(os.getpid()))
+    runner.warm_up()
+    time.sleep(1)
+    (zygote,) = set(children(os.getpid())) - before
+    started = time.monotonic()
+    runner.close()
+    assert time.monotonic() - started < 9  # seconds; the runner would use force after ten
+    assert not alive(zygote)
+
+
+def test_workers_see_no_secrets() -> None:
+    environment = {"PATH": "/bin", "OPENAI_API_KEY": "x", "HF_TOKEN": "x", "Db_Password": "x", "KEYBOARD": "us"}
+    assert worker_environment(environment) == {"PATH": "/bin", "KEYBOARD": "us"}

@@ -312,15 +312,12 @@ def test_preference_training_prefers_the_chosen(
     junior: tuple[Params, dict[str, Any]], tmp_path: Path, lora: dict[str, Any] | None
 ) -> None:
     base = f"{junior[0]['out']}/model"
-    pairs = pl.DataFrame(
-        [{"prompt": f"{word}\n", "chosen": word, "rejected": ANSWERS[word]} for word in ANSWERS] * 10
-    )
-    params = training_job(base, tmp_path / "dpo", pairs, beta=0.1, nll_weight=0.5, learning_rate=3e-3, lora=lora)
-    result = dpo.run(params, silent)
-    assert result["steps"] == 15
-    assert result["loss_last"] < result["loss_first"]
+    pairs = pl.DataFrame([{"prompt": f"{word}\n", "chosen": word, "rejected": ANSWERS[word]} for word in ANSWERS] * 10)
+    rate = 3e-2 if lora else 3e-3
+    params = training_job(base, tmp_path / "dpo", pairs, beta=0.1, nll_weight=0.5, learning_rate=rate, lora=lora)
+    assert dpo.run(params, silent)["steps"] == 15
     trained = Path(params["out"], "model")
-    assert margin(str(trained), pairs[:4]) > margin(base, pairs[:4]) + 1
+    assert margin(str(trained), pairs[:4]) > margin(base, pairs[:4]) + 3
     assert not list(trained.glob("adapter*"))  # adapters are merged
     assert weights(trained).keys() == weights(Path(base)).keys()
 

@@ -231,7 +231,7 @@ def copy_example(topic: str, other_topic: str, practice: Practice, rng: random.R
 _MAKERS = (record_example, edit_example, label_example, prose_example, copy_example)
 EARLY_MIXTURE = (40, 5, 5, 10, 40)  # copying is the bottleneck, so it comes first
 LATE_MIXTURE = (50, 33, 6, 5, 6)
-EDITING_MIXTURE = (44, 40, 8, 4, 4)
+EDITING_MIXTURE = (50, 32, 4, 4, 10)
 CURRICULUM = (
     (0.10, Practice(EARLY_MIXTURE)),
     (0.57, Practice(LATE_MIXTURE)),

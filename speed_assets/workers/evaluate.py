@@ -113,8 +113,8 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
                     "score": round(float(result.get_score()), DIGITS),
                 }
             )
-            for query, score in result.scores["test"][0].get(PER_QUERY, {}).items() if _is_held_out(task) else ():
-                queries.append({**same, "query_id": query, "score": round(score, DIGITS)})
+            for query, ndcg in result.scores["test"][0].get(PER_QUERY, {}).items() if _is_held_out(task) else ():
+                queries.append({**same, "query_id": query, "score": round(ndcg, DIGITS)})
         seconds[model["name"]] = time.monotonic() - started
 
     table = pl.DataFrame(rows, schema=_SCHEMA)

@@ -172,11 +172,14 @@ def train(args: argparse.Namespace) -> None:
     resumed = args.resume and (args.out / "state.pt").exists()
     # Another tokenizer, even one trained alike, would give the saved embeddings other meanings.
     tokenizer = (
-        PreTrainedTokenizerFast.from_pretrained(args.out)
-        if resumed
+        PreTrainedTokenizerFast.from_pretrained(args.out if resumed else args.start)
+        if resumed or args.start
         else train_tokenizer(train_words, random.Random(args.seed))
     )
     model = build_model(tokenizer, args.seed).to(args.device)
+    if args.start:
+        weights = Qwen3ForCausalLM.from_pretrained(args.start, dtype=torch.float32)
+        model.load_state_dict(weights.state_dict())
     total = sum(p.numel() for p in model.parameters())
     print(json.dumps({"weights": total, "vocabulary": len(tokenizer), "words": len(train_words)}), flush=True)
 
@@ -188,7 +191,8 @@ def train(args: argparse.Namespace) -> None:
     ]
     started, seen, step = time.time(), 0, 0
     history: list[dict[str, Any]] = []
-    streams = [(until, pretraining.examples(train_words, rng, p)) for until, p in pretraining.CURRICULUM]
+    curriculum = pretraining.CURRICULUM[-1:] if args.start else pretraining.CURRICULUM
+    streams = [(until, pretraining.examples(train_words, rng, practice)) for until, practice in curriculum]
     if resumed:
         state = torch.load(args.out / "state.pt", weights_only=True)
         model.load_state_dict(state["model"])
@@ -253,7 +257,7 @@ def save(
     config["dtype"] = "float16"
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     tokenizer.save_pretrained(out)
-    settings = {k: v for k, v in vars(args).items() if k not in ("out", "resume", "threads", "device")}
+    settings = {k: v for k, v in vars(args).items() if k not in ("out", "resume", "start", "threads", "device")}
     (out / "training.json").write_text(json.dumps({"settings": settings, "gate": history}, indent=1) + "\n")
 
 
@@ -268,6 +272,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--gate-every", type=float, default=600, help="seconds between looks at the gate")
+    parser.add_argument("--start", type=Path, help="begin from this model, with the last part of the curriculum")
     parser.add_argument("--resume", action="store_true", help="go on from the last look")
     train(parser.parse_args())
 

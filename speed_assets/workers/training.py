@@ -95,7 +95,9 @@ def prepared_rows(
             f"{refused} of {len(rows)} rows are longer than max_length = {max_length} tokens (the longest has "
             f"{total.max()}, the median {total.median():.0f}): raise max_length, or shorten prompts or answers"
         )
-    order = training_order(total.filter(total <= max_length).to_numpy(), params["settings"]["batch_size"], params["seed"])
+    order = training_order(
+        total.filter(total <= max_length).to_numpy(), params["settings"]["batch_size"], params["seed"]
+    )
     return fitting[order]
 
 

@@ -2,8 +2,7 @@
 
 Speaks lines. In: the folder of a job. Out: `{"folder", "code"}` when that job's process has ended
 (`code` as in `subprocess`: negative for a signal), and once `{"ready", "threads"}` when all is imported. Jobs
-run one at a time. When stdin closes, which happens however the parent ends, a running worker is killed
-and the zygote ends.
+run one at a time. When stdin closes or the parent is gone, a running worker is killed and the zygote ends.
 
 A forked process keeps only the thread that forked, so nothing here may start a thread pool: no tensor
 is touched, no table read. Imports alone leave only threads that do not matter to a child (`threads`
@@ -36,7 +35,7 @@ class Zygote:
     """The event loop: a job is forked as soon as its own worker module is imported, others follow meanwhile."""
 
     def __init__(self, orders: int, answers: int) -> None:
-        self._orders, self._answers = orders, answers
+        self._orders, self._answers, self._parent = orders, answers, os.getppid()
         self._selector = selectors.DefaultSelector()
         self._selector.register(orders, selectors.EVENT_READ)
         self._unread = b""
@@ -45,8 +44,10 @@ class Zygote:
         self._to_import = list(host.KINDS)
 
     def serve(self) -> NoReturn:
-        """Until stdin closes, or a SIGTERM comes, which need not wait for an import to finish."""
+        """Until stdin closes, the parent is gone, or SIGTERM comes; the last two need not wait for an import to finish."""
         signal.signal(signal.SIGTERM, lambda *_: self._end())
+        signal.signal(signal.SIGALRM, lambda *_: None if os.getppid() == self._parent else self._end())
+        signal.setitimer(signal.ITIMER_REAL, 1, 1)  # no fork inherits it
         started = time.monotonic()
         while True:
             if self._waiting and self._running is None:
@@ -106,6 +107,7 @@ class Zygote:
             os.dup2(os.open(os.devnull, os.O_RDONLY), self._orders)
             os.close(self._answers)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             gc.unfreeze()
             host.run_job(folder)
             code = 0
