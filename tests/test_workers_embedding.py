@@ -401,8 +401,8 @@ def test_results_are_kept_by_digest_and_by_sets(
     assert not runs, "nothing is embedded twice"
     assert repeated["scores"]["trained"] == result["scores"]["trained"]
     assert (tmp_path / "queries" / "MicroworldRetrieval.parquet").exists()
-    swapped = {**again, "models": [{**again["models"][1], "digest": "c", "name": "trained"}]}
-    assert evaluate.run(swapped, silent)["scores"]["trained"] == result["scores"]["untrained"]
+    swapped = {**again, "models": [{**again["models"][1], "digest": "c", "name": "junior_data only"}]}
+    assert evaluate.run(swapped, silent)["scores"]["junior_data only"] == result["scores"]["untrained"]
     other_sets = {**again, "microworld": {**MICROWORLD, "seed": 3}}
     assert evaluate.run(other_sets, silent)["scores"]["trained"] != result["scores"]["trained"]
 

@@ -1,7 +1,7 @@
 """Reading what a model wrote: hostile text in, values and short problem codes out, never an exception.
 
 Every parser takes any string and ends in bounded time: longer texts than `MAX_CHARACTERS` are refused,
-the scan for JSON is linear, and repair is tried on short texts only.
+the scan for JSON is linear, and repair, which is not, is tried only where `_repairable` says it is cheap.
 
 Belongs here: from raw text to values. Not here: whether the values are any good (checks, the judge).
 """
@@ -22,6 +22,11 @@ MAX_CHARACTERS = 200_000
 """Longer answers are refused unread (our choice: some fifty times what an answer of 800 tokens has)."""
 MAX_REPAIRED = 20_000
 """Longer answers are not repaired (our choice: the repair is meant for slips, and slower than reading)."""
+MAX_REPAIR_BRACKETS = 16
+MAX_REPAIR_WORK = 2_000_000
+"""Nor is what has more opening brackets, or more characters times punctuation marks: json_repair looks ahead to
+the end of the text from each of them. 20,000 characters of `{a:` took it over a minute; within these limits the
+worst of some 5,000 hostile texts took 1 s. An answer of 800 tokens has about 4,000 characters and 150 marks."""
 
 Problem = str
 """A short stable code to group by, e.g. `not_json`, `missing_key:label`, `out_of_range:best`."""
@@ -29,6 +34,7 @@ Problem = str
 _UNREADABLE = ("not_json", "not_object", "too_long")
 _QUERY_IN_POSITIVE_WORDS = 4
 _BRACKETS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
+_MARK = re.compile(r"[^\w\s.]")
 _FENCE = re.compile(r"```[\w-]*\s*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
@@ -268,7 +274,7 @@ def _read(raw: str, openers: str, accept: Callable[[Any], _T | None]) -> tuple[_
         if accepted := accept(_strict(piece)):  # an empty one is more likely a stray {} in prose
             return accepted, False
     start = min((at for opener in openers if (at := text.find(opener)) >= 0), default=None)
-    if start is None or len(raw) > MAX_REPAIRED:
+    if start is None or len(raw) > MAX_REPAIRED or not _repairable(text[start:]):
         return "not_json"
     value = _repaired(text[start:])
     for item in (value, *(value if isinstance(value, list) else ())):
@@ -304,6 +310,13 @@ def _balanced(text: str, openers: str) -> Iterator[str]:
             depth -= 1
             if depth == 0:
                 yield text[start : match.end()]
+
+
+def _repairable(text: str) -> bool:
+    return (
+        text.count("{") + text.count("[") <= MAX_REPAIR_BRACKETS
+        and len(text) * len(_MARK.findall(text)) <= MAX_REPAIR_WORK
+    )
 
 
 def _repaired(text: str) -> Any:

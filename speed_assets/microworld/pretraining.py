@@ -193,7 +193,9 @@ def _fault(
     alike = ("text", "same") if role in ("text", "same") else ()  # copying one into the other is no fault
     wrong = rng.choice([a for a in lang.ASPECTS if a != aspect])
     faults: list[Callable[[], str]] = [
-        lambda: _write("text" if role == "near" else role, topic, aspect if role == "near" else lang.SIBLING[aspect], rng),
+        lambda: _write(
+            "text" if role == "near" else role, topic, aspect if role == "near" else lang.SIBLING[aspect], rng
+        ),
         lambda: _write("text" if role == "near" else role, topic, aspect if role == "near" else wrong, rng),
         lambda: topic,
         lambda: _write(role, rng.choice((other_topic, topic.rsplit(" ", 1)[0] + "s")), aspect, rng),

@@ -89,12 +89,18 @@ class MicroworldTeacher:
         else:
             changes = mend(prompt.task_type, asked, parsed.record, rng)
         # Saying first what each field is about makes the verdict a comparison of words, for whoever learns from it.
-        reason = ", ".join(lang.in_a_word(text, asked.topic) for text in parsed.record.values()) or "nothing"
-        return _revision(reason, changes)
+        readings = ", ".join(_reading(text, asked.topic) for text in parsed.record.values()) or "nothing"
+        return _revision(f"{readings}; {' '.join([*changes, 'off']) if changes else 'fine'}", changes)
 
 
 def _task(prompt: CompactPrompt) -> str:
     return lang.topic_phrase(prompt.task) if prompt.task_type == "sts" else prompt.task
+
+
+def _reading(text: str, topic: str) -> str:
+    """What a text is about, and whether it asks: query cues alone carry a question mark."""
+    reading = lang.read(text, topic)
+    return lang.in_a_word(text, topic) + ("?" if reading.query_aspects and not reading.document_aspects else "")
 
 
 def _revision(reason: str, changes: dict[str, str]) -> str:

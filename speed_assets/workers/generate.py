@@ -222,7 +222,7 @@ class Generator:
 
 
 def uniforms(seeds: list[int], steps: int) -> np.ndarray:
-    """Uniform numbers in [0, 1), float64 (rows, steps): SplitMix64 (Steele et al. 2014) counted from each row's seed."""
+    """Uniform numbers in [0, 1), float64 (rows, steps): SplitMix64 (Steele et al. 2014) from each row's seed on."""
     with np.errstate(over="ignore"):
         counter = np.arange(1, steps + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = np.array(seeds, dtype=np.uint64)[:, None] + counter[None, :]

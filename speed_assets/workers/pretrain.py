@@ -161,7 +161,10 @@ def gate(
         "topic": on_topic / rows,
         "aspect": aspect_right / rows,
         "edit_left_alone": sum(a.endswith("; fine") for _, a in fine) / max(len(fine), 1),
-        "edit_field_found": sum(a.partition("; ")[2].split()[:1] == e.learn.partition("; ")[2].split()[:1] for e, a in off) / max(len(off), 1),
+        "edit_field_found": sum(
+            a.partition("; ")[2].split()[:1] == e.learn.partition("; ")[2].split()[:1] for e, a in off
+        )
+        / max(len(off), 1),
     }
 
 

@@ -44,7 +44,7 @@ class Zygote:
         self._to_import = list(host.KINDS)
 
     def serve(self) -> NoReturn:
-        """Until stdin closes, the parent is gone, or SIGTERM comes; the last two need not wait for an import to finish."""
+        """Until stdin closes, the parent is gone or SIGTERM comes; the last two need not wait for an import to end."""
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         signal.signal(signal.SIGALRM, lambda *_: None if os.getppid() == self._parent else self._end())
         signal.setitimer(signal.ITIMER_REAL, 1, 1)  # no fork inherits it
@@ -108,7 +108,6 @@ class Zygote:
             os.close(self._answers)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            gc.unfreeze()
             host.run_job(folder)
             code = 0
         except SystemExit:

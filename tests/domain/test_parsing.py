@@ -40,6 +40,21 @@ def test_no_text_breaks_a_parser(raw: str, task_type: str) -> None:
     assert len(parse_tasks(raw, 2)) <= 2
 
 
+MARKUP = st.sampled_from(
+    [*"{}[]\"'`,:\\/#(\n\x00\ud800\u202e", "```json", "null", "1e999", "user_query", '{"revision":', "S1"]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(MARKUP, max_size=60).map("".join), st.sampled_from(sorted(TASK_TYPES)))
+def test_no_heap_of_markup_breaks_a_parser(raw: str, task_type: str) -> None:
+    for text in (*parse_record(task_type, raw).record.values(), *parse_revision(task_type, raw).changes.values()):
+        assert text.isprintable() or "\n" in text or "\u202e" in text
+        text.encode()
+    assert isinstance(parse_verdict(raw, 3), Verdict | str)
+    parse_tasks(raw, 3)
+
+
 @given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=30))
 def test_a_dumped_record_comes_back(text: str) -> None:
     record = {"user_query": "q", "positive_document": f"p {text}", "hard_negative_document": f"n {text}"}
@@ -58,6 +73,7 @@ def test_a_dumped_record_comes_back(text: str) -> None:
         (json.dumps(RETRIEVAL | {"user_query": None}), "wrong_type:user_query"),
         (json.dumps(RETRIEVAL | {"user_query": ["a"]}), "wrong_type:user_query"),
         (json.dumps(RETRIEVAL | {"more": "x"}), "unknown_key"),
+        ('{"user_query": "x", ' + json.dumps(RETRIEVAL)[1:], "doubled_key"),
         (json.dumps(RETRIEVAL | {"positive_document": "prestige"}), "same_positive_negative"),
         (json.dumps(RETRIEVAL | {"positive_document": "Price of OBOES!"}), "copied_query"),
         ("I cannot help with that.", "not_json"),
@@ -77,6 +93,57 @@ def test_hostile_texts_cost_little_time() -> None:
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize(
+    "unit", ["{a:", '{"', "{'", "[{", "1'", "```", '"a" ', '{"a":[', "'a' 'b ", "*/", "\u0300\u0323"]
+)
+def test_repair_is_tried_only_where_it_is_cheap(unit: str) -> None:
+    for size in (19_000, 190_000):
+        for raw in (
+            '{"user_query": "' + unit * (size // len(unit)),
+            '{"user_query": "' + unit * 16 + "x y " * (size // 4),
+        ):
+            started = time.process_time()
+            parse_record("retrieval", raw[:size])
+            assert time.process_time() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem", "keys"),
+    [
+        ('{"user_query": "a", "positive_document": "b", "hard_negative_document": "c",}', None, 3),
+        ("{'user_query': 'a', 'positive_document': 'b', 'hard_negative_document': 'c'}", None, 3),
+        ('{"user_query": "a", "positive_document": "b\nb", "hard_negative_document": "c"}', None, 3),
+        ('{"user_query": "a", "positive_document": "b and', "missing_key:hard_negative_document", 2),
+        ("{a, b} is a set", "not_json", 0),
+    ],
+)
+def test_slips_are_repaired(raw: str, problem: str | None, keys: int) -> None:
+    parsed = parse_record("retrieval", raw)
+    assert (parsed.problem, len(parsed.record)) == (problem, keys)
+    assert parsed.repaired == bool(keys)
+    assert parsed.unparseable == (not keys)
+
+
+def test_values_are_cleaned() -> None:
+    text = "\x00a\x1b\ud800 b\r\nc "
+    raw = json.dumps({"input": text, "positive_document": "\u200b\u202e"})
+    parsed = parse_record("matching_short", raw)
+    assert (parsed.record, parsed.problem) == ({"input": "a b\nc"}, "empty_value:positive_document")
+    assert not parsed.unparseable
+
+
+def test_labels_may_differ_by_punctuation_alone() -> None:
+    raw = json.dumps({"input_text": "templates and classes", "label": "C++", "misleading_label": "C"})
+    assert parse_record("classification", raw).problem is None
+
+
+def test_a_query_inside_its_positive_is_told_apart_from_a_copy() -> None:
+    long, short = "price of old oboes", "old oboes"
+    for query, problem in ((long, "query_in_positive"), (short, None)):
+        raw = json.dumps(RETRIEVAL | {"user_query": query, "positive_document": f"On the {long.title()}, in short."})
+        assert parse_record("retrieval", raw).problem == problem
+
+
 def test_text_is_never_evaluated() -> None:
     assert parse_record("sts", "__import__('os').abort()").record == {}
 
@@ -92,6 +159,14 @@ def test_revisions() -> None:
     patch = parse_revision("retrieval", '{"reason": "r", "revision": {"user_query": "new", "x": 1}}')
     assert patch.changes == {"user_query": "new"}
     assert parse_revision("retrieval", "rubbish").problem
+    for raw, problem in (
+        ('{"reason": "r"}', None),
+        ('{"revision": {"user_query": null}}', None),
+        ('{"revision": "x"}', "wrong_type:revision"),
+    ):
+        assert (parse_revision("retrieval", raw).changes, parse_revision("retrieval", raw).problem) == ({}, problem)
+    whole = parse_revision("retrieval", json.dumps({"reason": "r", "revision": RETRIEVAL}))
+    assert (whole.changes, whole.problem) == (RETRIEVAL, None)
 
 
 def test_tasks() -> None:

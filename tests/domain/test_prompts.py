@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from speed_assets.domain.attributes import draw_attributes
-from speed_assets.domain.prompts import PromptSet, read_compact, schema_for
+from speed_assets.domain.prompts import PROMPT_KINDS, PromptSet, read_compact, schema_for
 from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.recipe import PROJECT
 
 PLAIN = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=40)
 SEEDS = range(4000)
@@ -78,18 +82,71 @@ def test_other_text_is_no_compact_prompt(text: str) -> None:
         read_compact(text)
 
 
+def full_data() -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load((PROJECT / "speed_assets/domain/prompt_sets/full.yaml").read_text())
+    return data
+
+
 def test_a_reworded_template_touches_its_task_type_only() -> None:
-    import yaml
-
-    from speed_assets.recipe import PROJECT
-
-    data = yaml.safe_load((PROJECT / "speed_assets/domain/prompt_sets/full.yaml").read_text())
+    data = full_data()
     before = PromptSet.from_data("full", data)
     data["synthesis"]["sts"] = str(data["synthesis"]["sts"]) + " Be brief."
     after = PromptSet.from_data("full", data)
     changed = {t for t in TASK_TYPES if before.digest("synthesis", t) != after.digest("synthesis", t)}
     assert changed == {"sts"}
     assert before.digest("revise", "sts") == after.digest("revise", "sts")
+
+
+def test_a_digest_counts_what_shapes_the_prompt_and_nothing_else() -> None:
+    def digests(data: dict[str, Any]) -> dict[tuple[str, str], str]:
+        prompts = PromptSet.from_data("x", data)
+        return {
+            (kind, name): prompts.digest(kind, name)
+            for kind in PROMPT_KINDS
+            for name, shape in TASK_TYPES.items()
+            if kind != "brainstorm" or shape.has_brainstorm
+        }
+
+    data = full_data()
+    before = digests(data)
+    assert digests(full_data()) == before
+
+    def changed(edit: str) -> set[tuple[str, str]]:
+        new = copy.deepcopy(data)
+        if edit == "version":
+            new["version"] = "another"
+        elif edit == "guideline":
+            new["guidelines"]["retrieval"][0] += " Truly."
+        elif edit == "candidate":
+            new["candidate"] += " "
+        else:
+            new["parts"]["revising_answer"] += " Truly."
+        after = digests(new)
+        return {key for key in before if before[key] != after[key]}
+
+    assert changed("version") == set(before)
+    assert changed("guideline") == {("synthesis", "retrieval")}
+    assert changed("candidate") == {("judge", name) for name in TASK_TYPES}
+    assert changed("part") == {("revise", name) for name in TASK_TYPES}
+
+
+def test_a_template_that_cannot_be_filled_is_refused_at_once() -> None:
+    data = full_data()
+    data["judge"]["sts"] += "{drft}"
+    with pytest.raises(ValueError, match="drft"):
+        PromptSet.from_data("full", data)
+
+
+def test_guidelines_come_in_the_drawn_order() -> None:
+    drawn = draw_attributes("retrieval", 1) | {"difficulty": "college", "guideline_order": "5,4,3,2,1,0"}
+    lines = PromptSet.load("full").synthesis("retrieval", "t", drawn).splitlines()
+    backward = [line for line in lines if line.startswith("- ") and not line.startswith('- "')]
+    lines = PromptSet.load("full").synthesis("retrieval", "t", drawn | {"guideline_order": "0,1,2,3,4,5"}).splitlines()
+    forward = [line for line in lines if line.startswith("- ") and not line.startswith('- "')]
+    assert len(forward) == 6
+    assert forward == backward[::-1]
+    del drawn["difficulty"]
+    assert "education" not in PromptSet.load("full").synthesis("retrieval", "t", drawn)
 
 
 def test_schemas_ask_for_the_keys_and_only_the_keys() -> None:
