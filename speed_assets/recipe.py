@@ -280,7 +280,7 @@ class Checks(Section):
     revised_data_valid_min: Share = 0.8
     kept_min: Share = 0.5
     """Smallest share of rows that reach final_triplets."""
-    loss_drop_min: Annotated[float, Field(ge=0)] = 0.0
+    loss_drop_min: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Smallest relative fall of the training loss from its first to its last tenth."""
     gain_over_untrained_min: float = 0.0
     """Smallest gain of the mean score over the untrained base, in score points of 0..1."""
