@@ -6,26 +6,19 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import generator_base, prompt_set
+from resources.externals import generator_base
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import WRITTEN, generation_metadata, problem_counts, truth, write_with
+from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, truth, write_with
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import parse_outputs, quarantined, synthesis_rows
+from speed_assets.domain.rows import parse_outputs, quarantined
 
 
 def seed_data(run: StageRun) -> dict[str, Any]:
     """The teacher's examples; answers that are no whole record go to the quarantine."""
     section = run.recipe.seed_data
     asked = getattr(section.rows, run.task_type)
-    rows = synthesis_rows(
-        run.input("task_list").table(),
-        run.task_type,
-        asked,
-        run.recipe.seed,
-        run.stage.name,
-        prompt_set(run.recipe.prompts),
-    )
+    rows = asked_rows(run, section.rows)
     schema = schema_for("synthesis", run.task_type)
     requests = [
         run.teacher.request(prompt, section.sampling, schema, sample) for sample, prompt in enumerate(rows["prompt"])
@@ -57,20 +50,4 @@ def junior_model(run: StageRun) -> dict[str, Any]:
 def junior_data(run: StageRun) -> dict[str, Any]:
     """Several candidates for each prompt; flawed ones stay, they are what judge and revisor learn from."""
     section = run.recipe.junior_data
-    prompts = synthesis_rows(
-        run.input("task_list").table(),
-        run.task_type,
-        getattr(section.prompts, run.task_type),
-        run.recipe.seed,
-        run.stage.name,
-        prompt_set(run.recipe.prompts),
-    )
-    candidates = pl.DataFrame({"candidate": range(section.candidates)}, schema={"candidate": pl.Int64})
-    rows = write_with(
-        run,
-        str(run.input("junior_model").path / "model"),
-        prompts.join(candidates, how="cross", maintain_order="left_right"),
-        section.sampling,
-    )
-    run.write(rows)
-    return {**generation_metadata(rows), **truth(run, rows, rows.height)}
+    return write_with(run, "junior_model", section.prompts, section.candidates, section.sampling)

@@ -9,11 +9,11 @@ import polars as pl
 from resources.externals import prompt_set
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import generation_metadata, truth, write_with
+from speed_assets.assets.writing import write_with
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import quarantined, synthesis_rows
+from speed_assets.domain.rows import quarantined
 
 
 def preference_pairs(run: StageRun) -> dict[str, Any]:
@@ -84,19 +84,4 @@ def senior_model(run: StageRun) -> dict[str, Any]:
 def senior_data(run: StageRun) -> dict[str, Any]:
     """One output of the senior for each row asked for."""
     section = run.recipe.senior_data
-    prompts = synthesis_rows(
-        run.input("task_list").table(),
-        run.task_type,
-        getattr(section.rows, run.task_type),
-        run.recipe.seed,
-        run.stage.name,
-        prompt_set(run.recipe.prompts),
-    )
-    rows = write_with(
-        run,
-        str(run.input("senior_model").path / "model"),
-        prompts.with_columns(pl.lit(0, pl.Int64).alias("candidate")),
-        section.sampling,
-    )
-    run.write(rows)
-    return {**generation_metadata(rows), **truth(run, rows, rows.height)}
+    return write_with(run, "senior_model", section.rows, 1, section.sampling)

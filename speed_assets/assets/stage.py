@@ -18,6 +18,7 @@ from resources.artifacts import Artifacts, label
 from resources.runner import Runner
 from resources.store import ASIDE, SCRATCH, Artifact
 from resources.teacher import Teacher
+from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe
@@ -138,7 +139,7 @@ def make(
 ) -> tuple[Artifact, bool]:
     """The artifact of a stage and whether it was there already. Raises NotMaterialized when an input is missing."""
     lineage = artifacts.lineage(stage.name, partition)
-    fingerprint = artifacts.fingerprint(stage.name, partition)
+    fingerprint = digest(lineage)
     found = artifacts.store.find(stage.name, fingerprint)
     if found:
         return found, True

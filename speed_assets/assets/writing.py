@@ -10,22 +10,47 @@ from typing import Any
 
 import polars as pl
 
+from resources.externals import prompt_set
 from resources.generator import generate
 from speed_assets.assets.stage import StageRun
-from speed_assets.domain.rows import parse_outputs
+from speed_assets.domain.rows import parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.records import NOTHING_RIGHT, truth_of
-from speed_assets.recipe import Sampling
+from speed_assets.recipe import PerTaskType, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
-def write_with(run: StageRun, model: str, prompts: pl.DataFrame, sampling: Sampling) -> pl.DataFrame:
-    """Rows written by a generator for `prompts` (with a `candidate` column), parsed; none is dropped."""
-    seed = run.recipe.seed
-    outputs = generate(run.runner, run.recipe.generator, model, prompts, sampling, seed, run.scratch, run.progress)
-    return parse_outputs(outputs, run.task_type).select(GENERATED)
+def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
+    """The rows that a writing stage asks for in its task type, with their prompts."""
+    return synthesis_rows(
+        run.input("task_list").table(),
+        run.task_type,
+        getattr(rows, run.task_type),
+        run.recipe.seed,
+        run.stage.name,
+        prompt_set(run.recipe.prompts),
+    )
+
+
+def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sampling: Sampling) -> dict[str, Any]:
+    """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
+    numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
+    prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
+    outputs = generate(
+        run.runner,
+        run.recipe.generator,
+        str(run.input(model).path / "model"),
+        prompts,
+        sampling,
+        run.recipe.seed,
+        run.scratch,
+        run.progress,
+    )
+    written = parse_outputs(outputs, run.task_type).select(GENERATED)
+    run.write(written)
+    return {**generation_metadata(written), **truth(run, written, written.height)}
 
 
 def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
