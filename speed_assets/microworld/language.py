@@ -146,13 +146,16 @@ class Reading:
 
 
 def in_a_word(text: str, topic: str) -> str:
-    """What a text is about, in a word: its aspect; `astray` off the topic; `bare` or `mixed` without one aspect."""
+    """What a text is about, in a word: its aspect, with a question mark when query cues alone say so; `astray` off
+    the topic; `bare` or `mixed` without one aspect."""
     if text in SIBLING:
         return text
     reading = read(text, topic)
     if not reading.on_topic:
         return "astray"
-    return reading.aspect or ("mixed" if reading.query_aspects | reading.document_aspects else "bare")
+    if reading.aspect is None:
+        return "mixed" if reading.query_aspects | reading.document_aspects else "bare"
+    return reading.aspect + ("" if reading.document_aspects else "?")
 
 
 def read(text: str, topic: str) -> Reading:

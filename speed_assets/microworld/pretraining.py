@@ -80,18 +80,19 @@ _CODAS = ["", "", "n", "r", "l", "s", "t", "m", "ck", "nd", "st", "rm"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training text: `given` is context without loss, `learn` carries it."""
+    """One training text: `given` is context without loss, `learn` carries it; `topic` is what it must copy."""
 
+    topic: str
     given: str
     learn: str
 
 
 @dataclass(frozen=True, slots=True)
 class Practice:
-    """Weights of the kinds of example, and the share of records with invented keys (above 0, keys are asked for in quotes)."""
+    """Weights of the kinds of example, and the share of records with invented keys."""
 
     mixture: tuple[int, ...]
-    invented_keys: float = 0.0
+    invented_keys: float = 0.3
 
 
 def pseudo_word(rng: random.Random) -> str:
@@ -121,16 +122,20 @@ def _write(role: str, topic: str, aspect: str, rng: random.Random) -> str:
     return writer(topic, sibling if role == "near" else aspect, rng)
 
 
-def _header(topic: str, aspect: str, rng: random.Random) -> str:
+def _head(topic: str, aspect: str, rng: random.Random) -> tuple[str, bool]:
+    """What is asked for, and whether that is one aspect only."""
     style = rng.random()
     if style < 0.65:
-        head = f"{aspect} of {topic}"
-    elif style < 0.85:
+        return f"{aspect} of {topic}", True
+    if style < 0.85:
         pair = [aspect, lang.SIBLING[aspect]]
         rng.shuffle(pair)
-        head = f"{pair[0]} or {pair[1]} of {topic}"
-    else:
-        head = f"any: {topic}"
+        return f"{pair[0]} or {pair[1]} of {topic}", False
+    return f"any: {topic}", False
+
+
+def _header(topic: str, aspect: str, rng: random.Random) -> str:
+    head, _ = _head(topic, aspect, rng)
     noise = ", ".join(rng.sample(_NOISE, rng.randint(1, 4))) + "\n" if rng.random() < 0.6 else ""
     return f"{head}\n{noise}"
 
@@ -159,25 +164,50 @@ def _record(topic: str, aspect: str, invented: float, rng: random.Random) -> tup
 def record_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
     """Write a record of the asked keys."""
     aspect = rng.choice(lang.ASPECTS)
-    record, keys = _record(topic, aspect, practice.invented_keys, rng)
-    asked = ", ".join(keys)
-    if practice.invented_keys:
-        asked = ", ".join(f'"{key}"' if key in KEYS[role] else f'"{key}" {role}' for key, role in keys.items())
-    return Example(_header(topic, aspect, rng) + asked + "\n", _dump(record))
+    record, roles = _record(topic, aspect, practice.invented_keys, rng)
+    return Example(topic, f"{_header(topic, aspect, rng)}{_asked_for(roles)}\n", _dump(record))
+
+
+def _asked_for(roles: dict[str, str]) -> str:
+    """The keys in quotes, as they stand in the answer; an invented one with its role."""
+    return ", ".join(f'"{key}"' if key in KEYS[role] else f'"{key}" {role}' for key, role in roles.items())
 
 
 def edit_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """Say what each field is about, then write the one that is off anew, if any; half the drafts are right."""
+    """Say of each field what it is about and whether that is off, then write anew what is; half the drafts are right.
+
+    A mark after each reading makes every verdict a comparison of two words, and each draft several of them.
+    """
     aspect = rng.choice(lang.ASPECTS)
-    record, keys = _record(topic, aspect, practice.invented_keys, rng)
-    editable = [key for key, role in keys.items() if role not in ("name", "other")]
-    draft, verdict = record, "fine"
-    if rng.random() < 0.5 and editable:
-        key = rng.choice(editable)
-        draft = record | {key: _fault(topic, other_topic, aspect, key, record, keys, rng)}
-        verdict = f"{key} off " + _dump({key: _write(keys[key], topic, aspect, rng)})
-    readings = ", ".join(lang.in_a_word(text, topic) for text in draft.values())
-    return Example(f"{aspect} of {topic}\n{_dump(draft)}\nmend:", f" {readings}; {verdict}")
+    record, roles = _record(topic, aspect, practice.invented_keys, rng)
+    for key, role in roles.items():
+        if role in ("near", "other") and rng.random() < 0.15:  # any other aspect contrasts, not the sibling alone
+            record[key] = _write("name" if role == "other" else "text", topic, _another(aspect, rng), rng)
+    head, single = _head(topic, aspect, rng)
+    if not single and roles[next(iter(roles))] in ("near", "other"):  # a contrast cannot tell what it contrasts with
+        head, single = f"{aspect} of {topic}", True
+    faulty = list(roles)[0 if single else 1 :]  # without one aspect in the head, the first field sets it
+    count = rng.choices((0, 1, 2), (50, 40, 10))[0]
+    draft = dict(record)
+    for key in rng.sample(faulty, min(count, len(faulty))):
+        draft[key] = _fault(topic, other_topic, aspect, key, record, roles, rng)
+    readings = {key: lang.in_a_word(text, topic) for key, text in draft.items()}
+    changes = {key: record[key] for key, reading in readings.items() if not _right(roles[key], reading, aspect)}
+    marked = ", ".join(reading + (" off" if key in changes else "") for key, reading in readings.items())
+    listed = "" if all(key in KEYS[role] for key, role in roles.items()) else _asked_for(roles) + "\n"
+    verdict = _dump(changes) if changes else "fine"
+    return Example(topic, f"{head}\n{listed}{_dump(draft)}\nmend:", f" {marked}; {verdict}")
+
+
+def _another(aspect: str, rng: random.Random) -> str:
+    return rng.choice([a for a in lang.ASPECTS if a != aspect])
+
+
+def _right(role: str, reading: str, aspect: str) -> bool:
+    """Whether a field of this role may read so in a record under `aspect`."""
+    if role in ("near", "other"):
+        return reading in lang.SIBLING and reading != aspect
+    return reading == (f"{aspect}?" if role == "ask" else aspect)
 
 
 def _fault(
@@ -186,22 +216,28 @@ def _fault(
     aspect: str,
     key: str,
     record: dict[str, str],
-    keys: dict[str, str],
+    roles: dict[str, str],
     rng: random.Random,
 ) -> str:
-    role = keys[key]
-    alike = ("text", "same") if role in ("text", "same") else ()  # copying one into the other is no fault
-    wrong = rng.choice([a for a in lang.ASPECTS if a != aspect])
+    """A text that is wrong in this place: another aspect, another topic or half of it, a bare one, or another field's text."""
+    role = roles[key]
+    contrast = role in ("near", "other")
+    plain = {"near": "text", "other": "name"}.get(role, role)
+    off_aspect = [aspect] if contrast else [lang.SIBLING[aspect], lang.SIBLING[aspect], _another(aspect, rng)]
+    words = topic.split()
+    astray = rng.choice(
+        (other_topic, " ".join(words[:-1]) or "it", " ".join([*words[:-1], other_topic.split()[-1]]), f"{topic}s")
+    )
     faults: list[Callable[[], str]] = [
-        lambda: _write(
-            "text" if role == "near" else role, topic, aspect if role == "near" else lang.SIBLING[aspect], rng
-        ),
-        lambda: _write("text" if role == "near" else role, topic, aspect if role == "near" else wrong, rng),
+        lambda: _write(plain, topic, rng.choice(off_aspect), rng),
+        lambda: _write(plain, topic, rng.choice(off_aspect), rng),
         lambda: topic,
-        lambda: _write(role, rng.choice((other_topic, topic.rsplit(" ", 1)[0] + "s")), aspect, rng),
-        lambda: rng.choice([text for k, text in record.items() if keys[k] not in (role, *alike)] or [topic]),
+        lambda: _write(plain, astray, lang.SIBLING[aspect] if contrast else aspect, rng),
+        lambda: rng.choice([text for other, text in record.items() if other != key] or [topic]),
     ]
-    return rng.choice(faults)()
+    while _right(role, lang.in_a_word(text := rng.choice(faults)(), topic), aspect):
+        pass
+    return text
 
 
 def label_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
@@ -211,14 +247,14 @@ def label_example(topic: str, other_topic: str, practice: Practice, rng: random.
         second = first
     role_a, role_b = rng.choice(("ask", "text")), rng.choice(("ask", "text"))
     texts = f"{_write(role_a, topic, first, rng)}\n{_write(role_b, topic, second, rng)}\n"
-    return Example(texts, f"{first}, {second}, {'alike' if first == second else 'unlike'}")
+    return Example(topic, texts, f"{first}, {second}, {'alike' if first == second else 'unlike'}")
 
 
 def prose_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
     """A few sentences on one topic and aspect."""
     aspect = rng.choice(lang.ASPECTS)
     sentences = [lang.write_document(topic, aspect, rng, long=False) for _ in range(rng.randint(2, 4))]
-    return Example(sentences[0], " " + " ".join(sentences[1:]))
+    return Example(topic, sentences[0], " " + " ".join(sentences[1:]))
 
 
 def copy_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
@@ -227,21 +263,14 @@ def copy_example(topic: str, other_topic: str, practice: Practice, rng: random.R
     rng.shuffle(phrases)
     line = f"see {phrases[0]}, {phrases[1]}"
     repeats = [f"{rng.choice(('again', 'once more', 'and'))}: {rng.choice(phrases)}" for _ in range(rng.randint(2, 4))]
-    return Example(line + "\n", "\n".join([line, *repeats]))
+    return Example(topic, line + "\n", "\n".join([line, *repeats]))
 
 
 _MAKERS = (record_example, edit_example, label_example, prose_example, copy_example)
 EARLY_MIXTURE = (40, 5, 5, 10, 40)  # copying is the bottleneck, so it comes first
-LATE_MIXTURE = (50, 33, 6, 5, 6)
-EDITING_MIXTURE = (50, 32, 4, 4, 10)
-CURRICULUM = (
-    (0.10, Practice(EARLY_MIXTURE)),
-    (0.57, Practice(LATE_MIXTURE)),
-    (0.68, Practice(LATE_MIXTURE, invented_keys=0.3)),
-    (1.00, Practice(EDITING_MIXTURE, invented_keys=0.3)),
-)
-"""What is practised up to which share of the tokens: copying, then content, then keys never seen, whose role
-the header names, then more editing."""
+LATE_MIXTURE = (48, 38, 4, 4, 6)
+CURRICULUM = ((0.10, Practice(EARLY_MIXTURE)), (1.00, Practice(LATE_MIXTURE)))
+"""What is practised up to which share of the tokens: copying, then content and editing."""
 
 
 def examples(words: Sequence[str], rng: random.Random, practice: Practice) -> Iterator[Example]:

@@ -88,19 +88,20 @@ class MicroworldTeacher:
             )
         else:
             changes = mend(prompt.task_type, asked, parsed.record, rng)
-        # Saying first what each field is about makes the verdict a comparison of words, for whoever learns from it.
-        readings = ", ".join(_reading(text, asked.topic) for text in parsed.record.values()) or "nothing"
-        return _revision(f"{readings}; {' '.join([*changes, 'off']) if changes else 'fine'}", changes)
+        # What each field is about and whether that is off: each verdict is a comparison of words for whoever learns it.
+        readings = [
+            _reading(parsed.record.get(key), asked.topic) + (" off" if key in changes else "")
+            for key in TASK_TYPES[prompt.task_type].keys
+        ]
+        return _revision(", ".join(readings), changes)
 
 
 def _task(prompt: CompactPrompt) -> str:
     return lang.topic_phrase(prompt.task) if prompt.task_type == "sts" else prompt.task
 
 
-def _reading(text: str, topic: str) -> str:
-    """What a text is about, and whether it asks: query cues alone carry a question mark."""
-    reading = lang.read(text, topic)
-    return lang.in_a_word(text, topic) + ("?" if reading.query_aspects and not reading.document_aspects else "")
+def _reading(text: str | None, topic: str) -> str:
+    return "gone" if text is None else lang.in_a_word(text, topic)
 
 
 def _revision(reason: str, changes: dict[str, str]) -> str:
@@ -114,9 +115,12 @@ def mend(task_type: str, asked: Asked, record: dict[str, str], rng: random.Rando
         return {}
     keys = TASK_TYPES[task_type].keys
     said = lang.read(record.get(keys[0], ""), asked.topic)
-    fixed = write_record(task_type, asked, rng)
+    meant = next(
+        (r.aspect for r in (said, lang.read(record.get(keys[1], ""), asked.topic)) if r.aspect in asked.aspects), None
+    )
+    fixed = write_record(task_type, Asked(asked.topic, (meant,)) if meant else asked, rng)
     if said.on_topic and said.aspect in asked.aspects:  # the query stands: mend the rest to fit it
-        fixed = write_record(task_type, Asked(asked.topic, (said.aspect,)), rng) | {keys[0]: record[keys[0]]}
+        fixed |= {keys[0]: record[keys[0]]}
     for size in (1, 2, 3):
         for subset in _subsets(keys, size):
             patched = record | {key: fixed[key] for key in subset}
