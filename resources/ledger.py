@@ -11,61 +11,14 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from speed_assets.domain.fingerprints import canonical_json, digest
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherRequest:
-    """One call to the teacher: all that shapes its answer.
-
-    `sample` tells apart calls that are otherwise equal and want different answers.
-    """
-
-    prompt: str
-    model: str
-    revision: str | None
-    endpoint: str | None
-    parameters: Mapping[str, Any]
-    schema: Mapping[str, Any] | None = None
-    sample: int = 0
-
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        return [{"role": "user", "content": self.prompt}]
-
-    def named(self) -> dict[str, Any]:
-        """Everything the key is made of."""
-        return {
-            "messages": self.messages,
-            "model": self.model,
-            "revision": self.revision,
-            "endpoint": self.endpoint,
-            "parameters": dict(self.parameters),
-            "schema": dict(self.schema) if self.schema else None,
-            "sample": self.sample,
-        }
-
-    @property
-    def key(self) -> str:
-        return digest(self.named())
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherAnswer:
-    """The teacher's raw text. Token counts as the provider reports them; None when it reports none."""
-
-    text: str
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    reused: bool = False
-
+from resources.calls import TeacherAnswer, TeacherRequest
+from speed_assets.domain.fingerprints import canonical_json
 
 _METADATA = sa.MetaData()
 _CALLS = sa.Table(

@@ -11,19 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from resources.ledger import Ledger, TeacherAnswer, TeacherRequest
+from resources.calls import Allowance, Sink, TeacherAnswer, TeacherEngine, TeacherRequest
+from resources.ledger import Ledger
 from speed_assets.microworld.teacher import MicroworldTeacher
 from speed_assets.recipe import Recipe, Sampling
 
 Progress = Callable[[int, int, str], None]
-
-
-class TeacherEngine(Protocol):
-    """Answers requests in order. Raises only when no answer is to be had at all."""
-
-    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]: ...
 
 
 class MicroworldEngine:
@@ -31,13 +26,18 @@ class MicroworldEngine:
 
     def __init__(self, recipe: Recipe) -> None:
         self._teacher = MicroworldTeacher(**recipe.teacher.error_rates.model_dump())
+        self._batch = recipe.runtime.teacher_batch
 
-    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-        answers = []
-        for request in requests:
-            text = self._teacher.answer(request.prompt, request.key)
-            answers.append(TeacherAnswer(text, len(request.prompt.split()), len(text.split())))
-        return answers
+    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+        waiting = list(requests)
+        while waiting:
+            block = waiting[: allowance.take(waiting[: self._batch])]
+            answers = []
+            for request in block:
+                text = self._teacher.answer(request.prompt, request.key)
+                answers.append((request, TeacherAnswer(text, len(request.prompt.split()), len(text.split()))))
+            sink(answers)
+            waiting = waiting[len(block) :]
 
 
 class UnavailableEngine:
@@ -46,11 +46,21 @@ class UnavailableEngine:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
         raise NotImplementedError(
             f"teacher.engine={self._name} is not available in this version: the recipe is valid, "
             "but only teacher.engine=microworld can be run"
         )
+
+
+class _Unlimited:
+    """Leave to send anything."""
+
+    def take(self, requests: Sequence[TeacherRequest]) -> int:
+        return len(requests)
+
+    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
+        pass
 
 
 @dataclass
@@ -76,7 +86,6 @@ class Teacher:
 
     def __init__(self, recipe: Recipe, ledger: Ledger, engine: TeacherEngine | None = None) -> None:
         self._settings = recipe.teacher
-        self._batch = recipe.runtime.teacher_batch
         self._ledger = ledger
         if engine is not None:
             self._engine = engine
@@ -110,14 +119,16 @@ class Teacher:
         known = self._ledger.find(keys)
         new = list({key: r for key, r in zip(keys, requests, strict=True) if key not in known}.items())
         use = TeacherUse(calls=len(new), reused=len(set(keys)) - len(new))
-        for start in range(0, len(new), self._batch):
-            block = new[start : start + self._batch]
-            answers = self._engine.answer([request for _, request in block])
-            self._ledger.record(stage, [(r, a) for (_, r), a in zip(block, answers, strict=True)])
-            for (key, _), answer in zip(block, answers, strict=True):
-                known[key] = answer
+
+        def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+            self._ledger.record(stage, answered)
+            for request, answer in answered:
+                known[request.key] = answer
                 use.prompt_tokens += answer.prompt_tokens or 0
                 use.output_tokens += answer.output_tokens or 0
             if progress:
-                progress(len(keys) - len(new) + start + len(block), len(keys), "teacher calls")
+                progress(len(known), len(set(keys)), "teacher calls")
+
+        if new:
+            self._engine.answer([request for _, request in new], sink, _Unlimited())
         return [known[key] for key in keys], use

@@ -14,12 +14,13 @@ import dagster as dg
 from checks.asset_checks import build_asset_checks
 from checks.gates import refusals
 from resources.artifacts import Artifacts
+from resources.calls import TeacherEngine
 from resources.home import speed_home
 from resources.ledger import Ledger
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
 from resources.store import Store
-from resources.teacher import Teacher, TeacherEngine
+from resources.teacher import Teacher
 from speed_assets.assets import embedding, junior, revisor, senior, tasks, triplets
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for

@@ -85,7 +85,75 @@ class Teacher(Section):
     """Base URL of an OpenAI-compatible server; null with the microworld."""
     key_variable: str | None = None
     """Name of the environment variable that holds the key. The key itself never stands in a recipe."""
+    structured_output: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """What is asked of the server besides the prompt; answers are parsed strictly whether it obeys or not."""
     error_rates: ErrorRates = ErrorRates()
+
+
+class Calls(Section):
+    """How teacher calls are made. Nothing here changes what is asked, so nothing here is in a fingerprint."""
+
+    mode: Literal["online", "batch"] = "online"
+    """`batch` sends the provider's batch files: cheaper, and hours slower. Both share the ledger."""
+    concurrency_start: Positive = 8
+    """Calls in flight at first; grows by one for each round without trouble, halves at a refusal for load."""
+    concurrency_max: Positive = 64
+    timeout_s: Rate = 120.0
+    """Seconds until an answer that has not come counts as a broken connection."""
+    attempts: Positive = 8
+    """Times that one request is sent before it counts as failed."""
+    backoff_s: Rate = 0.5
+    """Seconds: the first wait is drawn from 0..this, each further one from twice the range (full jitter)."""
+    backoff_max_s: Rate = 60.0
+    """Seconds: the longest wait, also when the server asks for longer."""
+    breaker_s: Rate = 300.0
+    """Seconds in which not one call succeeds, after which the run ends and says why."""
+    batch_rows: Positive = 20_000
+    """Requests in one batch file (OpenAI takes 50,000 and 200 MB)."""
+    batch_poll_s: Rate = 30.0
+    """Seconds between two looks at a batch."""
+    batch_hours: Positive = 24
+    """Hours that the provider is given for a batch; what has not come by then is asked again."""
+
+
+class Price(Section):
+    """Price of one model. Null is unknown, and then no cost is told: never 0, never guessed."""
+
+    input_per_million: Annotated[float, Field(ge=0)] | None = None
+    """Money for a million prompt tokens."""
+    output_per_million: Annotated[float, Field(ge=0)] | None = None
+    """Money for a million output tokens."""
+    batch_factor: Share = 1.0
+    """What a batch call costs, as a share of an online one (OpenAI: 0.5)."""
+
+
+class Prices(Section):
+    """A price table; costs are told with its version."""
+
+    version: str
+    """Date or name of the table, for instance `2024-10-18`."""
+    currency: str = "USD"
+    models: dict[str, Price]
+    """By the teacher's model name."""
+
+
+class Cap(Section):
+    """The most that may be spent; null is no cap. A cap on money needs a known price."""
+
+    calls: Count | None = None
+    money: Annotated[float, Field(ge=0)] | None = None
+
+
+class Money(Section):
+    """Prices and caps. What is paid, and when to stop: never what is asked, so never in a fingerprint."""
+
+    prices: Prices | None = None
+    run: Cap = Cap()
+    """For one run."""
+    stage: Cap = Cap()
+    """For one stage in one run, all its task types together."""
+    day: Cap = Cap()
+    """For one day (UTC), all runs of the home together."""
 
 
 class Sampling(Section):
@@ -98,15 +166,20 @@ class Sampling(Section):
 
 
 class Generator(Section):
-    engine: Literal["transformers", "vllm"]
+    engine: Literal["transformers", "vllm", "vllm_server"]
+    """`vllm` loads the model in its own process; `vllm_server` asks a server over HTTP, its own or the one at `endpoint`."""
     base: str
     """`microworld` for the shipped model, a folder, or a hub name (paper: LLaMA-3-8B)."""
     revision: str | None = None
     """Hub revision; required for a hub name so that a run can be repeated."""
+    endpoint: str | None = None
+    """Base URL of a running OpenAI-compatible server for `vllm_server`; null starts one on loopback for the stage."""
     dtype: Literal["float32", "bfloat16", "float16"]
     """bfloat16 belongs on a GPU: on most CPUs it is two orders slower."""
     batch_rows: Positive
-    """Rows generated together; also the unit that a resumed run repeats."""
+    """Rows generated together; also the unit that a resumed run repeats (vLLM streams, and repeats none)."""
+    structured: bool = False
+    """Constrain the decoding to the record's JSON schema (vLLM only)."""
 
 
 class Lora(Section):
@@ -296,7 +369,17 @@ class Runtime(Section):
     warm_start: bool = True
     """Fork workers from a process that has imported the libraries, instead of starting each afresh."""
     teacher_batch: Positive = 256
-    """Teacher calls written to the ledger in one transaction."""
+    """Microworld teacher calls written to the ledger in one transaction."""
+    engine_python: str | None = None
+    """Python of the environment that has vLLM; null uses this one. `SPEED_ENGINE_PYTHON` overrides it."""
+    engine_restarts: Count = 3
+    """Times that a dead generation engine is started again in one stage."""
+    gpu_memory_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of a card's memory that vLLM may take."""
+    max_model_length: Positive | None = None
+    """Tokens of prompt and output that vLLM makes room for; null takes the model's own limit."""
+    processes: Positive = 1
+    """Training processes, one for each GPU, started by accelerate."""
 
 
 class Recipe(Section):
@@ -307,6 +390,8 @@ class Recipe(Section):
     topics: Topics
     prompts: Prompts
     teacher: Teacher
+    calls: Calls = Calls()
+    money: Money = Money()
     generator: Generator | None = None
     task_list: TaskList
     seed_data: SeedData
@@ -340,6 +425,16 @@ class Recipe(Section):
                 problems.append(f"mteb_scores.baselines names {table}, which this recipe does not make")
         if self.teacher.engine == "microworld" and self.prompts.set != "compact":
             problems.append("teacher.engine=microworld reads compact prompts only: set prompts.set=compact")
+        if self.generator and self.generator.endpoint and self.generator.engine != "vllm_server":
+            problems.append("generator.endpoint is for generator.engine=vllm_server")
+        if self.generator and self.generator.structured and self.generator.engine == "transformers":
+            problems.append("generator.structured needs generator.engine=vllm or vllm_server")
+        if any(cap.money is not None for cap in (self.money.run, self.money.stage, self.money.day)):
+            price = self.money.prices and self.money.prices.models.get(self.teacher.model)
+            if not price or price.input_per_million is None or price.output_per_million is None:
+                problems.append(
+                    f"a cap on money needs the price of {self.teacher.model} in money.prices.models, input and output"
+                )
         if self.teacher.engine == "openai" and not self.teacher.endpoint:
             problems.append("teacher.engine=openai needs teacher.endpoint")
         if self.junior_data and self.preference_pairs and self.revision_data:
@@ -379,13 +474,15 @@ class Recipe(Section):
 
     def digest(self) -> str:
         """sha256 over everything in the recipe that shapes a result."""
-        return digest(self.model_dump(mode="json", exclude={"runtime", "description"}))
+        return digest(self.model_dump(mode="json", exclude={"runtime", "description", "calls", "money"}))
 
 
 UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "runtime": "how fast, not what",
+    "calls": "how a question is sent, not what is asked",
+    "money": "what is paid and when to stop, not what is asked",
     "description": "prose; only the cards of a release carry it",
     "checks": "judges artifacts and never changes them; only `release` reads it",
 }

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_recipe
 
-from resources.ledger import Ledger, TeacherAnswer, TeacherRequest
+from resources.calls import Allowance, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger import Ledger
 from resources.teacher import Teacher
 
 BASE = TeacherRequest("prompt", "model", "1", None, {"temperature": 1.0})
@@ -25,11 +26,15 @@ class Counting:
         self.asked: list[str] = []
         self.limit = limit
 
-    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-        if self.limit is not None and len(self.asked) >= self.limit:
-            raise ConnectionError("gone")
-        self.asked += [request.prompt for request in requests]
-        return [TeacherAnswer(f"answer to {request.prompt}", 3, None) for request in requests]
+    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+        waiting = list(requests)
+        while waiting:
+            if self.limit is not None and len(self.asked) >= self.limit:
+                raise ConnectionError("gone")
+            block = waiting[: allowance.take(waiting[:2])]
+            self.asked += [request.prompt for request in block]
+            sink([(request, TeacherAnswer(f"answer to {request.prompt}", 3, None)) for request in block])
+            waiting = waiting[len(block) :]
 
 
 def teacher_with(home: Path, engine: Counting, batch: int = 2) -> Teacher:
