@@ -52,6 +52,9 @@ class PerTaskType(Section):
 class Topics(Section):
     file: str
     """Topic file; a relative path starts at the recipe's folder."""
+    alignment: str | None = None
+    """Topic file that the alignment stages (seed, junior, preference and revision data) take their tasks from; null takes
+    `file`. With a file of its own, new or changed topics retrain no generator."""
     max_levels: Annotated[int, Field(ge=2)] = 4
     """Levels kept of a deeper path: the first and the last half (paper section 3.2)."""
     max_characters: Positive = 200
@@ -479,6 +482,7 @@ class Recipe(Section):
 
 UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
+    "topics.alignment": "where they lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "runtime": "how fast, not what",
     "calls": "how a question is sent, not what is asked",
@@ -551,8 +555,9 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
         section = dict(data["topics"])
         if topics is not None:
             section["file"] = str(Path(topics).resolve())
-        elif isinstance(section.get("file"), str):
-            section["file"] = str((path.parent / section["file"]).resolve())
+        for name in ("file", "alignment"):
+            if isinstance(section.get(name), str):
+                section[name] = str((path.parent / section[name]).resolve())
         data["topics"] = section
     try:
         return Recipe.model_validate(data)

@@ -49,8 +49,9 @@ def tiny_recipe(**changes: Any) -> Recipe:
 
 
 def write_recipe(folder: Path, data: dict[str, Any]) -> Path:
-    """The recipe as a file, with its topic file named absolutely."""
-    data = {**data, "topics": {**data["topics"], "file": str((RECIPES / data["topics"]["file"]).resolve())}}
+    """The recipe as a file, with its topic files named absolutely."""
+    files = {name: str((RECIPES / data["topics"][name]).resolve()) for name in ("file", "alignment")}
+    data = {**data, "topics": {**data["topics"], **files}}
     path = folder / f"{data['name']}.yaml"
     path.write_text(yaml.safe_dump(data))
     return path

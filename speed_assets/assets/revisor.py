@@ -22,14 +22,11 @@ def revision_data(run: StageRun) -> dict[str, Any]:
     section = run.recipe.revision_data
     prompts = prompt_set(run.recipe.prompts)
     drafts = (
-        run.input("junior_data")
-        .table()
-        .filter((pl.col("candidate") == 0) & pl.col("query").is_not_null())
-        .head(getattr(section.rows, run.task_type))
+        run.input("junior_data").table().filter(pl.col("candidate") == 0).head(getattr(section.rows, run.task_type))
     )
     texts = [
         prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row))
-        for row in drafts.select("task", "query", "positive", "negative").iter_rows(named=True)
+        for row in drafts.select("task", "query", "positive", "negative", "output").iter_rows(named=True)
     ]
     schema = schema_for("revise", run.task_type)
     answers, use = run.teacher.ask(
@@ -65,17 +62,17 @@ def revisor_model(run: StageRun) -> dict[str, Any]:
 
 
 def revised_data(run: StageRun) -> dict[str, Any]:
-    """One pass of the revisor over every row that parses; a revision that spoils a row is not taken."""
+    """One pass of the revisor over every row; a revision that spoils a row is not taken."""
     prompts = prompt_set(run.recipe.prompts)
     written = run.input("senior_data").table()
-    parsed = written.filter(pl.col("query").is_not_null())
     drafts = [
-        as_draft(run.task_type, row) for row in parsed.select("query", "positive", "negative").iter_rows(named=True)
+        as_draft(run.task_type, row)
+        for row in written.select("query", "positive", "negative", "output").iter_rows(named=True)
     ]
-    requests = parsed.select("row_id", "candidate", "task").with_columns(
+    requests = written.select("row_id", "candidate", "task").with_columns(
         pl.Series(
             "prompt",
-            [prompts.revise(run.task_type, task, draft) for task, draft in zip(parsed["task"], drafts, strict=True)],
+            [prompts.revise(run.task_type, task, draft) for task, draft in zip(written["task"], drafts, strict=True)],
             dtype=pl.String,
         )
     )
@@ -90,7 +87,7 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         run.progress,
     )
     results = [revise(run.task_type, draft, answer) for draft, answer in zip(drafts, answers["output"], strict=True)]
-    revised = parsed.drop("query", "positive", "negative", "valid", "problem").with_columns(
+    revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
         pl.col("output").alias("written"),
         pl.Series("before", drafts, dtype=pl.String),
         pl.Series("output", [r.record for r in results], dtype=pl.String),
@@ -100,25 +97,14 @@ def revised_data(run: StageRun) -> dict[str, Any]:
     revised = parse_outputs(revised, run.task_type)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
     run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason"))
-    unread = written.filter(pl.col("query").is_null())
     run.write(
-        pl.concat(
-            [
-                quarantined(
-                    unread, run.stage.name, run.task_type, pl.col("problem"), pl.lit("no query in it"), pl.col("output")
-                ),
-                quarantined(
-                    bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("not mended"), pl.col("written")
-                ),
-            ]
-        ),
+        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("not mended"), pl.col("written")),
         "quarantine",
     )
-    kept_as_was = sum(r.refused for r in results)
     return {
         "asked": written.height,
         "changed": int(good["changed"].sum()),
-        "revisions_not_taken": kept_as_was,
+        "revisions_not_taken": sum(r.refused for r in results),
         "output_tokens": int(answers["output_tokens"].sum()),
         **truth(run, good, written.height),
     }

@@ -24,8 +24,9 @@ GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "
 
 def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
     """The rows that a writing stage asks for in its task type, with their prompts."""
+    assert run.stage.takes is not None
     return synthesis_rows(
-        run.input("task_list").table(),
+        run.input("task_list").table().filter(run.stage.takes),
         run.task_type,
         getattr(rows, run.task_type),
         run.recipe.seed,

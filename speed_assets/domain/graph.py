@@ -23,6 +23,7 @@ class Stage:
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
+    `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
     Raise `version` when the stage's code changes what it writes.
     """
 
@@ -34,6 +35,7 @@ class Stage:
     partitioned: bool = False
     reads: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
+    takes: Literal["alignment", "synthesis"] | None = None
     version: int = 1
 
 
@@ -47,6 +49,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Topic paths of the user's file, shortened to four levels; refused lines beside them.",
         externals=("topic_file",),
+        version=2,
     ),
     Stage(
         "task_list",
@@ -57,6 +60,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:brainstorm",),
+        version=2,
     ),
     Stage(
         "seed_data",
@@ -67,6 +71,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:synthesis",),
+        takes="alignment",
+        version=2,
     ),
     Stage(
         "junior_model",
@@ -86,6 +92,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
+        takes="alignment",
+        version=2,
     ),
     Stage(
         "preference_pairs",
@@ -114,6 +122,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
+        takes="synthesis",
+        version=2,
     ),
     Stage(
         "revision_data",
@@ -124,6 +134,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
+        version=2,
     ),
     Stage(
         "revisor_model",
@@ -143,6 +154,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
+        version=2,
     ),
     Stage(
         "final_triplets",
