@@ -10,7 +10,8 @@ Belongs here: choosing the engine and the way through ledger and budget. Not her
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -119,22 +120,29 @@ class Teacher:
         self._ledger = ledger
         self._engine = engine
 
-    def request(
-        self, prompt: str, sampling: Sampling, schema: dict[str, Any] | None = None, sample: int = 0
-    ) -> TeacherRequest:
-        """A request to this recipe's teacher."""
+    def requests(
+        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None
+    ) -> list[TeacherRequest]:
+        """One request to this recipe's teacher for each prompt; equal prompts are samples of their own, numbered in order."""
         parameters = sampling.model_dump()
         if self._settings.engine == "microworld":
             parameters["error_rates"] = self._settings.error_rates.model_dump()
-        return TeacherRequest(
-            prompt=prompt,
-            model=self._settings.model,
-            revision=self._settings.revision,
-            endpoint=self._settings.endpoint,
-            parameters=parameters,
-            schema=schema,
-            sample=sample,
-        )
+        seen: Counter[str] = Counter()
+        requests = []
+        for prompt in prompts:
+            requests.append(
+                TeacherRequest(
+                    prompt=prompt,
+                    model=self._settings.model,
+                    revision=self._settings.revision,
+                    endpoint=self._settings.endpoint,
+                    parameters=parameters,
+                    schema=schema,
+                    sample=seen[prompt],
+                )
+            )
+            seen[prompt] += 1
+        return requests
 
     def ask(
         self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None

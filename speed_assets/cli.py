@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("run", _run, "Materialize what is stale and end with a table.")
     sub.add_argument("--select", help="Dagster asset selection, for instance `senior_data+` or `+embedding_model`")
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+    sub = command("plan", _plan, "Tell what a run would do and cost, and send nothing.")
+    sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
@@ -140,6 +142,36 @@ def _table(summary: dict[str, Any], made: dict[str, float], reused: dict[str, fl
 
 def _row(cells: list[str]) -> str:
     return f"{cells[0]:<28}" + "".join(f"{cell[:18]:>20}" for cell in cells[1:])
+
+
+def _plan(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    prepare(home)
+
+    from speed_assets.plan import plan
+
+    planned = plan(recipe, home)
+    summary = planned.as_json()
+    if args.json:
+        print(json.dumps(summary))
+        return 0
+    print(f"{'asset':<32}{'':<8}{'calls':>8}{'known':>8}{'rows':>10}{'seconds':>9}  why")
+    for step in planned.steps:
+        cells = f"{step.calls or '':>8}{step.known_calls or '':>8}{_or_dash(step.rows):>10}{_or_dash(step.seconds):>9}"
+        print(f"{step.name:<32}{step.action:<8}{cells if step.action == 'make' else ' ' * 35}  {step.why}")
+    money = "unknown" if summary["money"] is None else f"{summary['money']:.4f} {summary['currency'] or ''}".strip()
+    print(
+        f"\n{len(summary['make'])} to make, {len(summary['show'])} to show, {len(summary['reuse'])} reused; "
+        f"{summary['calls']:,} teacher calls ({summary['known_calls']:,} more are in the ledger), "
+        f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
+        f"seconds {_or_dash(summary['seconds'])}"
+    )
+    return 0
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ def test_same_request_is_asked_once_and_answered_in_order(tmp_path: Path) -> Non
     engine = Counting()
     teacher = teacher_with(tmp_path, engine)
     sampling = tiny_recipe().seed_data.sampling
-    requests = [teacher.request(p, sampling) for p in ("a", "b", "a", "c")]
+    requests = teacher.requests(["a", "b", "a", "c"], sampling)
     answers, use = teacher.ask("seed_data", requests)
     assert [a.text[-1] for a in answers] == ["a", "b", "a", "c"]
     assert (use.calls, use.reused) == (3, 0)
@@ -57,7 +57,7 @@ def test_same_request_is_asked_once_and_answered_in_order(tmp_path: Path) -> Non
 def test_answers_before_a_failure_are_kept(tmp_path: Path) -> None:
     engine = Counting(limit=4)
     teacher = teacher_with(tmp_path, engine)
-    requests = [teacher.request(str(i), tiny_recipe().seed_data.sampling) for i in range(10)]
+    requests = teacher.requests(map(str, range(10)), tiny_recipe().seed_data.sampling)
     with pytest.raises(ConnectionError):
         teacher.ask("seed_data", requests)
     healthy = Counting()

@@ -19,11 +19,7 @@ def seed_data(run: StageRun) -> dict[str, Any]:
     section = run.recipe.seed_data
     asked = getattr(section.rows, run.task_type)
     rows = asked_rows(run, section.rows)
-    schema = schema_for("synthesis", run.task_type)
-    requests = [
-        run.teacher.request(prompt, section.sampling, schema, sample) for sample, prompt in enumerate(rows["prompt"])
-    ]
-    answers, use = run.ask(requests)
+    answers, use = run.ask(rows["prompt"], section.sampling, schema_for("synthesis", run.task_type))
     rows = rows.with_columns(
         pl.Series("output", [a.text for a in answers], dtype=pl.String),
         pl.Series("refused", [a.error for a in answers], dtype=pl.String),

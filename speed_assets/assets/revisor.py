@@ -28,8 +28,7 @@ def revision_data(run: StageRun) -> dict[str, Any]:
         prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row))
         for row in drafts.select("task", "query", "positive", "negative", "output").iter_rows(named=True)
     ]
-    schema = schema_for("revise", run.task_type)
-    answers, use = run.ask([run.teacher.request(text, section.sampling, schema) for text in texts])
+    answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type))
     revisions = [parse_revision(run.task_type, answer.text) for answer in answers]
     rows = drafts.select("row_id", "task_type").with_columns(
         pl.Series("prompt", texts, dtype=pl.String),

@@ -28,15 +28,12 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
         .agg(pl.first("task_type", "task", "prompt"), pl.col("output").alias("candidates"))
         .head(limit)
     )
-    schema = schema_for("judge", run.task_type)
-    requests = [
-        run.teacher.request(
-            prompts.judge(run.task_type, row["task"], in_order(row["candidates"], order)), section.sampling, schema
-        )
+    shown = [
+        prompts.judge(run.task_type, row["task"], in_order(row["candidates"], order))
         for row in groups.iter_rows(named=True)
         for order in orders(len(row["candidates"]))
     ]
-    answers, use = run.ask(requests)
+    answers, use = run.ask(shown, section.sampling, schema_for("judge", run.task_type))
     waiting = iter(answers)
     pairs, abstained = [], []
     for row in groups.iter_rows(named=True):

@@ -6,7 +6,7 @@ same way. Belongs here: that way. Not here: what any one stage does.
 
 import base64
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ import dagster as dg
 import polars as pl
 
 from resources.artifacts import Artifacts, label
-from resources.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.calls import CallContext, TeacherAnswer
 from resources.runner import Runner
 from resources.store import ASIDE, SCRATCH, Artifact
 from resources.teacher import Teacher, TeacherUse
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import Recipe, Sampling
 
 Progress = Callable[[int, int, str], None]
 OWNERS = ["team:speed"]
@@ -83,9 +83,11 @@ class StageRun:
         """The rows of an input over all its partitions, in the order of the task types."""
         return pl.concat([artifact.table() for artifact in self.inputs[name].values()], how="vertical")
 
-    def ask(self, requests: Sequence[TeacherRequest]) -> tuple[list[TeacherAnswer], TeacherUse]:
-        """The teacher's answers in the order of `requests`, paid for in the name of this stage, and what they took."""
-        return self.teacher.ask(self.context, requests, self.progress)
+    def ask(
+        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None
+    ) -> tuple[list[TeacherAnswer], TeacherUse]:
+        """The teacher's answers to `prompts` in order, paid for in the name of this stage, and what they took."""
+        return self.teacher.ask(self.context, self.teacher.requests(prompts, sampling, schema), self.progress)
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""

@@ -91,15 +91,8 @@ def task_list(run: StageRun) -> dict[str, Any]:
     topic_rows = run.input("topics").table().select("topic_id", "topic", "synthesis", "alignment")
     metadata: dict[str, Any] = {}
     if TASK_TYPES[run.task_type].has_brainstorm:
-        requests = [
-            run.teacher.request(
-                prompts.brainstorm(run.task_type, topic, section.per_topic),
-                section.sampling,
-                schema_for("brainstorm", run.task_type),
-            )
-            for topic in topic_rows["topic"]
-        ]
-        answers, use = run.ask(requests)
+        asked = [prompts.brainstorm(run.task_type, topic, section.per_topic) for topic in topic_rows["topic"]]
+        answers, use = run.ask(asked, section.sampling, schema_for("brainstorm", run.task_type))
         texts = [answer.text for answer in answers]
         refused = [answer.error for answer in answers]
         tasks = [list(parse_tasks(text, section.per_topic)) for text in texts]
