@@ -130,7 +130,7 @@ class TeacherServer:
         self._attempts: Counter[str] = Counter()
         self._in_flight = 0
         self._connections: set[asyncio.Task[None]] = set()
-        self._files: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self._polls: Counter[str] = Counter()
         self._started = threading.Event()
@@ -281,12 +281,12 @@ class TeacherServer:
         parts = url.path.strip("/").split("/")[1:]
         match (method, *parts):
             case ("POST", "files"):
-                name = f"file-{len(self._files)}"
-                self._files[name] = _uploaded(headers["content-type"], body)
-                return 200, {"id": name, "object": "file", "bytes": len(self._files[name]), "created_at": 0,
+                name = f"file-{len(self.files)}"
+                self.files[name] = _uploaded(headers["content-type"], body)
+                return 200, {"id": name, "object": "file", "bytes": len(self.files[name]), "created_at": 0,
                              "filename": "batch.jsonl", "purpose": "batch", "status": "processed"}  # fmt: skip
-            case ("GET", "files", name, "content") if name in self._files:
-                return 200, self._files[name]
+            case ("GET", "files", name, "content") if name in self.files:
+                return 200, self.files[name]
             case ("POST", "batches"):
                 return 200, self._create_batch(json.loads(body))
             case ("GET", "batches"):
@@ -319,7 +319,7 @@ class TeacherServer:
     def _end_batch(self, batch: dict[str, Any]) -> None:
         """What the batch's fate leaves: output and error files, and a status."""
         fate = self._fate(batch["id"])
-        lines = [json.loads(line) for line in self._files[batch["input_file_id"]].splitlines()]
+        lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
         kept = len(lines) if fate in ("completed", "lost") else 0 if fate == "failed" else len(lines) // 2
         batch["status"] = fate if fate in ("expired", "cancelled", "failed") else "completed"
         if fate == "failed":
@@ -342,7 +342,7 @@ class TeacherServer:
         for kind, entries in out.items():
             if entries:
                 name = f"{kind}-{batch['id']}"
-                self._files[name] = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+                self.files[name] = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
                 batch[f"{kind}_file_id"] = name
 
 

@@ -19,6 +19,8 @@ from speed_assets.recipe import Teacher
 PATH = "/chat/completions"
 KEY_HEADER = "X-Client-Request-Id"
 """Carries the request's key: for tracing at the server, which may ignore it."""
+NO_KEY = "none"
+"""Sent where no key is set: the client wants one, and servers without keys do not look."""
 ERROR_CHARACTERS = 300
 """A server's words are shortened to this in errors."""
 _RETRYABLE = frozenset((408, 409, 429))

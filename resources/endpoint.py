@@ -22,13 +22,11 @@ from typing import Any, TypeVar
 import openai
 
 from resources.calls import Allowance, CapReached, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.chat import KEY_HEADER, Outcome, chat_body, key_problem, read_reply, shorten, where
+from resources.chat import KEY_HEADER, NO_KEY, Outcome, chat_body, key_problem, read_reply, shorten, where
 from resources.pacing import Pace
 from speed_assets.recipe import Calls, Teacher
 
 _T = TypeVar("_T")
-NO_KEY = "none"
-"""Sent where no key is set: the client wants one, and servers without keys do not look."""
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 """The client's transport errors (it brings a transport of its own) after which no server has seen the request."""
 

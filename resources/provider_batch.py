@@ -1,0 +1,364 @@
+"""A teacher asked by batch files (OpenAI's Files and Batches API): cheaper than online, and hours slower.
+
+A batch outlives the run that sent it. Its keys are in a `BatchLog` before it is created, so a run that follows a
+killed one waits for the old batch instead of paying for a new one, whatever the mode it asks in. The JSONL is the one
+that vLLM's `run-batch` reads and writes, too.
+
+Belongs here: files, batches, what became of their rows. Not here: bodies and replies (`chat.py`), asking online
+(`endpoint.py`), the table behind the log (`ledger.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import openai
+
+from resources.calls import Allowance, CapReached, Sink, TeacherEngine, TeacherRequest, TeacherUnavailable
+from resources.chat import NO_KEY, PATH, Outcome, chat_body, key_problem, read_reply, shorten, where
+from resources.pacing import Pace, retry_after
+from speed_assets.recipe import Calls, Teacher
+
+FILE_BYTES = 190_000_000
+"""Largest file sent (OpenAI takes 200 MB)."""
+_UNNAMED = "speed-"
+"""Begins our own name of a batch that has no id yet; it stands in the batch's metadata under `_METADATA`."""
+_METADATA = "speed_batch"
+_ENDED = frozenset(("completed", "failed", "expired", "cancelled"))
+_PAGES = 100
+_GRACE_S = 3600.0
+"""Seconds past its deadline until a batch that has not ended is reported."""
+
+
+class BatchLog(Protocol):
+    """Batches that were sent and not yet collected, durable: their rows are asked for nowhere else."""
+
+    def save(self, batch_id: str, keys: Sequence[str]) -> None:
+        """Durable on return. Replaces the keys of a batch already there."""
+
+    def outstanding(self) -> Mapping[str, Sequence[str]]:
+        """Request keys by batch, without keys that the ledger has an answer to, and without batches of such keys only:
+        so a kill between the ledger and `close` leaves nothing behind."""
+
+    def close(self, batch_id: str) -> None:
+        """Forget a batch; one that is not there is no error."""
+
+
+def requests_jsonl(requests: Iterable[TeacherRequest], structured_output: str) -> Iterator[str]:
+    """One line for each request, named by its key."""
+    for request in requests:
+        body = chat_body(request, structured_output)
+        yield json.dumps({"custom_id": request.key, "method": "POST", "url": f"/v1{PATH}", "body": body}) + "\n"
+
+
+def answers_from_jsonl(lines: Iterable[bytes], teacher: Teacher, key: str | None) -> Iterator[tuple[str, Outcome]]:
+    """Request key and outcome of each line of an output or error file. Lines that cannot be read are left out."""
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            name, response, error = entry["custom_id"], entry.get("response") or {}, entry.get("error") or {}
+            status = response.get("status_code")
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            continue
+        if not isinstance(name, str):
+            continue
+        if isinstance(status, int):
+            yield name, read_reply(status, response.get("body") or error, teacher, key)
+        else:  # never executed: the batch expired or was cancelled before
+            yield name, Outcome("again", shorten(json.dumps(error), key))
+
+
+class BatchEngine:
+    """Answers by batch files of at most `calls.batch_rows` rows, all sent at once, then awaited together.
+
+    Rows without an answer (expired, cancelled, failed, 5xx) go into the next batch, until `calls.attempts` rounds in
+    a row brought nothing. Leave is taken for a whole file before it is sent; what comes back without an answer is
+    given back and taken anew. Rows of a batch that a killed run sent are not taken again: the sink settles them.
+    """
+
+    def __init__(self, teacher: Teacher, calls: Calls, key: str | None, log: BatchLog) -> None:
+        self._teacher, self._calls, self._key, self._log = teacher, calls, key, log
+        self._pace = Pace(calls)
+        self._cause = ""
+        self._progress = 0
+
+    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+        """See `TeacherEngine`. Interrupted, it leaves its batches in the log, and the next call collects them."""
+        waiting, barren = self.collect(requests, sink, allowance), 0
+        while waiting:
+            before = self._progress
+            cap = self._send_all(waiting, allowance)
+            waiting = self.collect(waiting, sink, allowance)
+            if cap:
+                raise cap
+            barren = 0 if self._progress > before else barren + 1
+            if waiting and barren >= self._calls.attempts:
+                raise TeacherUnavailable(
+                    f"{where(self._teacher)} brought nothing in {barren} rounds of batches (calls.attempts); the last "
+                    f"trouble: {self._cause}. {len(waiting)} calls are left: run again, or set calls.mode=online"
+                )
+
+    def held(self, requests: Sequence[TeacherRequest]) -> set[str]:
+        """Keys of the requests that are in outstanding batches."""
+        in_batches = {key for keys in self._log.outstanding().values() for key in keys}
+        return {request.key for request in requests} & in_batches
+
+    def collect(
+        self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance, wait: bool = True
+    ) -> list[TeacherRequest]:
+        """Hand on what outstanding batches have for these requests; returns those that are in no batch and unanswered.
+
+        Waits until every batch that holds one of them has ended, or with `wait=False` looks once.
+        """
+        open_requests = {request.key: request for request in requests}
+        while True:
+            held = {
+                name: keys
+                for name, keys in self._log.outstanding().items()
+                if not open_requests.keys().isdisjoint(keys)
+            }
+            for name, keys in held.items():
+                self._collect_batch(name, keys, open_requests, sink, allowance)
+            left = list(open_requests.values())
+            held_keys = self.held(left)
+            if not wait or not held_keys:
+                return [request for request in left if request.key not in held_keys]
+            time.sleep(self._calls.batch_poll_s)
+
+    def _collect_batch(
+        self,
+        name: str,
+        keys: Sequence[str],
+        open_requests: dict[str, TeacherRequest],
+        sink: Sink,
+        allowance: Allowance,
+    ) -> None:
+        """Look at one batch; if it has ended, hand on its rows among `open_requests` and take those out of them."""
+        if name.startswith(_UNNAMED):  # a run ended between saving and creating it, or knowing that it was created
+            if found := self._find(name):
+                self._log.save(found["id"], keys)
+            else:
+                allowance.give_back([open_requests[key] for key in keys if key in open_requests])
+            self._log.close(name)
+            return
+        batch = self._call(f"look at batch {name}", lambda c: c.batches.with_raw_response.retrieve(name), lost={})
+        if batch and batch.get("status") not in _ENDED:
+            self._check_deadline(name, batch)
+            return
+        outcomes = self._download(name, batch)
+        ours = [open_requests[key] for key in keys if key in open_requests]
+        answered = []
+        hopeless = None
+        for request in ours:
+            outcome = outcomes.get(request.key) or Outcome("again", self._batch_words(name, batch))
+            if outcome.answer is not None:
+                answered.append((request, outcome.answer))
+            else:
+                self._cause = outcome.words
+            if outcome.kind == "hopeless":
+                hopeless = outcome.words
+        if answered:
+            sink(answered)
+            self._progress += len(answered)
+        kept = {request.key for request, answer in answered if answer.error is None}
+        if unanswered := [request for request in ours if request.key not in kept]:
+            allowance.give_back(unanswered)
+        for request, _ in answered:
+            del open_requests[request.key]
+        # Rows that nobody asked for just now wait in the log until somebody does: they are paid for.
+        came = {key for key, outcome in outcomes.items() if outcome.kind == "answered"}
+        if rest := [key for key in keys if key in came and key not in {request.key for request in ours}]:
+            self._log.save(name, rest)
+        else:
+            self._log.close(name)
+        if hopeless:
+            raise TeacherUnavailable(hopeless)
+
+    def _download(self, name: str, batch: Mapping[str, Any]) -> dict[str, Outcome]:
+        """Outcomes by request key; of two for one key the better."""
+        outcomes: dict[str, Outcome] = {}
+        for kind in ("error_file_id", "output_file_id"):
+            if file := batch.get(kind):
+                content = self._content(file, f"download the {kind[:-8]} file of batch {name}")
+                outcomes.update(answers_from_jsonl(content.splitlines(), self._teacher, self._key))
+        return outcomes
+
+    def _content(self, file: str, what: str) -> bytes:
+        content: bytes = self._call(what, lambda c: c.files.with_raw_response.content(file), raw=True, lost=b"")
+        return content
+
+    def _send_all(self, waiting: Sequence[TeacherRequest], allowance: Allowance) -> CapReached | None:
+        """Send batches for `waiting` until all are sent or a cap is reached; returns the cap."""
+        rest = list(waiting)
+        while rest:
+            block, lines = self._fill(rest)
+            taken, cap = 0, None
+            while taken < len(block) and not cap:
+                try:
+                    taken += allowance.take(block[taken:])
+                except CapReached as reached:
+                    cap = reached
+            if taken:
+                self._send(block[:taken], lines[:taken], allowance)
+            if cap:
+                return cap
+            rest = rest[taken:]
+        return None
+
+    def _fill(self, requests: Sequence[TeacherRequest]) -> tuple[list[TeacherRequest], list[bytes]]:
+        """As many of the first requests as fit into one file, and their lines."""
+        block = list(requests[: self._calls.batch_rows])
+        lines: list[bytes] = []
+        size = 0
+        for line in requests_jsonl(block, self._teacher.structured_output):
+            size += len(line)
+            if lines and size > FILE_BYTES:
+                break
+            lines.append(line.encode())
+        return block[: len(lines)], lines
+
+    def _send(self, block: Sequence[TeacherRequest], lines: Sequence[bytes], allowance: Allowance) -> None:
+        token, keys = f"{_UNNAMED}{uuid.uuid4().hex}", [request.key for request in block]
+        self._log.save(token, keys)
+        upload = (f"{token}.jsonl", b"".join(lines), "application/jsonl")
+        created = False
+        try:
+            file = self._call(
+                "take a batch file", lambda c: c.files.with_raw_response.create(file=upload, purpose="batch")
+            )
+            asked = {
+                "input_file_id": file["id"],
+                "endpoint": f"/v1{PATH}",
+                "completion_window": f"{self._calls.batch_hours}h",
+                "metadata": {_METADATA: token},
+            }
+            created = True  # unless it is refused in words: a lost reply may have been that of a created batch
+            batch = self._call(
+                "create a batch",
+                lambda c: c.batches.with_raw_response.create(**asked),
+                instead=lambda: self._find(token),
+            )
+        except TeacherUnavailable as error:
+            if not created or isinstance(error, _Refused):
+                self._log.close(token)
+                allowance.give_back(block)
+            raise
+        self._log.save(batch["id"], keys)
+        self._log.close(token)
+
+    def _find(self, token: str) -> dict[str, Any] | None:
+        """The batch that was created under this token."""
+        after: dict[str, str] = {}
+        for _ in range(_PAGES):
+            page = self._batches(after)
+            batches = page.get("data") or []
+            for batch in batches:
+                if (batch.get("metadata") or {}).get(_METADATA) == token:
+                    return dict(batch)
+            if not page.get("has_more") or not batches:
+                return None
+            after = {"after": batches[-1]["id"]}
+        return None
+
+    def _batches(self, after: Mapping[str, str]) -> dict[str, Any]:
+        page: dict[str, Any] = self._call(
+            "list its batches", lambda c: c.batches.with_raw_response.list(limit=100, **after)
+        )
+        return page
+
+    def _check_deadline(self, name: str, batch: Mapping[str, Any]) -> None:
+        created = batch.get("created_at")
+        if isinstance(created, int) and time.time() > created + 3600 * self._calls.batch_hours + _GRACE_S:
+            raise TeacherUnavailable(
+                f"batch {name} at {where(self._teacher)} has not ended though its {self._calls.batch_hours} hours are "
+                "over: cancel it there, and run again"
+            )
+
+    def _batch_words(self, name: str, batch: Mapping[str, Any]) -> str:
+        if not batch:
+            return f"batch {name} is not there any more"
+        errors = (batch.get("errors") or {}).get("data") or [{}]
+        words = errors[0].get("message") or "no word on this row"
+        return f"batch {name} {batch.get('status')}: {shorten(str(words), self._key)}"
+
+    def _call(
+        self,
+        what: str,
+        call: Callable[[Any], Any],
+        instead: Callable[[], dict[str, Any] | None] | None = None,
+        raw: bool = False,
+        lost: Any = None,
+    ) -> Any:
+        """The JSON object (`raw`: the bytes) of a reply, asked for again through trouble for `calls.breaker_s` seconds.
+
+        `instead` is asked before each repetition and may know the result. `lost` is the result when a 404 stays one
+        all that time.
+        """
+        started, failures = time.monotonic(), 0
+        while True:
+            absent, asked_wait = False, None
+            try:
+                content: bytes = call(self._client).http_response.content
+                value = content if raw else json.loads(content)
+                if raw or isinstance(value, dict):
+                    return value
+                cause = "the body is no JSON object"
+            except openai.APIStatusError as error:
+                outcome = read_reply(error.status_code, error.response.content, self._teacher, self._key)
+                cause, asked_wait = outcome.words, retry_after(error.response.headers)
+                absent = error.status_code == 404 and lost is not None
+                if outcome.kind != "again" and not absent:
+                    raise _Refused(f"{where(self._teacher)} refuses to {what} ({cause})") from None
+            except openai.APIConnectionError as error:
+                cause = (
+                    f"{type(error.__cause__ or error).__name__}: {shorten(str(error.__cause__ or error), self._key)}"
+                )
+            except (ValueError, RecursionError):
+                cause = "the body is not JSON"
+            failures += 1
+            wait = max(self._pace.backoff(what, failures), min(asked_wait or 0.0, self._calls.backoff_max_s))
+            if time.monotonic() - started + wait > self._calls.breaker_s:
+                if absent:
+                    return lost
+                raise TeacherUnavailable(
+                    f"{where(self._teacher)} did not {what} for {self._calls.breaker_s:g} s (calls.breaker_s): {cause}"
+                )
+            time.sleep(wait)
+            if instead and (known := instead()):
+                return known
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        if problem := key_problem(self._teacher, self._key):
+            raise TeacherUnavailable(problem)
+        return openai.OpenAI(
+            api_key=self._key or NO_KEY, base_url=self._teacher.endpoint, max_retries=0, timeout=self._calls.timeout_s
+        )
+
+
+class _Refused(TeacherUnavailable):
+    """The server said no in words."""
+
+
+class BatchesFirst:
+    """An online engine for a ledger that may have outstanding batches: their rows are not sent a second time.
+
+    It hands on what ended batches have, asks online for the rows in none, then waits for the others.
+    """
+
+    def __init__(self, online: TeacherEngine, batches: BatchEngine) -> None:
+        self._online, self._batches = online, batches
+
+    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+        """See `TeacherEngine`."""
+        free = self._batches.collect(requests, sink, allowance, wait=False)
+        held = self._batches.held(requests)
+        self._online.answer(free, sink, allowance)
+        in_batches = [request for request in requests if request.key in held]
+        if in_batches and (rest := self._batches.collect(in_batches, sink, allowance)):
+            self._online.answer(rest, sink, allowance)
