@@ -26,27 +26,43 @@ from speed_assets.recipe import Calls, Teacher
 
 FILE_BYTES = 190_000_000
 """Largest file sent (OpenAI takes 200 MB)."""
-_UNNAMED = "speed-"
-"""Begins our own name of a batch that has no id yet; it stands in the batch's metadata under `_METADATA`."""
 _METADATA = "speed_batch"
+"""Under this name our own name of a batch stands in its metadata, so that it is found again if its id never came."""
+_ID = "batch"
+"""Under this name the provider's id stands in a batch's `info`."""
 _ENDED = frozenset(("completed", "failed", "expired", "cancelled"))
 _PAGES = 100
 _GRACE_S = 3600.0
 """Seconds past its deadline until a batch that has not ended is reported."""
 
 
+class OutstandingBatch(Protocol):
+    """A batch that was sent, or was about to be, and has not been collected."""
+
+    @property
+    def id(self) -> str:
+        """Our own name of it."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Request keys."""
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """The provider's id under `batch`, once it is known."""
+
+
 class BatchLog(Protocol):
-    """Batches that were sent and not yet collected, durable: their rows are asked for nowhere else."""
+    """Outstanding batches, durable: their rows are asked for nowhere else."""
 
-    def save(self, batch_id: str, keys: Sequence[str]) -> None:
-        """Durable on return. Replaces the keys of a batch already there."""
+    def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
+        """Durable on return. A batch that is there already gets the new `info`."""
 
-    def outstanding(self) -> Mapping[str, Sequence[str]]:
-        """Request keys by batch, without keys that the ledger has an answer to, and without batches of such keys only:
-        so a kill between the ledger and `close` leaves nothing behind."""
+    def claim_batches(self, endpoint: str, keys: Iterable[str]) -> Sequence[OutstandingBatch]:
+        """Those at `endpoint` that hold one of `keys` and that no other living process attends to."""
 
-    def close(self, batch_id: str) -> None:
-        """Forget a batch; one that is not there is no error."""
+    def close_batch(self, id: str) -> None:
+        """Forget a batch."""
 
 
 def requests_jsonl(requests: Iterable[TeacherRequest], structured_output: str) -> Iterator[str]:
@@ -83,6 +99,7 @@ class BatchEngine:
 
     def __init__(self, teacher: Teacher, calls: Calls, key: str | None, log: BatchLog) -> None:
         self._teacher, self._calls, self._key, self._log = teacher, calls, key, log
+        self._endpoint = teacher.endpoint or ""
         self._pace = Pace(calls)
         self._cause = ""
         self._progress = 0
@@ -103,10 +120,10 @@ class BatchEngine:
                     f"trouble: {self._cause}. {len(waiting)} calls are left: run again, or set calls.mode=online"
                 )
 
-    def held(self, requests: Sequence[TeacherRequest]) -> set[str]:
+    def held(self, requests: Iterable[TeacherRequest]) -> set[str]:
         """Keys of the requests that are in outstanding batches."""
-        in_batches = {key for keys in self._log.outstanding().values() for key in keys}
-        return {request.key for request in requests} & in_batches
+        keys = {request.key for request in requests}
+        return keys & {key for batch in self._claim(keys) for key in batch.keys}
 
     def collect(
         self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance, wait: bool = True
@@ -117,73 +134,63 @@ class BatchEngine:
         """
         open_requests = {request.key: request for request in requests}
         while True:
-            held = {
-                name: keys
-                for name, keys in self._log.outstanding().items()
-                if not open_requests.keys().isdisjoint(keys)
-            }
-            for name, keys in held.items():
-                self._collect_batch(name, keys, open_requests, sink, allowance)
-            left = list(open_requests.values())
-            held_keys = self.held(left)
-            if not wait or not held_keys:
-                return [request for request in left if request.key not in held_keys]
+            for batch in self._claim(open_requests):
+                self._collect_batch(batch, open_requests, sink, allowance)
+            held = self.held(open_requests.values())
+            if not wait or not held:
+                return [request for key, request in open_requests.items() if key not in held]
             time.sleep(self._calls.batch_poll_s)
+
+    def _claim(self, keys: Iterable[str]) -> Sequence[OutstandingBatch]:
+        return self._log.claim_batches(self._endpoint, keys)
 
     def _collect_batch(
         self,
-        name: str,
-        keys: Sequence[str],
+        batch: OutstandingBatch,
         open_requests: dict[str, TeacherRequest],
         sink: Sink,
         allowance: Allowance,
     ) -> None:
         """Look at one batch; if it has ended, hand on its rows among `open_requests` and take those out of them."""
-        if name.startswith(_UNNAMED):  # a run ended between saving and creating it, or knowing that it was created
-            if found := self._find(name):
-                self._log.save(found["id"], keys)
-            else:
-                allowance.give_back([open_requests[key] for key in keys if key in open_requests])
-            self._log.close(name)
+        name = batch.info.get(_ID)
+        if name is None:  # a run ended while it created it: perhaps before, perhaps after
+            if found := self._find(batch.id):
+                self._log.save_batch(batch.id, self._endpoint, batch.keys, {_ID: found["id"]})
+                return
+            allowance.give_back([open_requests[key] for key in batch.keys if key in open_requests])
+            self._log.close_batch(batch.id)
             return
-        batch = self._call(f"look at batch {name}", lambda c: c.batches.with_raw_response.retrieve(name), lost={})
-        if batch and batch.get("status") not in _ENDED:
-            self._check_deadline(name, batch)
+        reply = self._call(f"look at batch {name}", lambda c: c.batches.with_raw_response.retrieve(name), lost={})
+        if reply and reply.get("status") not in _ENDED:
+            self._check_deadline(name, reply)
             return
-        outcomes = self._download(name, batch)
-        ours = [open_requests[key] for key in keys if key in open_requests]
-        answered = []
-        hopeless = None
-        for request in ours:
-            outcome = outcomes.get(request.key) or Outcome("again", self._batch_words(name, batch))
-            if outcome.answer is not None:
-                answered.append((request, outcome.answer))
-            else:
-                self._cause = outcome.words
-            if outcome.kind == "hopeless":
-                hopeless = outcome.words
+        outcomes = self._download(name, reply)
+        ours = {key: open_requests[key] for key in batch.keys if key in open_requests}
+        nothing = Outcome("again", self._batch_words(name, reply))
+        came = {key: outcomes.get(key, nothing) for key in ours}
+        answered = [(ours[key], outcome.answer) for key, outcome in came.items() if outcome.answer is not None]
         if answered:
             sink(answered)
-            self._progress += len(answered)
-        kept = {request.key for request, answer in answered if answer.error is None}
-        if unanswered := [request for request in ours if request.key not in kept]:
-            allowance.give_back(unanswered)
+        # Before the batch is closed: what a killed run had reserved for it is found by the batch.
+        if free := [ours[key] for key, outcome in came.items() if outcome.kind != "answered"]:
+            allowance.give_back(free)
         for request, _ in answered:
             del open_requests[request.key]
-        # Rows that nobody asked for just now wait in the log until somebody does: they are paid for.
-        came = {key for key, outcome in outcomes.items() if outcome.kind == "answered"}
-        if rest := [key for key in keys if key in came and key not in {request.key for request in ours}]:
-            self._log.save(name, rest)
-        else:
-            self._log.close(name)
-        if hopeless:
-            raise TeacherUnavailable(hopeless)
+        self._progress += len(answered)
+        self._cause = next((outcome.words for outcome in came.values() if outcome.answer is None), self._cause)
+        # Answers that nobody asked for just now wait in the log until somebody does: they are paid for.
+        if rest := [k for k in batch.keys if k not in ours and k in outcomes and outcomes[k].kind == "answered"]:
+            self._log.save_batch(_new_name(), self._endpoint, rest, batch.info)
+        self._log.close_batch(batch.id)
+        for outcome in came.values():
+            if outcome.kind == "hopeless":
+                raise TeacherUnavailable(outcome.words)
 
-    def _download(self, name: str, batch: Mapping[str, Any]) -> dict[str, Outcome]:
+    def _download(self, name: str, reply: Mapping[str, Any]) -> dict[str, Outcome]:
         """Outcomes by request key; of two for one key the better."""
         outcomes: dict[str, Outcome] = {}
         for kind in ("error_file_id", "output_file_id"):
-            if file := batch.get(kind):
+            if file := reply.get(kind):
                 content = self._content(file, f"download the {kind[:-8]} file of batch {name}")
                 outcomes.update(answers_from_jsonl(content.splitlines(), self._teacher, self._key))
         return outcomes
@@ -223,9 +230,9 @@ class BatchEngine:
         return block[: len(lines)], lines
 
     def _send(self, block: Sequence[TeacherRequest], lines: Sequence[bytes], allowance: Allowance) -> None:
-        token, keys = f"{_UNNAMED}{uuid.uuid4().hex}", [request.key for request in block]
-        self._log.save(token, keys)
-        upload = (f"{token}.jsonl", b"".join(lines), "application/jsonl")
+        own_name, keys = _new_name(), [request.key for request in block]
+        self._log.save_batch(own_name, self._endpoint, keys, {})
+        upload = (f"{own_name}.jsonl", b"".join(lines), "application/jsonl")
         created = False
         try:
             file = self._call(
@@ -235,30 +242,29 @@ class BatchEngine:
                 "input_file_id": file["id"],
                 "endpoint": f"/v1{PATH}",
                 "completion_window": f"{self._calls.batch_hours}h",
-                "metadata": {_METADATA: token},
+                "metadata": {_METADATA: own_name},
             }
             created = True  # unless it is refused in words: a lost reply may have been that of a created batch
             batch = self._call(
                 "create a batch",
                 lambda c: c.batches.with_raw_response.create(**asked),
-                instead=lambda: self._find(token),
+                instead=lambda: self._find(own_name),
             )
         except TeacherUnavailable as error:
             if not created or isinstance(error, _Refused):
-                self._log.close(token)
                 allowance.give_back(block)
+                self._log.close_batch(own_name)
             raise
-        self._log.save(batch["id"], keys)
-        self._log.close(token)
+        self._log.save_batch(own_name, self._endpoint, keys, {_ID: batch["id"]})
 
-    def _find(self, token: str) -> dict[str, Any] | None:
-        """The batch that was created under this token."""
+    def _find(self, own_name: str) -> dict[str, Any] | None:
+        """The batch that was created under our name for it."""
         after: dict[str, str] = {}
         for _ in range(_PAGES):
             page = self._batches(after)
             batches = page.get("data") or []
             for batch in batches:
-                if (batch.get("metadata") or {}).get(_METADATA) == token:
+                if (batch.get("metadata") or {}).get(_METADATA) == own_name and isinstance(batch.get("id"), str):
                     return dict(batch)
             if not page.get("has_more") or not batches:
                 return None
@@ -271,20 +277,20 @@ class BatchEngine:
         )
         return page
 
-    def _check_deadline(self, name: str, batch: Mapping[str, Any]) -> None:
-        created = batch.get("created_at")
+    def _check_deadline(self, name: str, reply: Mapping[str, Any]) -> None:
+        created = reply.get("created_at")
         if isinstance(created, int) and time.time() > created + 3600 * self._calls.batch_hours + _GRACE_S:
             raise TeacherUnavailable(
                 f"batch {name} at {where(self._teacher)} has not ended though its {self._calls.batch_hours} hours are "
                 "over: cancel it there, and run again"
             )
 
-    def _batch_words(self, name: str, batch: Mapping[str, Any]) -> str:
-        if not batch:
+    def _batch_words(self, name: str, reply: Mapping[str, Any]) -> str:
+        if not reply:
             return f"batch {name} is not there any more"
-        errors = (batch.get("errors") or {}).get("data") or [{}]
+        errors = (reply.get("errors") or {}).get("data") or [{}]
         words = errors[0].get("message") or "no word on this row"
-        return f"batch {name} {batch.get('status')}: {shorten(str(words), self._key)}"
+        return f"batch {name} {reply.get('status')}: {shorten(str(words), self._key)}"
 
     def _call(
         self,
@@ -339,6 +345,10 @@ class BatchEngine:
         return openai.OpenAI(
             api_key=self._key or NO_KEY, base_url=self._teacher.endpoint, max_retries=0, timeout=self._calls.timeout_s
         )
+
+
+def _new_name() -> str:
+    return f"speed-{uuid.uuid4().hex}"
 
 
 class _Refused(TeacherUnavailable):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -24,35 +24,42 @@ class Killed(BaseException):
     """Stands for kill -9: nothing after it runs but what any process start would run."""
 
 
+@dataclass(frozen=True)
+class Held:
+    id: str
+    endpoint: str
+    keys: tuple[str, ...]
+    info: Mapping[str, Any]
+
+
 class Log:
     """A `BatchLog` in memory that kills at a chosen step, before or after the step has become durable."""
 
     def __init__(self, kill_at: int | None = None, durable: bool = True) -> None:
-        self.held: dict[str, tuple[str, ...]] = {}
+        self.held: dict[str, Held] = {}
         self.kill_at, self.durable = kill_at, durable
         self.steps = 0
 
-    def _step(self) -> bool:
-        """Whether the step is done; may kill."""
+    def _step(self, change: Callable[[], object]) -> None:
         self.steps += 1
         if self.steps == self.kill_at and not self.durable:
             raise Killed
-        return self.steps == self.kill_at
-
-    def save(self, batch_id: str, keys: Sequence[str]) -> None:
-        kills = self._step()
-        self.held[batch_id] = tuple(keys)
-        if kills:
+        change()
+        if self.steps == self.kill_at:
             raise Killed
 
-    def outstanding(self) -> Mapping[str, Sequence[str]]:
-        return dict(self.held)
+    def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
+        batch = Held(id, endpoint, tuple(keys), dict(info))
+        if id in self.held:
+            batch = replace(self.held[id], info=dict(info))
+        self._step(lambda: self.held.update({id: batch}))
 
-    def close(self, batch_id: str) -> None:
-        kills = self._step()
-        self.held.pop(batch_id, None)
-        if kills:
-            raise Killed
+    def claim_batches(self, endpoint: str, keys: Iterable[str]) -> list[Held]:
+        wanted = set(keys)
+        return [batch for batch in self.held.values() if batch.endpoint == endpoint and wanted & set(batch.keys)]
+
+    def close_batch(self, id: str) -> None:
+        self._step(lambda: self.held.pop(id, None))
 
 
 class Settling(Keeper):
@@ -105,9 +112,9 @@ def test_batches_that_bring_nothing_end_with_the_cause() -> None:
 
 
 @pytest.mark.parametrize("durable", [False, True])
-@pytest.mark.parametrize("step", range(1, 9))
+@pytest.mark.parametrize("step", range(1, 7))
 def test_a_run_killed_at_any_step_of_the_log_sends_nothing_twice(step: int, durable: bool) -> None:
-    """Steps of a batch: save its token, save its id, close the token, close the batch."""
+    """Steps of each of two batches: save its name, save its id; then close each."""
     keeper, asked = Settling(), requests(40)
     log = Log(step, durable)
     with TeacherServer(echo, Faults(batch_polls=2)) as server:
@@ -116,7 +123,7 @@ def test_a_run_killed_at_any_step_of_the_log_sends_nothing_twice(step: int, dura
         log.kill_at = None
         unknown = [request for request in asked if request.key not in keeper.kept]  # as the ledger tells
         for key in set(keeper.taken) - set(keeper.kept):
-            keeper.taken[key] = 1 if any(key in keys for keys in log.held.values()) else 0
+            keeper.taken[key] = 1 if any(key in batch.keys for batch in log.held.values()) else 0
         engine(server, log).answer(unknown, keeper.sink, keeper)
     assert executed(server) == Counter(r.key for r in asked)
     assert set(keeper.handed.values()) == {1}
@@ -124,7 +131,7 @@ def test_a_run_killed_at_any_step_of_the_log_sends_nothing_twice(step: int, dura
 
 
 def test_another_mode_waits_for_the_rows_of_a_batch() -> None:
-    keeper, log, asked = Settling(), Log(kill_at=3), requests(30)
+    keeper, log, asked = Settling(), Log(kill_at=2), requests(30)
     with TeacherServer(echo, Faults(batch_polls=3, batches=("partial",))) as server:
         with pytest.raises(Killed):
             engine(server, log).answer(asked[:20], keeper.sink, keeper)
@@ -140,14 +147,14 @@ def test_another_mode_waits_for_the_rows_of_a_batch() -> None:
 
 
 def test_rows_of_an_old_batch_that_nobody_asks_for_now_are_kept_for_later() -> None:
-    keeper, log, asked = Settling(), Log(kill_at=3), requests(20)
+    keeper, log, asked = Settling(), Log(kill_at=2), requests(20)
     with TeacherServer(echo) as server:
         with pytest.raises(Killed):
             engine(server, log).answer(asked, keeper.sink, keeper)
         log.kill_at = None
         engine(server, log).answer(asked[:5], keeper.sink, keeper)
         engine(server, log).answer(requests(3, "other"), keeper.sink, keeper)
-        assert [len(keys) for keys in log.held.values()] == [15]
+        assert [len(batch.keys) for batch in log.held.values()] == [15]
         engine(server, log).answer(asked[5:], keeper.sink, keeper)
     assert set(executed(server).values()) == {1}
     assert not log.held
@@ -186,21 +193,21 @@ def test_a_batch_past_its_deadline_is_reported() -> None:
     with TeacherServer(echo, Faults(batch_polls=10**9)) as server:
 
         class Old(Log):
-            def save(self, batch_id: str, keys: Sequence[str]) -> None:
-                super().save(batch_id, keys)
+            def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
+                super().save_batch(id, endpoint, keys, info)
                 for batch in server.batches.values():
                     batch["created_at"] -= 26 * 3600
 
         log = Old()
         with pytest.raises(TeacherUnavailable, match=r"batch batch_0 .* 24 hours are over"):
             engine(server, log).answer(requests(5), keeper.sink, keeper)
-    assert list(log.held) == ["batch_0"]
+    assert [batch.info["batch"] for batch in log.held.values()] == ["batch_0"]
 
 
 def test_a_batch_that_is_gone_is_asked_again() -> None:
     keeper, log, asked = Settling(), Log(), requests(5)
-    log.save("batch_99", [request.key for request in asked])
     with TeacherServer(echo) as server:
+        log.save_batch("name", server.url, [request.key for request in asked], {"batch": "batch_99"})
         started = time.monotonic()
         engine(server, log, breaker_s=0.3).answer(asked, keeper.sink, keeper)
         assert time.monotonic() - started > 0.2  # not at the first 404: a new batch may not be seen at once
