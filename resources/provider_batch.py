@@ -236,7 +236,9 @@ class BatchEngine:
         created = False
         try:
             file = self._call(
-                "take a batch file", lambda c: c.files.with_raw_response.create(file=upload, purpose="batch")
+                "take a batch file",
+                lambda c: c.files.with_raw_response.create(file=upload, purpose="batch"),
+                needs="id",
             )
             asked = {
                 "input_file_id": file["id"],
@@ -248,7 +250,8 @@ class BatchEngine:
             batch = self._call(
                 "create a batch",
                 lambda c: c.batches.with_raw_response.create(**asked),
-                instead=lambda: self._find(own_name),
+                needs="id",
+                instead=lambda: self._find_or_leave(own_name),
             )
         except TeacherUnavailable as error:
             if not created or isinstance(error, _Refused):
@@ -271,6 +274,13 @@ class BatchEngine:
             after = {"after": batches[-1]["id"]}
         return None
 
+    def _find_or_leave(self, own_name: str) -> dict[str, Any] | None:
+        """As `_find`; a server that does not list its batches leaves it open whether there is one."""
+        try:
+            return self._find(own_name)
+        except _Refused as error:
+            raise TeacherUnavailable(str(error)) from None
+
     def _batches(self, after: Mapping[str, str]) -> dict[str, Any]:
         page: dict[str, Any] = self._call(
             "list its batches", lambda c: c.batches.with_raw_response.list(limit=100, **after)
@@ -288,21 +298,24 @@ class BatchEngine:
     def _batch_words(self, name: str, reply: Mapping[str, Any]) -> str:
         if not reply:
             return f"batch {name} is not there any more"
-        errors = (reply.get("errors") or {}).get("data") or [{}]
-        words = errors[0].get("message") or "no word on this row"
+        try:
+            words = reply["errors"]["data"][0]["message"]
+        except (KeyError, IndexError, TypeError):
+            words = "no word on this row"
         return f"batch {name} {reply.get('status')}: {shorten(str(words), self._key)}"
 
     def _call(
         self,
         what: str,
         call: Callable[[Any], Any],
+        needs: str | None = None,
         instead: Callable[[], dict[str, Any] | None] | None = None,
         raw: bool = False,
         lost: Any = None,
     ) -> Any:
         """The JSON object (`raw`: the bytes) of a reply, asked for again through trouble for `calls.breaker_s` seconds.
 
-        `instead` is asked before each repetition and may know the result. `lost` is the result when a 404 stays one
+        A JSON object without a text under `needs` is trouble, too. `instead` is asked before each repetition and may know the result. `lost` is the result when a 404 stays one
         all that time.
         """
         started, failures = time.monotonic(), 0
@@ -311,15 +324,16 @@ class BatchEngine:
             try:
                 content: bytes = call(self._client).http_response.content
                 value = content if raw else json.loads(content)
-                if raw or isinstance(value, dict):
+                if raw or (isinstance(value, dict) and (needs is None or isinstance(value.get(needs), str))):
                     return value
-                cause = "the body is no JSON object"
+                cause = f"the body is not what it should be: {shorten(content[:1000].decode(errors='replace'), self._key)!r}"
             except openai.APIStatusError as error:
                 outcome = read_reply(error.status_code, error.response.content, self._teacher, self._key)
                 cause, asked_wait = outcome.words, retry_after(error.response.headers)
                 absent = error.status_code == 404 and lost is not None
                 if outcome.kind != "again" and not absent:
-                    raise _Refused(f"{where(self._teacher)} refuses to {what} ({cause})") from None
+                    advice = ": if it has no batches, set calls.mode=online" if error.status_code in (404, 405) else ""
+                    raise _Refused(f"{where(self._teacher)} refuses to {what} ({cause}){advice}") from None
             except openai.APIConnectionError as error:
                 cause = (
                     f"{type(error.__cause__ or error).__name__}: {shorten(str(error.__cause__ or error), self._key)}"

@@ -188,6 +188,15 @@ def test_a_refused_key_ends_it_at_once_and_leaves_nothing_outstanding() -> None:
     assert keeper.back.total() == 5
 
 
+def test_a_server_without_batches_says_what_to_set() -> None:
+    keeper, log = Settling(), Log()
+    with TeacherServer(echo) as server:
+        batches = BatchEngine(teacher_at(f"{server.url}/nowhere"), CALLS, None, log)
+        with pytest.raises(TeacherUnavailable, match=r"refuses to take a batch file \(404.*set calls.mode=online"):
+            batches.answer(requests(5), keeper.sink, keeper)
+    assert not log.held
+
+
 def test_a_batch_past_its_deadline_is_reported() -> None:
     keeper, log = Settling(), Log()
     with TeacherServer(echo, Faults(batch_polls=10**9)) as server:
