@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.small import small_data, write_recipe
-from benchmarks.teacher_server import ServerProcess
+from benchmarks.teacher_server import Faults, serving
+from resources import accounts
 from resources.artifacts import Artifacts, label
 from resources.ledger import Ledger
 from resources.store import Store
@@ -61,8 +62,12 @@ class Answered:
         return len(self.keys)
 
 
-def acknowledged(home: Path) -> set[str]:
-    return Ledger.at(home).keys() if (home / "ledger.sqlite").exists() else set()
+def acknowledged(home: Path) -> dict[str, str]:
+    """{key: stage} of what the ledger holds, the last one last."""
+    if not (home / "ledger.sqlite").exists():
+        return {}
+    held = sorted(accounts.calls(Ledger.at(home)), key=lambda call: str(call["answered_at"]))
+    return {call["key"]: call["stage"] for call in held}
 
 
 def digests(recipe: Recipe, home: Path) -> dict[str, str]:
@@ -80,7 +85,7 @@ def kill_and_resume(recipe: Path, home: Path, answered: Answered, kills: int, ca
     rng = random.Random(seed_for(seed, "kill9"))
     cuts = sorted(rng.sample(range(1, calls), kills))
     before = answered.read()
-    known: set[str] = set()
+    known: dict[str, str] = {}
     done = repeated = lost = 0
     stages: Counter[str] = Counter()
     deadline = time.monotonic() + RUN_MINUTES * 60
@@ -102,14 +107,14 @@ def kill_and_resume(recipe: Path, home: Path, answered: Answered, kills: int, ca
         now = acknowledged(home)
         sent = answered.keys[came:]
         repeated += sum(key in known for key in sent)
-        lost += len(set(sent) - now)
+        lost += len(set(sent) - now.keys())
         known = now
         if not killed:
             if code:
                 raise SystemExit(f"error: speed run ended with status {code}; see {home.parent / home.name}.log")
             break
         done += 1
-        stages.update([Ledger.at(home).last_stage() or "before the first answer"])
+        stages.update([list(now.values())[-1]] if now else [])
         print(f"kill {done}/{kills} after {len(known):,} acknowledged answers", file=sys.stderr, flush=True)
     return {"repeated_acknowledged": repeated, "kills": done, "lost": lost, "killed_in": dict(stages)}
 
@@ -120,22 +125,27 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary, ServerProcess(
-        Path(temporary) / "server.jsonl", faults={"latency_s": LATENCY_S}
-    ) as server:
-        folder = Path(temporary)
-        data = small_data()
-        data["teacher"] |= {"engine": "openai", "endpoint": server.url}
-        data["calls"] = {"concurrency_start": 4, "concurrency_max": 8}
-        path = write_recipe(folder, data)
-        recipe = load_recipe(path)
-        answered = Answered(folder / "server.jsonl")
-        if start(path, folder / "undisturbed").wait():
-            raise SystemExit((folder / "undisturbed.log").read_text()[-2000:])
-        calls = answered.read()
-        result = kill_and_resume(path, folder / "killed", answered, args.kills, calls, args.seed)
-        same = digests(recipe, folder / "undisturbed") == digests(recipe, folder / "killed")
-    print(json.dumps({**result, "calls": calls, "identical": same, "seconds": round(time.monotonic() - started)}))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, log = Path(temporary), Path(temporary) / "server.jsonl"
+        with serving(log, faults=Faults(latency_s=LATENCY_S)) as url:
+            result = measure(folder, log, url, args.kills, args.seed)
+    print(json.dumps({**result, "seconds": round(time.monotonic() - started)}))
+
+
+def measure(folder: Path, log: Path, url: str, kills: int, seed: int) -> dict[str, Any]:
+    """Undisturbed and killed runs of the small recipe against the server at `url`."""
+    data = small_data()
+    data["teacher"] |= {"engine": "openai", "endpoint": url}
+    data["calls"] = {"concurrency_start": 4, "concurrency_max": 8}
+    path = write_recipe(folder, data)
+    recipe = load_recipe(path)
+    answered = Answered(log)
+    if start(path, folder / "undisturbed").wait():
+        raise SystemExit((folder / "undisturbed.log").read_text()[-2000:])
+    calls = answered.read()
+    result = kill_and_resume(path, folder / "killed", answered, kills, calls, seed)
+    same = digests(recipe, folder / "undisturbed") == digests(recipe, folder / "killed")
+    return {**result, "calls": calls, "identical": same}
 
 
 if __name__ == "__main__":

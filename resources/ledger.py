@@ -156,15 +156,23 @@ class Ledger:
             if parts:
                 connection.execute(self.database.add(BATCH_KEYS).on_conflict_do_nothing(), parts)
 
-    def claim_batches(self, endpoint: str) -> list[OutstandingBatch]:
-        """The outstanding batches at `endpoint`, oldest first, that no other living process attends to.
+    def claim_batches(self, endpoint: str, keys: Iterable[str]) -> list[OutstandingBatch]:
+        """The outstanding batches at `endpoint` that hold one of `keys`, oldest first, and that no other living process
+        attends to.
 
         From now on they are held by this process, so that no answer is collected twice.
         """
         claimed = []
         with self.database.writing() as connection:
+            wanted: set[str] = set()
+            for block in blocks(list(keys)):
+                wanted.update(
+                    connection.execute(sa.select(BATCH_KEYS.c.batch).where(BATCH_KEYS.c.key.in_(block))).scalars()
+                )
             query = sa.select(BATCHES).where(BATCHES.c.endpoint == endpoint).order_by(BATCHES.c.saved_at, BATCHES.c.id)
             for row in connection.execute(query).mappings().all():
+                if row["id"] not in wanted:
+                    continue
                 if row["holder"] != this_process() and alive(row["holder"], row["held_at"]):
                     continue
                 mine = {"holder": this_process(), "held_at": time.time()}

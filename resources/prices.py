@@ -54,10 +54,8 @@ class Tariff:
         >>> Tariff("v", "USD", Decimal(150), None).cost(1000, 100) is None
         True
         """
-        if None in (prompt_tokens, output_tokens, self.input, self.output):
+        if prompt_tokens is None or output_tokens is None or self.input is None or self.output is None:
             return None
-        assert prompt_tokens is not None and output_tokens is not None  # noqa: PT018 - one fact, said for mypy
-        assert self.input is not None and self.output is not None  # noqa: PT018
         return int((prompt_tokens * self.input + output_tokens * self.output).to_integral_value(ROUND_CEILING))
 
     def most(self, request: TeacherRequest) -> int:
