@@ -23,7 +23,7 @@ class Stage:
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
-    Raise `version` when the stage's code changes what it writes.
+    Raise `version` when the stage's code changes what it writes. `gpu` stages run one at a time where there is a GPU.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Stage:
     partitioned: bool = False
     reads: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
+    gpu: bool = False
     version: int = 1
 
 
@@ -76,6 +77,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("seed_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "junior_data",
@@ -86,6 +89,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
+        gpu=True,
     ),
     Stage(
         "preference_pairs",
@@ -104,6 +108,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Senior generator: DPO from the junior on preference_pairs.",
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
+        gpu=True,
+        version=2,
     ),
     Stage(
         "senior_data",
@@ -114,6 +120,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
+        gpu=True,
     ),
     Stage(
         "revision_data",
@@ -133,6 +140,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("revision_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "revised_data",
@@ -143,6 +152,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
+        gpu=True,
     ),
     Stage(
         "final_triplets",
@@ -161,6 +171,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("final_triplets",),
         reads=("seed",),
         externals=("embedding_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "baseline_models",
@@ -170,6 +182,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("seed_data", "junior_data"),
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "mteb_scores",
@@ -179,6 +193,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("embedding_model", "baseline_models"),
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "embedding_base"),
+        gpu=True,
     ),
     Stage(
         "release",
