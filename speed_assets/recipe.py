@@ -492,7 +492,9 @@ class Recipe(Section):
         """sha256 over everything in the recipe that shapes a result."""
         memory = {name: set(_MEMORY) for name in type(self).model_fields if name.endswith("_model")}
         return digest(
-            self.model_dump(mode="json", exclude={**dict.fromkeys(("runtime", "description", "calls", "money"), True), **memory})
+            self.model_dump(
+                mode="json", exclude={**dict.fromkeys(("runtime", "description", "calls", "money"), True), **memory}
+            )
         )
 
 

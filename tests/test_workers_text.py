@@ -252,9 +252,7 @@ def test_a_trained_model_is_whole_and_plain(junior: tuple[Params, dict[str, Any]
     assert not list(Path(params["folder"]).rglob("checkpoint-*"))  # short runs write none
 
 
-def test_training_resumes_from_a_checkpoint_to_the_same_model(
-    model: str, tmp_path: Path
-) -> None:
+def test_training_resumes_from_a_checkpoint_to_the_same_model(model: str, tmp_path: Path) -> None:
     whole = training_job(model, tmp_path / "whole", SFT_ROWS)
     cut = training_job(model, tmp_path / "cut", SFT_ROWS)
     sft.run(whole, silent)

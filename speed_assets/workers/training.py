@@ -46,6 +46,8 @@ POOL_BATCHES = 16
 """Batches in a pool of rows that is sorted by length."""
 ORIGIN = "base.json"
 """File beside an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
+MEMORY = ("micro_batch_size", "gradient_checkpointing")
+"""Settings that change no result, so a run that went out of memory may go on under other ones."""
 ADAPTER = "default"
 """PEFT's name for the one adapter of a model."""
 
@@ -246,8 +248,7 @@ def micro_batches(settings: dict[str, Any], processes: int) -> tuple[int, int]:
 
 def checkpoints(params: dict[str, Any]) -> Path:
     """Where the checkpoints of exactly this training lie, in the job's folder."""
-    memory = ("micro_batch_size", "gradient_checkpointing")  # they change no result, so a resumed run may change them
-    settings = {name: value for name, value in params["settings"].items() if name not in memory}
+    settings = {name: value for name, value in params["settings"].items() if name not in MEMORY}
     named = [settings, *(params.get(name) for name in ("base", "revision", "adapter", "dtype", "seed"))]
     return checkpoint_folder(params["folder"], named, pl.read_parquet(params["rows"]))
 
@@ -339,24 +340,24 @@ def summary(history: Sequence[dict[str, Any]]) -> dict[str, float]:
     return told
 
 
-def write_history(folder: Path, history: Sequence[dict[str, Any]]) -> None:
+def write_history(folder: Path, history: Sequence[dict[str, Any]], title: str = "") -> None:
     """`losses.jsonl` and `loss.png`, and of preference training `rewards.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {"loss": "loss", "learning_rate": "learning_rate", "gradient_norm": "grad_norm"}
     lines = [{"step": entry["step"], **{name: entry[key] for name, key in names.items()}} for entry in history]
     (folder / "losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    _plot(folder / "loss.png", history, {"training loss": "loss"})
+    _plot(folder / "loss.png", history, {"training loss": "loss"}, title)
     if "rewards/margins" in history[0]:
         rewards = {"share of pairs ranked rightly": "rewards/accuracies", "margin of rewards": "rewards/margins"}
         _plot(folder / "rewards.png", history, rewards)
 
 
-def _plot(file: Path, history: Sequence[dict[str, Any]], curves: dict[str, str]) -> None:
+def _plot(file: Path, history: Sequence[dict[str, Any]], curves: dict[str, str], title: str = "") -> None:
     figure = Figure(figsize=(5, 3), layout="tight")
     axes = figure.subplots()
     for label, key in curves.items():
         axes.plot([entry["step"] for entry in history], [entry[key] for entry in history], linewidth=1, label=label)
-    axes.set_xlabel("step")
+    axes.set(title=title, xlabel="step")
     if len(curves) > 1:
         axes.legend()
     else:
