@@ -99,7 +99,7 @@ def load_start(params: dict[str, Any]) -> tuple[PreTrainedModel | PeftModel, Pre
         _check_origin(Path(adapter), params["origin"])
         model = PeftModel.from_pretrained(model, adapter, is_trainable=bool(lora))
         if not lora:
-            model = model.merge_and_unload()
+            model = model.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
         else:
             _check_shape(model.peft_config[ADAPTER], lora)
     elif lora:
