@@ -127,9 +127,9 @@ class Runner:
             self._zygote.stdout.close()
             self._zygote = None
 
-    def _start(self, *module: str, **streams: Any) -> subprocess.Popen[bytes]:
+    def _start(self, module: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", *module],
+            [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             env=worker_environment(os.environ),
             start_new_session=True,  # an interrupt from the keyboard is for this process, which then ends its workers
@@ -137,9 +137,8 @@ class Runner:
         )
 
     def _spawn(self, folder: Path, follow: Callable[[], None], processes: int = 1) -> int:
-        command = ("speed_assets.workers.host", str(folder))
-        if processes > 1:
-            command = (*LAUNCHER, str(processes), "-m", *command)
+        launcher = (*LAUNCHER, str(processes), "-m") if processes > 1 else ()
+        command = (*launcher, "speed_assets.workers.host", str(folder))
         with (folder / "worker.log").open("ab") as log:
             process = self._start(*command, stdout=subprocess.DEVNULL, stderr=log)
         try:

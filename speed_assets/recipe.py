@@ -451,6 +451,9 @@ class Recipe(Section):
                 problems.append(
                     f"a cap on money needs the price of {self.teacher.model} in money.prices.models, input and output"
                 )
+        junior, senior = (model.lora if model else None for model in (self.junior_model, self.senior_model))
+        if junior and senior and (junior.r, junior.alpha) != (senior.r, senior.alpha):
+            problems.append("senior_model.lora goes on with the junior's adapter: give both the same r and alpha")
         if self.teacher.engine == "openai" and not self.teacher.endpoint:
             problems.append("teacher.engine=openai needs teacher.endpoint")
         if self.junior_data and self.preference_pairs and self.revision_data:

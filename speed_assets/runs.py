@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 
 from checks.registry import check_key, checks_of
+from resources import gpu
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.home import prepare
 from resources.progress import ProgressFor, quiet
@@ -69,6 +70,7 @@ class Instance:
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
         self.dagster = dg.DagsterInstance.get()
+        gpu.limit(self.dagster)
 
     def knows(self, artifact: Artifact) -> bool:
         """Whether the latest materialization of the artifact's asset (and partition) is this artifact."""
@@ -115,6 +117,7 @@ def run(
     started = time.monotonic()
     report = RunReport(recipe.name)
     instance = Instance(home)
+    gpu.free_slots(instance.dagster, home)
     runner = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
     artifacts = Artifacts(recipe, Store(home).open())
     defs = build_defs(recipe, home, progress=progress, runner=runner)
@@ -138,7 +141,7 @@ def run(
                     partition_key=partition,
                     raise_on_error=False,
                     run_config=_QUIET,
-                    tags={"speed/recipe": recipe.name},
+                    tags={"speed/recipe": recipe.name, **gpu.run_tags(home)},
                 )
                 _collect(result, partition, report, say)
                 if not result.success:

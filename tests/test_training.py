@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -16,10 +17,13 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_workers_text import ANSWERS, SFT_ROWS, silent, training_job, weights
+from tiny import tiny_recipe
 from tiny_text import write_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from resources.externals import MICROWORLD_BASE
 from resources.runner import Runner, WorkerFailed
+from speed_assets.assets.training import _start as start_of
 from speed_assets.workers import dpo, machine, sft, training
 
 Params = dict[str, Any]
@@ -150,6 +154,22 @@ def test_an_adapter_on_another_base_or_of_another_rank_is_refused(junior: Params
         dpo.run({**preference_job(base, tmp_path / "a", lora=LORA), **adapter, "origin": other}, silent)
     with pytest.raises(ValueError, match=r"the values of junior_model\.lora"):
         dpo.run({**preference_job(base, tmp_path / "b", lora={**LORA, "r": 8}), **adapter, "origin": ORIGIN}, silent)
+
+
+@pytest.mark.parametrize("folder", ["adapter", "model"])
+def test_the_senior_starts_from_what_the_junior_left(folder: str, tmp_path: Path) -> None:
+    recipe = tiny_recipe(generator__revision="r1")
+    (tmp_path / folder).mkdir()
+    run: Any = SimpleNamespace(recipe=recipe, whole_recipe=recipe)
+    fresh = start_of(run, None)
+    assert (fresh["base"], fresh["adapter"]) == (str(MICROWORLD_BASE), None)
+    assert fresh["origin"]["base"] == "microworld"
+    junior: Any = SimpleNamespace(path=tmp_path)
+    started = start_of(run, junior)
+    if folder == "adapter":
+        assert started == {**fresh, "adapter": str(tmp_path / "adapter")}
+    else:
+        assert started == {"base": str(tmp_path / "model"), "revision": None, "adapter": None, "origin": None}
 
 
 # Micro-batches
