@@ -15,6 +15,7 @@ from tiny import tiny_recipe
 
 from resources import gpu
 from resources.home import prepare
+from speed_assets import runs
 from speed_assets.build import build_defs
 from speed_assets.recipe import PROJECT
 
@@ -129,3 +130,12 @@ def test_the_lock_of_a_living_process_is_held(tmp_path: Path) -> None:
     assert gpu._alive(tmp_path, name)
     assert not gpu._alive(tmp_path, "../../" + "0" * 32)
     assert os.listdir(tmp_path / "work" / "runs") == [name]
+
+
+def test_speed_run_frees_what_a_dead_run_holds(home: Path) -> None:
+    instance = dg.DagsterInstance.get()
+    instance.event_log_storage.claim_concurrency_slot(gpu.POOL, "gone", "junior_model")  # of a run nobody knows
+    report = runs.run(tiny_recipe(), home, select="topics")
+    assert list(report.made) == ["topics"]
+    assert instance.event_log_storage.get_concurrency_run_ids() == set()
+    assert instance.get_runs()[0].tags.items() >= gpu.run_tags(home).items()
