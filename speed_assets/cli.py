@@ -296,8 +296,10 @@ def _safe(text: Any) -> str:
 def _ui(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    os.environ["DAGSTER_HOME"] = str(prepare(home))
-    os.environ["SPEED_HOME"] = str(home)
+
+    from speed_assets.runs import Instance
+
+    Instance(home)  # sets both homes in the environment, and the limit of the gpu pool
     os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe
     if args.topics:
         os.environ["SPEED_TOPICS"] = str(Path(args.topics).resolve())

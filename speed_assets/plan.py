@@ -56,6 +56,7 @@ class Step:
     money: float | None = 0.0
     rows: int | None = None
     seconds: float | None = 0.0
+    gpu: bool = False
 
     @property
     def name(self) -> str:
@@ -85,7 +86,7 @@ class Plan:
             "currency": self.currency,
             "rows": _sum(step.rows for step in made if step.rows is not None),
             "seconds": _sum(step.seconds for step in made),
-            "gpu_seconds": _sum(step.seconds for step in made if _works(step.asset)),
+            "gpu_seconds": _sum(step.seconds for step in made if step.gpu),
             "steps": [asdict(step) for step in self.steps],
         }
 
@@ -181,11 +182,6 @@ def _asks(stage: Stage) -> bool:
     return "teacher" in stage.reads
 
 
-def _works(asset: str) -> bool:
-    """Whether the stage keeps a worker, and so a GPU where there is one, busy."""
-    return asset.endswith(("_model", "_models", "_scores")) or asset in ("junior_data", "senior_data", "revised_data")
-
-
 def _carry_out(
     artifacts: Artifacts,
     stage: Stage,
@@ -227,7 +223,9 @@ def _step(
     need: Need | None,
 ) -> Step:
     rows = _rows(recipe, stage.name, partition)
-    step = Step(stage.name, partition, "make", why, rows=rows, seconds=_seconds(store, stage, partition, rows))
+    step = Step(
+        stage.name, partition, "make", why, rows=rows, seconds=_seconds(store, stage, partition, rows), gpu=stage.gpu
+    )
     if not _asks(stage):
         return step
     calls = len(need.new) if need else _calls(recipe, stage.name, partition)

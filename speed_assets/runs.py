@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from checks.registry import check_key, checks_of
+from resources import gpu
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.home import prepare
 from resources.ledger import Ledger
@@ -73,6 +74,7 @@ class Instance:
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
         self.dagster = dg.DagsterInstance.get()
+        gpu.limit(self.dagster)
 
     def knows(self, artifact: Artifact) -> bool:
         """Whether the latest materialization of the artifact's asset (and partition) is this artifact."""
@@ -120,6 +122,7 @@ def run(
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance(home)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
+    gpu.free_slots(instance.dagster, home)
     runner = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
     artifacts = Artifacts(recipe, Store(home).open())
     defs = build_defs(recipe, home, progress=progress, runner=runner)
@@ -143,7 +146,7 @@ def run(
                     partition_key=partition,
                     raise_on_error=False,
                     run_config=_QUIET,
-                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run},
+                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **gpu.run_tags(home)},
                 )
                 _collect(result, partition, report, say)
                 if not result.success:

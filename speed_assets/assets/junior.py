@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import generator_base
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
 from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, truth, write_with
@@ -44,7 +43,7 @@ def seed_data(run: StageRun) -> dict[str, Any]:
 def junior_model(run: StageRun) -> dict[str, Any]:
     """Supervised fine-tuning of the base on the teacher's examples of all task types."""
     rows = run.input_rows("seed_data").select("prompt", pl.col("output").alias("completion"))
-    return train(run, "sft", generator_base(run.recipe.generator), rows, run.recipe.junior_model)
+    return train(run, "sft", rows, run.recipe.junior_model)
 
 
 def junior_data(run: StageRun) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import generator_base, prompt_set
+from resources.externals import prompt_set
 from resources.generator import generate
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
@@ -51,13 +51,7 @@ def revisor_model(run: StageRun) -> dict[str, Any]:
     """Supervised fine-tuning of the unaligned base on the teacher's revisions, mending and leaving alone in balance."""
     section = run.recipe.revisor_model
     rows = balance(run.input_rows("revision_data"), section.mended_share)
-    return train(
-        run,
-        "sft",
-        generator_base(run.recipe.generator),
-        rows.select("prompt", pl.col("output").alias("completion")),
-        section,
-    )
+    return train(run, "sft", rows.select("prompt", pl.col("output").alias("completion")), section)
 
 
 def revised_data(run: StageRun) -> dict[str, Any]:

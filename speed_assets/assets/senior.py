@@ -82,7 +82,7 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
 def senior_model(run: StageRun) -> dict[str, Any]:
     """DPO from the junior, with the frozen junior as reference."""
     rows = run.input_rows("preference_pairs").select("prompt", "chosen", "rejected")
-    return train(run, "dpo", str(run.input("junior_model").path / "model"), rows, run.recipe.senior_model)
+    return train(run, "dpo", rows, run.recipe.senior_model, start=run.input("junior_model"))
 
 
 def senior_data(run: StageRun) -> dict[str, Any]:

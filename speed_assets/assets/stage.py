@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from resources import gpu
 from resources.artifacts import Artifacts, label
 from resources.calls import CallContext, TeacherAnswer
 from resources.runner import Runner
@@ -111,6 +112,7 @@ def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg
         code_version=artifacts.code_version(stage.name),
         description=stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
+        pool=gpu.POOL if stage.gpu else None,
     )
     def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         partition = context.partition_key if stage.partitioned else None

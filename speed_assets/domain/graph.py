@@ -24,7 +24,7 @@ class Stage:
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
     `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
-    Raise `version` when the stage's code changes what it writes.
+    Raise `version` when the stage's code changes what it writes. `gpu` stages run one at a time where there is a GPU.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
     takes: Literal["alignment", "synthesis"] | None = None
+    gpu: bool = False
     version: int = 1
 
 
@@ -82,6 +83,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("seed_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "junior_data",
@@ -94,6 +97,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         externals=("prompt:synthesis",),
         takes="alignment",
         version=2,
+        gpu=True,
     ),
     Stage(
         "preference_pairs",
@@ -112,6 +116,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Senior generator: DPO from the junior on preference_pairs.",
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
+        gpu=True,
+        version=2,
     ),
     Stage(
         "senior_data",
@@ -124,6 +130,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         externals=("prompt:synthesis",),
         takes="synthesis",
         version=2,
+        gpu=True,
     ),
     Stage(
         "revision_data",
@@ -144,6 +151,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("revision_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "revised_data",
@@ -155,6 +164,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("prompt:revise",),
         version=2,
+        gpu=True,
     ),
     Stage(
         "final_triplets",
@@ -173,6 +183,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("final_triplets",),
         reads=("seed",),
         externals=("embedding_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "baseline_models",
@@ -182,6 +194,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("seed_data", "junior_data"),
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "mteb_scores",
@@ -191,6 +205,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("embedding_model", "baseline_models"),
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "embedding_base"),
+        gpu=True,
     ),
     Stage(
         "release",
