@@ -287,7 +287,7 @@ def test_a_run_is_named_by_speed_then_by_its_backfill_then_by_itself() -> None:
 
 def test_a_cap_ends_a_run_with_the_reason_and_the_next_goes_on(tmp_path: Path) -> None:
     """20 topics, four task types that brainstorm: 80 calls over several Dagster runs, which share one run id."""
-    capped = tiny_recipe(money={"run": {"calls": 50}}, runtime__warm_start=False)
+    capped = tiny_recipe(money={"run": {"calls": 50}}, runtime={"warm_start": False})
     first = runs.run(capped, tmp_path, select="+task_list")
     (error,) = first.errors
     assert "money.run.calls=50 is reached" in error
