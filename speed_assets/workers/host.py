@@ -28,6 +28,9 @@ Report = Callable[[int, int, str], None]
 """Done, total, note: what a worker calls as it goes."""
 
 KINDS = ("generate", "sft", "dpo", "embed", "evaluate")
+"""Kinds of job that need no more than this project's own environment."""
+ENGINE_KINDS = ("generate_vllm", "generate_http")
+"""Kinds whose worker keeps an engine loaded, in the environment of that engine."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 REPORT_SECONDS = 0.1
 """Reports closer to the last one are left out, except the final one."""
@@ -57,8 +60,8 @@ def prepare_process(threads: int) -> None:
 
 def worker_module(kind: str) -> ModuleType:
     """The module that does jobs of this kind. Raises ValueError for a kind that does not exist."""
-    if kind not in KINDS:
-        raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS)}")
+    if kind not in KINDS + ENGINE_KINDS:
+        raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS + ENGINE_KINDS)}")
     return importlib.import_module(f"speed_assets.workers.{kind}")
 
 
@@ -78,9 +81,8 @@ def run_job(folder: Path) -> None:
         job = json.loads((folder / "job.json").read_text())
         params: dict[str, Any] = {**job["params"], "folder": str(folder)}
         module = worker_module(job["kind"])
-        import torch
-
-        torch.set_num_threads(params.get("threads") or cores())
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(params.get("threads") or cores())
         with (folder / "progress.jsonl").open("a", buffering=1) as progress:
             result = module.run(params, _reporter(progress.write))
         write_json(folder / "result.json", result)
