@@ -67,7 +67,14 @@ class Handler(BaseHTTPRequestHandler):
 def completion(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     choice = {"index": 0, "text": f"answer to {len(body['prompt'])}", "finish_reason": "stop", "logprobs": None}
     usage = {"prompt_tokens": 1, "completion_tokens": 4, "total_tokens": 5}
-    return 200, {"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+    return 200, {
+        "id": "c",
+        "object": "text_completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    }
 
 
 def refusal(_body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -157,7 +164,7 @@ def test_trouble_is_tried_again_and_a_refused_row_is_kept_with_the_words(
 
 def test_a_server_that_refuses_all_ends_the_job_with_its_words(server: FakeServer, job: dict[str, Any]) -> None:
     server.answer = refusal
-    with pytest.raises(ValueError, match="refuses every row: .*no such thing"):
+    with pytest.raises(ValueError, match=r"refuses every row: .*no such thing"):
         generated(job)
 
 
@@ -171,4 +178,6 @@ def test_another_model_is_refused_before_anything_is_asked(server: FakeServer, j
 def test_a_schema_reaches_the_server(server: FakeServer, job: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
     generated({**job, "schema": schema})
-    assert {json.dumps(body["response_format"]["json_schema"]["schema"]) for body in server.asked} == {json.dumps(schema)}
+    assert {json.dumps(body["response_format"]["json_schema"]["schema"]) for body in server.asked} == {
+        json.dumps(schema)
+    }

@@ -22,6 +22,7 @@ from speed_assets.recipe import Sampling, load_recipe
 
 RECIPE = load_recipe("offline")
 BASE = ModelSource(str(MICROWORLD_BASE), None, None)
+OTHER_SCHEMA = schema_for("synthesis", "matching_short")
 Generate = Callable[..., pl.DataFrame]
 
 
@@ -33,7 +34,9 @@ def prompts(rows: int) -> pl.DataFrame:
             {
                 "row_id": f"r{row // 2}",
                 "candidate": row % 2,
-                "prompt": words.synthesis("retrieval", f"find texts on topic {row // 2}", draw_attributes("retrieval", row)),
+                "prompt": words.synthesis(
+                    "retrieval", f"find texts on topic {row // 2}", draw_attributes("retrieval", row)
+                ),
             }
             for row in range(rows)
         ],
@@ -42,15 +45,22 @@ def prompts(rows: int) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    """One runner for all tests, so that they share a loaded engine."""
-    runner = Runner(tmp_path_factory.mktemp("home"), threads=2, warm=True)
-    yield runner
-    runner.close()
+def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runner]]:
+    """A runner for each engine, so that each is started once where a test does not kill it."""
+    engines = ("vllm", "vllm_server", "transformers")
+    runners = {engine: Runner(tmp_path_factory.mktemp("home"), threads=2, warm=False) for engine in engines}
+    yield runners
+    for runner in runners.values():
+        runner.close()
 
 
 @pytest.fixture
-def generated(runner: Runner, tmp_path: Path) -> Generate:
+def runner(runners: dict[str, Runner]) -> Runner:
+    return runners["vllm"]
+
+
+@pytest.fixture
+def generated(runners: dict[str, Runner], tmp_path: Path) -> Generate:
     """Outputs of an engine for prompts, each job in a folder of its own unless it is named."""
     jobs = 0
 
@@ -62,19 +72,20 @@ def generated(runner: Runner, tmp_path: Path) -> Generate:
         temperature: float = 1.0,
         restarts: int = 0,
         schema: Mapping[str, Any] | None = None,
-        runner: Any = runner,
+        runner: Any = None,
         progress: Callable[[int, int, str], None] | None = None,
+        tokens: int = 60,
     ) -> pl.DataFrame:
         nonlocal jobs
         jobs += 1
         changes = {"engine": engine, "structured": schema is not None, "batch_rows": 32}
         return generate(
-            runner,
+            runner or runners[engine],
             RECIPE.generator.model_copy(update=changes),
             RECIPE.runtime.model_copy(update={"engine_restarts": restarts}),
             source,
             rows,
-            Sampling(temperature=temperature, max_new_tokens=60),
+            Sampling(temperature=temperature, max_new_tokens=tokens),
             1,
             tmp_path / (folder or f"job{jobs}"),
             progress,
@@ -94,14 +105,14 @@ def same_share(one: pl.DataFrame, other: pl.DataFrame) -> float:
 
 
 def write_adapter(folder: Path, seed: int) -> str:
-    """A LoRA adapter on the shipped base, drawn at random and large enough to be seen."""
+    """A LoRA adapter on the shipped base: drawn at random and large enough to be seen, or for seed 0 without effect."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(MICROWORLD_BASE, dtype=torch.float32)
-    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False))
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=not seed))
     model.save_pretrained(folder)
     return str(folder)
 
@@ -109,7 +120,7 @@ def write_adapter(folder: Path, seed: int) -> str:
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[ModelSource]:
     folder = tmp_path_factory.mktemp("adapters")
-    return [ModelSource(BASE.model, None, write_adapter(folder / f"a{seed}", seed)) for seed in (1, 2)]
+    return [ModelSource(BASE.model, None, write_adapter(folder / f"a{seed}", seed)) for seed in (1, 2, 0)]
 
 
 class Faulty:
@@ -139,7 +150,7 @@ def test_outputs_have_the_shape_of_any_engine_and_repeat(generated: Generate) ->
     assert first.row(0, named=True) | {"prompt": ""} == other.row(0, named=True) | {"prompt": ""}
     assert first["output"][0] == ""
     assert not first["finished"][0]
-    assert first["finished"].sum() > 60
+    assert first["finished"].sum() > 20
     assert first["output"][1:].n_unique() > 70  # candidates of one prompt differ
     assert first["error"].null_count() == first.height
 
@@ -152,26 +163,53 @@ def test_greedy_decoding_agrees_with_transformers(generated: Generate) -> None:
     assert vllm.filter(same)["finished"].equals(transformers.filter(same)["finished"])
 
 
-@pytest.mark.parametrize("engine", ["vllm", "vllm_server"])
-def test_a_schema_holds_the_model_to_it(engine: str, generated: Generate) -> None:
-    rows = prompts(40)
-    free = generated(engine, rows)
-    held = generated(engine, rows, schema=schema_for("synthesis", "sts"))  # not what the prompts ask for
-    keys = set(TASK_TYPES["sts"].keys)
+def check_schema(free: pl.DataFrame, held: pl.DataFrame) -> None:
+    """`held` follows a schema that its prompts do not ask for."""
+    keys = set(TASK_TYPES["matching_short"].keys)
     finished = held.filter("finished")
-    assert finished.height >= 10
+    assert finished.height >= 20  # the others ran out of tokens
     assert all(set(json.loads(output)) == keys for output in finished["output"])
+    assert all(output.startswith("{") for output in held["output"])
     assert same_share(free, held) < 0.1
+
+
+def test_a_schema_holds_the_model_to_it(generated: Generate) -> None:
+    free, held = (generated("vllm", prompts(40), schema=schema, tokens=150) for schema in (None, OTHER_SCHEMA))
+    check_schema(free, held)
 
 
 def test_two_adapters_share_a_base_and_differ(generated: Generate, adapters: list[ModelSource]) -> None:
     rows = prompts(40)
-    outputs = [generated("vllm", rows, source, temperature=0.0) for source in (*adapters, BASE)]
-    merged = [generated("transformers", rows, source, temperature=0.0) for source in adapters]
-    assert same_share(outputs[0], outputs[1]) < 0.2
-    assert same_share(outputs[0], outputs[2]) < 0.2
-    for ours, reference in zip(outputs, merged, strict=False):
-        assert same_share(ours, reference) >= 0.9
+    one, two, none = (generated("vllm", rows, source, temperature=0.0) for source in adapters)
+    assert same_share(one, two) < 0.2
+    assert same_share(one, none) < 0.2
+    for ours, source in ((one, adapters[0]), (two, adapters[1]), (none, BASE)):
+        assert same_share(ours, generated("transformers", rows, source, temperature=0.0)) >= 0.9
+
+
+# vLLM as a server
+
+
+def test_a_server_gives_what_the_engine_gives(generated: Generate, adapters: list[ModelSource]) -> None:
+    rows = pl.concat([prompts(60), pl.DataFrame({"row_id": ["long"], "candidate": [0], "prompt": ["word " * 2000]})])
+    server = {source: generated("vllm_server", rows, source) for source in adapters[:2]}
+    engine = {source: generated("vllm", rows, source) for source in adapters[:2]}
+    for source in server:
+        assert server[source].schema == engine[source].schema
+        assert same_share(server[source], engine[source]) >= 0.9
+        assert server[source]["prompt_tokens"].equals(engine[source]["prompt_tokens"])
+    assert same_share(server[adapters[0]], server[adapters[1]]) < 0.2
+
+
+def test_a_schema_holds_a_served_model_to_it(generated: Generate, adapters: list[ModelSource]) -> None:
+    """With the adapter that does nothing, so that the server that is loaded serves."""
+    free, held = (
+        generated("vllm_server", prompts(40), adapters[2], schema=schema, tokens=150) for schema in (None, OTHER_SCHEMA)
+    )
+    check_schema(free, held)
+
+
+# Faults, last: each kill costs the start of an engine
 
 
 def test_a_killed_worker_resumes_at_the_row(runner: Runner, generated: Generate, tmp_path: Path) -> None:
@@ -206,18 +244,3 @@ def test_a_poisonous_row_is_set_aside_and_the_job_goes_on(runner: Runner, genera
     assert "engine died twice on this row: SIGKILL" in bad["error"].item()
     assert (bad["output"].item(), bad["finished"].item()) == ("", False)
     assert good.equals(generated("vllm", rows).filter(pl.col("row_id") != "r3"))
-
-
-# vLLM as a server
-
-
-def test_a_server_gives_what_the_engine_gives(generated: Generate, adapters: list[ModelSource]) -> None:
-    rows = pl.concat([prompts(60), pl.DataFrame({"row_id": ["long"], "candidate": [0], "prompt": ["word " * 2000]})])
-    server = {source: generated("vllm_server", rows, source) for source in adapters}
-    engine = {source: generated("vllm", rows, source) for source in adapters}
-    for source in adapters:
-        assert server[source].schema == engine[source].schema
-        assert same_share(server[source], engine[source]) >= 0.9
-        assert server[source]["prompt_tokens"].equals(engine[source]["prompt_tokens"])
-    assert same_share(server[adapters[0]], server[adapters[1]]) < 0.2
-

@@ -51,7 +51,9 @@ def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sa
         run.progress,
         schema_for("synthesis", run.task_type),
     )
-    written = parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem")).select(GENERATED)
+    written = (
+        parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem")).select(GENERATED)
+    )
     run.write(written)
     return {**generation_metadata(written), **truth(run, written, written.height)}
 

@@ -83,18 +83,22 @@ def engine_arguments(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+KEPT = 1 if torch.cuda.is_available() else 2
+"""Engines that stay loaded: a card belongs to one; on a CPU, senior and revisor of a small recipe take turns."""
 _LOADED: dict[str, LLM] = {}
 
 
 def loaded(params: dict[str, Any]) -> LLM:
-    """The engine of a job: the one that is loaded if it serves, otherwise a new one in its place."""
+    """The engine of a job: one that is loaded if it serves, otherwise a new one in place of the one used longest ago."""
     arguments = engine_arguments(params)
     name = digest(arguments)
-    if name not in _LOADED:
-        for other in list(_LOADED):
-            _LOADED.pop(other).llm_engine.engine_core.shutdown()
-            gc.collect()
-        _LOADED[name] = LLM(**arguments)
+    if name in _LOADED:
+        _LOADED[name] = _LOADED.pop(name)  # now the last one used
+        return _LOADED[name]
+    while len(_LOADED) >= KEPT:
+        _LOADED.pop(next(iter(_LOADED))).llm_engine.engine_core.shutdown()
+        gc.collect()
+    _LOADED[name] = LLM(**arguments)
     return _LOADED[name]
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from speed_assets.workers import host
 
-
 PATIENCE_SECONDS = 15
 """Time to end in order, which frees shared memory, before the whole group is killed."""
 

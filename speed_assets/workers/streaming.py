@@ -82,9 +82,7 @@ class Stream:
         """
         self._first = self._last = time.monotonic()
         for positions in self._journal.groups(self._rows.height):
-            yield (
-                self._requests(positions[start : start + CHUNK]) for start in range(0, len(positions), CHUNK)
-            )
+            yield (self._requests(positions[start : start + CHUNK]) for start in range(0, len(positions), CHUNK))
 
     def _requests(self, positions: list[int]) -> list[Request]:
         chunk = self._rows[positions]
