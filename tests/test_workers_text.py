@@ -137,7 +137,7 @@ def test_a_prompt_without_room_gets_an_empty_output(job: Callable[..., Params]) 
 def test_no_prompts_give_an_empty_table(job: Callable[..., Params]) -> None:
     outputs = generated(job("none", PROMPTS.clear()))
     assert outputs.is_empty()
-    assert outputs.columns == ["row_id", "candidate", "output", "prompt_tokens", "output_tokens", "finished"]
+    assert outputs.columns == ["row_id", "candidate", "output", "prompt_tokens", "output_tokens", "finished", "error"]
 
 
 def test_uniforms_are_uniform_and_a_row_owns_its_own() -> None:

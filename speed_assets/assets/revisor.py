@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from resources.externals import prompt_set
-from resources.generator import generate
+from resources.generator import generate, model_source
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
 from speed_assets.assets.writing import WRITTEN, truth
@@ -72,12 +72,14 @@ def revised_data(run: StageRun) -> dict[str, Any]:
     answers = generate(
         run.runner,
         run.recipe.generator,
-        str(run.input("revisor_model").path / "model"),
+        run.whole_recipe.runtime,
+        model_source(run.recipe.generator, run.input("revisor_model")),
         requests,
         run.recipe.revised_data.sampling,
         run.recipe.seed,
         run.scratch,
         run.progress,
+        schema_for("revise", run.task_type),
     )
     results = [revise(run.task_type, draft, answer) for draft, answer in zip(drafts, answers["output"], strict=True)]
     revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(

@@ -11,8 +11,9 @@ from typing import Any
 import polars as pl
 
 from resources.externals import prompt_set
-from resources.generator import generate
+from resources.generator import generate, model_source
 from speed_assets.assets.stage import StageRun
+from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.records import NOTHING_RIGHT, truth_of
@@ -42,14 +43,18 @@ def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sa
     outputs = generate(
         run.runner,
         run.recipe.generator,
-        str(run.input(model).path / "model"),
+        run.whole_recipe.runtime,
+        model_source(run.recipe.generator, run.input(model)),
         prompts,
         sampling,
         run.recipe.seed,
         run.scratch,
         run.progress,
+        schema_for("synthesis", run.task_type),
     )
-    written = parse_outputs(outputs, run.task_type).select(GENERATED)
+    written = (
+        parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem")).select(GENERATED)
+    )
     run.write(written)
     return {**generation_metadata(written), **truth(run, written, written.height)}
 

@@ -29,6 +29,9 @@ Report = Callable[[int, int, str], None]
 """Done, total, note: what a worker calls as it goes."""
 
 KINDS = ("generate", "sft", "dpo", "embed", "evaluate")
+"""Kinds of job that need no more than this project's own environment."""
+ENGINE_KINDS = ("generate_vllm", "generate_http")
+"""Kinds whose worker keeps an engine loaded, in the environment of that engine."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 REPORT_SECONDS = 0.1
 """Reports closer to the last one are left out, except the final one."""
@@ -58,8 +61,8 @@ def prepare_process(threads: int) -> None:
 
 def worker_module(kind: str) -> ModuleType:
     """The module that does jobs of this kind. Raises ValueError for a kind that does not exist."""
-    if kind not in KINDS:
-        raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS)}")
+    if kind not in KINDS + ENGINE_KINDS:
+        raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS + ENGINE_KINDS)}")
     return importlib.import_module(f"speed_assets.workers.{kind}")
 
 
@@ -79,9 +82,8 @@ def run_job(folder: Path) -> None:
         job = json.loads((folder / "job.json").read_text())
         params: dict[str, Any] = {**job["params"], "folder": str(folder)}
         module = worker_module(job["kind"])
-        import torch
-
-        torch.set_num_threads(_threads(params))
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(_threads(params))
         leads = os.environ.get("RANK", "0") == "0"
         with (folder / "progress.jsonl" if leads else Path(os.devnull)).open("a", buffering=1) as progress:
             result = module.run(params, _reporter(progress.write))
