@@ -106,7 +106,7 @@ def _run(
     crash: str | None = None
     for restart in range(restarts + 1):
         try:
-            runner.run(kind, {**params, "crash": crash}, folder, progress, resident)
+            runner.run(kind, {**params, "crash": crash}, folder, progress, resident=resident)
             return
         except WorkerFailed as failure:
             died = failure.error == "EngineDied" or (failure.error is None and (failure.code or -1) < 0)
