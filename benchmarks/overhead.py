@@ -54,8 +54,8 @@ class LoadingWith:
     def __init__(self, runner: Runner, load_format: str) -> None:
         self._runner, self._load_format = runner, load_format
 
-    def run(self, kind: str, params: Mapping[str, Any], *rest: Any) -> dict[str, Any]:
-        return self._runner.run(kind, {**params, "load_format": self._load_format}, *rest)
+    def run(self, kind: str, params: Mapping[str, Any], *rest: Any, **options: Any) -> dict[str, Any]:
+        return self._runner.run(kind, {**params, "load_format": self._load_format}, *rest, **options)
 
 
 class Raw:

@@ -130,9 +130,9 @@ class Faulty:
         self._runner, self._row_id = runner, row_id
         self.runs = 0
 
-    def run(self, kind: str, params: Mapping[str, Any], *rest: Any) -> dict[str, Any]:
+    def run(self, kind: str, params: Mapping[str, Any], *rest: Any, **options: Any) -> dict[str, Any]:
         self.runs += 1
-        return self._runner.run(kind, {**params, "poisonous_row_of_a_test": self._row_id}, *rest)
+        return self._runner.run(kind, {**params, "poisonous_row_of_a_test": self._row_id}, *rest, **options)
 
 
 # vLLM in process
