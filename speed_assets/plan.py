@@ -23,7 +23,7 @@ from resources.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
 from resources.runner import Runner
-from resources.store import MANIFEST, Artifact, Store
+from resources.store import Artifact, Store
 from resources.teacher import Progress, Teacher, TeacherUse
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS
@@ -286,15 +286,7 @@ def _seconds(store: Store, stage: Stage, partition: str | None, rows: int | None
 
 def _newest(store: Store, asset: str, partition: str | None) -> dict[str, Any] | None:
     """The manifest of the artifact of this asset that was made last, under whatever recipe."""
-    manifests = []
-    for file in store.folder(asset, "").glob(f"*/{MANIFEST}"):
-        try:
-            manifest = json.loads(file.read_text())
-        except (OSError, ValueError):
-            continue  # `find` says what is wrong with it when it is wanted
-        if manifest["partition"] == partition:
-            manifests.append(manifest)
-    return max(manifests, key=lambda manifest: float(manifest["created"]), default=None)
+    return max(store.manifests(asset, partition), key=lambda manifest: float(manifest["created"]), default=None)
 
 
 def _why(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None) -> str:

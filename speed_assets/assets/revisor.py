@@ -7,10 +7,9 @@ from typing import Any
 import polars as pl
 
 from resources.externals import prompt_set
-from resources.generator import generate, model_source
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import WRITTEN, truth
+from speed_assets.assets.writing import WRITTEN, generated, truth
 from speed_assets.domain.parsing import parse_revision
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.revising import as_draft, balance, revise
@@ -69,18 +68,8 @@ def revised_data(run: StageRun) -> dict[str, Any]:
             dtype=pl.String,
         )
     )
-    answers = generate(
-        run.runner,
-        run.recipe.generator,
-        run.whole_recipe.runtime,
-        model_source(run.recipe.generator, run.input("revisor_model")),
-        requests,
-        run.recipe.revised_data.sampling,
-        run.recipe.seed,
-        run.scratch,
-        run.progress,
-        schema_for("revise", run.task_type),
-    )
+    sampling = run.recipe.revised_data.sampling
+    answers, made = generated(run, "revisor_model", requests, sampling, schema_for("revise", run.task_type))
     results = [revise(run.task_type, draft, answer) for draft, answer in zip(drafts, answers["output"], strict=True)]
     revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
         pl.col("output").alias("written"),
@@ -101,5 +90,6 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         "changed": int(good["changed"].sum()),
         "revisions_not_taken": sum(r.refused for r in results),
         "output_tokens": int(answers["output_tokens"].sum()),
+        **made,
         **truth(run, good, written.height),
     }

@@ -12,7 +12,9 @@ import polars as pl
 
 from resources.externals import prompt_set
 from resources.generator import generate, model_source
+from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
+from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
@@ -20,6 +22,8 @@ from speed_assets.microworld.records import NOTHING_RIGHT, truth_of
 from speed_assets.recipe import PerTaskType, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
+_OUTPUT = ("output", "prompt_tokens", "output_tokens", "finished", "error")
+_OUTPUTS = "outputs.parquet"
 GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
@@ -40,23 +44,67 @@ def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sa
     """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
-    outputs = generate(
-        run.runner,
-        run.recipe.generator,
-        run.whole_recipe.runtime,
-        model_source(run.recipe.generator, run.input(model)),
-        prompts,
-        sampling,
-        run.recipe.seed,
-        run.scratch,
-        run.progress,
-        schema_for("synthesis", run.task_type),
-    )
+    outputs, made = generated(run, model, prompts, sampling, schema_for("synthesis", run.task_type))
     written = (
         parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem")).select(GENERATED)
     )
     run.write(written)
-    return {**generation_metadata(written), **truth(run, written, written.height)}
+    return {**generation_metadata(written), **made, **truth(run, written, written.height)}
+
+
+def generated(
+    run: StageRun, model: str, prompts: pl.DataFrame, sampling: Sampling, schema: dict[str, Any]
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The outputs of `model` to `prompts` (row_id, candidate, prompt), and what that took.
+
+    A row that the same model has answered before, to the same prompt under the same settings, is taken from the artifact
+    that holds it: a few new topics cost a few rows.
+    """
+    recipe = run.recipe
+    named = [
+        recipe.generator.model_dump(mode="json"),
+        sampling.model_dump(),
+        recipe.seed,
+        run.input(model).digest,
+        schema,
+    ]
+    generation = digest(named)
+    key = ["row_id", "candidate", "prompt"]
+    known = _outputs_before(run, generation)
+    new = prompts.join(known, on=key, how="anti", maintain_order="left") if known.height else prompts
+    outputs = known
+    if new.height:
+        made = generate(
+            run.runner,
+            recipe.generator,
+            run.whole_recipe.runtime,
+            model_source(recipe.generator, run.input(model)),
+            new,
+            sampling,
+            recipe.seed,
+            run.scratch,
+            run.progress,
+            schema,
+        ).select(*key, *_OUTPUT)
+        outputs = pl.concat([known, made]) if known.height else made
+    answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    answers.select(*key, *_OUTPUT).write_parquet(run.out / ASIDE / _OUTPUTS, compression="zstd")
+    return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}
+
+
+def _outputs_before(run: StageRun, generation: str) -> pl.DataFrame:
+    """Outputs in complete artifacts of this stage and task type that were made in the same way."""
+    tables = []
+    store = run.artifacts.store
+    for manifest in store.manifests(run.stage.name, run.partition):
+        if manifest["metadata"].get("generation") == generation:
+            artifact = store.find(run.stage.name, manifest["fingerprint"])
+            if artifact is not None:
+                tables.append(pl.read_parquet(artifact.path / ASIDE / _OUTPUTS).filter(pl.col("error").is_null()))
+    if not tables:
+        return pl.DataFrame(schema={"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String})
+    return pl.concat(tables).unique(["row_id", "candidate", "prompt"], keep="first", maintain_order=True)
 
 
 def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
