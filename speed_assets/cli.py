@@ -1,4 +1,4 @@
-"""The `speed` command: thin over `runs.py`.
+"""The `speed` command: thin over `runs.py` and the ledger's `accounts.py`.
 
 Belongs here: arguments, printing, exit status. Exit status 0: done; 1: a run failed or a release was
 refused; 2: the input was wrong.
@@ -7,6 +7,7 @@ refused; 2: the input was wrong.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from resources import accounts
 from resources.home import PROJECT, prepare, speed_home
+from resources.ledger import Ledger
 from resources.store import Store, StoreError
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
@@ -54,9 +57,34 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
+    sub = commands.add_parser("cost", help=(about := "Show what was spent, by asset, partition, model and day."))
+    sub.description = about
+    sub.set_defaults(command=_cost)
+    sub.add_argument("--json", action="store_true")
+    _ledger_parser(commands)
     sub = command("ui", _ui, "Open the Dagster UI on this home.")
     sub.add_argument("--port", type=int, default=3000)
     return parser
+
+
+def _ledger_parser(commands: Any) -> None:
+    about = "Show what the ledger of teacher calls holds; show, export or prune its answers."
+    parser = commands.add_parser("ledger", help=about, description=about)
+    parser.set_defaults(command=_ledger)
+    parser.add_argument("--json", action="store_true")
+    inside = parser.add_subparsers(metavar="COMMAND")
+    sub = inside.add_parser("show", help="one call, with request and answer, as JSON")
+    sub.set_defaults(command=_ledger_show)
+    sub.add_argument("key", help="the key, or how it begins")
+    sub = inside.add_parser("export", help="every call, one JSON object a line")
+    sub.set_defaults(command=_ledger_export)
+    sub.add_argument("file", type=Path)
+    sub = inside.add_parser("prune", help="take answers out; says what it would remove, and does it with --yes")
+    sub.set_defaults(command=_ledger_prune)
+    sub.add_argument("--stage")
+    sub.add_argument("--model")
+    sub.add_argument("--before", metavar="DATE", help="answered before this day (UTC), for instance 2024-10-18")
+    sub.add_argument("--yes", action="store_true")
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
@@ -146,6 +174,91 @@ def _show(args: argparse.Namespace) -> int:
             seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.1f} s"
             print(f"{name:<34}{rows:>14}{seconds:>10}  {entry['state']}")
     return 0
+
+
+def _open_ledger() -> Ledger:
+    home = speed_home()
+    prepare(home)
+    return Ledger.at(home)
+
+
+def _cost(args: argparse.Namespace) -> int:
+    costs = accounts.costs(_open_ledger())
+    if args.json:
+        print(json.dumps(costs))
+        return 0
+    print(_row(["", "calls", "prompt tokens", "output tokens", "money", "calls without price"]))
+    for dimension in accounts.DIMENSIONS:
+        for entry in costs["by"][dimension]:
+            print(_row([f"{dimension} {_safe(entry[dimension])}", *_spent_cells(entry)]))
+    print(_row(["all", *_spent_cells(costs)]))
+    if versions := costs["prices"]:
+        print(f"prices: {', '.join(map(_safe, versions))}")
+    if costs["lost_calls"] or costs["under_way"]:
+        print(
+            f"beside these: {costs['under_way']} calls under way, and {costs['lost_calls']} that were under way when "
+            "their process died; the provider may have billed those"
+        )
+    return 0
+
+
+def _spent_cells(entry: dict[str, Any]) -> list[str]:
+    numbers = ["unknown" if entry[n] is None else f"{entry[n]:,}" for n in ("calls", "prompt_tokens", "output_tokens")]
+    money = "unknown" if entry["money"] is None else f"{entry['money']:.6f} {_safe(entry['currency'] or '')}"
+    return [*numbers, money, f"{entry['unpriced_calls']:,}"]
+
+
+def _ledger(args: argparse.Namespace) -> int:
+    ledger = _open_ledger()
+    sizes = accounts.sizes(ledger)
+    if args.json:
+        print(json.dumps({"bytes": ledger.database.size(), "calls": sum(s["calls"] for s in sizes), "by": sizes}))
+    else:
+        _print_sizes(sizes)
+        print(f"\n{sum(s['calls'] for s in sizes):,} calls, {ledger.database.size() / 1e6:,.1f} MB on disk")
+    return 0
+
+
+def _print_sizes(sizes: list[dict[str, Any]]) -> None:
+    print(_row(["stage", "model", "calls", "requests, bytes", "answers, bytes", "from", "to"]))
+    for s in sizes:
+        numbers = [f"{s[name]:,}" for name in ("calls", "request_bytes", "answer_bytes")]
+        print(_row([_safe(s["stage"]), _safe(s["model"]), *numbers, s["first"][:16], s["last"][:16]]))
+
+
+def _ledger_show(args: argparse.Namespace) -> int:
+    found = list(itertools.islice(accounts.calls(_open_ledger(), args.key), 11))
+    if len(found) != 1:
+        some = ", ".join(call["key"][:16] for call in found[:10])
+        raise StoreError(
+            f"no call has a key that begins with {args.key!r}"
+            if not found
+            else f"several keys begin with {args.key!r}: {some}{', ...' if len(found) > 10 else ''}"
+        )
+    print(json.dumps(found[0], indent=1))  # escapes whatever a model may have put there for a terminal
+    return 0
+
+
+def _ledger_export(args: argparse.Namespace) -> int:
+    print(f"{accounts.export(_open_ledger(), args.file):,} calls in {args.file}", file=sys.stderr)
+    return 0
+
+
+def _ledger_prune(args: argparse.Namespace) -> int:
+    gone = accounts.prune(_open_ledger(), stage=args.stage, model=args.model, before=args.before, remove=args.yes)
+    _print_sizes(gone)
+    number = sum(s["calls"] for s in gone)
+    print(
+        f"\n{number:,} answers removed; what they cost stays in `speed cost`"
+        if args.yes
+        else f"\n{number:,} answers would be removed, and paid again when they are needed: say --yes to do it"
+    )
+    return 0
+
+
+def _safe(text: Any) -> str:
+    """Text from the ledger for a terminal: printable or escaped."""
+    return "-" if text is None else "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 def _ui(args: argparse.Namespace) -> int:

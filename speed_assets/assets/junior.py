@@ -11,7 +11,7 @@ from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
 from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, truth, write_with
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import parse_outputs, quarantined
+from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
 
 
 def seed_data(run: StageRun) -> dict[str, Any]:
@@ -23,14 +23,18 @@ def seed_data(run: StageRun) -> dict[str, Any]:
     requests = [
         run.teacher.request(prompt, section.sampling, schema, sample) for sample, prompt in enumerate(rows["prompt"])
     ]
-    answers, use = run.teacher.ask(run.stage.name, requests, run.progress)
-    rows = parse_outputs(
-        rows.with_columns(pl.Series("output", [a.text for a in answers], dtype=pl.String)), run.task_type
+    answers, use = run.ask(requests)
+    rows = rows.with_columns(
+        pl.Series("output", [a.text for a in answers], dtype=pl.String),
+        pl.Series("refused", [a.error for a in answers], dtype=pl.String),
     )
+    rows = parse_outputs(rows, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select(WRITTEN))
     run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("no whole record"), pl.col("output")),
+        quarantined(
+            bad, run.stage.name, run.task_type, pl.col("problem"), refusal_or("no whole record"), pl.col("output")
+        ),
         "quarantine",
     )
     return {

@@ -14,7 +14,7 @@ from speed_assets.assets.writing import WRITTEN, truth
 from speed_assets.domain.parsing import parse_revision
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.revising import as_draft, balance, revise
-from speed_assets.domain.rows import parse_outputs, quarantined
+from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
 
 
 def revision_data(run: StageRun) -> dict[str, Any]:
@@ -32,20 +32,20 @@ def revision_data(run: StageRun) -> dict[str, Any]:
         for row in drafts.select("task", "query", "positive", "negative").iter_rows(named=True)
     ]
     schema = schema_for("revise", run.task_type)
-    answers, use = run.teacher.ask(
-        run.stage.name, [run.teacher.request(text, section.sampling, schema) for text in texts], run.progress
-    )
+    answers, use = run.ask([run.teacher.request(text, section.sampling, schema) for text in texts])
     revisions = [parse_revision(run.task_type, answer.text) for answer in answers]
     rows = drafts.select("row_id", "task_type").with_columns(
         pl.Series("prompt", texts, dtype=pl.String),
         pl.Series("output", [a.text for a in answers], dtype=pl.String),
         pl.Series("mended", [bool(r.changes) for r in revisions], dtype=pl.Boolean),
         pl.Series("problem", [r.problem for r in revisions], dtype=pl.String),
+        pl.Series("refused", [a.error for a in answers], dtype=pl.String),
     )
+    rows = rows.with_columns(problem=unless_refused(pl.col("problem")))
     good, bad = rows.filter(pl.col("problem").is_null()), rows.filter(pl.col("problem").is_not_null())
-    run.write(good.drop("problem"))
+    run.write(good.drop("problem", "refused"))
     run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("no revision"), pl.col("output")),
+        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), refusal_or("no revision"), pl.col("output")),
         "quarantine",
     )
     return {"asked": drafts.height, "mended": int(good["mended"].sum()), **use.metadata()}

@@ -12,7 +12,7 @@ from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import no_quarantine, quarantined
+from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.microworld.language import topic_phrase
@@ -71,18 +71,21 @@ def task_list(run: StageRun) -> dict[str, Any]:
             )
             for topic in topic_rows["topic"]
         ]
-        answers, use = run.teacher.ask(run.stage.name, requests, run.progress)
+        answers, use = run.ask(requests)
         texts = [answer.text for answer in answers]
+        refused = [answer.error for answer in answers]
         tasks = [list(parse_tasks(text, section.per_topic)) for text in texts]
         metadata |= use.metadata()
     else:
         readable = topic_phrase if run.recipe.prompts.set == "compact" else _readable
         texts = list(topic_rows["topic"])
+        refused = [None] * len(texts)
         tasks = [[readable(topic)] for topic in topic_rows["topic"]]
     frame = topic_rows.with_columns(
         pl.lit(run.task_type).alias("task_type"),
         pl.Series("raw", texts, dtype=pl.String),
         pl.Series("task", tasks, dtype=pl.List(pl.String)),
+        pl.Series("refused", refused, dtype=pl.String),
     )
     without = frame.filter(pl.col("task").list.len() == 0).rename({"topic_id": "row_id"})
     data = frame.filter(pl.col("task").list.len() > 0).explode("task")
@@ -90,9 +93,14 @@ def task_list(run: StageRun) -> dict[str, Any]:
     data = data.with_columns(pl.Series("task_id", ids, dtype=pl.String)).unique("task_id", maintain_order=True)
     run.write(data.select("task_id", "topic_id", "topic", "task_type", "task"))
     run.write(
-        quarantined(without, run.stage.name, run.task_type, "no_task", pl.lit("the answer held no task"), pl.col("raw"))
-        if without.height
-        else no_quarantine(),
+        quarantined(
+            without,
+            run.stage.name,
+            run.task_type,
+            unless_refused(pl.lit("no_task")),
+            refusal_or("the answer held no task"),
+            pl.col("raw"),
+        ),
         "quarantine",
     )
     return {"asked": topic_rows.height, **metadata}

@@ -24,6 +24,8 @@ QUARANTINE_SCHEMA = {
     "detail": pl.String,
     "raw": pl.String,
 }
+TEACHER_REFUSED = "teacher_refused"
+"""Reason of a row whose request the teacher's server refused for good."""
 _RAW_KEPT = 20_000  # characters of a quarantined raw text: enough to see what happened, bounded on disk
 
 
@@ -81,9 +83,19 @@ def quarantined(
         pl.lit(stage).alias("stage"),
         (pl.col("task_type") if task_type is None else pl.lit(task_type)).alias("task_type"),
         (pl.lit(reason) if isinstance(reason, str) else reason).alias("reason"),
-        detail.cast(pl.String).alias("detail"),
+        detail.cast(pl.String).str.slice(0, _RAW_KEPT).alias("detail"),
         raw.cast(pl.String).str.slice(0, _RAW_KEPT).alias("raw"),
     )
+
+
+def unless_refused(problem: pl.Expr) -> pl.Expr:
+    """`problem`, but `teacher_refused` where the column `refused` holds the server's words."""
+    return pl.when(pl.col("refused").is_null()).then(problem).otherwise(pl.lit(TEACHER_REFUSED))
+
+
+def refusal_or(detail: str) -> pl.Expr:
+    """The server's words in the column `refused`, else `detail`."""
+    return pl.coalesce("refused", pl.lit(detail))
 
 
 def no_quarantine() -> pl.DataFrame:
