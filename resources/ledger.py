@@ -156,15 +156,27 @@ class Ledger:
             if parts:
                 connection.execute(self.database.add(BATCH_KEYS).on_conflict_do_nothing(), parts)
 
-    def claim_batches(self, endpoint: str) -> list[OutstandingBatch]:
-        """The outstanding batches at `endpoint`, oldest first, that no other living process attends to.
+    def claim_batches(self, endpoint: str, keys: Iterable[str]) -> list[OutstandingBatch]:
+        """The outstanding batches at `endpoint` that hold one of `keys`, oldest first, and that no other living process
+        attends to.
 
         From now on they are held by this process, so that no answer is collected twice.
         """
         claimed = []
+        query = sa.select(BATCHES).where(BATCHES.c.endpoint == endpoint).order_by(BATCHES.c.saved_at, BATCHES.c.id)
+        with self.database.reading() as connection:
+            if connection.execute(query.limit(1)).first() is None:
+                return []
         with self.database.writing() as connection:
-            query = sa.select(BATCHES).where(BATCHES.c.endpoint == endpoint).order_by(BATCHES.c.saved_at, BATCHES.c.id)
+            holding = sa.select(BATCH_KEYS.c.batch).distinct()
+            concerned = {
+                batch
+                for block in blocks(list(keys))
+                for (batch,) in connection.execute(holding.where(BATCH_KEYS.c.key.in_(block)))
+            }
             for row in connection.execute(query).mappings().all():
+                if row["id"] not in concerned:
+                    continue
                 if row["holder"] != this_process() and alive(row["holder"], row["held_at"]):
                     continue
                 mine = {"holder": this_process(), "held_at": time.time()}

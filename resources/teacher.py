@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from resources.accounts import Spent, cost_of
 from resources.calls import (
@@ -58,13 +58,13 @@ def engine_for(recipe: Recipe, ledger: Ledger) -> TeacherEngine:
     if recipe.teacher.engine == "microworld":
         return MicroworldEngine(recipe)
     key = key_of(recipe)
+    from resources.endpoint import OpenAIEngine
+    from resources.provider_batch import BatchEngine, BatchesFirst
+
+    batches = BatchEngine(recipe.teacher, recipe.calls, key, ledger)
     if recipe.calls.mode == "batch":
-        from resources.provider_batch import BatchEngine  # type: ignore[import-not-found]
-
-        return cast(TeacherEngine, BatchEngine(recipe.teacher, recipe.calls, key, ledger))
-    from resources.endpoint import OpenAIEngine  # type: ignore[import-not-found]
-
-    return cast(TeacherEngine, OpenAIEngine(recipe.teacher, recipe.calls, key))
+        return batches
+    return BatchesFirst(OpenAIEngine(recipe.teacher, recipe.calls, key), batches)
 
 
 def key_of(recipe: Recipe) -> str | None:

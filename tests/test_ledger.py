@@ -154,11 +154,12 @@ def test_batches_are_kept_claimed_and_closed(home: Path) -> None:
     ledger.save_batch("b1", "http://e", keys, {"file": None})
     ledger.save_batch("b1", "http://e", [], {"file": "file-1"})
     ledger.save_batch("b2", "http://other", keys[:1], {})
-    (batch,) = Ledger.at(home).claim_batches("http://e")
+    (batch,) = Ledger.at(home).claim_batches("http://e", keys[2999:])
     assert (batch.id, set(batch.keys), batch.info) == ("b1", set(keys), {"file": "file-1"})
+    assert ledger.claim_batches("http://e", ["another"]) == []
     ledger.close_batch("b1")
-    assert ledger.claim_batches("http://e") == []
-    assert len(ledger.claim_batches("http://other")) == 1
+    assert ledger.claim_batches("http://e", keys) == []
+    assert len(ledger.claim_batches("http://other", keys)) == 1
 
 
 def _save_and_wait(home: str, ready: multiprocessing.synchronize.Event) -> None:
@@ -174,10 +175,10 @@ def test_a_batch_of_a_living_process_is_left_to_it(home: Path) -> None:
     process.start()
     assert ready.wait(60)
     ledger = Ledger.at(home)
-    assert ledger.claim_batches("http://e") == []
+    assert ledger.claim_batches("http://e", ["k"]) == []
     process.kill()
     process.join()
-    assert [batch.id for batch in ledger.claim_batches("http://e")] == ["b1"]
+    assert [batch.id for batch in ledger.claim_batches("http://e", ["k"])] == ["b1"]
 
 
 def test_a_process_is_known_by_its_start() -> None:

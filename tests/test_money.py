@@ -212,7 +212,7 @@ def test_a_batch_of_a_killed_process_is_paid_once(home: Path, again: bool) -> No
     process.join(60)
     ledger = Ledger.at(home)
     budget = Budget(ledger, CONTEXT, HUNDRED, TARIFF)
-    (batch,) = ledger.claim_batches("http://e")
+    (batch,) = ledger.claim_batches("http://e", [asked(0)[0].key])
     assert set(batch.keys) == {request.key for request in asked(*range(100))}
     with pytest.raises(CapReached):
         budget.take(asked(100))
