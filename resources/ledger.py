@@ -79,9 +79,13 @@ class Ledger:
         if not answered:
             return
         now = time.time()
-        rows = [_row(context, request, answer, tariff, now) for request, answer in answered if answer.error is None]
+        keys = [request.key for request, _ in answered]
+        rows = [
+            _row(context, key, request, answer, tariff, now)
+            for key, (request, answer) in zip(keys, answered, strict=True)
+            if answer.error is None
+        ]
         with self.database.writing() as connection:
-            keys = [request.key for request, _ in answered]
             held = reservations(connection, keys, holder)
             drop_reservations(connection, held.values())
             kept = {key for block in blocks(keys) for (key,) in connection.execute(_kept(block))}
@@ -251,12 +255,12 @@ def _kept(keys: list[str]) -> sa.Select[tuple[str]]:
 
 
 def _row(
-    context: CallContext, request: TeacherRequest, answer: TeacherAnswer, tariff: Tariff, now: float
+    context: CallContext, key: str, request: TeacherRequest, answer: TeacherAnswer, tariff: Tariff, now: float
 ) -> dict[str, Any]:
     """A row of `calls`, and `counted`: what a cap counts, which is the most it can have cost when its cost is unknown."""
     cost = tariff.cost(answer.prompt_tokens, answer.output_tokens)
     return {
-        "key": request.key,
+        "key": key,
         "run": context.run,
         "stage": context.stage,
         "partition": context.partition,
