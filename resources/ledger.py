@@ -167,15 +167,19 @@ class Ledger:
         From now on they are held by this process, so that no answer is collected twice.
         """
         claimed = []
+        query = sa.select(BATCHES).where(BATCHES.c.endpoint == endpoint).order_by(BATCHES.c.saved_at, BATCHES.c.id)
+        with self.database.reading() as connection:
+            if connection.execute(query.limit(1)).first() is None:
+                return []
         with self.database.writing() as connection:
-            wanted: set[str] = set()
-            for block in blocks(list(keys)):
-                wanted.update(
-                    connection.execute(sa.select(BATCH_KEYS.c.batch).where(BATCH_KEYS.c.key.in_(block))).scalars()
-                )
-            query = sa.select(BATCHES).where(BATCHES.c.endpoint == endpoint).order_by(BATCHES.c.saved_at, BATCHES.c.id)
+            holding = sa.select(BATCH_KEYS.c.batch).distinct()
+            concerned = {
+                batch
+                for block in blocks(list(keys))
+                for (batch,) in connection.execute(holding.where(BATCH_KEYS.c.key.in_(block)))
+            }
             for row in connection.execute(query).mappings().all():
-                if row["id"] not in wanted:
+                if row["id"] not in concerned:
                     continue
                 if row["holder"] != this_process() and alive(row["holder"], row["held_at"]):
                     continue
