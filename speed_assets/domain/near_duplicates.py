@@ -19,7 +19,7 @@ from speed_assets.domain.folding import Buffer, buffer, fold_table, in_parallel
 FOUND_AT_THRESHOLD = 0.98
 """Share of pairs exactly at the threshold that share a band; the bands are as deep as that allows."""
 _COMMON_SLOTS = 1 << 21  # counters of shingles; two in one slot count as one, which costs a few rare shingles
-_COMMON_SAMPLE = 50_000  # rows counted
+_COMMON_SAMPLE = 20_000  # rows counted
 _COMMON_LEAST = 100  # rows: fewer that agree are a cluster of repeats, no boilerplate
 _INFORMATIVE_LEAST = 16  # shingles that must be left when boilerplate is set aside
 _NEAREST = 4  # rows of its bucket that a row is compared with, beside the best one
@@ -164,13 +164,15 @@ class NearDuplicates:
         from speed_assets.domain import kernels
 
         self._counted = len(self)
+        self._pairs = self._pairs[:0]
+        if len(self) < _COMMON_LEAST:
+            return
         sample = order[:: -(-len(self) // _COMMON_SAMPLE)]
         counts = np.zeros(_COMMON_SLOTS, np.int32)
         last = np.full(_COMMON_SLOTS, -1, np.int64)
         kernels.count_shingles(*text, sample, fold_table(), self.similarity.shingle, counts, last)
         least = max(_COMMON_LEAST, self.similarity.boilerplate * len(sample))
         self._common = np.packbits(counts >= least, bitorder="little")
-        self._pairs = self._pairs[:0]
 
     def _compare(self, text: Buffer, order: np.ndarray, old: int) -> None:
         from speed_assets.domain import kernels
