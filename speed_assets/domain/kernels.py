@@ -91,16 +91,15 @@ def shingles_of(letters, count, width, out):
 
 
 @_kernel
-def words_of(letters, count, hashes, starts):
-    """Hash and first letter of each word of a folded text; returns how many words."""
+def words_of(letters, count, hashes):
+    """Hash of each word of a folded text; returns how many words."""
     words = 0
     value = np.uint64(0)
     begin = 0
     for i in range(count + 1):
         if i == count or letters[i] == 32:
             if i > begin:
-                hashes[words] = mix(value)
-                starts[words] = begin
+                hashes[words] = mix(value) | _ONE
                 words += 1
             value = np.uint64(0)
             begin = i + 1
@@ -304,3 +303,180 @@ def survivors(order, starts, partners, repeats):
             if repeats[other] < 0 and rank[other] < position and (best < 0 or rank[other] < rank[best]):
                 best = other
         repeats[row] = best
+
+
+@_kernel
+def count_words(data, offsets, table, counts):
+    """Words of every text, as `words_in` finds them."""
+    longest = 0
+    for row in range(counts.size):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    letters = np.empty(2 * longest + 2, np.uint32)
+    hashes = np.empty(2 * longest + 2, np.uint64)
+    for row in range(counts.size):
+        counts[row] = words_of(letters, fold(data, offsets[row], offsets[row + 1], table, letters), hashes)
+
+
+@_kernel
+def words_in(data, offsets, table, starts, words):
+    """Hashes of the words of every text, text after text: those of text i from `starts[i]` on."""
+    longest = 0
+    for row in range(starts.size - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    letters = np.empty(2 * longest + 2, np.uint32)
+    for row in range(starts.size - 1):
+        words_of(letters, fold(data, offsets[row], offsets[row + 1], table, letters), words[starts[row] :])
+
+
+@_kernel
+def run_hash(words, first, past):
+    """One number for a run of words."""
+    value = np.uint64(past - first)
+    for i in range(first, past):
+        value = value * _BASE + words[i]
+    return mix(value) | _ONE
+
+
+@_kernel
+def runs_in(starts, words, width, runs, owners):
+    """Hash and text of all runs of `width` words (0: of whole texts); returns how many."""
+    count = 0
+    for text in range(starts.size - 1):
+        first, past = starts[text], starts[text + 1]
+        step = width if width > 0 else max(past - first, 1)
+        for at in range(first, past - step + 1):
+            runs[count] = run_hash(words, at, at + step)
+            owners[count] = text
+            count += 1
+    return count
+
+
+@_kernel
+def put_all(keys, values, wanted, given):
+    """Fill an open table (keys 0 are free, its size is a power of two); the first value of a key stays."""
+    size = np.uint64(keys.size - 1)
+    for i in range(wanted.size):
+        slot = wanted[i] & size
+        while keys[slot] != 0 and keys[slot] != wanted[i]:
+            slot = (slot + _ONE) & size
+        if keys[slot] == 0:
+            keys[slot] = wanted[i]
+            values[slot] = given[i]
+
+
+@_kernel
+def look_up(keys, values, wanted):
+    """The value of a key, or -1."""
+    size = np.uint64(keys.size - 1)
+    slot = wanted & size
+    while keys[slot] != 0:
+        if keys[slot] == wanted:
+            return values[slot]
+        slot = (slot + _ONE) & size
+    return -1
+
+
+@_kernel
+def common_in_order(words, first, past, others, other_first, other_past, above, row):
+    """Length of the longest common subsequence of two runs of words; `above` and `row` are room for the second."""
+    count = other_past - other_first
+    above[: count + 1] = 0
+    row[0] = 0
+    for i in range(first, past):
+        for j in range(count):
+            if words[i] == others[other_first + j]:
+                row[j + 1] = above[j] + 1
+            else:
+                row[j + 1] = max(above[j + 1], row[j])
+        above[: count + 1] = row[: count + 1]
+    return above[count]
+
+
+@_kernel
+def find_copies(
+    data, offsets, first, past, longest, table, exact_least, width, containment, words_least, similar,
+    whole_keys, whole_values, run_keys, run_values, word_keys, word_values, posting_starts, postings,
+    starts, words, longest_text, most_candidates, found, how,
+):  # fmt: skip
+    """Per row the evaluation text that it copies into `found` (-1: none), and how: 1 whole, 2 in runs, 3 edited."""
+    letters = np.empty(2 * longest + 2, np.uint32)
+    mine = np.empty(2 * longest + 2, np.uint64)
+    ids = np.empty(2 * longest + 2, np.int64)
+    rarity = np.empty(2 * longest + 2, np.int64)
+    above = np.empty(longest_text + 1, np.int64)
+    line = np.empty(longest_text + 1, np.int64)
+    texts = starts.size - 1
+    hits = np.zeros(texts, np.int64)
+    seen = np.full(texts, -1, np.int64)
+    touched = np.empty(2 * longest + 2, np.int64)
+    for row in range(first, past):
+        found[row] = -1
+        how[row] = 0
+        count = words_of(letters, fold(data, offsets[row], offsets[row + 1], table, letters), mine)
+        if count < exact_least:
+            continue
+        text = look_up(whole_keys, whole_values, run_hash(mine, 0, count))
+        if text >= 0:
+            found[row] = text
+            how[row] = 1
+            continue
+        if count >= width:
+            all_hits, distinct, best = 0, 0, -1
+            for at in range(count - width + 1):
+                text = look_up(run_keys, run_values, run_hash(mine, at, at + width))
+                if text >= 0:
+                    all_hits += 1
+                    if hits[text] == 0:
+                        touched[distinct] = text
+                        distinct += 1
+                    hits[text] += 1
+            for i in range(distinct):
+                text = touched[i]
+                of_text = starts[text + 1] - starts[text] - width + 1
+                enough = all_hits >= containment * (count - width + 1)
+                if of_text + width - 1 >= words_least and hits[text] >= containment * of_text:
+                    enough = True
+                if enough and (best < 0 or hits[text] > hits[best]):
+                    best = text
+            for i in range(distinct):
+                hits[touched[i]] = 0
+            if best >= 0:
+                found[row] = best
+                how[row] = 2
+                continue
+        if count < words_least or similar > 1:
+            continue
+        # A copy leaves at most `spare` words unmatched: among any spare + 1 words one is matched, so the rarest do.
+        spare = count - int(np.ceil(similar * count - 1e-9))
+        unseen = 0
+        for i in range(count):
+            ids[i] = look_up(word_keys, word_values, mine[i])
+            if ids[i] < 0:
+                unseen += 1
+                rarity[i] = 0
+                if unseen > spare:
+                    break
+            else:
+                rarity[i] = posting_starts[ids[i] + 1] - posting_starts[ids[i]]
+        if unseen > spare:
+            continue
+        rarest = np.argsort(rarity[:count])[: spare + 1]
+        candidates = 0
+        most = 0
+        for at in rarest:
+            if ids[at] < 0:
+                continue
+            for i in range(posting_starts[ids[at]], posting_starts[ids[at] + 1]):
+                text = postings[i]
+                length = starts[text + 1] - starts[text]
+                if seen[text] == row or length < similar * count or count < similar * length:
+                    continue
+                seen[text] = row
+                candidates += 1
+                if candidates > most_candidates:
+                    break
+                common = common_in_order(mine, 0, count, words, starts[text], starts[text + 1], above, line)
+                if common > most and common >= similar * max(count, length) - 1e-9:
+                    most = common
+                    found[row] = text
+                    how[row] = 3
