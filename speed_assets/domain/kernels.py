@@ -420,7 +420,7 @@ def find_copies(
             found[row] = text
             how[row] = 1
             continue
-        if count >= width:
+        if count >= max(width, words_least):
             all_hits, distinct, best = 0, 0, -1
             for at in range(count - width + 1):
                 text = look_up(run_keys, run_values, run_hash(mine, at, at + width))
