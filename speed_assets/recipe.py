@@ -515,6 +515,7 @@ class Recipe(Section):
 
 UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
+    "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "runtime": "how fast, not what",
     "calls": "how a question is sent, not what is asked",
@@ -590,6 +591,9 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
         elif isinstance(section.get("file"), str):
             section["file"] = str((path.parent / section["file"]).resolve())
         data["topics"] = section
+    if isinstance(data.get("evaluation"), Mapping) and isinstance(data["evaluation"].get("local"), list | tuple):
+        local = [str((path.parent / folder).resolve()) for folder in data["evaluation"]["local"]]
+        data["evaluation"] = {**data["evaluation"], "local": local}
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
