@@ -92,7 +92,9 @@ def microworld_rows(rows: int, seed: int) -> list[str]:
     rng = random.Random(seed)
     texts = []
     for _ in range(rows // 10):
-        topic = " ".join(rng.choices(["chamber", "music", "garden", "tools", "violin", "harbor", "winter", "stone"], k=2))
+        topic = " ".join(
+            rng.choices(["chamber", "music", "garden", "tools", "violin", "harbor", "winter", "stone"], k=2)
+        )
         for task_type in TASK_TYPES:
             texts += write_record(task_type, read_task(task_type, write_task(task_type, topic, rng)), rng).values()
     return texts

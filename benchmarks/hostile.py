@@ -10,7 +10,21 @@ import random
 
 from speed_assets.domain.task_types import TASK_TYPES
 
-_ODD = ["\x00", "\ud800", "\udfff", "\u202e", "\u200f", "\ufeff", "\u0085", "\r\n", "\x1b[31m", "ß", "İ", "𝒳", "\u0301"]
+_ODD = [
+    "\x00",
+    "\ud800",
+    "\udfff",
+    "\u202e",
+    "\u200f",
+    "\ufeff",
+    "\u0085",
+    "\r\n",
+    "\x1b[31m",
+    "ß",
+    "İ",
+    "\U0001d4b3",
+    "\u0301",
+]
 _MARKUP = ["```json\n", "```", "<script>alert(1)</script>", "<b>", "&lt;", "](javascript:x)", "{{", "}}", "\\", "\\u00"]
 _VALUES = [None, True, 0, -1e400, 10**400, [], {}, [["x"]], {"x": {}}, "", " ", "\u200b", "NaN"]
 

@@ -65,7 +65,9 @@ def filtered(
     funnel = Funnel(rows, stage)
     texts = pl.struct(TRIPLET_FIELDS).struct.json_encode()
     near = section.near_duplicates
-    words = {field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS}
+    words = {
+        field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS
+    }
     together = pl.concat_str("query", "positive", separator=" ")
     views = (
         ("near_duplicate", together, near.jaccard),
@@ -122,7 +124,9 @@ def plot_funnel(funnel: Funnel, path: Path) -> None:
     axes = figure.subplots()
     names = [step.step for step in steps]
     axes.barh(names, [step.rows_out for step in steps], color="#4c72b0", label="kept")
-    removed = axes.barh(names, [step.removed for step in steps], left=[step.rows_out for step in steps], color="#c44e52")
+    removed = axes.barh(
+        names, [step.removed for step in steps], left=[step.rows_out for step in steps], color="#c44e52"
+    )
     axes.bar_label(removed, [f"-{step.removed:,}" for step in steps], padding=3, fontsize=8)
     axes.set_xlabel("rows")
     axes.margins(x=0.15)
@@ -150,9 +154,13 @@ def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> 
         quality = pl.col("quality") if "quality" in rows.columns else longest
         seen = rows.select("row_id", view.alias("text"), quality.cast(pl.Float64).alias("quality"))
         repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"])
-        return seen.select("row_id").join(repeats, on="row_id", how="left", maintain_order="left").select(
-            pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"),
-            pl.col("repeats").alias("detail"),
+        return (
+            seen.select("row_id")
+            .join(repeats, on="row_id", how="left", maintain_order="left")
+            .select(
+                pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"),
+                pl.col("repeats").alias("detail"),
+            )
         )
 
     return find

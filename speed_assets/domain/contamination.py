@@ -87,7 +87,10 @@ class EvaluationIndex:
         owner = pl.Series(found, dtype=pl.Int64).to_frame("at").select(pl.when(pl.col("at") >= 0).then("at"))["at"]
         codes = pl.Series(how, dtype=pl.Int8)
         return pl.DataFrame(
-            {"evaluation": self.tasks.gather(owner), "how": codes.replace_strict(HOW, default=None, return_dtype=pl.String)}
+            {
+                "evaluation": self.tasks.gather(owner),
+                "how": codes.replace_strict(HOW, default=None, return_dtype=pl.String),
+            }
         )
 
     def _table(self, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -51,9 +51,7 @@ class Funnel:
         self.rows = self.rows.filter(~gone)
         seconds = time.perf_counter() - started
         rate = round(before / seconds) if seconds else 0
-        self.steps.append(
-            Step(name, before, self.rows.height, before - self.rows.height, round(seconds, 3), rate)
-        )
+        self.steps.append(Step(name, before, self.rows.height, before - self.rows.height, round(seconds, 3), rate))
 
     @property
     def quarantine(self) -> pl.DataFrame:

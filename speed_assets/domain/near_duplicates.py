@@ -90,7 +90,7 @@ class NearDuplicates:
         if len(self) >= 2 * self._counted:
             self._count_common(text, order)
             old = 0
-        bands, depth = self.similarity.bands
+        _, depth = self.similarity.bands
         self._exact = _grown(self._exact[:old], len(self))
         self._bands = _grown(self._bands[:old], len(self))
 

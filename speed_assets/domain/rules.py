@@ -39,9 +39,9 @@ RuleCode = Literal[
 RULE_CODES: tuple[RuleCode, ...] = get_args(RuleCode)
 
 _WRITE = r"(?:help|assist|provide|generate|create|write|fulfil|comply|complete|produce|answer|do that)"
-_NOT = r"(?:can't|can’t|cannot|can not|am unable|'m unable|am not able|'m not able|won't|won’t|will not)"
+_NOT = r"(?:can[\u2019']t|cannot|can not|am unable|[\u2019']m unable|am not able|[\u2019']m not able|won[\u2019']t|will not)"
 _REFUSAL = (
-    rf"(?i)^\W{{0,5}}(?:(?:i'm |i’m |i am )?(?:very |so |truly )?sorry|i apologi[sz]e|unfortunately|as an ai)[^.]{{0,60}}"
+    rf"(?i)^\W{{0,5}}(?:(?:i[\u2019']m |i am )?(?:very |so |truly )?sorry|i apologi[sz]e|unfortunately|as an ai)[^.]{{0,60}}"
     rf"\b{_NOT}\b[^.]{{0,60}}\b{_WRITE}"
     rf"|^\W{{0,5}}i {_NOT}(?: to)? {_WRITE}"
 )
@@ -91,8 +91,10 @@ def broken_rules(
             "positive": ~label & (positive.str.to_lowercase() == task),
         },
         "other_script": any_field(
-            lambda text: (text.str.len_bytes() != text.str.len_chars())
-            & (text.str.count_matches(r"[\p{L}--\p{Latin}]") > other_script_max * text.str.len_chars())
+            lambda text: (
+                (text.str.len_bytes() != text.str.len_chars())
+                & (text.str.count_matches(r"[\p{L}--\p{Latin}]") > other_script_max * text.str.len_chars())
+            )
         ),
         "other_language": any_field(
             lambda text: (text.str.len_chars() >= language_characters_min) & ~text.str.contains(_FUNCTION_WORD)
@@ -127,7 +129,7 @@ def broken_rules(
         for field, test in tests.items()
     ]
     suspects = [(code, *rule) for code, rule in exact.items() if code not in skip]
-    checked = rows.select(
+    checked = rows.with_columns(
         pl.coalesce(*found, pl.lit(None, dtype=pl.Struct({"reason": pl.String, "detail": pl.String}))).alias("found"),
         *(suspect.fill_null(False).alias(code) for code, suspect, _, _ in suspects),
     )
@@ -205,4 +207,4 @@ def _wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[
         if code not in skip
     ]
     none = pl.lit(None, dtype=pl.Struct({"length_reason": pl.String, "length_detail": pl.String}))
-    return bounds.select(pl.coalesce(*found, none).alias("found"))["found"].struct.unnest()
+    return bounds.with_columns(pl.coalesce(*found, none).alias("found"))["found"].struct.unnest()

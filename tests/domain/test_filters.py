@@ -1,4 +1,4 @@
-"""Contamination, judging, revising, choosing rows: the rules of the loop on small values."""
+"""Judging, revising, choosing rows: the rules of the loop on small values."""
 
 from __future__ import annotations
 
@@ -8,21 +8,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speed_assets.domain.contamination import EvaluationIndex
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import Verdict
 from speed_assets.domain.revising import balance, revise
 from speed_assets.domain.rows import draw_tasks
-
-TEXT = "the quick brown fox jumps over the lazy dog near the old mill by the river"
-
-
-def test_contamination() -> None:
-    index = EvaluationIndex({"task": [TEXT]}, ngram=5)
-    assert index.found_in(TEXT.upper() + "!!", 0.5) == "task"
-    assert index.found_in("well, " + TEXT + " and so on", 0.5) == "task"
-    assert index.found_in("the quick brown fox sat down and wrote a novel about the sea instead", 0.5) is None
-    assert index.found_in("a dog", 0.5) is None
 
 
 def test_what_two_orders_agree_on_is_a_preference() -> None:

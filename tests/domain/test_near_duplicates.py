@@ -17,7 +17,9 @@ SIMILARITY = Similarity(shingle=5, permutations=64, jaccard=0.7, boilerplate=0.0
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnopqrstuvwxyz", k=6)) for i in range(4000)]
 
 
-def repeats(texts: list[str], similarity: Similarity = SIMILARITY, quality: list[float] | None = None) -> dict[str, str]:
+def repeats(
+    texts: list[str], similarity: Similarity = SIMILARITY, quality: list[float] | None = None
+) -> dict[str, str]:
     ids = pl.Series([f"{i:05d}" for i in range(len(texts))])
     better = None if quality is None else pl.Series(quality)
     found = near_duplicates(ids, pl.Series(texts, dtype=pl.String), similarity, better)
