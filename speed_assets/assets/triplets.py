@@ -152,18 +152,22 @@ def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
         longest = pl.sum_horizontal(pl.col(field).str.len_chars() for field in TRIPLET_FIELDS)
         quality = pl.col("quality") if "quality" in rows.columns else longest
-        seen = rows.select("row_id", view.alias("text"), quality.cast(pl.Float64).alias("quality"))
+        seen = rows.select(_key(rows), view.alias("text"), quality.cast(pl.Float64).alias("quality"))
         repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"])
-        return (
-            seen.select("row_id")
-            .join(repeats, on="row_id", how="left", maintain_order="left")
-            .select(
-                pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"),
-                pl.col("repeats").alias("detail"),
-            )
+        found = seen.select("row_id").join(repeats, on="row_id", how="left", maintain_order="left")
+        return found.select(
+            pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"),
+            pl.col("repeats").alias("detail"),
         )
 
     return find
+
+
+def _key(rows: pl.DataFrame) -> pl.Expr:
+    """A name of each row: its id, with a number where several candidates share it."""
+    if rows["row_id"].is_unique().all():
+        return pl.col("row_id")
+    return pl.format("{}/{}", "row_id", pl.int_range(pl.len()).over("row_id")).alias("row_id")
 
 
 def _copies(evaluation: Mapping[str, Iterable[str]], section: Contamination) -> Finder:

@@ -83,6 +83,8 @@ class NearDuplicates:
             schema_overrides={"quality": pl.Float64},
         )
         self._rows = pl.concat([self._rows, batch], rechunk=True) if old else batch
+        if self._rows["row_id"].n_unique() < len(self):
+            raise ValueError("row ids are not unique: give every row one of its own")
         if not len(self):
             return
         text = buffer(self._rows["text"])
