@@ -53,6 +53,8 @@ class EvaluationIndex:
         kernels.words_in(*text, fold_table(), self._starts, self._words)
         self._whole = self._table(0)
         self._runs = self._table(limits.ngram)
+        self._run_bits = np.zeros(max(64, len(self._runs[0])), np.uint8)
+        kernels.mark_all(self._run_bits, self._runs[0][self._runs[0] != 0])
         owners = np.repeat(np.arange(len(tasks)), counts)
         known, ids = np.unique(self._words, return_inverse=True)
         once = np.unique(np.stack([ids, owners], axis=1).reshape(-1, 2), axis=0)  # a text once per word
@@ -78,7 +80,7 @@ class EvaluationIndex:
             kernels.find_copies(
                 *text, first, past, longest, fold_table(), EXACT_WORDS_LEAST, limits.ngram, limits.containment,
                 limits.words_min, 2.0 if limits.neighbour is None else limits.neighbour,
-                *self._whole, *self._runs, *self._vocabulary, self._posting_starts, self._postings,
+                *self._whole, self._run_bits, *self._runs, *self._vocabulary, self._posting_starts, self._postings,
                 self._starts, self._words, longest_text, _CANDIDATES, found, how,
             )  # fmt: skip
 

@@ -365,6 +365,21 @@ def put_all(keys, values, wanted, given):
 
 
 @_kernel
+def may_hold(bits, wanted):
+    """Whether a table may hold a key, by a bit map small enough for the processor's cache."""
+    slot = (wanted >> np.uint64(20)) & np.uint64(bits.size * 8 - 1)
+    return (bits[slot >> np.uint64(3)] >> np.uint8(slot & np.uint64(7))) & np.uint8(1) != 0
+
+
+@_kernel
+def mark_all(bits, wanted):
+    """Set the bit of every key."""
+    for i in range(wanted.size):
+        slot = (wanted[i] >> np.uint64(20)) & np.uint64(bits.size * 8 - 1)
+        bits[slot >> np.uint64(3)] |= np.uint8(1) << np.uint8(slot & np.uint64(7))
+
+
+@_kernel
 def look_up(keys, values, wanted):
     """The value of a key, or -1."""
     size = np.uint64(keys.size - 1)
@@ -395,7 +410,7 @@ def common_in_order(words, first, past, others, other_first, other_past, above, 
 @_kernel
 def find_copies(
     data, offsets, first, past, longest, table, exact_least, width, containment, words_least, similar,
-    whole_keys, whole_values, run_keys, run_values, word_keys, word_values, posting_starts, postings,
+    whole_keys, whole_values, run_bits, run_keys, run_values, word_keys, word_values, posting_starts, postings,
     starts, words, longest_text, most_candidates, found, how,
 ):  # fmt: skip
     """Per row the evaluation text that it copies into `found` (-1: none), and how: 1 whole, 2 in runs, 3 edited."""
@@ -423,7 +438,8 @@ def find_copies(
         if count >= max(width, words_least):
             all_hits, distinct, best = 0, 0, -1
             for at in range(count - width + 1):
-                text = look_up(run_keys, run_values, run_hash(mine, at, at + width))
+                run = run_hash(mine, at, at + width)
+                text = look_up(run_keys, run_values, run) if may_hold(run_bits, run) else -1
                 if text >= 0:
                     all_hits += 1
                     if hits[text] == 0:
@@ -444,7 +460,7 @@ def find_copies(
                 found[row] = best
                 how[row] = 2
                 continue
-        if count < words_least or similar > 1:
+        if count < words_least or similar > 1 or similar * count > longest_text:
             continue
         # A copy leaves at most `spare` words unmatched: among any spare + 1 words one is matched, so the rarest do.
         spare = count - int(np.ceil(similar * count - 1e-9))
@@ -460,12 +476,16 @@ def find_copies(
                 rarity[i] = posting_starts[ids[i] + 1] - posting_starts[ids[i]]
         if unseen > spare:
             continue
-        rarest = np.argsort(rarity[:count])[: spare + 1]
         candidates = 0
         most = 0
-        for at in rarest:
-            if ids[at] < 0:
-                continue
+        for _ in range(spare + 1 - unseen):
+            at = -1
+            for i in range(count):
+                if rarity[i] > 0 and (at < 0 or rarity[i] < rarity[at]):
+                    at = i
+            if at < 0:
+                break
+            rarity[at] = 0
             for i in range(posting_starts[ids[at]], posting_starts[ids[at] + 1]):
                 text = postings[i]
                 length = starts[text + 1] - starts[text]

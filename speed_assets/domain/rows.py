@@ -79,24 +79,25 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     )
     fields = typed.columns
     doubtful = typed.select(pl.any_horizontal(_unclean(field) for field in fields) | _alike(fields)).to_series()
-    columns = {field: typed[field].to_list() for field in fields} | (
-        {} if kind.has_negative else {"negative": [None] * len(raws)}
-    )
-    problems: list[str | None] = [None] * len(raws)
-    read_as = ["typed"] * len(raws)
-    for row in doubtful.fill_null(True).arg_true():
-        parsed = parse_record(task_type, raws[row] or "")
-        if columns["query"][row] is None:
-            read_as[row] = "repaired" if parsed.repaired else "unread" if parsed.unparseable else "json"
-        problems[row] = parsed.problem
+    again = doubtful.fill_null(True).arg_true()
+    found: dict[str, list[str | None]] = {name: [] for name in (*TRIPLET_FIELDS, "problem", "read_as")}
+    for raw, was_typed in zip(raws.gather(again), typed["query"].gather(again).is_not_null(), strict=True):
+        parsed = parse_record(task_type, raw or "")
+        slow = "repaired" if parsed.repaired else "unread" if parsed.unparseable else "json"
+        found["read_as"].append("typed" if was_typed else slow)
+        found["problem"].append(parsed.problem)
         for field, text in kind.triplet(parsed.record).items():
-            columns[field][row] = text
-    return frame.with_columns(
-        *(pl.Series(field, columns[field], dtype=pl.String) for field in TRIPLET_FIELDS),
-        pl.Series("valid", [problem is None for problem in problems], dtype=pl.Boolean),
-        pl.Series("problem", problems, dtype=pl.String),
-        pl.Series("read_as", read_as, dtype=pl.String),
+            found[field].append(text)
+    columns = {field: typed[field] if field in fields else _same(None, frame.height) for field in TRIPLET_FIELDS}
+    columns |= {"problem": _same(None, frame.height), "read_as": _same("typed", frame.height)}
+    read = frame.with_columns(
+        column.scatter(again, pl.Series(found[name], dtype=pl.String)).alias(name) for name, column in columns.items()
     )
+    return read.with_columns(valid=pl.col("problem").is_null())
+
+
+def _same(text: str | None, rows: int) -> pl.Series:
+    return pl.repeat(text, rows, dtype=pl.String, eager=True)
 
 
 def _plainly_typed(raws: pl.Series, keys: Sequence[str]) -> pl.Series:

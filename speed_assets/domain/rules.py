@@ -56,6 +56,7 @@ _TEMPLATE = (
     r"|[<\[](?:[Yy]our|[Ii]nsert|YOUR|INSERT) [^>\]\n]{1,40}[>\]]|[Ll]orem ipsum"
 )
 _FUNCTION_WORD = r"(?i)(?-u:\b)(?:the|and|of|with|that|this|are|was|from|for|to|is|it|an|you|your)(?-u:\b)"
+_OTHER_SCRIPT = r"[\p{L}--\p{Latin}]"
 
 _WORDS = re.compile(r"(at least|less than)? ?(\d+)(?: to (\d+))? words")
 
@@ -122,15 +123,13 @@ def broken_rules(
             lambda query, positive, negative: folded(positive) == folded(negative),
         ),
     }
-    found = [
-        pl.when(test).then(pl.struct(pl.lit(code).alias("reason"), pl.lit(field).alias("detail")))
-        for code, tests in rules.items()
-        if code not in skip
-        for field, test in tests.items()
+    told_at_once = [
+        (code, field, test) for code, tests in rules.items() if code not in skip for field, test in tests.items()
     ]
+    found = [pl.when(test).then(pl.lit(number, dtype=pl.UInt8)) for number, (_, _, test) in enumerate(told_at_once)]
     suspects = [(code, *rule) for code, rule in exact.items() if code not in skip]
     checked = rows.with_columns(
-        pl.coalesce(*found, pl.lit(None, dtype=pl.Struct({"reason": pl.String, "detail": pl.String}))).alias("found"),
+        pl.coalesce(*found, pl.lit(None, dtype=pl.UInt8)).alias("found"),
         *(suspect.fill_null(False).alias(code) for code, suspect, _, _ in suspects),
     )
     texts = [rows[field] for field in TRIPLET_FIELDS]
@@ -140,7 +139,13 @@ def broken_rules(
             of_row = [column[row] for column in texts]
             if row not in told and really(*(text or "" for text in of_row)):
                 told[row] = (code, field)
-    reasons = checked["found"].struct.unnest()
+    number = checked["found"]
+    reasons = pl.DataFrame(
+        {
+            "reason": pl.Series([code for code, _, _ in told_at_once], dtype=pl.String).gather(number),
+            "detail": pl.Series([field for _, field, _ in told_at_once], dtype=pl.String).gather(number),
+        }
+    )
     if told:
         later = pl.DataFrame(
             [(row, *why) for row, why in told.items()], schema=["row", "late", "late_detail"], orient="row"
@@ -161,6 +166,10 @@ def broken_rules(
         pl.coalesce("reason", "length_reason").alias("reason"),
         pl.when(pl.col("reason").is_null()).then("length_detail").otherwise("detail").alias("detail"),
     )
+
+
+def _only_where(test: pl.Expr, text: pl.Expr) -> pl.Expr:
+    return pl.when(test).then(text)
 
 
 @lru_cache(maxsize=64)
