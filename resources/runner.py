@@ -20,6 +20,11 @@ from typing import IO, Any
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
+LAUNCHER = (
+    *("accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--main_process_port", "0"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"),
+)
+"""Accelerate's launcher, on any free port of this machine; the number of processes follows."""
 _SECRET = re.compile(r"(_KEY|_TOKEN|_SECRET|PASSWORD)$")
 _CAUSES = {
     signal.SIGKILL: "killed, often for lack of memory",
@@ -80,16 +85,25 @@ class Runner:
             self._unread = b""
 
     def run(
-        self, kind: str, params: Mapping[str, Any], folder: Path, progress: Progress | None = None
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        processes: int = 1,
     ) -> dict[str, Any]:
-        """Do one job in `folder` and return its result. Raises WorkerFailed."""
+        """Do one job in `folder`, in as many processes as asked for, and return its result. Raises WorkerFailed."""
         folder.mkdir(parents=True, exist_ok=True)
         for stale in ("result.json", "error.json", "progress.jsonl"):
             (folder / stale).unlink(missing_ok=True)
         job = {"kind": kind, "params": {**params, "threads": self._threads}}
         (folder / "job.json").write_text(json.dumps(job))
         with _followed(folder / "progress.jsonl", progress) as follow:
-            code = self._fork(folder, follow) if self._warm else self._spawn(folder, follow)
+            if processes == 1 and self._warm:
+                code = self._fork(folder, follow)
+            else:
+                code = self._spawn(folder, follow, processes)
             follow()
         try:
             result: dict[str, Any] = json.loads((folder / "result.json").read_text())
@@ -122,8 +136,11 @@ class Runner:
             **streams,
         )
 
-    def _spawn(self, folder: Path, follow: Callable[[], None]) -> int:
-        process = self._start("speed_assets.workers.host", str(folder), stdout=subprocess.DEVNULL)
+    def _spawn(self, folder: Path, follow: Callable[[], None], processes: int = 1) -> int:
+        launcher = (*LAUNCHER, str(processes), "-m") if processes > 1 else ()
+        command = (*launcher, "speed_assets.workers.host", str(folder))
+        with (folder / "worker.log").open("ab") as log:
+            process = self._start(*command, stdout=subprocess.DEVNULL, stderr=log)
         try:
             while process.poll() is None:
                 follow()

@@ -24,8 +24,9 @@ GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "
 
 def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
     """The rows that a writing stage asks for in its task type, with their prompts."""
+    assert run.stage.takes is not None
     return synthesis_rows(
-        run.input("task_list").table(),
+        run.input("task_list").table().filter(run.stage.takes),
         run.task_type,
         getattr(rows, run.task_type),
         run.recipe.seed,
@@ -48,9 +49,10 @@ def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sa
         run.scratch,
         run.progress,
     )
-    written = parse_outputs(outputs, run.task_type).select(GENERATED)
+    parsed = parse_outputs(outputs, run.task_type)
+    written = parsed.select(GENERATED)
     run.write(written)
-    return {**generation_metadata(written), **truth(run, written, written.height)}
+    return {**generation_metadata(written), "read_as": read_as(parsed), **truth(run, written, written.height)}
 
 
 def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
@@ -63,6 +65,11 @@ def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
         "output_tokens": int(rows["output_tokens"].sum()),
         "mean_output_tokens": round(float(rows["output_tokens"].mean() or 0.0), 1),  # type: ignore[arg-type]
     }
+
+
+def read_as(rows: pl.DataFrame) -> dict[str, int]:
+    """How many answers the parse funnel read at each of its steps."""
+    return dict(rows["read_as"].value_counts(sort=True).iter_rows())
 
 
 def problem_counts(rows: pl.DataFrame) -> dict[str, int]:

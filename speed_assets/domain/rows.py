@@ -24,6 +24,8 @@ QUARANTINE_SCHEMA = {
     "detail": pl.String,
     "raw": pl.String,
 }
+TEACHER_REFUSED = "teacher_refused"
+"""Reason of a row whose request the teacher's server refused for good."""
 _RAW_KEPT = 20_000  # characters of a quarantined raw text: enough to see what happened, bounded on disk
 
 _ODD_CASE = (
@@ -31,13 +33,20 @@ _ODD_CASE = (
 )
 
 
-def draw_tasks(task_ids: Sequence[str], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
-    """(task id, draw) of each row asked for: tasks in the order of a hash named by stage, round after round.
+def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
+    """(task id, draw) of each row asked for, from (topic id, task id) pairs: tasks in the order of a hash named by stage,
+    round after round.
 
-    The order of one task does not depend on which others there are, so an added topic shifts few rows.
+    The order of one task depends neither on which others there are, so an added topic shifts few rows, nor on its
+    wording, so it is known which topics will be written about before there is a task.
     """
-    ranked = sorted(task_ids, key=lambda task_id: digest([seed, stage, task_id]))
-    return [(ranked[i % len(ranked)], i // len(ranked)) for i in range(rows)] if ranked else []
+    place: dict[str, int] = {}
+    ranked = []
+    for topic_id, task_id in tasks:
+        place[topic_id] = place.get(topic_id, -1) + 1
+        ranked.append((digest([seed, stage, topic_id, place[topic_id]]), task_id))
+    ranked.sort()
+    return [(ranked[i % len(ranked)][1], i // len(ranked)) for i in range(rows)] if ranked else []
 
 
 def synthesis_rows(
@@ -46,7 +55,8 @@ def synthesis_rows(
     """Rows to be written: row_id, task_id, task_type, topic, task, prompt, with attributes drawn per row."""
     by_id = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
     asked = []
-    for task_id, draw in draw_tasks(list(by_id), rows, seed, stage):
+    pairs = tasks.select("topic_id", "task_id").rows()
+    for task_id, draw in draw_tasks(pairs, rows, seed, stage):
         row_id = short_id(stage, task_id, draw)
         attributes = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
         task = by_id[task_id]
@@ -150,9 +160,19 @@ def quarantined(
         pl.lit(stage).alias("stage"),
         (pl.col("task_type") if task_type is None else pl.lit(task_type)).alias("task_type"),
         (pl.lit(reason) if isinstance(reason, str) else reason).alias("reason"),
-        detail.cast(pl.String).alias("detail"),
+        detail.cast(pl.String).str.slice(0, _RAW_KEPT).alias("detail"),
         raw.cast(pl.String).str.slice(0, _RAW_KEPT).alias("raw"),
     )
+
+
+def unless_refused(problem: pl.Expr) -> pl.Expr:
+    """`problem`, but `teacher_refused` where the column `refused` holds the server's words."""
+    return pl.when(pl.col("refused").is_null()).then(problem).otherwise(pl.lit(TEACHER_REFUSED))
+
+
+def refusal_or(detail: str) -> pl.Expr:
+    """The server's words in the column `refused`, else `detail`."""
+    return pl.coalesce("refused", pl.lit(detail))
 
 
 def no_quarantine() -> pl.DataFrame:

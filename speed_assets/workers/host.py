@@ -2,7 +2,8 @@
 
 A job is a folder with `job.json` ({"kind", "params"}). The process appends to `worker.log`, reports to
 `progress.jsonl` and writes `result.json` last, or `error.json` when it fails. The folder outlives the
-process, so what a worker leaves in it (`params["folder"]`) is there for the next attempt.
+process, so what a worker leaves in it (`params["folder"]`) is there for the next attempt. A launcher may start
+several such processes on one job; then the first of them (rank 0) reports and writes, and any may fail.
 
 Belongs here: what every worker process does. Not here: what one kind of job does, and nothing heavy at
 module level, since the environment must be set before torch is imported.
@@ -80,14 +81,17 @@ def run_job(folder: Path) -> None:
         module = worker_module(job["kind"])
         import torch
 
-        torch.set_num_threads(params.get("threads") or cores())
-        with (folder / "progress.jsonl").open("a", buffering=1) as progress:
+        torch.set_num_threads(_threads(params))
+        leads = os.environ.get("RANK", "0") == "0"
+        with (folder / "progress.jsonl" if leads else Path(os.devnull)).open("a", buffering=1) as progress:
             result = module.run(params, _reporter(progress.write))
-        write_json(folder / "result.json", result)
+        if leads:
+            write_json(folder / "result.json", result)
     except Exception as error:
         traceback.print_exc()
         message = " ".join(str(error).split())[:1000]
-        write_json(folder / "error.json", {"type": type(error).__name__, "message": message})
+        if not (folder / "error.json").exists():  # of several processes the first to fail knows why
+            write_json(folder / "error.json", {"type": type(error).__name__, "message": message})
         raise SystemExit(1) from None
     finally:
         sys.stdout.flush()
@@ -96,9 +100,14 @@ def run_job(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` so that a reader sees all of it or no file. NaN raises ValueError."""
-    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_text(json.dumps(value, allow_nan=False) + "\n")
     unfinished.replace(path)
+
+
+def _threads(params: dict[str, Any]) -> int:
+    """CPU threads of this process: those of the job, shared by the processes that a launcher started on it."""
+    return max(1, (params.get("threads") or cores()) // int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def _reporter(write: Callable[[str], Any]) -> Report:
@@ -127,8 +136,7 @@ def _die_with_parent() -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    threads = json.loads((folder / "job.json").read_text())["params"].get("threads")
-    prepare_process(threads or cores())
+    prepare_process(_threads(json.loads((folder / "job.json").read_text())["params"]))
     _die_with_parent()
     run_job(folder)
 

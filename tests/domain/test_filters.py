@@ -56,6 +56,9 @@ def test_balance_repeats_the_rarer_kind() -> None:
 
 @given(st.sets(st.text("abcdef", min_size=1), min_size=1), st.integers(0, 40))
 def test_rows_go_round_the_tasks_in_an_order_of_their_own(ids: set[str], rows: int) -> None:
-    drawn = draw_tasks(sorted(ids), rows, 1, "stage")
+    pairs = [(f"topic of {i}", i) for i in sorted(ids)]
+    drawn = draw_tasks(pairs, rows, 1, "stage")
     assert len(drawn) == rows == len(set(drawn))
-    assert drawn == draw_tasks(sorted(ids, reverse=True), rows, 1, "stage")
+    assert drawn == draw_tasks(pairs[::-1], rows, 1, "stage")
+    reworded = draw_tasks([(topic, task.upper()) for topic, task in pairs], rows, 1, "stage")
+    assert [(task.upper(), draw) for task, draw in drawn] == reworded
