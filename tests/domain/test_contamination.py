@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks.contamination import HOW, PLANTS, found_share, longer, microworld_rows, plant
 from resources.evaluation_texts import local_texts
+from resources.externals import external_digest
 from speed_assets.domain.contamination import EvaluationIndex, Limits
+from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import RECIPES, RecipeError, load_recipe
 
@@ -102,3 +104,23 @@ def test_local_sets_are_read_from_every_format(tmp_path: Path) -> None:
         local_texts([str(tmp_path)])
     with pytest.raises(RecipeError, match=r"no \.jsonl"):
         local_texts([str(tmp_path / "nothing")])
+
+
+def test_the_content_of_a_local_set_is_in_the_fingerprint_and_its_place_is_not(tmp_path: Path) -> None:
+    digests = []
+    for name, text in (("a", "one two three"), ("b", "one two three"), ("c", "four five six")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "set.tsv").write_text(f"{text}\n")
+        recipe = load_recipe("offline")
+        evaluation = recipe.evaluation.model_copy(update={"local": (str(folder),)})
+        recipe = recipe.model_copy(update={"evaluation": evaluation})
+        assert (
+            "local"
+            not in recipe.part(next(stage for stage in ALL_STAGES if stage.name == "final_triplets"))["evaluation"]
+        )
+        digests.append(external_digest(recipe, "evaluation_texts", None))
+    assert digests[0] == digests[1] != digests[2]
+    evaluation = evaluation.model_copy(update={"local": (str(tmp_path / "none"),)})
+    with pytest.raises(RecipeError, match="there is no folder"):
+        external_digest(recipe.model_copy(update={"evaluation": evaluation}), "evaluation_texts", None)
