@@ -88,7 +88,8 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
         orient="row",
     )
     fields = typed.columns
-    doubtful = typed.select(pl.any_horizontal(_unclean(field) for field in fields) | _alike(fields)).to_series()
+    looks = typed.lazy().select(pl.any_horizontal(_unclean(field) for field in fields) | _alike(fields))
+    doubtful = looks.collect().to_series()
     again = doubtful.fill_null(True).arg_true()
     found: dict[str, list[str | None]] = {name: [] for name in (*TRIPLET_FIELDS, "problem", "read_as")}
     for raw, was_typed in zip(raws.gather(again), typed["query"].gather(again).is_not_null(), strict=True):
@@ -142,8 +143,15 @@ def _alike(fields: Sequence[str]) -> pl.Expr:
 
 def may_stand_in(part: pl.Expr, text: pl.Expr) -> pl.Expr:
     """Whether the words of `part` may stand in `text`: a first look that leaves few rows to `parsing.stands_in`."""
-    run = part.str.to_lowercase().str.extract("([a-z0-9]{4,})")
+    lower = part.str.to_lowercase()
+    run = pl.coalesce(lower.str.extract(f"([a-z0-9]{{{letters},}})") for letters in (7, 4))  # long words are rare
     return text.str.to_lowercase().str.contains(run, literal=True).fill_null(True) | _folds_oddly(text)
+
+
+def may_be_the_same(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Whether two texts may have the same words: a first look that leaves few rows to `parsing.folded`."""
+    first = [text.str.to_lowercase().str.extract("([a-z0-9]+)").fill_null("") for text in (one, other)]
+    return (first[0] == first[1]) | _folds_oddly(one) | _folds_oddly(other)
 
 
 def _folds_oddly(text: pl.Expr) -> pl.Expr:

@@ -19,7 +19,7 @@ import polars as pl
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.parsing import QUERY_WORDS_LEAST, folded, stands_in
-from speed_assets.domain.rows import may_stand_in
+from speed_assets.domain.rows import may_be_the_same, may_stand_in
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 RuleCode = Literal[
@@ -113,12 +113,12 @@ def broken_rules(
             lambda query, positive, negative: stands_in(query, negative, QUERY_WORDS_LEAST),
         ),
         "same_query_negative": (
-            may_stand_in(query, negative),
+            may_be_the_same(query, negative),
             "negative",
             lambda query, positive, negative: folded(query) == folded(negative),
         ),
         "same_positive_negative": (
-            ~label & may_stand_in(positive, negative),
+            ~label & may_be_the_same(positive, negative),
             "negative",
             lambda query, positive, negative: folded(positive) == folded(negative),
         ),
@@ -128,10 +128,12 @@ def broken_rules(
     ]
     found = [pl.when(test).then(pl.lit(number, dtype=pl.UInt8)) for number, (_, _, test) in enumerate(told_at_once)]
     suspects = [(code, *rule) for code, rule in exact.items() if code not in skip]
-    checked = rows.with_columns(
+    # Lazily, so that what several rules look at is made once.
+    looks = rows.lazy().with_columns(
         pl.coalesce(*found, pl.lit(None, dtype=pl.UInt8)).alias("found"),
         *(suspect.fill_null(False).alias(code) for code, suspect, _, _ in suspects),
     )
+    checked = looks.select("found", *(code for code, *_ in suspects)).collect()
     texts = [rows[field] for field in TRIPLET_FIELDS]
     told: dict[int, tuple[str, str]] = {}
     for code, _, field, really in suspects:
