@@ -54,8 +54,18 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
             return digest(["static", _model_digest(str(MICROWORLD_BASE / "tokenizer.json"), None), section.dimensions])
         return _model_digest(section.base, section.revision)
     if name == "evaluation_sets":
-        return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json")])
+        return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json", exclude={"local"})])
+    if name == "evaluation_texts":
+        return digest([_folder_digest(folder) for folder in recipe.evaluation.local])
     raise KeyError(external)
+
+
+def _folder_digest(folder: str) -> str:
+    path = Path(folder)
+    if not path.is_dir():
+        raise RecipeError(f"evaluation.local: there is no folder {path}")
+    newest = max((p.stat().st_mtime_ns for p in [path, *path.rglob("*")]), default=0)
+    return _path_digest(str(path), newest, 0)
 
 
 def _topic_file_digest(field: str, path: Path) -> str:

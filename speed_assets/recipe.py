@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph
+from speed_assets.domain.rules import RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -270,23 +271,55 @@ class RevisedData(Section):
 
 
 class NearDuplicates(Section):
+    """Of rows that say the same the best one stays. The paper names MinHash and gives no numbers: all are ours."""
+
     shingle: Positive = 5
     """Characters in a shingle."""
     permutations: Positive = 128
+    """Hashes in a sketch."""
     jaccard: Share = 0.9
-    """Rows at least this similar are one row (the paper gives no threshold)."""
+    """Rows whose query and positive together are at least this similar are one row."""
+    query_jaccard: Share | None = None
+    """Queries at least this similar make one row of two, whatever their positives; null does not compare them."""
+    positive_jaccard: Share | None = None
+    """The same for positives."""
+    words_min: Count = 12
+    """Queries and positives of fewer words are not compared by themselves: labels, short questions."""
+    boilerplate: Share = 0.01
+    """Shingles in at least this share of the rows are boilerplate: rows must be similar without them, too."""
 
 
 class Contamination(Section):
+    """Rows that hold text of an evaluation set are removed. The paper describes no such step: all numbers are ours."""
+
     ngram: Positive = 8
     """Words in an n-gram."""
-    containment: Share = 0.5
-    """Rows with at least this share of their n-grams in an evaluation set are removed."""
+    containment: Share = 0.6
+    """Share of the row's n-grams in an evaluation set, or of an evaluation text's n-grams in the row."""
+    words_min: Count = 10
+    """Shorter texts are only held against evaluation sets as a whole: one other word is another meaning."""
+    neighbour: Share | None = 0.85
+    """Share of words in the same order that an edited copy has in common with an evaluation text; null does not look."""
+
+
+class Rules(Section):
+    """What is no training row whatever a model may learn from it. All numbers are ours."""
+
+    skip: tuple[RuleCode, ...] = ()
+    """Codes of rules that are not applied."""
+    language_characters_min: Positive = 120
+    """Shorter texts are too short to tell their language."""
+    other_script_max: Share = 0.3
+    """Largest share of a text's characters that may be letters of other scripts than Latin."""
+    length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
+    any length."""
 
 
 class FinalTriplets(Section):
     source: DataSource = "revised_data"
     """The table that triplets are made from; `seed_data` is the teacher-only way."""
+    rules: Rules = Rules()
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
 
@@ -334,6 +367,9 @@ class Evaluation(Section):
     microworld: Microworld | None = None
     tasks: tuple[str, ...] = ()
     """mteb task or benchmark names, beside or instead of the microworld."""
+    local: tuple[str, ...] = ()
+    """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets: those of
+    `tasks` above all. Nothing is scored on them."""
 
     @model_validator(mode="after")
     def _something(self) -> Evaluation:
@@ -511,6 +547,7 @@ _MEMORY = {
 
 UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
+    "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
     "topics.alignment": "where they lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "runtime": "how fast, not what",
@@ -593,6 +630,9 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
             if isinstance(section.get(name), str):
                 section[name] = str((path.parent / section[name]).resolve())
         data["topics"] = section
+    if isinstance(data.get("evaluation"), Mapping) and isinstance(data["evaluation"].get("local"), list | tuple):
+        local = [str((path.parent / folder).resolve()) for folder in data["evaluation"]["local"]]
+        data["evaluation"] = {**data["evaluation"], "local": local}
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

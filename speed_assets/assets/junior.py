@@ -8,7 +8,7 @@ import polars as pl
 
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, truth, write_with
+from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, read_as, truth, write_with
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
 
@@ -35,6 +35,7 @@ def seed_data(run: StageRun) -> dict[str, Any]:
     return {
         "asked": asked,
         "problems": problem_counts(bad),
+        "read_as": read_as(rows),
         **use.metadata(),
         **truth(run, good, asked),
     }

@@ -45,11 +45,11 @@ def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sa
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
     outputs, made = generated(run, model, prompts, sampling, schema_for("synthesis", run.task_type))
-    written = (
-        parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem")).select(GENERATED)
-    )
+    parsed = parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
+    written = parsed.select(GENERATED)
     run.write(written)
-    return {**generation_metadata(written), **made, **truth(run, written, written.height)}
+    about = {**generation_metadata(written), **made, "read_as": read_as(parsed)}
+    return {**about, **truth(run, written, written.height)}
 
 
 def generated(
@@ -117,6 +117,11 @@ def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
         "output_tokens": int(rows["output_tokens"].sum()),
         "mean_output_tokens": round(float(rows["output_tokens"].mean() or 0.0), 1),  # type: ignore[arg-type]
     }
+
+
+def read_as(rows: pl.DataFrame) -> dict[str, int]:
+    """How many answers the parse funnel read at each of its steps."""
+    return dict(rows["read_as"].value_counts(sort=True).iter_rows())
 
 
 def problem_counts(rows: pl.DataFrame) -> dict[str, int]:

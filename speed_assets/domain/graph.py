@@ -173,7 +173,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
         ("revised_data",),
         reads=("seed", "evaluation"),
-        externals=("evaluation_sets",),
+        externals=("evaluation_sets", "evaluation_texts"),
+        version=2,
     ),
     Stage(
         "embedding_model",
