@@ -103,6 +103,9 @@ def test_a_changed_topic_is_planned_and_paid_as_planned_and_retrains_no_generato
     assert report.errors == []
     assert calls_of(report) == planned["calls"] == 4, "one brainstorm for each task type that has one"
     assert set(report.made) <= set(planned["make"])
+    assert "senior_data[retrieval]" in report.made
+    written = {name: report.metadata[name]["generated_rows"] for name in report.made if name.startswith("senior_data")}
+    assert sum(written.values()) <= 2 * len(ROWS), "rows on other topics are taken from the artifact that holds them"
     assert not {"seed_data", "junior_model", "junior_data", "senior_model"} & {
         name.split("[")[0] for name in report.made
     }
