@@ -52,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("run", _run, "Materialize what is stale and end with a table.")
-    sub.add_argument("--select", help="Dagster asset selection, for instance `senior_data+` or `+embedding_model`")
+    sub.add_argument(
+        "--select",
+        help="Dagster asset selection, for instance `*embedding_model` (with all that it is made from) or `senior_model*` (with all that is made from it)",
+    )
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
     sub = command("plan", _plan, "Tell what a run would do and cost, and send nothing.")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
