@@ -49,9 +49,8 @@ def asked(file: Path, ledger: Ledger, count: int, run: str = "run") -> list[str]
     recipe: Recipe = load_recipe(file)
     teacher = Teacher(recipe, ledger)
     sampling = recipe.seed_data.sampling
-    requests: list[TeacherRequest] = [
-        teacher.request(f"brainstorm retrieval: Arts/Music\ntasks: {i + 1}", sampling) for i in range(count)
-    ]
+    prompts = [f"brainstorm retrieval: Arts/Music\ntasks: {i + 1}" for i in range(count)]
+    requests: list[TeacherRequest] = teacher.requests(prompts, sampling)
     answers, _ = teacher.ask(CallContext(run, "task_list"), requests)
     return [answer.text for answer in answers]
 
