@@ -50,7 +50,7 @@ format: .venv/ready ## put the code into its format
 check-defs: .venv/ready ## load the definitions as Dagster does
 	SPEED_HOME=$${SPEED_HOME:-.speed} $(BIN)/dg check defs
 
-base-model: .venv/ready ## train the shipped base model anew (about an hour on one core)
+base-model: .venv/ready ## train the shipped base model anew (about an hour on two cores)
 	$(BIN)/python -m speed_assets.workers.pretrain
 
 clean: ## remove caches; SPEED_HOME stays
