@@ -100,6 +100,17 @@ def speed(home: Path, recipe: Path, key: str) -> subprocess.CompletedProcess[str
     )
 
 
+def test_when_nothing_is_answered_the_breaker_ends_the_run(server: TeacherServer, tmp_path: Path) -> None:
+    data = tiny_data()
+    data["teacher"] |= {"engine": "openai", "endpoint": server.url}
+    data["calls"] = {**CALLS, "breaker_s": 2.0}
+    server.faults = Faults(status_500=1.0)
+    ended = speed(tmp_path / "home", write_recipe(tmp_path, data), "")
+    assert ended.returncode == 1
+    assert "500" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def assert_nowhere(secret: str, home: Path, *texts: str) -> None:
     for text in texts:
         assert secret not in text
