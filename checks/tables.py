@@ -117,8 +117,12 @@ def kept_share(subject: Subject) -> Outcome:
 
 
 def all_accounted(subject: Subject) -> Outcome:
-    """Every row asked for or taken in is in the table or in the quarantine, and none is in both."""
-    rows, rows_in = subject.artifact.table().height, _asked(subject)
+    """Every row asked for or taken in is in the table or in the quarantine, and none is in both.
+
+    The rows of task_list are its topics, of which each may have several tasks.
+    """
+    table, rows_in = subject.artifact.table(), _asked(subject)
+    rows = table["topic_id"].n_unique() if subject.artifact.asset == "task_list" else table.height
     quarantined = subject.artifact.table("quarantine").height
     return _outcome(
         rows_in == rows + quarantined,
@@ -216,6 +220,6 @@ CHECKS: tuple[Check, ...] = (
     Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share),
     *(
         Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
-        for asset in (*_WRITTEN, "preference_pairs", "final_triplets")
+        for asset in ("task_list", *_WRITTEN, "preference_pairs", "final_triplets")
     ),
 )

@@ -37,6 +37,11 @@ def label(asset: str, partition: str | None) -> str:
     return f"{asset}[{partition}]" if partition else asset
 
 
+def _digest_read(artifact: Artifact, part: str | None) -> str:
+    """The digest of an input, or of the part of it that is read: what is not read need not be the same."""
+    return str(artifact.metadata["parts"][part]) if part else artifact.digest
+
+
 def partitions_of(stage: Stage) -> tuple[str | None, ...]:
     """The task types of a partitioned stage, else the one nameless partition."""
     return TASK_TYPE_NAMES if stage.partitioned else (None,)
@@ -120,7 +125,11 @@ class Artifacts:
             "partition": partition,
             "recipe": self.recipe.part(stage, partition),
             "externals": {name: external_digest(self.recipe, name, partition) for name in stage.externals},
-            "inputs": {label(name, p): a.digest for name, group in inputs.items() for p, a in group.items()},
+            "inputs": {
+                label(name, p): _digest_read(a, stage.takes if name == "task_list" else None)
+                for name, group in inputs.items()
+                for p, a in group.items()
+            },
         }
 
     def record(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from resources.store import tree_digest
+from resources.store import file_digest, tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import PromptKind, PromptSet
 from speed_assets.domain.task_types import TASK_TYPES
@@ -33,10 +33,8 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
     """The digest of an external that a stage lists; raises RecipeError when it is not there."""
     name, _, kind = external.partition(":")
     if name == "topic_file":
-        path = Path(recipe.topics.file)
-        if not path.is_file():
-            raise RecipeError(f"topics.file: there is no file {path}; give one with --topics or in the recipe")
-        return _path_digest(str(path), path.stat().st_mtime_ns, path.stat().st_size)
+        files = {"file": recipe.topics.file, "alignment": recipe.topics.alignment}
+        return digest({field: _topic_file_digest(field, Path(file)) for field, file in files.items() if file})
     if name == "prompt":
         prompts = prompt_set(recipe.prompts)
         types = [task_type] if task_type else sorted(TASK_TYPES)
@@ -56,8 +54,24 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
             return digest(["static", _model_digest(str(MICROWORLD_BASE / "tokenizer.json"), None), section.dimensions])
         return _model_digest(section.base, section.revision)
     if name == "evaluation_sets":
-        return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json")])
+        return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json", exclude={"local"})])
+    if name == "evaluation_texts":
+        return digest([_folder_digest(folder) for folder in recipe.evaluation.local])
     raise KeyError(external)
+
+
+def _folder_digest(folder: str) -> str:
+    path = Path(folder)
+    if not path.is_dir():
+        raise RecipeError(f"evaluation.local: there is no folder {path}")
+    newest = max((p.stat().st_mtime_ns for p in [path, *path.rglob("*")]), default=0)
+    return _path_digest(str(path), newest, 0)
+
+
+def _topic_file_digest(field: str, path: Path) -> str:
+    if not path.is_file():
+        raise RecipeError(f"topics.{field}: there is no file {path}; give one with --topics or in the recipe")
+    return file_digest(path)
 
 
 def _model_digest(name: str, revision: str | None) -> str:

@@ -18,8 +18,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from speed_assets.recipe import PROJECT
+
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
+LAUNCHER = (
+    *("accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--main_process_port", "0"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"),
+)
+"""Accelerate's launcher, on any free port of this machine; the number of processes follows."""
 _SECRET = re.compile(r"(_KEY|_TOKEN|_SECRET|PASSWORD)$")
 _CAUSES = {
     signal.SIGKILL: "killed, often for lack of memory",
@@ -33,16 +40,20 @@ class WorkerFailed(RuntimeError):
 
     def __init__(self, kind: str, code: int | None, folder: Path) -> None:
         self.kind, self.code = kind, code
+        self.error: str | None = None
+        """Type of the exception that ended the worker; None when it could not say."""
         cause = _cause(code)
         try:
             error = json.loads((folder / "error.json").read_text())
+            self.error = error["type"]
             cause = (
                 error["message"]
-                if error["type"] in ("ValueError", "RuntimeError")
+                if error["type"] in ("ValueError", "RuntimeError", "EngineDied")
                 else f"{error['type']}: {error['message']}"
             )
         except (OSError, ValueError, KeyError):
             pass
+        self.cause = cause
         super().__init__(f"worker {kind} failed: {cause} (log: {folder / 'worker.log'})")
 
 
@@ -60,36 +71,106 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not _SECRET.search(name.upper())}
 
 
+class Host:
+    """A process that does jobs: the folder of a job goes in, a line with its exit code comes out."""
+
+    def __init__(self, module: str, log: Path, python: str = sys.executable) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as errors:
+            self._process = _start(python, module, stdout=subprocess.PIPE, stderr=errors)
+        self._unread = b""
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, folder: Path, follow: Callable[[], None]) -> int | None:
+        """The exit code of the job in `folder`; None when this process ended before it could say."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(os.fsencode(f"{folder}\n"))
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        descriptor = self._process.stdout.fileno()
+        while True:
+            follow()
+            ended = not self.alive  # asked first: what it said before it ended is still read
+            if not select.select([descriptor], [], [], POLL_SECONDS)[0]:
+                if ended:  # a child of its own may hold the pipe open
+                    return None
+                continue
+            data = os.read(descriptor, 65536)
+            if not data:
+                return None
+            *lines, self._unread = (self._unread + data).split(b"\n")
+            for line in lines:
+                answer = json.loads(line)
+                if answer.get("folder") == str(folder):
+                    return int(answer["code"])
+
+    def close(self) -> int:
+        """End this process and all that it has started; returns its exit code, as `subprocess` gives it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        for stop, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, None)):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, stop)  # it leads its group, which may outlive it
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience)
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        return self._process.returncode
+
+
 class Runner:
-    """Runs jobs one at a time, in forks of a process that has imported the libraries, or each afresh."""
+    """Runs jobs one at a time: in forks of a process that has imported the libraries, each afresh, or in a
+    resident process that keeps its engine loaded."""
 
     def __init__(self, home: Path, threads: int | None = None, warm: bool = True) -> None:
         self._home = home
         self._threads = threads
         self._warm = warm and hasattr(os, "pidfd_open")  # forking after these imports is safe on Linux only
-        self._zygote: subprocess.Popen[bytes] | None = None
-        self._unread = b""
+        self._zygote: Host | None = None
+        self._resident: Host | None = None
+        self._resident_for: tuple[str, str] | None = None  # the Python and the kind that it serves
 
     def warm_up(self) -> None:
         """Begin to import the heavy libraries, without waiting for them."""
-        if self._warm and (self._zygote is None or self._zygote.poll() is not None):
-            log = self._home / "work" / "zygote.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("ab") as errors:
-                self._zygote = self._start("speed_assets.workers.zygote", stdout=subprocess.PIPE, stderr=errors)
-            self._unread = b""
+        if self._warm and (self._zygote is None or not self._zygote.alive):
+            self._zygote = Host("speed_assets.workers.zygote", self._home / "work" / "zygote.log")
 
     def run(
-        self, kind: str, params: Mapping[str, Any], folder: Path, progress: Progress | None = None
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        processes: int = 1,
+        resident: str | None = None,
     ) -> dict[str, Any]:
-        """Do one job in `folder` and return its result. Raises WorkerFailed."""
+        """Do one job in `folder`, in as many processes as asked for, and return its result. Raises WorkerFailed.
+
+        `resident` names the Python of the environment that has the job's engine. Its process stays, with the engine
+        loaded, for the next job of this kind; any other job ends it first, which gives the engine's memory back.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for stale in ("result.json", "error.json", "progress.jsonl"):
             (folder / stale).unlink(missing_ok=True)
         job = {"kind": kind, "params": {**params, "threads": self._threads}}
         (folder / "job.json").write_text(json.dumps(job))
         with _followed(folder / "progress.jsonl", progress) as follow:
-            code = self._fork(folder, follow) if self._warm else self._spawn(folder, follow)
+            if resident:
+                code = self._ask_resident(resident, kind, folder, follow)
+            else:
+                self._release()
+                if processes == 1 and self._warm:
+                    code = self._fork(folder, follow)
+                else:
+                    code = self._spawn(folder, follow, processes)
             follow()
         try:
             result: dict[str, Any] = json.loads((folder / "result.json").read_text())
@@ -98,32 +179,40 @@ class Runner:
         return result
 
     def close(self) -> None:
-        """End the process that starts workers, and with it a worker that still runs."""
+        """End the processes that do jobs, and with them a job that still runs."""
+        self._release()
         if self._zygote is not None:
-            assert self._zygote.stdin is not None
-            assert self._zygote.stdout is not None
-            self._zygote.terminate()  # it takes its worker with it
-            try:
-                self._zygote.wait(10)
-            except subprocess.TimeoutExpired:
-                self._zygote.kill()
-                self._zygote.wait()
-            with suppress(BrokenPipeError):
-                self._zygote.stdin.close()
-            self._zygote.stdout.close()
+            self._zygote.close()
             self._zygote = None
 
-    def _start(self, module: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            env=worker_environment(os.environ),
-            start_new_session=True,  # an interrupt from the keyboard is for this process, which then ends its workers
-            **streams,
-        )
+    def _release(self) -> int | None:
+        """End the resident process; returns its exit code."""
+        code = self._resident.close() if self._resident is not None else None
+        self._resident = None
+        return code
 
-    def _spawn(self, folder: Path, follow: Callable[[], None]) -> int:
-        process = self._start("speed_assets.workers.host", str(folder), stdout=subprocess.DEVNULL)
+    def _ask_resident(self, python: str, kind: str, folder: Path, follow: Callable[[], None]) -> int | None:
+        if self._resident is None or not self._resident.alive or self._resident_for != (python, kind):
+            self._release()
+            log = self._home / "work" / "resident.log"
+            self._resident = Host("speed_assets.workers.resident", log, python)
+            self._resident_for = python, kind
+        try:
+            code = self._resident.ask(folder, follow)
+        except BaseException:
+            self._release()
+            raise
+        if code is None:
+            return self._release()
+        if code:
+            self._release()
+        return code
+
+    def _spawn(self, folder: Path, follow: Callable[[], None], processes: int = 1) -> int:
+        launcher = (*LAUNCHER, str(processes), "-m") if processes > 1 else ()
+        command = (*launcher, "speed_assets.workers.host", str(folder))
+        with (folder / "worker.log").open("ab") as log:
+            process = _start(sys.executable, *command, stdout=subprocess.DEVNULL, stderr=log)
         try:
             while process.poll() is None:
                 follow()
@@ -141,13 +230,8 @@ class Runner:
         for _attempt in range(2):
             self.warm_up()
             assert self._zygote is not None
-            assert self._zygote.stdin is not None
             try:
-                self._zygote.stdin.write(os.fsencode(f"{folder}\n"))
-                self._zygote.stdin.flush()
-                code = self._await(folder, follow)
-            except BrokenPipeError:
-                code = None
+                code = self._zygote.ask(folder, follow)
             except BaseException:
                 self.close()
                 raise
@@ -156,23 +240,19 @@ class Runner:
             self.close()
         return None
 
-    def _await(self, folder: Path, follow: Callable[[], None]) -> int | None:
-        """Wait for the line that says how `folder`'s job ended; None when the zygote ended instead."""
-        assert self._zygote is not None
-        assert self._zygote.stdout is not None
-        descriptor = self._zygote.stdout.fileno()
-        while True:
-            follow()
-            if not select.select([descriptor], [], [], POLL_SECONDS)[0]:
-                continue
-            data = os.read(descriptor, 65536)
-            if not data:
-                return None
-            *lines, self._unread = (self._unread + data).split(b"\n")
-            for line in lines:
-                answer = json.loads(line)
-                if answer.get("folder") == str(folder):
-                    return int(answer["code"])
+
+def _start(python: str, module: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    environment = worker_environment(os.environ)
+    if python != sys.executable:  # another environment, with this project's code and nothing else of this one's
+        environment["PYTHONPATH"] = str(PROJECT)
+        environment.pop("PYTHONHOME", None)
+    return subprocess.Popen(
+        [python, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,  # an interrupt from the keyboard is for this process, which then ends its workers
+        **streams,
+    )
 
 
 @contextmanager

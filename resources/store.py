@@ -122,6 +122,16 @@ class Store:
         self._verified[fingerprint] = artifact
         return artifact
 
+    def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
+        """What the complete artifacts of an asset and partition say of themselves, in no order; `find` verifies them."""
+        for file in self.folder(asset, "").glob(f"*/{MANIFEST}"):
+            try:
+                manifest: dict[str, Any] = json.loads(file.read_text())
+            except (OSError, ValueError):
+                continue  # `find` says what is wrong with it when it is wanted
+            if manifest.get("partition") == partition:
+                yield manifest
+
     @contextmanager
     def building(self, fingerprint: str) -> Iterator[Path]:
         """The work folder of an artifact, held by this process alone while the block runs.

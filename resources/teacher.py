@@ -1,22 +1,36 @@
 """The teacher as an asset sees it: requests in, answers out, through the ledger.
 
 An engine answers requests; `Teacher` looks every request up first, asks the engine only for what is
-new, and lets no answer through before it is durable.
+new and only within the budget, and lets no answer through before it is durable and paid for.
 
-Belongs here: the interface and the way through the ledger. Not here: the microworld's own teacher
-(`speed_assets/microworld/teacher.py`).
+Belongs here: choosing the engine and the way through ledger and budget. Not here: how an engine asks (`endpoint.py`,
+`provider_batch.py`, `speed_assets/microworld/teacher.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resources.calls import Allowance, Sink, TeacherAnswer, TeacherEngine, TeacherRequest
+from resources.accounts import Spent, cost_of
+from resources.calls import (
+    Allowance,
+    CallContext,
+    CapReached,
+    Sink,
+    TeacherAnswer,
+    TeacherEngine,
+    TeacherRequest,
+    TeacherUnavailable,
+)
 from resources.ledger import Ledger
+from resources.money import Budget
+from resources.prices import Tariff, in_currency
 from speed_assets.microworld.teacher import MicroworldTeacher
-from speed_assets.recipe import Recipe, Sampling
+from speed_assets.recipe import Recipe, RecipeError, Sampling
 
 Progress = Callable[[int, int, str], None]
 
@@ -40,44 +54,60 @@ class MicroworldEngine:
             waiting = waiting[len(block) :]
 
 
-class UnavailableEngine:
-    """Stands where a recipe names an engine that this version cannot drive."""
+def engine_for(recipe: Recipe, ledger: Ledger) -> TeacherEngine:
+    """The engine that the recipe names, called as `calls.mode` says. Raises RecipeError when its key is not set."""
+    if recipe.teacher.engine == "microworld":
+        return MicroworldEngine(recipe)
+    key = key_of(recipe)
+    from resources.endpoint import OpenAIEngine
+    from resources.provider_batch import BatchEngine, BatchesFirst
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    batches = BatchEngine(recipe.teacher, recipe.calls, key, ledger)
+    if recipe.calls.mode == "batch":
+        return batches
+    return BatchesFirst(OpenAIEngine(recipe.teacher, recipe.calls, key), batches)
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
-        raise NotImplementedError(
-            f"teacher.engine={self._name} is not available in this version: the recipe is valid, "
-            "but only teacher.engine=microworld can be run"
+
+def key_of(recipe: Recipe) -> str | None:
+    """The teacher's key from the environment variable that the recipe names; None when it names none."""
+    name = recipe.teacher.key_variable
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise RecipeError(
+            f"teacher.key_variable names {name}, and the environment has no such variable: set it to the key of "
+            f"{recipe.teacher.endpoint}, or set teacher.key_variable to null if that server wants none"
         )
+    return key
 
 
-class _Unlimited:
-    """Leave to send anything."""
-
-    def take(self, requests: Sequence[TeacherRequest]) -> int:
-        return len(requests)
-
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
-        pass
-
-
-@dataclass
+@dataclass(frozen=True, slots=True)
 class TeacherUse:
-    """Calls of one stage: `calls` asked of the engine, `reused` answered by the ledger. Tokens as reported."""
+    """What one stage took from the teacher. `calls` went to the engine, `reused` were answered by the ledger.
 
-    calls: int = 0
-    reused: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+    Tokens and cost are those of `calls` alone; `total` is what all of the stage's answers cost, whenever they came.
+    None is unknown. Money is in 10^-9 of the currency.
+    """
+
+    calls: int
+    reused: int
+    refused: int
+    asked: Spent
+    total: Spent
 
     def metadata(self) -> dict[str, Any]:
         return {
             "teacher_calls": self.calls,
             "reused_calls": self.reused,
-            "teacher_prompt_tokens": self.prompt_tokens,
-            "teacher_output_tokens": self.output_tokens,
+            "refused_calls": self.refused,
+            "teacher_prompt_tokens": self.asked.prompt_tokens,
+            "teacher_output_tokens": self.asked.output_tokens,
+            "teacher_cost": in_currency(self.asked.money),
+            "teacher_prompt_tokens_total": self.total.prompt_tokens,
+            "teacher_output_tokens_total": self.total.output_tokens,
+            "teacher_cost_total": in_currency(self.total.money),
+            "currency": self.total.currency,
         }
 
 
@@ -85,50 +115,75 @@ class Teacher:
     """Asks the recipe's teacher, never twice for the same request."""
 
     def __init__(self, recipe: Recipe, ledger: Ledger, engine: TeacherEngine | None = None) -> None:
+        self._recipe = recipe
         self._settings = recipe.teacher
         self._ledger = ledger
-        if engine is not None:
-            self._engine = engine
-        elif recipe.teacher.engine == "microworld":
-            self._engine = MicroworldEngine(recipe)
-        else:
-            self._engine = UnavailableEngine(recipe.teacher.engine)
+        self._engine = engine
 
-    def request(
-        self, prompt: str, sampling: Sampling, schema: dict[str, Any] | None = None, sample: int = 0
-    ) -> TeacherRequest:
-        """A request to this recipe's teacher."""
+    def requests(
+        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None
+    ) -> list[TeacherRequest]:
+        """One request to this recipe's teacher for each prompt; equal prompts are samples of their own, numbered in order."""
         parameters = sampling.model_dump()
         if self._settings.engine == "microworld":
             parameters["error_rates"] = self._settings.error_rates.model_dump()
-        return TeacherRequest(
-            prompt=prompt,
-            model=self._settings.model,
-            revision=self._settings.revision,
-            endpoint=self._settings.endpoint,
-            parameters=parameters,
-            schema=schema,
-            sample=sample,
-        )
+        else:
+            parameters["structured_output"] = self._settings.structured_output
+        seen: Counter[str] = Counter()
+        requests = []
+        for prompt in prompts:
+            requests.append(
+                TeacherRequest(
+                    prompt=prompt,
+                    model=self._settings.model,
+                    revision=self._settings.revision,
+                    endpoint=self._settings.endpoint,
+                    parameters=parameters,
+                    schema=schema,
+                    sample=seen[prompt],
+                )
+            )
+            seen[prompt] += 1
+        return requests
 
     def ask(
-        self, stage: str, requests: Sequence[TeacherRequest], progress: Progress | None = None
+        self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
-        """Answers in the order of `requests`, and what they took."""
+        """Answers in the order of `requests`, and what they took. A refused request has an answer with an `error`.
+
+        Raises CapReached, TeacherUnavailable or RecipeError; what was answered by then is kept.
+        """
         keys = [request.key for request in requests]
         known = self._ledger.find(keys)
-        new = list({key: r for key, r in zip(keys, requests, strict=True) if key not in known}.items())
-        use = TeacherUse(calls=len(new), reused=len(set(keys)) - len(new))
-
-        def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
-            self._ledger.record(stage, answered)
-            for request, answer in answered:
-                known[request.key] = answer
-                use.prompt_tokens += answer.prompt_tokens or 0
-                use.output_tokens += answer.output_tokens or 0
-            if progress:
-                progress(len(known), len(set(keys)), "teacher calls")
-
+        reused = len(known)
+        new = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
+        wanted = reused + len(new)
         if new:
-            self._engine.answer([request for _, request in new], sink, _Unlimited())
+            budget = Budget(self._ledger, context, self._recipe.money, Tariff.of(self._recipe))
+
+            def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+                budget.settle(answered)
+                for request, answer in answered:
+                    known[request.key] = answer
+                if progress:
+                    progress(len(known), wanted, "teacher calls")
+
+            if self._engine is None:
+                self._engine = engine_for(self._recipe, self._ledger)
+            try:
+                self._engine.answer(list(new.values()), sink, budget)
+            except CapReached as cap:
+                left = f"{wanted - len(known):,} of {wanted:,} calls of {context.stage}"
+                where = f"[{context.partition}]" if context.partition else ""
+                raise CapReached(f"{cap}; {left}{where} are left") from None
+            finally:
+                budget.close()
+            if len(known) < wanted:
+                raise TeacherUnavailable(
+                    f"the engine returned and left {wanted - len(known):,} calls without an answer"
+                )
+        refused = sum(answer.error is not None for answer in known.values())
+        use = TeacherUse(
+            len(new), reused, refused, cost_of(self._ledger, list(new)), cost_of(self._ledger, list(known))
+        )
         return [known[key] for key in keys], use

@@ -1,4 +1,4 @@
-"""The `speed` command: thin over `runs.py`.
+"""The `speed` command: thin over `runs.py` and the ledger's `accounts.py`.
 
 Belongs here: arguments, printing, exit status. Exit status 0: done; 1: a run failed or a release was
 refused; 2: the input was wrong.
@@ -7,6 +7,7 @@ refused; 2: the input was wrong.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from resources import accounts
 from resources.home import PROJECT, prepare, speed_home
+from resources.ledger import Ledger
 from resources.store import Store, StoreError
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
@@ -49,14 +52,44 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("run", _run, "Materialize what is stale and end with a table.")
-    sub.add_argument("--select", help="Dagster asset selection, for instance `senior_data+` or `+embedding_model`")
+    sub.add_argument(
+        "--select",
+        help="Dagster asset selection, for instance `*embedding_model` (with all that it is made from) or `senior_model*` (with all that is made from it)",
+    )
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+    sub = command("plan", _plan, "Tell what a run would do and cost, and send nothing.")
+    sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
+    sub = commands.add_parser("cost", help=(about := "Show what was spent, by asset, partition, model and day."))
+    sub.description = about
+    sub.set_defaults(command=_cost)
+    sub.add_argument("--json", action="store_true")
+    _ledger_parser(commands)
     sub = command("ui", _ui, "Open the Dagster UI on this home.")
     sub.add_argument("--port", type=int, default=3000)
     return parser
+
+
+def _ledger_parser(commands: Any) -> None:
+    about = "Show what the ledger of teacher calls holds; show, export or prune its answers."
+    parser = commands.add_parser("ledger", help=about, description=about)
+    parser.set_defaults(command=_ledger)
+    parser.add_argument("--json", action="store_true")
+    inside = parser.add_subparsers(metavar="COMMAND")
+    sub = inside.add_parser("show", help="one call, with request and answer, as JSON")
+    sub.set_defaults(command=_ledger_show)
+    sub.add_argument("key", help="the key, or how it begins")
+    sub = inside.add_parser("export", help="every call, one JSON object a line")
+    sub.set_defaults(command=_ledger_export)
+    sub.add_argument("file", type=Path)
+    sub = inside.add_parser("prune", help="take answers out; says what it would remove, and does it with --yes")
+    sub.set_defaults(command=_ledger_prune)
+    sub.add_argument("--stage")
+    sub.add_argument("--model")
+    sub.add_argument("--before", metavar="DATE", help="answered before this day (UTC), for instance 2024-10-18")
+    sub.add_argument("--yes", action="store_true")
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
@@ -114,6 +147,36 @@ def _row(cells: list[str]) -> str:
     return f"{cells[0]:<28}" + "".join(f"{cell[:18]:>20}" for cell in cells[1:])
 
 
+def _plan(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    prepare(home)
+
+    from speed_assets.plan import plan
+
+    planned = plan(recipe, home)
+    summary = planned.as_json()
+    if args.json:
+        print(json.dumps(summary))
+        return 0
+    print(f"{'asset':<32}{'':<8}{'calls':>8}{'known':>8}{'rows':>10}{'seconds':>9}  why")
+    for step in planned.steps:
+        cells = f"{step.calls or '':>8}{step.known_calls or '':>8}{_or_dash(step.rows):>10}{_or_dash(step.seconds):>9}"
+        print(f"{step.name:<32}{step.action:<8}{cells if step.action == 'make' else ' ' * 35}  {step.why}")
+    money = "unknown" if summary["money"] is None else f"{summary['money']:.4f} {summary['currency'] or ''}".strip()
+    print(
+        f"\n{len(summary['make'])} to make, {len(summary['show'])} to show, {len(summary['reuse'])} reused; "
+        f"{summary['calls']:,} teacher calls ({summary['known_calls']:,} more are in the ledger), "
+        f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
+        f"seconds {_or_dash(summary['seconds'])}"
+    )
+    return 0
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
 def _show(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
@@ -148,11 +211,98 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _open_ledger() -> Ledger:
+    home = speed_home()
+    prepare(home)
+    return Ledger.at(home)
+
+
+def _cost(args: argparse.Namespace) -> int:
+    costs = accounts.costs(_open_ledger())
+    if args.json:
+        print(json.dumps(costs))
+        return 0
+    print(_row(["", "calls", "prompt tokens", "output tokens", "money", "calls without price"]))
+    for dimension in accounts.DIMENSIONS:
+        for entry in costs["by"][dimension]:
+            print(_row([f"{dimension} {_safe(entry[dimension])}", *_spent_cells(entry)]))
+    print(_row(["all", *_spent_cells(costs)]))
+    if versions := costs["prices"]:
+        print(f"prices: {', '.join(map(_safe, versions))}")
+    if costs["lost_calls"] or costs["under_way"]:
+        print(
+            f"beside these: {costs['under_way']} calls under way, and {costs['lost_calls']} that were under way when "
+            "their process died; the provider may have billed those"
+        )
+    return 0
+
+
+def _spent_cells(entry: dict[str, Any]) -> list[str]:
+    numbers = ["unknown" if entry[n] is None else f"{entry[n]:,}" for n in ("calls", "prompt_tokens", "output_tokens")]
+    money = "unknown" if entry["money"] is None else f"{entry['money']:.6f} {_safe(entry['currency'] or '')}"
+    return [*numbers, money, f"{entry['unpriced_calls']:,}"]
+
+
+def _ledger(args: argparse.Namespace) -> int:
+    ledger = _open_ledger()
+    sizes = accounts.sizes(ledger)
+    if args.json:
+        print(json.dumps({"bytes": ledger.database.size(), "calls": sum(s["calls"] for s in sizes), "by": sizes}))
+    else:
+        _print_sizes(sizes)
+        print(f"\n{sum(s['calls'] for s in sizes):,} calls, {ledger.database.size() / 1e6:,.1f} MB on disk")
+    return 0
+
+
+def _print_sizes(sizes: list[dict[str, Any]]) -> None:
+    print(_row(["stage", "model", "calls", "requests, bytes", "answers, bytes", "from", "to"]))
+    for s in sizes:
+        numbers = [f"{s[name]:,}" for name in ("calls", "request_bytes", "answer_bytes")]
+        print(_row([_safe(s["stage"]), _safe(s["model"]), *numbers, s["first"][:16], s["last"][:16]]))
+
+
+def _ledger_show(args: argparse.Namespace) -> int:
+    found = list(itertools.islice(accounts.calls(_open_ledger(), args.key), 11))
+    if len(found) != 1:
+        some = ", ".join(call["key"][:16] for call in found[:10])
+        raise StoreError(
+            f"no call has a key that begins with {args.key!r}"
+            if not found
+            else f"several keys begin with {args.key!r}: {some}{', ...' if len(found) > 10 else ''}"
+        )
+    print(json.dumps(found[0], indent=1))  # escapes whatever a model may have put there for a terminal
+    return 0
+
+
+def _ledger_export(args: argparse.Namespace) -> int:
+    print(f"{accounts.export(_open_ledger(), args.file):,} calls in {args.file}", file=sys.stderr)
+    return 0
+
+
+def _ledger_prune(args: argparse.Namespace) -> int:
+    gone = accounts.prune(_open_ledger(), stage=args.stage, model=args.model, before=args.before, remove=args.yes)
+    _print_sizes(gone)
+    number = sum(s["calls"] for s in gone)
+    print(
+        f"\n{number:,} answers removed; what they cost stays in `speed cost`"
+        if args.yes
+        else f"\n{number:,} answers would be removed, and paid again when they are needed: say --yes to do it"
+    )
+    return 0
+
+
+def _safe(text: Any) -> str:
+    """Text from the ledger for a terminal: printable or escaped."""
+    return "-" if text is None else "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
 def _ui(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    os.environ["DAGSTER_HOME"] = str(prepare(home))
-    os.environ["SPEED_HOME"] = str(home)
+
+    from speed_assets.runs import Instance
+
+    Instance(home)  # sets both homes in the environment, and the limit of the gpu pool
     os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe
     if args.topics:
         os.environ["SPEED_TOPICS"] = str(Path(args.topics).resolve())

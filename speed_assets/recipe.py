@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph
+from speed_assets.domain.rules import RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,9 @@ class PerTaskType(Section):
 class Topics(Section):
     file: str
     """Topic file; a relative path starts at the recipe's folder."""
+    alignment: str | None = None
+    """Topic file that the alignment stages (seed, junior, preference and revision data) take their tasks from; null takes
+    `file`. With a file of its own, new or changed topics retrain no generator."""
     max_levels: Annotated[int, Field(ge=2)] = 4
     """Levels kept of a deeper path: the first and the last half (paper section 3.2)."""
     max_characters: Positive = 200
@@ -199,7 +203,17 @@ class Training(Section):
     max_length: Positive
     """Tokens of prompt and answer together; longer rows are refused, not cut."""
     lora: Lora | None = None
+    """Train adapters of this rank and keep them beside the base; null trains every weight."""
     gradient_checkpointing: bool = False
+    """Compute activations anew in the backward pass: less memory, a third more time."""
+    micro_batch_size: Positive | None = None
+    """Rows on a device at once; gradients of a batch are summed over such parts. null is `batch_size`."""
+
+    @model_validator(mode="after")
+    def _parts(self) -> Training:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"batch_size={self.batch_size} is no multiple of micro_batch_size={self.micro_batch_size}")
+        return self
 
 
 class SeedData(Section):
@@ -257,23 +271,55 @@ class RevisedData(Section):
 
 
 class NearDuplicates(Section):
+    """Of rows that say the same the best one stays. The paper names MinHash and gives no numbers: all are ours."""
+
     shingle: Positive = 5
     """Characters in a shingle."""
     permutations: Positive = 128
+    """Hashes in a sketch."""
     jaccard: Share = 0.9
-    """Rows at least this similar are one row (the paper gives no threshold)."""
+    """Rows whose query and positive together are at least this similar are one row."""
+    query_jaccard: Share | None = None
+    """Queries at least this similar make one row of two, whatever their positives; null does not compare them."""
+    positive_jaccard: Share | None = None
+    """The same for positives."""
+    words_min: Count = 12
+    """Queries and positives of fewer words are not compared by themselves: labels, short questions."""
+    boilerplate: Share = 0.01
+    """Shingles in at least this share of the rows are boilerplate: rows must be similar without them, too."""
 
 
 class Contamination(Section):
+    """Rows that hold text of an evaluation set are removed. The paper describes no such step: all numbers are ours."""
+
     ngram: Positive = 8
     """Words in an n-gram."""
-    containment: Share = 0.5
-    """Rows with at least this share of their n-grams in an evaluation set are removed."""
+    containment: Share = 0.6
+    """Share of the row's n-grams in an evaluation set, or of an evaluation text's n-grams in the row."""
+    words_min: Count = 10
+    """Shorter texts are only held against evaluation sets as a whole: one other word is another meaning."""
+    neighbour: Share | None = 0.85
+    """Share of words in the same order that an edited copy has in common with an evaluation text; null does not look."""
+
+
+class Rules(Section):
+    """What is no training row whatever a model may learn from it. All numbers are ours."""
+
+    skip: tuple[RuleCode, ...] = ()
+    """Codes of rules that are not applied."""
+    language_characters_min: Positive = 120
+    """Shorter texts are too short to tell their language."""
+    other_script_max: Share = 0.3
+    """Largest share of a text's characters that may be letters of other scripts than Latin."""
+    length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
+    any length."""
 
 
 class FinalTriplets(Section):
     source: DataSource = "revised_data"
     """The table that triplets are made from; `seed_data` is the teacher-only way."""
+    rules: Rules = Rules()
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
 
@@ -302,6 +348,10 @@ class EmbeddingModel(Section):
     homogeneous: bool = True
     """Every batch holds one task type."""
     lora: Lora | None = None
+    gradient_checkpointing: bool = False
+    """Compute activations anew in the backward pass: less memory, a third more time."""
+    micro_batch_size: Positive = 64
+    """Rows of a transformer's batch that are embedded at once; larger batches are cached, with the same gradient."""
 
 
 class Microworld(Section):
@@ -317,6 +367,9 @@ class Evaluation(Section):
     microworld: Microworld | None = None
     tasks: tuple[str, ...] = ()
     """mteb task or benchmark names, beside or instead of the microworld."""
+    local: tuple[str, ...] = ()
+    """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets: those of
+    `tasks` above all. Nothing is scored on them."""
 
     @model_validator(mode="after")
     def _something(self) -> Evaluation:
@@ -379,7 +432,9 @@ class Runtime(Section):
     max_model_length: Positive | None = None
     """Tokens of prompt and output that vLLM makes room for; null takes the model's own limit."""
     processes: Positive = 1
-    """Training processes, one for each GPU, started by accelerate."""
+    """Processes that train a generator, one for each GPU, started by accelerate's launcher."""
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    """Minutes between two checkpoints of a training: the most that a kill can cost."""
 
 
 class Recipe(Section):
@@ -435,6 +490,9 @@ class Recipe(Section):
                 problems.append(
                     f"a cap on money needs the price of {self.teacher.model} in money.prices.models, input and output"
                 )
+        junior, senior = (model.lora if model else None for model in (self.junior_model, self.senior_model))
+        if junior and senior and (junior.r, junior.alpha) != (senior.r, senior.alpha):
+            problems.append("senior_model.lora goes on with the junior's adapter: give both the same r and alpha")
         if self.teacher.engine == "openai" and not self.teacher.endpoint:
             problems.append("teacher.engine=openai needs teacher.endpoint")
         if self.junior_data and self.preference_pairs and self.revision_data:
@@ -474,15 +532,32 @@ class Recipe(Section):
 
     def digest(self) -> str:
         """sha256 over everything in the recipe that shapes a result."""
-        return digest(self.model_dump(mode="json", exclude={"runtime", "description", "calls", "money"}))
+        memory = {name: set(_MEMORY) for name in type(self).model_fields if name.endswith("_model")}
+        return digest(
+            self.model_dump(
+                mode="json", exclude={**dict.fromkeys(("runtime", "description", "calls", "money"), True), **memory}
+            )
+        )
 
+
+_MEMORY = {
+    "micro_batch_size": "how many rows fit into memory; the batch and its gradient stay the same but for rounding",
+    "gradient_checkpointing": "memory against time; the gradient is the same",
+}
 
 UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
+    "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
+    "topics.alignment": "where they lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "runtime": "how fast, not what",
     "calls": "how a question is sent, not what is asked",
     "money": "what is paid and when to stop, not what is asked",
+    **{
+        f"{section}.{field}": reason
+        for section in ("junior_model", "senior_model", "revisor_model", "embedding_model")
+        for field, reason in _MEMORY.items()
+    },
     "description": "prose; only the cards of a release carry it",
     "checks": "judges artifacts and never changes them; only `release` reads it",
 }
@@ -551,9 +626,13 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
         section = dict(data["topics"])
         if topics is not None:
             section["file"] = str(Path(topics).resolve())
-        elif isinstance(section.get("file"), str):
-            section["file"] = str((path.parent / section["file"]).resolve())
+        for name in ("file", "alignment"):
+            if isinstance(section.get(name), str):
+                section[name] = str((path.parent / section[name]).resolve())
         data["topics"] = section
+    if isinstance(data.get("evaluation"), Mapping) and isinstance(data["evaluation"].get("local"), list | tuple):
+        local = [str((path.parent / folder).resolve()) for folder in data["evaluation"]["local"]]
+        data["evaluation"] = {**data["evaluation"], "local": local}
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 import dagster as dg
 
 from checks.registry import check_key, checks_of
+from resources import gpu
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.home import prepare
+from resources.ledger import Ledger
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
 from resources.store import Artifact, Store
+from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
 from speed_assets.recipe import Recipe, RecipeError
@@ -36,6 +40,7 @@ class RunReport:
     """What a run did. `made` and `reused` map `asset[partition]` to seconds; `errors` is empty on success."""
 
     recipe: str
+    run: str = ""
     made: dict[str, float] = field(default_factory=dict)
     reused: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -69,6 +74,7 @@ class Instance:
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
         self.dagster = dg.DagsterInstance.get()
+        gpu.limit(self.dagster)
 
     def knows(self, artifact: Artifact) -> bool:
         """Whether the latest materialization of the artifact's asset (and partition) is this artifact."""
@@ -113,8 +119,10 @@ def run(
 ) -> RunReport:
     """Materialize what is stale, in order; stop at the first failure. `select` is a Dagster asset selection."""
     started = time.monotonic()
-    report = RunReport(recipe.name)
+    report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance(home)
+    Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
+    gpu.free_slots(instance.dagster, home)
     runner = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
     artifacts = Artifacts(recipe, Store(home).open())
     defs = build_defs(recipe, home, progress=progress, runner=runner)
@@ -138,7 +146,7 @@ def run(
                     partition_key=partition,
                     raise_on_error=False,
                     run_config=_QUIET,
-                    tags={"speed/recipe": recipe.name},
+                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **gpu.run_tags(home)},
                 )
                 _collect(result, partition, report, say)
                 if not result.success:
@@ -237,6 +245,7 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
     seconds = {name: round(sum(report.made.get(p, 0.0) for p in parts), 1) for name, parts in partitions.items()}
     return {
         "recipe": report.recipe,
+        "run": report.run,
         "wall_s": round(report.wall_s, 1),
         "teacher_calls": sum(int(m.get("teacher_calls") or 0) for m in calls),
         "reused_calls": sum(int(m.get("reused_calls") or 0) for m in calls),

@@ -19,13 +19,21 @@ def artifacts_of(home: Path, recipe: Recipe) -> Artifacts:
     return Artifacts(recipe, Store(home).open())
 
 
-def fill(artifacts: Artifacts, asset: str, partition: str | None = None, rows: int = 1) -> Artifact:
+def fill(
+    artifacts: Artifacts, asset: str, partition: str | None = None, rows: int = 1, synthesis: str = "s"
+) -> Artifact:
     """A small artifact in the place of a real one."""
+    parts = {"synthesis": synthesis, "alignment": "a"}
     fingerprint = artifacts.fingerprint(asset, partition)
     with artifacts.store.building(fingerprint) as work:
         pl.DataFrame({"asset": [asset] * rows, "partition": [partition] * rows}).write_parquet(work / "data.parquet")
         return artifacts.store.complete(
-            asset, fingerprint, work, partition=partition, metadata={}, lineage=artifacts.lineage(asset, partition)
+            asset,
+            fingerprint,
+            work,
+            partition=partition,
+            metadata={"parts": parts},
+            lineage=artifacts.lineage(asset, partition),
         )
 
 
@@ -78,6 +86,18 @@ def test_other_content_upstream_changes_what_is_below(tmp_path: Path) -> None:
     other = artifacts_of(tmp_path / "b", tiny_recipe())
     fill(other, "topics", rows=2)
     assert other.fingerprint("task_list", "sts") != first
+
+
+def test_a_stage_that_takes_a_part_of_the_tasks_does_not_see_the_others(tmp_path: Path) -> None:
+    """New topics leave the alignment stages alone and reach the synthesis at scale."""
+    fingerprints = []
+    for synthesis in ("s", "other"):
+        artifacts = artifacts_of(tmp_path / synthesis, tiny_recipe())
+        fill(artifacts, "topics")
+        fill(artifacts, "task_list", "sts", rows=len(synthesis), synthesis=synthesis)
+        lineage = {"seed_data": artifacts.lineage("seed_data", "sts")["inputs"]}
+        fingerprints.append((artifacts.fingerprint("seed_data", "sts"), lineage))
+    assert fingerprints[0] == fingerprints[1]
 
 
 def test_missing_input_is_named(tmp_path: Path) -> None:

@@ -111,9 +111,19 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
             path=pl.lit("Arts/Violins"),
             topic=pl.lit("violins"),
             line=pl.int_range(1, ROWS + 1),
+            synthesis=pl.lit(True),
+            alignment=pl.lit(False),
         )
     if asset == "task_list":
-        return base.select("task_id", pl.col("task_id").alias("topic_id"), "topic", "task_type", "task")
+        return base.select(
+            "task_id",
+            pl.col("task_id").alias("topic_id"),
+            "topic",
+            "task_type",
+            "task",
+            synthesis=pl.lit(True),
+            alignment=pl.lit(False),
+        )
     if asset == "junior_data":
         row_id = pl.concat_str(pl.lit(f"{kind}-row"), (pl.int_range(ROWS) // 2).cast(pl.String))
         return generated(kind).with_columns(row_id=row_id, candidate=pl.int_range(ROWS) % 2)
@@ -152,7 +162,7 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
 
 METADATA: dict[str, dict[str, Any]] = {
     "topics": {"asked": ROWS},
-    "task_list": {"asked": ROWS},
+    "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
     "preference_pairs": {"asked": 4, "consistent_share": 0.9},
     "revision_data": {"asked": 5},
     "revised_data": {"asked": ROWS},

@@ -89,8 +89,8 @@ def test_show_tells_what_is_missing(tmp_path: Path) -> None:
     assert "revised_data[sts]" in result.stdout
 
 
-def test_an_engine_of_a_later_version_says_so(tmp_path: Path) -> None:
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
     result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "topics")
     assert result.returncode == 0, result.stderr
-    result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "task_list")
-    assert_clear_failure(result, "teacher.engine=openai", "not available")
+    result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "task_list", OPENAI_API_KEY="")
+    assert_clear_failure(result, "teacher.key_variable", "OPENAI_API_KEY")

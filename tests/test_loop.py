@@ -12,22 +12,39 @@ from tiny import ROWS, tiny_recipe
 
 from checks.registry import checks_of
 from resources.artifacts import Artifacts, partitions_of
+from resources.ledger import Ledger
 from resources.store import Store, verify
 from speed_assets import runs
 from speed_assets.domain.graph import build_graph
+from speed_assets.plan import plan
 from speed_assets.recipe import Recipe
 
+CAP = 700  # calls: it falls into the stages that ask before any model is trained
 MODELS = ["junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models"]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which the tiny recipe has been run once."""
+    """A home in which the tiny recipe has been run once, in two goes: a cap cut the first one short."""
     home = tmp_path_factory.mktemp("home")
+    planned = plan(tiny_recipe(), home).as_json()
+    assert (planned["known_calls"], planned["reuse"]) == (0, [])
+    capped = tiny_recipe(money={"run": {"calls": CAP}})
+    cut = runs.run(capped, home)
+    assert len(cut.errors) == 1
+    assert "money.run.calls" in cut.errors[0]
+    assert Ledger.at(home).count() == CAP
+    left = plan(tiny_recipe(), home).as_json()
+    assert left["calls"] == planned["calls"] - CAP
     report = runs.run(tiny_recipe(), home)
     assert report.errors == []
-    assert not report.reused
+    assert calls_of(report) == left["calls"]
+    assert Ledger.at(home).count() == planned["calls"], "what is planned is asked, and nothing twice"
     return home
+
+
+def calls_of(report: runs.RunReport) -> int:
+    return sum(int(report.metadata[name].get("teacher_calls") or 0) for name in report.made)
 
 
 def artifacts_of(home: Path, recipe: Recipe) -> Artifacts:
@@ -64,6 +81,44 @@ def test_second_run_reuses_everything(home: Path) -> None:
     summary = runs.summary(report, artifacts_of(home, tiny_recipe()))
     assert (summary["trained"], summary["teacher_calls"]) == ([], 0)
     assert summary["reused"] == list(build_graph())
+
+
+def test_the_plan_of_an_unchanged_recipe_is_empty(home: Path) -> None:
+    planned = plan(tiny_recipe(), home).as_json()
+    assert (planned["make"], planned["show"], planned["calls"], planned["money"]) == ([], [], 0, 0)
+
+
+def test_a_changed_topic_is_planned_and_paid_as_planned_and_retrains_no_generator(home: Path, tmp_path: Path) -> None:
+    lines = Path(tiny_recipe().topics.file).read_text().splitlines()
+    aligned = Path(tiny_recipe().topics.alignment or "").read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("Arts/") and line not in aligned)
+    changed = tmp_path / "topics.txt"
+    changed.write_text("\n".join([*lines[:place], "Arts/Glass/Blown_Goblets", *lines[place + 1 :]]))
+    recipe = tiny_recipe(topics__file=str(changed), topics__limit=None)
+    before = tiny_recipe(topics__limit=None)
+    first = runs.run(before, home)
+    assert first.errors == []
+    planned = plan(recipe, home).as_json()
+    report = runs.run(recipe, home)
+    assert report.errors == []
+    assert calls_of(report) == planned["calls"] == 4, "one brainstorm for each task type that has one"
+    assert set(report.made) <= set(planned["make"])
+    assert "senior_data[retrieval]" in report.made
+    written = {name: report.metadata[name]["generated_rows"] for name in report.made if name.startswith("senior_data")}
+    assert sum(written.values()) <= 2 * len(ROWS), "rows on other topics are taken from the artifact that holds them"
+    assert not {"seed_data", "junior_model", "junior_data", "senior_model"} & {
+        name.split("[")[0] for name in report.made
+    }
+    assert plan(recipe, home).as_json()["make"] == []
+
+
+def test_the_plan_says_what_changed(home: Path) -> None:
+    steps = {step.name: step for step in plan(tiny_recipe(embedding_model__learning_rate=0.07), home).steps}
+    assert steps["senior_model"].action == "reuse"
+    assert "embedding_model.learning_rate" in steps["embedding_model"].why
+    assert "-> 0.07" in steps["embedding_model"].why
+    assert steps["release"].why == "embedding_model is made anew"
+    assert steps["embedding_model"].seconds is not None
 
 
 def test_changed_learning_rate_retrains_the_embedding_and_nothing_above(home: Path) -> None:

@@ -103,3 +103,24 @@ def test_topics_replace_the_recipes_file(tmp_path: Path) -> None:
 
 def test_round_trip_through_a_file(tmp_path: Path) -> None:
     assert load_recipe(write_recipe(tmp_path, tiny_data())).digest() == tiny_recipe().digest()
+
+
+def test_settings_of_memory_are_in_no_fingerprint() -> None:
+    lora = {"r": 4, "alpha": 8}
+    plain = tiny_recipe(junior_model__lora=lora)
+    memory = {"junior_model__micro_batch_size": 2, "junior_model__gradient_checkpointing": True}
+    changed = tiny_recipe(junior_model__lora=lora, embedding_model__micro_batch_size=8, **memory)
+    graph = plain.graph()
+    for name in ("junior_model", "embedding_model", "baseline_models", "mteb_scores"):
+        assert plain.part(graph[name]) == changed.part(graph[name])
+    assert plain.digest() == changed.digest()
+    other = tiny_recipe(junior_model__lora={"r": 8, "alpha": 8})
+    assert plain.part(graph["junior_model"]) != other.part(graph["junior_model"])
+    assert plain.digest() != other.digest()
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_paid() -> None:
+    with pytest.raises(RecipeError, match="batch_size=4 is no multiple of micro_batch_size=3"):
+        tiny_recipe(junior_model__micro_batch_size=3)
+    with pytest.raises(RecipeError, match="give both the same r and alpha"):
+        tiny_recipe(junior_model__lora={"r": 4, "alpha": 8}, senior_model__lora={"r": 8, "alpha": 8})

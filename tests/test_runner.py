@@ -232,6 +232,7 @@ def test_a_forked_worker_trains_on_two_threads(warm: Runner, model: str, tmp_pat
         "out": str(tmp_path / "out"),
         "settings": settings,
         "seed": 1,
+        "checkpoint_minutes": 10.0,
     }
     assert warm.run("sft", params, tmp_path / "job")["steps"] == 4
     assert (tmp_path / "out" / "model" / "model.safetensors").exists()

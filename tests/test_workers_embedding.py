@@ -40,6 +40,8 @@ SETTINGS: dict[str, Any] = {
     "max_length": 64,
     "homogeneous": True,
     "lora": None,
+    "gradient_checkpointing": False,
+    "micro_batch_size": 64,
 }
 MICROWORLD = {"topics": 12, "rows": 60, "seed": 2}
 TASKS = ["Retrieval", "Reranking", "STS", "Classification", "Clustering", "PairClassification"]
@@ -99,6 +101,8 @@ def job(tokenizer: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "base": base or {"kind": "static", "tokenizer": str(tokenizer), "dimensions": 64},
             "settings": {**SETTINGS, **settings},
             "seed": 2**62 + 1,
+            "folder": str(tmp_path / "job"),
+            "checkpoint_minutes": 10.0,
             "triplets": str(tmp_path / "triplets.parquet"),
             "out": str(tmp_path / name),
             "aside": str(tmp_path / f"{name}-aside"),
@@ -120,6 +124,8 @@ def test_static_model_learns_and_is_saved_whole(job: Callable[..., dict[str, Any
     assert result["rows"] == 300
     assert result["loss_last"] < result["loss_first"] / 3
     assert seen[-1] == (result["steps"], result["steps"])
+    assert result["learning_rate_max"] == pytest.approx(0.1, rel=0.05)
+    assert 0 < result["gradient_norm_last"] <= result["gradient_norm_max"]
     lines = [json.loads(line) for line in (Path(params["aside"]) / "losses.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, result["steps"] + 1))
     assert (Path(params["aside"]) / "loss.png").stat().st_size > 1000
@@ -162,8 +168,69 @@ def test_two_models_and_an_untrained_one_in_one_job(job: Callable[..., dict[str,
 
 
 def test_a_loss_that_is_not_finite_ends_the_job(job: Callable[..., dict[str, Any]]) -> None:
-    with pytest.raises(ValueError, match=r"lower embedding_model\.learning_rate"):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
         embed.run(job(temperature=1e-45), silent)
+
+
+def stop_at(step: int) -> Callable[[int, int, str], None]:
+    def report(done: int, _total: int, _note: str) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return report
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "dropout": 0.1}])
+def test_training_goes_on_from_a_checkpoint_to_the_same_bytes(
+    job: Callable[..., dict[str, Any]], decoder: Path, lora: dict[str, Any] | None
+) -> None:
+    base = {"kind": "pretrained", "name": str(decoder)} if lora else None
+    settings = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 16, "micro_batch_size": 8} if lora else {"epochs": 3}
+    whole, cut = job(base, "whole", lora=lora, **settings), job(base, "cut", lora=lora, **settings)
+    steps = embed.run(whole, silent)["steps"]
+    stop = steps - 3  # in the last epoch
+    with pytest.raises(KeyboardInterrupt):
+        embed.run({**cut, "checkpoint_minutes": 0.0}, stop_at(stop))
+    seen: list[int] = []
+    result = embed.run(cut, lambda done, _total, _note: seen.append(done))
+    assert seen == list(range(stop, steps + 1))
+    assert result["steps"] == steps
+    assert contents(whole["out"]) == contents(cut["out"])
+    losses = [Path(params["aside"], "losses.jsonl").read_text() for params in (whole, cut)]
+    assert losses[0] == losses[1]
+
+
+def test_checkpoints_of_other_rows_or_settings_are_not_taken(job: Callable[..., dict[str, Any]]) -> None:
+    params = {**job(epochs=2), "checkpoint_minutes": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        embed.run(params, stop_at(6))
+    first: list[int] = []
+    for change in ({"seed": 7}, {"settings": {**params["settings"], "temperature": 0.2}}):
+        embed.run({**params, **change}, lambda done, _total, _note: first.append(done))
+    right_triplets(299).write_parquet(params["triplets"])
+    embed.run(params, lambda done, _total, _note: first.append(done))
+    assert first.count(1) == 3  # each began anew
+
+
+def test_a_model_that_is_finished_is_not_trained_again(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    params = job(epochs=1)
+    fields = {name: params.pop(name) for name in ("triplets", "out", "aside")}
+    jobs = [{**fields, "name": name, "out": str(tmp_path / name)} for name in ("one", "two")]
+    seen: list[str] = []
+
+    def report(_done: int, _total: int, note: str) -> None:
+        seen.append(note)
+        if note == "two" and seen.count("two") == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed.run({**params, "models": jobs}, report)
+    first = contents(str(tmp_path / "one"))
+    seen.clear()
+    result = embed.run({**params, "models": jobs}, lambda _done, _total, note: seen.append(note))["models"]
+    assert set(seen) == {"two"}
+    assert result["one"]["steps"] == result["two"]["steps"] > 0
+    assert contents(str(tmp_path / "one")) == first
 
 
 # Batches
@@ -262,6 +329,19 @@ def test_cached_loss_has_the_same_gradient(decoder: Path) -> None:
 # Pretrained bases
 
 
+def test_memory_settings_change_no_loss(job: Callable[..., dict[str, Any]], decoder: Path) -> None:
+    base = {"kind": "pretrained", "name": str(decoder)}
+    lora = {"r": 4, "alpha": 8, "dropout": 0.0}
+    curves = []
+    for name, memory in (("plain", {}), ("small", {"micro_batch_size": 16, "gradient_checkpointing": True})):
+        params = job(base, name, lora=lora, learning_rate=1e-2, epochs=1, **memory)
+        embed.run({**params, "folder": f"{params['folder']}-{name}"}, silent)
+        lines = (Path(params["aside"]) / "losses.jsonl").read_text().splitlines()
+        curves.append([json.loads(line)["loss"] for line in lines])
+    assert curves[0] == pytest.approx(curves[1], abs=1e-3)
+    assert len(set(curves[0])) > 3
+
+
 def test_last_pooling_appends_the_end_token(job: Callable[..., dict[str, Any]], decoder: Path) -> None:
     params = job(
         {"kind": "pretrained", "name": str(decoder)}, pooling="last", learning_rate=1e-3, epochs=1, batch_size=128
@@ -330,6 +410,8 @@ def scored(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
         "base": {"kind": "static", "tokenizer": str(tokenizer), "dimensions": 64},
         "settings": SETTINGS,
         "seed": 3,
+        "folder": str(folder / "job"),
+        "checkpoint_minutes": 10.0,
     }
     jobs = [
         {

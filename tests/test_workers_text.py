@@ -137,7 +137,7 @@ def test_a_prompt_without_room_gets_an_empty_output(job: Callable[..., Params]) 
 def test_no_prompts_give_an_empty_table(job: Callable[..., Params]) -> None:
     outputs = generated(job("none", PROMPTS.clear()))
     assert outputs.is_empty()
-    assert outputs.columns == ["row_id", "candidate", "output", "prompt_tokens", "output_tokens", "finished"]
+    assert outputs.columns == ["row_id", "candidate", "output", "prompt_tokens", "output_tokens", "finished", "error"]
 
 
 def test_uniforms_are_uniform_and_a_row_owns_its_own() -> None:
@@ -192,6 +192,7 @@ def training_job(model: str, folder: Path, rows: pl.DataFrame, **settings: Any) 
         "folder": str(folder),
         "settings": {**SETTINGS, **settings},
         "seed": 5,
+        "checkpoint_minutes": 10.0,
     }
 
 
@@ -251,16 +252,12 @@ def test_a_trained_model_is_whole_and_plain(junior: tuple[Params, dict[str, Any]
     assert not list(Path(params["folder"]).rglob("checkpoint-*"))  # short runs write none
 
 
-def test_training_resumes_from_a_checkpoint_to_the_same_model(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_resumes_from_a_checkpoint_to_the_same_model(model: str, tmp_path: Path) -> None:
     whole = training_job(model, tmp_path / "whole", SFT_ROWS)
     cut = training_job(model, tmp_path / "cut", SFT_ROWS)
     sft.run(whole, silent)
-    monkeypatch.setattr(training, "CHECKPOINT_MINUTES", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        sft.run(cut, stop_after(17))
-    monkeypatch.undo()
+        sft.run({**cut, "checkpoint_minutes": 0.0}, stop_after(17))
     seen: list[int] = []
     result = sft.run(cut, lambda done, _total, _note: seen.append(done))
     assert seen[0] == 17  # step 16 was saved
@@ -318,7 +315,7 @@ def test_preference_training_prefers_the_chosen(
     assert dpo.run(params, silent)["steps"] == 15
     trained = Path(params["out"], "model")
     assert margin(str(trained), pairs[:4]) > margin(base, pairs[:4]) + 3
-    assert not list(trained.glob("adapter*"))  # adapters are merged
+    assert not list(trained.glob("adapter*"))  # an adapter on what is no base of the recipe is merged
     assert weights(trained).keys() == weights(Path(base)).keys()
 
 

@@ -1,39 +1,15 @@
-"""A recipe of the offline kind, so small that the whole graph runs in well under a minute."""
+"""The small recipe as tests use it: changed by dotted path."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from benchmarks.small import ROWS, small_data, write_recipe
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
 
-ROWS = {"classification": 16, "retrieval": 16, "sts": 16, "matching_short": 10, "matching_long": 10}
+__all__ = ["ROWS", "tiny_data", "tiny_recipe", "write_recipe"]
 
-
-def tiny_data() -> dict[str, Any]:
-    """The offline recipe with few rows, few steps and gates that any model passes."""
-    data: dict[str, Any] = yaml.safe_load((RECIPES / "offline.yaml").read_text())
-    data["name"] = "tiny"
-    data["topics"] |= {"limit": 20, "at_least": 5}
-    data["seed_data"]["rows"] = ROWS
-    data["junior_data"] |= {"prompts": ROWS, "candidates": 4}
-    data["preference_pairs"]["prompts"] = ROWS
-    data["revision_data"]["rows"] = ROWS
-    data["senior_data"]["rows"] = {name: 2 * rows for name, rows in ROWS.items()}
-    for section in ("junior_model", "senior_model", "revisor_model"):
-        data[section] |= {"epochs": 3, "batch_size": 4}
-    for section in ("junior_data", "senior_data", "revised_data"):
-        data[section]["sampling"]["max_new_tokens"] = 100
-    data["embedding_model"] |= {"dimensions": 32, "batch_size": 8, "epochs": 15}
-    data["evaluation"]["microworld"] = {"topics": 12, "rows": 60}
-    data["checks"] = {
-        name: 0 if name == "pairs_min" else 1.0 if name.endswith("_max") else 0.0
-        for name in data["checks"]
-        if not name.startswith("gain")
-    } | {"gain_over_untrained_min": -1.0, "gain_over_baselines_min": -1.0, "loss_drop_min": -1.0}
-    return data
+tiny_data = small_data
 
 
 def tiny_recipe(**changes: Any) -> Recipe:
@@ -46,11 +22,3 @@ def tiny_recipe(**changes: Any) -> Recipe:
             section = section[name]
         section[last] = value
     return parse_recipe(data, RECIPES / "tiny.yaml")
-
-
-def write_recipe(folder: Path, data: dict[str, Any]) -> Path:
-    """The recipe as a file, with its topic file named absolutely."""
-    data = {**data, "topics": {**data["topics"], "file": str((RECIPES / data["topics"]["file"]).resolve())}}
-    path = folder / f"{data['name']}.yaml"
-    path.write_text(yaml.safe_dump(data))
-    return path

@@ -106,6 +106,7 @@ def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[
             "base": base,
             "settings": settings.model_dump(mode="json"),
             "seed": seed_for(run.recipe.seed, "embedding") % 2**31,
+            "checkpoint_minutes": run.whole_recipe.runtime.checkpoint_minutes,
         },
         folder / "train",
         run.progress,

@@ -6,12 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import generator_base
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, truth, write_with
+from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, read_as, truth, write_with
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import parse_outputs, quarantined
+from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
 
 
 def seed_data(run: StageRun) -> dict[str, Any]:
@@ -19,23 +18,24 @@ def seed_data(run: StageRun) -> dict[str, Any]:
     section = run.recipe.seed_data
     asked = getattr(section.rows, run.task_type)
     rows = asked_rows(run, section.rows)
-    schema = schema_for("synthesis", run.task_type)
-    requests = [
-        run.teacher.request(prompt, section.sampling, schema, sample) for sample, prompt in enumerate(rows["prompt"])
-    ]
-    answers, use = run.teacher.ask(run.stage.name, requests, run.progress)
-    rows = parse_outputs(
-        rows.with_columns(pl.Series("output", [a.text for a in answers], dtype=pl.String)), run.task_type
+    answers, use = run.ask(rows["prompt"], section.sampling, schema_for("synthesis", run.task_type))
+    rows = rows.with_columns(
+        pl.Series("output", [a.text for a in answers], dtype=pl.String),
+        pl.Series("refused", [a.error for a in answers], dtype=pl.String),
     )
+    rows = parse_outputs(rows, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select(WRITTEN))
     run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("no whole record"), pl.col("output")),
+        quarantined(
+            bad, run.stage.name, run.task_type, pl.col("problem"), refusal_or("no whole record"), pl.col("output")
+        ),
         "quarantine",
     )
     return {
         "asked": asked,
         "problems": problem_counts(bad),
+        "read_as": read_as(rows),
         **use.metadata(),
         **truth(run, good, asked),
     }
@@ -44,7 +44,7 @@ def seed_data(run: StageRun) -> dict[str, Any]:
 def junior_model(run: StageRun) -> dict[str, Any]:
     """Supervised fine-tuning of the base on the teacher's examples of all task types."""
     rows = run.input_rows("seed_data").select("prompt", pl.col("output").alias("completion"))
-    return train(run, "sft", generator_base(run.recipe.generator), rows, run.recipe.junior_model)
+    return train(run, "sft", rows, run.recipe.junior_model)
 
 
 def junior_data(run: StageRun) -> dict[str, Any]:

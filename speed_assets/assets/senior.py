@@ -13,7 +13,7 @@ from speed_assets.assets.writing import write_with
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import quarantined
+from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
 
 
 def preference_pairs(run: StageRun) -> dict[str, Any]:
@@ -28,23 +28,21 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
         .agg(pl.first("task_type", "task", "prompt"), pl.col("output").alias("candidates"))
         .head(limit)
     )
-    schema = schema_for("judge", run.task_type)
-    requests = [
-        run.teacher.request(
-            prompts.judge(run.task_type, row["task"], in_order(row["candidates"], order)), section.sampling, schema
-        )
+    shown = [
+        prompts.judge(run.task_type, row["task"], in_order(row["candidates"], order))
         for row in groups.iter_rows(named=True)
         for order in orders(len(row["candidates"]))
     ]
-    answers, use = run.teacher.ask(run.stage.name, requests, run.progress)
-    texts = iter(answer.text for answer in answers)
+    answers, use = run.ask(shown, section.sampling, schema_for("judge", run.task_type))
+    waiting = iter(answers)
     pairs, abstained = [], []
     for row in groups.iter_rows(named=True):
         count = len(row["candidates"])
-        verdicts = [(order, parse_verdict(next(texts), count)) for order in orders(count)]
-        preference, why = agree(row["candidates"], verdicts)
+        judged = [(order, next(waiting)) for order in orders(count)]
+        refused = next((answer.error for _, answer in judged if answer.error is not None), None)
+        preference, why = agree(row["candidates"], [(order, parse_verdict(a.text, count)) for order, a in judged])
         if preference is None:
-            abstained.append({"row_id": row["row_id"], "reason": why, "raw": row["prompt"]})
+            abstained.append({"row_id": row["row_id"], "reason": why, "raw": row["prompt"], "refused": refused})
         else:
             pairs.append(
                 {
@@ -59,10 +57,16 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
             )
     names = ("row_id", "task_type", "prompt", "chosen", "rejected", "margin", "judge_model")
     run.write(pl.DataFrame(pairs, schema={n: pl.Float64 if n == "margin" else pl.String for n in names}))
-    aside = pl.DataFrame(abstained, schema={"row_id": pl.String, "reason": pl.String, "raw": pl.String})
+    aside = pl.DataFrame(abstained, schema=dict.fromkeys(("row_id", "reason", "raw", "refused"), pl.String))
+    aside = aside.with_columns(reason=unless_refused(pl.col("reason")))
     run.write(
         quarantined(
-            aside, run.stage.name, run.task_type, pl.col("reason"), pl.lit("no pair from this prompt"), pl.col("raw")
+            aside,
+            run.stage.name,
+            run.task_type,
+            pl.col("reason"),
+            refusal_or("no pair from this prompt"),
+            pl.col("raw"),
         ),
         "quarantine",
     )
@@ -78,7 +82,7 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
 def senior_model(run: StageRun) -> dict[str, Any]:
     """DPO from the junior, with the frozen junior as reference."""
     rows = run.input_rows("preference_pairs").select("prompt", "chosen", "rejected")
-    return train(run, "dpo", str(run.input("junior_model").path / "model"), rows, run.recipe.senior_model)
+    return train(run, "dpo", rows, run.recipe.senior_model, start=run.input("junior_model"))
 
 
 def senior_data(run: StageRun) -> dict[str, Any]:

@@ -6,7 +6,7 @@ same way. Belongs here: that way. Not here: what any one stage does.
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,21 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from resources import gpu
 from resources.artifacts import Artifacts, label
+from resources.calls import CallContext, TeacherAnswer
 from resources.runner import Runner
 from resources.store import ASIDE, SCRATCH, Artifact
-from resources.teacher import Teacher
+from resources.teacher import Teacher, TeacherUse
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import Recipe, Sampling
 
 Progress = Callable[[int, int, str], None]
 OWNERS = ["team:speed"]
+RUN_TAG = "speed/run"
+_BACKFILL_TAG = "dagster/backfill"
 SAMPLE_ROWS = 5
 _CELL = 300  # characters of a cell shown in metadata
 _PLOT_BYTES = 60_000  # larger plots stay on disk: metadata lives in the event log
@@ -57,6 +61,7 @@ class StageRun:
     artifacts: Artifacts
     runner: Runner
     teacher: Teacher
+    context: CallContext
     progress: Progress
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
 
@@ -78,6 +83,12 @@ class StageRun:
     def input_rows(self, name: str) -> pl.DataFrame:
         """The rows of an input over all its partitions, in the order of the task types."""
         return pl.concat([artifact.table() for artifact in self.inputs[name].values()], how="vertical")
+
+    def ask(
+        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None
+    ) -> tuple[list[TeacherAnswer], TeacherUse]:
+        """The teacher's answers to `prompts` in order, paid for in the name of this stage, and what they took."""
+        return self.teacher.ask(self.context, self.teacher.requests(prompts, sampling, schema), self.progress)
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""
@@ -101,6 +112,7 @@ def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg
         code_version=artifacts.code_version(stage.name),
         description=stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
+        pool=gpu.POOL if stage.gpu else None,
     )
     def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         partition = context.partition_key if stage.partitioned else None
@@ -113,6 +125,7 @@ def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg
             resources.artifacts,
             resources.runner,
             resources.teacher,
+            CallContext(run_of(context.run), stage.name, partition),
             _logged(resources.progress(label(stage.name, partition)), context.log.info),
         )
         for line in resources.artifacts.store.damaged:
@@ -128,6 +141,11 @@ def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg
     return materialize
 
 
+def run_of(run: dg.DagsterRun) -> str:
+    """The id under which calls are paid and capped: one for all Dagster runs of a `speed run` or of a backfill."""
+    return run.tags.get(RUN_TAG) or run.tags.get(_BACKFILL_TAG) or run.run_id
+
+
 def make(
     stage: Stage,
     function: StageFunction,
@@ -135,6 +153,7 @@ def make(
     artifacts: Artifacts,
     runner: Runner,
     teacher: Teacher,
+    context: CallContext,
     progress: Progress,
 ) -> tuple[Artifact, bool]:
     """The artifact of a stage and whether it was there already. Raises NotMaterialized when an input is missing."""
@@ -158,6 +177,7 @@ def make(
             artifacts=artifacts,
             runner=runner,
             teacher=teacher,
+            context=context,
             progress=progress,
         )
         metadata = function(run)
@@ -205,8 +225,8 @@ def describe(artifact: Artifact, stage: Stage, reused: bool, seconds: float) -> 
             shown["dagster/column_schema"] = dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))
         elif isinstance(value, dict | list):
             shown[key] = dg.MetadataValue.json(value)
-        elif value is not None:
-            shown[key] = value
+        else:
+            shown[key] = dg.MetadataValue.null() if value is None else value
     for plot in sorted((artifact.path / ASIDE).glob("*.png")):
         if plot.stat().st_size <= _PLOT_BYTES:
             picture = base64.b64encode(plot.read_bytes()).decode()

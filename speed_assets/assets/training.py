@@ -6,32 +6,59 @@ from typing import Any
 
 import polars as pl
 
-from resources.store import ASIDE
+from resources.externals import external_digest, generator_base
+from resources.store import ASIDE, Artifact
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.recipe import RecipeError, Training
 
 
-def train(run: StageRun, kind: str, base: str, rows: pl.DataFrame, settings: Training) -> dict[str, Any]:
-    """Train `base` on `rows` by a worker of this kind (`sft`, `dpo`); the model lies in `model/` of the artifact."""
+def train(
+    run: StageRun, kind: str, rows: pl.DataFrame, settings: Training, start: Artifact | None = None
+) -> dict[str, Any]:
+    """Train on `rows` by a worker of this kind (`sft`, `dpo`), from the recipe's base or from the model of `start`.
+
+    The artifact then holds `adapter/` when `lora` trains one on the recipe's base, else a whole `model/`.
+    """
     if rows.is_empty():
         raise RecipeError(f"{run.stage.name} has no rows to train on: look at its inputs and their quarantines")
     folder = run.scratch / kind
     folder.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(folder / "rows.parquet")
     (run.out / ASIDE).mkdir(exist_ok=True)
-    generator = run.recipe.generator
+    runtime = run.whole_recipe.runtime
     return run.runner.run(
         kind,
         {
-            "base": base,
-            "revision": generator.revision,
-            "dtype": generator.dtype,
+            **_start(run, start),
+            "dtype": run.recipe.generator.dtype,
             "rows": str(folder / "rows.parquet"),
             "out": str(run.out),
             "settings": settings.model_dump(mode="json"),
             "seed": seed_for(run.recipe.seed, run.stage.name) % 2**31,
+            "checkpoint_minutes": runtime.checkpoint_minutes,
         },
         folder,
         run.progress,
+        processes=runtime.processes,
     )
+
+
+def _start(run: StageRun, start: Artifact | None) -> dict[str, Any]:
+    """What training starts from: `base` with `revision`, maybe an `adapter` on it, and `origin`, the base's name.
+
+    `origin` is null for a base that is itself an artifact: an adapter on it would not share the recipe's base.
+    """
+    generator = run.recipe.generator
+    if start is not None and (start.path / "model").is_dir():
+        return {"base": str(start.path / "model"), "revision": None, "adapter": None, "origin": None}
+    return {
+        "base": generator_base(generator),
+        "revision": generator.revision,
+        "adapter": str(start.path / "adapter") if start else None,
+        "origin": {
+            "base": generator.base,
+            "revision": generator.revision,
+            "digest": external_digest(run.whole_recipe, "generator_base", None),
+        },
+    }

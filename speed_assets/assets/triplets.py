@@ -1,79 +1,185 @@
-"""Training triplets: what is left when repeated, contaminated and broken rows are set aside."""
+"""Training triplets: what is left when broken, repeated and contaminated rows are set aside."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from resources.evaluation_texts import local_texts
+from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import truth
-from speed_assets.domain.contamination import EvaluationIndex
+from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.near_duplicates import near_duplicates
-from speed_assets.domain.rows import no_quarantine, quarantined
+from speed_assets.domain.funnel import Finder, Funnel
+from speed_assets.domain.near_duplicates import Similarity, near_duplicates
+from speed_assets.domain.rules import broken_rules
+from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.microworld.evaluation import evaluation_sets
+from speed_assets.recipe import Contamination, Evaluation, FinalTriplets, NearDuplicates
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
+_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality")
 
 
 def final_triplets(run: StageRun) -> dict[str, Any]:
-    """Filters in turn, each on what the one before has left; every removed row keeps its reason."""
-    section = run.recipe.final_triplets
+    """Filters in turn, each on what the one before has left; every removed row keeps its text and its reason."""
     source = run.stage.inputs[0]
-    written = run.input_rows(source)
-    removed = []
-
-    rows = written
-    if "valid" in rows.columns:
-        invalid = rows.filter(~pl.col("valid"))
-        removed.append(_set_aside(invalid, "not_whole", pl.col("problem") if "problem" in rows.columns else pl.lit("")))
-        rows = rows.filter("valid")
-    run.progress(1, 3, "near-duplicates")
-    near = section.near_duplicates
-    repeats = near_duplicates(_texts(rows), shingle=near.shingle, permutations=near.permutations, jaccard=near.jaccard)
-    ids = rows["row_id"].to_list()
-    rows = rows.with_columns(pl.Series("repeats", [None if r is None else ids[r] for r in repeats], dtype=pl.String))
-    removed.append(_set_aside(rows.filter(pl.col("repeats").is_not_null()), "near_duplicate", pl.col("repeats")))
-    rows = rows.filter(pl.col("repeats").is_null())
-
-    run.progress(2, 3, "contamination")
-    rows = rows.with_columns(pl.Series("evaluation", _contaminated(run, rows), dtype=pl.String))
-    removed.append(_set_aside(rows.filter(pl.col("evaluation").is_not_null()), "contamination", pl.col("evaluation")))
-    rows = rows.filter(pl.col("evaluation").is_null())
-
-    run.write(rows.select(TRIPLETS))
-    quarantine = pl.concat([no_quarantine(), *removed])
-    run.write(quarantine, "quarantine")
+    evaluation = evaluation_texts(run.recipe.evaluation, run.recipe.seed)
+    funnel = filtered(
+        run.input_rows(source), run.recipe.final_triplets, evaluation, run.recipe.seed, run.stage.name, run.progress
+    )
+    run.write(funnel.rows.select(TRIPLETS))
+    run.write(funnel.quarantine, "quarantine")
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    plot_funnel(funnel, run.out / ASIDE / "funnel.png")
     asked = sum(artifact.metadata["asked"] for artifact in run.inputs[source].values())
+    removed = funnel.quarantine
     return {
         "asked": asked,
-        "rows_in": written.height,
-        "removed": dict(quarantine["reason"].value_counts(sort=True).iter_rows()),
-        "task_types": dict(rows["task_type"].value_counts(sort=True).iter_rows()),
-        **truth(run, rows, asked),
+        "rows_in": funnel.steps[0].rows_in,
+        "steps": funnel.table(),
+        "removed": dict(removed["reason"].value_counts(sort=True).iter_rows()),
+        "contamination": contamination_report(removed, evaluation),
+        "task_types": dict(funnel.rows["task_type"].value_counts(sort=True).iter_rows()),
+        **truth(run, funnel.rows, asked),
     }
 
 
-def _texts(rows: pl.DataFrame) -> list[str]:
-    fields = [pl.col("task_type"), pl.col("query"), pl.col("positive")]
-    return rows.select(pl.concat_str(fields, separator=" | ")).to_series().to_list()
+def filtered(
+    rows: pl.DataFrame,
+    section: FinalTriplets,
+    evaluation: Mapping[str, Iterable[str]],
+    seed: int,
+    stage: str = "final_triplets",
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Funnel:
+    """The funnel of written rows after every filter of the section. Columns that no filter needs are dropped.
+
+    Of rows that say the same the one with the highest `quality` stays; without that column the longest.
+    """
+    rows = rows.select(name for name in _NEEDED if name in rows.columns)
+    funnel = Funnel(rows, stage)
+    texts = pl.struct(TRIPLET_FIELDS).struct.json_encode()
+    near = section.near_duplicates
+    words = {
+        field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS
+    }
+    together = pl.concat_str("query", "positive", separator=" ")
+    views = (
+        ("near_duplicate", together, near.jaccard),
+        ("near_duplicate_query", pl.when(words["query"]).then("query"), near.query_jaccard),
+        ("near_duplicate_positive", pl.when(words["positive"]).then("positive"), near.positive_jaccard),
+    )
+    rules = section.rules.model_dump()
+    steps: list[tuple[str, Finder]] = [
+        ("not_whole", _not_whole),
+        ("rules", lambda rows: broken_rules(rows, **rules, seed=seed)),
+        *((name, _repeats(name, view, near, jaccard)) for name, view, jaccard in views if jaccard is not None),
+        ("contamination", _copies(evaluation, section.contamination)),
+    ]
+    for done, (name, find) in enumerate(steps):
+        progress(done, len(steps), name)
+        unread = name == "not_whole" and "output" in rows.columns
+        funnel.step(name, find, pl.col("output") if unread else texts)
+        if unread:
+            funnel.rows = funnel.rows.drop("output")
+    return funnel
 
 
-def _contaminated(run: StageRun, rows: pl.DataFrame) -> list[str | None]:
-    world = run.recipe.evaluation.microworld
-    if world is None:
-        return [None] * rows.height
-    limits = run.recipe.final_triplets.contamination
-    sets = evaluation_sets(world.topics, world.rows, seed_for(run.recipe.seed, "evaluation"))
-    index = EvaluationIndex(sets.all_texts(), limits.ngram)
-    found = []
-    for row in rows.select("query", "positive", "negative").iter_rows():
-        hits = (index.found_in(text, limits.containment) for text in row if text)
-        found.append(next((hit for hit in hits if hit), None))
-    return found
+def evaluation_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
+    """Every text that must not be in the triplets, by evaluation task: the microworld's and those of local sets."""
+    texts = local_texts(section.local)
+    if section.microworld is not None:
+        world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))
+        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
+    return texts
 
 
-def _set_aside(rows: pl.DataFrame, reason: str, detail: pl.Expr) -> pl.DataFrame:
-    raw = pl.struct("query", "positive", "negative").struct.json_encode()
-    return quarantined(rows, "final_triplets", None, reason, detail, raw)
+def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+    """One line per evaluation task: its texts, and how many rows were removed for repeating one, in which way."""
+    counts = (
+        removed.filter(pl.col("reason").str.starts_with("contamination_"))
+        .group_by(pl.col("detail").alias("task"), pl.col("reason").str.strip_prefix("contamination_").alias("how"))
+        .len()
+    )
+    by_task: dict[str, dict[str, int]] = {task: {} for task in evaluation}
+    for task, how, count in counts.sort("task", "how").iter_rows():
+        by_task[task][how] = count
+    return [
+        {"task": task, "texts": len(list(evaluation[task])), "removed": sum(hows.values()), **hows}
+        for task, hows in by_task.items()
+    ]
+
+
+def plot_funnel(funnel: Funnel, path: Path) -> None:
+    """How many rows each step removed, as bars beside what it left."""
+    from matplotlib.figure import Figure
+
+    steps = funnel.steps[::-1]
+    figure = Figure(figsize=(6, 0.45 * len(steps) + 0.8), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    names = [step.step for step in steps]
+    axes.barh(names, [step.rows_out for step in steps], color="#4c72b0", label="kept")
+    removed = axes.barh(
+        names, [step.removed for step in steps], left=[step.rows_out for step in steps], color="#c44e52"
+    )
+    axes.bar_label(removed, [f"-{step.removed:,}" for step in steps], padding=3, fontsize=8)
+    axes.set_xlabel("rows")
+    axes.margins(x=0.15)
+    figure.savefig(path)
+
+
+def _not_whole(rows: pl.DataFrame) -> pl.DataFrame:
+    if "valid" not in rows.columns:
+        return pl.DataFrame({"reason": [None] * rows.height, "detail": [None] * rows.height}, schema=_FOUND)
+    detail = pl.col("problem") if "problem" in rows.columns else pl.lit(None, dtype=pl.String)
+    return rows.select(
+        pl.when(~pl.col("valid")).then(pl.lit("not_whole")).alias("reason"),
+        pl.when(~pl.col("valid")).then(detail).alias("detail"),
+    )
+
+
+_FOUND = {"reason": pl.String, "detail": pl.String}
+
+
+def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> Finder:
+    similarity = Similarity(near.shingle, near.permutations, jaccard, near.boilerplate)
+
+    def find(rows: pl.DataFrame) -> pl.DataFrame:
+        longest = pl.sum_horizontal(pl.col(field).str.len_chars() for field in TRIPLET_FIELDS)
+        quality = pl.col("quality") if "quality" in rows.columns else longest
+        seen = rows.select(_key(rows), view.alias("text"), quality.cast(pl.Float64).alias("quality"))
+        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"])
+        found = seen.select("row_id").join(repeats, on="row_id", how="left", maintain_order="left")
+        return found.select(
+            pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"),
+            pl.col("repeats").alias("detail"),
+        )
+
+    return find
+
+
+def _key(rows: pl.DataFrame) -> pl.Expr:
+    """A name of each row: its id, with a number where several candidates share it."""
+    if rows["row_id"].is_unique().all():
+        return pl.col("row_id")
+    return pl.format("{}/{}", "row_id", pl.int_range(pl.len()).over("row_id")).alias("row_id")
+
+
+def _copies(evaluation: Mapping[str, Iterable[str]], section: Contamination) -> Finder:
+    def find(rows: pl.DataFrame) -> pl.DataFrame:
+        index = EvaluationIndex(evaluation, Limits(**section.model_dump()))
+        copies = [index.copies(rows[field]) for field in TRIPLET_FIELDS]
+        return pl.concat(
+            [frame.rename({"evaluation": f"task{i}", "how": f"how{i}"}) for i, frame in enumerate(copies)],
+            how="horizontal",
+        ).select(
+            (pl.lit("contamination_") + pl.coalesce("how0", "how1", "how2")).alias("reason"),
+            pl.coalesce("task0", "task1", "task2").alias("detail"),
+        )
+
+    return find

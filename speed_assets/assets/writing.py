@@ -11,21 +11,27 @@ from typing import Any
 import polars as pl
 
 from resources.externals import prompt_set
-from resources.generator import generate
+from resources.generator import generate, model_source
+from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.records import NOTHING_RIGHT, truth_of
 from speed_assets.recipe import PerTaskType, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
+_OUTPUT = ("output", "prompt_tokens", "output_tokens", "finished", "error")
+_OUTPUTS = "outputs.parquet"
 GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
 def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
     """The rows that a writing stage asks for in its task type, with their prompts."""
+    assert run.stage.takes is not None
     return synthesis_rows(
-        run.input("task_list").table(),
+        run.input("task_list").table().filter(run.stage.takes),
         run.task_type,
         getattr(rows, run.task_type),
         run.recipe.seed,
@@ -38,19 +44,67 @@ def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sa
     """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
-    outputs = generate(
-        run.runner,
-        run.recipe.generator,
-        str(run.input(model).path / "model"),
-        prompts,
-        sampling,
-        run.recipe.seed,
-        run.scratch,
-        run.progress,
-    )
-    written = parse_outputs(outputs, run.task_type).select(GENERATED)
+    outputs, made = generated(run, model, prompts, sampling, schema_for("synthesis", run.task_type))
+    parsed = parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
+    written = parsed.select(GENERATED)
     run.write(written)
-    return {**generation_metadata(written), **truth(run, written, written.height)}
+    about = {**generation_metadata(written), **made, "read_as": read_as(parsed)}
+    return {**about, **truth(run, written, written.height)}
+
+
+def generated(
+    run: StageRun, model: str, prompts: pl.DataFrame, sampling: Sampling, schema: dict[str, Any]
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The outputs of `model` to `prompts` (row_id, candidate, prompt), and what that took.
+
+    A row that the same model has answered before, to the same prompt under the same settings, is taken from the artifact
+    that holds it: a few new topics cost a few rows.
+    """
+    recipe = run.recipe
+    named = [
+        recipe.generator.model_dump(mode="json"),
+        sampling.model_dump(),
+        recipe.seed,
+        run.input(model).digest,
+        schema,
+    ]
+    generation = digest(named)
+    key = ["row_id", "candidate", "prompt"]
+    known = _outputs_before(run, generation)
+    new = prompts.join(known, on=key, how="anti", maintain_order="left") if known.height else prompts
+    outputs = known
+    if new.height:
+        made = generate(
+            run.runner,
+            recipe.generator,
+            run.whole_recipe.runtime,
+            model_source(recipe.generator, run.input(model)),
+            new,
+            sampling,
+            recipe.seed,
+            run.scratch,
+            run.progress,
+            schema,
+        ).select(*key, *_OUTPUT)
+        outputs = pl.concat([known, made]) if known.height else made
+    answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    answers.select(*key, *_OUTPUT).write_parquet(run.out / ASIDE / _OUTPUTS, compression="zstd")
+    return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}
+
+
+def _outputs_before(run: StageRun, generation: str) -> pl.DataFrame:
+    """Outputs in complete artifacts of this stage and task type that were made in the same way."""
+    tables = []
+    store = run.artifacts.store
+    for manifest in store.manifests(run.stage.name, run.partition):
+        if manifest["metadata"].get("generation") == generation:
+            artifact = store.find(run.stage.name, manifest["fingerprint"])
+            if artifact is not None:
+                tables.append(pl.read_parquet(artifact.path / ASIDE / _OUTPUTS).filter(pl.col("error").is_null()))
+    if not tables:
+        return pl.DataFrame(schema={"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String})
+    return pl.concat(tables).unique(["row_id", "candidate", "prompt"], keep="first", maintain_order=True)
 
 
 def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
@@ -63,6 +117,11 @@ def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
         "output_tokens": int(rows["output_tokens"].sum()),
         "mean_output_tokens": round(float(rows["output_tokens"].mean() or 0.0), 1),  # type: ignore[arg-type]
     }
+
+
+def read_as(rows: pl.DataFrame) -> dict[str, int]:
+    """How many answers the parse funnel read at each of its steps."""
+    return dict(rows["read_as"].value_counts(sort=True).iter_rows())
 
 
 def problem_counts(rows: pl.DataFrame) -> dict[str, int]:

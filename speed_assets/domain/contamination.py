@@ -1,39 +1,114 @@
-"""Rows that hold evaluation text: exact normalized match, and n-gram containment.
+"""Rows that hold evaluation text: whole after folding, in runs of words, or as an edited copy.
 
-Belongs here: telling how much of a row stands in an evaluation set. Not here: which sets count.
+An edited copy is found by its words: their longest common subsequence with an evaluation text of about the same
+length. Candidates come from the rarest words of the row, so that none is missed.
+
+Belongs here: telling which evaluation text a row repeats. Not here: which sets count (recipe), reading them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from speed_assets.domain.near_duplicates import normalize
+import numpy as np
+import polars as pl
+
+from speed_assets.domain.folding import buffer, fold_table, in_parallel
+
+EXACT_WORDS_LEAST = 3
+"""Shorter texts are labels and single words, which no set owns."""
+HOW = {1: "exact", 2: "ngram", 3: "neighbour"}
+_CANDIDATES = 500  # texts that one row is compared with at most: bounds the time whatever the sets
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a row repeats an evaluation text."""
+
+    ngram: int
+    """Words in a run."""
+    containment: float
+    """Share of the row's runs that stand in the sets, or of an evaluation text's runs that stand in the row."""
+    words_min: int
+    """Shorter texts are held against the sets as a whole only: one other word makes another text of them."""
+    neighbour: float | None
+    """Share of the words of the longer text, in the same order, that an edited copy has; None does not look."""
 
 
 class EvaluationIndex:
-    """Normalized evaluation texts and their word n-grams, by task."""
+    """The texts of evaluation sets, by task, ready to be found in rows."""
 
-    def __init__(self, texts: Mapping[str, Iterable[str]], ngram: int) -> None:
-        self._n = ngram
-        self._exact: dict[str, str] = {}
-        self._grams: dict[tuple[str, ...], str] = {}
-        for task, group in texts.items():
-            for text in group:
-                plain = normalize(text)
-                if len(plain.split()) >= 3:  # labels and single words are no contamination
-                    self._exact.setdefault(plain, task)
-                for gram in self._ngrams(plain):
-                    self._grams.setdefault(gram, task)
+    def __init__(self, texts: Mapping[str, Iterable[str]], limits: Limits) -> None:
+        from speed_assets.domain import kernels
 
-    def _ngrams(self, plain: str) -> list[tuple[str, ...]]:
-        words = plain.split()
-        return [tuple(words[i : i + self._n]) for i in range(len(words) - self._n + 1)]
+        self._limits = limits
+        tasks = [(task, text) for task, group in texts.items() for text in dict.fromkeys(group)]
+        self.tasks = pl.Series([task for task, _ in tasks], dtype=pl.String)
+        text = buffer(pl.Series([text for _, text in tasks], dtype=pl.String))
+        counts = np.empty(len(tasks), np.int64)
+        kernels.count_words(*text, fold_table(), counts)
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._words = np.empty(self._starts[-1], np.uint64)
+        kernels.words_in(*text, fold_table(), self._starts, self._words)
+        self._whole = self._table(0)
+        self._runs = self._table(limits.ngram)
+        self._run_bits = np.zeros(max(64, len(self._runs[0])), np.uint8)
+        kernels.mark_all(self._run_bits, self._runs[0][self._runs[0] != 0])
+        owners = np.repeat(np.arange(len(tasks)), counts)
+        known, ids = np.unique(self._words, return_inverse=True)
+        once = np.unique(np.stack([ids, owners], axis=1).reshape(-1, 2), axis=0)  # a text once per word
+        self._postings = np.ascontiguousarray(once[:, 1])
+        self._posting_starts = np.searchsorted(once[:, 0], np.arange(len(known) + 1))
+        self._vocabulary = _table(known, np.arange(len(known)))
 
-    def found_in(self, text: str, containment: float) -> str | None:
-        """The evaluation task that `text` repeats: exactly, or with at least this share of its n-grams."""
-        plain = normalize(text)
-        if plain in self._exact:
-            return self._exact[plain]
-        grams = self._ngrams(plain)
-        hits = [self._grams[gram] for gram in grams if gram in self._grams]
-        return hits[0] if grams and len(hits) >= containment * len(grams) and hits else None
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def copies(self, texts: pl.Series) -> pl.DataFrame:
+        """(evaluation, how) of each text: the task that it repeats and `exact`, `ngram` or `neighbour`; null if none."""
+        from speed_assets.domain import kernels
+
+        limits = self._limits
+        text = buffer(texts)
+        found = np.full(len(texts), -1, np.int64)
+        how = np.zeros(len(texts), np.int8)
+        longest_text = int(np.diff(self._starts).max(initial=0))
+
+        def look(first: int, past: int) -> None:
+            longest = int(np.diff(text.offsets[first : past + 1]).max(initial=0))
+            kernels.find_copies(
+                *text, first, past, longest, fold_table(), EXACT_WORDS_LEAST, limits.ngram, limits.containment,
+                limits.words_min, 2.0 if limits.neighbour is None else limits.neighbour,
+                *self._whole, self._run_bits, *self._runs, *self._vocabulary, self._posting_starts, self._postings,
+                self._starts, self._words, longest_text, _CANDIDATES, found, how,
+            )  # fmt: skip
+
+        if len(self):
+            in_parallel(look, len(texts))
+        owner = pl.Series(found, dtype=pl.Int64).to_frame("at").select(pl.when(pl.col("at") >= 0).then("at"))["at"]
+        codes = pl.Series(how, dtype=pl.Int8)
+        return pl.DataFrame(
+            {
+                "evaluation": self.tasks.gather(owner),
+                "how": codes.replace_strict(HOW, default=None, return_dtype=pl.String),
+            }
+        )
+
+    def _table(self, width: int) -> tuple[np.ndarray, np.ndarray]:
+        from speed_assets.domain import kernels
+
+        room = max(len(self._words), len(self))
+        runs, owners = np.empty(room, np.uint64), np.empty(room, np.int64)
+        count = kernels.runs_in(self._starts, self._words, width, runs, owners)
+        return _table(runs[:count], owners[:count])
+
+
+def _table(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An open table for `kernels.look_up`, at most half full."""
+    from speed_assets.domain import kernels
+
+    size = 1 << max(4, int(2 * len(keys)).bit_length())
+    table = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+    kernels.put_all(*table, keys, values)
+    return table

@@ -23,7 +23,8 @@ class Stage:
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
-    Raise `version` when the stage's code changes what it writes.
+    `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
+    Raise `version` when the stage's code changes what it writes. `gpu` stages run one at a time where there is a GPU.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Stage:
     partitioned: bool = False
     reads: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
+    takes: Literal["alignment", "synthesis"] | None = None
+    gpu: bool = False
     version: int = 1
 
 
@@ -47,6 +50,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Topic paths of the user's file, shortened to four levels; refused lines beside them.",
         externals=("topic_file",),
+        version=2,
     ),
     Stage(
         "task_list",
@@ -57,6 +61,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:brainstorm",),
+        version=2,
     ),
     Stage(
         "seed_data",
@@ -67,6 +72,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:synthesis",),
+        takes="alignment",
+        version=2,
     ),
     Stage(
         "junior_model",
@@ -76,6 +83,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("seed_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "junior_data",
@@ -86,6 +95,9 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
+        takes="alignment",
+        version=2,
+        gpu=True,
     ),
     Stage(
         "preference_pairs",
@@ -104,6 +116,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Senior generator: DPO from the junior on preference_pairs.",
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
+        gpu=True,
+        version=2,
     ),
     Stage(
         "senior_data",
@@ -114,6 +128,9 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
+        takes="synthesis",
+        version=2,
+        gpu=True,
     ),
     Stage(
         "revision_data",
@@ -124,6 +141,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
+        version=2,
     ),
     Stage(
         "revisor_model",
@@ -133,6 +151,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("revision_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "revised_data",
@@ -143,6 +163,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
+        version=2,
+        gpu=True,
     ),
     Stage(
         "final_triplets",
@@ -151,7 +173,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
         ("revised_data",),
         reads=("seed", "evaluation"),
-        externals=("evaluation_sets",),
+        externals=("evaluation_sets", "evaluation_texts"),
+        version=2,
     ),
     Stage(
         "embedding_model",
@@ -161,6 +184,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("final_triplets",),
         reads=("seed",),
         externals=("embedding_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "baseline_models",
@@ -170,6 +195,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("seed_data", "junior_data"),
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
+        gpu=True,
+        version=2,
     ),
     Stage(
         "mteb_scores",
@@ -179,6 +206,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("embedding_model", "baseline_models"),
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "embedding_base"),
+        gpu=True,
     ),
     Stage(
         "release",

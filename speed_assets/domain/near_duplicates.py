@@ -1,56 +1,221 @@
-"""Near-duplicate rows: exact ones by normalized text, near ones by MinHash over character shingles.
+"""Near-duplicate rows: exact ones by folded text, near ones by MinHash over character shingles, each pair verified.
+
+An index keeps what it knows of its rows, so a new batch is compared with all before it, and nothing old is sketched
+or compared again. Who survives depends on quality and row id alone, not on arrival.
 
 Belongs here: finding rows that say the same. Not here: thresholds (recipe) and what happens to the rows.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from datasketch import MinHash, MinHashLSH
+import numpy as np
+import polars as pl
 
-_SPACE = re.compile(r"\W+")
+from speed_assets.domain.folding import Buffer, buffer, fold_table, in_parallel
+
+FOUND_AT_THRESHOLD = 0.98
+"""Share of pairs exactly at the threshold that share a band; the bands are as deep as that allows."""
+_COMMON_SLOTS = 1 << 21  # counters of shingles; two in one slot count as one, which costs a few rare shingles
+_COMMON_SAMPLE = 20_000  # rows counted
+_COMMON_LEAST = 100  # rows: fewer that agree are a cluster of repeats, no boilerplate
+_INFORMATIVE_LEAST = 16  # shingles that must be left when boilerplate is set aside
+_NEAREST = 4  # rows of its bucket that a row is compared with, beside the best one
+_TRIES = 48  # comparisons of one row in all its bands: bounds the time whatever the texts
+_PARTNERS = 6  # rows that one row is known to resemble
 
 
-def normalize(text: str) -> str:
-    """Case, punctuation and spacing folded."""
-    return _SPACE.sub(" ", text.casefold()).strip()
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """When two texts are near-duplicates."""
+
+    shingle: int
+    """Characters."""
+    permutations: int
+    jaccard: float
+    """0..1, over all shingles of the folded texts and over those that are no boilerplate: both must reach it."""
+    boilerplate: float
+    """Shingles in at least this share of the rows are boilerplate."""
+
+    @property
+    def bands(self) -> tuple[int, int]:
+        """(bands, hashes in each)."""
+        best = 1
+        for depth in range(1, self.permutations + 1):
+            bands = self.permutations // depth
+            if 1 - (1 - self.jaccard**depth) ** bands >= FOUND_AT_THRESHOLD:
+                best = depth
+        return self.permutations // best, best
 
 
-def near_duplicates(texts: Sequence[str], *, shingle: int, permutations: int, jaccard: float) -> list[int | None]:
-    """For each text the index of the earlier text that it repeats, or None when it is new.
+class NearDuplicates:
+    """An index of rows that grows batch by batch."""
 
-    `shingle` is in characters; a pair counts when its exact Jaccard similarity over shingles is at least
-    `jaccard` (0..1). MinHash only proposes pairs.
-    """
-    first_of: dict[str, int] = {}
-    repeats: list[int | None] = []
-    index = MinHashLSH(threshold=jaccard, num_perm=permutations)
-    shingles: dict[int, set[bytes]] = {}
-    for position, text in enumerate(map(normalize, texts)):
-        if text in first_of:
-            repeats.append(first_of[text])
-            continue
-        pieces = {text[i : i + shingle].encode() for i in range(max(1, len(text) - shingle + 1))}
-        signature = MinHash(num_perm=permutations, seed=1)
-        signature.update_batch(list(pieces))
-        match = next(
-            (
-                int(key)
-                for key in sorted(index.query(signature), key=int)
-                if _similar(pieces, shingles[int(key)], jaccard)
-            ),
-            None,
+    def __init__(self, similarity: Similarity) -> None:
+        self.similarity = similarity
+        self._rows = pl.DataFrame(schema={"row_id": pl.String, "quality": pl.Float64, "text": pl.String})
+        self._exact = np.empty(0, np.uint64)
+        self._bands = np.empty((0, similarity.bands[0]), np.uint32)
+        self._pairs = np.empty((0, 2), np.int64)
+        self._common = np.zeros(_COMMON_SLOTS // 8, np.uint8)
+        self._counted = 0
+
+    def __len__(self) -> int:
+        return self._rows.height
+
+    def add(self, row_ids: pl.Series, texts: pl.Series, quality: pl.Series | None = None) -> None:
+        """Sketch new rows and compare them with each other and with all before them. Row ids are unique.
+
+        Of two rows that resemble each other the one of higher `quality` survives, then the one of lower row id.
+        What is boilerplate is settled by the rows at hand when the index has grown to twice what it was then.
+        """
+        from speed_assets.domain import kernels
+
+        old = len(self)
+        batch = pl.DataFrame(
+            {
+                "row_id": row_ids.cast(pl.String),
+                "quality": pl.zeros(len(row_ids), pl.Float64, eager=True) if quality is None else quality,
+                "text": texts,
+            },
+            schema_overrides={"quality": pl.Float64},
         )
-        repeats.append(match)
-        if match is None:
-            first_of[text] = position
-            shingles[position] = pieces
-            index.insert(str(position), signature)
-    return repeats
+        self._rows = pl.concat([self._rows, batch], rechunk=True) if old else batch
+        if self._rows["row_id"].n_unique() < len(self):
+            raise ValueError("row ids are not unique: give every row one of its own")
+        if not len(self):
+            return
+        text = buffer(self._rows["text"])
+        order = self._order()
+        if len(self) >= 2 * self._counted:
+            self._count_common(text, order)
+            old = 0
+        _, depth = self.similarity.bands
+        self._exact = _grown(self._exact[:old], len(self))
+        self._bands = _grown(self._bands[:old], len(self))
+
+        def sketch(first: int, past: int) -> None:
+            longest = _longest(text, first + old, past + old)
+            kernels.sketch(
+                *text, first + old, past + old, longest, fold_table(), self.similarity.shingle, self._common,
+                self.similarity.permutations, depth, _INFORMATIVE_LEAST, self._exact, self._bands,
+            )  # fmt: skip
+
+        in_parallel(sketch, len(self) - old)
+        self._compare(text, order, old)
+
+    def repeats(self) -> pl.DataFrame:
+        """(row_id, repeats) of every row that repeats one that survives, which `repeats` names."""
+        from speed_assets.domain import kernels
+
+        if not len(self):
+            return pl.DataFrame(schema={"row_id": pl.String, "repeats": pl.String})
+        order = self._order()
+        twin = self._twins(order)
+        both = np.concatenate([self._pairs, self._pairs[:, ::-1]])
+        both = both[np.argsort(both[:, 0], kind="stable")]
+        starts = np.searchsorted(both[:, 0], np.arange(len(self) + 1))
+        of = np.full(len(self), -1, np.int64)
+        kernels.survivors(order, starts, np.ascontiguousarray(both[:, 1]), of)
+        of = np.where(twin >= 0, np.where(of[twin] >= 0, of[twin], twin), of)
+        ids = self._rows["row_id"]
+        gone = np.flatnonzero(of >= 0)
+        return pl.DataFrame({"row_id": ids.gather(gone), "repeats": ids.gather(of[gone])})
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """All that the index knows, as tables to keep."""
+        sketches = pl.DataFrame(
+            {"exact": self._exact, "bands": pl.Series(self._bands, dtype=pl.Array(pl.UInt32, self._bands.shape[1]))}
+        )
+        common = pl.DataFrame({"bits": self._common, "rows": pl.Series([self._counted] * self._common.size)})
+        return {
+            "rows": self._rows.hstack(sketches),
+            "pairs": pl.DataFrame({"a": self._pairs[:, 0], "b": self._pairs[:, 1]}),
+            "common": common,
+        }
+
+    @classmethod
+    def from_tables(cls, similarity: Similarity, tables: dict[str, pl.DataFrame]) -> NearDuplicates:
+        """The index that `tables` was made of, under the same similarity."""
+        index = cls(similarity)
+        rows = tables["rows"]
+        index._rows = rows.select("row_id", "quality", "text")
+        index._exact = rows["exact"].to_numpy()
+        index._bands = rows["bands"].to_numpy()
+        index._pairs = tables["pairs"].to_numpy().reshape(-1, 2)
+        index._common = tables["common"]["bits"].to_numpy()
+        index._counted = int(tables["common"]["rows"][0])
+        return index
+
+    def _order(self) -> np.ndarray:
+        """Rows from the best to the worst."""
+        ranked = self._rows.select("row_id", "quality", pl.int_range(pl.len()).alias("row"))
+        return ranked.sort(["quality", "row_id"], descending=[True, False], nulls_last=True)["row"].to_numpy()
+
+    def _twins(self, order: np.ndarray) -> np.ndarray:
+        """Of each row the best one with the same folded text, or -1 where it is that itself, or has no words."""
+        ranked = pl.DataFrame({"exact": self._exact[order], "row": order})
+        best = ranked.select("row", pl.col("row").first().over("exact").alias("best"))
+        twin = np.empty(len(self), np.int64)
+        twin[best["row"].to_numpy()] = best["best"].to_numpy()
+        return np.where((twin == np.arange(len(self))) | (self._exact == 0), -1, twin)
+
+    def _count_common(self, text: Buffer, order: np.ndarray) -> None:
+        from speed_assets.domain import kernels
+
+        self._counted = len(self)
+        self._pairs = self._pairs[:0]
+        if len(self) < _COMMON_LEAST:
+            return
+        sample = order[:: -(-len(self) // _COMMON_SAMPLE)]
+        counts = np.zeros(_COMMON_SLOTS, np.int32)
+        last = np.full(_COMMON_SLOTS, -1, np.int64)
+        kernels.count_shingles(*text, sample, fold_table(), self.similarity.shingle, counts, last)
+        least = max(_COMMON_LEAST, self.similarity.boilerplate * len(sample))
+        self._common = np.packbits(counts >= least, bitorder="little")
+
+    def _compare(self, text: Buffer, order: np.ndarray, old: int) -> None:
+        from speed_assets.domain import kernels
+
+        fresh = np.arange(len(self)) >= old
+        twin = self._twins(order)
+        single = order[twin[order] < 0]
+        ranks = np.arange(len(single), dtype=np.uint64)
+        tries = np.zeros(len(self), np.int32)
+        partners = np.full((len(self), _PARTNERS), -1, np.int32)
+        for band in range(self._bands.shape[1]):
+            packed = (self._bands[single, band].astype(np.uint64) << np.uint64(32)) | ranks
+            packed = packed[packed > np.uint64(0xFFFFFFFF)]
+            packed.sort()
+
+            def compare(first: int, past: int, packed: np.ndarray = packed) -> None:
+                kernels.compare_buckets(
+                    *text, text.longest, fold_table(), self.similarity.shingle, self._common, _INFORMATIVE_LEAST,
+                    packed, first, past, single, fresh, self.similarity.jaccard, _NEAREST, _TRIES, tries, partners,
+                )  # fmt: skip
+
+            in_parallel(compare, len(packed))
+        row, place = np.nonzero(partners >= 0)
+        found = np.stack([row, partners[row, place]], axis=1).astype(np.int64)
+        self._pairs = np.concatenate([self._pairs, found])
 
 
-def _similar(a: set[bytes], b: set[bytes], jaccard: float) -> bool:
-    common = len(a & b)
-    return common >= jaccard * (len(a) + len(b) - common) - 1e-9
+def near_duplicates(
+    row_ids: pl.Series, texts: pl.Series, similarity: Similarity, quality: pl.Series | None = None
+) -> pl.DataFrame:
+    """(row_id, repeats) of the rows whose text repeats that of a better one."""
+    index = NearDuplicates(similarity)
+    index.add(row_ids, texts, quality)
+    return index.repeats()
+
+
+def _grown(known: np.ndarray, rows: int) -> Any:
+    grown = np.empty((rows, *known.shape[1:]), known.dtype)
+    grown[: len(known)] = known
+    return grown
+
+
+def _longest(text: Buffer, first: int, past: int) -> int:
+    return int(np.diff(text.offsets[first : past + 1]).max(initial=0))

@@ -3,18 +3,21 @@
 Every parser takes any string and ends in bounded time: longer texts than `MAX_CHARACTERS` are refused,
 the scan for JSON is linear, and repair, which is not, is tried only where `_repairable` says it is cheap.
 
-Belongs here: from raw text to values. Not here: whether the values are any good (checks, the judge).
+Belongs here: from one raw text to values. Not here: whole tables (`rows.py`), and whether the values are any good
+(`rules.py`, the judge).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import json_repair
+import msgspec
 
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
@@ -28,11 +31,13 @@ MAX_REPAIR_WORK = 2_000_000
 the end of the text from each of them. 20,000 characters of `{a:` took it over a minute; within these limits the
 worst of some 5,000 hostile texts took 1 s. An answer of 800 tokens has about 4,000 characters and 150 marks."""
 
+QUERY_WORDS_LEAST = 4
+"""A query of fewer words may well stand in its document."""
+
 Problem = str
 """A short stable code to group by, e.g. `not_json`, `missing_key:label`, `out_of_range:best`."""
 
 _UNREADABLE = ("not_json", "not_object", "too_long")
-_QUERY_IN_POSITIVE_WORDS = 4
 _BRACKETS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 _MARK = re.compile(r"[^\w\s.]")
 _FENCE = re.compile(r"```[\w-]*\s*")
@@ -98,6 +103,28 @@ def parse_record(task_type: str, raw: str) -> ParsedRecord:
         *_key_problems(keys, values),
     ]
     return ParsedRecord(record, problems[0] if problems else None, repaired)
+
+
+@lru_cache(maxsize=16)
+def _typed(task_type: str) -> msgspec.json.Decoder[msgspec.Struct]:
+    fields = [(key, str) for key in TASK_TYPES[task_type].keys]
+    return msgspec.json.Decoder(msgspec.defstruct(task_type, fields, forbid_unknown_fields=True))
+
+
+def decode_typed(task_type: str, raws: Iterable[str | None]) -> list[tuple[str, ...] | None]:
+    """The texts of answers that are one JSON object with all the keys, only the keys, and texts under them.
+
+    None for every other answer, and for None. A doubled key is not seen here, and no text is cleaned.
+    """
+    decode = _typed(task_type).decode
+    texts = msgspec.structs.astuple
+    found: list[tuple[str, ...] | None] = []
+    for raw in raws:
+        try:
+            found.append(None if raw is None else texts(decode(raw)))
+        except (ValueError, RecursionError):  # malformed, of the wrong type, a lone surrogate, nested too deep
+            found.append(None)
+    return found
 
 
 def parse_verdict(raw: str, count: int) -> Verdict | Problem:
@@ -196,15 +223,20 @@ def _content_problems(texts: list[str | None]) -> list[Problem]:
     query, positive, negative = (fields.get(name) for name in TRIPLET_FIELDS)
     problems = []
     # Punctuation counts here, for labels such as C, C# and C++ are different answers.
-    if positive and negative and _caseless(positive) == _caseless(negative):
+    if positive and negative and caseless(positive) == caseless(negative):
         problems.append("same_positive_negative")
     if query and positive:
-        asked, answer = _folded(query), _folded(positive)
-        if asked == answer:
+        if folded(query) == folded(positive):
             problems.append("copied_query")
-        elif asked.count(" ") + 1 >= _QUERY_IN_POSITIVE_WORDS and f" {asked} " in f" {answer} ":
+        elif stands_in(query, positive, QUERY_WORDS_LEAST):
             problems.append("query_in_positive")
     return problems
+
+
+def stands_in(part: str, text: str, words_least: int) -> bool:
+    """Whether the words of `part`, if there are enough of them, stand in `text` one after the other."""
+    part = folded(part)
+    return part.count(" ") + 1 >= words_least and f" {part} " in f" {folded(text)} "
 
 
 def _reason(values: dict[str, Any]) -> str:
@@ -226,13 +258,14 @@ def _clean(text: str) -> str:
     return "" if _INVISIBLE.fullmatch(text) else text
 
 
-def _caseless(text: str) -> str:
+def caseless(text: str) -> str:
+    """Lower case, single spaces; punctuation stays."""
     return " ".join(text.casefold().split())
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """Lower case words between single spaces; of a text without words, its characters."""
-    return _PUNCTUATION.sub(" ", text.casefold()).strip() or _caseless(text)
+    return _PUNCTUATION.sub(" ", text.casefold()).strip() or caseless(text)
 
 
 # From text to JSON

@@ -25,9 +25,10 @@ class Revised:
     reason: str | None
 
 
-def as_draft(task_type: str, triplet: Mapping[str, str | None]) -> str:
-    """The one-line JSON of a row's record, as the revisor is shown it."""
-    return json.dumps(TASK_TYPES[task_type].record(triplet), ensure_ascii=False)
+def as_draft(task_type: str, row: Mapping[str, str | None]) -> str:
+    """What the revisor is shown of a row: its record as one line of JSON, or the raw output where nothing could be read."""
+    record = TASK_TYPES[task_type].record(row)
+    return json.dumps(record, ensure_ascii=False) if record else row["output"] or ""
 
 
 def revise(task_type: str, draft: str, answer: str) -> Revised:
@@ -37,11 +38,11 @@ def revise(task_type: str, draft: str, answer: str) -> Revised:
         return Revised(draft, False, True, f"unreadable revision: {revision.problem}")
     if not revision.changes:
         return Revised(draft, False, False, revision.reason)
-    before = json.loads(draft)
-    patched = json.dumps(before | revision.changes, ensure_ascii=False)
-    if parse_record(task_type, patched).problem is not None and parse_record(task_type, draft).problem is None:
+    before = parse_record(task_type, draft)
+    patched = json.dumps(before.record | revision.changes, ensure_ascii=False)
+    if parse_record(task_type, patched).problem is not None and before.problem is None:
         return Revised(draft, False, True, revision.reason)
-    return Revised(patched, before != before | revision.changes, False, revision.reason)
+    return Revised(patched, before.record != before.record | revision.changes, False, revision.reason)
 
 
 def balance(rows: pl.DataFrame, mended_share: float) -> pl.DataFrame:

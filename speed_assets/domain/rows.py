@@ -12,7 +12,7 @@ import polars as pl
 
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
-from speed_assets.domain.parsing import parse_record
+from speed_assets.domain.parsing import MAX_CHARACTERS, decode_typed, parse_record
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
@@ -24,16 +24,29 @@ QUARANTINE_SCHEMA = {
     "detail": pl.String,
     "raw": pl.String,
 }
+TEACHER_REFUSED = "teacher_refused"
+"""Reason of a row whose request the teacher's server refused for good."""
 _RAW_KEPT = 20_000  # characters of a quarantined raw text: enough to see what happened, bounded on disk
 
+_ODD_CASE = (
+    "[" + "".join(c for c in map(chr, range(0x80, 0xFB20)) if not c.isascii() and c.lower() != c.casefold()) + "]"
+)
 
-def draw_tasks(task_ids: Sequence[str], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
-    """(task id, draw) of each row asked for: tasks in the order of a hash named by stage, round after round.
 
-    The order of one task does not depend on which others there are, so an added topic shifts few rows.
+def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
+    """(task id, draw) of each row asked for, from (topic id, task id) pairs: tasks in the order of a hash named by stage,
+    round after round.
+
+    The order of one task depends neither on which others there are, so an added topic shifts few rows, nor on its
+    wording, so it is known which topics will be written about before there is a task.
     """
-    ranked = sorted(task_ids, key=lambda task_id: digest([seed, stage, task_id]))
-    return [(ranked[i % len(ranked)], i // len(ranked)) for i in range(rows)] if ranked else []
+    place: dict[str, int] = {}
+    ranked = []
+    for topic_id, task_id in tasks:
+        place[topic_id] = place.get(topic_id, -1) + 1
+        ranked.append((digest([seed, stage, topic_id, place[topic_id]]), task_id))
+    ranked.sort()
+    return [(ranked[i % len(ranked)][1], i // len(ranked)) for i in range(rows)] if ranked else []
 
 
 def synthesis_rows(
@@ -42,7 +55,8 @@ def synthesis_rows(
     """Rows to be written: row_id, task_id, task_type, topic, task, prompt, with attributes drawn per row."""
     by_id = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
     asked = []
-    for task_id, draw in draw_tasks(list(by_id), rows, seed, stage):
+    pairs = tasks.select("topic_id", "task_id").rows()
+    for task_id, draw in draw_tasks(pairs, rows, seed, stage):
         row_id = short_id(stage, task_id, draw)
         attributes = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
         task = by_id[task_id]
@@ -61,15 +75,88 @@ def synthesis_rows(
 
 
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
-    """Adds query, positive, negative, valid and problem to rows with a raw `output`. No row is dropped."""
+    """Adds query, positive, negative, valid, problem and read_as to rows with a raw `output`. No row is dropped.
+
+    `read_as` tells how far the funnel had to go: `typed` (exactly the object asked for), `json` (after fences, prose
+    or a second look), `repaired`, or `unread`. What is read is what `parse_record` reads: the typed way is only faster.
+    """
     kind = TASK_TYPES[task_type]
-    parsed = [parse_record(task_type, raw) for raw in frame["output"]]
-    triplets = [kind.triplet(p.record) for p in parsed]
-    return frame.with_columns(
-        *(pl.Series(field, [t[field] for t in triplets], dtype=pl.String) for field in TRIPLET_FIELDS),
-        pl.Series("valid", [p.problem is None for p in parsed], dtype=pl.Boolean),
-        pl.Series("problem", [p.problem for p in parsed], dtype=pl.String),
+    raws = frame["output"]
+    typed = pl.DataFrame(
+        [texts or (None,) * len(kind.keys) for texts in decode_typed(task_type, _plainly_typed(raws, kind.keys))],
+        schema=dict.fromkeys(TRIPLET_FIELDS[: len(kind.keys)], pl.String),
+        orient="row",
     )
+    fields = typed.columns
+    looks = typed.lazy().select(pl.any_horizontal(_unclean(field) for field in fields) | _alike(fields))
+    doubtful = looks.collect().to_series()
+    again = doubtful.fill_null(True).arg_true()
+    found: dict[str, list[str | None]] = {name: [] for name in (*TRIPLET_FIELDS, "problem", "read_as")}
+    for raw, was_typed in zip(raws.gather(again), typed["query"].gather(again).is_not_null(), strict=True):
+        parsed = parse_record(task_type, raw or "")
+        slow = "repaired" if parsed.repaired else "unread" if parsed.unparseable else "json"
+        found["read_as"].append("typed" if was_typed else slow)
+        found["problem"].append(parsed.problem)
+        for field, text in kind.triplet(parsed.record).items():
+            found[field].append(text)
+    columns = {field: typed[field] if field in fields else _same(None, frame.height) for field in TRIPLET_FIELDS}
+    columns |= {"problem": _same(None, frame.height), "read_as": _same("typed", frame.height)}
+    read = frame.with_columns(
+        column.scatter(again, pl.Series(found[name], dtype=pl.String)).alias(name) for name, column in columns.items()
+    )
+    return read.with_columns(valid=pl.col("problem").is_null())
+
+
+def _same(text: str | None, rows: int) -> pl.Series:
+    return pl.repeat(text, rows, dtype=pl.String, eager=True)
+
+
+def _plainly_typed(raws: pl.Series, keys: Sequence[str]) -> pl.Series:
+    """Answers short enough, in which every key stands once and none can hide in an escape; null for the others."""
+    once = [pl.col("output").str.count_matches(f'"{key}"', literal=True) == 1 for key in keys]
+    plain = pl.all_horizontal(*once, pl.col("output").str.len_chars() <= MAX_CHARACTERS)
+    hidden = pl.col("output").str.contains("\\u", literal=True)
+    return raws.alias("output").to_frame().select(pl.when(plain & ~hidden).then("output")).to_series()
+
+
+def _unclean(field: str) -> pl.Expr:
+    """Whether cleaning may change the text or find nothing in it."""
+    text = pl.col(field)
+    return (
+        text.str.contains(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+        | (text.str.strip_chars().str.len_bytes() != text.str.len_bytes())
+        | ~text.str.contains(r"[\p{L}\p{N}]")
+    )
+
+
+def _alike(fields: Sequence[str]) -> pl.Expr:
+    """Whether two texts of a record may be the same, or one may stand in the other. Tells too often, never too seldom."""
+    query, positive = pl.col("query"), pl.col("positive")
+    alike = may_stand_in(query, positive)
+    if "negative" in fields:
+        first = r"^(\S+)"
+        negative = pl.col("negative")
+        same = positive.str.extract(first).str.to_lowercase() == negative.str.extract(first).str.to_lowercase()
+        alike = alike | same | _folds_oddly(positive) | _folds_oddly(negative)
+    return alike
+
+
+def may_stand_in(part: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """Whether the words of `part` may stand in `text`: a first look that leaves few rows to `parsing.stands_in`."""
+    lower = part.str.to_lowercase()
+    run = pl.coalesce(lower.str.extract(f"([a-z0-9]{{{letters},}})") for letters in (7, 4))  # long words are rare
+    return text.str.to_lowercase().str.contains(run, literal=True).fill_null(True) | _folds_oddly(text)
+
+
+def may_be_the_same(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Whether two texts may have the same words: a first look that leaves few rows to `parsing.folded`."""
+    first = [text.str.to_lowercase().str.extract("([a-z0-9]+)").fill_null("") for text in (one, other)]
+    return (first[0] == first[1]) | _folds_oddly(one) | _folds_oddly(other)
+
+
+def _folds_oddly(text: pl.Expr) -> pl.Expr:
+    """Whether case folding does more than lower case here: in a few ligatures and letters such as the sharp s."""
+    return (text.str.len_bytes() != text.str.len_chars()) & text.str.contains(_ODD_CASE)
 
 
 def quarantined(
@@ -81,9 +168,19 @@ def quarantined(
         pl.lit(stage).alias("stage"),
         (pl.col("task_type") if task_type is None else pl.lit(task_type)).alias("task_type"),
         (pl.lit(reason) if isinstance(reason, str) else reason).alias("reason"),
-        detail.cast(pl.String).alias("detail"),
+        detail.cast(pl.String).str.slice(0, _RAW_KEPT).alias("detail"),
         raw.cast(pl.String).str.slice(0, _RAW_KEPT).alias("raw"),
     )
+
+
+def unless_refused(problem: pl.Expr) -> pl.Expr:
+    """`problem`, but `teacher_refused` where the column `refused` holds the server's words."""
+    return pl.when(pl.col("refused").is_null()).then(problem).otherwise(pl.lit(TEACHER_REFUSED))
+
+
+def refusal_or(detail: str) -> pl.Expr:
+    """The server's words in the column `refused`, else `detail`."""
+    return pl.coalesce("refused", pl.lit(detail))
 
 
 def no_quarantine() -> pl.DataFrame:

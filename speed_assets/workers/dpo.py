@@ -7,38 +7,62 @@ from __future__ import annotations
 
 from typing import Any
 
-import polars as pl
+import torch
 from trl import DPOConfig, DPOTrainer
 
 from speed_assets.workers import training
 from speed_assets.workers.host import Report
 
+REFERENCE = "ref"
+"""TRL's name for the frozen copy of an adapter that training starts from."""
+
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Train `base` on the table `rows` (prompt, chosen, rejected) with DPO (arXiv 2305.18290); the reference is `base`.
+    """Train on the table `rows` (prompt, chosen, rejected) with DPO (arXiv 2305.18290).
 
-    params: as for `sft.run`; settings has beta and nll_weight beside. The loss is DPO's plus `nll_weight` times the
-    mean negative log-likelihood of the chosen answers' tokens.
+    The reference is the model that training starts from: with an adapter, the base with that adapter. The loss is
+    DPO's plus `nll_weight` times the mean negative log-likelihood of the chosen answers' tokens. Parameters and
+    result: see `training.fine_tune`; settings has beta and nll_weight beside.
     """
-    settings = params["settings"]
-    table = pl.read_parquet(params["rows"]).select("prompt", "chosen", "rejected")
-    model, tokenizer = training.load_base(params)
-    rows = training.prepared_rows(table, ("chosen", "rejected"), tokenizer, params)
+    return training.fine_tune(params, report, ("chosen", "rejected"), preference_trainer)
+
+
+def preference_trainer(settings: dict[str, Any], arguments: dict[str, Any], **given: Any) -> DPOTrainer:
+    """The trainer, with the reference's log-probabilities in its data set: one pass instead of a second model."""
     config = DPOConfig(
-        **training.arguments(params, len(rows)),
+        **arguments,
         max_length=None,  # rows fit: none is cut
         beta=settings["beta"],
         loss_type=["sigmoid", "sft"] if settings["nll_weight"] else ["sigmoid"],
         loss_weights=[1.0, settings["nll_weight"]] if settings["nll_weight"] else [1.0],
-        precompute_ref_log_probs=True,  # once over the rows, instead of a second model in every step
-        precompute_ref_batch_size=4 * settings["batch_size"],
+        precompute_ref_log_probs=True,
+        precompute_ref_batch_size=4 * arguments["per_device_train_batch_size"],
     )
-    trainer = DPOTrainer(
-        model=model,
-        args=config,
-        train_dataset=training.dataset(rows),
-        processing_class=tokenizer,
-        peft_config=training.lora_config(settings),
-    )
-    result = training.train(trainer, params, report)
-    return {"rows": len(rows), "refused_rows": len(table) - len(rows), **result}
+    trainer = _Trainer(args=config, **given)
+    if REFERENCE in getattr(trainer.model, "peft_config", {}):
+        trainer.model.delete_adapter(REFERENCE)  # its work is done
+    return trainer
+
+
+class _Trainer(DPOTrainer):
+    """Means are taken over the batch, however many micro-batches and processes it is split over.
+
+    TRL takes them over each micro-batch, so that a token in a micro-batch of short answers weighs more.
+    """
+
+    def get_batch_samples(self, *args: Any) -> tuple[list[Any], Any]:
+        parts, items = super().get_batch_samples(*args)
+        counts = self.accelerator.gather(sum(map(_counts, parts))[None]).sum(0)
+        self._mean_counts = counts / (len(parts) * self.accelerator.num_processes)
+        return parts, items
+
+    def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+        shares = (_counts(inputs) / self._mean_counts).tolist()
+        self.loss_weights = [w * share for w, share in zip(self.args.loss_weights, shares, strict=False)]
+        return super()._compute_loss(model, inputs, return_outputs)
+
+
+def _counts(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Pairs, and tokens of their chosen answers: what the two terms of the loss are means over."""
+    chosen, _ = inputs["completion_mask"][:, 1:].chunk(2)
+    return torch.stack([torch.tensor(len(chosen), device=chosen.device), chosen.sum()]).double()

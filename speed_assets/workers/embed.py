@@ -7,6 +7,7 @@ Job parameters:
     seed        of the static vectors and of the order of batches
     models      [{"name", "triplets", "out", "aside"}, ...]: one model from each table, in one process;
                 or the four fields directly, for one model. {"untrained": true} saves the base as it is.
+    folder      where checkpoints lie, with checkpoint_minutes between two of them
 
 Belongs here: the base, the batches, the loss, the saved folder. Not here: which rows are fit to train on.
 """
@@ -14,19 +15,16 @@ Belongs here: the base, the batches, the loss, the saved folder. Not here: which
 from __future__ import annotations
 
 import json
-import math
 import re
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
 from datasets import Dataset, DatasetDict
-from matplotlib.figure import Figure
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -35,50 +33,61 @@ from sentence_transformers.sentence_transformer.losses import (
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.util.file_io import is_sentence_transformer_model
 from tokenizers import Tokenizer, processors
-from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+from transformers import PreTrainedTokenizerFast, PrinterCallback, set_seed
 
-Report = Callable[[int, int, str], None]
+from speed_assets.workers import machine, training
+from speed_assets.workers.host import Report, write_json
 
-CHUNK = 64
-"""Rows of a transformer's batch that are embedded at once; larger batches are cached, with the same gradient."""
 INSTRUCTION = "instruction"
 """Name of the saved prompt that still holds {task}: whoever embeds fills it in."""
+CHECKPOINT_WEIGHTS = "model.safetensors"
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Train and save every model of the job.
+    """Train and save every model of the job; one that an earlier attempt finished is left as it is.
 
-    Returns {"rows", "steps", "seconds", "loss_first", "loss_last"} of one model (losses: means over the
-    first and the last tenth of the steps), or {"models": {name: ...}}. Raises ValueError for a loss
-    that is not finite and for an instruction that does not end with the query.
+    Returns of one model {"rows", "steps", "seconds"} and what `training.summary` tells, or {"models": {name: ...}}.
+    Raises FloatingPointError for a loss that is not finite, ValueError for an instruction that does not end with the
+    query, RuntimeError with what to change when memory or device fail.
     """
-    jobs = params.get("models")
-    if jobs is None:
-        return _one({**params, "name": params.get("name", "model")}, report)
-    return {"models": {job["name"]: _one({**params, **job}, report) for job in jobs}}
+    with machine.explained("embedding_model"):
+        machine.one_device()
+        jobs = params.get("models")
+        if jobs is None:
+            return _one({**params, "name": params.get("name", "model")}, report)
+        return {"models": {job["name"]: _one({**params, **job}, report) for job in jobs}}
 
 
 def _one(job: dict[str, Any], report: Report) -> dict[str, Any]:
     settings, out = job["settings"], Path(job["out"])
     started = time.monotonic()
+    result: dict[str, Any] = {"rows": 0, "steps": 0}
+    rows = None if job.get("untrained") else pl.read_parquet(job["triplets"])
+    folder = None if rows is None else training.checkpoint_folder(job["folder"], _named(job), rows)
+    if folder and (folder / "result.json").exists():
+        finished: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        return finished
     model = _base(job["base"], settings, job["seed"])
     if settings["instruction"]:
         _keep_instruction(model, settings["instruction"])
-    summary: dict[str, Any] = {"rows": 0, "steps": 0}
-    if not job.get("untrained"):
-        rows = pl.read_parquet(job["triplets"])
-        losses = _train(model, rows, settings, job["seed"], lambda done, total: report(done, total, job["name"]))
-        tenth = math.ceil(len(losses) / 10)
-        summary = {
-            "rows": rows.height,
-            "steps": len(losses),
-            "loss_first": sum(losses[:tenth]) / tenth,
-            "loss_last": sum(losses[-tenth:]) / tenth,
-        }
-        _write_losses(losses, Path(job["aside"]), job["name"])
+    if rows is not None and folder is not None:
+        history = _train(model, rows, job, folder, lambda done, total, _note: report(done, total, job["name"]))
+        result = {"rows": rows.height, "steps": len(history), **training.summary(history)}
+        training.write_history(Path(job["aside"]), history, job["name"])
+    if job["base"]["kind"] != "static":
+        model.to(getattr(torch, settings["dtype"]))
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(str(out), create_model_card=False)  # a card holds timings, and a digest must not
-    return {**summary, "seconds": time.monotonic() - started}
+    result["seconds"] = round(time.monotonic() - started, 3)
+    if folder:
+        write_json(folder / "result.json", result)
+    return result
+
+
+def _named(job: dict[str, Any]) -> list[Any]:
+    """What a training is told by besides its rows: an attempt under anything else is not gone on from."""
+    settings = {name: value for name, value in job["settings"].items() if name not in training.MEMORY}
+    return [job["name"], job["out"], job["base"], settings, job["seed"]]
 
 
 def _base(base: dict[str, Any], settings: dict[str, Any], seed: int) -> SentenceTransformer:
@@ -96,7 +105,11 @@ def _base(base: dict[str, Any], settings: dict[str, Any], seed: int) -> Sentence
         revision=revision,
         device=device,
         trust_remote_code=False,
-        model_kwargs={"use_safetensors": True, "dtype": getattr(torch, settings["dtype"])},
+        # Small updates vanish in half precision: weights that are trained are float32, then saved in `dtype`.
+        model_kwargs={
+            "use_safetensors": True,
+            "dtype": getattr(torch, settings["dtype"] if settings["lora"] else "float32"),
+        },
     )
     model.max_seq_length = settings["max_length"]
     if not is_sentence_transformer_model(name, revision=revision):  # a plain language model: it has no pooling yet
@@ -199,82 +212,78 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
 
 
 class _Trainer(SentenceTransformerTrainer):
+    """Checkpoints hold the weights that are trained, by name: adapters and static vectors alike."""
+
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No card is written, so no statistics are gathered for one."""
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        assert output_dir is not None
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        trained = {name: weight.contiguous() for name, weight in self._trained().items()}
+        save_file(trained, Path(output_dir) / CHECKPOINT_WEIGHTS)
 
-class _Losses(TrainerCallback):
-    """Keeps the loss of every step and tells how far training is."""
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        saved = load_file(Path(checkpoint_path) / CHECKPOINT_WEIGHTS)
+        with torch.no_grad():
+            for name, weight in self._trained().items():
+                weight.copy_(saved[name])
 
-    def __init__(self, report: Callable[[int, int], None]) -> None:
-        self.losses: list[float] = []
-        self._report = report
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        if logs and "loss" in logs:
-            self.losses.append(float(logs["loss"]))
-            if not math.isfinite(self.losses[-1]):
-                raise ValueError(
-                    f"the loss of step {state.global_step} is not finite: lower embedding_model.learning_rate"
-                )
-            if state.global_step % max(1, state.max_steps // 20) == 0:
-                self._report(state.global_step, state.max_steps)
+    def _trained(self) -> dict[str, torch.Tensor]:
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
 
 def _train(
-    model: SentenceTransformer,
-    rows: pl.DataFrame,
-    settings: dict[str, Any],
-    seed: int,
-    report: Callable[[int, int], None],
-) -> list[float]:
-    """Train `model` in place; the loss of every step."""
-    scale, transformer = 1 / settings["temperature"], not isinstance(model[0], StaticEmbedding)
-    if settings["lora"] and transformer:
-        lora = settings["lora"]
+    model: SentenceTransformer, rows: pl.DataFrame, job: dict[str, Any], folder: Path, report: Report
+) -> list[dict[str, Any]]:
+    """Train `model` in place, from the newest checkpoint in `folder` if there is one; the log of every step."""
+    settings = job["settings"]
+    transformer = not isinstance(model[0], StaticEmbedding)
+    lora = settings["lora"] if transformer else None
+    if lora:
+        set_seed(job["seed"] % 2**32)  # an adapter's first weights are drawn
         config = LoraConfig(
             r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules="all-linear"
         )
         model[0].model = get_peft_model(model[0].model, config)
-    loss = (
-        CachedRankingLoss(model, scale, CHUNK)
-        if transformer and settings["batch_size"] > CHUNK
-        else RankingLoss(model, scale=scale)
+    gpu = torch.cuda.is_available()
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        use_cpu=not gpu,
+        bf16=transformer and gpu and settings["dtype"] == "bfloat16",
+        fp16=transformer and gpu and settings["dtype"] == "float16",
+        per_device_train_batch_size=settings["batch_size"],
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        warmup_steps=settings["warmup_share"],
+        weight_decay=settings["weight_decay"],
+        activation_checkpointing=transformer and settings["gradient_checkpointing"],
+        seed=job["seed"] % 2**32,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # `Watch` asks for checkpoints, by the clock
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=gpu,
     )
-    losses = _Losses(report)
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = SentenceTransformerTrainingArguments(
-            output_dir=scratch,
-            use_cpu=not torch.cuda.is_available(),
-            per_device_train_batch_size=settings["batch_size"],
-            num_train_epochs=settings["epochs"],
-            learning_rate=settings["learning_rate"],
-            warmup_steps=settings["warmup_share"],
-            weight_decay=settings["weight_decay"],
-            seed=seed % 2**32,
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
-        trainer = _Trainer(
-            model=model, args=arguments, train_dataset=datasets_of(rows, settings), loss=loss, callbacks=[losses]
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    if settings["lora"] and transformer:
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=datasets_of(rows, settings),
+        loss=loss_of(model, settings),
+        callbacks=[training.Watch(report, job["checkpoint_minutes"])],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=training.newest_checkpoint(folder))
+    if lora:
         model[0].model = model[0].model.merge_and_unload()
-    return losses.losses
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
-def _write_losses(losses: list[float], aside: Path, name: str) -> None:
-    aside.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses, start=1)]
-    (aside / "losses.jsonl").write_text("\n".join(lines) + "\n")
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(range(1, len(losses) + 1), losses)
-    axes.set(title=name, xlabel="step", ylabel="contrastive loss")
-    figure.savefig(aside / "loss.png", dpi=100)
+def loss_of(model: SentenceTransformer, settings: dict[str, Any]) -> torch.nn.Module:
+    """The loss, cached when a transformer's batch does not fit into memory at once."""
+    scale, micro = 1 / settings["temperature"], settings["micro_batch_size"]
+    if isinstance(model[0], StaticEmbedding) or settings["batch_size"] <= micro:
+        return RankingLoss(model, scale=scale)
+    return CachedRankingLoss(model, scale, micro)

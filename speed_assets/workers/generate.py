@@ -32,11 +32,12 @@ ROOM = 64
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     """Write one output for each row of the table `prompts` (row_id, candidate, prompt) to `out`.
 
-    params: model (folder or hub name), revision, dtype, prompts, out, journal, seed, temperature (0 is
-    greedy), top_p, max_new_tokens, batch_rows, and chat (wrap the prompt in the model's chat template;
-    default false). `out` has, in the order of `prompts`: row_id, candidate, output (text without the end
-    token), prompt_tokens, output_tokens (end token counted), finished (the end token was reached). A prompt that
-    leaves no room in the model's context gets an empty, unfinished output.
+    params: model (folder or hub name), revision, adapter (folder in PEFT's format that is merged into the model, or
+    null), dtype, prompts, out, journal, seed, temperature (0 is greedy), top_p, max_new_tokens, batch_rows, and chat
+    (wrap the prompt in the model's chat template; default false). `out` has, in the order of `prompts`: row_id,
+    candidate, output (text without the end token), prompt_tokens, output_tokens (end token counted), finished (the
+    end token was reached), error (null here; other engines say in it why a row has no output). A prompt that leaves
+    no room in the model's context gets an empty, unfinished output.
     """
     started = time.monotonic()
     journal, out = Path(params["journal"]), Path(params["out"])
@@ -84,7 +85,8 @@ def _gather(files: list[Path]) -> pl.DataFrame:
             "finished": pl.Boolean,
         }
     )
-    return pl.concat([empty, *(pl.read_parquet(file) for file in files)]).sort("position").drop("position")
+    outputs = pl.concat([empty, *(pl.read_parquet(file) for file in files)]).sort("position").drop("position")
+    return outputs.with_columns(pl.lit(None, pl.String).alias("error"))
 
 
 class Generator:
@@ -99,6 +101,10 @@ class Generator:
         )
         dtype = getattr(torch, params["dtype"])
         model = AutoModelForCausalLM.from_pretrained(params["model"], dtype=dtype, use_safetensors=True, **source)
+        if params.get("adapter"):
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, params["adapter"]).merge_and_unload()
         self.model: PreTrainedModel = model.eval().to(device)
         ends = self.model.generation_config.eos_token_id
         ends = self.tokenizer.eos_token_id if ends is None else ends
@@ -129,7 +135,7 @@ class Generator:
             lengths,
             pl.Series("ids", ids, dtype=pl.List(pl.Int64)),
         ).sort("prompt_tokens", "row_id", "candidate", maintain_order=True)
-        shaping = ("model", "revision", "dtype", "seed", "temperature", "top_p", "max_new_tokens")
+        shaping = ("model", "revision", "adapter", "dtype", "seed", "temperature", "top_p", "max_new_tokens")
         settings = [self.params.get(name) for name in shaping]
         named = []
         for number, shard in enumerate(table.iter_slices(self.params["batch_rows"])):

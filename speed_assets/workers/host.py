@@ -2,7 +2,8 @@
 
 A job is a folder with `job.json` ({"kind", "params"}). The process appends to `worker.log`, reports to
 `progress.jsonl` and writes `result.json` last, or `error.json` when it fails. The folder outlives the
-process, so what a worker leaves in it (`params["folder"]`) is there for the next attempt.
+process, so what a worker leaves in it (`params["folder"]`) is there for the next attempt. A launcher may start
+several such processes on one job; then the first of them (rank 0) reports and writes, and any may fail.
 
 Belongs here: what every worker process does. Not here: what one kind of job does, and nothing heavy at
 module level, since the environment must be set before torch is imported.
@@ -28,6 +29,9 @@ Report = Callable[[int, int, str], None]
 """Done, total, note: what a worker calls as it goes."""
 
 KINDS = ("generate", "sft", "dpo", "embed", "evaluate")
+"""Kinds of job that need no more than this project's own environment."""
+ENGINE_KINDS = ("generate_vllm", "generate_http")
+"""Kinds whose worker keeps an engine loaded, in the environment of that engine."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 REPORT_SECONDS = 0.1
 """Reports closer to the last one are left out, except the final one."""
@@ -57,8 +61,8 @@ def prepare_process(threads: int) -> None:
 
 def worker_module(kind: str) -> ModuleType:
     """The module that does jobs of this kind. Raises ValueError for a kind that does not exist."""
-    if kind not in KINDS:
-        raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS)}")
+    if kind not in KINDS + ENGINE_KINDS:
+        raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS + ENGINE_KINDS)}")
     return importlib.import_module(f"speed_assets.workers.{kind}")
 
 
@@ -78,16 +82,18 @@ def run_job(folder: Path) -> None:
         job = json.loads((folder / "job.json").read_text())
         params: dict[str, Any] = {**job["params"], "folder": str(folder)}
         module = worker_module(job["kind"])
-        import torch
-
-        torch.set_num_threads(params.get("threads") or cores())
-        with (folder / "progress.jsonl").open("a", buffering=1) as progress:
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(_threads(params))
+        leads = os.environ.get("RANK", "0") == "0"
+        with (folder / "progress.jsonl" if leads else Path(os.devnull)).open("a", buffering=1) as progress:
             result = module.run(params, _reporter(progress.write))
-        write_json(folder / "result.json", result)
+        if leads:
+            write_json(folder / "result.json", result)
     except Exception as error:
         traceback.print_exc()
         message = " ".join(str(error).split())[:1000]
-        write_json(folder / "error.json", {"type": type(error).__name__, "message": message})
+        if not (folder / "error.json").exists():  # of several processes the first to fail knows why
+            write_json(folder / "error.json", {"type": type(error).__name__, "message": message})
         raise SystemExit(1) from None
     finally:
         sys.stdout.flush()
@@ -96,9 +102,14 @@ def run_job(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` so that a reader sees all of it or no file. NaN raises ValueError."""
-    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_text(json.dumps(value, allow_nan=False) + "\n")
     unfinished.replace(path)
+
+
+def _threads(params: dict[str, Any]) -> int:
+    """CPU threads of this process: those of the job, shared by the processes that a launcher started on it."""
+    return max(1, (params.get("threads") or cores()) // int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def _reporter(write: Callable[[str], Any]) -> Report:
@@ -127,8 +138,7 @@ def _die_with_parent() -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    threads = json.loads((folder / "job.json").read_text())["params"].get("threads")
-    prepare_process(threads or cores())
+    prepare_process(_threads(json.loads((folder / "job.json").read_text())["params"]))
     _die_with_parent()
     run_job(folder)
 

@@ -1,4 +1,4 @@
-"""What supervised and preference fine-tuning share: loading the start model, a watched run, saving.
+"""What supervised and preference fine-tuning share: loading the start, a watched run that resumes, saving.
 
 Belongs here: everything around a TRL trainer. Not here: the losses and their data (`sft.py`, `dpo.py`).
 """
@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import datasets
 import numpy as np
 import polars as pl
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -29,41 +33,83 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    set_seed,
 )
 
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.workers import machine
 from speed_assets.workers.host import Report
 
-CHECKPOINT_MINUTES = 10.0
-"""At most this much work is lost to a kill; short runs write no checkpoint at all."""
 REFUSED_MAX = 0.01
 """Share of rows over `max_length` beyond which training refuses to start: the setting is wrong, not the rows."""
 POOL_BATCHES = 16
 """Batches in a pool of rows that is sorted by length."""
+ORIGIN = "base.json"
+"""File beside an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
+MEMORY = ("micro_batch_size", "gradient_checkpointing")
+"""Settings that change no result, so a run that went out of memory may go on under other ones."""
+ADAPTER = "default"
+"""PEFT's name for the one adapter of a model."""
+
+TrainerOf = Callable[..., Trainer]
 
 
-def load_base(params: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The start model and its tokenizer.
+def fine_tune(
+    params: dict[str, Any], report: Report, answers: tuple[str, ...], trainer_of: TrainerOf
+) -> dict[str, Any]:
+    """Train on the table `rows`, with columns `prompt` and those named in `answers`; save, and tell how it went.
+
+    params: base (folder or hub name), revision, dtype, rows, out (the model and `aside/` go below), settings (the
+    recipe's training section), seed, checkpoint_minutes, and beside them
+        adapter   folder of an adapter on `base` that training starts from, or None
+        origin    what names `base` wherever it lies ({"base", "revision", "digest"}): then `lora` saves `adapter/`.
+                  None when `base` is no base of the recipe: then `lora` saves a merged `model/`, as full weights do
+
+    Returns rows, refused_rows (over `max_length` tokens), steps, seconds, tokens, the mean loss of the first and the
+    last tenth of the steps, and gradient norms. Raises ValueError for rows or settings that cannot be trained on,
+    FloatingPointError at a loss that is not finite, RuntimeError with what to change when memory or device fail.
+    """
+    with machine.explained("the training section of this stage"):
+        machine.one_device()
+        table = pl.read_parquet(params["rows"]).select("prompt", *answers)
+        model, tokenizer = load_start(params)
+        rows = prepared_rows(table, answers, tokenizer, params)
+        given = {"model": model, "processing_class": tokenizer, "train_dataset": dataset(rows, checkpoints(params))}
+        trainer = trainer_of(params["settings"], arguments(params, len(rows)), **given)
+        result = train(trainer, params, report)
+    return {"rows": len(rows), "refused_rows": len(table) - len(rows), **result}
+
+
+def load_start(params: dict[str, Any]) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """The model that training starts from, its adapter trainable if `lora` is set, and its tokenizer.
 
     Weights that are trained are float32 whatever `dtype` says, since small updates vanish in half precision; a
     half `dtype` then means mixed precision. Under LoRA the frozen weights are held in `dtype`.
     """
+    lora, adapter = params["settings"].get("lora"), params.get("adapter")
     source = {"revision": params.get("revision"), "trust_remote_code": False}
-    dtype = getattr(torch, params["dtype"]) if params["settings"].get("lora") else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(params["base"], **source)
     if tokenizer.eos_token is None:
         raise ValueError(f"{params['base']} names no end token: a model trained on it would never stop")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    dtype = getattr(torch, params["dtype"]) if lora else torch.float32
     model = AutoModelForCausalLM.from_pretrained(params["base"], dtype=dtype, use_safetensors=True, **source)
+    if adapter:
+        _check_origin(Path(adapter), params["origin"])
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=bool(lora))
+        if not lora:
+            model = model.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
+        else:
+            _check_shape(model.peft_config[ADAPTER], lora)
+    elif lora:
+        set_seed(params["seed"] % 2**32)  # an adapter's first weights are drawn
+        model = get_peft_model(model, lora_config(lora))
     return model, tokenizer
 
 
-def lora_config(settings: dict[str, Any]) -> LoraConfig | None:
-    """Adapters on every linear layer but the output layer; None for full fine-tuning."""
-    lora = settings.get("lora")
-    if not lora:
-        return None
+def lora_config(lora: dict[str, Any]) -> LoraConfig:
+    """Adapters on every linear layer but the output layer."""
     return LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
@@ -71,6 +117,24 @@ def lora_config(settings: dict[str, Any]) -> LoraConfig | None:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+
+
+def _check_shape(found: LoraConfig, lora: dict[str, Any]) -> None:
+    """Raise ValueError when training is to go on with an adapter of another rank or scale."""
+    if (found.r, found.lora_alpha) != (lora["r"], lora["alpha"]):
+        raise ValueError(
+            f"training goes on from an adapter with r={found.r} and alpha={found.lora_alpha}, and the recipe asks for "
+            f"r={lora['r']} and alpha={lora['alpha']}: give senior_model.lora the values of junior_model.lora"
+        )
+
+
+def _check_origin(adapter: Path, origin: dict[str, Any] | None) -> None:
+    """Raise ValueError when an adapter was trained on another base than `origin`."""
+    found = json.loads((adapter / ORIGIN).read_text())
+    if found != origin:
+        raise ValueError(
+            f"the adapter in {adapter} was trained on {found}, not on {origin}: train it anew on this base"
+        )
 
 
 def prepared_rows(
@@ -117,9 +181,14 @@ def training_order(lengths: np.ndarray, batch_size: int, seed: int) -> np.ndarra
     return np.concatenate([batches.reshape(-1), ordered[whole:]])
 
 
-def dataset(rows: pl.DataFrame) -> datasets.Dataset:
-    """The rows as a data set in memory."""
-    return datasets.Dataset.from_dict(rows.to_dict(as_series=False))
+def dataset(rows: pl.DataFrame, folder: Path) -> datasets.Dataset:
+    """The rows as a data set on disk in `folder`: what is computed over it is there for other processes and attempts."""
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        if not (folder / "rows").exists():
+            unfinished = folder / "rows.unfinished"
+            datasets.Dataset.from_dict(rows.to_dict(as_series=False)).save_to_disk(unfinished)
+            unfinished.rename(folder / "rows")
+    return datasets.load_from_disk(folder / "rows")
 
 
 def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
@@ -130,12 +199,14 @@ def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
             f"{rows} rows do not fill one batch of {settings['batch_size']}: get more, or lower batch_size"
         )
     gpu = torch.cuda.is_available()
+    micro, accumulated = micro_batches(settings, machine.processes())
     return {
         "output_dir": str(checkpoints(params)),
         "use_cpu": not gpu,
         "bf16": params["dtype"] == "bfloat16",
         "fp16": params["dtype"] == "float16" and gpu,
-        "per_device_train_batch_size": settings["batch_size"],
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": accumulated,
         "num_train_epochs": settings["epochs"],
         "learning_rate": settings["learning_rate"],
         "warmup_steps": settings["warmup_share"],  # below 1 it is a share of the steps
@@ -156,17 +227,43 @@ def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
     }
 
 
+def micro_batches(settings: dict[str, Any], processes: int) -> tuple[int, int]:
+    """Rows on each device at once, and how many such parts each device adds up to its share of a batch.
+
+    Raises ValueError when the processes cannot share a batch evenly.
+
+    >>> micro_batches({"batch_size": 16, "micro_batch_size": 4}, 2)
+    (4, 2)
+    """
+    batch = settings["batch_size"]
+    share, rest = divmod(batch, processes)
+    micro = min(settings.get("micro_batch_size") or share, share)
+    if rest or share % micro:
+        raise ValueError(
+            f"batch_size={batch} cannot be split into micro-batches of {micro} rows on {processes} processes: "
+            "make batch_size a multiple of micro_batch_size times runtime.processes"
+        )
+    return micro, share // micro
+
+
 def checkpoints(params: dict[str, Any]) -> Path:
     """Where the checkpoints of exactly this training lie, in the job's folder."""
-    named = [params.get(name) for name in ("base", "revision", "dtype", "settings", "seed")]
-    return Path(params["folder"]) / "checkpoints" / digest([named, pl.read_parquet(params["rows"]).rows()])[:16]
+    settings = {name: value for name, value in params["settings"].items() if name not in MEMORY}
+    named = [settings, *(params.get(name) for name in ("base", "revision", "adapter", "dtype", "seed"))]
+    return checkpoint_folder(params["folder"], named, pl.read_parquet(params["rows"]))
+
+
+def checkpoint_folder(folder: str, named: Any, rows: pl.DataFrame) -> Path:
+    """The folder for checkpoints of a training that is fully described by `named` and by its rows in order."""
+    return Path(folder) / "checkpoints" / digest([named, rows.columns, rows.hash_rows().to_list()])[:16]
 
 
 class Watch(TrainerCallback):
-    """Reports progress, stops at a loss that is not finite, and asks for a checkpoint every ten minutes."""
+    """Reports progress, stops at a loss that is not finite, and asks for a checkpoint every so many minutes."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, minutes: float) -> None:
         self._report = report
+        self._seconds = 60 * minutes
         self._saved = time.monotonic()
 
     def on_log(
@@ -187,62 +284,118 @@ class Watch(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        if time.monotonic() - self._saved > CHECKPOINT_MINUTES * 60:
+        late = PartialState().process_index == 0 and time.monotonic() - self._saved > self._seconds
+        if agreed(late):
             self._saved = time.monotonic()
             control.should_save = True
         return control
 
 
-def train(trainer: Trainer, params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Train, or go on from the newest whole checkpoint; write `model/` and `aside/` below `out`.
+def agreed(answer: bool) -> bool:
+    """The first process's answer, in every process: clocks differ, and all must save at the same step."""
+    answers = [answer]
+    return bool(broadcast_object_list(answers)[0]) if PartialState().num_processes > 1 else answer
 
-    Returns steps, seconds, tokens (prompts counted, padding not), and the mean loss of the first and of the
-    last tenth of the steps. Raises FloatingPointError at a loss that is not finite.
-    """
+
+def train(trainer: Trainer, params: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Train, or go on from the newest whole checkpoint; write the model and `aside/` below `out`."""
     started = time.monotonic()
-    trainer.add_callback(Watch(report))
-    trainer.train(resume_from_checkpoint=_newest_checkpoint(checkpoints(params)))
-    out = Path(params["out"])
+    trainer.add_callback(Watch(report, params["checkpoint_minutes"]))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints(params)))
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    losses = [entry["loss"] for entry in history]
-    _write_losses(out / "aside", [entry["step"] for entry in history], losses)
-    save_model(trainer.model, trainer.processing_class, out / "model", params["dtype"])
-    tenth = max(1, len(losses) // 10)
+    if machine.leads():
+        out = Path(params["out"])
+        write_history(out / "aside", history)
+        _save(trainer, params, out)
     return {
         "steps": trainer.state.global_step,
         "seconds": round(time.monotonic() - started, 3),
-        "loss_first": sum(losses[:tenth]) / tenth,
-        "loss_last": sum(losses[-tenth:]) / tenth,
-        "tokens": int(history[-1]["num_tokens"]),
+        "tokens": int(history[-1]["num_tokens"]),  # prompts counted, padding not
+        **summary(history),
     }
 
 
-def _newest_checkpoint(folder: Path) -> str | None:
+def newest_checkpoint(folder: Path) -> str | None:
     """The trainer writes `trainer_state.json` last: a checkpoint without it was cut short."""
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
     newest = max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
     return str(newest) if newest else None
 
 
-def _write_losses(folder: Path, steps: list[int], losses: list[float]) -> None:
+def summary(history: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What metadata tells of a training: means over the first and the last tenth of the steps."""
+
+    def ends(name: str) -> tuple[float, float]:
+        values = [entry[name] for entry in history]
+        tenth = math.ceil(len(values) / 10)
+        return fmean(values[:tenth]), fmean(values[-tenth:])
+
+    told = dict(zip(("loss_first", "loss_last"), ends("loss"), strict=True))
+    told["learning_rate_max"] = max(entry["learning_rate"] for entry in history)
+    told["gradient_norm_last"] = ends("grad_norm")[1]
+    told["gradient_norm_max"] = max(entry["grad_norm"] for entry in history)
+    if "rewards/margins" in history[0]:
+        told["reward_accuracy"] = ends("rewards/accuracies")[1]
+        told["reward_margin"] = ends("rewards/margins")[1]
+    return told
+
+
+def write_history(folder: Path, history: Sequence[dict[str, Any]], title: str = "") -> None:
+    """`losses.jsonl` and `loss.png`, and of preference training `rewards.png`."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in zip(steps, losses, strict=True)]
-    (folder / "losses.jsonl").write_text("\n".join(lines) + "\n")
+    names = {"loss": "loss", "learning_rate": "learning_rate", "gradient_norm": "grad_norm"}
+    lines = [{"step": entry["step"], **{name: entry[key] for name, key in names.items()}} for entry in history]
+    (folder / "losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _plot(folder / "loss.png", history, {"training loss": "loss"}, title)
+    if "rewards/margins" in history[0]:
+        rewards = {"share of pairs ranked rightly": "rewards/accuracies", "margin of rewards": "rewards/margins"}
+        _plot(folder / "rewards.png", history, rewards)
+
+
+def _plot(file: Path, history: Sequence[dict[str, Any]], curves: dict[str, str], title: str = "") -> None:
     figure = Figure(figsize=(5, 3), layout="tight")
     axes = figure.subplots()
-    axes.plot(steps, losses, linewidth=1)
-    axes.set_xlabel("step")
-    axes.set_ylabel("training loss")
-    FigureCanvasAgg(figure).print_png(str(folder / "loss.png"))
+    for label, key in curves.items():
+        axes.plot([entry["step"] for entry in history], [entry[key] for entry in history], linewidth=1, label=label)
+    axes.set(title=title, xlabel="step")
+    if len(curves) > 1:
+        axes.legend()
+    else:
+        axes.set_ylabel(*curves)
+    FigureCanvasAgg(figure).print_png(str(file))
 
 
-def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
-    """Weights as safetensors in `dtype`, adapters merged; tokenizer; a generation config that only names tokens.
+def _save(trainer: Trainer, params: dict[str, Any], out: Path) -> None:
+    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+    if not isinstance(model, PeftModel):
+        save_model(model, tokenizer, out / "model", params["dtype"])
+    elif params.get("origin"):
+        save_adapter(model, tokenizer, out / "adapter", params["origin"])
+    else:
+        save_model(model.merge_and_unload(), tokenizer, out / "model", params["dtype"])
+
+
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, origin: dict[str, Any]) -> None:
+    """The adapter in PEFT's format, in the precision it was trained in, with its tokenizer and `base.json`.
+
+    Nothing in it names a path of this machine, unless the recipe itself does, and equal adapters are equal files.
+    """
+    config = model.peft_config[ADAPTER]
+    config.base_model_name_or_path, config.revision = origin["base"], origin["revision"]
+    model.save_pretrained(folder, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # a card that says nothing
+    saved = json.loads((folder / "adapter_config.json").read_text())
+    saved["target_modules"] = sorted(saved["target_modules"])  # PEFT writes a set, in any order
+    (folder / "adapter_config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")
+    (folder / ORIGIN).write_text(json.dumps(origin, indent=2, sort_keys=True) + "\n")
+    tokenizer.save_pretrained(folder)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+    """Weights as safetensors in `dtype`; tokenizer; a generation config that only names tokens.
 
     A base model's own sampling defaults must not reach the stages that ask for other sampling.
     """
-    if isinstance(model, PeftModel):
-        model = model.merge_and_unload()
     ends = model.generation_config.eos_token_id
     model.generation_config = GenerationConfig(
         bos_token_id=model.generation_config.bos_token_id,

@@ -1,4 +1,4 @@
-"""Near-duplicates, contamination, judging, revising, choosing rows: the rules of the loop on small values."""
+"""Judging, revising, choosing rows: the rules of the loop on small values."""
 
 from __future__ import annotations
 
@@ -8,41 +8,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speed_assets.domain.contamination import EvaluationIndex
 from speed_assets.domain.judging import agree, in_order, orders
-from speed_assets.domain.near_duplicates import near_duplicates
 from speed_assets.domain.parsing import Verdict
 from speed_assets.domain.revising import balance, revise
 from speed_assets.domain.rows import draw_tasks
-
-TEXT = "the quick brown fox jumps over the lazy dog near the old mill by the river"
-
-
-def repeats(*texts: str, jaccard: float = 0.7) -> list[int | None]:
-    return near_duplicates(texts, shingle=5, permutations=64, jaccard=jaccard)
-
-
-def test_exact_and_near_repeats_name_their_first() -> None:
-    found = repeats(TEXT, TEXT.upper() + "!", TEXT.replace("lazy", "sleepy"), "something else altogether, really")
-    assert found == [None, 0, 0, None]
-
-
-def test_a_similar_row_below_the_threshold_stays() -> None:
-    assert repeats(TEXT, TEXT.replace("lazy dog near the old", "new cat at a big"), jaccard=0.9) == [None, None]
-
-
-@given(st.lists(st.text(max_size=30), max_size=12))
-def test_survivors_are_new_and_repeats_point_back(texts: list[str]) -> None:
-    for position, first in enumerate(repeats(*texts)):
-        assert first is None or (first < position and repeats(*texts)[first] is None)
-
-
-def test_contamination() -> None:
-    index = EvaluationIndex({"task": [TEXT]}, ngram=5)
-    assert index.found_in(TEXT.upper() + "!!", 0.5) == "task"
-    assert index.found_in("well, " + TEXT + " and so on", 0.5) == "task"
-    assert index.found_in("the quick brown fox sat down and wrote a novel about the sea instead", 0.5) is None
-    assert index.found_in("a dog", 0.5) is None
 
 
 def test_what_two_orders_agree_on_is_a_preference() -> None:
@@ -87,6 +56,9 @@ def test_balance_repeats_the_rarer_kind() -> None:
 
 @given(st.sets(st.text("abcdef", min_size=1), min_size=1), st.integers(0, 40))
 def test_rows_go_round_the_tasks_in_an_order_of_their_own(ids: set[str], rows: int) -> None:
-    drawn = draw_tasks(sorted(ids), rows, 1, "stage")
+    pairs = [(f"topic of {i}", i) for i in sorted(ids)]
+    drawn = draw_tasks(pairs, rows, 1, "stage")
     assert len(drawn) == rows == len(set(drawn))
-    assert drawn == draw_tasks(sorted(ids, reverse=True), rows, 1, "stage")
+    assert drawn == draw_tasks(pairs[::-1], rows, 1, "stage")
+    reworded = draw_tasks([(topic, task.upper()) for topic, task in pairs], rows, 1, "stage")
+    assert [(task.upper(), draw) for task, draw in drawn] == reworded

@@ -1,0 +1,91 @@
+"""Model outputs gone wrong in every way we know, and records to spoil: seeded, for the fuzz tests and benchmarks.
+
+Belongs here: making hostile text. Not here: judging what becomes of it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+
+from speed_assets.domain.task_types import TASK_TYPES
+
+_ODD = [
+    "\x00",
+    "\ud800",
+    "\udfff",
+    "\u202e",
+    "\u200f",
+    "\ufeff",
+    "\u0085",
+    "\r\n",
+    "\x1b[31m",
+    "ß",
+    "İ",
+    "\U0001d4b3",
+    "\u0301",
+]
+_MARKUP = ["```json\n", "```", "<script>alert(1)</script>", "<b>", "&lt;", "](javascript:x)", "{{", "}}", "\\", "\\u00"]
+_VALUES = [None, True, 0, -1e400, 10**400, [], {}, [["x"]], {"x": {}}, "", " ", "\u200b", "NaN"]
+
+
+def words(rng: random.Random, count: int) -> str:
+    """That many made-up words."""
+    return " ".join("".join(rng.choices("abcdefghilmnoprstu", k=rng.randint(2, 9))) for _ in range(count))
+
+
+def record(task_type: str, rng: random.Random) -> dict[str, object]:
+    """A whole record."""
+    return {key: words(rng, rng.randint(1, 30)).capitalize() for key in TASK_TYPES[task_type].keys}
+
+
+def mutated(task_type: str, rng: random.Random, *, longest: int = 1_000_000) -> str:
+    """One output with zero to three things wrong with it; rarely a text of `longest` characters."""
+    values = record(task_type, rng)
+    keys = list(values)
+    for _ in range(rng.choice([0, 0, 1, 1, 2])):
+        kind = rng.randrange(7)
+        key = rng.choice(keys)
+        if kind == 0:
+            values.pop(key, None)
+        elif kind == 1:
+            values[key] = rng.choice(_VALUES)
+        elif kind == 2:
+            values["extra"] = words(rng, 3)
+        elif kind == 3:
+            values[key] = values.get(rng.choice(keys), "x")
+        elif kind == 4:
+            values[key] = f"{values.get(key)}{rng.choice(_ODD)}{rng.choice(_MARKUP)}"
+        elif kind == 5:
+            values[key] = f"{rng.choice(_ODD)}{values.get(key)} {values.get(keys[0])} {rng.choice(_ODD)}"
+        else:
+            values = {"data": [values]} if rng.random() < 0.5 else {key.upper(): value for key, value in values.items()}
+    text = json.dumps(values, ensure_ascii=rng.random() < 0.3, indent=rng.choice([None, None, 2]))
+    for _ in range(rng.choice([0, 0, 0, 1, 2, 3])):
+        kind = rng.randrange(11)
+        at = rng.randrange(len(text) + 1)
+        if kind == 0:
+            text = text[:at]
+        elif kind == 1:
+            text = text[at:]
+        elif kind == 2:
+            text = text[:at] + rng.choice([*_ODD, *_MARKUP]) + text[at:]
+        elif kind == 3:
+            text = f"```json\n{text}\n```"
+        elif kind == 4:
+            text = f"Sure! Here it is:\n{text}\nI hope that helps {{}}."
+        elif kind == 5:
+            text = text.replace("{", f'{{"{rng.choice(keys)}": "twice", ', 1)
+        elif kind == 6:
+            text = text.replace('"', "'")
+        elif kind == 7:
+            text = text.replace('":', '",', 1)
+        elif kind == 8:
+            depth = rng.choice([3, 50, 2_000])
+            text = rng.choice(["[", '{"a":', "(["]) * depth + text + "]" * rng.randrange(depth)
+        elif kind == 9:
+            text = text + text
+        elif rng.random() < 0.02:
+            filler = rng.choice(["x", "{", '"', "\\", "[1,", "\u202e", "a b "])
+            text = text[:at] + (filler * longest)[:longest] + text[at:]
+    return text

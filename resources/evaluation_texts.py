@@ -1,0 +1,73 @@
+"""Texts of evaluation sets that lie in folders, for decontamination: JSON lines, Parquet, CSV or TSV, also gzipped.
+
+Belongs here: finding every text in such a folder. Not here: what is done with it (`domain/contamination.py`).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from speed_assets.recipe import RecipeError
+
+_READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
+
+
+def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
+    """{folder name: every text in its files}: all cells that are texts, in whatever column or list they stand.
+
+    Labels and ids come along, and do no harm: texts under three words are never held against a row.
+    Raises RecipeError for a folder without such files, and for a file that cannot be read.
+    """
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        path = Path(folder)
+        files = [file for file in sorted(path.rglob("*")) if _kind(file) in _READ and file.is_file()]
+        if not files:
+            raise RecipeError(f"evaluation.local: no {', '.join(_READ)} file below {path}")
+        texts: dict[str, None] = {}
+        for file in files:
+            try:
+                texts.update(dict.fromkeys(_texts(file)))
+            except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError) as error:
+                raise RecipeError(f"evaluation.local: {file} cannot be read: {error}") from error
+        found[path.name if path.name not in found else str(path)] = list(texts)
+    return found
+
+
+def _kind(file: Path) -> str:
+    return Path(file.name.removesuffix(".gz")).suffix
+
+
+def _texts(file: Path) -> Iterator[str]:
+    kind = _kind(file)
+    if kind == ".parquet":
+        for column in pl.read_parquet(file).iter_columns():
+            yield from _strings(column.to_list())
+        return
+    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
+    with opened as lines:
+        if kind == ".json":
+            yield from _strings(json.load(lines))
+        elif kind == ".jsonl":
+            for line in lines:
+                yield from _strings(json.loads(line)) if line.strip() else ()
+        elif kind == ".csv":
+            yield from _strings(list(csv.reader(lines)))
+        else:
+            for line in lines:
+                yield from line.rstrip("\n").split("\t")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)

@@ -1,0 +1,100 @@
+"""How fast an endpoint may be asked: additive increase, multiplicative decrease, and the server's own words on it.
+
+Belongs here: the arithmetic of concurrency and waiting, with time handed in. Not here: sending (`endpoint.py`).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from speed_assets.domain.fingerprints import seed_for
+from speed_assets.recipe import Calls
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Pace:
+    """How many requests may be in flight, and from when on. Times are seconds of one monotonic clock.
+
+    The limit grows by one for each round of answers, and halves at a refusal for load, at most once for the requests
+    that were in flight together (Jacobson, Congestion Avoidance and Control, 1988).
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._limit = float(min(calls.concurrency_start, calls.concurrency_max))
+        self._halved_at = float("-inf")
+        self.open_at = float("-inf")
+        """Nothing is sent before this time."""
+
+    @property
+    def limit(self) -> int:
+        return int(self._limit)
+
+    def answered(self) -> None:
+        self._limit = min(self._limit + 1 / self._limit, float(self._calls.concurrency_max))
+
+    def overloaded(self, sent_at: float, now: float) -> None:
+        if sent_at > self._halved_at:
+            self._limit = max(1.0, self._limit / 2)
+            self._halved_at = now
+
+    def heed(self, headers: Mapping[str, str], now: float, refused: bool, tokens: int) -> None:
+        """Wait as the headers ask, at most `backoff_max_s`. `tokens`: what one request may need."""
+        wait = retry_after(headers) if refused else None
+        for what, needed in (("requests", 1), ("tokens", tokens)):
+            remaining = _number(headers.get(f"x-ratelimit-remaining-{what}"))
+            if remaining is not None and remaining < needed:
+                wait = max(wait or 0.0, duration(headers.get(f"x-ratelimit-reset-{what}", "")) or 0.0)
+        if wait:
+            self.open_at = max(self.open_at, now + min(wait, self._calls.backoff_max_s))
+
+    def backoff(self, key: str, failures: int) -> float:
+        """Seconds until a request that failed so often is sent again: full jitter, drawn by a seed of its own."""
+        widest = min(self._calls.backoff_max_s, self._calls.backoff_s * 2.0 ** min(failures - 1, 60))
+        return random.Random(seed_for(0, "teacher-backoff", key, failures)).uniform(0, widest)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that `retry-after-ms` or `Retry-After` (seconds or an HTTP date, RFC 9110) asks for; None if neither does.
+
+    >>> retry_after({"retry-after": "1.5"})
+    1.5
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after", "")
+    seconds = _number(text)
+    if seconds is not None:
+        return seconds
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+
+
+def duration(text: str) -> float | None:
+    """Seconds of a duration as rate-limit headers write it; None for any other text.
+
+    >>> duration("6m0s"), duration("20ms"), duration("1.5")
+    (360.0, 0.02, 1.5)
+    """
+    seconds = _number(text)
+    if seconds is not None:
+        return seconds
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text and re.fullmatch(r"\s*\d{1,12}(\.\d{1,12})?\s*", text) else None

@@ -1,0 +1,318 @@
+"""What a run would do and what it would cost, before anything is sent: `speed plan`.
+
+Stages that only ask the teacher are carried out dry, in a temporary store: answers come from the ledger, and what it does
+not hold is counted and stands in for itself. So the plan knows exactly which calls are new, and where every answer is known
+it knows the result, and whether anything below it changes at all. Stages below a result that nobody knows yet are told by the
+recipe's numbers, and their time by what the same stage took before.
+
+Belongs here: planning. Not here: running (`runs.py`), fingerprints (`resources/artifacts.py`), printing (`cli.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from resources.accounts import cost_of, costs
+from resources.artifacts import Artifacts, NotMaterialized, label
+from resources.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.ledger import Ledger
+from resources.prices import Tariff, in_currency
+from resources.runner import Runner
+from resources.store import Artifact, Store
+from resources.teacher import Progress, Teacher, TeacherUse
+from speed_assets.assets.stage import make
+from speed_assets.build import FUNCTIONS
+from speed_assets.domain.graph import Stage
+from speed_assets.domain.judging import orders
+from speed_assets.recipe import Recipe
+from speed_assets.runs import Instance, stale_reason
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English text with common tokenizers: for the size of a bill that no earlier call tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One artifact in the plan. `action` is `reuse`, `show` (whole, but Dagster or a check has to see it again) or `make`.
+
+    `calls` are new teacher calls, `known_calls` those that the ledger answers. Tokens and money are of the new calls, as
+    the ledger's mean for this stage or by the prompts and `max_new_tokens`; `seconds` are those of the last time, for as
+    many rows. None is unknown.
+    """
+
+    asset: str
+    partition: str | None
+    action: str
+    why: str
+    calls: int = 0
+    known_calls: int = 0
+    prompt_tokens: int | None = 0
+    output_tokens: int | None = 0
+    money: float | None = 0.0
+    rows: int | None = None
+    seconds: float | None = 0.0
+    gpu: bool = False
+
+    @property
+    def name(self) -> str:
+        return label(self.asset, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every artifact of a recipe in order, and the sums. A sum with an unknown part is unknown."""
+
+    recipe: str
+    steps: Sequence[Step]
+    currency: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        made = [step for step in self.steps if step.action == "make"]
+        return {
+            "recipe": self.recipe,
+            "make": [step.name for step in made],
+            "reuse": [step.name for step in self.steps if step.action == "reuse"],
+            "show": [step.name for step in self.steps if step.action == "show"],
+            "calls": sum(step.calls for step in made),
+            "known_calls": sum(step.known_calls for step in made),
+            "prompt_tokens": _sum(step.prompt_tokens for step in made),
+            "output_tokens": _sum(step.output_tokens for step in made),
+            "money": _sum(step.money for step in made),
+            "currency": self.currency,
+            "rows": _sum(step.rows for step in made if step.rows is not None),
+            "seconds": _sum(step.seconds for step in made),
+            "gpu_seconds": _sum(step.seconds for step in made if step.gpu),
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+
+def _sum(values: Iterator[Any]) -> Any:
+    total: Any = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return round(total, 6)
+
+
+@dataclass
+class Need:
+    """What a dry stage would ask: new requests, and how many the ledger knows."""
+
+    new: list[TeacherRequest] = field(default_factory=list)
+    known: int = 0
+
+
+class DryTeacher(Teacher):
+    """A teacher that asks nobody: answers of the ledger, and a text that stands in for each unknown one."""
+
+    def __init__(self, recipe: Recipe, ledger: Ledger) -> None:
+        super().__init__(recipe, ledger)
+        self.need = Need()
+
+    def ask(
+        self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None
+    ) -> tuple[list[TeacherAnswer], TeacherUse]:
+        """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new."""
+        known = self._ledger.find([request.key for request in requests])
+        new = {request.key: request for request in requests if request.key not in known}
+        self.need = Need(list(new.values()), len(known))
+        unwritten = [f"unwritten {number}" for number in range(self._recipe.task_list.per_topic)]
+        for key in new:
+            tasks = [f"{task} {key}" for task in unwritten]
+            known[key] = TeacherAnswer(json.dumps(tasks) if context.stage == "task_list" else "")
+        nothing = cost_of(self._ledger, [])
+        return [known[request.key] for request in requests], TeacherUse(0, 0, 0, nothing, nothing)
+
+
+class _Overlay(Store):
+    """A temporary store that also sees the artifacts of the real one."""
+
+    def __init__(self, home: Path, real: Store) -> None:
+        super().__init__(home)
+        self._real = real
+
+    def find(self, asset: str, fingerprint: str) -> Artifact | None:
+        return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
+
+    def mark_provisional(self, artifact: Artifact) -> None:
+        """Its content stands in for one that nobody knows: nothing made from it exists."""
+        self._verified[artifact.fingerprint] = replace(artifact, digest=f"provisional:{artifact.fingerprint}")
+
+
+def plan(recipe: Recipe, home: Path) -> Plan:
+    """What `speed run` would do now in this home. Sends nothing and changes nothing."""
+    real = Artifacts(recipe, Store(home))
+    instance = Instance(home)
+    ledger = Ledger.at(home)
+    tariff = Tariff.of(recipe)
+    paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}
+    steps = []
+    with tempfile.TemporaryDirectory() as temporary:
+        overlay = _Overlay(Path(temporary), real.store)
+        overlay.open()
+        artifacts = Artifacts(recipe, overlay)
+        teacher = DryTeacher(recipe, ledger)
+        runner = Runner(Path(temporary), warm=False)
+        for stage, partition in artifacts.everything():
+            found = real.find(stage.name, partition) or _found(artifacts, stage, partition)
+            if found is not None:
+                why = stale_reason(real, instance, stage.name, partition) if real.find(stage.name, partition) else None
+                steps.append(Step(stage.name, partition, "show" if why else "reuse", why or "nothing changed"))
+                continue
+            why = _why(artifacts, real.store, stage, partition)
+            need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
+            steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
+    return Plan(recipe.name, steps, tariff.currency or None)
+
+
+def _found(artifacts: Artifacts, stage: Stage, partition: str | None) -> Artifact | None:
+    try:
+        return artifacts.find(stage.name, partition)
+    except NotMaterialized:
+        return None
+
+
+def _asks(stage: Stage) -> bool:
+    return "teacher" in stage.reads
+
+
+def _carry_out(
+    artifacts: Artifacts,
+    stage: Stage,
+    partition: str | None,
+    teacher: DryTeacher,
+    runner: Runner,
+    overlay: _Overlay,
+) -> Need | None:
+    """Make the artifact dry if it takes nothing but answers; what it needs, or None where only the recipe can tell."""
+    if not _asks(stage) and stage.name != "topics":
+        return None
+    try:
+        inputs = artifacts.inputs(stage.name, partition)
+    except NotMaterialized:
+        return None
+    if (
+        any(a.digest.startswith("provisional:") for group in inputs.values() for a in group.values())
+        and not stage.takes
+    ):
+        return None
+    teacher.need = Need()
+    context = CallContext("plan", stage.name, partition)
+    artifact, _ = make(
+        stage, FUNCTIONS[stage.name], partition, artifacts, runner, teacher, context, lambda *_progress: None
+    )
+    if teacher.need.new:
+        overlay.mark_provisional(artifact)
+    return teacher.need
+
+
+def _step(
+    recipe: Recipe,
+    store: Store,
+    paid: Mapping[str, Any] | None,
+    tariff: Tariff,
+    stage: Stage,
+    partition: str | None,
+    why: str,
+    need: Need | None,
+) -> Step:
+    rows = _rows(recipe, stage.name, partition)
+    step = Step(
+        stage.name, partition, "make", why, rows=rows, seconds=_seconds(store, stage, partition, rows), gpu=stage.gpu
+    )
+    if not _asks(stage):
+        return step
+    calls = len(need.new) if need else _calls(recipe, stage.name, partition)
+    prompt, output = _tokens(recipe, paid, stage.name, calls, need)
+    money = in_currency(tariff.cost(prompt, output)) if calls else 0.0
+    known = need.known if need else 0
+    return replace(step, calls=calls, known_calls=known, prompt_tokens=prompt, output_tokens=output, money=money)
+
+
+def _tokens(
+    recipe: Recipe, paid: Mapping[str, Any] | None, stage: str, calls: int, need: Need | None
+) -> tuple[int | None, int | None]:
+    """(prompt, output) tokens of new calls: the mean of the stage's calls so far, else by characters and limits."""
+    if paid and paid["calls"] and None not in (paid["prompt_tokens"], paid["output_tokens"]):
+        return tuple(round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
+    most = calls * getattr(recipe, stage).sampling.max_new_tokens
+    if need is None:
+        return None, most
+    return sum(len(request.prompt) for request in need.new) // CHARACTERS_PER_TOKEN, most
+
+
+def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
+    """Rows that a table is asked for, where the recipe says it."""
+
+    def of(numbers: Any) -> int:
+        return int(getattr(numbers, str(partition)))
+
+    if asset == "seed_data":
+        return of(recipe.seed_data.rows)
+    if asset == "junior_data" and recipe.junior_data:
+        return of(recipe.junior_data.prompts) * recipe.junior_data.candidates
+    if asset == "preference_pairs" and recipe.preference_pairs:
+        return of(recipe.preference_pairs.prompts)
+    if asset == "revision_data" and recipe.revision_data:
+        return of(recipe.revision_data.rows)
+    if asset in ("senior_data", "revised_data") and recipe.senior_data:
+        return of(recipe.senior_data.rows)
+    return None
+
+
+def _calls(recipe: Recipe, asset: str, partition: str | None) -> int:
+    """Teacher calls of a stage whose prompts nobody knows yet: what the recipe asks for."""
+    rows = _rows(recipe, asset, partition) or 0
+    if asset == "preference_pairs":
+        assert recipe.junior_data is not None
+        return rows * len(orders(recipe.junior_data.candidates))
+    return rows
+
+
+def _seconds(store: Store, stage: Stage, partition: str | None, rows: int | None) -> float | None:
+    """What the stage took the last time, scaled to as many rows; None when it was never made in this home."""
+    manifest = _newest(store, stage.name, partition)
+    if manifest is None or "seconds" not in manifest["metadata"]:
+        return None
+    seconds, before = float(manifest["metadata"]["seconds"]), manifest["metadata"].get("asked")
+    return round(seconds * rows / before, 2) if rows and before else seconds
+
+
+def _newest(store: Store, asset: str, partition: str | None) -> dict[str, Any] | None:
+    """The manifest of the artifact of this asset that was made last, under whatever recipe."""
+    return max(store.manifests(asset, partition), key=lambda manifest: float(manifest["created"]), default=None)
+
+
+def _why(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None) -> str:
+    """What differs from the newest artifact of this asset, in a few words."""
+    before = _newest(store, stage.name, partition)
+    if before is None:
+        return "not made yet in this home"
+    try:
+        now = artifacts.lineage(stage.name, partition)
+    except NotMaterialized as missing:
+        return f"{label(missing.asset, missing.partition)} is made anew"
+    changes = list(_differences(before["lineage"], now))
+    return "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "") or "it was damaged"
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name in [*now, *(key for key in before if key not in now)]:
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        here = f"{path}.{name}" if path else name
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, "" if not path and name in ("recipe", "inputs", "externals") else here)
+        elif path == "" and name in ("version", "stage", "partition"):
+            yield f"the stage's code changed (version {old} -> {new})"
+        elif isinstance(new, str) and len(new) >= 32:
+            yield f"{here} changed"
+        else:
+            yield f"{here} {old} -> {new}"

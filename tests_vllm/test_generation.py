@@ -1,0 +1,246 @@
+"""Generation with a real vLLM on the CPU, in process and over HTTP, with the shipped base."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from resources.externals import MICROWORLD_BASE
+from resources.generator import ModelSource, generate
+from resources.runner import Runner, WorkerFailed
+from speed_assets.domain.attributes import draw_attributes
+from speed_assets.domain.prompts import PromptSet, schema_for
+from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.recipe import Sampling, load_recipe
+
+RECIPE = load_recipe("offline")
+BASE = ModelSource(str(MICROWORLD_BASE), None, None)
+OTHER_SCHEMA = schema_for("synthesis", "matching_short")
+Generate = Callable[..., pl.DataFrame]
+
+
+def prompts(rows: int) -> pl.DataFrame:
+    """Two candidates for each of `rows` / 2 prompts."""
+    words = PromptSet.load("compact")
+    return pl.DataFrame(
+        [
+            {
+                "row_id": f"r{row // 2}",
+                "candidate": row % 2,
+                "prompt": words.synthesis(
+                    "retrieval", f"find texts on topic {row // 2}", draw_attributes("retrieval", row)
+                ),
+            }
+            for row in range(rows)
+        ],
+        schema_overrides={"candidate": pl.Int64},
+    )
+
+
+@pytest.fixture(scope="module")
+def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runner]]:
+    """A runner for each engine, so that each is started once where a test does not kill it."""
+    engines = ("vllm", "vllm_server", "transformers")
+    runners = {engine: Runner(tmp_path_factory.mktemp("home"), threads=2, warm=False) for engine in engines}
+    yield runners
+    for runner in runners.values():
+        runner.close()
+
+
+@pytest.fixture
+def runner(runners: dict[str, Runner]) -> Runner:
+    return runners["vllm"]
+
+
+@pytest.fixture
+def generated(runners: dict[str, Runner], tmp_path: Path) -> Generate:
+    """Outputs of an engine for prompts, each job in a folder of its own unless it is named."""
+    jobs = 0
+
+    def make(
+        engine: str,
+        rows: pl.DataFrame,
+        source: ModelSource = BASE,
+        folder: str | None = None,
+        temperature: float = 1.0,
+        restarts: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        runner: Any = None,
+        progress: Callable[[int, int, str], None] | None = None,
+        tokens: int = 60,
+    ) -> pl.DataFrame:
+        nonlocal jobs
+        jobs += 1
+        changes = {"engine": engine, "structured": schema is not None, "batch_rows": 32}
+        return generate(
+            runner or runners[engine],
+            RECIPE.generator.model_copy(update=changes),
+            RECIPE.runtime.model_copy(update={"engine_restarts": restarts}),
+            source,
+            rows,
+            Sampling(temperature=temperature, max_new_tokens=tokens),
+            1,
+            tmp_path / (folder or f"job{jobs}"),
+            progress,
+            schema,
+        )
+
+    return make
+
+
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "generate" / "result.json").read_text())
+    return found
+
+
+def same_share(one: pl.DataFrame, other: pl.DataFrame) -> float:
+    return float((one["output"] == other["output"]).mean())  # type: ignore[arg-type]
+
+
+def write_adapter(folder: Path, seed: int) -> str:
+    """A LoRA adapter on the shipped base: drawn at random and large enough to be seen, or for seed 0 without effect."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    base = AutoModelForCausalLM.from_pretrained(MICROWORLD_BASE, dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=not seed))
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[ModelSource]:
+    folder = tmp_path_factory.mktemp("adapters")
+    return [ModelSource(BASE.model, None, write_adapter(folder / f"a{seed}", seed)) for seed in (1, 2, 0)]
+
+
+class Faulty:
+    """A runner whose jobs die when a certain row is under way."""
+
+    def __init__(self, runner: Runner, row_id: str) -> None:
+        self._runner, self._row_id = runner, row_id
+        self.runs = 0
+
+    def run(self, kind: str, params: Mapping[str, Any], *rest: Any, **options: Any) -> dict[str, Any]:
+        self.runs += 1
+        return self._runner.run(kind, {**params, "poisonous_row_of_a_test": self._row_id}, *rest, **options)
+
+
+# vLLM in process
+
+
+def test_outputs_have_the_shape_of_any_engine_and_repeat(generated: Generate) -> None:
+    rows = prompts(80)
+    too_long = pl.DataFrame({"row_id": ["long"], "candidate": [0], "prompt": ["word " * 2000]})
+    rows = pl.concat([too_long, rows])
+    first, again, other = (generated(engine, rows) for engine in ("vllm", "vllm", "transformers"))
+    assert first.schema == other.schema
+    assert first.select("row_id", "candidate", "prompt").equals(rows)
+    assert first.equals(again)
+    assert first["prompt_tokens"].equals(other["prompt_tokens"])
+    assert first.row(0, named=True) | {"prompt": ""} == other.row(0, named=True) | {"prompt": ""}
+    assert first["output"][0] == ""
+    assert not first["finished"][0]
+    assert first["finished"].sum() > 20
+    assert first["output"][1:].n_unique() > 70  # candidates of one prompt differ
+    assert first["error"].null_count() == first.height
+
+
+def test_greedy_decoding_agrees_with_transformers(generated: Generate) -> None:
+    vllm, transformers = (generated(engine, prompts(40), temperature=0.0) for engine in ("vllm", "transformers"))
+    assert same_share(vllm, transformers) >= 0.95  # sums in another order may turn a tie
+    same = vllm["output"] == transformers["output"]
+    assert vllm.filter(same)["output_tokens"].equals(transformers.filter(same)["output_tokens"])
+    assert vllm.filter(same)["finished"].equals(transformers.filter(same)["finished"])
+
+
+def check_schema(free: pl.DataFrame, held: pl.DataFrame) -> None:
+    """`held` follows a schema that its prompts do not ask for."""
+    keys = set(TASK_TYPES["matching_short"].keys)
+    finished = held.filter("finished")
+    assert finished.height >= 20  # the others ran out of tokens
+    assert all(set(json.loads(output)) == keys for output in finished["output"])
+    assert all(output.startswith("{") for output in held["output"])
+    assert same_share(free, held) < 0.1
+
+
+def test_a_schema_holds_the_model_to_it(generated: Generate) -> None:
+    free, held = (generated("vllm", prompts(40), schema=schema, tokens=150) for schema in (None, OTHER_SCHEMA))
+    check_schema(free, held)
+
+
+def test_two_adapters_share_a_base_and_differ(generated: Generate, adapters: list[ModelSource]) -> None:
+    rows = prompts(40)
+    one, two, none = (generated("vllm", rows, source, temperature=0.0) for source in adapters)
+    assert same_share(one, two) < 0.2
+    assert same_share(one, none) < 0.2
+    for ours, source in ((one, adapters[0]), (two, adapters[1]), (none, BASE)):
+        assert same_share(ours, generated("transformers", rows, source, temperature=0.0)) >= 0.9
+
+
+# vLLM as a server
+
+
+def test_a_server_gives_what_the_engine_gives(generated: Generate, adapters: list[ModelSource]) -> None:
+    rows = pl.concat([prompts(60), pl.DataFrame({"row_id": ["long"], "candidate": [0], "prompt": ["word " * 2000]})])
+    server = {source: generated("vllm_server", rows, source) for source in adapters[:2]}
+    engine = {source: generated("vllm", rows, source) for source in adapters[:2]}
+    for source in server:
+        assert server[source].schema == engine[source].schema
+        assert same_share(server[source], engine[source]) >= 0.9
+        assert server[source]["prompt_tokens"].equals(engine[source]["prompt_tokens"])
+    assert same_share(server[adapters[0]], server[adapters[1]]) < 0.2
+
+
+def test_a_schema_holds_a_served_model_to_it(generated: Generate, adapters: list[ModelSource]) -> None:
+    """With the adapter that does nothing, so that the server that is loaded serves."""
+    free, held = (
+        generated("vllm_server", prompts(40), adapters[2], schema=schema, tokens=150) for schema in (None, OTHER_SCHEMA)
+    )
+    check_schema(free, held)
+
+
+# Faults, last: each kill costs the start of an engine
+
+
+def test_a_killed_worker_resumes_at_the_row(runner: Runner, generated: Generate, tmp_path: Path) -> None:
+    rows = prompts(300)
+    journal = tmp_path / "cut" / "generate" / "journal"
+
+    def kill(done: int, total: int, _note: str) -> None:
+        if done >= 60:
+            assert runner._resident is not None
+            os.kill(runner._resident._process.pid, signal.SIGKILL)
+
+    with pytest.raises(WorkerFailed, match="SIGKILL"):
+        generated("vllm", rows, folder="cut", progress=kill)
+    (file,) = journal.glob("*.rows.jsonl")
+    before = file.read_bytes()
+    kept = before.count(b"\n")
+    assert 60 <= kept < 300
+    file.write_bytes(before + b'{"position": 299, "outp')  # torn by the kill
+    resumed = generated("vllm", rows, folder="cut")
+    assert file.read_bytes().startswith(before)
+    assert file.read_bytes().count(b"\n") == 300  # no row was generated again
+    assert 0 < result(tmp_path / "cut")["generation_tokens"] < result(tmp_path / "cut")["output_tokens"]
+    assert resumed.equals(generated("vllm", rows))
+
+
+def test_a_poisonous_row_is_set_aside_and_the_job_goes_on(runner: Runner, generated: Generate) -> None:
+    rows = prompts(12).filter(pl.col("candidate") == 0)
+    faulty = Faulty(runner, "r3")
+    outputs = generated("vllm", rows, restarts=3, runner=faulty)
+    assert faulty.runs == 3  # all rows under way; that row alone; the others
+    bad, good = outputs.filter(pl.col("row_id") == "r3"), outputs.filter(pl.col("row_id") != "r3")
+    assert "engine died twice on this row: SIGKILL" in bad["error"].item()
+    assert (bad["output"].item(), bad["finished"].item()) == ("", False)
+    assert good.equals(generated("vllm", rows).filter(pl.col("row_id") != "r3"))
