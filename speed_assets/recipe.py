@@ -369,12 +369,14 @@ class Evaluation(Section):
     """mteb task or benchmark names, beside or instead of the microworld."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets: those of
-    `tasks` above all. Nothing is scored on them."""
+    `tasks` above all. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
 
     @model_validator(mode="after")
     def _something(self) -> Evaluation:
-        if self.microworld is None and not self.tasks:
-            raise ValueError("names no evaluation: set `microworld` or list mteb names under `tasks`")
+        if self.microworld is None and not self.tasks and not self.local:
+            raise ValueError(
+                "names no evaluation: set `microworld`, or list mteb names under `tasks`, folders under `local`"
+            )
         return self
 
 

@@ -236,9 +236,7 @@ def mean_over_tasks(differences: Sequence[Difference]) -> Difference:
     )
 
 
-def interval(
-    models: Sequence[TaskSamples], *, alpha: float, resamples: int, seed: int
-) -> tuple[float, float]:
+def interval(models: Sequence[TaskSamples], *, alpha: float, resamples: int, seed: int) -> tuple[float, float]:
     """Percentile interval of a task's score (mean over the model's seeds), from its samples."""
     rng = np.random.default_rng(seed)
     draws = np.zeros(resamples)

@@ -1,32 +1,16 @@
-"""Evaluation sets of one's own: a folder with `task.yaml` and data files, as an mteb task.
+"""Evaluation sets of one's own as mteb tasks. `domain/local_sets.py` describes the folder.
 
-    name: Banking77              # how scores call it
-    type: Classification         # STS, PairClassification, Classification, Clustering, Retrieval, Reranking
-    splits: {train: train.tsv, test: test.tsv}    # of ranking tasks: files of relevance
-    corpus: corpus.jsonl         # ranking only: `id`, `text`, and `title` where there is one
-    queries: queries.jsonl       # ranking only: `id`, `text`
-    candidates: candidates.tsv   # reranking only: `query_id`, `document_id`
-    fields: {label: intent}      # columns that have other names than these (see `FIELDS`)
-    eval_splits: [test]
-    main_score: accuracy         # default: mteb's own for the type
-    revision: "2024-05"          # for people; a digest of the folder is always part of the revision
-    samples_per_label: 8         # classification: rows of each label that a classifier learns from (mteb: 8)
-    experiments: 10              # classification, clustering: repetitions (mteb: 10)
-    score_range: [0, 5]          # STS
-    prompt: Find similar texts   # for models that take an instruction
-
-Files are JSON lines (`.jsonl`), `.parquet`, `.csv`, or `.tsv` without quoting; `.csv.gz` and `.tsv.gz` work too.
+Data files are JSON lines (`.jsonl`), `.parquet`, `.csv`, or `.tsv` without quoting; `.csv.gz` and `.tsv.gz` work too.
 
 Belongs here: reading such a folder into mteb's task classes. Not here: running them (`evaluate.py`).
 """
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any
 
 import polars as pl
-import yaml
 from datasets import Dataset
 from mteb.abstasks import (
     AbsTask,
@@ -37,82 +21,8 @@ from mteb.abstasks import (
     AbsTaskSTS,
 )
 from mteb.abstasks.task_metadata import TaskMetadata
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-DESCRIPTION = "task.yaml"
-Kind = Literal["STS", "PairClassification", "Classification", "Clustering", "Retrieval", "Reranking"]
-RANKING = ("Retrieval", "Reranking")
-
-FIELDS: dict[str, tuple[str, ...]] = {
-    "STS": ("sentence1", "sentence2", "score"),
-    "PairClassification": ("sentence1", "sentence2", "label"),
-    "Classification": ("text", "label"),
-    "Clustering": ("text", "label"),
-    "Retrieval": ("query_id", "document_id", "relevance"),
-    "Reranking": ("query_id", "document_id", "relevance"),
-}
-"""Columns of a split by task type; `fields` of a description says where a file calls them otherwise."""
-
-MAIN_SCORES = {
-    "STS": "cosine_spearman",
-    "PairClassification": "max_ap",
-    "Classification": "accuracy",
-    "Clustering": "v_measure",
-    "Retrieval": "ndcg_at_10",
-    "Reranking": "map_at_1000",
-}
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError("a file of the set lies in its folder")
-    return name
-
-
-File = Annotated[str, AfterValidator(_inside)]
-
-
-class Description(BaseModel):
-    """What `task.yaml` says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")]
-    type: Kind
-    splits: Annotated[dict[str, File], Field(min_length=1)]
-    corpus: File | None = None
-    queries: File | None = None
-    candidates: File | None = None
-    fields: dict[str, str] = {}
-    eval_splits: tuple[str, ...] = ("test",)
-    main_score: str | None = None
-    revision: str | None = None
-    samples_per_label: Annotated[int, Field(ge=1)] = 8
-    experiments: Annotated[int, Field(ge=1)] = 10
-    score_range: tuple[float, float] = (0, 5)
-    prompt: str | None = None
-    languages: tuple[str, ...] = ("eng-Latn",)
-    description: str = ""
-    licence: str | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> Description:
-        needed = list(self.eval_splits) + ["train"] * (self.type == "Classification")
-        missing = [f"splits.{name}" for name in needed if name not in self.splits]
-        for field in ("corpus", "queries"):
-            if (getattr(self, field) is None) == (self.type in RANKING):
-                missing.append(f"{field} {'(a ranking task has one)' if self.type in RANKING else '(only for ranking)'}")
-        if (self.candidates is None) == (self.type == "Reranking"):
-            missing.append("candidates (of reranking tasks, and of no others)")
-        if missing:
-            raise ValueError(f"missing or out of place: {', '.join(missing)}")
-        return self
-
-    def files(self) -> list[str]:
-        """Every data file, once, in order of name."""
-        named = [*self.splits.values(), self.corpus, self.queries, self.candidates]
-        return sorted({name for name in named if name is not None})
+from speed_assets.domain.local_sets import DESCRIPTION, FIELDS, MAIN_SCORES, Description, read_description
 
 
 def local_task(folder: Path, content: str) -> AbsTask:
@@ -120,29 +30,21 @@ def local_task(folder: Path, content: str) -> AbsTask:
 
     Raises ValueError that names folder, file and what is wrong.
     """
-    described = read_description(folder)
+    described = _described(folder)
     task = _BUILDERS[described.type](folder, described)
     short = content[:16]
     task.metadata.dataset["revision"] = f"{described.revision}-{short}" if described.revision else short
     return task
 
 
-def read_description(folder: Path) -> Description:
-    """`task.yaml` of a folder, checked. Raises ValueError."""
+def _described(folder: Path) -> Description:
     try:
-        return Description.model_validate(yaml.safe_load((folder / DESCRIPTION).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"evaluation set {folder}: {DESCRIPTION} cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"evaluation set {folder}: {DESCRIPTION}: {where} {first['msg']}".replace(": :", ":")) from None
+        return read_description((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"evaluation set {folder}: {DESCRIPTION}: {error}") from None
 
 
-def _metadata(folder: Path, described: Description) -> TaskMetadata:
-    for name in described.files():
-        if not (folder / name).is_file():
-            raise ValueError(f"evaluation set {folder}: there is no file {name}")
+def _metadata(described: Description) -> TaskMetadata:
     return TaskMetadata(
         name=described.name,
         description=described.description or described.name,
@@ -156,8 +58,8 @@ def _metadata(folder: Path, described: Description) -> TaskMetadata:
     )
 
 
-def _task(base: type[AbsTask], folder: Path, described: Description, dataset: dict[str, Any], **settings: Any) -> AbsTask:
-    task = type(described.name, (base,), {"metadata": _metadata(folder, described), **settings})()
+def _task(base: type[AbsTask], described: Description, dataset: dict[str, Any], **settings: Any) -> AbsTask:
+    task = type(described.name, (base,), {"metadata": _metadata(described), **settings})()
     task.dataset = {"default": dataset}
     task.data_loaded = True
     return task
@@ -184,12 +86,16 @@ def _read(
             frame = pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
         else:
             raise ValueError(f"{where}: known are .jsonl, .parquet, .csv and .tsv")
+    except FileNotFoundError:
+        raise ValueError(f"evaluation set {folder}: there is no file {name}") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ValueError(f"{where} cannot be read: {error}") from None
     there = {ours: described.fields.get(ours, ours) for ours in (*columns, *optional)}
     missing = [there[ours] for ours in columns if there[ours] not in frame.columns]
     if missing:
-        raise ValueError(f"{where} has no column {', '.join(missing)}: it has {', '.join(frame.columns)} (see `fields`)")
+        raise ValueError(
+            f"{where} has no column {', '.join(missing)}: it has {', '.join(frame.columns)} (see `fields`)"
+        )
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in there.items() if theirs in frame.columns)
     if frame.is_empty():
         raise ValueError(f"{where} has no rows")
@@ -218,7 +124,7 @@ def _sts(folder: Path, described: Description) -> AbsTask:
         for split, frame in _splits(folder, described).items()
     }
     low, high = described.score_range
-    return _task(AbsTaskSTS, folder, described, data, min_score=low, max_score=high)
+    return _task(AbsTaskSTS, described, data, min_score=low, max_score=high)
 
 
 def _pair_classification(folder: Path, described: Description) -> AbsTask:
@@ -229,7 +135,7 @@ def _pair_classification(folder: Path, described: Description) -> AbsTask:
             raise ValueError(f"evaluation set {folder}, {split}: a label of a pair is 0 or 1")
         pairs = {side: frame[side].to_list() for side in ("sentence1", "sentence2")}
         data[split] = Dataset.from_dict({**pairs, "labels": [int(label) for label in labels]})
-    return _task(AbsTaskPairClassification, folder, described, data)
+    return _task(AbsTaskPairClassification, described, data)
 
 
 def _labelled(folder: Path, described: Description, text: str, label: str) -> dict[str, Dataset]:
@@ -248,7 +154,7 @@ def _labelled(folder: Path, described: Description, text: str, label: str) -> di
 def _classification(folder: Path, described: Description) -> AbsTask:
     data = _labelled(folder, described, "text", "label")
     repeats = {"samples_per_label": described.samples_per_label, "n_experiments": described.experiments}
-    return _task(AbsTaskClassification, folder, described, data, **repeats)
+    return _task(AbsTaskClassification, described, data, **repeats)
 
 
 def _clustering(folder: Path, described: Description) -> AbsTask:
@@ -256,7 +162,7 @@ def _clustering(folder: Path, described: Description) -> AbsTask:
     data = _labelled(folder, described, "sentences", "labels")
     most = max(len(data[split]) for split in described.eval_splits)
     settings = {"max_fraction_of_documents_to_embed": None, "max_documents_per_cluster": min(16_384, most)}
-    return _task(AbsTaskClustering, folder, described, data, n_clusters=described.experiments, **settings)
+    return _task(AbsTaskClustering, described, data, n_clusters=described.experiments, **settings)
 
 
 def _ranking(folder: Path, described: Description) -> AbsTask:
@@ -288,7 +194,7 @@ def _ranking(folder: Path, described: Description) -> AbsTask:
             "relevant_docs": relevant,
             "top_ranked": candidates and {query: candidates[query] for query in relevant if query in candidates},
         }
-    return _task(AbsTaskRetrieval, folder, described, data)
+    return _task(AbsTaskRetrieval, described, data)
 
 
 def _grouped(listed: pl.DataFrame) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@
 | Retrieval, Reranking | mean | score: the main metric of each query (nDCG@10 where the main one is no mean of queries) |
 | Classification | mean | score: share of the repetitions in which the text got its label |
 | STS | spearman | predicted (cosine), gold |
-| PairClassification | average_precision | predicted (cosine), gold (0 or 1) |
+| PairClassification | average_precision | predicted (by the measure that the main score is of; of `max_ap` the best), gold (0 or 1) |
 | Clustering | replicates | score: V-measure of each repetition, which is itself drawn with replacement |
 
 Task types beside these leave no samples: they are compared by their score alone.
@@ -31,6 +31,7 @@ from mteb.abstasks import (
     AbsTaskRetrieval,
     AbsTaskSTS,
 )
+from sklearn.metrics import average_precision_score
 
 SAMPLE_SCHEMA = {
     "part": pl.String,
@@ -89,7 +90,7 @@ class Samples:
         data: Any = self._task.dataset
         for subset, splits in told.items():
             for split, predictions in splits.items() if subset != "mteb_model_meta" else ():
-                yield f"{split}/{subset}", (data[subset] if subset in data else data)[split], predictions
+                yield f"{split}/{subset}", data.get(subset, data)[split], predictions
 
 
 def _query_metric(main: str, queries: dict[str, dict[str, float]]) -> str:
@@ -112,5 +113,15 @@ def _rows(task: AbsTask, data: Any, predictions: Any) -> Iterator[dict[str, Any]
     gold = data["score" if sts else task.label_column_name]
     if len(data) == 1 and isinstance(gold[0], list):  # older pair sets keep all their pairs in one row
         gold = gold[0]
-    for number, (predicted, right) in enumerate(zip(predictions["cosine_scores"], gold, strict=True)):
+    near = predictions["cosine_scores"] if sts else _nearness(task.metadata.main_score, predictions, gold)
+    for number, (predicted, right) in enumerate(zip(near, gold, strict=True)):
         yield {"statistic": statistic, "sample": str(number), "predicted": float(predicted), "gold": float(right)}
+
+
+def _nearness(main: str, predictions: Any, gold: list[float]) -> Any:
+    """How near each pair is, by the measure that the main score names or, where it takes the best, by the best."""
+    found = {name.split("_")[0]: np.array(values) for name, values in predictions.items() if len(values) == len(gold)}
+    for measure in ("manhattan", "euclidean"):
+        found[measure] = -found[measure]
+    measure = main.split("_")[0]
+    return found[measure if measure in found else max(found, key=lambda m: average_precision_score(gold, found[m]))]
