@@ -389,6 +389,17 @@ class MtebScores(Section):
     """Score BM25 on retrieval and reranking, too."""
 
 
+class Superior(Section):
+    """The test whether the embedding model is better than what it is compared with, from the samples of their scores."""
+
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Largest probability of a wrong verdict, over all tasks of one comparison (Holm) and on their mean."""
+    resamples: Annotated[int, Field(ge=100)] = 2_000
+    """Bootstrap draws; at least 2 / alpha for each task."""
+    over: tuple[Literal["untrained", "bm25", "seed_data", "junior_data"], ...] = ()
+    """What the model must beat, or nothing is released; the other comparisons are only shown."""
+
+
 class Checks(Section):
     """Thresholds of the gates. A blocking check below its threshold stops the run and the release."""
 
@@ -414,6 +425,7 @@ class Checks(Section):
     """Smallest gain of the mean score over the untrained base, in score points of 0..1."""
     gain_over_baselines_min: float = 0.0
     """The same over every trained baseline; a warning, not a gate."""
+    superior: Superior = Superior()
 
 
 class Runtime(Section):
@@ -480,6 +492,10 @@ class Recipe(Section):
         for table in self.mteb_scores.baselines:
             if table not in graph:
                 problems.append(f"mteb_scores.baselines names {table}, which this recipe does not make")
+        scored = self.mteb_scores
+        compared = [*scored.baselines, *["untrained"] * scored.untrained, *["bm25"] * scored.bm25]
+        for name in set(self.checks.superior.over) - set(compared):
+            problems.append(f"checks.superior.over names {name}, which mteb_scores does not score")
         if self.teacher.engine == "microworld" and self.prompts.set != "compact":
             problems.append("teacher.engine=microworld reads compact prompts only: set prompts.set=compact")
         if self.generator and self.generator.endpoint and self.generator.engine != "vllm_server":

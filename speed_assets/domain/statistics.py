@@ -11,21 +11,19 @@ statistics are averaged over them, and the spread between seeds (the noise floor
 p-values are of one side, by shifting the bootstrap distribution to the edge of the null hypothesis. Over tasks they
 are adjusted after Holm (1979).
 
-Belongs here: statistics, intervals, tests, power. Not here: thresholds (recipe), refusals (`domain/verdicts.py`).
+Belongs here: statistics, intervals, tests. Not here: thresholds (recipe), refusals (`checks/scores.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-STATISTICS = ("mean", "spearman", "average_precision", "replicates")
 _CELLS = 4_000_000
 """Cells of the largest matrix of counts that is held at once."""
 
@@ -80,8 +78,14 @@ class Difference:
 
     def p_above(self, edge: float) -> float:
         """p-value of "the true difference is `edge` or less": small when it is above."""
-        shifted = self.draws - float(np.mean(self.draws)) + edge
-        return float((1 + np.count_nonzero(shifted >= self.value)) / (1 + shifted.size))
+        return float((1 + np.count_nonzero(self._null(edge) >= self.value)) / (1 + self.draws.size))
+
+    def p_below(self, edge: float) -> float:
+        """p-value of "the true difference is `edge` or more": small when it is below."""
+        return float((1 + np.count_nonzero(self._null(edge) <= self.value)) / (1 + self.draws.size))
+
+    def _null(self, edge: float) -> Array:
+        return np.asarray(self.draws - np.mean(self.draws) + edge)
 
 
 # Statistics over counts: (draws, n) counts and the samples -> (draws,)
@@ -160,6 +164,10 @@ def compare(
         if ours[0][name].statistic == "replicates":
             draws += _replicated(ours, theirs, name, resamples, rng) / len(parts)
             continue
+        if ours[0][name].statistic == "mean":
+            sides = [np.mean([_scores(model[name]) for model in models], axis=0) for models in (ours, theirs)]
+            draws += _mean_draws(sides[0] - sides[1], resamples, rng) / len(parts)
+            continue
         for at, counts in _counts(size, resamples, rng):
             means = [np.mean([statistic(model[name], counts) for model in models], axis=0) for models in (ours, theirs)]
             draws[at] += (means[0] - means[1]) / len(parts)
@@ -189,6 +197,17 @@ def _counts(size: int, resamples: int, rng: np.random.Generator) -> list[tuple[s
     return found
 
 
+def _mean_draws(score: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Bootstrap draws of a mean. Samples of one value are drawn as one: few differ where each is a share of ten."""
+    values, counts = np.unique(score, return_counts=True)
+    if values.size > score.size / 10:
+        draws = np.empty(resamples)
+        for at, drawn in _counts(score.size, resamples, rng):
+            draws[at] = weighted_mean(drawn, score)
+        return draws
+    return np.asarray(rng.multinomial(score.size, counts / score.size, resamples) @ values / score.size)
+
+
 def _replicated(
     ours: Sequence[TaskSamples], theirs: Sequence[TaskSamples], name: str, resamples: int, rng: np.random.Generator
 ) -> Array:
@@ -197,11 +216,16 @@ def _replicated(
     There are few of them, so their spread is taken and Student's t with as many degrees of freedom stands for the
     rest.
     """
-    sides = [np.mean([model[name].score for model in models], axis=0) for models in (ours, theirs)]
+    sides = [np.mean([_scores(model[name]) for model in models], axis=0) for models in (ours, theirs)]
     pairs = np.asarray(sides[0] - sides[1], dtype=np.float64)
     if pairs.size < 2:
         return np.full(resamples, float(pairs.mean()))
     return np.asarray(pairs.mean() + np.std(pairs, ddof=1) * rng.standard_t(pairs.size - 1, resamples))
+
+
+def _scores(part: Part) -> Array:
+    assert part.score is not None
+    return part.score
 
 
 def seed_noise(scores: Sequence[ArrayLike]) -> float | None:
@@ -236,23 +260,7 @@ def mean_over_tasks(differences: Sequence[Difference]) -> Difference:
     )
 
 
-def interval(models: Sequence[TaskSamples], *, alpha: float, resamples: int, seed: int) -> tuple[float, float]:
-    """Percentile interval of a task's score (mean over the model's seeds), from its samples."""
-    rng = np.random.default_rng(seed)
-    draws = np.zeros(resamples)
-    for name, part in models[0].items():
-        if part.statistic == "replicates":
-            runs = np.mean([model[name].score for model in models], axis=0)
-            spread = float(np.std(runs, ddof=1)) if runs.size > 1 else 0.0
-            draws += (runs.mean() + spread * rng.standard_t(max(1, runs.size - 1), resamples)) / len(models[0])
-            continue
-        for at, counts in _counts(len(part.names), resamples, rng):
-            draws[at] += np.mean([statistic(model[name], counts) for model in models], axis=0) / len(models[0])
-    low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
-    return float(low), float(high)
-
-
-# Several tasks, power
+# Several tasks
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -270,37 +278,44 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def acceptance(errors: Sequence[float], margin: float, alpha: float) -> float:
-    """Probability that an equal model is found no worse on every task, with these standard errors.
+@dataclass(frozen=True)
+class Verdict:
+    """What a test says of one task: `p` as it is, `adjusted` after Holm over the tasks, `word` at level alpha."""
 
-    Normal approximation, tasks independent, and the last and so the strictest step of Holm for each: a lower bound.
+    difference: Difference
+    low: float
+    high: float
+    p: float
+    adjusted: float
+    word: str
+
+
+def superiority(differences: Sequence[Difference], alpha: float) -> list[Verdict]:
+    """On which tasks our model is `better` or `worse`, or whether that is `undecided`; of two sides, with 1 - alpha
+    intervals. The probability of any wrong word is at most alpha.
+
+    Raises ValueError when there are too few draws for any p-value to fall under alpha.
     """
-    if not errors:
-        return 1.0
-    normal = NormalDist()
-    strict = normal.inv_cdf(1 - alpha / len(errors))
-    return math.prod(normal.cdf(margin / error - strict) if error > 0 else 1.0 for error in errors)
+    found = [min(1.0, 2 * min(d.p_above(0), d.p_below(0))) for d in differences]
+    return _verdicts(differences, found, alpha, lambda d: "better" if d.value > 0 else "worse", 2 / alpha)
 
 
-def samples_needed(error: float, samples: int, tasks: int, margin: float, alpha: float, power: float) -> int:
-    """Samples of a task with which an equal model passes all `tasks` with probability `power`, by the same bound.
+def non_inferiority(differences: Sequence[Difference], margin: float, alpha: float) -> list[Verdict]:
+    """On which tasks our model is `no worse` than theirs by more than `margin` (score points of 0..1); of one side.
 
-    The error is taken to fall with the root of the samples; what seeds add to it does not, so this is a least number.
+    Raises ValueError as `superiority`.
     """
-    normal = NormalDist()
-    wanted = margin / (normal.inv_cdf(1 - alpha / tasks) + normal.inv_cdf(power ** (1 / tasks)))
-    return math.ceil(samples * (error / wanted) ** 2)
+    found = [d.p_above(-margin) for d in differences]
+    return _verdicts(differences, found, alpha, lambda d: "no worse", 1 / alpha)
 
 
-def proportion_interval(hits: int, trials: int, alpha: float = 0.05) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
-
-    >>> [round(edge, 3) for edge in proportion_interval(0, 100)]
-    [0.0, 0.037]
-    """
-    z = NormalDist().inv_cdf(1 - alpha / 2)
-    share = hits / trials
-    centre = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+def _verdicts(
+    differences: Sequence[Difference], found: list[float], alpha: float, word: Callable[[Difference], str], each: float
+) -> list[Verdict]:
+    needed = math.ceil(each * len(differences))
+    if any(d.draws.size < needed for d in differences):
+        raise ValueError(f"{len(differences)} tasks at alpha {alpha:g} need at least {needed} resamples")
+    return [
+        Verdict(d, *d.interval(alpha), p, adjusted, word(d) if adjusted <= alpha else "undecided")
+        for d, p, adjusted in zip(differences, found, holm(found), strict=True)
+    ]
