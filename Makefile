@@ -4,10 +4,10 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-vllm lint format check-defs base-model clean
+.PHONY: help demo ui test test-vllm evaluate-minilm lint format check-defs base-model clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
 
 # What setting up prints goes to stderr: the last line of `make demo` is one JSON object.
 .venv/ready: requirements.lock pyproject.toml
@@ -36,6 +36,9 @@ test: .venv/ready ## the whole test suite
 
 test-vllm: .venv/ready .venv-vllm/ready ## the tests with vLLM on the CPU, in an environment of its own
 	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm
+
+evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, beside its published scores (SPEED_SHARED or ../shared)
+	@$(BIN)/python -m benchmarks.published
 
 lint: .venv/ready ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .

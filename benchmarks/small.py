@@ -34,8 +34,13 @@ def small_data() -> dict[str, Any]:
     data["checks"] = {
         name: 0 if name == "pairs_min" else 1.0 if name.endswith("_max") else 0.0
         for name in data["checks"]
-        if not name.startswith("gain")
-    } | {"gain_over_untrained_min": -1.0, "gain_over_baselines_min": -1.0, "loss_drop_min": -1.0}
+        if not name.startswith(("gain", "superior"))
+    } | {
+        "superior": {"resamples": 500},
+        "gain_over_untrained_min": -1.0,
+        "gain_over_baselines_min": -1.0,
+        "loss_drop_min": -1.0,
+    }
     return data
 
 

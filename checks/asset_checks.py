@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from checks.check import TABLE
 from checks.registry import Check, Outcome, Subject, check_key, checks_of, evaluate
 from speed_assets.recipe import Recipe
 
@@ -73,6 +74,8 @@ def _shown(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
             shown[name] = dg.MetadataValue.float(value)
         elif isinstance(value, str):
             shown[name] = dg.MetadataValue.text(value)
+        elif name == TABLE:
+            shown[name] = dg.MetadataValue.table([dg.TableRecord(row) for row in value])
         else:
             shown[name] = dg.MetadataValue.json(value)
     return shown

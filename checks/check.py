@@ -17,6 +17,8 @@ from speed_assets.recipe import Recipe
 
 EXAMPLES = 5
 """Rows shown of a fault: enough to see it, few enough for an event log."""
+TABLE = "table"
+"""The entry of metadata that is shown as a table: a list of rows with the same plain cells."""
 CELL = 200
 """Characters shown of one cell."""
 

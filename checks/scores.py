@@ -1,6 +1,6 @@
 """Checks on scores: whether the comparison is whole, and whether the embedding model wins it.
 
-Belongs here: gates and warnings on `mteb_scores`. Not here: statistics of scores (`speed_assets/domain`).
+Belongs here: gates and warnings on `mteb_scores`. Not here: statistics (`domain/statistics.py`).
 """
 
 from __future__ import annotations
@@ -8,14 +8,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from checks.check import EXAMPLES, Check, Outcome, Subject
+from checks.check import EXAMPLES, TABLE, Check, Outcome, Subject
+from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.statistics import Part, TaskSamples, Verdict, compare, mean_over_tasks, superiority
 from speed_assets.recipe import Recipe
 
 MODEL = "embedding_model"
 UNTRAINED = "untrained"
 BM25 = "bm25"
+SAME = ("dataset_revision", "mteb", "sentence_transformers", "transformers")
+"""What two scores must share to be compared."""
 
 
 def every_score(subject: Subject) -> Outcome:
@@ -48,6 +53,95 @@ def beats_baselines(subject: Subject) -> Outcome:
     if not rivals:
         return Outcome(True, "no baseline was to be scored (mteb_scores.baselines, mteb_scores.bm25)")
     return _gains(subject, rivals, "gain_over_baselines_min")
+
+
+def superior(subject: Subject) -> Outcome:
+    """Paired bootstrap against every other model: the mean over tasks must be better and no task worse.
+
+    Beating all of several models needs no correction: all of them must be beaten. Tasks without samples
+    (`workers/samples.py`) are not tested. What training under another seed would change is not in the intervals.
+    """
+    settings = subject.recipe.checks.superior
+    must = {BM25: BM25, UNTRAINED: UNTRAINED, **{table: f"{table} only" for table in ("seed_data", "junior_data")}}
+    blocking = [must[name] for name in settings.over]
+    untrained = [UNTRAINED] * subject.recipe.mteb_scores.untrained
+    rivals = [*untrained, *_rivals(subject.recipe)]
+    if not rivals:
+        return Outcome(True, "no other model was to be scored (mteb_scores)")
+    scores = subject.artifact.table()
+    samples = _samples(subject.artifact.table("samples"))
+    lines: list[dict[str, Any]] = []
+    words: dict[str, str] = {}
+    for rival in rivals:
+        _same_identity(scores, rival)
+        tasks = [task for task in samples[MODEL] if task in samples.get(rival, {})]
+        if not tasks:
+            raise ValueError(f"{MODEL} and {rival} have samples of no common task")
+        differences = []
+        for task in tasks:
+            seed = seed_for(subject.recipe.seed, "superior", task)
+            pair = [samples[MODEL][task]], [samples[rival][task]]
+            differences.append(compare(task, *pair, resamples=settings.resamples, seed=seed))
+        verdicts = superiority(differences, settings.alpha)
+        (mean,) = superiority([mean_over_tasks(differences)], settings.alpha)
+        lines += [_line(rival, v) for v in (mean, *verdicts)]
+        worse = [v.difference.task for v in verdicts if v.word == "worse"]
+        better = sum(v.word == "better" for v in verdicts)
+        words[rival] = "superior" if mean.word == "better" and not worse else "not superior"
+        words[f"{rival} in words"] = (
+            f"{words[rival]} to {rival}: {mean.difference.value:+.4f} [{mean.low:+.4f}, {mean.high:+.4f}] "
+            f"on the mean of {len(tasks)} tasks, p = {mean.p:.4f}; better on {better}"
+            + (f", worse on {', '.join(worse)}" if worse else ", worse on none")
+        )
+    failed = [rival for rival in blocking if words[rival] != "superior"]
+    told = "; ".join(words[f"{rival} in words"] for rival in failed or rivals)
+    verdict = f"at alpha {settings.alpha:g} {MODEL} is {told}"
+    metadata = {TABLE: lines, "verdict": verdict, "must_beat": blocking, "resamples": settings.resamples}
+    if not failed:
+        return Outcome(True, verdict, metadata)
+    advice = "train on more or better rows, score more samples, or name fewer models in checks.superior.over"
+    return Outcome(False, f"{verdict}: {advice}", metadata)
+
+
+def _line(rival: str, verdict: Verdict) -> dict[str, Any]:
+    difference = verdict.difference
+    numbers = {
+        "score": difference.ours,
+        "rival_score": difference.theirs,
+        "difference": difference.value,
+        "low": verdict.low,
+        "high": verdict.high,
+        "p": verdict.p,
+        "p_adjusted": verdict.adjusted,
+    }
+    shown = {name: round(value, 5) for name, value in numbers.items()}
+    return {"rival": rival, "task": difference.task, "samples": difference.samples, **shown, "verdict": verdict.word}
+
+
+def _samples(frame: pl.DataFrame) -> dict[str, dict[str, TaskSamples]]:
+    """{model: {task: samples}}. Raises ValueError where a sample has no value."""
+    found: dict[str, dict[str, dict[str, Part]]] = {}
+    for (model, task, part), rows in frame.group_by("model", "task", "part", maintain_order=True):
+        statistic = rows["statistic"][0]
+        names = tuple(rows["sample"])
+        columns = ("score",) if statistic in ("mean", "replicates") else ("predicted", "gold")
+        values = {column: rows[column].cast(pl.Float64).fill_null(math.nan).to_numpy() for column in columns}
+        if any(not np.isfinite(column).all() for column in values.values()):
+            raise ValueError(f"{model} on {task} has samples without a value: score it again")
+        found.setdefault(str(model), {}).setdefault(str(task), {})[str(part)] = Part(statistic, names, **values)
+    return {model: dict(tasks) for model, tasks in found.items()}
+
+
+def _same_identity(scores: pl.DataFrame, rival: str) -> None:
+    """Raises ValueError where two scores were not taken in the same way."""
+    ours, theirs = (scores.filter(pl.col("model") == model) for model in (MODEL, rival))
+    both = ours.join(theirs, on="task", suffix="_rival")
+    for column in SAME:
+        other = both.filter(pl.col(column) != pl.col(f"{column}_rival"))
+        if other.height:
+            raise ValueError(
+                f"{MODEL} and {rival} differ in {column} on {other['task'][0]}, so they cannot be compared"
+            )
 
 
 def _rivals(recipe: Recipe) -> list[str]:
@@ -96,5 +190,12 @@ CHECKS: tuple[Check, ...] = (
         False,
         "The whole loop is worth more than parts of it, and than BM25.",
         beats_baselines,
+    ),
+    Check(
+        "mteb_scores",
+        "superior",
+        True,
+        "The embedding model is better than what it is compared with, beyond the chance of samples.",
+        superior,
     ),
 )

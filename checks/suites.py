@@ -88,6 +88,7 @@ _TASK_TYPE = (
 _MATCHING = [name for name, task_type in TASK_TYPES.items() if not task_type.has_negative]
 _SIGNED = ["STS", "Summarization", "InstructionReranking"]
 """mteb task types whose scores are correlations or changes, and may fall below 0."""
+_IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
 _ROW = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _GENERATED = (*_ROW, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
@@ -179,9 +180,9 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
     "mteb_scores": (
-        *_columns("model", "task", "type", "metric", "score"),
+        *_columns("model", "task", "type", "metric", "score", "samples", *_IDENTITY),
         *_id("model", "task"),
-        *_text("type", "metric"),
+        *_text("type", "metric", *_IDENTITY),
         *_filled("score"),
         *_between("score", 0, 1, where=f"type not in {_SIGNED}"),
         *_between("score", -1, 1, where=f"type in {_SIGNED}"),

@@ -1,6 +1,7 @@
-"""Texts of evaluation sets that lie in folders, for decontamination: JSON lines, Parquet, CSV or TSV, also gzipped.
+"""Evaluation sets that lie in folders: which of them are scored, and every text in them, for decontamination.
 
-Belongs here: finding every text in such a folder. Not here: what is done with it (`domain/contamination.py`).
+Belongs here: finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped) in such a folder. Not here:
+what is done with them (`domain/contamination.py`, `workers/local_sets.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from speed_assets.domain.local_sets import DESCRIPTION, read_description
 from speed_assets.recipe import RecipeError
 
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
@@ -38,6 +40,23 @@ def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
             except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError) as error:
                 raise RecipeError(f"evaluation.local: {file} cannot be read: {error}") from error
         found[path.name if path.name not in found else str(path)] = list(texts)
+    return found
+
+
+def scored_folders(folders: Iterable[str]) -> list[Path]:
+    """Those of the folders that describe a task. Raises RecipeError for a description that is wrong."""
+    found = []
+    for folder in folders:
+        file = Path(folder) / DESCRIPTION
+        if file.is_file():
+            try:
+                described = read_description(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise RecipeError(f"evaluation.local: {file}: {error}") from None
+            absent = [name for name in described.files() if not (file.parent / name).is_file()]
+            if absent:
+                raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which is not there")
+            found.append(file.parent)
     return found
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
+from resources.evaluation_texts import scored_folders
 from resources.store import file_digest, tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import PromptKind, PromptSet
@@ -56,11 +57,13 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
     if name == "evaluation_sets":
         return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json", exclude={"local"})])
     if name == "evaluation_texts":
-        return digest([_folder_digest(folder) for folder in recipe.evaluation.local])
+        scored_folders(recipe.evaluation.local)  # a wrong description is refused before anything is paid for
+        return digest([folder_digest(folder) for folder in recipe.evaluation.local])
     raise KeyError(external)
 
 
-def _folder_digest(folder: str) -> str:
+def folder_digest(folder: str) -> str:
+    """The digest of an evaluation set in a folder; raises RecipeError when it is not there."""
     path = Path(folder)
     if not path.is_dir():
         raise RecipeError(f"evaluation.local: there is no folder {path}")

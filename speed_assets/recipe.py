@@ -369,12 +369,14 @@ class Evaluation(Section):
     """mteb task or benchmark names, beside or instead of the microworld."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets: those of
-    `tasks` above all. Nothing is scored on them."""
+    `tasks` above all. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
 
     @model_validator(mode="after")
     def _something(self) -> Evaluation:
-        if self.microworld is None and not self.tasks:
-            raise ValueError("names no evaluation: set `microworld` or list mteb names under `tasks`")
+        if self.microworld is None and not self.tasks and not self.local:
+            raise ValueError(
+                "names no evaluation: set `microworld`, or list mteb names under `tasks`, folders under `local`"
+            )
         return self
 
 
@@ -385,6 +387,17 @@ class MtebScores(Section):
     """Score the embedding base as it is, too."""
     bm25: bool = True
     """Score BM25 on retrieval and reranking, too."""
+
+
+class Superior(Section):
+    """The test whether the embedding model is better than what it is compared with, from the samples of their scores."""
+
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Largest probability of a wrong verdict, over all tasks of one comparison (Holm) and on their mean."""
+    resamples: Annotated[int, Field(ge=100)] = 2_000
+    """Bootstrap draws; at least 2 / alpha for each task."""
+    over: tuple[Literal["untrained", "bm25", "seed_data", "junior_data"], ...] = ()
+    """What the model must beat, or nothing is released; the other comparisons are only shown."""
 
 
 class Checks(Section):
@@ -412,6 +425,7 @@ class Checks(Section):
     """Smallest gain of the mean score over the untrained base, in score points of 0..1."""
     gain_over_baselines_min: float = 0.0
     """The same over every trained baseline; a warning, not a gate."""
+    superior: Superior = Superior()
 
 
 class Runtime(Section):
@@ -478,6 +492,10 @@ class Recipe(Section):
         for table in self.mteb_scores.baselines:
             if table not in graph:
                 problems.append(f"mteb_scores.baselines names {table}, which this recipe does not make")
+        scored = self.mteb_scores
+        compared = [*scored.baselines, *["untrained"] * scored.untrained, *["bm25"] * scored.bm25]
+        for name in set(self.checks.superior.over) - set(compared):
+            problems.append(f"checks.superior.over names {name}, which mteb_scores does not score")
         if self.teacher.engine == "microworld" and self.prompts.set != "compact":
             problems.append("teacher.engine=microworld reads compact prompts only: set prompts.set=compact")
         if self.generator and self.generator.endpoint and self.generator.engine != "vllm_server":

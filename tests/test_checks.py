@@ -30,6 +30,8 @@ from speed_assets.recipe import Recipe
 PARTITIONS = dg.StaticPartitionsDefinition(list(TASK_TYPE_NAMES))
 PARTITIONED = {stage.name for stage in ALL_STAGES if stage.partitioned}
 ROWS = 10
+SAMPLES = 40
+"""Samples of each score."""
 
 
 def recipe_with(source: str = "revised_data", **checks: Any) -> Recipe:
@@ -152,12 +154,34 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
         scores = {"embedding_model": 0.7, "untrained": 0.4, "seed_data only": 0.6, "bm25": 0.5}
         return pl.DataFrame(
             [
-                {"model": model, "task": task, "type": task, "metric": "main", "score": score}
+                {
+                    "model": model,
+                    "task": task,
+                    "type": task,
+                    "metric": "main",
+                    "score": score,
+                    "samples": SAMPLES,
+                    **dict.fromkeys(("model_digest", "dataset_revision", "mteb"), "1"),
+                    **dict.fromkeys(("sentence_transformers", "transformers", "dtype"), "1"),
+                }
                 for model, score in scores.items()
                 for task in ("Retrieval", "STS")
             ]
         )
     return base
+
+
+def good_samples(scores: pl.DataFrame) -> pl.DataFrame:
+    """Samples with these means, as hard for every model."""
+    spread = np.linspace(-0.1, 0.1, SAMPLES)
+    rows = [
+        {"model": row["model"], "task": row["task"], "part": "test/default", "statistic": "mean", "sample": str(number)}
+        | {"score": row["score"] + hard * (1 + 0.1 * len(row["model"])), "predicted": None, "gold": None}
+        for row in scores.iter_rows(named=True)
+        for number, hard in enumerate(spread)
+    ]
+    numbers = dict.fromkeys(("score", "predicted", "gold"), pl.Float64)
+    return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 
 
 METADATA: dict[str, dict[str, Any]] = {
@@ -187,6 +211,8 @@ class Shelf(Artifacts):
     ) -> Artifact:
         with self.store.building(digest([asset, partition, len(self.artifacts)])) as work:
             data.write_parquet(work / "data.parquet")
+            if asset == "mteb_scores":
+                good_samples(data).write_parquet(work / "samples.parquet")
             aside = pl.DataFrame({"row_id": [f"q{i}" for i in range(quarantine)], "reason": ["not_json"] * quarantine})
             aside.with_columns(raw=pl.lit("x" * 999)).write_parquet(work / "quarantine.parquet")
             return self._complete(asset, partition, work, {**METADATA.get(asset, {}), **metadata})
@@ -484,6 +510,55 @@ def test_scores_that_do_not_hold_up(shelf: Shelf, frame: pl.DataFrame, check: st
     assert found.blocking == (check != "beats_baselines")
 
 
+def must_beat(*names: str) -> Recipe:
+    return recipe_with(superior={"over": names})
+
+
+def test_a_better_model_is_superior_and_the_table_shows_why(shelf: Shelf) -> None:
+    artifact = shelf.table("mteb_scores", scored("bm25", 0.7))
+    outcome = shelf.ask(artifact, "superior", must_beat("untrained", "seed_data"))
+    assert outcome.passed
+    assert "superior to untrained: +0.3000" in outcome.reason
+    assert "not superior to bm25: +0.0000" in outcome.reason
+    lines = outcome.metadata["table"]
+    assert [(line["rival"], line["task"], line["verdict"]) for line in lines] == [
+        (rival, task, word)
+        for rival, word in (("untrained", "better"), ("seed_data only", "better"), ("bm25", "undecided"))
+        for task in ("mean over tasks", "Retrieval", "STS")
+    ]
+    for line in lines:
+        assert line["low"] <= line["difference"] <= line["high"]
+        assert 0 < line["p"] <= line["p_adjusted"] <= 1
+    refused = shelf.ask(artifact, "superior", must_beat("untrained", "bm25"))
+    assert not refused.passed
+    assert re.search(r"not superior to bm25: .*better on 0.*checks.superior.over", refused.reason)
+
+
+def test_a_model_that_is_worse_on_one_task_is_not_superior(shelf: Shelf) -> None:
+    frame = good_table("mteb_scores", None)
+    planted = (pl.col("model") == "untrained") & (pl.col("task") == "STS")
+    frame = frame.with_columns(score=pl.when(planted).then(0.8).otherwise("score"))
+    outcome = shelf.ask(shelf.table("mteb_scores", frame), "superior", must_beat("untrained"))
+    assert not outcome.passed
+    assert "better on 1, worse on STS" in outcome.reason
+    assert outcome.metadata["table"][0]["verdict"] == "better", "on the mean it is"
+
+
+def test_scores_taken_otherwise_are_not_compared(shelf: Shelf) -> None:
+    frame = good_table("mteb_scores", None)
+    other = frame.with_columns(mteb=pl.when(pl.col("model") == "bm25").then(pl.lit("2")).otherwise("mteb"))
+    outcome = shelf.ask(shelf.table("mteb_scores", other), "superior")
+    assert not outcome.passed
+    assert "embedding_model and bm25 differ in mteb on Retrieval" in outcome.reason
+    lost = shelf.ask(shelf.table("mteb_scores", scored("bm25", float("nan"))), "superior")
+    assert "bm25 on Retrieval has samples without a value" in lost.reason
+
+
+def test_a_recipe_cannot_ask_to_beat_what_is_not_scored() -> None:
+    with pytest.raises(ValueError, match=r"checks\.superior\.over names junior_data"):
+        must_beat("junior_data")
+
+
 # Keys, crashes, the gate
 
 
@@ -592,6 +667,7 @@ def test_a_failed_warning_stops_nothing(shelf: Shelf) -> None:
     verdicts = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not verdicts["beats_baselines"].passed
     assert verdicts["beats_baselines"].severity == dg.AssetCheckSeverity.WARN
+    assert isinstance(verdicts["superior"].metadata["table"], dg.TableMetadataValue)
     assert all(e.passed for name, e in verdicts.items() if name != "beats_baselines")
 
 

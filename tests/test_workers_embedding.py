@@ -21,7 +21,9 @@ torch = pytest.importorskip("torch")
 mteb = pytest.importorskip("mteb")
 from mteb.models.abs_encoder import AbsEncoder  # noqa: E402
 from mteb.models.model_meta import ModelMeta  # noqa: E402
+from scipy.stats import spearmanr  # noqa: E402
 from sentence_transformers import SentenceTransformer  # noqa: E402
+from sklearn.metrics import average_precision_score  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model  # noqa: E402
 
@@ -433,7 +435,7 @@ def scored(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
         "microworld": MICROWORLD,
         "tasks": [],
         "out": str(folder / "out" / "data.parquet"),
-        "per_query": str(folder / "out" / "per_query"),
+        "samples": str(folder / "out" / "samples.parquet"),
         "plot": str(folder / "out" / "scores.png"),
         "cache": str(folder / "cache"),
         "batch_size": 64,
@@ -444,7 +446,13 @@ def scored(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
 def test_every_model_has_a_score_in_every_task(scored: tuple[dict[str, Any], dict[str, Any]]) -> None:
     params, result = scored
     table = pl.read_parquet(params["out"])
-    assert table.columns == ["model", "task", "type", "metric", "score"]
+    assert table.columns == ["model", "task", "type", "metric", "score", "samples", *evaluate.IDENTITY]
+    assert table.select(evaluate.IDENTITY).null_count().sum_horizontal().item() == 0
+    assert dict(table.select("model", "dtype").unique().rows()) == {
+        "trained": "float32",
+        "untrained": "float32",
+        "bm25": "none",
+    }
     assert table.height == 18
     assert set(table["type"]) == set(TASKS)
     assert table["score"].is_between(0, 1).all()
@@ -460,20 +468,32 @@ def test_training_beats_the_base_and_bm25_in_every_task(scored: tuple[dict[str, 
         assert scores["trained"][name] > max(scores["untrained"][name], scores["bm25"][name]), name
 
 
-def test_scores_of_queries_have_the_mean_of_the_table(scored: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_samples_are_what_the_scores_are_made_of(scored: tuple[dict[str, Any], dict[str, Any]]) -> None:
     params, result = scored
-    for task in ("MicroworldRetrieval", "MicroworldReranking"):
-        queries = pl.read_parquet(Path(params["per_query"]) / f"{task}.parquet")
-        means = dict(queries.group_by("model").agg(pl.col("score").mean()).rows())
-        assert means == pytest.approx({model: found[task] for model, found in result["scores"].items()}, abs=1e-4)
-        assert queries.height == 3 * MICROWORLD["rows"]
+    samples = pl.read_parquet(params["samples"])
+    for (model, task), rows in samples.group_by("model", "task"):
+        score = result["scores"][model][task]
+        if rows["statistic"][0] in ("mean", "replicates"):
+            found = rows["score"].mean()
+        elif rows["statistic"][0] == "spearman":
+            found = spearmanr(rows["predicted"], rows["gold"]).statistic
+        else:
+            found = average_precision_score(rows["gold"], rows["predicted"])
+        assert found == pytest.approx(score, abs=1e-3), (model, task)  # both are rounded
+    retrieval = samples.filter(task="MicroworldRetrieval")
+    assert retrieval.height == 3 * MICROWORLD["rows"]
 
 
 def test_results_are_kept_by_digest_and_by_sets(
     scored: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params, result = scored
-    again = {**params, "out": str(tmp_path / "again.parquet"), "per_query": str(tmp_path / "queries"), "bm25": False}
+    again = {
+        **params,
+        "out": str(tmp_path / "again.parquet"),
+        "samples": str(tmp_path / "samples.parquet"),
+        "bm25": False,
+    }
     runs: list[str] = []
     real = evaluate.SentenceTransformerEncoderWrapper.encode
     monkeypatch.setattr(
@@ -482,7 +502,9 @@ def test_results_are_kept_by_digest_and_by_sets(
     repeated = evaluate.run(again, silent)
     assert not runs, "nothing is embedded twice"
     assert repeated["scores"]["trained"] == result["scores"]["trained"]
-    assert (tmp_path / "queries" / "MicroworldRetrieval.parquet").exists()
+    assert repeated["cached"] == 12
+    kept, anew = (pl.read_parquet(p["samples"]).filter(pl.col("model") != "bm25") for p in (params, again))
+    assert kept.equals(anew)
     swapped = {**again, "models": [{**again["models"][1], "digest": "c", "name": "junior_data only"}]}
     assert evaluate.run(swapped, silent)["scores"]["junior_data only"] == result["scores"]["untrained"]
     other_sets = {**again, "microworld": {**MICROWORLD, "seed": 3}}
@@ -541,7 +563,7 @@ def test_lexical_vectors_see_words_and_weigh_rare_ones_more() -> None:
 
 
 def test_names_of_tasks_and_benchmarks_are_resolved() -> None:
-    assert [task.metadata.name for task in evaluate._tasks(None, ["STSBenchmark"])] == ["STSBenchmark"]
-    assert len(list(evaluate._tasks(None, ["MTEB(eng, v2)"]))) == 41
+    assert [task.metadata.name for task in evaluate._tasks(None, {"tasks": ["STSBenchmark"]})] == ["STSBenchmark"]
+    assert len(list(evaluate._tasks(None, {"tasks": ["MTEB(eng, v2)"]}))) == 41
     with pytest.raises(KeyError, match="STSBenchmrk"):
-        list(evaluate._tasks(None, ["STSBenchmrk"]))
+        list(evaluate._tasks(None, {"tasks": ["STSBenchmrk"]}))

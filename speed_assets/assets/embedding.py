@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import MICROWORLD_BASE
+from resources.evaluation_texts import scored_folders
+from resources.externals import MICROWORLD_BASE, external_digest, folder_digest
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
@@ -33,7 +34,7 @@ def baseline_models(run: StageRun) -> dict[str, Any]:
 
 
 def mteb_scores(run: StageRun) -> dict[str, Any]:
-    """One score per model and task, through mteb, with per-query results kept beside it."""
+    """One score per model and task, through mteb; what each is made of in the table `samples`."""
     models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
     section = run.recipe.mteb_scores
     models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in section.baselines]
@@ -43,7 +44,11 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
     if section.untrained:
         untrained = folder / "untrained"
         _train_job(run, [{"name": "untrained", "out": str(untrained), "aside": str(folder), "untrained": True}], folder)
-        models.append({"name": "untrained", "path": str(untrained), "digest": "untrained"})
+        base = external_digest(run.whole_recipe, "embedding_base", None)
+        models.append({"name": "untrained", "path": str(untrained), "digest": f"{base[:16]}-untrained"})
+    local = [{"path": str(path), "digest": folder_digest(str(path))} for path in scored_folders(evaluation.local)]
+    if not (world or evaluation.tasks or local):
+        raise RecipeError("nothing to score: set evaluation.microworld or .tasks, or put a task.yaml into a local set")
     (run.out / ASIDE).mkdir(exist_ok=True)
     result = run.runner.run(
         "evaluate",
@@ -52,8 +57,9 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
             "bm25": section.bm25,
             "microworld": world and {**world.model_dump(), "seed": seed_for(run.recipe.seed, "evaluation")},
             "tasks": list(evaluation.tasks),
+            "local": local,
             "out": str(folder / "scores.parquet"),
-            "per_query": str(run.out / ASIDE / "per_query"),
+            "samples": str(run.out / "samples.parquet"),
             "cache": str(folder / "cache"),
             "plot": str(run.out / ASIDE / "scores.png"),
             "batch_size": 256,

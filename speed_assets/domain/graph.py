@@ -205,8 +205,9 @@ ALL_STAGES: tuple[Stage, ...] = (
         "MTEB scores of the embedding model and of its baselines, one row per model and task.",
         ("embedding_model", "baseline_models"),
         reads=("seed", "evaluation", "embedding_model"),
-        externals=("evaluation_sets", "embedding_base"),
+        externals=("evaluation_sets", "evaluation_texts", "embedding_base"),
         gpu=True,
+        version=2,
     ),
     Stage(
         "release",

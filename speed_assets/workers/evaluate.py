@@ -1,28 +1,35 @@
-"""Scores of embedding models and BM25: the microworld's held-out tasks and mteb's own, all run by mteb.
+"""Scores of embedding models and BM25: the microworld's held-out tasks, local sets and mteb's own, all run by mteb.
 
 Job parameters:
-    models      [{"name", "path", "digest"}, ...]: SentenceTransformer folders
+    models      [{"name", "path", "digest"}, ...]: SentenceTransformer folders and digests of their content
     bm25        also score the lexical baseline, under the name `bm25`
     microworld  {"topics", "rows", "seed"} of the held-out sets, or null
+    local       [{"path", "digest"}, ...]: folders of one's own sets (see `local_sets.py`)
     tasks       names of mteb tasks and benchmarks (their data come from the hub)
-    out         Parquet table to write: model, task, type, metric, score
-    per_query   folder of <task>.parquet (model, query_id, score): nDCG@10 of every query of held-out ranking tasks
+    out         Parquet table to write, one row per model and task: see `SCORE_SCHEMA`
+    samples     Parquet table to write: what each score is made of (see `samples.py`), with model and task
     plot        picture to write
-    cache       folder of mteb results, kept between runs: models are told apart by digest, sets by content
+    cache       folder of results, kept between runs
     batch_size  texts embedded at once
+
+Every score carries its identity: digest of the model, revision of the set, versions of the libraries and dtype. The
+cache is keyed by nothing else, and scores whose sets, versions or dtypes differ are not to be compared.
 
 `bm25` is BM25 where documents are ranked. Other tasks ask for vectors, which BM25 has none of; there its
 lexical twin stands in (see `LexicalVectors`), so that every model has every task and means compare.
 
 Belongs here: tasks as mteb has them, running, tables. Not here: the held-out texts
-(`microworld/evaluation.py`), comparisons between models.
+(`microworld/evaluation.py`), comparisons between models (`domain/statistics.py`).
 """
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,73 +68,117 @@ from speed_assets.microworld.evaluation import (
 )
 from speed_assets.microworld.language import LANGUAGE_VERSION
 from speed_assets.workers.embed import INSTRUCTION
+from speed_assets.workers.local_sets import local_task
+from speed_assets.workers.samples import Samples
 
 Report = Callable[[int, int, str], None]
 
 BM25 = "bm25"
 HELD_OUT = "speed/microworld"
 LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
-PER_QUERY = "per_query"
+IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
+EVALUATOR_VERSION = "1"
+"""Raised when the same identity may be scored otherwise than before."""
 DIGITS = 6
-"""Decimals of a score: those that the cache keeps, so that a resumed run writes the same table."""
+"""Decimals of a score and of its samples."""
 _RANKING = ("Retrieval", "Reranking")
-_SCHEMA = {"model": pl.String, "task": pl.String, "type": pl.String, "metric": pl.String, "score": pl.Float64}
-_QUERY_SCHEMA = {"model": pl.String, "task": pl.String, "query_id": pl.String, "score": pl.Float64}
+SCORE_SCHEMA = {
+    "model": pl.String,
+    "task": pl.String,
+    "type": pl.String,
+    "metric": pl.String,
+    "score": pl.Float64,
+    "samples": pl.Int64,
+    **dict.fromkeys(IDENTITY, pl.String),
+}
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     """Score every model on every task.
 
-    Returns {"scores": {model: {task: score}}, "seconds": {model: s}, "versions": {library: version}}.
-    Scores are mteb's main scores, 0..1 (a rank correlation may fall below 0). Raises KeyError for an unknown task.
+    Returns {"scores": {model: {task: score}}, "seconds": {model: s}, "versions": {library: version}, "cached": count}.
+    Scores are mteb's main scores, 0..1 (a rank correlation may fall below 0). Raises KeyError for an unknown task,
+    ValueError for a broken set of one's own or two tasks of one name.
     """
     models: list[dict[str, str]] = list(params["models"])
     if params["bm25"]:
         models.append({"name": BM25, "digest": version("bm25s")})
     sets = evaluation_sets(**params["microworld"]) if params["microworld"] else None
     rows: list[dict[str, Any]] = []
-    queries: list[dict[str, Any]] = []
+    samples: list[pl.DataFrame] = []
     seconds: dict[str, float] = {}
+    cached = 0
     for number, model in enumerate(models):
         started = time.monotonic()
         encoders = _encoders(model)
-        tasks = list(_tasks(sets, params["tasks"]))  # anew for each model: draws within a task go on from run to run
+        tasks = list(_tasks(sets, params))  # anew for each model: draws within a task go on from run to run
         for place, task in enumerate(tasks):
-            meta = task.metadata
-            report(number * len(tasks) + place, len(models) * len(tasks), f"{model['name']}: {meta.name}")
-            with threadpool_limits(1 if _is_held_out(task) else None, "blas"):  # small matrices: threads only wait
-                result = mteb.evaluate(
-                    encoders["ranking" if meta.type in _RANKING else "vectors"],
-                    task,
-                    cache=_cache(task, params),
-                    co2_tracker=False,
-                    encode_kwargs={"batch_size": params["batch_size"], "show_progress_bar": False},
-                    show_progress_bar=False,
-                ).task_results[0]
-            same = {"model": model["name"], "task": meta.name}
-            rows.append(
-                {
-                    **same,
-                    "type": meta.type,
-                    "metric": meta.main_score,
-                    "score": round(float(result.get_score()), DIGITS),
-                }
-            )
-            for query, ndcg in result.scores["test"][0].get(PER_QUERY, {}).items() if _is_held_out(task) else ():
-                queries.append({**same, "query_id": query, "score": round(ndcg, DIGITS)})
+            name = task.metadata.name
+            report(number * len(tasks) + place, len(models) * len(tasks), f"{model['name']}: {name}")
+            encoder = encoders["ranking" if task.metadata.type in _RANKING else "vectors"]
+            identity = _identity(model, task, encoder)
+            kept = Path(params["cache"]) / digest([EVALUATOR_VERSION, name, _settings(task), identity])[:24]
+            if not kept.exists():
+                _score(task, encoder, kept, params["batch_size"])
+            else:
+                cached += 1
+            found = json.loads((kept / "score.json").read_text())
+            table = pl.read_parquet(kept / "samples.parquet")
+            rows.append({"model": model["name"], "task": name, **found, "samples": table.height, **identity})
+            samples.append(table.select(pl.lit(model["name"]).alias("model"), pl.lit(name).alias("task"), pl.all()))
         seconds[model["name"]] = time.monotonic() - started
 
-    table = pl.DataFrame(rows, schema=_SCHEMA)
-    for file in (Path(params["out"]), Path(params["plot"]), Path(params["per_query"]) / "any"):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    table = pl.DataFrame(rows, schema=SCORE_SCHEMA)
+    for file in ("out", "samples", "plot"):
+        Path(params[file]).parent.mkdir(parents=True, exist_ok=True)
     table.write_parquet(params["out"])
-    for name, frame in pl.DataFrame(queries, schema=_QUERY_SCHEMA).partition_by("task", as_dict=True).items():
-        frame.drop("task").write_parquet(Path(params["per_query"]) / f"{name[0]}.parquet")
+    pl.concat(samples).write_parquet(params["samples"], compression="zstd")
     _plot(table, Path(params["plot"]))
     scores: dict[str, dict[str, float]] = {}
     for row in rows:
         scores.setdefault(row["model"], {})[row["task"]] = row["score"]
-    return {"scores": scores, "seconds": seconds, "versions": {name: version(name) for name in LIBRARIES}}
+    versions = {name: version(name) for name in LIBRARIES}
+    return {"scores": scores, "seconds": seconds, "versions": versions, "cached": cached}
+
+
+def _identity(model: dict[str, str], task: AbsTask, encoder: Any) -> dict[str, str]:
+    loaded = getattr(encoder, "model", None)
+    dtype = str(next(loaded.parameters()).dtype).removeprefix("torch.") if loaded is not None else "none"
+    libraries = {name: version(name.replace("_", "-")) for name in IDENTITY[2:5]}
+    revision = str(task.metadata.dataset["revision"])
+    return {"model_digest": model["digest"], "dataset_revision": revision, **libraries, "dtype": dtype}
+
+
+def _settings(task: AbsTask) -> list[Any]:
+    """What of a task's own settings changes its score."""
+    names = ("samples_per_label", "n_experiments", "n_clusters", "max_documents_per_cluster", "max_document_to_embed")
+    return [task.metadata.main_score, task.seed, *(getattr(task, name, None) for name in names)]
+
+
+def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
+    """Run one task; its score and samples appear in `kept` whole or not at all."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
+        work = Path(temporary) / "work"
+        listener = Samples(task, Path(temporary) / "predictions")
+        with threadpool_limits(1 if _is_held_out(task) else None, "blas"):  # small matrices: threads only wait
+            result = mteb.evaluate(
+                encoder,
+                task,
+                cache=None,
+                co2_tracker=False,
+                prediction_folder=listener.prediction_folder,
+                encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
+                show_progress_bar=False,
+            ).task_results[0]
+        work.mkdir()
+        table = listener.table(result.scores).with_columns(pl.col(pl.Float64).round(DIGITS))
+        table.write_parquet(work / "samples.parquet", compression="zstd")
+        found = {"type": task.metadata.type, "metric": task.metadata.main_score}
+        score = round(float(result.get_score()), DIGITS)
+        (work / "score.json").write_text(json.dumps({**found, "score": score}))
+        with suppress(OSError):  # another run has put the same result there
+            work.rename(kept)
 
 
 # Models
@@ -198,16 +249,25 @@ class LexicalVectors(AbsEncoder):
 # Tasks
 
 
-def _cache(task: AbsTask, params: dict[str, Any]) -> mteb.ResultCache:
-    """Results are kept by what was asked, too: mteb itself tells tasks apart by name only."""
-    asked = [EVALUATION_VERSION, LANGUAGE_VERSION, params["microworld"]] if _is_held_out(task) else []
-    return mteb.ResultCache(Path(params["cache"]) / digest([version("mteb"), *asked])[:16])
+def _tasks(sets: EvaluationSets | None, params: dict[str, Any]) -> Iterator[AbsTask]:
+    seen: set[str] = set()
+    for task in _all_tasks(sets, params):
+        name = task.metadata.name
+        if name in seen:
+            raise ValueError(f"two evaluation sets are called {name}: give each a name of its own")
+        seen.add(name)
+        yield task
 
 
-def _tasks(sets: EvaluationSets | None, names: list[str]) -> Iterator[AbsTask]:
+def _all_tasks(sets: EvaluationSets | None, params: dict[str, Any]) -> Iterator[AbsTask]:
     if sets:
-        yield from held_out_tasks(sets)
-    for name in names:
+        revision = digest([EVALUATION_VERSION, LANGUAGE_VERSION, params["microworld"]])[:16]
+        for task in held_out_tasks(sets):
+            task.metadata.dataset["revision"] = revision
+            yield task
+    for one in params.get("local", ()):
+        yield local_task(Path(one["path"]), one["digest"])
+    for name in params["tasks"]:
         try:
             yield from mteb.get_benchmark(name)
         except KeyError:
@@ -232,19 +292,12 @@ def _metadata(kind: str, main_score: str, prompt: str) -> TaskMetadata:
     )
 
 
-class _Ranking(AbsTaskRetrieval):
-    """Keeps nDCG@10 of every query beside the means."""
-
-    def task_specific_scores(self, scores: dict[str, dict[str, float]], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {PER_QUERY: {query: found["ndcg_cut_10"] for query, found in scores.items()}}
-
-
-class MicroworldRetrieval(_Ranking):
+class MicroworldRetrieval(AbsTaskRetrieval):
     k_values = (1, 3, 5, 10)
     metadata = _metadata("Retrieval", "ndcg_at_10", "Given a question, retrieve texts that answer it")
 
 
-class MicroworldReranking(_Ranking):
+class MicroworldReranking(AbsTaskRetrieval):
     metadata = _metadata("Reranking", "ndcg_at_10", "Given a question, retrieve texts that answer it")
 
 
