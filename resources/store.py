@@ -180,7 +180,9 @@ class Store:
             "lineage": lineage,
             "created": time.time(),
         }
-        (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        # As it will be read: floats, tuples and keys in the form that JSON gives them.
+        manifest = json.loads(json.dumps(manifest))
+        (work / MANIFEST).write_bytes(_manifest_text(manifest))
         _fsync(work / MANIFEST)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,20 +199,41 @@ class Store:
 
 def verify(path: Path) -> str | None:
     """What is wrong with the artifact at `path`, naming the file; None when every byte is as written."""
+    return next(problems(path), None)
+
+
+def problems(path: Path) -> Iterator[str]:
+    """Everything that is wrong with the artifact at `path`, wherever it lies now: files that are missing, changed or
+    not of it. The manifest holds a digest of itself, which shows damage; who changes it on purpose can write a new one.
+    """
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError):
-        return f"{MANIFEST} is missing or broken"
+        text = (path / MANIFEST).read_bytes()
+        manifest = json.loads(text)
+        files, _ = manifest["files"], manifest.pop("seal")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        yield f"{MANIFEST} is missing or broken"
+        return
+    if text != _manifest_text(manifest):
+        yield f"{MANIFEST} has changed since it was written"
+        return
     for name, entry in files.items():
         file = path / name
         if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != entry["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
-        if file_digest(file) != entry["sha256"]:
-            return f"{name} has changed since it was written"
-    return None
+            yield f"{name} is missing"
+        elif file.stat().st_size != entry["bytes"]:
+            yield f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
+        elif file_digest(file) != entry["sha256"]:
+            yield f"{name} has changed since it was written"
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if not file.is_dir() and name != MANIFEST and name not in files:
+            yield f"{name} was not there when it was written"
+
+
+def _manifest_text(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest as it stands on disk, with the sha256 of the rest under `seal`."""
+    seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({**manifest, "seal": seal}, indent=1, sort_keys=True) + "\n").encode()
 
 
 def file_digest(file: Path) -> str:

@@ -12,13 +12,14 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from resources import accounts
 from resources.home import PROJECT, prepare, speed_home
 from resources.ledger import Ledger
-from resources.store import Store, StoreError
+from resources.store import MANIFEST, Store, StoreError, problems
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
 
@@ -67,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=_cost)
     sub.add_argument("--json", action="store_true")
     _ledger_parser(commands)
+    about = "List the releases of this home, newest first."
+    sub = commands.add_parser("releases", help=about, description=about)
+    sub.set_defaults(command=_releases)
+    sub.add_argument("--json", action="store_true")
+    about = "Tell whether a release is as it was written, wherever it lies now; every file that is not is named."
+    sub = commands.add_parser("verify", help=about, description=about)
+    sub.set_defaults(command=_verify)
+    sub.add_argument("folder", type=Path)
     sub = command("ui", _ui, "Open the Dagster UI on this home.")
     sub.add_argument("--port", type=int, default=3000)
     return parser
@@ -208,6 +217,52 @@ def _show(args: argparse.Namespace) -> int:
             rows = "" if entry["rows"] is None else f"{entry['rows']:,} rows"
             seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.1f} s"
             print(f"{name:<34}{rows:>14}{seconds:>10}  {entry['state']}")
+    return 0
+
+
+def _releases(args: argparse.Namespace) -> int:
+    """What each release says of itself; `speed verify` looks at its bytes."""
+    listed = []
+    for manifest in sorted(Store(speed_home()).manifests("release", None), key=lambda m: -m["created"]):
+        scores = manifest["metadata"].get("scores") or {}
+        listed.append(
+            {
+                "path": str(Store(speed_home()).folder("release", manifest["fingerprint"])),
+                "created": datetime.fromtimestamp(manifest["created"], UTC).isoformat(timespec="seconds"),
+                "digest": manifest["digest"],
+                "rows": manifest["metadata"].get("rows_released"),
+                "mean_score": round(sum(scores.values()) / len(scores), 4) if scores else None,
+                "tasks": len(scores),
+            }
+        )
+    if args.json:
+        print(json.dumps(listed))
+        return 0
+    for entry in listed:
+        rows = f"{_or_dash(entry['rows'])} rows"
+        print(
+            f"{entry['created']}  {rows:>14}  {entry['mean_score']} on {entry['tasks']} tasks  {_safe(entry['path'])}"
+        )
+    if not listed:
+        print(f"no release in {speed_home()}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    folder: Path = args.folder
+    if not (folder / MANIFEST).is_file():
+        raise StoreError(f"{folder} is no release: it has no {MANIFEST}; name the folder that `speed releases` lists")
+    found = list(problems(folder))
+    for problem in found:
+        print(f"damaged: {_safe(problem)}", file=sys.stderr)
+    if found:
+        return 1
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    size = sum(entry["bytes"] for entry in manifest["files"].values())
+    print(
+        f"{manifest['asset']} {manifest['fingerprint'][:24]}: {len(manifest['files'])} files, {size:,} bytes, "
+        f"all as written; content digest {manifest['digest']}"
+    )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,7 @@ import pytest
 from tiny import ROWS, tiny_recipe
 
 from resources.artifacts import Artifacts, NotMaterialized
-from resources.store import MANIFEST, Artifact, Store, StoreError, verify
+from resources.store import MANIFEST, Artifact, Store, StoreError, problems, verify
 from speed_assets.domain.graph import ALL_STAGES, downstream
 from speed_assets.recipe import Recipe
 
@@ -129,6 +130,51 @@ def test_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, harm: str
     assert fresh.find("topics") is None
     assert file.name in fresh.store.damaged[0]
     assert fill(fresh, "topics").digest == artifact.digest
+
+
+def released(home: Path) -> Artifact:
+    """Something like a release: cards, folders, a manifest of its own, and metadata of every kind."""
+    artifacts = artifacts_of(home, tiny_recipe())
+    fingerprint = artifacts.fingerprint("topics")
+    files = {"model/README.md": "# card\n", "model/model.safetensors": "weights", "data/sts/train.parquet": "rows"}
+    with artifacts.store.building(fingerprint) as work:
+        for name, text in {**files, "manifest.json": "{}\n", "aside/log": "a\nb\n"}.items():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            (work / name).write_text(text)
+        metadata = {"loss": float("nan"), "scores": {1: 0.1 + 0.2}, "pair": (1, 2), "name": "π\n"}
+        return artifacts.store.complete("release", fingerprint, work, partition=None, metadata=metadata, lineage={})
+
+
+def test_one_flipped_byte_anywhere_is_named_wherever_the_release_lies(tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / "release"
+    shutil.copytree(released(tmp_path / "home").path, moved)
+    assert list(problems(moved)) == []
+    files = [file for file in moved.rglob("*") if file.is_file()]
+    assert len(files) == 6
+    for file in files:
+        content = file.read_bytes()
+        for place in range(len(content)):
+            for bit in (0x01, 0x07, 0x20, 0x80):  # 0x07 makes \r of \n, 0x20 changes the case of letters
+                file.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+                found = list(problems(moved))
+                assert len(found) == 1, (file, place, bit)
+                assert found[0].startswith(file.relative_to(moved).as_posix())
+        file.write_bytes(content)
+    assert verify(moved) is None
+
+
+def test_everything_that_is_wrong_with_a_release_is_named(tmp_path: Path) -> None:
+    path = released(tmp_path / "home").path
+    (path / "model" / "README.md").unlink()
+    (path / "manifest.json").write_text("{} \n")
+    (path / "data" / "sts" / "train.parquet").write_text("ROWS")
+    (path / "model" / "more.py").write_text("")
+    assert sorted(problems(path)) == [
+        "data/sts/train.parquet has changed since it was written",
+        "manifest.json has 4 bytes instead of 3",
+        "model/README.md is missing",
+        "model/more.py was not there when it was written",
+    ]
 
 
 def test_unfinished_work_is_never_an_artifact(tmp_path: Path) -> None:

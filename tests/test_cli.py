@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_data, write_recipe
 
+from resources.store import Store
 from speed_assets.recipe import PROJECT
 
 
@@ -94,3 +97,30 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "task_list", OPENAI_API_KEY="")
     assert_clear_failure(result, "teacher.key_variable", "OPENAI_API_KEY")
+
+
+def test_a_release_verifies_itself_elsewhere_and_is_listed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home").open()
+    with store.building("f" * 64) as work:
+        (work / "model").mkdir()
+        (work / "model" / "README.md").write_text("# card\n")
+        metadata = {"rows_released": 1200, "scores": {"STS": 0.5, "Retrieval": 0.7}}
+        made = store.complete("release", "f" * 64, work, partition=None, metadata=metadata, lineage={})
+    listed = speed(tmp_path / "home", "releases")
+    assert listed.returncode == 0
+    assert "1,200 rows  0.6 on 2 tasks" in listed.stdout
+    assert str(made.path) in listed.stdout
+    (entry,) = json.loads(speed(tmp_path / "home", "releases", "--json").stdout)
+    assert entry["digest"] == made.digest
+
+    moved = tmp_path / "elsewhere"
+    shutil.move(made.path, moved)
+    whole = speed(tmp_path / "none", "verify", str(moved))
+    assert whole.returncode == 0, whole.stderr
+    assert made.digest in whole.stdout
+    (moved / "model" / "README.md").write_text("# cord\n")
+    broken = speed(tmp_path / "none", "verify", str(moved))
+    assert broken.returncode == 1
+    assert broken.stderr == "damaged: model/README.md has changed since it was written\n"
+    assert_clear_failure(speed(tmp_path / "none", "verify", str(tmp_path)), "is no release")
+    assert not (tmp_path / "none").exists()
