@@ -168,7 +168,6 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_text("prompt", "output"),
         *_filled("valid", "changed", "before"),
         *_triplets("valid == True"),
-        Expect("expect_column_values_to_be_json_parseable", {"column": "before"}),
     ),
     "final_triplets": (
         *_columns("row_id", "task_type", "topic", "task", "query", "positive", "negative"),

@@ -309,7 +309,7 @@ FAULTS = [
     ("senior_data", put("row_id", "same"), "column_values_to_be_unique(row_id)"),
     ("senior_data", put("valid", False), "column_values_to_not_be_null(problem where valid == False)"),
     ("revision_data", put("output", " "), "column_values_to_match_regex(output)"),
-    ("revised_data", put("before", "{"), "column_values_to_be_json_parseable(before)"),
+    ("revised_data", put("before", None), "column_values_to_not_be_null(before)"),
     ("final_triplets", put("task_type", "haiku"), "column_values_to_be_in_set(task_type)"),
     ("final_triplets", put("positive", pl.col("query")), "where query == positive)"),
     ("mteb_scores", put("score", 1.5), "column_values_to_be_between(score"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import Verdict
-from speed_assets.domain.revising import balance, revise
+from speed_assets.domain.revising import as_draft, balance, revise
 from speed_assets.domain.rows import draw_tasks
 
 
@@ -44,6 +44,16 @@ def test_a_revision_that_spoils_or_cannot_be_read_is_not_taken() -> None:
     for answer in ("rubbish", '{"reason": "r", "revision": {"positive_document": "n"}}'):
         done = revise("retrieval", DRAFT, answer)
         assert (done.record, done.changed, done.refused) == (DRAFT, False, True)
+
+
+def test_a_draft_that_cannot_be_read_is_shown_as_it_is_and_can_be_written_anew() -> None:
+    row = {"query": None, "positive": None, "negative": None, "output": '{"input": "'}
+    draft = as_draft("matching_short", row)
+    assert draft == row["output"]
+    kept = revise("matching_short", draft, '{"reason": "gone off, gone off", "revision": null}')
+    assert (kept.record, kept.changed) == (draft, False)
+    whole = revise("matching_short", draft, '{"reason": "", "revision": {"input": "a b", "positive_document": "c d"}}')
+    assert (json.loads(whole.record), whole.changed) == ({"input": "a b", "positive_document": "c d"}, True)
 
 
 def test_balance_repeats_the_rarer_kind() -> None:
