@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from resources.ledger import Ledger
 from resources.store import Store
 from speed_assets import runs
 from speed_assets.plan import plan
-from speed_assets.recipe import PROJECT, Recipe
+from speed_assets.recipe import PROJECT, Recipe, load_recipe
 
 ASKING = "key:topics or key:task_list or key:seed_data"
 KEY = "sk-planted-5f0c1e"  # of no server but this test's
@@ -98,6 +100,40 @@ def speed(home: Path, recipe: Path, key: str) -> subprocess.CompletedProcess[str
         timeout=300,
         check=False,
     )
+
+
+def test_after_a_kill_the_plan_tells_what_the_next_run_asks(server: TeacherServer, tmp_path: Path) -> None:
+    data = tiny_data()
+    data["teacher"] |= {"engine": "openai", "endpoint": server.url}
+    data["calls"] = CALLS
+    file = write_recipe(tmp_path, data)
+    recipe, home = load_recipe(file), tmp_path / "home"
+    server.faults = Faults(latency_s=0.02)
+    whole = plan(recipe, tmp_path / "empty").as_json()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "speed_assets.cli", "run", "--recipe", str(file), "--select", ASKING],
+        cwd=PROJECT,
+        env={**os.environ, "SPEED_HOME": str(home)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    came, deadline = len(server.served), time.monotonic() + 120
+    while len(server.served) < came + 300:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = Ledger.at(home).count()
+    assert 0 < kept < 320
+    left = plan(recipe, home).as_json()
+    assert left["calls"] == whole["calls"] - kept
+    below = {step["asset"]: 0 for step in left["steps"]}
+    for step in left["steps"]:
+        below[step["asset"]] += step["calls"]
+    report = runs.run(recipe, home, select=ASKING)
+    assert report.errors == []
+    made = sum(int(report.metadata[name].get("teacher_calls") or 0) for name in report.made)
+    assert made == below["task_list"] + below["seed_data"]
 
 
 def test_when_nothing_is_answered_the_breaker_ends_the_run(server: TeacherServer, tmp_path: Path) -> None:
