@@ -10,7 +10,7 @@ from resources.externals import prompt_set
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
 from speed_assets.assets.writing import write_with
-from speed_assets.domain.judging import agree, in_order, orders
+from speed_assets.domain.judging import agree, in_order, leanings, orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
@@ -35,12 +35,14 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
     ]
     answers, use = run.ask(shown, section.sampling, schema_for("judge", run.task_type))
     waiting = iter(answers)
-    pairs, abstained = [], []
+    pairs, abstained, verdicts = [], [], []
     for row in groups.iter_rows(named=True):
         count = len(row["candidates"])
         judged = [(order, next(waiting)) for order in orders(count)]
         refused = next((answer.error for _, answer in judged if answer.error is not None), None)
-        preference, why = agree(row["candidates"], [(order, parse_verdict(a.text, count)) for order, a in judged])
+        read = [(order, parse_verdict(answer.text, count)) for order, answer in judged]
+        verdicts += [(row["candidates"], order, verdict) for order, verdict in read]
+        preference, why = agree(row["candidates"], read)
         if preference is None:
             abstained.append({"row_id": row["row_id"], "reason": why, "raw": row["prompt"], "refused": refused})
         else:
@@ -75,6 +77,7 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
         "asked": groups.height,
         "consistent_share": round(1 - abstentions.get("orders_disagree", 0) / max(groups.height, 1), 4),
         "abstentions": abstentions,
+        "judge_leanings": leanings(verdicts),
         **use.metadata(),
     }
 

@@ -2,7 +2,7 @@
 
 A judge's verdict leans on the place of a candidate, most of all between close ones (arXiv 2406.07791).
 
-Belongs here: orders and agreement. Not here: asking the judge, or reading its text (`parsing.py`).
+Belongs here: orders, agreement, and what a judge leans to. Not here: asking the judge, or reading its text (`parsing.py`).
 """
 
 from __future__ import annotations
@@ -49,3 +49,31 @@ def agree(
     if chosen == rejected:
         return None, "same_text"
     return Preference(chosen, rejected, 1.0), None
+
+
+def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> dict[str, float | None]:
+    """What a judge leans to besides quality, over (candidates, order shown, verdict); unreadable verdicts are left out.
+
+    first_share: verdicts whose best was shown first; last_share: shown last. A judge without a leaning comes to 1 / candidates.
+    longest_share: verdicts whose best is the longest text, among those where one text is; null without any.
+    """
+    first = last = read = longest = comparable = 0
+    for candidates, order, verdict in verdicts:
+        if isinstance(verdict, str):
+            continue
+        read += 1
+        first += verdict.best == 0
+        last += verdict.best == len(order) - 1
+        lengths = [len(candidates[i]) for i in order]
+        if lengths.count(max(lengths)) == 1:
+            comparable += 1
+            longest += lengths[verdict.best] == max(lengths)
+    return {
+        "first_share": _share(first, read),
+        "last_share": _share(last, read),
+        "longest_share": _share(longest, comparable),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None

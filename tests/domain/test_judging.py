@@ -1,0 +1,61 @@
+"""What a judge's leanings show, and that pure bias makes no pair."""
+
+import hashlib
+
+import pytest
+
+from speed_assets.domain.judging import agree, in_order, leanings, orders
+from speed_assets.domain.parsing import Verdict
+
+GROUPS = [[f"text {i} {'x' * (i * j % 5)}{j}" for j in range(4)] for i in range(1, 60)]
+
+
+def judged(judge):
+    """(candidates, [(order, verdict)]) of every group, by a function of the texts as they are shown."""
+    return [(g, [(order, judge(in_order(g, order))) for order in orders(len(g))]) for g in GROUPS]
+
+
+def report(groups):
+    return leanings([(g, order, verdict) for g, verdicts in groups for order, verdict in verdicts])
+
+
+def test_a_judge_that_always_takes_the_first_is_exposed_and_makes_no_pair():
+    groups = judged(lambda shown: Verdict(0, len(shown) - 1, "first"))
+    assert report(groups)["first_share"] == 1.0
+    assert {agree(g, verdicts) for g, verdicts in groups} == {(None, "orders_disagree")}
+
+
+def test_a_judge_that_always_takes_the_last_is_exposed_and_makes_no_pair():
+    groups = judged(lambda shown: Verdict(len(shown) - 1, 0, "last"))
+    assert report(groups)["last_share"] == 1.0
+    assert {agree(g, verdicts) for g, verdicts in groups} == {(None, "orders_disagree")}
+
+
+def test_a_judge_that_always_takes_the_longest_is_exposed():
+    def longest(shown):
+        by_length = sorted(range(len(shown)), key=lambda i: len(shown[i]))
+        return Verdict(by_length[-1], by_length[0], "longest")
+
+    assert report(judged(longest))["longest_share"] == 1.0
+
+
+def test_a_judge_of_content_leans_to_no_place():
+    def content(shown):
+        by_text = sorted(range(len(shown)), key=lambda i: hash_of(shown[i]))
+        return Verdict(by_text[0], by_text[-1], "content")
+
+    said = report(judged(content))
+    assert said["first_share"] == pytest.approx(0.25, abs=0.12)
+    assert said["first_share"] == said["last_share"] or abs(said["first_share"] - said["last_share"]) < 0.05
+    assert said["longest_share"] < 0.6
+
+
+def hash_of(text):
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_unreadable_verdicts_and_equal_lengths_count_for_nothing():
+    said = leanings([(["a", "b"], (0, 1), "no verdict"), (["a", "b"], (0, 1), Verdict(1, 0, ""))])
+    assert said == {"first_share": 0.0, "last_share": 1.0, "longest_share": None}
+    assert leanings([]) == {"first_share": None, "last_share": None, "longest_share": None}
