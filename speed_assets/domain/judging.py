@@ -64,10 +64,11 @@ def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> 
         read += 1
         first += verdict.best == 0
         last += verdict.best == len(order) - 1
-        lengths = [len(candidates[i]) for i in order]
-        if lengths.count(max(lengths)) == 1:
+        lengths = [len(text) for text in in_order(candidates, order)]
+        most = max(lengths)
+        if lengths.count(most) == 1:
             comparable += 1
-            longest += lengths[verdict.best] == max(lengths)
+            longest += lengths[verdict.best] == most
     return {
         "first_share": _share(first, read),
         "last_share": _share(last, read),

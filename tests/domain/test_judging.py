@@ -1,4 +1,4 @@
-"""What a judge's leanings show, and that pure bias makes no pair."""
+"""What a judge's leanings show, and that a leaning to a place makes no pair."""
 
 import hashlib
 
@@ -41,18 +41,13 @@ def test_a_judge_that_always_takes_the_longest_is_exposed():
 
 def test_a_judge_of_content_leans_to_no_place():
     def content(shown):
-        by_text = sorted(range(len(shown)), key=lambda i: hash_of(shown[i]))
+        by_text = sorted(range(len(shown)), key=lambda i: hashlib.sha256(shown[i].encode()).digest())
         return Verdict(by_text[0], by_text[-1], "content")
 
     said = report(judged(content))
     assert said["first_share"] == pytest.approx(0.25, abs=0.12)
-    assert said["first_share"] == said["last_share"] or abs(said["first_share"] - said["last_share"]) < 0.05
+    assert abs(said["first_share"] - said["last_share"]) < 0.05
     assert said["longest_share"] < 0.6
-
-
-def hash_of(text):
-
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_unreadable_verdicts_and_equal_lengths_count_for_nothing():
