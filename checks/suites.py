@@ -162,12 +162,20 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_filled("mended"),
     ),
     "revised_data": (
-        *_columns(*_ROW, "valid", "changed", "before", "reason"),
+        *_columns(*_ROW, "valid", "changed", "before", "reason", "doubt"),
         *_id("row_id"),
         *_TASK_TYPE,
         *_text("prompt", "output"),
         *_filled("valid", "changed", "before"),
         *_triplets("valid == True"),
+    ),
+    "row_scores": (
+        *_columns("row_id", "task_type", "least_likely", "role", "margin"),
+        *_filled("row_id"),
+        *_TASK_TYPE,
+        *_between("least_likely", None, 0),
+        *_between("role", 0, 1),
+        *_between("margin", -1, 1),
     ),
     "final_triplets": (
         *_columns("row_id", "task_type", "topic", "task", "query", "positive", "negative"),

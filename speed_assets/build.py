@@ -21,7 +21,7 @@ from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
 from resources.store import Store
 from resources.teacher import Teacher
-from speed_assets.assets import embedding, junior, revisor, senior, tasks, triplets
+from speed_assets.assets import embedding, junior, revisor, row_scores, senior, tasks, triplets
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "revision_data": revisor.revision_data,
     "revisor_model": revisor.revisor_model,
     "revised_data": revisor.revised_data,
+    "row_scores": row_scores.row_scores,
     "final_triplets": triplets.final_triplets,
     "embedding_model": embedding.embedding_model,
     "baseline_models": embedding.baseline_models,

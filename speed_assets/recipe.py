@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph
 from speed_assets.domain.rules import RuleCode
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = PROJECT / "recipes"
@@ -268,6 +268,44 @@ class Revisor(Training):
 
 class RevisedData(Section):
     sampling: Sampling
+    readings: Positive = 1
+    """Times that the revisor reads a row (paper: 1). From the second on it reads what it has changed before, and the
+    last of several readings changes nothing: it tells what is still in doubt."""
+
+
+class RowScores(Section):
+    """Scores of rows by readers that did not write them. The paper has no such step: all numbers are ours."""
+
+    asymmetric: tuple[TaskTypeName, ...] = ("retrieval",)
+    """Task types whose query is another kind of text than its positive."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Parts of the rows; each is judged by models trained on the others."""
+    rows_max: Positive = 100_000
+    """Rows that such a model is trained on at most."""
+    words_max: Positive = 50_000
+    """Words, or runs of two, that it knows at most."""
+    word_rows_min: Positive = 2
+    """Texts that such a word must stand in."""
+    role_c: Rate = 1.0
+    """Inverse strength of the L2 penalty of the model that tells queries from other texts."""
+    dimensions: Positive = 64
+    """Size of the vectors of the model that tells whether query and document fit."""
+    epochs: Positive = 20
+    learning_rate: Rate = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    batch_rows: Positive = 64
+    """Rows in a step of its training, each with its own negative and a stranger's positive."""
+
+
+class Scores(Section):
+    """Rows whose score is known and lower are set aside; null asks nothing of a score. All numbers are ours."""
+
+    least_likely_min: Annotated[float, Field(le=0)] | None = None
+    """Natural log-probability of the least likely token of what a row says, under the model that wrote it."""
+    role_min: Share | None = None
+    """Probability that each text stands where such texts stand: a query where queries are."""
+    margin_min: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Probability that the positive fits the query less the probability that the negative does."""
 
 
 class NearDuplicates(Section):
@@ -314,12 +352,17 @@ class Rules(Section):
     length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
     any length."""
+    label_words_max: Positive | None = None
+    """Most words of a classification label; null takes any length."""
+    topic_words_min: Share = 0.0
+    """Smallest share of the words of the topic (its last level) that every text of a row must hold, labels aside."""
 
 
 class FinalTriplets(Section):
     source: DataSource = "revised_data"
     """The table that triplets are made from; `seed_data` is the teacher-only way."""
     rules: Rules = Rules()
+    scores: Scores = Scores()
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
 
@@ -472,6 +515,7 @@ class Recipe(Section):
     revision_data: RevisionData | None = None
     revisor_model: Revisor | None = None
     revised_data: RevisedData | None = None
+    row_scores: RowScores | None = None
     final_triplets: FinalTriplets
     embedding_model: EmbeddingModel
     evaluation: Evaluation
@@ -487,6 +531,9 @@ class Recipe(Section):
         for name in graph:
             if name in type(self).model_fields and getattr(self, name) is None:
                 problems.append(f"`{name}` is missing: final_triplets.source={self.final_triplets.source} needs it")
+        thresholds = self.final_triplets.scores.model_dump(exclude_none=True)
+        if thresholds and self.row_scores is None:
+            problems.append(f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it")
         if self.generator is None and "junior_model" in graph:
             problems.append("`generator` is missing: the recipe trains generators")
         for table in self.mteb_scores.baselines:
@@ -529,7 +576,7 @@ class Recipe(Section):
 
     def graph(self) -> Graph:
         """The stages of this recipe."""
-        return build_graph(self.final_triplets.source, self.mteb_scores.baselines)
+        return build_graph(self.final_triplets.source, self.mteb_scores.baselines, self.row_scores is not None)
 
     def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
         """What `stage` reads, as plain JSON values: its own section and those named in `reads`.

@@ -17,21 +17,25 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rules import broken_rules
+from speed_assets.domain.scoring import SCORES, below, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Contamination, Evaluation, FinalTriplets, NearDuplicates
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
-_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality")
+_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES)
+_SCORE_STEPS = (("unlikely", "least_likely"), ("wrong_role", "role"), ("negative_fits", "margin"))
+"""(reason, score) of the filters that ask a score."""
 
 
 def final_triplets(run: StageRun) -> dict[str, Any]:
     """Filters in turn, each on what the one before has left; every removed row keeps its text and its reason."""
     source = run.stage.inputs[0]
     evaluation = evaluation_texts(run.recipe.evaluation, run.recipe.seed)
-    funnel = filtered(
-        run.input_rows(source), run.recipe.final_triplets, evaluation, run.recipe.seed, run.stage.name, run.progress
-    )
+    rows = run.input_rows(source)
+    if "row_scores" in run.inputs:
+        rows = scored(rows, run.input("row_scores").table())
+    funnel = filtered(rows, run.recipe.final_triplets, evaluation, run.recipe.seed, run.stage.name, run.progress)
     run.write(funnel.rows.select(TRIPLETS))
     run.write(funnel.quarantine, "quarantine")
     (run.out / ASIDE).mkdir(exist_ok=True)
@@ -47,6 +51,13 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
         "task_types": dict(funnel.rows["task_type"].value_counts(sort=True).iter_rows()),
         **truth(run, funnel.rows, asked),
     }
+
+
+def scored(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """Rows with their scores, which stand in the same order. Raises ValueError when they do not."""
+    if not rows["row_id"].equals(scores["row_id"]):
+        raise ValueError("row_scores are those of other rows: materialize row_scores anew")
+    return rows.hstack(scores.select(SCORES))
 
 
 def filtered(
@@ -75,9 +86,16 @@ def filtered(
         ("near_duplicate_positive", pl.when(words["positive"]).then("positive"), near.positive_jaccard),
     )
     rules = section.rules.model_dump()
+    scores = {
+        reason: below(score, reason, least)
+        for reason, score in _SCORE_STEPS
+        if (least := getattr(section.scores, f"{score}_min")) is not None
+    }
     steps: list[tuple[str, Finder]] = [
         ("not_whole", _not_whole),
         ("rules", lambda rows: broken_rules(rows, **rules, seed=seed)),
+        *((("doubted", doubted),) if "doubt" in rows.columns else ()),
+        *scores.items(),
         *((name, _repeats(name, view, near, jaccard)) for name, view, jaccard in views if jaccard is not None),
         ("contamination", _copies(evaluation, section.contamination)),
     ]

@@ -18,12 +18,11 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.microworld.records import NOTHING_RIGHT, truth_of
+from speed_assets.microworld.records import Truth, truth_of
 from speed_assets.recipe import PerTaskType, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _OUTPUT = ("output", "prompt_tokens", "output_tokens", "finished", "error")
-_OUTPUTS = "outputs.parquet"
 GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
@@ -53,9 +52,15 @@ def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sa
 
 
 def generated(
-    run: StageRun, model: str, prompts: pl.DataFrame, sampling: Sampling, schema: dict[str, Any]
+    run: StageRun,
+    model: str,
+    prompts: pl.DataFrame,
+    sampling: Sampling,
+    schema: dict[str, Any],
+    name: str = "outputs",
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The outputs of `model` to `prompts` (row_id, candidate, prompt), and what that took.
+    """The outputs of `model` to `prompts` (row_id, candidate, prompt), and what that took. A stage that generates more
+    than once gives each time a name.
 
     A row that the same model has answered before, to the same prompt under the same settings, is taken from the artifact
     that holds it: a few new topics cost a few rows.
@@ -70,7 +75,7 @@ def generated(
     ]
     generation = digest(named)
     key = ["row_id", "candidate", "prompt"]
-    known = _outputs_before(run, generation)
+    known = _outputs_before(run, generation, name)
     new = prompts.join(known, on=key, how="anti", maintain_order="left") if known.height else prompts
     outputs = known
     if new.height:
@@ -82,18 +87,18 @@ def generated(
             new,
             sampling,
             recipe.seed,
-            run.scratch,
+            run.scratch / name,
             run.progress,
             schema,
         ).select(*key, *_OUTPUT)
         outputs = pl.concat([known, made]) if known.height else made
     answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
     (run.out / ASIDE).mkdir(exist_ok=True)
-    answers.select(*key, *_OUTPUT).write_parquet(run.out / ASIDE / _OUTPUTS, compression="zstd")
+    answers.select(*key, *_OUTPUT).write_parquet(run.out / ASIDE / f"{name}.parquet", compression="zstd")
     return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}
 
 
-def _outputs_before(run: StageRun, generation: str) -> pl.DataFrame:
+def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
     """Outputs in complete artifacts of this stage and task type that were made in the same way."""
     tables = []
     store = run.artifacts.store
@@ -101,7 +106,9 @@ def _outputs_before(run: StageRun, generation: str) -> pl.DataFrame:
         if manifest["metadata"].get("generation") == generation:
             artifact = store.find(run.stage.name, manifest["fingerprint"])
             if artifact is not None:
-                tables.append(pl.read_parquet(artifact.path / ASIDE / _OUTPUTS).filter(pl.col("error").is_null()))
+                file = artifact.path / ASIDE / f"{name}.parquet"
+                if file.exists():  # a later reading is not needed where nothing has changed
+                    tables.append(pl.read_parquet(file).filter(pl.col("error").is_null()))
     if not tables:
         return pl.DataFrame(schema={"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String})
     return pl.concat(tables).unique(["row_id", "candidate", "prompt"], keep="first", maintain_order=True)
@@ -134,14 +141,21 @@ def truth(run: StageRun, rows: pl.DataFrame, asked: int) -> dict[str, Any]:
 
     `rows` holds task_type, task, query, positive, negative; rows that are not there count as wrong.
     """
-    if run.whole_recipe.teacher.engine != "microworld" or not asked:
+    known = truths(run, rows)
+    if known is None or not asked:
         return {}
-    known = [
-        truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row))
-        for row in rows.select("task_type", "task", "query", "positive", "negative").iter_rows(named=True)
-    ] or [NOTHING_RIGHT]
     parts = ("valid", "on_topic", "positive_right", "negative_right", "all_right")
     return {"truth": {part: round(sum(getattr(t, part) for t in known) / asked, 4) for part in parts}}
+
+
+def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
+    """What is true of each row (task_type, task, query, positive, negative) in the microworld, else None."""
+    if run.whole_recipe.teacher.engine != "microworld":
+        return None
+    return [
+        truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row))
+        for row in rows.select("task_type", "task", "query", "positive", "negative").iter_rows(named=True)
+    ]
 
 
 def _share(column: pl.Series) -> float:

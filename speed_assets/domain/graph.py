@@ -158,12 +158,22 @@ ALL_STAGES: tuple[Stage, ...] = (
         "revised_data",
         "revisor",
         "table",
-        "senior_data after one pass of the data revisor; what it changed is kept beside it.",
+        "senior_data as the data revisor mended it; what it changed is kept beside it, and what it still doubts.",
         ("senior_data", "revisor_model"),
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
-        version=2,
+        version=3,
+        gpu=True,
+    ),
+    Stage(
+        "row_scores",
+        "triplets",
+        "table",
+        "What other readers say of each row: its writer of its least likely word, models trained on other rows of its fit.",
+        ("revised_data", "senior_model"),
+        reads=("seed", "generator"),
+        externals=("generator_base",),
         gpu=True,
     ),
     Stage(
@@ -171,10 +181,10 @@ ALL_STAGES: tuple[Stage, ...] = (
         "triplets",
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
-        ("revised_data",),
+        ("revised_data", "row_scores"),
         reads=("seed", "evaluation"),
         externals=("evaluation_sets", "evaluation_texts"),
-        version=2,
+        version=3,
     ),
     Stage(
         "embedding_model",
@@ -222,15 +232,21 @@ ALL_STAGES: tuple[Stage, ...] = (
 Graph = dict[str, Stage]
 
 
-def build_graph(source: DataSource = "revised_data", baselines: Sequence[str] = ("seed_data", "junior_data")) -> Graph:
+def build_graph(
+    source: DataSource = "revised_data",
+    baselines: Sequence[str] = ("seed_data", "junior_data"),
+    scored: bool = True,
+) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. Baselines on tables that the recipe does not make
-    are left out by the caller.
+    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first. Baselines on tables
+    that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
-    stages["final_triplets"] = replace(stages["final_triplets"], inputs=(source,))
+    writer = {"revised_data": "senior_model", "senior_data": "senior_model", "junior_data": "junior_model"}.get(source)
+    stages["row_scores"] = replace(stages["row_scores"], inputs=(source, writer) if writer else (source,))
+    stages["final_triplets"] = replace(stages["final_triplets"], inputs=(source, "row_scores") if scored else (source,))
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
     if not baselines:
         stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))

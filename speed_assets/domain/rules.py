@@ -35,6 +35,8 @@ RuleCode = Literal[
     "same_positive_negative",
     "too_short",
     "too_long",
+    "label_too_long",
+    "topic_not_named",
 ]
 RULE_CODES: tuple[RuleCode, ...] = get_args(RuleCode)
 
@@ -68,6 +70,8 @@ def broken_rules(
     language_characters_min: int,
     other_script_max: float,
     length_tolerance: float | None = None,
+    label_words_max: int | None = None,
+    topic_words_min: float = 0.0,
     seed: int = 0,
 ) -> pl.DataFrame:
     """(reason, detail) of each row: the first rule that it breaks and the field that does; null where none is broken.
@@ -101,6 +105,18 @@ def broken_rules(
             lambda text: (text.str.len_chars() >= language_characters_min) & ~text.str.contains(_FUNCTION_WORD)
         ),
     }
+    if label_words_max is not None:
+        rules["label_too_long"] = {
+            field: label & (pl.col(field).str.count_matches(r"\S+") > label_words_max)
+            for field in ("positive", "negative")
+        }
+    if topic_words_min:
+        topic = _words(pl.col("topic").str.extract(r"([^/]*)$")).list.unique()
+        rules["topic_not_named"] = {
+            field: (pl.lit(field == "query") | ~label)
+            & (topic.list.set_intersection(_words(pl.col(field))).list.len() < topic_words_min * topic.list.len())
+            for field in TRIPLET_FIELDS
+        }
     exact: dict[str, tuple[pl.Expr, str, Callable[[str, str, str], bool]]] = {
         "label_in_text": (
             label & may_stand_in(positive, query),
@@ -170,8 +186,10 @@ def broken_rules(
     )
 
 
-def _only_where(test: pl.Expr, text: pl.Expr) -> pl.Expr:
-    return pl.when(test).then(text)
+def _words(text: pl.Expr) -> pl.Expr:
+    """The words of a text, in lower case and without the marks on letters."""
+    plain = text.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase().str.replace_all("_", " ")
+    return plain.str.extract_all(r"[\p{L}\p{N}]+")
 
 
 @lru_cache(maxsize=64)

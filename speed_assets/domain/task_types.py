@@ -28,6 +28,11 @@ class TaskType:
     def has_negative(self) -> bool:
         return len(self.keys) == 3
 
+    @property
+    def labels(self) -> bool:
+        """Positive and negative are labels, not texts."""
+        return self.name == "classification"
+
     def triplet(self, record: Mapping[str, str]) -> dict[str, str | None]:
         """{query, positive, negative} of a parsed record; absent keys and negatives are None.
 

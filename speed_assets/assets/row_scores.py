@@ -1,0 +1,142 @@
+"""Row scores: what readers that did not write a row say of it, for the filters of final_triplets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.generator import model_source
+from resources.store import ASIDE
+from speed_assets.assets.stage import StageRun
+from speed_assets.assets.writing import truths
+from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.scoring import SCORES
+from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
+
+_LIKELIHOODS = "likelihoods.parquet"
+_QUANTILES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+def row_scores(run: StageRun) -> dict[str, Any]:
+    """One row for each row of the source, in its order: row_id, task_type, least_likely, role, margin.
+
+    A score is null where there is nothing to say: no writer but the teacher, a row that is not whole.
+    """
+    source, *writer = run.stage.inputs
+    rows = run.input_rows(source)
+    whole = rows["valid"] if "valid" in rows.columns else pl.repeat(True, rows.height, eager=True)
+    told: dict[str, Any] = {}
+    if writer:
+        likely, told = _likelihoods(run, writer[0], rows.filter(whole))
+    else:
+        likely = pl.repeat(None, int(whole.sum()), dtype=pl.Float64, eager=True)
+    agreement = _agreement(run, rows.filter(whole))
+    places = whole.arg_true()
+    scores = rows.select("row_id", "task_type").with_columns(
+        pl.repeat(None, rows.height, dtype=pl.Float64, eager=True).scatter(places, column).alias(name)
+        for name, column in zip(SCORES, (likely, agreement["role"], agreement["margin"]), strict=True)
+    )
+    run.write(scores)
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    known = truths(run, rows)
+    right = pl.Series([truth.all_right for truth in known], dtype=pl.Boolean) if known is not None else None
+    _plot(scores, right, run.out / ASIDE / "scores.png")
+    quantiles = {
+        name: {f"{q:g}": scores[name].quantile(q) for q in _QUANTILES} for name in SCORES if scores[name].count()
+    }
+    return {"asked": rows.height, "unscored": int((~whole).sum()), "quantiles": quantiles, **told}
+
+
+def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[str, Any]]:
+    """The least likely token of each row under the model of `writer`. What it has read before it does not read again."""
+    recipe = run.recipe
+    model = run.input(writer)
+    records = [
+        json.dumps(TASK_TYPES[row["task_type"]].record(row), ensure_ascii=False)
+        for row in rows.select("task_type", *TRIPLET_FIELDS).iter_rows(named=True)
+    ]
+    asked = rows.select("row_id", "prompt").with_columns(pl.Series("record", records, dtype=pl.String))
+    asked = asked.with_columns(pl.Series("text", [digest(list(row)) for row in asked.rows()], dtype=pl.String))
+    reading = digest([recipe.generator.dtype, model.digest])
+    known = _read_before(run, reading)
+    new = asked.join(known, on="text", how="anti", maintain_order="left").unique("text", maintain_order=True)
+    read = known
+    if new.height:
+        folder = run.scratch / "likelihood"
+        folder.mkdir(parents=True, exist_ok=True)
+        new.with_columns(row_id=pl.col("text")).write_parquet(folder / "rows.parquet")
+        source = model_source(recipe.generator, model)
+        run.runner.run(
+            "likelihood",
+            {
+                "model": source.model,
+                "revision": source.revision,
+                "adapter": source.adapter,
+                "dtype": recipe.generator.dtype,
+                "rows": str(folder / "rows.parquet"),
+                "out": str(folder / "likelihoods.parquet"),
+                "journal": str(folder / "journal"),
+                "batch_rows": recipe.generator.batch_rows,
+            },
+            folder,
+            run.progress,
+        )
+        read = pl.concat([known, pl.read_parquet(folder / "likelihoods.parquet").rename({"row_id": "text"})])
+    found = asked.join(read, on="text", how="left", maintain_order="left", validate="m:1")
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    found.select("text", "least_likely").unique("text").write_parquet(
+        run.out / ASIDE / _LIKELIHOODS, compression="zstd"
+    )
+    return found["least_likely"], {"reading": reading, "read_rows": new.height, "known_rows": asked.height - new.height}
+
+
+def _read_before(run: StageRun, reading: str) -> pl.DataFrame:
+    """(text, least_likely) in complete artifacts of this stage, read by the same model."""
+    store = run.artifacts.store
+    tables = [pl.DataFrame(schema={"text": pl.String, "least_likely": pl.Float64})]
+    for manifest in store.manifests(run.stage.name, None):
+        if manifest["metadata"].get("reading") == reading:
+            artifact = store.find(run.stage.name, manifest["fingerprint"])
+            if artifact is not None:
+                tables.append(pl.read_parquet(artifact.path / ASIDE / _LIKELIHOODS))
+    return pl.concat(tables).unique("text", keep="first", maintain_order=True)
+
+
+def _agreement(run: StageRun, rows: pl.DataFrame) -> pl.DataFrame:
+    """(role, margin) of each row, from models trained on other rows."""
+    folder = run.scratch / "consistency"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.select("row_id", "task_type", *TRIPLET_FIELDS).write_parquet(folder / "rows.parquet")
+    run.runner.run(
+        "consistency",
+        {
+            "rows": str(folder / "rows.parquet"),
+            "out": str(folder / "scores.parquet"),
+            "seed": seed_for(run.recipe.seed, "row_scores") % 2**31,
+            **run.recipe.row_scores.model_dump(mode="json"),
+        },
+        folder,
+        run.progress,
+    )
+    return pl.read_parquet(folder / "scores.parquet")
+
+
+def _plot(scores: pl.DataFrame, right: pl.Series | None, path: Path) -> None:
+    """How the scores are spread; in the microworld, rows that are right and rows that are not."""
+    from matplotlib.figure import Figure
+
+    shown = [name for name in SCORES if scores[name].count()]
+    figure = Figure(figsize=(3 * max(1, len(shown)), 2.6), dpi=70, layout="constrained")
+    for place, name in enumerate(shown, 1):
+        axes = figure.add_subplot(1, len(shown), place)
+        groups = {"rows": scores[name]}
+        if right is not None:
+            groups = {"right": scores[name].filter(right), "wrong": scores[name].filter(~right)}
+        axes.hist([column.drop_nulls().to_list() for column in groups.values()], bins=30, stacked=True)
+        axes.set_yscale("log")
+        axes.set_xlabel(name)
+        axes.legend(list(groups), fontsize=7)
+    figure.savefig(path)

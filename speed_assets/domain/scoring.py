@@ -1,0 +1,48 @@
+"""What other readers say of rows, and the filters that ask them.
+
+Belongs here: where the values of a record stand, and which rows a threshold sets aside. Not here: the models that
+read (`workers/likelihood.py`, `workers/consistency.py`).
+"""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from speed_assets.domain.funnel import Finder
+
+SCORES = ("least_likely", "role", "margin")
+"""Columns of scores; of each of them more is better."""
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+def value_spans(record: str) -> list[tuple[int, int]]:
+    """(begin, end) of the text of each value in a JSON object of strings in one line.
+
+    >>> record = '{"a": "one", "b": "two"}'
+    >>> [record[begin:end] for begin, end in value_spans(record)]
+    ['one', 'two']
+    """
+    return [match.span(1) for number, match in enumerate(_STRING.finditer(record)) if number % 2]
+
+
+def below(score: str, reason: str, least: float) -> Finder:
+    """Finds rows whose score is known and below `least`; the detail is the score."""
+
+    def find(rows: pl.DataFrame) -> pl.DataFrame:
+        low = pl.col(score) < least
+        return rows.select(
+            pl.when(low).then(pl.lit(reason)).alias("reason"),
+            pl.when(low).then(pl.col(score).round(4).cast(pl.String)).alias("detail"),
+        )
+
+    return find
+
+
+def doubted(rows: pl.DataFrame) -> pl.DataFrame:
+    """Finds rows in which the revisor's last reading still found fault; the detail is what it said."""
+    return rows.select(
+        pl.when(pl.col("doubt").is_not_null()).then(pl.lit("doubted")).alias("reason"),
+        pl.col("doubt").alias("detail"),
+    )
