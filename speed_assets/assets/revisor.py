@@ -12,9 +12,8 @@ from speed_assets.assets.training import train
 from speed_assets.assets.writing import WRITTEN, generated, truth
 from speed_assets.domain.parsing import parse_revision
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.revising import Revised, as_draft, balance, revise
+from speed_assets.domain.revising import Revised, as_draft, balance, read_through, revise
 from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
-from speed_assets.recipe import Sampling
 
 
 def revision_data(run: StageRun) -> dict[str, Any]:
@@ -55,47 +54,35 @@ def revisor_model(run: StageRun) -> dict[str, Any]:
 
 
 def revised_data(run: StageRun) -> dict[str, Any]:
-    """The revisor reads every row and mends it, then reads again what it has changed; its last reading only judges.
+    """The revisor reads every row and mends it, as often as the recipe says; `doubt` holds what it still finds wrong.
 
-    With one reading nothing is read again. A revision that would spoil a row is not taken. `doubt` holds what the
-    revisor said of a row that it left faulty in its own eyes.
+    A revision that would spoil a row is not taken.
     """
-    readings, sampling = run.recipe.revised_data.readings, run.recipe.revised_data.sampling
+    section, prompts = run.recipe.revised_data, prompt_set(run.recipe.prompts)
     written = run.input("senior_data").table()
     drafts = [
         as_draft(run.task_type, row)
         for row in written.select("query", "positive", "negative", "output").iter_rows(named=True)
     ]
-    records = list(drafts)
-    said: list[str | None] = [None] * len(drafts)
-    doubts: list[str | None] = [None] * len(drafts)
     told: list[dict[str, Any]] = []
-    pending = list(range(len(drafts)))
-    not_taken = tokens = 0
-    for reading in range(readings):
-        results, answers, made = _read(run, written, records, pending, sampling, reading)
-        judging = reading == readings - 1 and readings > 1
-        for row, result in zip(pending, results, strict=True):
-            if result.refused or (judging and result.changed):
-                doubts[row] = result.reason or "no reason given"
-            elif result.changed:
-                records[row] = result.record
-            said[row] = said[row] if judging else result.reason
-        not_taken += sum(result.refused for result in results)
-        tokens += int(answers["output_tokens"].sum())
-        told.append({"rows": len(pending), "found_fault": sum(r.changed or r.refused for r in results), **made})
-        pending = [row for row, result in zip(pending, results, strict=True) if result.changed]
-        if not pending:
-            break
+
+    def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:
+        asked = written.select("row_id", "candidate", "task")[rows]
+        texts = [prompts.revise(run.task_type, *asks) for asks in zip(asked["task"], records, strict=True)]
+        requests = asked.with_columns(pl.Series("prompt", texts, dtype=pl.String))
+        schema = schema_for("revise", run.task_type)
+        answers, made = generated(run, "revisor_model", requests, section.sampling, schema, f"reading_{reading}")
+        told.append({**made, "output_tokens": int(answers["output_tokens"].sum())})
+        return [revise(run.task_type, *answer) for answer in zip(records, answers["output"], strict=True)]
+
+    mended = read_through(drafts, section.readings, read)
     revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
         pl.col("output").alias("written"),
         pl.Series("before", drafts, dtype=pl.String),
-        pl.Series("output", records, dtype=pl.String),
-        pl.Series(
-            "changed", [record != draft for record, draft in zip(records, drafts, strict=True)], dtype=pl.Boolean
-        ),
-        pl.Series("reason", said, dtype=pl.String),
-        pl.Series("doubt", doubts, dtype=pl.String),
+        pl.Series("output", mended.records, dtype=pl.String),
+        pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean),
+        pl.Series("reason", mended.reasons, dtype=pl.String),
+        pl.Series("doubt", mended.doubts, dtype=pl.String),
     )
     revised = parse_outputs(revised, run.task_type)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
@@ -104,27 +91,14 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("not mended"), pl.col("written")),
         "quarantine",
     )
+    counted = ("generated_rows", "known_rows", "output_tokens")
     return {
         "asked": written.height,
         "changed": int(good["changed"].sum()),
         "doubted": int(good["doubt"].is_not_null().sum()),
-        "revisions_not_taken": not_taken,
-        "output_tokens": tokens,
+        "revisions_not_taken": sum(reading["not_taken"] for reading in mended.readings),
+        "readings": mended.readings,
         "generation": told[0]["generation"],
-        "readings": told,
+        **{name: sum(made[name] for made in told) for name in counted},
         **truth(run, good, written.height),
     }
-
-
-def _read(
-    run: StageRun, written: pl.DataFrame, records: list[str], rows: list[int], sampling: Sampling, reading: int
-) -> tuple[list[Revised], pl.DataFrame, dict[str, Any]]:
-    """What the revisor makes of the records of some rows, its answers, and what that took."""
-    prompts = prompt_set(run.recipe.prompts)
-    asked = written.select("row_id", "candidate", "task")[rows]
-    texts = [prompts.revise(run.task_type, task, records[row]) for row, task in zip(rows, asked["task"], strict=True)]
-    requests = asked.with_columns(pl.Series("prompt", texts, dtype=pl.String))
-    schema = schema_for("revise", run.task_type)
-    answers, made = generated(run, "revisor_model", requests, sampling, schema, f"reading_{reading}")
-    results = [revise(run.task_type, records[row], text) for row, text in zip(rows, answers["output"], strict=True)]
-    return results, answers, made

@@ -6,7 +6,7 @@ Belongs here: applying and balancing revisions. Not here: reading model text (`p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -43,6 +43,52 @@ def revise(task_type: str, draft: str, answer: str) -> Revised:
     if parse_record(task_type, patched).problem is not None and before.problem is None:
         return Revised(draft, False, True, revision.reason)
     return Revised(patched, before.record != before.record | revision.changes, False, revision.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """Records after the readings of a revisor, in the order of the drafts."""
+
+    records: list[str]
+    reasons: list[str | None]
+    """What was said when the record was last changed, or first left alone."""
+    doubts: list[str | None]
+    """What was said of a fault that is still there; None where the revisor was content."""
+    readings: list[dict[str, int]]
+    """Of each reading: rows read, rows in which a fault was found, revisions not taken."""
+
+
+def read_through(
+    drafts: Sequence[str], readings: int, read: Callable[[int, list[int], list[str]], list[Revised]]
+) -> Mended:
+    """Let a revisor read all drafts and mend them, then again what it has changed; the last of several readings only
+    judges. With one reading, nothing that was changed is read again.
+
+    `read` is given the number of the reading, the places of the rows and their records, and revises each.
+    """
+    mended = Mended(list(drafts), [None] * len(drafts), [None] * len(drafts), [])
+    pending = list(range(len(drafts)))
+    for reading in range(readings):
+        judging = reading == readings - 1 and readings > 1
+        results = read(reading, pending, [mended.records[row] for row in pending])
+        for row, result in zip(pending, results, strict=True):
+            if result.refused or (judging and result.changed):
+                mended.doubts[row] = result.reason or "no reason given"
+            elif result.changed:
+                mended.records[row] = result.record
+            if reading == 0 or (result.changed and not judging):
+                mended.reasons[row] = result.reason
+        mended.readings.append(
+            {
+                "rows": len(pending),
+                "found_fault": sum(result.changed or result.refused for result in results),
+                "not_taken": sum(result.refused for result in results),
+            }
+        )
+        pending = [row for row, result in zip(pending, results, strict=True) if result.changed]
+        if not pending:
+            break
+    return mended
 
 
 def balance(rows: pl.DataFrame, mended_share: float) -> pl.DataFrame:

@@ -19,6 +19,23 @@ def report(groups):
     return leanings([(g, order, verdict) for g, verdicts in groups for order, verdict in verdicts])
 
 
+def test_what_two_orders_agree_on_is_a_preference() -> None:
+    candidates = ["a", "b", "c"]
+    forward, backward = orders(3)
+    assert in_order(candidates, backward) == ["c", "b", "a"]
+    preference, why = agree(candidates, [(forward, Verdict(0, 2, "")), (backward, Verdict(2, 0, ""))])
+    assert why is None
+    assert preference is not None
+    assert (preference.chosen, preference.rejected) == ("a", "c")
+
+
+def test_a_judge_that_always_takes_the_first_makes_no_pair() -> None:
+    verdicts = [(order, Verdict(0, 2, "")) for order in orders(3)]
+    assert agree(["a", "b", "c"], verdicts) == (None, "orders_disagree")
+    assert agree(["a", "b", "c"], [(orders(3)[0], "not_json")]) == (None, "unreadable_verdict")
+    assert agree(["a", "a"], [(o, Verdict(0, 1, "")) for o in orders(2)]) == (None, "same_text")
+
+
 def test_a_judge_that_always_takes_the_first_is_exposed_and_makes_no_pair():
     groups = judged(lambda shown: Verdict(0, len(shown) - 1, "first"))
     assert report(groups)["first_share"] == 1.0

@@ -8,10 +8,12 @@ import time
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.hostile import mutated, words
 from speed_assets.domain.parsing import parse_record
-from speed_assets.domain.rows import parse_outputs
+from speed_assets.domain.rows import draw_tasks, parse_outputs
 from speed_assets.domain.task_types import TASK_TYPES
 
 
@@ -75,3 +77,13 @@ def test_typed_rows_take_little_time() -> None:
     assert read["valid"].all()
     assert set(read["read_as"]) == {"typed"}
     assert time.process_time() - started < 1.5, "10,000 rows; a first trial took 0.1 s"
+
+
+@given(st.sets(st.text("abcdef", min_size=1), min_size=1), st.integers(0, 40))
+def test_rows_go_round_the_tasks_in_an_order_of_their_own(ids: set[str], rows: int) -> None:
+    pairs = [(f"topic of {i}", i) for i in sorted(ids)]
+    drawn = draw_tasks(pairs, rows, 1, "stage")
+    assert len(drawn) == rows == len(set(drawn))
+    assert drawn == draw_tasks(pairs[::-1], rows, 1, "stage")
+    reworded = draw_tasks([(topic, task.upper()) for topic, task in pairs], rows, 1, "stage")
+    assert [(task.upper(), draw) for task, draw in drawn] == reworded

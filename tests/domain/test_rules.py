@@ -14,6 +14,7 @@ from speed_assets.microworld.records import read_task, write_record, write_task
 RIGHT = {
     "row_id": "r",
     "task_type": "retrieval",
+    "topic": "Arts/Music/Oboes",
     "task": "find repair shops for old oboes",
     "query": "who can fix the keys of my old oboe",
     "positive": "Our workshop restores woodwinds, replaces worn pads and adjusts bent keys within two weeks.",
@@ -24,6 +25,10 @@ GERMAN = (
     "Unsere Werkstatt restauriert Holzblasinstrumente, ersetzt abgenutzte Polster und richtet verbogene Klappen "
     "binnen zwei Wochen, auch bei sehr alten Instrumenten aus privaten Sammlungen."
 )
+
+
+LABELLED = {"task_type": "classification", "query": "My oboe needs new pads.", "positive": "repair", "negative": "sale"}
+OPTIONS = {"label_too_long": {"label_words_max": 3}, "topic_not_named": {"topic_words_min": 1.0}}
 
 
 def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str | None, str | None]]:
@@ -52,12 +57,17 @@ def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str
         ),
         ("query_in_negative", "negative", {"negative": f"They ask: Who can fix the keys of my OLD oboe? {DOCUMENT}"}),
         ("same_query_negative", "negative", {"query": "oboe", "negative": "Oboe!"}),
+        ("label_too_long", "negative", LABELLED | {"negative": "the player who asks for other reeds"}),
+        ("topic_not_named", "query", {"topic": "Arts/Music/Old_Óboes", "query": "who can fix the keys of an oboe"}),
+        ("topic_not_named", "positive", {"topic": "Arts/Music/Oboe", "positive": "We restore woodwinds, oboes too."}),
         ("same_positive_negative", "negative", {"negative": DOCUMENT.upper().replace(",", ";")}),
     ],
 )
 def test_each_rule_catches_what_it_is_for(code: str, field: str, change: dict[str, str]) -> None:
-    assert broken({}, change, {}) == [(None, None), (code, field), (None, None)]
-    assert broken(change, skip=(code,))[0][0] != code
+    options = OPTIONS.get(code, {})
+    right = {"topic": "A/Oboe", "positive": f"An oboe? {DOCUMENT}"}
+    assert broken(right, change, right, **options) == [(None, None), (code, field), (None, None)]
+    assert broken(change, skip=(code,), **options)[0][0] != code
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,150 @@
+"""What the filters of final_triplets find and what they lose, by the microworld's truth. `python -m benchmarks.filters`.
+
+Two recipes: offline as it is, and `dirty`, the same with a teacher that errs twice as often, and so with generators that
+learned from it. The thresholds are those of the recipe in both. The truth is used to count, by this benchmark alone.
+Near-duplicates and contamination are not about right or wrong; their rows count as lost where they were right.
+Last line: one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from checks.registry import check_key, checks_of
+from resources.artifacts import Artifacts
+from resources.progress import Lines
+from resources.store import Store
+from speed_assets import runs
+from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
+from speed_assets.microworld.records import truth_of
+from speed_assets.recipe import Recipe, load_recipe
+
+DIRTY = 2.0
+"""By how much the dirty teacher errs more often."""
+
+
+def recipe_of(name: str, seed: int) -> Recipe:
+    """The offline recipe, or the dirty one, under a seed."""
+    recipe = load_recipe("offline").model_copy(update={"seed": seed, "name": name})
+    if name != "dirty":
+        return recipe
+    rates = {task: DIRTY * rate for task, rate in recipe.teacher.error_rates.model_dump().items()}
+    errors = recipe.teacher.error_rates.model_copy(update=rates)
+    return recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"error_rates": errors})})
+
+
+def right(rows: pl.DataFrame) -> pl.Series:
+    """Whether each row is entirely right."""
+    return pl.Series(
+        [
+            truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row)).all_right
+            for row in rows.select("task_type", "task", *TRIPLET_FIELDS).iter_rows(named=True)
+        ],
+        dtype=pl.Boolean,
+    )
+
+
+def measure(name: str, seed: int, home: Path) -> dict[str, Any]:
+    """Make final_triplets under a recipe, and hold them and every filter against the truth."""
+    recipe = recipe_of(name, seed)
+    report = runs.run(recipe, home, select="*final_triplets", say=Lines().say)
+    artifacts = Artifacts(recipe, Store(home))
+    summary = runs.summary(report, artifacts)
+    if summary["errors"]:
+        sys.exit("\n".join(f"error: {error}" for error in summary["errors"]))
+    final = artifacts.get("final_triplets")
+    source = recipe.final_triplets.source
+    rows = pl.concat([made.table() for made in artifacts.inputs("final_triplets")[source].values()])
+    truth = rows.select("row_id").with_columns(right=right(rows))
+    removed = final.table("quarantine").join(truth, on="row_id", how="left", validate="1:1")
+    kept = final.table().join(truth, on="row_id", how="left", validate="1:1")
+    filters = {}
+    reached = int((~truth["right"]).sum())
+    for reason in removed["reason"].unique(maintain_order=True):
+        of_reason = removed.filter(pl.col("reason") == reason)
+        wrong = int((~of_reason["right"]).sum())
+        filters[reason] = {
+            "removed": of_reason.height,
+            "precision": round(wrong / of_reason.height, 4),
+            "recall": round(wrong / reached, 4) if reached else None,
+            "right_lost": of_reason.height - wrong,
+        }
+        reached -= wrong
+    rights = int(truth["right"].sum())
+    return {
+        "seed": seed,
+        "rows_in": rows.height,
+        "right_in": round(rights / rows.height, 4),
+        "rows_out": kept.height,
+        "final_right": round(float(kept["right"].mean()), 4),  # type: ignore[arg-type]
+        "kept_right": round(int(kept["right"].sum()) / rights, 4),
+        "accounted": accounted(recipe, artifacts),
+        "filters": filters,
+    }
+
+
+def accounted(recipe: Recipe, artifacts: Artifacts) -> bool:
+    """Every step of the funnel passes on what it took in less what it set aside, and every table passed `accounted`."""
+    final = artifacts.get("final_triplets")
+    flowing = final.metadata["rows_in"]
+    for step in final.metadata["steps"]:
+        if step["rows_in"] != flowing or step["rows_in"] != step["rows_out"] + step["removed"]:
+            return False
+        flowing = step["rows_out"]
+    whole = flowing == final.table().height
+    for stage, partition in artifacts.everything():
+        artifact = artifacts.find(stage.name, partition)
+        for check in checks_of(stage.name):
+            if check.name == "accounted" and artifact is not None:
+                outcome = artifacts.outcome(artifact, check.name, check_key(check, recipe))
+                whole = whole and bool(outcome and outcome["passed"])
+    return whole
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--homes", type=Path, help="keep the homes here instead of in a temporary folder")
+    args = parser.parse_args()
+    results: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in ("offline", "dirty"):
+            for seed in args.seeds:
+                home = (args.homes or Path(temporary)) / f"{name}-{seed}"
+                results.setdefault(name, []).append(measure(name, seed, home))
+    for name, by_seed in results.items():
+        print(f"\n| {name}, seed | rows in | right | rows out | right | right rows kept |\n|---|---|---|---|---|---|")
+        for found in by_seed:
+            print(
+                f"| {found['seed']} | {found['rows_in']:,} | {found['right_in']:.1%} | {found['rows_out']:,} "
+                f"| {found['final_right']:.2%} | {found['kept_right']:.1%} |"
+            )
+        print("\n| filter, in this order | removed | of them wrong | of the wrong that reach it | right rows lost |")
+        print("|---|---|---|---|---|")
+        for reason in by_seed[0]["filters"]:
+            of_reason = [found["filters"][reason] for found in by_seed if reason in found["filters"]]
+            removed = sum(f["removed"] for f in of_reason)
+            lost = sum(f["right_lost"] for f in of_reason)
+            recall = sum(f["recall"] or 0.0 for f in of_reason) / len(of_reason)
+            print(f"| {reason} | {removed:,} | {1 - lost / removed:.1%} | {recall:.1%} | {lost:,} |")
+    worst = {
+        name: {
+            "final_right": min(found["final_right"] for found in by_seed),
+            "kept_right": min(found["kept_right"] for found in by_seed),
+            "accounted": all(found["accounted"] for found in by_seed),
+            "by_seed": by_seed,
+        }
+        for name, by_seed in results.items()
+    }
+    print(json.dumps(worst))
+
+
+if __name__ == "__main__":
+    main()

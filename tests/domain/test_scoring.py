@@ -1,0 +1,32 @@
+"""What other readers say of rows: where values stand, and which rows a threshold sets aside."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speed_assets.domain.scoring import below, doubted, value_spans
+
+
+@given(st.dictionaries(st.text(), st.text(), max_size=4), st.booleans())
+def test_values_are_found_where_they_stand(record: dict[str, str], ascii_only: bool) -> None:
+    line = json.dumps(record, ensure_ascii=ascii_only)
+    assert [json.loads(f'"{line[begin:end]}"') for begin, end in value_spans(line)] == list(record.values())
+
+
+def test_rows_below_a_threshold_are_found_and_unknown_ones_pass() -> None:
+    rows = pl.DataFrame({"role": [0.5, 0.04, None, 0.1]})
+    assert below("role", "wrong_role", 0.1)(rows).rows() == [
+        (None, None),
+        ("wrong_role", "0.04"),
+        (None, None),
+        (None, None),
+    ]
+
+
+def test_a_row_in_doubt_carries_what_the_revisor_said() -> None:
+    rows = pl.DataFrame({"doubt": [None, "the positive is off"]})
+    assert doubted(rows).rows() == [(None, None), ("doubted", "the positive is off")]
