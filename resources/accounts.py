@@ -51,6 +51,22 @@ class Spent:
     def currency(self) -> str | None:
         return next(iter(self.known)) if len(self.known) == 1 else None
 
+    def __add__(self, other: Spent) -> Spent:
+        def both(one: int | None, two: int | None) -> int | None:
+            return None if one is None or two is None else one + two
+
+        return Spent(
+            self.calls + other.calls,
+            both(self.prompt_tokens, other.prompt_tokens),
+            both(self.output_tokens, other.output_tokens),
+            self.unpriced + other.unpriced,
+            {
+                currency: self.known.get(currency, 0) + other.known.get(currency, 0)
+                for currency in sorted({*self.known, *other.known})
+            },
+            tuple(sorted({*self.prices, *other.prices})),
+        )
+
     def as_json(self) -> dict[str, Any]:
         return {
             "calls": self.calls,

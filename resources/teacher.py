@@ -96,6 +96,15 @@ class TeacherUse:
     asked: Spent
     total: Spent
 
+    def __add__(self, other: TeacherUse) -> TeacherUse:
+        return TeacherUse(
+            self.calls + other.calls,
+            self.reused + other.reused,
+            self.refused + other.refused,
+            self.asked + other.asked,
+            self.total + other.total,
+        )
+
     def metadata(self) -> dict[str, Any]:
         return {
             "teacher_calls": self.calls,

@@ -121,7 +121,7 @@ class DryTeacher(Teacher):
         """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new."""
         known = self._ledger.find([request.key for request in requests])
         new = {request.key: request for request in requests if request.key not in known}
-        self.need = Need(list(new.values()), len(known))
+        self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
         unwritten = [f"unwritten {number}" for number in range(self._recipe.task_list.per_topic)]
         for key in new:
             tasks = [f"{task} {key}" for task in unwritten]

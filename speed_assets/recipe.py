@@ -239,6 +239,19 @@ class PreferencePairs(Section):
     prompts: PerTaskType
     """Prompts judged, two calls each: one for each order of the candidates (paper: 10K calls, one order)."""
     sampling: Sampling
+    orders_max: Annotated[int, Field(ge=2)] = 2
+    """Orders in which candidates may be shown. Two are asked first; as long as they do not agree, two more are."""
+    margin_min: Annotated[float, Field(gt=0.5, le=1)] = 1.0
+    """Smallest share of the verdicts that must be the same."""
+    length_share_max: Share = 0.8
+    """Where more than this share of the verdicts take the longest candidate as best and the shortest as worst, or the
+    other way about, those make no pairs: a judge that reads nothing but the length could have given them."""
+
+    @model_validator(mode="after")
+    def _repeats(self) -> PreferencePairs:
+        if self.orders_max > 2 and self.margin_min == 1:
+            raise ValueError("orders_max above 2 repeats what two orders disagreed on: set margin_min below 1")
+        return self
 
 
 class Preference(Training):

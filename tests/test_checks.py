@@ -139,13 +139,22 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
             chosen=pl.lit("good"),
             rejected=pl.lit("bad"),
             margin=pl.lit(1.0),
+            verdicts=pl.lit(2, pl.Int64),
             judge_model=pl.lit("microworld"),
         )
     if asset == "revision_data":
         return base.head(5).select("row_id", "task_type", "prompt", "output", mended=pl.int_range(5) % 2 == 0)
     if asset == "revised_data":
         return base.with_columns(
-            valid=pl.lit(True), changed=pl.lit(False), before=pl.lit("{}"), reason=pl.lit(None, pl.String)
+            valid=pl.lit(True),
+            changed=pl.lit(False),
+            before=pl.lit("{}"),
+            reason=pl.lit(None, pl.String),
+            doubt=pl.lit(None, pl.String),
+        )
+    if asset == "row_scores":
+        return base.select(
+            "row_id", "task_type", least_likely=pl.lit(-2.0), role=pl.lit(0.9), margin=pl.lit(None, pl.Float64)
         )
     if asset == "final_triplets":
         rows = pl.concat([written(name, 2) for name in TASK_TYPE_NAMES])
@@ -190,6 +199,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "preference_pairs": {"asked": 4, "consistent_share": 0.9},
     "revision_data": {"asked": 5},
     "revised_data": {"asked": ROWS},
+    "row_scores": {"asked": ROWS},
     "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES)},
 }
 MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models")
@@ -310,6 +320,8 @@ FAULTS = [
     ("senior_data", put("valid", False), "column_values_to_not_be_null(problem where valid == False)"),
     ("revision_data", put("output", " "), "column_values_to_match_regex(output)"),
     ("revised_data", put("before", None), "column_values_to_not_be_null(before)"),
+    ("row_scores", put("least_likely", 0.5), "column_values_to_be_between(least_likely)"),
+    ("row_scores", put("margin", -1.5), "column_values_to_be_between(margin)"),
     ("final_triplets", put("task_type", "haiku"), "column_values_to_be_in_set(task_type)"),
     ("final_triplets", put("positive", pl.col("query")), "where query == positive)"),
     ("mteb_scores", put("score", 1.5), "column_values_to_be_between(score"),

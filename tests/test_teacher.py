@@ -249,8 +249,8 @@ def test_calls_are_paid_in_the_name_of_run_stage_and_partition(refused_home: Pat
     assert task_list["calls"] == artifact.metadata["teacher_calls"] - artifact.metadata["refused_calls"]
 
 
-def stage_run(home: Path, out: Path, name: str, junior: pl.DataFrame) -> StageRun:
-    recipe = tiny_recipe(preference_pairs__prompts__retrieval=16)
+def stage_run(home: Path, out: Path, name: str, junior: pl.DataFrame, **changes: Any) -> StageRun:
+    recipe = tiny_recipe(preference_pairs__prompts__retrieval=16, **changes)
     (stage,) = (stage for stage in ALL_STAGES if stage.name == name)
     source = cast(Any, SimpleNamespace(table=lambda: junior))
     out.mkdir()
@@ -288,6 +288,26 @@ def test_a_refused_verdict_or_revision_is_accounted_for(
     assert metadata["refused_calls"] >= refused.height
     assert data.height > 0
     assert "refused" not in data.columns
+
+
+def test_what_two_orders_disagree_on_is_asked_again_and_paid_once(refused_home: Path, tmp_path: Path) -> None:
+    seed = Artifacts(tiny_recipe(), Store(refused_home)).get("seed_data", "retrieval").table()
+    # Equally right, so that the place decides.
+    junior = pl.concat(
+        [
+            seed.with_columns(pl.col("output").str.replace_all(r"\}\s*$", f"{' ' * i}}}"), candidate=pl.lit(i))
+            for i in range(3)
+        ]
+    )
+    twice = preference_pairs(stage_run(refused_home, tmp_path / "two", "preference_pairs", junior))
+    changes = {"preference_pairs__orders_max": 6, "preference_pairs__margin_min": 0.6}
+    run = stage_run(refused_home, tmp_path / "six", "preference_pairs", junior, **changes)
+    more = preference_pairs(run)
+    assert twice["asked_again"] == 0
+    assert 0 < more["asked_again"] <= twice["abstentions"]["orders_disagree"]
+    assert more["reused_calls"] + more["refused_calls"] >= 2 * seed.height - twice["refused_calls"]
+    assert run.tables["data"].is_empty(), "a judge of nothing but the place makes no pair, however often it is asked"
+    assert run.tables["quarantine"].height == seed.height
 
 
 def test_a_run_is_named_by_speed_then_by_its_backfill_then_by_itself() -> None:

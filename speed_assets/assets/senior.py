@@ -2,84 +2,121 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from resources.externals import prompt_set
+from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
 from speed_assets.assets.writing import write_with
-from speed_assets.domain.judging import agree, in_order, leanings, orders
-from speed_assets.domain.parsing import parse_verdict
+from speed_assets.domain.judging import Order, Preference, agree, explained_by_length, in_order, leanings, orders
+from speed_assets.domain.parsing import Verdict, parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
 
+PAIRS = {
+    "row_id": pl.String,
+    "task_type": pl.String,
+    "prompt": pl.String,
+    "chosen": pl.String,
+    "rejected": pl.String,
+    "margin": pl.Float64,
+    "verdicts": pl.Int64,
+    "judge_model": pl.String,
+}
+
+
+@dataclass
+class _Group:
+    """The candidates of one prompt, and what has been said of them."""
+
+    row: dict[str, Any]
+    verdicts: list[tuple[Order, Verdict | str]] = field(default_factory=list)
+    preference: Preference | None = None
+    why_not: str | None = None
+    refused: str | None = None
+
 
 def preference_pairs(run: StageRun) -> dict[str, Any]:
-    """Best and worst candidate of each prompt, asked in two orders; what disagrees is an abstention."""
+    """Best and worst candidate of each prompt, asked in two orders, and in more while those disagree and the recipe
+    allows; what stays without agreement is an abstention."""
     section = run.recipe.preference_pairs
-    prompts = prompt_set(run.recipe.prompts)
-    limit = getattr(section.prompts, run.task_type)
-    groups = (
+    rows = (
         run.input("junior_data")
         .table()
         .group_by("row_id", maintain_order=True)
         .agg(pl.first("task_type", "task", "prompt"), pl.col("output").alias("candidates"))
-        .head(limit)
+        .head(getattr(section.prompts, run.task_type))
     )
-    shown = [
-        prompts.judge(run.task_type, row["task"], in_order(row["candidates"], order))
-        for row in groups.iter_rows(named=True)
-        for order in orders(len(row["candidates"]))
+    groups = [_Group(row) for row in rows.iter_rows(named=True)]
+    rounds: list[TeacherUse] = []
+    pending = groups
+    for asked in range(0, section.orders_max, 2):
+        rounds.append(_judge(run, pending, asked, min(asked + 2, section.orders_max)))
+        pending = [group for group in pending if group.why_not == "orders_disagree" and group.refused is None]
+        if not pending:
+            break
+    decided = [(group, group.preference) for group in groups if group.preference is not None]
+    blamed = explained_by_length([(group.row["candidates"], said) for group, said in decided], section.length_share_max)
+    for (group, _), length in zip(decided, blamed, strict=True):
+        if length:
+            group.preference, group.why_not = None, "explained_by_length"
+    pairs = [
+        {
+            **{name: group.row[name] for name in ("row_id", "task_type", "prompt")},
+            "chosen": group.preference.chosen,
+            "rejected": group.preference.rejected,
+            "margin": group.preference.margin,
+            "verdicts": len(group.verdicts),
+            "judge_model": run.recipe.teacher.model,
+        }
+        for group in groups
+        if group.preference is not None
     ]
-    answers, use = run.ask(shown, section.sampling, schema_for("judge", run.task_type))
-    waiting = iter(answers)
-    pairs, abstained, verdicts = [], [], []
-    for row in groups.iter_rows(named=True):
-        count = len(row["candidates"])
-        judged = [(order, next(waiting)) for order in orders(count)]
-        refused = next((answer.error for _, answer in judged if answer.error is not None), None)
-        read = [(order, parse_verdict(answer.text, count)) for order, answer in judged]
-        verdicts += [(row["candidates"], order, verdict) for order, verdict in read]
-        preference, why = agree(row["candidates"], read)
-        if preference is None:
-            abstained.append({"row_id": row["row_id"], "reason": why, "raw": row["prompt"], "refused": refused})
-        else:
-            pairs.append(
-                {
-                    "row_id": row["row_id"],
-                    "task_type": run.task_type,
-                    "prompt": row["prompt"],
-                    "chosen": preference.chosen,
-                    "rejected": preference.rejected,
-                    "margin": preference.margin,
-                    "judge_model": run.recipe.teacher.model,
-                }
-            )
-    names = ("row_id", "task_type", "prompt", "chosen", "rejected", "margin", "judge_model")
-    run.write(pl.DataFrame(pairs, schema={n: pl.Float64 if n == "margin" else pl.String for n in names}))
+    run.write(pl.DataFrame(pairs, schema=PAIRS))
+    abstained = [
+        {"row_id": group.row["row_id"], "reason": group.why_not, "raw": group.row["prompt"], "refused": group.refused}
+        for group in groups
+        if group.preference is None
+    ]
     aside = pl.DataFrame(abstained, schema=dict.fromkeys(("row_id", "reason", "raw", "refused"), pl.String))
     aside = aside.with_columns(reason=unless_refused(pl.col("reason")))
-    run.write(
-        quarantined(
-            aside,
-            run.stage.name,
-            run.task_type,
-            pl.col("reason"),
-            refusal_or("no pair from this prompt"),
-            pl.col("raw"),
-        ),
-        "quarantine",
-    )
-    abstentions = dict(aside["reason"].value_counts(sort=True).iter_rows())
+    why = refusal_or("no pair from this prompt")
+    run.write(quarantined(aside, run.stage.name, run.task_type, pl.col("reason"), why, pl.col("raw")), "quarantine")
+    told = [(group.row["candidates"], order, verdict) for group in groups for order, verdict in group.verdicts]
+    first = [agree(group.row["candidates"], group.verdicts[:2])[1] for group in groups]
     return {
-        "asked": groups.height,
-        "consistent_share": round(1 - abstentions.get("orders_disagree", 0) / max(groups.height, 1), 4),
-        "abstentions": abstentions,
-        "judge_leanings": leanings(verdicts),
-        **use.metadata(),
+        "asked": len(groups),
+        "consistent_share": round(1 - first.count("orders_disagree") / max(len(groups), 1), 4),
+        "abstentions": dict(aside["reason"].value_counts(sort=True).iter_rows()),
+        "judge_leanings": leanings(told),
+        "asked_again": sum(len(group.verdicts) > 2 for group in groups),
+        **sum(rounds[1:], start=rounds[0]).metadata(),
     }
+
+
+def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> TeacherUse:
+    """Ask for verdicts on the candidates of each group in its orders from `first` to `last`."""
+    section, prompts = run.recipe.preference_pairs, prompt_set(run.recipe.prompts)
+    shown = [
+        (group, order)
+        for group in groups
+        for order in orders(len(group.row["candidates"]), section.orders_max)[first:last]
+    ]
+    texts = [
+        prompts.judge(run.task_type, group.row["task"], in_order(group.row["candidates"], order))
+        for group, order in shown
+    ]
+    answers, use = run.ask(texts, section.sampling, schema_for("judge", run.task_type))
+    for (group, order), answer in zip(shown, answers, strict=True):
+        group.verdicts.append((order, parse_verdict(answer.text, len(order))))
+        group.refused = group.refused or answer.error
+    for group in groups:
+        group.preference, group.why_not = agree(group.row["candidates"], group.verdicts, section.margin_min)
+    return use
 
 
 def senior_model(run: StageRun) -> dict[str, Any]:

@@ -103,11 +103,12 @@ ALL_STAGES: tuple[Stage, ...] = (
         "preference_pairs",
         "senior",
         "table",
-        "Best and worst candidate of each prompt, judged by the teacher in two orders.",
+        "Best and worst candidate of each prompt, judged by the teacher in several orders.",
         ("junior_data",),
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:judge",),
+        version=2,
     ),
     Stage(
         "senior_model",

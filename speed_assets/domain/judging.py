@@ -1,4 +1,4 @@
-"""Judging in two orders: what both agree on is a preference, what they do not is an abstention.
+"""Judging in several orders: what they agree on is a preference, what they do not is an abstention.
 
 A judge's verdict leans on the place of a candidate, most of all between close ones (arXiv 2406.07791).
 
@@ -7,6 +7,8 @@ Belongs here: orders, agreement, and what a judge leans to. Not here: asking the
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,17 +19,27 @@ Order = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one prompt. `margin` is the share of orders that gave this verdict (1.0: all)."""
+    """Two answers to one prompt. `margin` is the share of verdicts that were this one (1.0: all)."""
 
     chosen: str
     rejected: str
     margin: float
 
 
-def orders(count: int) -> tuple[Order, Order]:
-    """The two orders in which `count` candidates are shown: as they came, and reversed."""
+def orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
+    """At most `wanted` orders in which to show `count` candidates: as they came, reversed, then the rotations of both.
+
+    Over all of them every candidate stands in every place equally often.
+
+    >>> orders(3, 3)
+    ((0, 1, 2), (2, 1, 0), (1, 2, 0))
+    """
     forward = tuple(range(count))
-    return forward, forward[::-1]
+    found: dict[Order, None] = {}
+    for turn in range(count):
+        for order in (forward, forward[::-1]):
+            found[order[turn:] + order[:turn]] = None
+    return tuple(found)[:wanted]
 
 
 def in_order(candidates: Sequence[str], order: Order) -> list[str]:
@@ -35,25 +47,57 @@ def in_order(candidates: Sequence[str], order: Order) -> list[str]:
 
 
 def agree(
-    candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]]
+    candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]], margin_min: float = 1.0
 ) -> tuple[Preference | None, str | None]:
-    """(preference, None), or (None, why not): unreadable_verdict, orders_disagree or same_text."""
-    named = set()
-    for order, verdict in verdicts:
-        if isinstance(verdict, str):
-            return None, "unreadable_verdict"
-        named.add((candidates[order[verdict.best]], candidates[order[verdict.worst]]))
-    if len(named) != 1:
-        return None, "orders_disagree"
-    chosen, rejected = named.pop()
+    """(preference, None) where at least `margin_min` of the verdicts are the same, or (None, why not):
+    unreadable_verdict, orders_disagree or same_text.
+    """
+    named = Counter(
+        (candidates[order[verdict.best]], candidates[order[verdict.worst]])
+        for order, verdict in verdicts
+        if not isinstance(verdict, str)
+    )
+    unreadable = len(verdicts) - named.total()
+    (chosen, rejected), agreeing = named.most_common(1)[0] if named else (("", ""), 0)
+    if agreeing < margin_min * len(verdicts):
+        with_those = agreeing + unreadable >= margin_min * len(verdicts)
+        return None, "unreadable_verdict" if unreadable and with_those else "orders_disagree"
     if chosen == rejected:
         return None, "same_text"
-    return Preference(chosen, rejected, 1.0), None
+    return Preference(chosen, rejected, round(agreeing / len(verdicts), 4)), None
+
+
+def explained_by_length(
+    decided: Sequence[tuple[Sequence[str], Preference]], share_max: float, alpha: float = 0.05
+) -> list[bool]:
+    """Which of the (candidates, preference) may have been decided by length alone: in order, True for each of them.
+
+    A preference looks so when the longest candidate was chosen and the shortest rejected, or the other way about. Such
+    preferences are blamed only where more than `share_max` of all look the same way, and so many would not come about
+    by chance (binomial, one-sided, at `alpha`): then the judge may have read nothing but the length.
+    """
+    looks: list[str | None] = []
+    chance = 0.0
+    for candidates, preference in decided:
+        lengths = sorted(map(len, candidates))
+        ends = (len(preference.rejected), len(preference.chosen))
+        longest = ends == (lengths[0], lengths[-1]) and ends[0] < ends[1]
+        shortest = ends[::-1] == (lengths[0], lengths[-1]) and ends[0] > ends[1]
+        looks.append("longest" if longest else "shortest" if shortest else None)
+        chance += 1 / (len(candidates) * (len(candidates) - 1)) / len(decided)
+    blamed = set()
+    for way in ("longest", "shortest"):
+        like, count = looks.count(way), len(looks)
+        tail = sum(math.comb(count, k) * chance**k * (1 - chance) ** (count - k) for k in range(like, count + 1))
+        if like > share_max * count and tail < alpha:
+            blamed.add(way)
+    return [way in blamed for way in looks]
 
 
 def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> dict[str, float | None]:
-    """What a judge leans to besides quality, over (candidates, order shown, verdict); unreadable verdicts are left out.
+    """What a judge leans to besides quality, over (candidates, order shown, verdict); unreadable verdicts count for ties only.
 
+    tie_share: verdicts that named one candidate best and worst, among all.
     first_share: verdicts whose best was shown first; last_share: shown last. A judge without a leaning comes to 1 / candidates.
     longest_share: verdicts whose best is the longest text, among those where one text is; null without any.
     """
@@ -70,6 +114,7 @@ def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> 
             comparable += 1
             longest += lengths[verdict.best] == most
     return {
+        "tie_share": _share(sum(verdict == "same_best_worst" for _, _, verdict in verdicts), len(verdicts)),
         "first_share": _share(first, read),
         "last_share": _share(last, read),
         "longest_share": _share(longest, comparable),

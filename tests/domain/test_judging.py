@@ -1,21 +1,33 @@
-"""What a judge's leanings show, and that a leaning to a place makes no pair."""
+"""Judging: what several orders agree on, what a judge leans to, and that a leaning alone makes no pair."""
+
+from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from speed_assets.domain.judging import agree, in_order, leanings, orders
+from speed_assets.domain.judging import Order, Preference, agree, explained_by_length, in_order, leanings, orders
 from speed_assets.domain.parsing import Verdict
 
+Judge = Callable[[Sequence[str]], Verdict]
+Groups = list[tuple[list[str], list[tuple[Order, Verdict | str]]]]
 GROUPS = [[f"text {i} {'x' * (i * j % 5)}{j}" for j in range(4)] for i in range(1, 60)]
 
 
-def judged(judge):
+def judged(judge: Judge) -> Groups:
     """(candidates, [(order, verdict)]) of every group, by a function of the texts as they are shown."""
     return [(g, [(order, judge(in_order(g, order))) for order in orders(len(g))]) for g in GROUPS]
 
 
-def report(groups):
+def hashed(texts: Sequence[str]) -> int:
+    return int(hashlib.sha256("".join(sorted(texts)).encode()).hexdigest()[:12], 16)
+
+
+def report(groups: Groups) -> dict[str, Any]:
     return leanings([(g, order, verdict) for g, verdicts in groups for order, verdict in verdicts])
 
 
@@ -36,27 +48,88 @@ def test_a_judge_that_always_takes_the_first_makes_no_pair() -> None:
     assert agree(["a", "a"], [(o, Verdict(0, 1, "")) for o in orders(2)]) == (None, "same_text")
 
 
-def test_a_judge_that_always_takes_the_first_is_exposed_and_makes_no_pair():
+def test_a_judge_that_always_takes_the_first_is_exposed_and_makes_no_pair() -> None:
     groups = judged(lambda shown: Verdict(0, len(shown) - 1, "first"))
     assert report(groups)["first_share"] == 1.0
     assert {agree(g, verdicts) for g, verdicts in groups} == {(None, "orders_disagree")}
 
 
-def test_a_judge_that_always_takes_the_last_is_exposed_and_makes_no_pair():
+def test_a_judge_that_always_takes_the_last_is_exposed_and_makes_no_pair() -> None:
     groups = judged(lambda shown: Verdict(len(shown) - 1, 0, "last"))
     assert report(groups)["last_share"] == 1.0
     assert {agree(g, verdicts) for g, verdicts in groups} == {(None, "orders_disagree")}
 
 
-def test_a_judge_that_always_takes_the_longest_is_exposed():
-    def longest(shown):
-        by_length = sorted(range(len(shown)), key=lambda i: len(shown[i]))
-        return Verdict(by_length[-1], by_length[0], "longest")
-
-    assert report(judged(longest))["longest_share"] == 1.0
+def longest(shown: Sequence[str]) -> Verdict:
+    by_length = sorted(range(len(shown)), key=lambda i: len(shown[i]))
+    return Verdict(by_length[-1], by_length[0], "longest")
 
 
-def test_a_judge_of_content_leans_to_no_place():
+def shortest(shown: Sequence[str]) -> Verdict:
+    said = longest(shown)
+    return Verdict(said.worst, said.best, "shortest")
+
+
+@pytest.mark.parametrize("judge", [longest, shortest])
+def test_a_judge_of_nothing_but_length_is_exposed_and_makes_no_pair(judge: Judge) -> None:
+    groups = judged(judge)
+    assert report(groups)["longest_share"] == (1.0 if judge is longest else 0.0)
+    decided = [(g, p) for g, verdicts in groups if (p := agree(g, verdicts)[0]) is not None]
+    assert len(decided) > 40
+    assert all(explained_by_length(decided, 0.8))
+
+
+def test_of_a_judge_that_often_takes_the_longest_the_other_verdicts_stay() -> None:
+    groups = judged(lambda shown: longest(shown) if hashed(shown) % 10 else shortest(shown))
+    decided = [(g, p) for g, verdicts in groups if (p := agree(g, verdicts)[0]) is not None]
+    blamed = explained_by_length(decided, 0.8)
+    assert 0.8 < sum(blamed) / len(blamed) < 1
+    assert [len(p.chosen) > len(p.rejected) for _, p in decided] == blamed
+
+
+def test_a_judge_of_quality_loses_no_pair_to_length() -> None:
+    def by_hash(shown: Sequence[str]) -> Verdict:
+        order = sorted(range(len(shown)), key=lambda i: hashed([shown[i]]))
+        return Verdict(order[-1], order[0], "quality")
+
+    decided = [(g, p) for g, verdicts in judged(by_hash) if (p := agree(g, verdicts)[0]) is not None]
+    assert len(decided) > 40
+    assert not any(explained_by_length(decided, 0.8))
+    assert not any(explained_by_length(decided[:1], 0.8)), "one verdict is no leaning"
+    assert explained_by_length([], 0.8) == []
+
+
+@given(st.integers(2, 6), st.integers(2, 14))
+def test_orders_are_different_and_all_of_them_show_each_candidate_everywhere_alike(count: int, wanted: int) -> None:
+    found = orders(count, wanted)
+    assert len(set(found)) == len(found) == min(wanted, 2 * count if count > 2 else 2)
+    assert found[:2] == (tuple(range(count)), tuple(range(count))[::-1])
+    every = orders(count, 2 * count)
+    for place in range(count):
+        assert len({[order[place] for order in every].count(candidate) for candidate in range(count)}) == 1
+
+
+def test_more_orders_decide_what_two_did_not() -> None:
+    four = orders(3, 4)
+    verdicts = [(order, Verdict(order.index(0), order.index(2), "")) for order in four]
+    verdicts[1] = (four[1], Verdict(four[1].index(1), four[1].index(2), ""))
+    assert agree(["a", "b", "c"], verdicts[:2], 0.7) == (None, "orders_disagree")
+    assert agree(["a", "b", "c"], verdicts, 0.7) == (Preference("a", "c", 0.75), None)
+    assert agree(["a", "b", "c"], verdicts, 0.8) == (None, "orders_disagree")
+    verdicts[1] = (four[1], "not_json")
+    assert agree(["a", "b", "c"], verdicts, 0.8) == (None, "unreadable_verdict")
+
+
+def test_ties_are_told() -> None:
+    assert leanings([(["a", "b"], (0, 1), "same_best_worst"), (["a", "bb"], (0, 1), Verdict(1, 0, ""))]) == {
+        "tie_share": 0.5,
+        "first_share": 0.0,
+        "last_share": 1.0,
+        "longest_share": 1.0,
+    }
+
+
+def test_a_judge_of_content_leans_to_no_place() -> None:
     def content(shown):
         by_text = sorted(range(len(shown)), key=lambda i: hashlib.sha256(shown[i].encode()).digest())
         return Verdict(by_text[0], by_text[-1], "content")
@@ -67,7 +140,7 @@ def test_a_judge_of_content_leans_to_no_place():
     assert said["longest_share"] < 0.6
 
 
-def test_unreadable_verdicts_and_equal_lengths_count_for_nothing():
+def test_unreadable_verdicts_and_equal_lengths_count_for_nothing() -> None:
     said = leanings([(["a", "b"], (0, 1), "no verdict"), (["a", "b"], (0, 1), Verdict(1, 0, ""))])
-    assert said == {"first_share": 0.0, "last_share": 1.0, "longest_share": None}
-    assert leanings([]) == {"first_share": None, "last_share": None, "longest_share": None}
+    assert said == {"tie_share": 0.0, "first_share": 0.0, "last_share": 1.0, "longest_share": None}
+    assert set(leanings([]).values()) == {None}
