@@ -130,9 +130,10 @@ class Teacher:
         self._engine = engine
 
     def requests(
-        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None
+        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None, sample: int = 0
     ) -> list[TeacherRequest]:
-        """One request to this recipe's teacher for each prompt; equal prompts are samples of their own, numbered in order."""
+        """One request to this recipe's teacher for each prompt; equal prompts are samples of their own, numbered in order
+        from `sample`."""
         parameters = sampling.model_dump()
         if self._settings.engine == "microworld":
             parameters["error_rates"] = self._settings.error_rates.model_dump()
@@ -149,7 +150,7 @@ class Teacher:
                     endpoint=self._settings.endpoint,
                     parameters=parameters,
                     schema=schema,
-                    sample=seen[prompt],
+                    sample=sample + seen[prompt],
                 )
             )
             seen[prompt] += 1

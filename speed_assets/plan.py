@@ -125,7 +125,12 @@ class DryTeacher(Teacher):
         unwritten = [f"unwritten {number}" for number in range(self._recipe.task_list.per_topic)]
         for key in new:
             tasks = [f"{task} {key}" for task in unwritten]
-            known[key] = TeacherAnswer(json.dumps(tasks) if context.stage == "task_list" else "")
+            # Not simply empty: what cannot be read may be asked again, and nobody knows yet whether it will be.
+            known[key] = (
+                TeacherAnswer(json.dumps(tasks))
+                if context.stage == "task_list"
+                else TeacherAnswer("", error="not asked yet")
+            )
         nothing = cost_of(self._ledger, [])
         return [known[request.key] for request in requests], TeacherUse(0, 0, 0, nothing, nothing)
 

@@ -220,6 +220,8 @@ class SeedData(Section):
     rows: PerTaskType
     """Examples asked of the teacher (paper: 25K)."""
     sampling: Sampling
+    attempts: Positive = 1
+    """Times that an example is asked for until it is whole; each is a call (paper: none is asked again)."""
 
 
 class TaskList(Section):
@@ -265,6 +267,8 @@ class SeniorData(Section):
     rows: PerTaskType
     """Rows asked of the senior generator (paper: 1.15M raw)."""
     sampling: Sampling
+    attempts: Positive = 1
+    """Times that a row is asked for until it is whole (paper: none is asked again)."""
 
 
 class RevisionData(Section):

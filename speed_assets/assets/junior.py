@@ -6,24 +6,35 @@ from typing import Any
 
 import polars as pl
 
+from resources.externals import prompt_set
+from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
 from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, read_as, truth, write_with
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
+from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused, until_whole
 
 
 def seed_data(run: StageRun) -> dict[str, Any]:
     """The teacher's examples; answers that are no whole record go to the quarantine."""
-    section = run.recipe.seed_data
+    section, prompts = run.recipe.seed_data, prompt_set(run.recipe.prompts)
     asked = getattr(section.rows, run.task_type)
     rows = asked_rows(run, section.rows)
-    answers, use = run.ask(rows["prompt"], section.sampling, schema_for("synthesis", run.task_type))
-    rows = rows.with_columns(
-        pl.Series("output", [a.text for a in answers], dtype=pl.String),
-        pl.Series("refused", [a.error for a in answers], dtype=pl.String),
-    )
-    rows = parse_outputs(rows, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
+    told: list[TeacherUse] = []
+
+    def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
+        texts = pending["prompt"].to_list()
+        if attempt:
+            texts = [prompts.ask_again(*why) for why in zip(texts, pending["problem"], strict=True)]
+        answers, use = run.ask(texts, section.sampling, schema_for("synthesis", run.task_type), sample=attempt)
+        told.append(use)
+        answered = pending.select(rows.columns).with_columns(
+            pl.Series("output", [a.text for a in answers], dtype=pl.String),
+            pl.Series("refused", [a.error for a in answers], dtype=pl.String),
+        )
+        return parse_outputs(answered, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
+
+    rows, again = until_whole(rows, section.attempts, ask)
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select(WRITTEN))
     run.write(
@@ -36,7 +47,8 @@ def seed_data(run: StageRun) -> dict[str, Any]:
         "asked": asked,
         "problems": problem_counts(bad),
         "read_as": read_as(rows),
-        **use.metadata(),
+        "asked_again": again,
+        **sum(told[1:], start=told[0]).metadata(),
         **truth(run, good, asked),
     }
 

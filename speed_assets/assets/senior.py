@@ -128,4 +128,4 @@ def senior_model(run: StageRun) -> dict[str, Any]:
 def senior_data(run: StageRun) -> dict[str, Any]:
     """One output of the senior for each row asked for."""
     section = run.recipe.senior_data
-    return write_with(run, "senior_model", section.rows, 1, section.sampling)
+    return write_with(run, "senior_model", section.rows, 1, section.sampling, section.attempts)

@@ -85,10 +85,11 @@ class StageRun:
         return pl.concat([artifact.table() for artifact in self.inputs[name].values()], how="vertical")
 
     def ask(
-        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None
+        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None, sample: int = 0
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
-        """The teacher's answers to `prompts` in order, paid for in the name of this stage, and what they took."""
-        return self.teacher.ask(self.context, self.teacher.requests(prompts, sampling, schema), self.progress)
+        """The teacher's answers to `prompts` in order, paid for in the name of this stage, and what they took. Another
+        `sample` of a prompt is another answer."""
+        return self.teacher.ask(self.context, self.teacher.requests(prompts, sampling, schema, sample), self.progress)
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""

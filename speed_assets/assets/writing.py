@@ -16,7 +16,7 @@ from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import parse_outputs, synthesis_rows
+from speed_assets.domain.rows import parse_outputs, synthesis_rows, until_whole
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.records import Truth, truth_of
 from speed_assets.recipe import PerTaskType, Sampling
@@ -39,15 +39,38 @@ def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
     )
 
 
-def write_with(run: StageRun, model: str, rows: PerTaskType, candidates: int, sampling: Sampling) -> dict[str, Any]:
+def write_with(
+    run: StageRun, model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
+) -> dict[str, Any]:
     """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
+    texts = prompt_set(run.recipe.prompts)
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
-    outputs, made = generated(run, model, prompts, sampling, schema_for("synthesis", run.task_type))
-    parsed = parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
+    told: list[dict[str, Any]] = []
+
+    def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
+        asks = pending.select(prompts.columns)
+        if attempt:
+            again = [texts.ask_again(*why) for why in pending.select("prompt", "problem").iter_rows()]
+            # Each candidate number has draws of its own.
+            new = pl.col("candidate") + attempt * candidates
+            asks = asks.with_columns(new, pl.Series("prompt", again, dtype=pl.String))
+        name = f"outputs_{attempt}" if attempt else "outputs"
+        outputs, made = generated(run, model, asks, sampling, schema_for("synthesis", run.task_type), name)
+        told.append(made)
+        outputs = outputs.with_columns(pending["candidate"], pending["prompt"])
+        return parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
+
+    parsed, asked_again = until_whole(prompts, attempts, ask)
     written = parsed.select(GENERATED)
     run.write(written)
-    about = {**generation_metadata(written), **made, "read_as": read_as(parsed)}
+    about = {
+        **generation_metadata(written),
+        "generation": told[0]["generation"],
+        **{name: sum(made[name] for made in told) for name in ("generated_rows", "known_rows")},
+        "asked_again": asked_again,
+        "read_as": read_as(parsed),
+    }
     return {**about, **truth(run, written, written.height)}
 
 

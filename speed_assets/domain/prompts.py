@@ -61,6 +61,8 @@ class PromptSet:
     """How `{candidates}` shows one candidate: `{number}` (from 1) and `{text}`."""
     one_line: bool
     """Line breaks in inserted texts become spaces."""
+    again: str = "{prompt}"
+    """How a `{prompt}` is asked again when its answer had a `{problem}`."""
 
     @classmethod
     def load(cls, name: str) -> PromptSet:
@@ -81,11 +83,16 @@ class PromptSet:
             sayings=dict(data.get("attributes", {})),
             candidate=data["candidate"],
             one_line=bool(data.get("one_line", False)),
+            again=data.get("again", "{prompt}"),
         )
         prompts._check()
         return prompts
 
     def _check(self) -> None:
+        if "prompt" not in _names(self.again) or not _names(self.again) <= {"prompt", "problem"}:
+            raise ValueError(
+                f"prompt set {self.name}: again must name {{prompt}}, may name {{problem}}, and nothing else"
+            )
         for task_type, shape in TASK_TYPES.items():
             drawn = {attribute.name for attribute in ATTRIBUTES[task_type]}
             for kind in PROMPT_KINDS:
@@ -127,6 +134,7 @@ class PromptSet:
                 [asdict(attribute) for attribute in table],
                 [self.sayings.get(attribute.name) for attribute in table],
                 self.guidelines.get(task_type, ()),
+                self.again,
             ]
         elif kind == "judge":
             shape.append(self.candidate)
@@ -159,6 +167,10 @@ class PromptSet:
             guidelines=self._guidelines(task_type, attributes),
             **{name: attributes[name] for name in table if name in attributes},
         )
+
+    def ask_again(self, prompt: str, problem: str) -> str:
+        """Asks once more what an unusable answer was given to, and tells what was wrong with it."""
+        return _fill(self.again, {"prompt": prompt, "problem": self._line(problem)})
 
     def judge(self, task_type: str, task: str, candidates: Sequence[str]) -> str:
         """Asks for the best and the worst of at least two candidates, numbered from 1 in the given order."""

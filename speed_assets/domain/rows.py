@@ -6,7 +6,7 @@ text is parsed (`parsing.py`) or asked for (`prompts.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -105,6 +105,30 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
         column.scatter(again, pl.Series(found[name], dtype=pl.String)).alias(name) for name, column in columns.items()
     )
     return read.with_columns(valid=pl.col("problem").is_null())
+
+
+def until_whole(
+    rows: pl.DataFrame, attempts: int, ask: Callable[[int, pl.DataFrame], pl.DataFrame]
+) -> tuple[pl.DataFrame, list[dict[str, int]]]:
+    """The parsed answers to all rows, and those asked again: {rows, whole} of each further attempt.
+
+    `ask` is given the number of the attempt and the rows still without a whole answer, and returns them parsed, in their
+    order. It is asked at most `attempts` times; an answer that is no better than the last one takes its place. A request
+    that the server refused for good is not repeated.
+    """
+    answers = ask(0, rows)
+    again = []
+    for attempt in range(1, attempts):
+        open_ = (~answers["valid"] & (answers["problem"] != TEACHER_REFUSED).fill_null(True)).arg_true()
+        if open_.is_empty():
+            break
+        better = ask(attempt, answers[open_])
+        again.append({"rows": len(open_), "whole": int(better["valid"].sum())})
+        place = pl.int_range(pl.len(), dtype=pl.UInt32).alias("_place")
+        numbered = better.select(answers.columns).with_columns(open_.alias("_place"))
+        rest = answers.with_columns(place).filter(~pl.col("_place").is_in(open_.implode()))
+        answers = pl.concat([rest, numbered]).sort("_place").drop("_place")
+    return answers, again
 
 
 def _same(text: str | None, rows: int) -> pl.Series:

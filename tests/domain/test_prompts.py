@@ -153,3 +153,14 @@ def test_schemas_ask_for_the_keys_and_only_the_keys() -> None:
     schema = schema_for("synthesis", "retrieval")
     assert set(schema["required"]) == set(TASK_TYPES["retrieval"].keys)
     assert schema["additionalProperties"] is False
+
+
+def test_asking_again_tells_what_was_wrong() -> None:
+    full, compact = PromptSet.load("full"), PromptSet.load("compact")
+    again = full.ask_again("Write {problem}.", "missing_key:label")
+    assert again.startswith("Write {problem}.\n")
+    assert "missing_key:label" in again
+    assert compact.ask_again("sts: a\n", "not_json") == "sts: a\n"
+    data = full_data() | {"again": "{task}"}
+    with pytest.raises(ValueError, match="again must name"):
+        PromptSet.from_data("x", data)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.hostile import mutated, words
 from speed_assets.domain.parsing import parse_record
-from speed_assets.domain.rows import draw_tasks, parse_outputs
+from speed_assets.domain.rows import draw_tasks, parse_outputs, until_whole
 from speed_assets.domain.task_types import TASK_TYPES
 
 
@@ -87,3 +87,25 @@ def test_rows_go_round_the_tasks_in_an_order_of_their_own(ids: set[str], rows: i
     assert drawn == draw_tasks(pairs[::-1], rows, 1, "stage")
     reworded = draw_tasks([(topic, task.upper()) for topic, task in pairs], rows, 1, "stage")
     assert [(task.upper(), draw) for task, draw in drawn] == reworded
+
+
+def test_only_what_is_not_whole_is_asked_again_and_takes_its_own_place() -> None:
+    asked: list[tuple[int, list[int]]] = []
+
+    def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
+        """Row 1 is refused for good, row 2 is whole at the second attempt, row 3 never."""
+        asked.append((attempt, pending["row"].to_list()))
+        good = [row == 0 or (row == 2 and attempt == 1) for row in pending["row"]]
+        problem = [
+            None if ok else "teacher_refused" if row == 1 else "not_json" for ok, row in zip(good, pending["row"])
+        ]
+        return pending.select("row").with_columns(
+            output=pl.lit(f"attempt {attempt}"), valid=pl.Series(good), problem=pl.Series(problem, dtype=pl.String)
+        )
+
+    rows, again = until_whole(pl.DataFrame({"row": range(4)}), 3, ask)
+    assert asked == [(0, [0, 1, 2, 3]), (1, [2, 3]), (2, [3])]
+    assert again == [{"rows": 2, "whole": 1}, {"rows": 1, "whole": 0}]
+    assert rows["row"].to_list() == [0, 1, 2, 3]
+    assert rows["output"].to_list() == ["attempt 0", "attempt 0", "attempt 1", "attempt 2"]
+    assert until_whole(pl.DataFrame({"row": [0]}), 1, ask)[1] == []
