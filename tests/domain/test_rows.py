@@ -97,7 +97,8 @@ def test_only_what_is_not_whole_is_asked_again_and_takes_its_own_place() -> None
         asked.append((attempt, pending["row"].to_list()))
         good = [row == 0 or (row == 2 and attempt == 1) for row in pending["row"]]
         problem = [
-            None if ok else "teacher_refused" if row == 1 else "not_json" for ok, row in zip(good, pending["row"])
+            None if ok else "teacher_refused" if row == 1 else "not_json"
+            for ok, row in zip(good, pending["row"], strict=True)
         ]
         return pending.select("row").with_columns(
             output=pl.lit(f"attempt {attempt}"), valid=pl.Series(good), problem=pl.Series(problem, dtype=pl.String)
