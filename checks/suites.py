@@ -90,6 +90,7 @@ _SIGNED = ["STS", "Summarization", "InstructionReranking"]
 """mteb task types whose scores are correlations or changes, and may fall below 0."""
 _IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
 _ROW = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
+_NEARNESS = ("positive_similarity", "negative_similarity", "evaluation_similarity", "evaluation")
 _GENERATED = (*_ROW, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
@@ -171,12 +172,21 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_triplets("valid == True"),
     ),
     "row_scores": (
-        *_columns("row_id", "task_type", "least_likely", "role", "margin"),
+        *_columns("row_id", "task_type", "least_likely", "role", "margin", *_NEARNESS),
         *_filled("row_id"),
         *_TASK_TYPE,
         *_between("least_likely", None, 0),
         *_between("role", 0, 1),
         *_between("margin", -1, 1),
+        *(expect for name in _NEARNESS[:3] for expect in _between(name, -1.01, 1.01)),
+    ),
+    "mined_negatives": (
+        *_columns("row_id", "task_type", "negative", "positive_similarity", "negative_similarity", "verdict"),
+        *_id("row_id"),
+        *_TASK_TYPE,
+        *_text("negative"),
+        *_filled("positive_similarity", "negative_similarity"),
+        Expect("expect_column_values_to_be_in_set", {"column": "verdict", "value_set": ["margin", "teacher"]}),
     ),
     "final_triplets": (
         *_columns("row_id", "task_type", "topic", "task", "query", "positive", "negative"),

@@ -220,6 +220,6 @@ CHECKS: tuple[Check, ...] = (
     Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share),
     *(
         Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
-        for asset in ("task_list", *_WRITTEN, "preference_pairs", "row_scores", "final_triplets")
+        for asset in ("task_list", *_WRITTEN, "preference_pairs", "row_scores", "final_triplets", "mined_negatives")
     ),
 )

@@ -49,6 +49,10 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
     if name == "generator_base":
         assert recipe.generator is not None
         return _model_digest(generator_base(recipe.generator), recipe.generator.revision)
+    if name in ("scores_embedder", "negatives_embedder"):
+        owner = recipe.row_scores if name == "scores_embedder" else recipe.mined_negatives
+        embedder = owner and owner.embedder
+        return _model_digest(embedder.model, embedder.revision) if embedder else digest(None)
     if name == "embedding_base":
         section = recipe.embedding_model
         if section.base == "static":

@@ -196,7 +196,7 @@ def _carry_out(
     overlay: _Overlay,
 ) -> Need | None:
     """Make the artifact dry if it takes nothing but answers; what it needs, or None where only the recipe can tell."""
-    if not _asks(stage) and stage.name != "topics":
+    if stage.gpu or (not _asks(stage) and stage.name != "topics"):
         return None
     try:
         inputs = artifacts.inputs(stage.name, partition)
@@ -277,6 +277,8 @@ def _calls(recipe: Recipe, asset: str, partition: str | None) -> int:
     if asset == "preference_pairs":
         assert recipe.junior_data is not None
         return rows * len(orders(recipe.junior_data.candidates))
+    if asset == "mined_negatives" and recipe.mined_negatives:
+        return 2 * recipe.mined_negatives.doubts_max  # at most: how many are in doubt only the embedder can tell
     return rows
 
 

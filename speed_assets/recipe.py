@@ -290,8 +290,26 @@ class RevisedData(Section):
     last of several readings changes nothing: it tells what is still in doubt."""
 
 
+class Embedder(Section):
+    """A finished embedding model, to look at rows with."""
+
+    model: str
+    """Folder or hub name."""
+    revision: str | None = None
+    """Hub revision; with a hub name it is what makes a run repeatable."""
+    batch_size: Positive = 64
+    """Texts embedded at once."""
+
+
 class RowScores(Section):
     """Scores of rows by readers that did not write them. The paper has no such step: all numbers are ours."""
+
+    embedder: Embedder | None = None
+    """Tells how near texts are in meaning: to each other, to evaluation texts; null does not."""
+    twin_min: Share = 0.9
+    """Cosine similarity from which on two rows, query and positive together, are kept as alike."""
+    twins_max: Positive = 500_000
+    """Pairs of rows that are kept at most, the most alike."""
 
     asymmetric: tuple[TaskTypeName, ...] = ("retrieval",)
     """Task types whose query is another kind of text than its positive."""
@@ -312,6 +330,29 @@ class RowScores(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     batch_rows: Positive = 64
     """Rows in a step of its training, each with its own negative and a stranger's positive."""
+
+
+class MinedNegatives(Section):
+    """Negatives from the positives of other rows. The paper leaves matching without any: all numbers are ours."""
+
+    embedder: Embedder
+    task_types: tuple[TaskTypeName, ...] = ("matching_short", "matching_long")
+    """Task types whose rows get one; a row that has a negative keeps it."""
+    rank_min: Count = 0
+    """Nearest positives of other rows that are passed over, as too likely to be right."""
+    relative_margin: Share = 0.05
+    """A negative is at most 1 less this share as similar to the query as the positive (NV-Retriever: 0.05)."""
+    doubt_margin: Share = 0.1
+    """Nearer than 1 less this share of the positive's similarity, a negative is in doubt, and the teacher is asked."""
+    doubts_max: Count = 0
+    """Rows in doubt that the teacher is asked about at most, two calls each; the others get no negative."""
+    sampling: Sampling
+
+    @model_validator(mode="after")
+    def _doubts(self) -> MinedNegatives:
+        if self.doubt_margin < self.relative_margin:
+            raise ValueError("doubt_margin below relative_margin: nothing so near is mined, so nothing is in doubt")
+        return self
 
 
 class Scores(Section):
@@ -342,6 +383,8 @@ class NearDuplicates(Section):
     """Queries and positives of fewer words are not compared by themselves: labels, short questions."""
     boilerplate: Share = 0.01
     """Shingles in at least this share of the rows are boilerplate: rows must be similar without them, too."""
+    semantic: Share | None = None
+    """Cosine similarity (of `row_scores.embedder`) from which on two rows say the same; null does not ask."""
 
 
 class Contamination(Section):
@@ -355,6 +398,9 @@ class Contamination(Section):
     """Shorter texts are only held against evaluation sets as a whole: one other word is another meaning."""
     neighbour: Share | None = 0.85
     """Share of words in the same order that an edited copy has in common with an evaluation text; null does not look."""
+    similarity: Share | None = None
+    """Cosine similarity (of `row_scores.embedder`) from which on a text says what an evaluation text says; null does not
+    ask."""
 
 
 class Rules(Section):
@@ -534,6 +580,7 @@ class Recipe(Section):
     revised_data: RevisedData | None = None
     row_scores: RowScores | None = None
     final_triplets: FinalTriplets
+    mined_negatives: MinedNegatives | None = None
     embedding_model: EmbeddingModel
     evaluation: Evaluation
     mteb_scores: MtebScores
@@ -551,6 +598,15 @@ class Recipe(Section):
         thresholds = self.final_triplets.scores.model_dump(exclude_none=True)
         if thresholds and self.row_scores is None:
             problems.append(f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it")
+        near, copies = self.final_triplets.near_duplicates.semantic, self.final_triplets.contamination.similarity
+        if not (self.row_scores and self.row_scores.embedder) and (near or copies):
+            named = "near_duplicates.semantic" if near else "contamination.similarity"
+            problems.append(f"`row_scores.embedder` is missing: final_triplets.{named} asks for it")
+        if self.row_scores and near and near < self.row_scores.twin_min:
+            problems.append(
+                f"final_triplets.near_duplicates.semantic={near} is below row_scores.twin_min={self.row_scores.twin_min}, "
+                "from which on pairs are kept"
+            )
         if self.generator is None and "junior_model" in graph:
             problems.append("`generator` is missing: the recipe trains generators")
         for table in self.mteb_scores.baselines:
@@ -593,7 +649,12 @@ class Recipe(Section):
 
     def graph(self) -> Graph:
         """The stages of this recipe."""
-        return build_graph(self.final_triplets.source, self.mteb_scores.baselines, self.row_scores is not None)
+        return build_graph(
+            self.final_triplets.source,
+            self.mteb_scores.baselines,
+            scored=self.row_scores is not None,
+            mined=self.mined_negatives is not None,
+        )
 
     def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
         """What `stage` reads, as plain JSON values: its own section and those named in `reads`.

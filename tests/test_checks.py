@@ -154,7 +154,24 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
         )
     if asset == "row_scores":
         return base.select(
-            "row_id", "task_type", least_likely=pl.lit(-2.0), role=pl.lit(0.9), margin=pl.lit(None, pl.Float64)
+            "row_id",
+            "task_type",
+            least_likely=pl.lit(-2.0),
+            role=pl.lit(0.9),
+            margin=pl.lit(None, pl.Float64),
+            positive_similarity=pl.lit(0.8),
+            negative_similarity=pl.lit(0.4),
+            evaluation_similarity=pl.lit(None, pl.Float64),
+            evaluation=pl.lit(None, pl.String),
+        )
+    if asset == "mined_negatives":
+        return base.select(
+            "row_id",
+            "task_type",
+            negative=pl.lit("another"),
+            positive_similarity=pl.lit(0.8),
+            negative_similarity=pl.lit(0.6),
+            verdict=pl.lit("margin"),
         )
     if asset == "final_triplets":
         rows = pl.concat([written(name, 2) for name in TASK_TYPE_NAMES])
@@ -200,6 +217,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "revision_data": {"asked": 5},
     "revised_data": {"asked": ROWS},
     "row_scores": {"asked": ROWS},
+    "mined_negatives": {"asked": ROWS},
     "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES)},
 }
 MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models")

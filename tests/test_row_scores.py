@@ -133,8 +133,14 @@ def test_rows_without_a_negative_or_too_few_to_learn_from_are_not_blamed(rows: p
 
 
 def test_scores_of_other_rows_are_refused(rows: pl.DataFrame) -> None:
-    scores = rows.select("row_id").with_columns(least_likely=pl.lit(-1.0), role=pl.lit(1.0), margin=pl.lit(1.0))
-    assert scored(rows, scores).columns[-3:] == ["least_likely", "role", "margin"]
+    scores = rows.select("row_id").with_columns(
+        least_likely=pl.lit(-1.0),
+        role=pl.lit(1.0),
+        margin=pl.lit(1.0),
+        evaluation_similarity=pl.lit(None, pl.Float64),
+        evaluation=pl.lit(None, pl.String),
+    )
+    assert scored(rows, scores)["place"].to_list() == list(range(rows.height))
     with pytest.raises(ValueError, match="materialize row_scores anew"):
         scored(rows, scores.reverse())
 

@@ -19,8 +19,12 @@ TRAINED_ON = ("query", "positive", "negative", "task", "task_type")
 
 def embedding_model(run: StageRun) -> dict[str, Any]:
     """Contrastive fine-tuning on final_triplets; opens with `SentenceTransformer(path)`."""
-    jobs = {"model": run.input("final_triplets").table().select(TRAINED_ON)}
-    return _train(run, jobs)["model"]
+    rows = run.input("final_triplets").table()
+    if "mined_negatives" in run.inputs:
+        mined = run.input("mined_negatives").table().select("row_id", pl.col("negative").alias("mined"))
+        rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
+        rows = rows.with_columns(negative=pl.coalesce("negative", "mined"))
+    return _train(run, {"model": rows.select(TRAINED_ON)})["model"]
 
 
 def baseline_models(run: StageRun) -> dict[str, Any]:

@@ -11,19 +11,27 @@ import polars as pl
 from resources.generator import model_source
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
-from speed_assets.assets.writing import truths
+from speed_assets.assets.writing import evaluation_texts, truths
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
+NEARNESS = {
+    "positive_similarity": pl.Float64,
+    "negative_similarity": pl.Float64,
+    "evaluation_similarity": pl.Float64,
+    "evaluation": pl.String,
+}
+TWINS = {"a": pl.Int64, "b": pl.Int64, "similarity": pl.Float64}
 _LIKELIHOODS = "likelihoods.parquet"
 _QUANTILES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 def row_scores(run: StageRun) -> dict[str, Any]:
-    """One row for each row of the source, in its order: row_id, task_type, least_likely, role, margin.
+    """One row for each row of the source, in its order: row_id, task_type, the scores, and how near it is in meaning.
 
-    A score is null where there is nothing to say: no writer but the teacher, a row that is not whole.
+    A score is null where there is nothing to say: no writer but the teacher, no embedder, a row that is not whole. The
+    table `twins` (a, b, similarity) holds places of rows that are alike.
     """
     source, *writer = run.stage.inputs
     rows = run.input_rows(source)
@@ -39,7 +47,16 @@ def row_scores(run: StageRun) -> dict[str, Any]:
         pl.repeat(None, rows.height, dtype=pl.Float64, eager=True).scatter(places, column).alias(name)
         for name, column in zip(SCORES, (likely, agreement["role"], agreement["margin"]), strict=True)
     )
+    near, twins, audit = _neighbours(run, rows.filter(whole))
+    scores = scores.with_columns(
+        pl.repeat(None, rows.height, dtype=near[name].dtype, eager=True).scatter(places, near[name]).alias(name)
+        for name in NEARNESS
+    )
     run.write(scores)
+    run.write(
+        twins.with_columns(pl.Series(places).gather(twins[name]).cast(pl.Int64).alias(name) for name in ("a", "b")),
+        "twins",
+    )
     (run.out / ASIDE).mkdir(exist_ok=True)
     known = truths(run, rows)
     right = pl.Series([truth.all_right for truth in known], dtype=pl.Boolean) if known is not None else None
@@ -47,7 +64,7 @@ def row_scores(run: StageRun) -> dict[str, Any]:
     quantiles = {
         name: {f"{q:g}": scores[name].quantile(q) for q in _QUANTILES} for name in SCORES if scores[name].count()
     }
-    return {"asked": rows.height, "unscored": int((~whole).sum()), "quantiles": quantiles, **told}
+    return {"asked": rows.height, "unscored": int((~whole).sum()), "quantiles": quantiles, **audit, **told}
 
 
 def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[str, Any]]:
@@ -103,6 +120,54 @@ def _read_before(run: StageRun, reading: str) -> pl.DataFrame:
             if artifact is not None:
                 tables.append(pl.read_parquet(artifact.path / ASIDE / _LIKELIHOODS))
     return pl.concat(tables).unique("text", keep="first", maintain_order=True)
+
+
+def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+    """What the embedder says of the rows: similarities, twins, and an audit of the negatives. Nulls without one."""
+    section = run.recipe.row_scores
+    if section.embedder is None:
+        nothing = {name: pl.repeat(None, rows.height, dtype=dtype, eager=True) for name, dtype in NEARNESS.items()}
+        return pl.DataFrame(nothing), pl.DataFrame(schema=TWINS), {}
+    folder = run.scratch / "neighbours"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.select("row_id", *TRIPLET_FIELDS).write_parquet(folder / "rows.parquet")
+    texts = [
+        (task, text)
+        for task, group in evaluation_texts(run.recipe.evaluation, run.recipe.seed).items()
+        for text in group
+    ]
+    pl.DataFrame(texts, schema={"task": pl.String, "text": pl.String}, orient="row").write_parquet(
+        folder / "texts.parquet"
+    )
+    run.runner.run(
+        "neighbours",
+        {
+            "task": "measure",
+            **section.embedder.model_dump(),
+            "rows": str(folder / "rows.parquet"),
+            "evaluation": str(folder / "texts.parquet") if texts else None,
+            "twin_min": section.twin_min,
+            "twins_max": section.twins_max,
+            "out": str(folder / "similarities.parquet"),
+            "twins": str(folder / "twins.parquet"),
+        },
+        folder,
+        run.progress,
+    )
+    near = pl.read_parquet(folder / "similarities.parquet")
+    contrasted = near.drop_nulls("negative_similarity")
+    closer = contrasted.filter(pl.col("negative_similarity") >= pl.col("positive_similarity"))
+    by_type = (
+        rows.select("row_id", "task_type").join(closer, on="row_id", how="semi")["task_type"].value_counts(sort=True)
+    )
+    audit = {
+        "written_negatives": {
+            "compared": contrasted.height,
+            "no_further_than_positive": closer.height,
+            "by_task_type": dict(by_type.iter_rows()),
+        }
+    }
+    return near, pl.read_parquet(folder / "twins.parquet"), audit
 
 
 def _agreement(run: StageRun, rows: pl.DataFrame) -> pl.DataFrame:

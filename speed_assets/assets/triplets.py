@@ -8,22 +8,20 @@ from typing import Any
 
 import polars as pl
 
-from resources.evaluation_texts import local_texts
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
-from speed_assets.assets.writing import truth
+from speed_assets.assets.writing import evaluation_texts, truth
 from speed_assets.domain.contamination import EvaluationIndex, Limits
-from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel
-from speed_assets.domain.near_duplicates import Similarity, near_duplicates
+from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
 from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.scoring import SCORES, below, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
-from speed_assets.microworld.evaluation import evaluation_sets
-from speed_assets.recipe import Contamination, Evaluation, FinalTriplets, NearDuplicates
+from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
-_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES)
+_NEARNESS = ("evaluation_similarity", "evaluation")
+_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES, "place", *_NEARNESS)
 _SCORE_STEPS = (("unlikely", "least_likely"), ("wrong_role", "role"), ("negative_fits", "margin"))
 """(reason, score) of the filters that ask a score."""
 
@@ -33,9 +31,12 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
     source = run.stage.inputs[0]
     evaluation = evaluation_texts(run.recipe.evaluation, run.recipe.seed)
     rows = run.input_rows(source)
+    twins = None
     if "row_scores" in run.inputs:
         rows = scored(rows, run.input("row_scores").table())
-    funnel = filtered(rows, run.recipe.final_triplets, evaluation, run.recipe.seed, run.stage.name, run.progress)
+        twins = run.input("row_scores").table("twins")
+    section, seed = run.recipe.final_triplets, run.recipe.seed
+    funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins)
     run.write(funnel.rows.select(TRIPLETS))
     run.write(funnel.quarantine, "quarantine")
     (run.out / ASIDE).mkdir(exist_ok=True)
@@ -54,10 +55,10 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
 
 
 def scored(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
-    """Rows with their scores, which stand in the same order. Raises ValueError when they do not."""
+    """Rows with their scores, which stand in the same order, and their place. Raises ValueError when they do not."""
     if not rows["row_id"].equals(scores["row_id"]):
         raise ValueError("row_scores are those of other rows: materialize row_scores anew")
-    return rows.hstack(scores.select(SCORES))
+    return rows.hstack(scores.select(*SCORES, *_NEARNESS, pl.int_range(pl.len(), dtype=pl.Int64).alias("place")))
 
 
 def filtered(
@@ -67,8 +68,11 @@ def filtered(
     seed: int,
     stage: str = "final_triplets",
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    twins: pl.DataFrame | None = None,
 ) -> Funnel:
     """The funnel of written rows after every filter of the section. Columns that no filter needs are dropped.
+
+    `twins` (a, b, similarity) are places (column `place`) of rows that an embedder finds alike.
 
     Of rows that say the same the one with the highest `quality` stays; without that column the longest.
     """
@@ -97,7 +101,17 @@ def filtered(
         *((("doubted", doubted),) if "doubt" in rows.columns else ()),
         *scores.items(),
         *((name, _repeats(name, view, near, jaccard)) for name, view, jaccard in views if jaccard is not None),
+        *(
+            (("near_duplicate_semantic", _twins(twins, near.semantic)),)
+            if twins is not None and near.semantic is not None
+            else ()
+        ),
         ("contamination", _copies(evaluation, section.contamination)),
+        *(
+            (("contamination_similar", _says_the_same(section.contamination.similarity)),)
+            if section.contamination.similarity is not None
+            else ()
+        ),
     ]
     for done, (name, find) in enumerate(steps):
         progress(done, len(steps), name)
@@ -106,15 +120,6 @@ def filtered(
         if unread:
             funnel.rows = funnel.rows.drop("output")
     return funnel
-
-
-def evaluation_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
-    """Every text that must not be in the triplets, by evaluation task: the microworld's and those of local sets."""
-    texts = local_texts(section.local)
-    if section.microworld is not None:
-        world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))
-        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
-    return texts
 
 
 def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
@@ -168,14 +173,41 @@ def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> 
     similarity = Similarity(near.shingle, near.permutations, jaccard, near.boilerplate)
 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
-        longest = pl.sum_horizontal(pl.col(field).str.len_chars() for field in TRIPLET_FIELDS)
-        quality = pl.col("quality") if "quality" in rows.columns else longest
-        seen = rows.select(_key(rows), view.alias("text"), quality.cast(pl.Float64).alias("quality"))
+        seen = rows.select(_key(rows), view.alias("text"), _quality(rows))
         repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"])
-        found = seen.select("row_id").join(repeats, on="row_id", how="left", maintain_order="left")
-        return found.select(
-            pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"),
-            pl.col("repeats").alias("detail"),
+        return _repeating(seen, repeats, name)
+
+    return find
+
+
+def _quality(rows: pl.DataFrame) -> pl.Expr:
+    longest = pl.sum_horizontal(pl.col(field).str.len_chars() for field in TRIPLET_FIELDS)
+    return (pl.col("quality") if "quality" in rows.columns else longest).cast(pl.Float64).alias("quality")
+
+
+def _repeating(seen: pl.DataFrame, repeats: pl.DataFrame, name: str) -> pl.DataFrame:
+    """(reason, detail) of rows (row_id) from what repeats what."""
+    found = seen.select("row_id").join(repeats, on="row_id", how="left", maintain_order="left")
+    return found.select(
+        pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"), pl.col("repeats").alias("detail")
+    )
+
+
+def _twins(twins: pl.DataFrame, similarity: float) -> Finder:
+    def find(rows: pl.DataFrame) -> pl.DataFrame:
+        seen = rows.select(_key(rows), "place", _quality(rows))
+        repeats = repeats_of(seen, twins.filter(pl.col("similarity") >= similarity))
+        return _repeating(seen, repeats, "near_duplicate_semantic")
+
+    return find
+
+
+def _says_the_same(similarity: float) -> Finder:
+    def find(rows: pl.DataFrame) -> pl.DataFrame:
+        same = pl.col("evaluation_similarity") >= similarity
+        return rows.select(
+            pl.when(same).then(pl.lit("contamination_similar")).alias("reason"),
+            pl.when(same).then("evaluation").alias("detail"),
         )
 
     return find
@@ -190,7 +222,7 @@ def _key(rows: pl.DataFrame) -> pl.Expr:
 
 def _copies(evaluation: Mapping[str, Iterable[str]], section: Contamination) -> Finder:
     def find(rows: pl.DataFrame) -> pl.DataFrame:
-        index = EvaluationIndex(evaluation, Limits(**section.model_dump()))
+        index = EvaluationIndex(evaluation, Limits(**section.model_dump(exclude={"similarity"})))
         copies = [index.copies(rows[field]) for field in TRIPLET_FIELDS]
         return pl.concat(
             [frame.rename({"evaluation": f"task{i}", "how": f"how{i}"}) for i, frame in enumerate(copies)],

@@ -10,16 +10,18 @@ from typing import Any
 
 import polars as pl
 
+from resources.evaluation_texts import local_texts
 from resources.externals import prompt_set
 from resources.generator import generate, model_source
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
-from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, synthesis_rows, until_whole
 from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.microworld.records import Truth, truth_of
-from speed_assets.recipe import PerTaskType, Sampling
+from speed_assets.recipe import Evaluation, PerTaskType, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _OUTPUT = ("output", "prompt_tokens", "output_tokens", "finished", "error")
@@ -179,6 +181,15 @@ def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
         truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row))
         for row in rows.select("task_type", "task", "query", "positive", "negative").iter_rows(named=True)
     ]
+
+
+def evaluation_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
+    """Every text that must not be in the triplets, by evaluation task: the microworld's and those of local sets."""
+    texts = local_texts(section.local)
+    if section.microworld is not None:
+        world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))
+        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
+    return texts
 
 
 def _share(column: pl.Series) -> float:

@@ -173,8 +173,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "What other readers say of each row: its writer of its least likely word, models trained on other rows of its fit.",
         ("revised_data", "senior_model"),
-        reads=("seed", "generator"),
-        externals=("generator_base",),
+        reads=("seed", "generator", "evaluation"),
+        externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
         gpu=True,
     ),
     Stage(
@@ -188,11 +188,21 @@ ALL_STAGES: tuple[Stage, ...] = (
         version=3,
     ),
     Stage(
+        "mined_negatives",
+        "triplets",
+        "table",
+        "Negatives from the positives of other rows; where one may be right after all, the teacher is asked.",
+        ("final_triplets",),
+        reads=_TEACHER,
+        externals=("prompt:judge", "negatives_embedder"),
+        gpu=True,
+    ),
+    Stage(
         "embedding_model",
         "embedding",
         "model",
         "Embedding model: contrastive fine-tuning on final_triplets.",
-        ("final_triplets",),
+        ("final_triplets", "mined_negatives"),
         reads=("seed",),
         externals=("embedding_base",),
         gpu=True,
@@ -236,18 +246,22 @@ Graph = dict[str, Stage]
 def build_graph(
     source: DataSource = "revised_data",
     baselines: Sequence[str] = ("seed_data", "junior_data"),
+    *,
     scored: bool = True,
+    mined: bool = True,
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first. Baselines on tables
-    that the recipe does not make are left out by the caller.
+    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `mined` whether
+    negatives are mined. Baselines on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
     writer = {"revised_data": "senior_model", "senior_data": "senior_model", "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(stages["row_scores"], inputs=(source, writer) if writer else (source,))
     stages["final_triplets"] = replace(stages["final_triplets"], inputs=(source, "row_scores") if scored else (source,))
+    if not mined:
+        stages["embedding_model"] = replace(stages["embedding_model"], inputs=("final_triplets",))
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
     if not baselines:
         stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))

@@ -108,17 +108,11 @@ class NearDuplicates:
 
     def repeats(self) -> pl.DataFrame:
         """(row_id, repeats) of every row that repeats one that survives, which `repeats` names."""
-        from speed_assets.domain import kernels
-
         if not len(self):
             return pl.DataFrame(schema={"row_id": pl.String, "repeats": pl.String})
         order = self._order()
         twin = self._twins(order)
-        both = np.concatenate([self._pairs, self._pairs[:, ::-1]])
-        both = both[np.argsort(both[:, 0], kind="stable")]
-        starts = np.searchsorted(both[:, 0], np.arange(len(self) + 1))
-        of = np.full(len(self), -1, np.int64)
-        kernels.survivors(order, starts, np.ascontiguousarray(both[:, 1]), of)
+        of = _survivors(order, self._pairs)
         of = np.where(twin >= 0, np.where(of[twin] >= 0, of[twin], twin), of)
         ids = self._rows["row_id"]
         gone = np.flatnonzero(of >= 0)
@@ -151,8 +145,7 @@ class NearDuplicates:
 
     def _order(self) -> np.ndarray:
         """Rows from the best to the worst."""
-        ranked = self._rows.select("row_id", "quality", pl.int_range(pl.len()).alias("row"))
-        return ranked.sort(["quality", "row_id"], descending=[True, False], nulls_last=True)["row"].to_numpy()
+        return _ranked(self._rows)
 
     def _twins(self, order: np.ndarray) -> np.ndarray:
         """Of each row the best one with the same folded text, or -1 where it is that itself, or has no words."""
@@ -209,6 +202,36 @@ def near_duplicates(
     index = NearDuplicates(similarity)
     index.add(row_ids, texts, quality)
     return index.repeats()
+
+
+def repeats_of(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """(row_id, repeats) of the rows (row_id, quality, place) that repeat a better one, by pairs (a, b) of places.
+
+    Pairs of which a row is not there are of no account. A row is removed only for resembling one that stays.
+    """
+    place = rows.select("place", pl.int_range(pl.len()).alias("row"))
+    known = pairs.join(place, left_on="a", right_on="place").join(place, left_on="b", right_on="place", suffix="_b")
+    of = _survivors(_ranked(rows), known.select("row", "row_b").to_numpy().reshape(-1, 2).astype(np.int64))
+    gone = np.flatnonzero(of >= 0)
+    return pl.DataFrame({"row_id": rows["row_id"].gather(gone), "repeats": rows["row_id"].gather(of[gone])})
+
+
+def _ranked(rows: pl.DataFrame) -> np.ndarray:
+    """Rows from the best to the worst."""
+    ranked = rows.select("row_id", "quality", pl.int_range(pl.len()).alias("row"))
+    return ranked.sort(["quality", "row_id"], descending=[True, False], nulls_last=True)["row"].to_numpy()
+
+
+def _survivors(order: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Of each row the better one that it resembles and that stays, or -1 where the row stays itself."""
+    from speed_assets.domain import kernels
+
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    both = both[np.argsort(both[:, 0], kind="stable")]
+    starts = np.searchsorted(both[:, 0], np.arange(len(order) + 1))
+    of = np.full(len(order), -1, np.int64)
+    kernels.survivors(order, starts, np.ascontiguousarray(both[:, 1]), of)
+    return of
 
 
 def _grown(known: np.ndarray, rows: int) -> Any:

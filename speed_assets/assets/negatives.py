@@ -1,0 +1,105 @@
+"""Mined negatives: positives of other rows that are near a query and yet do not answer it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+
+from resources.externals import prompt_set
+from resources.teacher import TeacherUse
+from speed_assets.assets.stage import StageRun
+from speed_assets.domain.judging import agree, in_order, orders
+from speed_assets.domain.parsing import parse_verdict
+from speed_assets.domain.prompts import schema_for
+from speed_assets.domain.rows import quarantined
+from speed_assets.domain.task_types import TASK_TYPES
+
+
+def mined_negatives(run: StageRun) -> dict[str, Any]:
+    """One negative for each row of the task types named that has none. `verdict` tells what it passed: `margin`, or
+    `teacher` where it came so near that the teacher was asked which of the two answers the query.
+
+    Rows without one are in the quarantine: nothing near enough below the margin (`none_mined`), more doubts than the
+    teacher may be asked about (`in_doubt`), or a text that the teacher takes for right, or cannot tell (`false_negative`).
+    """
+    section = run.recipe.mined_negatives
+    rows = run.input("final_triplets").table().filter(pl.col("task_type").is_in(section.task_types))
+    rows = rows.filter(pl.col("negative").is_null()).drop("negative")
+    folder = run.scratch / "mine"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.select("row_id", "task_type", "query", "positive").write_parquet(folder / "rows.parquet")
+    run.runner.run(
+        "neighbours",
+        {
+            "task": "mine",
+            **section.embedder.model_dump(),
+            "rows": str(folder / "rows.parquet"),
+            "out": str(folder / "mined.parquet"),
+            "per_row": 1,
+            "rank_min": section.rank_min,
+            "relative_margin": section.relative_margin,
+        },
+        folder,
+        run.progress,
+    )
+    mined = rows.join(pl.read_parquet(folder / "mined.parquet"), on="row_id", how="left", maintain_order="left")
+    nearest = (1 - section.doubt_margin) * pl.col("positive_similarity")
+    mined = mined.with_columns(
+        pl.when(pl.col("negative").is_null())
+        .then(pl.lit("none_mined"))
+        .when(pl.col("negative_similarity") > nearest)
+        .then(pl.lit("in_doubt"))
+        .alias("reason")
+    )
+    doubtful = mined.filter(pl.col("reason") == "in_doubt").sort("row_id").head(section.doubts_max)
+    verdicts, use = _ask(run, doubtful)
+    mined = mined.join(verdicts, on="row_id", how="left", maintain_order="left").with_columns(
+        reason=pl.when(pl.col("worse"))
+        .then(None)
+        .when(~pl.col("worse"))
+        .then(pl.lit("false_negative"))
+        .otherwise("reason"),
+        verdict=pl.when(pl.col("worse")).then(pl.lit("teacher")).otherwise(pl.lit("margin")),
+    )
+    good, bad = mined.filter(pl.col("reason").is_null()), mined.filter(pl.col("reason").is_not_null())
+    run.write(good.select("row_id", "task_type", "negative", "positive_similarity", "negative_similarity", "verdict"))
+    run.write(
+        quarantined(bad, run.stage.name, None, pl.col("reason"), pl.col("query"), pl.col("negative")), "quarantine"
+    )
+    return {
+        "asked": rows.height,
+        "in_doubt": int((mined["negative_similarity"] > mined.select(nearest).to_series()).sum()),
+        "reasons": dict(bad["reason"].value_counts(sort=True).iter_rows()),
+        **use.metadata(),
+    }
+
+
+def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
+    """(row_id, worse): whether the teacher finds the mined text worse than the positive, in both orders."""
+    prompts = prompt_set(run.recipe.prompts)
+    pairs = []
+    for row in rows.iter_rows(named=True):
+        kind = TASK_TYPES[row["task_type"]]
+        pairs.append(
+            [
+                json.dumps(kind.record({"query": row["query"], "positive": text}), ensure_ascii=False)
+                for text in (row["positive"], row["negative"])
+            ]
+        )
+    shown = [(place, order) for place in range(rows.height) for order in orders(2)]
+    texts = [
+        prompts.judge(rows["task_type"][place], rows["task"][place], in_order(pairs[place], order))
+        for place, order in shown
+    ]
+    answers, use = run.ask(texts, run.recipe.mined_negatives.sampling, schema_for("judge", "matching_short"))
+    said: list[list[Any]] = [[] for _ in pairs]
+    for (place, order), answer in zip(shown, answers, strict=True):
+        said[place].append((order, parse_verdict(answer.text, 2)))
+    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, said, strict=True)]
+    worse = [
+        preference is not None and preference.chosen == pair[0]
+        for preference, pair in zip(preferences, pairs, strict=True)
+    ]
+    return rows.select("row_id").with_columns(pl.Series("worse", worse, dtype=pl.Boolean)), use

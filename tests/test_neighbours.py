@@ -1,0 +1,152 @@
+"""Rows by meaning: twins, evaluation texts said in other words, and negatives mined from other rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from static_embedder import write_embedder
+from tiny import tiny_data, tiny_recipe
+
+from resources.artifacts import Artifacts
+from resources.store import Store
+from speed_assets import runs
+from speed_assets.assets.triplets import filtered
+from speed_assets.domain.near_duplicates import repeats_of
+from speed_assets.plan import plan
+from speed_assets.recipe import RECIPES, FinalTriplets, Recipe, RecipeError, parse_recipe
+from speed_assets.workers import neighbours
+
+ROWS = pl.DataFrame(
+    [
+        ("r0", "retrieval", "who mends old clocks", "a workshop for clocks and watches", "clocks of the sea"),
+        ("r1", "retrieval", "old clocks, who mends", "watches and clocks: a workshop", "the price of bread"),
+        ("r2", "retrieval", "how is rye bread baked", "an oven, rye flour and a day", "an oven of rye flour"),
+        ("r3", "matching_short", "boats for a calm lake", "rowing on lakes", None),
+    ],
+    schema=["row_id", "task_type", "query", "positive", "negative"],
+    orient="row",
+)
+
+
+def silent(_done: int, _total: int, _note: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_embedder(tmp_path_factory.mktemp("embedder"))
+
+
+def look(embedder: str, rows: pl.DataFrame, folder: Path, **params: Any) -> pl.DataFrame:
+    rows.write_parquet(folder / "rows.parquet")
+    files = {"rows": str(folder / "rows.parquet"), "out": str(folder / "out.parquet")}
+    neighbours.run({"model": embedder, "batch_size": 8, **files, **params}, silent)
+    return pl.read_parquet(folder / "out.parquet")
+
+
+def measure(embedder: str, rows: pl.DataFrame, folder: Path, texts: list[str] | None) -> pl.DataFrame:
+    file = folder / "texts.parquet"
+    pl.DataFrame({"task": [f"task {i}" for i in range(len(texts or []))], "text": texts or []}).write_parquet(file)
+    return look(
+        embedder,
+        rows,
+        folder,
+        task="measure",
+        evaluation=None if texts is None else str(file),
+        twin_min=0.6,
+        twins_max=100,
+        twins=str(folder / "twins.parquet"),
+    )
+
+
+def test_twins_and_evaluation_texts_are_found_in_other_order(embedder: str, tmp_path: Path) -> None:
+    near = measure(embedder, ROWS, tmp_path, ["a day, rye flour and an oven", "nothing of the kind"])
+    assert near["row_id"].to_list() == ROWS["row_id"].to_list()
+    assert pl.read_parquet(tmp_path / "twins.parquet").select("a", "b").rows() == [(0, 1)]
+    assert near["evaluation"][2] == "task 0"
+    assert near["evaluation_similarity"][2] > 0.7
+    assert max(near["evaluation_similarity"].gather([0, 1, 3])) < 0.7
+    assert near["negative_similarity"].is_null().to_list() == [False, False, False, True]
+    without = measure(embedder, ROWS, tmp_path, None)
+    assert without["evaluation"].null_count() == ROWS.height
+    assert measure(embedder, ROWS.clear(), tmp_path, ["some text"]).is_empty()
+
+
+def test_what_is_too_near_goes_to_the_quarantine_with_its_reason(embedder: str, tmp_path: Path) -> None:
+    near = measure(embedder, ROWS, tmp_path, ["a day, rye flour and an oven"])
+    rows = ROWS.with_columns(
+        near["evaluation_similarity"], near["evaluation"], topic=pl.lit("t"), task=pl.lit("t"), place=pl.int_range(4)
+    )
+    section = FinalTriplets.model_validate(
+        {"near_duplicates": {"semantic": 0.65}, "contamination": {"similarity": 0.7}}
+    )
+    funnel = filtered(rows, section, {}, 1, twins=pl.read_parquet(tmp_path / "twins.parquet"))
+    assert sorted(funnel.quarantine.select("row_id", "reason", "detail").rows()) == [
+        ("r1", "near_duplicate_semantic", "r0"),
+        ("r2", "contamination_similar", "task 0"),
+    ]
+    assert funnel.rows["row_id"].to_list() == ["r0", "r3"]
+
+
+def test_a_row_goes_only_for_resembling_one_that_stays() -> None:
+    rows = pl.DataFrame({"row_id": ["a", "b", "c"], "quality": [3.0, 2.0, 1.0], "place": [5, 7, 9]})
+    chain = pl.DataFrame({"a": [5, 7, 1], "b": [7, 9, 5]})
+    assert repeats_of(rows, chain).rows() == [("b", "a")], "c resembles b alone, and b is gone; place 1 is not there"
+
+
+def test_mined_negatives_are_others_positives_below_the_margin(embedder: str, tmp_path: Path) -> None:
+    pairs = pl.concat(
+        [ROWS.with_columns(task_type=pl.lit("matching_short")), ROWS.with_columns(row_id="row_id" + pl.lit("x"))]
+    )
+    mined = look(embedder, pairs, tmp_path, task="mine", per_row=1, rank_min=0, relative_margin=0.05)
+    own = dict(pairs.select("row_id", "positive").iter_rows())
+    kind = dict(pairs.select("row_id", "task_type").iter_rows())
+    positives = {name: set(pairs.filter(task_type=name)["positive"]) for name in set(pairs["task_type"])}
+    assert mined.height >= 3
+    for row_id, negative, right, wrong in mined.iter_rows():
+        assert negative != own[row_id]
+        assert negative in positives[kind[row_id]]
+        assert wrong <= 0.95 * right + 1e-6
+
+
+# In the graph
+
+CHANGES: dict[str, Any] = {"relative_margin": 0.0, "doubt_margin": 0.9, "doubts_max": 6}
+
+
+def with_embedder(embedder: str) -> Recipe:
+    section = {"embedder": {"model": embedder}, "sampling": {"temperature": 0.0, "max_new_tokens": 60}}
+    return tiny_recipe(
+        row_scores__embedder={"model": embedder},
+        final_triplets__near_duplicates__semantic=0.999,
+        final_triplets__contamination__similarity=0.999,
+        mined_negatives={**section, **CHANGES},
+    )
+
+
+def test_matching_rows_are_trained_with_mined_negatives_and_doubts_are_asked(embedder: str, tmp_path: Path) -> None:
+    recipe = with_embedder(embedder)
+    most = plan(recipe, tmp_path).as_json()["calls"]
+    report = runs.run(recipe, tmp_path, select="*embedding_model")
+    assert report.errors == []
+    artifacts = Artifacts(recipe, Store(tmp_path))
+    mined, final = artifacts.get("mined_negatives"), artifacts.get("final_triplets")
+    matching = final.table().filter(pl.col("task_type").str.starts_with("matching"))
+    assert mined.metadata["asked"] == matching.height == mined.table().height + mined.table("quarantine").height
+    assert set(mined.table()["row_id"]) <= set(matching["row_id"])
+    assert 0 < mined.metadata["teacher_calls"] <= 2 * CHANGES["doubts_max"]
+    assert sum(report.metadata[name].get("teacher_calls") or 0 for name in report.made) <= most
+    scores = artifacts.get("row_scores")
+    assert scores.metadata["written_negatives"]["compared"] > 0
+    assert scores.table()["evaluation_similarity"].null_count() == scores.metadata["unscored"]
+
+
+def test_thresholds_on_meaning_need_an_embedder() -> None:
+    for section, field in (("near_duplicates", "semantic"), ("contamination", "similarity")):
+        data = tiny_data()
+        data["final_triplets"][section][field] = 0.95
+        with pytest.raises(RecipeError, match=rf"`row_scores.embedder` is missing: final_triplets.{section}.{field}"):
+            parse_recipe(data, RECIPES / "tiny.yaml")
