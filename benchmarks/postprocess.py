@@ -26,7 +26,8 @@ import polars as pl
 from wordfreq import top_n_list
 
 from benchmarks.hostile import mutated
-from speed_assets.assets.triplets import TRIPLETS, evaluation_texts, filtered, plot_funnel
+from speed_assets.assets.triplets import TRIPLETS, filtered, plot_funnel
+from speed_assets.assets.writing import known_texts
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.domain.task_types import TASK_TYPES
@@ -106,7 +107,7 @@ def whole_way(folder: Path, out: Path, recipe_name: str) -> dict[str, Any]:
     section = recipe.final_triplets
     rules = section.rules.model_copy(update={"length_tolerance": None})  # no prompt asked for these lengths
     section = section.model_copy(update={"rules": rules})
-    evaluation = evaluation_texts(Evaluation(microworld=Microworld(topics=200, rows=1_000)), recipe.seed)
+    evaluation = known_texts(Evaluation(microworld=Microworld(topics=200, rows=1_000)), recipe.seed)
     warm = pl.DataFrame([{"row_id": "w", "task_type": "sts", "topic": "t", "task": "t", "output": "{}"}])
     filtered(parse_outputs(warm, "sts"), section, evaluation, recipe.seed)  # compiled kernels are read from disk
     started = time.perf_counter()

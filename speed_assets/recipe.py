@@ -472,10 +472,10 @@ class Microworld(Section):
 class Evaluation(Section):
     microworld: Microworld | None = None
     tasks: tuple[str, ...] = ()
-    """mteb task or benchmark names, beside or instead of the microworld."""
+    """mteb task or benchmark names, beside or instead of the microworld. Their texts must not be in the triplets."""
     local: tuple[str, ...] = ()
-    """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets: those of
-    `tasks` above all. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
+    """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
+    either. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
 
     @model_validator(mode="after")
     def _something(self) -> Evaluation:

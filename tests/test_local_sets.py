@@ -17,7 +17,7 @@ from speed_assets.domain.local_sets import read_description
 from speed_assets.recipe import RecipeError, load_recipe
 
 mteb = pytest.importorskip("mteb")
-from speed_assets.workers import evaluate  # noqa: E402
+from speed_assets.workers import evaluate, task_texts  # noqa: E402
 from speed_assets.workers.local_sets import local_task  # noqa: E402
 
 ANIMALS = ["the cat sleeps", "a cat eats fish", "the dog barks", "a dog runs fast", "the cow gives milk", "a cow eats"]
@@ -227,3 +227,18 @@ def test_a_recipe_scores_folders_that_describe_a_task_and_refuses_wrong_ones_at_
     (described / "task.yaml").write_text("name: x\n")
     with pytest.raises(RecipeError, match=r"task.yaml: type: Field required"):
         external_digest(recipe, "evaluation_texts", None)
+
+
+def test_the_texts_of_tasks_are_those_that_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = {path.name: local_task(path, "0" * 16) for path in every_kind(tmp_path)}
+    found = {name: set(task_texts.texts_of(task)) for name, task in tasks.items()}
+    of_type = {tasks[name].metadata.name: texts for name, texts in found.items()}
+    assert set(ANIMALS) <= of_type["WhichAnimal"]
+    assert set(ANIMALS) <= of_type["SameAnimal"]
+    assert {"cat", "dog", *ANIMALS[:4]} <= of_type["AnimalSearch"]
+    assert not {ANIMALS[4], ANIMALS[5], "d0"} & of_type["AnimalSearch"], "not judged, or no text"
+    search = next(task for task in tasks.values() if task.metadata.name == "AnimalSearch")
+    monkeypatch.setattr(task_texts.mteb, "get_benchmark", lambda name: [search])
+    out = tmp_path / "texts.parquet"
+    task_texts.run({"tasks": ["Animals"], "out": str(out)}, lambda done, total, note: None)
+    assert set(pl.read_parquet(out).rows()) == {("AnimalSearch", text) for text in of_type["AnimalSearch"]}

@@ -131,11 +131,7 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     folder = run.scratch / "neighbours"
     folder.mkdir(parents=True, exist_ok=True)
     rows.select("row_id", *TRIPLET_FIELDS).write_parquet(folder / "rows.parquet")
-    texts = [
-        (task, text)
-        for task, group in evaluation_texts(run.recipe.evaluation, run.recipe.seed).items()
-        for text in group
-    ]
+    texts = [(task, text) for task, group in evaluation_texts(run).items() for text in group]
     pl.DataFrame(texts, schema={"task": pl.String, "text": pl.String}, orient="row").write_parquet(
         folder / "texts.parquet"
     )

@@ -29,7 +29,7 @@ _SCORE_STEPS = (("unlikely", "least_likely"), ("wrong_role", "role"), ("negative
 def final_triplets(run: StageRun) -> dict[str, Any]:
     """Filters in turn, each on what the one before has left; every removed row keeps its text and its reason."""
     source = run.stage.inputs[0]
-    evaluation = evaluation_texts(run.recipe.evaluation, run.recipe.seed)
+    evaluation = evaluation_texts(run)
     rows = run.input_rows(source)
     twins = None
     if "row_scores" in run.inputs:

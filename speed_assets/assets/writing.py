@@ -183,8 +183,24 @@ def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
     ]
 
 
-def evaluation_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
-    """Every text that must not be in the triplets, by evaluation task: the microworld's and those of local sets."""
+def evaluation_texts(run: StageRun) -> dict[str, list[str]]:
+    """Every text that must not be in the triplets, by evaluation task: of the mteb tasks that the recipe names, of folders,
+    and of the microworld. Raises WorkerFailed when a named task cannot be loaded: what is not known cannot be kept out."""
+    section: Evaluation = run.recipe.evaluation
+    texts = known_texts(section, run.recipe.seed)
+    if section.tasks:
+        folder = run.scratch / "task_texts"
+        folder.mkdir(parents=True, exist_ok=True)
+        out = folder / "texts.parquet"
+        if not out.exists():
+            run.runner.run("task_texts", {"tasks": list(section.tasks), "out": str(out)}, folder, run.progress)
+        for (task,), group in pl.read_parquet(out).group_by("task", maintain_order=True):
+            texts[str(task)] = group["text"].to_list()
+    return texts
+
+
+def known_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
+    """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
     texts = local_texts(section.local)
     if section.microworld is not None:
         world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))

@@ -70,6 +70,7 @@ from speed_assets.microworld.language import LANGUAGE_VERSION
 from speed_assets.workers.embed import INSTRUCTION
 from speed_assets.workers.local_sets import local_task
 from speed_assets.workers.samples import Samples
+from speed_assets.workers.task_texts import named_tasks
 
 Report = Callable[[int, int, str], None]
 
@@ -267,11 +268,7 @@ def _all_tasks(sets: EvaluationSets | None, params: dict[str, Any]) -> Iterator[
             yield task
     for one in params.get("local", ()):
         yield local_task(Path(one["path"]), one["digest"])
-    for name in params["tasks"]:
-        try:
-            yield from mteb.get_benchmark(name)
-        except KeyError:
-            yield mteb.get_task(name)
+    yield from named_tasks(params["tasks"])
 
 
 def _is_held_out(task: AbsTask) -> bool:
