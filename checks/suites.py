@@ -172,10 +172,11 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_triplets("valid == True"),
     ),
     "row_scores": (
-        *_columns("row_id", "task_type", "least_likely", "role", "margin", *_NEARNESS),
+        *_columns("row_id", "task_type", "least_likely", "swapped", "role", "margin", *_NEARNESS),
         *_filled("row_id"),
         *_TASK_TYPE,
         *_between("least_likely", None, 0),
+        *_between("swapped", None, 0),
         *_between("role", 0, 1),
         *_between("margin", -1, 1),
         *(expect for name in _NEARNESS[:3] for expect in _between(name, -1.01, 1.01)),

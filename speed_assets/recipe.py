@@ -356,10 +356,12 @@ class MinedNegatives(Section):
 
 
 class Scores(Section):
-    """Rows whose score is known and lower are set aside; null asks nothing of a score. All numbers are ours."""
+    """Rows whose score is known and beyond a bound are set aside; null asks nothing of a score. All numbers are ours."""
 
     least_likely_min: Annotated[float, Field(le=0)] | None = None
     """Natural log-probability of the least likely token of what a row says, under the model that wrote it."""
+    swapped_max: Annotated[float, Field(le=0)] | None = None
+    """The same of the negative, had it been written as the positive: above, the negative answers the query as well."""
     role_min: Share | None = None
     """Probability that each text stands where such texts stand: a query where queries are."""
     margin_min: Annotated[float, Field(ge=-1, le=1)] | None = None

@@ -157,6 +157,7 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
             "row_id",
             "task_type",
             least_likely=pl.lit(-2.0),
+            swapped=pl.lit(-9.0),
             role=pl.lit(0.9),
             margin=pl.lit(None, pl.Float64),
             positive_similarity=pl.lit(0.8),

@@ -35,8 +35,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_model(tmp_path_factory.mktemp("model"))
 
 
-def read(model: str, folder: Path, records: list[str] = RECORDS, batch_rows: int = 2) -> list[float | None]:
+def read(
+    model: str, folder: Path, records: list[str] = RECORDS, batch_rows: int = 2, value: int | None = None
+) -> list[float | None]:
     rows = pl.DataFrame({"row_id": [f"r{i}" for i in range(len(records))], "prompt": "write\n", "record": records})
+    rows = rows.with_columns(value=pl.lit(value, pl.Int64))
     folder.mkdir(exist_ok=True)
     rows.write_parquet(folder / "rows.parquet")
     params = {
@@ -76,6 +79,14 @@ def test_the_batch_changes_nothing_and_what_is_read_is_not_read_again(model: str
     pl.read_parquet(shard).with_columns(least_likely=pl.lit(-1.0)).write_parquet(shard)
     assert read(model, tmp_path / "together", batch_rows=4) == [-1.0] * 4, "taken from the journal"
     assert read(model, tmp_path / "together", [*RECORDS[:3], '{"a": "z"}'], batch_rows=4) != [-1.0] * 4, "other rows"
+
+
+def test_one_value_is_read_in_its_place(model: str, tmp_path: Path) -> None:
+    record = '{"a": "oboe", "b": "a violin"}'
+    both = read(model, tmp_path / "both", [record])
+    alone = [read(model, tmp_path / str(value), [record], value=value) for value in (0, 1)]
+    assert both[0] == pytest.approx(min(alone[0][0], alone[1][0]), abs=1e-4)  # type: ignore[type-var]
+    assert alone[0] != alone[1]
 
 
 # Consistency
@@ -135,6 +146,7 @@ def test_rows_without_a_negative_or_too_few_to_learn_from_are_not_blamed(rows: p
 def test_scores_of_other_rows_are_refused(rows: pl.DataFrame) -> None:
     scores = rows.select("row_id").with_columns(
         least_likely=pl.lit(-1.0),
+        swapped=pl.lit(None, pl.Float64),
         role=pl.lit(1.0),
         margin=pl.lit(1.0),
         evaluation_similarity=pl.lit(None, pl.Float64),

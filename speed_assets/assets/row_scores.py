@@ -37,15 +37,17 @@ def row_scores(run: StageRun) -> dict[str, Any]:
     rows = run.input_rows(source)
     whole = rows["valid"] if "valid" in rows.columns else pl.repeat(True, rows.height, eager=True)
     told: dict[str, Any] = {}
+    scored = _agreement(run, rows.filter(whole))
     if writer:
         likely, told = _likelihoods(run, writer[0], rows.filter(whole))
+        scored = scored.hstack(likely.select("least_likely", "swapped"))
     else:
-        likely = pl.repeat(None, int(whole.sum()), dtype=pl.Float64, eager=True)
-    agreement = _agreement(run, rows.filter(whole))
+        nothing = pl.lit(None, pl.Float64)
+        scored = scored.with_columns(nothing.alias("least_likely"), nothing.alias("swapped"))
     places = whole.arg_true()
     scores = rows.select("row_id", "task_type").with_columns(
-        pl.repeat(None, rows.height, dtype=pl.Float64, eager=True).scatter(places, column).alias(name)
-        for name, column in zip(SCORES, (likely, agreement["role"], agreement["margin"]), strict=True)
+        pl.repeat(None, rows.height, dtype=pl.Float64, eager=True).scatter(places, scored[name]).alias(name)
+        for name in SCORES
     )
     near, twins, audit = _neighbours(run, rows.filter(whole))
     scores = scores.with_columns(
@@ -67,16 +69,24 @@ def row_scores(run: StageRun) -> dict[str, Any]:
     return {"asked": rows.height, "unscored": int((~whole).sum()), "quantiles": quantiles, **audit, **told}
 
 
-def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Series, dict[str, Any]]:
-    """The least likely token of each row under the model of `writer`. What it has read before it does not read again."""
+def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """(least_likely, swapped) of each row under the model of `writer`: the least likely token of what the row says, and of
+    its negative, had that been written as the positive. What was read before is not read again."""
     recipe = run.recipe
     model = run.input(writer)
-    records = [
-        json.dumps(TASK_TYPES[row["task_type"]].record(row), ensure_ascii=False)
-        for row in rows.select("task_type", *TRIPLET_FIELDS).iter_rows(named=True)
-    ]
-    asked = rows.select("row_id", "prompt").with_columns(pl.Series("record", records, dtype=pl.String))
-    asked = asked.with_columns(pl.Series("text", [digest(list(row)) for row in asked.rows()], dtype=pl.String))
+    asked = pl.concat(
+        [
+            rows.select("row_id", "prompt").with_columns(
+                pl.Series("record", _records(rows, swapped), dtype=pl.String),
+                pl.lit(value, pl.Int64).alias("value"),
+                pl.int_range(pl.len()).alias("place"),
+                pl.lit(name).alias("score"),
+            )
+            for name, swapped, value in (("least_likely", False, None), ("swapped", True, 1))
+        ]
+    ).drop_nulls("record")
+    named = asked.select("row_id", "prompt", "record", "value").rows()
+    asked = asked.with_columns(pl.Series("text", [digest(list(row)) for row in named], dtype=pl.String))
     reading = digest([recipe.generator.dtype, model.digest])
     known = _read_before(run, reading)
     new = asked.join(known, on="text", how="anti", maintain_order="left").unique("text", maintain_order=True)
@@ -107,7 +117,23 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Ser
     found.select("text", "least_likely").unique("text").write_parquet(
         run.out / ASIDE / _LIKELIHOODS, compression="zstd"
     )
-    return found["least_likely"], {"reading": reading, "read_rows": new.height, "known_rows": asked.height - new.height}
+    scores = pl.DataFrame({"place": range(rows.height)}, schema={"place": pl.Int64})
+    for name in ("least_likely", "swapped"):
+        of_name = found.filter(pl.col("score") == name).select("place", pl.col("least_likely").alias(name))
+        scores = scores.join(of_name, on="place", how="left", maintain_order="left")
+    return scores, {"reading": reading, "read_rows": new.height, "known_rows": asked.height - new.height}
+
+
+def _records(rows: pl.DataFrame, swapped: bool) -> list[str | None]:
+    """The record of each row in one line; `swapped`, with positive and negative in each other's place, where it has both."""
+    records: list[str | None] = []
+    for task_type, query, positive, negative in rows.select("task_type", *TRIPLET_FIELDS).iter_rows():
+        texts = {"query": query, "positive": positive, "negative": negative}
+        if swapped:
+            texts |= {"positive": negative, "negative": positive}
+        told = not swapped or negative is not None
+        records.append(json.dumps(TASK_TYPES[task_type].record(texts), ensure_ascii=False) if told else None)
+    return records
 
 
 def _read_before(run: StageRun, reading: str) -> pl.DataFrame:

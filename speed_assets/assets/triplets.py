@@ -15,15 +15,20 @@ from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.funnel import Finder, Funnel
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
 from speed_assets.domain.rules import broken_rules
-from speed_assets.domain.scoring import SCORES, below, doubted
+from speed_assets.domain.scoring import SCORES, beyond, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
 _NEARNESS = ("evaluation_similarity", "evaluation")
 _NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES, "place", *_NEARNESS)
-_SCORE_STEPS = (("unlikely", "least_likely"), ("wrong_role", "role"), ("negative_fits", "margin"))
-"""(reason, score) of the filters that ask a score."""
+_SCORE_STEPS = {
+    "unlikely": "least_likely",
+    "negative_answers": "swapped",
+    "wrong_role": "role",
+    "negative_fits": "margin",
+}
+"""Score that a filter asks, by the filter's reason."""
 
 
 def final_triplets(run: StageRun) -> dict[str, Any]:
@@ -90,11 +95,11 @@ def filtered(
         ("near_duplicate_positive", pl.when(words["positive"]).then("positive"), near.positive_jaccard),
     )
     rules = section.rules.model_dump()
-    scores = {
-        reason: below(score, reason, least)
-        for reason, score in _SCORE_STEPS
-        if (least := getattr(section.scores, f"{score}_min")) is not None
-    }
+    scores = {}
+    for reason, score in _SCORE_STEPS.items():
+        least, most = (getattr(section.scores, f"{score}_{bound}", None) for bound in ("min", "max"))
+        if least is not None or most is not None:
+            scores[reason] = beyond(score, reason, least, most)
     steps: list[tuple[str, Finder]] = [
         ("not_whole", _not_whole),
         ("rules", lambda rows: broken_rules(rows, **rules, seed=seed)),

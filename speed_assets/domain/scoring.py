@@ -12,8 +12,8 @@ import polars as pl
 
 from speed_assets.domain.funnel import Finder
 
-SCORES = ("least_likely", "role", "margin")
-"""Columns of scores; of each of them more is better."""
+SCORES = ("least_likely", "swapped", "role", "margin")
+"""Columns of scores; more is better, but for `swapped`."""
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -27,14 +27,18 @@ def value_spans(record: str) -> list[tuple[int, int]]:
     return [match.span(1) for number, match in enumerate(_STRING.finditer(record)) if number % 2]
 
 
-def below(score: str, reason: str, least: float) -> Finder:
-    """Finds rows whose score is known and below `least`; the detail is the score."""
+def beyond(score: str, reason: str, least: float | None = None, most: float | None = None) -> Finder:
+    """Finds rows whose score is known and below `least` or above `most`; the detail is the score."""
+    out = pl.lit(False)
+    if least is not None:
+        out = out | (pl.col(score) < least)
+    if most is not None:
+        out = out | (pl.col(score) > most)
 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
-        low = pl.col(score) < least
         return rows.select(
-            pl.when(low).then(pl.lit(reason)).alias("reason"),
-            pl.when(low).then(pl.col(score).round(4).cast(pl.String)).alias("detail"),
+            pl.when(out).then(pl.lit(reason)).alias("reason"),
+            pl.when(out).then(pl.col(score).round(4).cast(pl.String)).alias("detail"),
         )
 
     return find

@@ -21,17 +21,18 @@ from speed_assets.workers.host import Report
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Write (row_id, least_likely) of each row of the table `rows` (row_id, prompt, record) to `out`, in their order.
+    """Write (row_id, least_likely) of each row of the table `rows` (row_id, prompt, record, value) to `out`, in their
+    order.
 
     params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, rows, out, journal,
-    batch_rows. `record` is a JSON object in one line; only tokens that touch one of its values count: keys and marks
-    are not what a row says. `least_likely` is in nats, at most 0; null where prompt and record leave the model's
+    batch_rows. `record` is a JSON object in one line; only tokens that touch one of its values count, or the one value
+    whose number `value` is (from 0): keys and marks are not what a row says. `least_likely` is in nats, at most 0; null where prompt and record leave the model's
     context, or no value has a token.
     """
     started = time.monotonic()
     journal, out = Path(params["journal"]), Path(params["out"])
     journal.mkdir(parents=True, exist_ok=True)
-    rows = pl.read_parquet(params["rows"]).select("row_id", "prompt", "record")
+    rows = pl.read_parquet(params["rows"]).select("row_id", "prompt", "record", "value")
     judge = Judge(params)
     by_length = rows.with_row_index("position").sort(
         pl.col("prompt").str.len_bytes() + pl.col("record").str.len_bytes(), "position"
@@ -41,7 +42,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
         named = digest([params["model"], params.get("adapter"), params["dtype"], shard.rows()])
         file = journal / f"{number:05d}-{named[:16]}.parquet"
         if not file.exists():
-            found = judge.least_likely(shard["prompt"].to_list(), shard["record"].to_list())
+            found = judge.least_likely(*(shard[name].to_list() for name in ("prompt", "record", "value")))
             scored = shard.select("position", "row_id", pl.Series("least_likely", found, dtype=pl.Float64))
             unfinished = file.with_suffix(".tmp")
             scored.write_parquet(unfinished)
@@ -73,13 +74,15 @@ class Judge:
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     @torch.inference_mode()
-    def least_likely(self, prompts: list[str], records: list[str]) -> list[float | None]:
-        """The least log-probability of a token of a value of each record after its prompt."""
+    def least_likely(self, prompts: list[str], records: list[str], values: list[int | None]) -> list[float | None]:
+        """The least log-probability of a token of a value of each record, or of the one value, after its prompt."""
         before = self.tokenizer(prompts)["input_ids"]
         after = self.tokenizer(records, add_special_tokens=False, return_offsets_mapping=True)
+        spans = [value_spans(record) for record in records]
+        wanted = [all_ if value is None else all_[value : value + 1] for all_, value in zip(spans, values, strict=True)]
         counted = [
-            [any(start < stop and start < end and begin < stop for begin, end in spans) for start, stop in offsets]
-            for spans, offsets in zip(map(value_spans, records), after["offset_mapping"], strict=True)
+            [any(start < stop and start < end and begin < stop for begin, end in within) for start, stop in offsets]
+            for within, offsets in zip(wanted, after["offset_mapping"], strict=True)
         ]
         texts = [head + tail for head, tail in zip(before, after["input_ids"], strict=True)]
         fitting = [i for i, text in enumerate(texts) if self.context is None or len(text) <= self.context]

@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speed_assets.domain.scoring import below, doubted, value_spans
+from speed_assets.domain.scoring import beyond, doubted, value_spans
 
 
 @given(st.dictionaries(st.text(), st.text(), max_size=4), st.booleans())
@@ -17,14 +17,11 @@ def test_values_are_found_where_they_stand(record: dict[str, str], ascii_only: b
     assert [json.loads(f'"{line[begin:end]}"') for begin, end in value_spans(line)] == list(record.values())
 
 
-def test_rows_below_a_threshold_are_found_and_unknown_ones_pass() -> None:
+def test_rows_beyond_a_bound_are_found_and_unknown_ones_pass() -> None:
     rows = pl.DataFrame({"role": [0.5, 0.04, None, 0.1]})
-    assert below("role", "wrong_role", 0.1)(rows).rows() == [
-        (None, None),
-        ("wrong_role", "0.04"),
-        (None, None),
-        (None, None),
-    ]
+    nothing = (None, None)
+    assert beyond("role", "low", least=0.1)(rows).rows() == [nothing, ("low", "0.04"), nothing, nothing]
+    assert beyond("role", "high", most=0.1)(rows).rows() == [("high", "0.5"), nothing, nothing, nothing]
 
 
 def test_a_row_in_doubt_carries_what_the_revisor_said() -> None:
