@@ -193,6 +193,11 @@ def good_samples(scores: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 
 
+DIVERSITY: dict[str, Any] = {
+    "topics": {"asked": 40, "covered": 39, "share": 0.975, "missing": ["lutes"]},
+    "task_types": {"kept": {"sts": 1.0}, "intended": {"sts": 0.95, "retrieval": 0.05}, "distance": 0.05},
+    "vendi": {"rows": 100, "score": 25.0, "per_row": 0.25},
+}
 METADATA: dict[str, dict[str, Any]] = {
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
@@ -200,7 +205,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "revision_data": {"asked": 5},
     "revised_data": {"asked": ROWS},
     "row_scores": {"asked": ROWS},
-    "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES)},
+    "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES), "diversity": DIVERSITY},
 }
 MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models")
 
@@ -426,6 +431,36 @@ def test_too_little_is_refused_with_number_and_threshold(shelf: Shelf, plant: An
     if quarantine.height and check != "accounted":
         assert outcome.metadata["quarantined_by_reason"] == [{"reason": "not_json", "rows": quarantine.height}]
         assert outcome.metadata["quarantined_rows"][0]["row_id"] == "q0"
+
+
+@pytest.mark.parametrize(
+    ("part", "found", "check", "reason"),
+    [
+        (
+            "topics",
+            {"covered": 30, "share": 0.75},
+            "topic_coverage",
+            r"30 of 40 topics .*\(75.0%\).*at least 90.0%.*topic_coverage_min",
+        ),
+        ("task_types", {"distance": 0.3}, "task_type_shares", r"30.0% of the rows .*10.0%.*task_type_distance_max"),
+        (
+            "vendi",
+            {"score": 1.0, "per_row": 0.01},
+            "vendi",
+            r"100 sampled rows .* 0.0100 each.*0.0200.*vendi_per_row_min",
+        ),
+    ],
+)
+def test_little_diversity_warns_with_number_and_threshold(
+    shelf: Shelf, part: str, found: dict[str, Any], check: str, reason: str
+) -> None:
+    poor = {**DIVERSITY, part: {**DIVERSITY[part], **found}}
+    artifact = shelf.table("final_triplets", good_table("final_triplets", None), diversity=poor)
+    outcome = shelf.ask(artifact, check)
+    assert not outcome.passed
+    assert re.search(reason, outcome.reason), outcome.reason
+    assert outcome.metadata == poor[part]
+    assert [c.blocking for c in checks_of("final_triplets") if c.name == check] == [False]
 
 
 def test_thresholds_are_the_recipes_own(shelf: Shelf) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.hostile import mutated, words
+from speed_assets.assets.diversity import plot_diversity
 from speed_assets.assets.triplets import contamination_report, filtered, plot_funnel
 from speed_assets.domain.funnel import Funnel
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, parse_outputs
@@ -134,3 +135,15 @@ def test_hostile_outputs_are_all_accounted_for_in_bounded_time() -> None:
     accounted(rows, funnel)
     assert 0.1 < funnel.rows.height / rows.height < 0.9
     assert funnel.quarantine["raw"].str.len_chars().max() <= 20_000  # type: ignore[operator]
+
+
+def test_the_plot_of_diversity_is_small_and_needs_no_attributes(tmp_path: Path) -> None:
+    shares = dict.fromkeys(TASK_TYPES, 0.2)
+    found = {
+        "task_types": {"intended": shares, "kept": shares},
+        "topics": {"by_task_type": shares},
+        "attributes": [{"task_type": "sts", "attribute": "unit", "entropy": 0.3, "entropy_asked": 0.4}],
+    }
+    plot_diversity(found, tmp_path / "diversity.png")
+    assert 1_000 < (tmp_path / "diversity.png").stat().st_size < 60_000, "larger plots are not shown"
+    plot_diversity({**found, "attributes": [], "topics": {"by_task_type": {}}}, tmp_path / "diversity.png")

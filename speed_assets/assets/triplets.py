@@ -10,6 +10,7 @@ import polars as pl
 
 from resources.evaluation_texts import local_texts
 from resources.store import ASIDE
+from speed_assets.assets.diversity import measured
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import truth
 from speed_assets.domain.contamination import EvaluationIndex, Limits
@@ -48,6 +49,7 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
         "steps": funnel.table(),
         "removed": dict(removed["reason"].value_counts(sort=True).iter_rows()),
         "contamination": contamination_report(removed, evaluation),
+        "diversity": measured(run, funnel.rows),
         "task_types": dict(funnel.rows["task_type"].value_counts(sort=True).iter_rows()),
         **truth(run, funnel.rows, asked),
     }

@@ -182,10 +182,11 @@ ALL_STAGES: tuple[Stage, ...] = (
         "triplets",
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
-        ("revised_data", "row_scores"),
-        reads=("seed", "evaluation"),
+        ("revised_data", "row_scores", "task_list"),
+        reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
-        version=3,
+        takes="synthesis",
+        version=4,
     ),
     Stage(
         "embedding_model",
@@ -247,12 +248,22 @@ def build_graph(
     stages = {stage.name: stage for stage in ALL_STAGES}
     writer = {"revised_data": "senior_model", "senior_data": "senior_model", "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(stages["row_scores"], inputs=(source, writer) if writer else (source,))
-    stages["final_triplets"] = replace(stages["final_triplets"], inputs=(source, "row_scores") if scored else (source,))
+    stages["final_triplets"] = replace(
+        stages["final_triplets"],
+        inputs=(source, *(("row_scores",) if scored else ()), "task_list"),
+        reads=("seed", "evaluation", written_by(source)),
+        takes=stages[written_by(source)].takes,
+    )
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
     if not baselines:
         stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))
     needed = upstream(stages, ["release"])
     return {name: stage for name, stage in stages.items() if name in needed}
+
+
+def written_by(source: DataSource) -> DataSource:
+    """The stage that wrote the rows of `source`: its section says how many were asked for, its name draws their tasks."""
+    return "senior_data" if source == "revised_data" else source
 
 
 def upstream(graph: Graph, names: Iterable[str]) -> set[str]:
