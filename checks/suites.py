@@ -187,6 +187,12 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_differ("query", "negative", severity="warning"),
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
+    "quarantine": (
+        *_columns("row_id", "stage", "task_type", "reason", "detail", "raw"),
+        *_text("row_id", "reason"),
+        *_filled("stage"),
+        Expect("expect_column_values_to_be_in_set", {"column": "task_type", "value_set": PARTITION}),
+    ),
     "mteb_scores": (
         *_columns("model", "task", "type", "metric", "score", "samples", *_IDENTITY),
         *_id("model", "task"),

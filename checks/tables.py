@@ -262,6 +262,6 @@ CHECKS: tuple[Check, ...] = (
     Check("final_triplets", "vendi", False, "Rows differ from each other.", vendi),
     *(
         Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
-        for asset in ("task_list", *_WRITTEN, "preference_pairs", "row_scores", "final_triplets")
+        for asset in ("task_list", *_WRITTEN, "preference_pairs", "row_scores", "final_triplets", "quarantine")
     ),
 )

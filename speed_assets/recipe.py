@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph, written_by
-from speed_assets.domain.rules import RuleCode
+from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -383,6 +383,41 @@ class Diversity(Section):
     """Intended parts of the task types, of any scale (paper: 7:7:7:2, matching together); null takes the rows asked for."""
 
 
+READMITTABLE: tuple[str, ...] = (
+    *RULE_CODES,
+    "doubted",
+    "unlikely",
+    "wrong_role",
+    "negative_fits",
+    "near_duplicate",
+    "near_duplicate_query",
+    "near_duplicate_positive",
+)
+"""Reasons of final_triplets that rows may be readmitted for: all but those of rows that are not whole or contaminated."""
+
+
+class Readmit(Section):
+    """Rows that a filter finds for this reason pass it all the same; the filters after it are asked as ever."""
+
+    reason: str
+    """The reason in the quarantine of final_triplets (`speed quarantine`)."""
+    task_type: TaskTypeName | None = None
+    """Only rows of this task type; null is any."""
+    row_ids: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Only these rows; null is any."""
+
+    @model_validator(mode="after")
+    def _may(self) -> Readmit:
+        if self.reason == "not_whole" or self.reason.startswith("contamination"):
+            why = "lack a text" if self.reason == "not_whole" else "hold text that the model is scored on"
+            raise ValueError(f"reason={self.reason} cannot be readmitted: such rows {why}; remove this rule")
+        if self.reason not in READMITTABLE:
+            raise ValueError(
+                f"reason={self.reason} is no reason of final_triplets; give one of {', '.join(READMITTABLE)}"
+            )
+        return self
+
+
 class FinalTriplets(Section):
     source: DataSource = "revised_data"
     """The table that triplets are made from; `seed_data` is the teacher-only way."""
@@ -390,6 +425,8 @@ class FinalTriplets(Section):
     scores: Scores = Scores()
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
+    readmit: tuple[Readmit, ...] = ()
+    """Rules that let rows in which a filter would set aside."""
     diversity: Diversity = Diversity()
 
 

@@ -24,6 +24,8 @@ class Stage:
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
     `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
+    `gathers` makes it an end of its own beside the release: it is made from every stage of that kind that the release
+    needs, and nothing is made from it.
     Raise `version` when the stage's code changes what it writes. `gpu` stages run one at a time where there is a GPU.
     """
 
@@ -36,6 +38,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
     takes: Literal["alignment", "synthesis"] | None = None
+    gathers: Kind | None = None
     gpu: bool = False
     version: int = 1
 
@@ -50,7 +53,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Topic paths of the user's file, shortened to four levels; refused lines beside them.",
         externals=("topic_file",),
-        version=2,
+        version=3,
     ),
     Stage(
         "task_list",
@@ -189,6 +192,13 @@ ALL_STAGES: tuple[Stage, ...] = (
         version=4,
     ),
     Stage(
+        "quarantine",
+        "triplets",
+        "table",
+        "Every row that any stage set aside, with its reason and its text: for looking, nothing is made from it.",
+        gathers="table",
+    ),
+    Stage(
         "embedding_model",
         "embedding",
         "model",
@@ -258,7 +268,11 @@ def build_graph(
     if not baselines:
         stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))
     needed = upstream(stages, ["release"])
-    return {name: stage for name, stage in stages.items() if name in needed}
+    for name, stage in stages.items():
+        if stage.gathers:
+            inputs = tuple(other for other in stages if other in needed and stages[other].kind == stage.gathers)
+            stages[name] = replace(stage, inputs=inputs)
+    return {name: stage for name, stage in stages.items() if name in needed or stage.gathers}
 
 
 def written_by(source: DataSource) -> DataSource:
