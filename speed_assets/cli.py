@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--json", action="store_true", help="counts as one JSON object, or a row a line with its whole text"
     )
+    sub = command("data-docs", _data_docs, "Write Great Expectations' Data Docs of every table that is made.")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     sub = commands.add_parser("cost", help=(about := "Show what was spent, by asset, partition, model and day."))
     sub.description = about
     sub.set_defaults(command=_cost)
@@ -290,6 +292,17 @@ def _print_quarantined(rows: list[dict[str, Any]], of: int, as_json: bool) -> No
         text = row["raw"] or ""
         print(f"    {_safe(text[:_RAW_SHOWN])}{'…' if len(text) > _RAW_SHOWN else ''}")
     print(f"\n{len(rows):,} of {of:,} rows")
+
+
+def _data_docs(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+
+    from checks.data_docs import write_data_docs
+    from resources.artifacts import Artifacts
+
+    page = write_data_docs(Artifacts(recipe, Store(speed_home())), args.out, lambda line: print(line, file=sys.stderr))
+    print(page)
+    return 0
 
 
 def _releases(args: argparse.Namespace) -> int:
