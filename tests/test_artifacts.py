@@ -12,7 +12,8 @@ import pytest
 from tiny import ROWS, tiny_recipe
 
 from resources.artifacts import Artifacts, NotMaterialized
-from resources.store import MANIFEST, Artifact, Store, StoreError, problems, verify
+from resources.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
+from speed_assets.assets.stage import describe
 from speed_assets.domain.graph import ALL_STAGES, DataSource, build_graph, downstream
 from speed_assets.recipe import Recipe
 
@@ -100,6 +101,20 @@ def test_a_stage_that_takes_a_part_of_the_tasks_does_not_see_the_others(tmp_path
         lineage = {"seed_data": artifacts.lineage("seed_data", "sts")["inputs"]}
         fingerprints.append((artifacts.fingerprint("seed_data", "sts"), lineage))
     assert fingerprints[0] == fingerprints[1]
+
+
+def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
+    artifacts = artifacts_of(tmp_path, tiny_recipe())
+    with artifacts.store.building("f" * 64) as work:
+        (work / ASIDE).mkdir()
+        for name in ("diversity", "funnel"):
+            (work / ASIDE / f"{name}.png").write_bytes(b"picture")
+        made = artifacts.store.complete(
+            "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
+        )
+    shown = describe(made, artifacts.graph["topics"], False, 0.0)
+    assert shown["diversity"].value == {"rows": 3}
+    assert {"diversity_plot", "funnel"} < set(shown)
 
 
 def test_missing_input_is_named(tmp_path: Path) -> None:
