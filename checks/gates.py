@@ -15,9 +15,7 @@ from resources.artifacts import Artifacts, label
 def refusals(artifacts: Artifacts) -> list[str]:
     """Every reason against a release under the recipe of `artifacts`, one sentence each; empty when there is none."""
     reasons: list[str] = []
-    for stage, partition in artifacts.everything():
-        if stage.name == "release":
-            continue
+    for stage, partition in artifacts.everything(above="release"):
         name = label(stage.name, partition)
         artifact = artifacts.find(stage.name, partition)
         if artifact is None:

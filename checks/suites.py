@@ -19,6 +19,7 @@ from checks.check import EXAMPLES, Outcome, example_rows
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 
 if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
     from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.datasource.fluent.interfaces import Batch
 
@@ -198,6 +199,12 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_differ("query", "negative", severity="warning"),
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
+    "quarantine": (
+        *_columns("row_id", "stage", "task_type", "reason", "detail", "raw"),
+        *_text("row_id", "reason"),
+        *_filled("stage"),
+        Expect("expect_column_values_to_be_in_set", {"column": "task_type", "value_set": PARTITION}),
+    ),
     "mteb_scores": (
         *_columns("model", "task", "type", "metric", "score", "samples", *_IDENTITY),
         *_id("model", "task"),
@@ -254,20 +261,26 @@ def _carry_out(expectations: list[Expect], frame: pl.DataFrame, partition: str |
 
 def _ask(batch: Batch, expectations: Mapping[int, Expect], partition: str | None, detail: str) -> dict[int, Any]:
     """Great Expectations' result for each numbered expectation; it returns them in an order of its own."""
+    suite = suite_of("suite", expectations, partition)
+    results = batch.validate(suite, result_format={"result_format": detail}).results
+    return {_number(item): item for item in results}
+
+
+def suite_of(name: str, expectations: Mapping[int, Expect], partition: str | None) -> ExpectationSuite:
+    """Numbered expectations as a suite of Great Expectations, for the table of a partition."""
     import great_expectations as gx
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
     from great_expectations.expectations.row_conditions import PassThroughCondition
 
     task_types = [partition] if partition else list(TASK_TYPE_NAMES)
-    suite = gx.ExpectationSuite(name="suite")
+    suite = gx.ExpectationSuite(name=name)
     for number, expect in expectations.items():
         kwargs = {key: task_types if value == PARTITION else value for key, value in expect.kwargs.items()}
         if expect.where:
             kwargs["row_condition"] = PassThroughCondition(pass_through_filter=expect.where)
         configuration = ExpectationConfiguration(type=expect.type, kwargs=kwargs, meta={"number": number})
         suite.add_expectation_configuration(configuration)
-    results = batch.validate(suite, result_format={"result_format": detail}).results
-    return {_number(item): item for item in results}
+    return suite
 
 
 def _number(item: Any) -> int:

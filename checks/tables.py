@@ -116,6 +116,45 @@ def kept_share(subject: Subject) -> Outcome:
     )
 
 
+def topic_coverage(subject: Subject) -> Outcome:
+    """Topics asked for that have a row in final_triplets."""
+    topics = subject.artifact.metadata["diversity"]["topics"]
+    least = subject.recipe.checks.topic_coverage_min
+    return _outcome(
+        topics["share"] >= least,
+        f"{topics['covered']} of {topics['asked']} topics asked for ({topics['share']:.1%}) have a row, "
+        f"at least {least:.1%} should (checks.topic_coverage_min)",
+        "look in the quarantine for what became of the missing topics' rows, or ask for more rows",
+        topics,
+    )
+
+
+def task_type_shares(subject: Subject) -> Outcome:
+    """How far the task types of final_triplets are from the shares that were intended."""
+    shares = subject.artifact.metadata["diversity"]["task_types"]
+    most = subject.recipe.checks.task_type_distance_max
+    return _outcome(
+        shares["distance"] <= most,
+        f"{shares['distance']:.1%} of the rows would have to be of another task type to be as intended, "
+        f"at most {most:.1%} should (checks.task_type_distance_max)",
+        "ask for more rows of the task types that are short, or look at which filter takes them",
+        shares,
+    )
+
+
+def vendi(subject: Subject) -> Outcome:
+    """Effective number of different rows in a sample, for each sampled row."""
+    found = subject.artifact.metadata["diversity"]["vendi"]
+    least = subject.recipe.checks.vendi_per_row_min
+    return _outcome(
+        found["per_row"] >= least,
+        f"{found['rows']} sampled rows count for {found['score']} different ones, {found['per_row']:.4f} each, "
+        f"at least {least:.4f} should (checks.vendi_per_row_min)",
+        "sample hotter, write about more topics or remove more near-duplicates",
+        found,
+    )
+
+
 def all_accounted(subject: Subject) -> Outcome:
     """Every row asked for or taken in is in the table or in the quarantine, and none is in both.
 
@@ -218,8 +257,19 @@ CHECKS: tuple[Check, ...] = (
         judge_consistent,
     ),
     Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share),
+    Check("final_triplets", "topic_coverage", False, "Nearly every topic asked for has a row.", topic_coverage),
+    Check("final_triplets", "task_type_shares", False, "Task types are mixed as intended.", task_type_shares),
+    Check("final_triplets", "vendi", False, "Rows differ from each other.", vendi),
     *(
         Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
-        for asset in ("task_list", *_WRITTEN, "preference_pairs", "row_scores", "final_triplets", "mined_negatives")
+        for asset in (
+            "task_list",
+            *_WRITTEN,
+            "preference_pairs",
+            "row_scores",
+            "final_triplets",
+            "mined_negatives",
+            "quarantine",
+        )
     ),
 )

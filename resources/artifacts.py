@@ -17,7 +17,7 @@ from typing import Any
 from resources.externals import external_digest
 from resources.store import Artifact, Store
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import Stage
+from speed_assets.domain.graph import Stage, upstream
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import Recipe
 
@@ -87,9 +87,12 @@ class Artifacts:
             externals = {"unreadable": type(error).__name__}
         return f"{stage.version}-{digest([self.recipe.part(stage), externals])[:12]}"
 
-    def everything(self) -> Iterator[tuple[Stage, str | None]]:
-        """Every (stage, partition) in an order in which inputs come first."""
+    def everything(self, above: str | None = None) -> Iterator[tuple[Stage, str | None]]:
+        """Every (stage, partition) in an order in which inputs come first; only what the asset `above` is made from."""
+        wanted = set(self.graph) if above is None else upstream(self.graph, [above]) - {above}
         for stage in self.graph.values():
+            if stage.name not in wanted:
+                continue
             for partition in partitions_of(stage):
                 yield stage, partition
 

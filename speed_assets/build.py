@@ -21,7 +21,7 @@ from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
 from resources.store import Store
 from resources.teacher import Teacher
-from speed_assets.assets import embedding, junior, negatives, revisor, row_scores, senior, tasks, triplets
+from speed_assets.assets import embedding, junior, negatives, quarantine, revisor, row_scores, senior, tasks, triplets
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
@@ -42,6 +42,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "row_scores": row_scores.row_scores,
     "final_triplets": triplets.final_triplets,
     "mined_negatives": negatives.mined_negatives,
+    "quarantine": quarantine.quarantine,
     "embedding_model": embedding.embedding_model,
     "baseline_models": embedding.baseline_models,
     "mteb_scores": embedding.mteb_scores,

@@ -16,11 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from resources import accounts
 from resources.home import PROJECT, prepare, speed_home
 from resources.ledger import Ledger
 from resources.store import MANIFEST, Store, StoreError, problems
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
+
+_ROWS_SHOWN = 20
+_RAW_SHOWN = 500  # characters of a row's text on a terminal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,6 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
+    sub = command("quarantine", _quarantine, "Count the rows that were set aside; with a choice, show those rows.")
+    sub.add_argument("--stage", help="rows that this asset set aside")
+    sub.add_argument("--reason", help="rows that were set aside for this reason")
+    sub.add_argument("--task-type", choices=TASK_TYPE_NAMES, help="rows of this task type")
+    sub.add_argument("--limit", type=_count, metavar="N", help=f"show at most N rows (default {_ROWS_SHOWN})")
+    sub.add_argument(
+        "--json", action="store_true", help="counts as one JSON object, or a row a line with its whole text"
+    )
+    sub = command("data-docs", _data_docs, "Write Great Expectations' Data Docs of every table that is made.")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     sub = commands.add_parser("cost", help=(about := "Show what was spent, by asset, partition, model and day."))
     sub.description = about
     sub.set_defaults(command=_cost)
@@ -220,6 +236,75 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _count(text: str) -> int:
+    """A number of rows given as an argument."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows: give 0 or more")
+    return int(text)
+
+
+def _quarantine(args: argparse.Namespace) -> int:
+    """Reads the tables of the stages, not the asset `quarantine`: where a gate stopped the run it is not made yet."""
+    recipe = _recipe(args)
+
+    from resources.artifacts import Artifacts, label
+    from speed_assets.assets.quarantine import counted, gathered
+
+    artifacts = Artifacts(recipe, Store(speed_home()))
+    tables = [
+        (stage.name, part) for stage, part in artifacts.everything() if stage.kind == "table" and not stage.gathers
+    ]
+    found = [artifacts.find(*table) for table in tables]
+    missing = [label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
+    rows = gathered(artifact for artifact in found if artifact is not None)
+    chosen = {name: getattr(args, name) for name in ("stage", "reason", "task_type") if getattr(args, name) is not None}
+    for name, value in chosen.items():
+        there = rows[name].drop_nulls().unique().sort().to_list()
+        if value not in there:
+            raise RecipeError(f"no row has {name} {value}; there are {', '.join(there) or 'no rows at all'}")
+        rows = rows.filter(pl.col(name) == value)
+    if missing:
+        print(f"not made yet under this recipe: {', '.join(missing)}", file=sys.stderr)
+    if chosen or args.limit is not None:
+        shown = rows.head(_ROWS_SHOWN if args.limit is None else args.limit)
+        _print_quarantined(shown.rows(named=True), rows.height, args.json)
+        return 0
+    counts = counted(rows, "stage", "reason", "task_type")
+    if args.json:
+        print(json.dumps({"rows": rows.height, "counts": counts.to_dicts(), "missing": missing}))
+        return 0
+    for entry in counted(rows, "stage", "reason").sort("stage", "rows", descending=[False, True]).iter_rows(named=True):
+        of = counts.filter(stage=entry["stage"], reason=entry["reason"])
+        types = ", ".join(f"{task_type or '-'} {n:,}" for task_type, n in of.select("task_type", "rows").iter_rows())
+        print(f"{entry['stage']:<18}{_safe(entry['reason']):<34}{entry['rows']:>10,}  {types}")
+    print(f"\n{rows.height:,} rows set aside")
+    return 0
+
+
+def _print_quarantined(rows: list[dict[str, Any]], of: int, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            print(json.dumps(row).replace("\x7f", "\\u007f"))  # the one control character that JSON leaves as it is
+        return
+    for row in rows:
+        detail = f": {_safe(row['detail'])}" if row["detail"] else ""
+        print(f"{_safe(row['row_id'])}  {row['stage']} {row['task_type'] or '-'}  {_safe(row['reason'])}{detail}")
+        text = row["raw"] or ""
+        print(f"    {_safe(text[:_RAW_SHOWN])}{'…' if len(text) > _RAW_SHOWN else ''}")
+    print(f"\n{len(rows):,} of {of:,} rows")
+
+
+def _data_docs(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+
+    from checks.data_docs import write_data_docs
+    from resources.artifacts import Artifacts
+
+    page = write_data_docs(Artifacts(recipe, Store(speed_home())), args.out, lambda line: print(line, file=sys.stderr))
+    print(page)
+    return 0
+
+
 def _releases(args: argparse.Namespace) -> int:
     """What each release says of itself; `speed verify` looks at its bytes."""
     listed = []
@@ -347,7 +432,7 @@ def _ledger_prune(args: argparse.Namespace) -> int:
 
 
 def _safe(text: Any) -> str:
-    """Text from the ledger for a terminal: printable or escaped."""
+    """Text that a model or server wrote, for a terminal: printable or escaped."""
     return "-" if text is None else "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 

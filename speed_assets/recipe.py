@@ -15,8 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph
-from speed_assets.domain.rules import RuleCode
+from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph, written_by
+from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -423,6 +423,55 @@ class Rules(Section):
     """Smallest share of the words of the topic (its last level) that every text of a row must hold, labels aside."""
 
 
+class Diversity(Section):
+    """How diversity is measured: on samples, so that a million rows cost what these cost. Nothing is removed for it, and
+    all numbers are ours. Shares of distinct n-grams and scores per row fall as samples grow: compare like with like."""
+
+    rows_max: Positive = 5_000
+    """Rows whose n-grams and attributes are counted at most."""
+    vendi_rows_max: Positive = 1_000
+    """Rows of the Vendi score at most: seconds grow with their cube, memory with their square (8 MB for 1,000)."""
+    intended: PerTaskType | None = None
+    """Intended parts of the task types, of any scale (paper: 7:7:7:2, matching together); null takes the rows asked for."""
+
+
+READMITTABLE: tuple[str, ...] = (
+    *RULE_CODES,
+    "doubted",
+    "unlikely",
+    "negative_answers",
+    "wrong_role",
+    "negative_fits",
+    "near_duplicate",
+    "near_duplicate_query",
+    "near_duplicate_positive",
+    "near_duplicate_semantic",
+)
+"""Reasons of final_triplets that rows may be readmitted for: all but those of rows that are not whole or contaminated."""
+
+
+class Readmit(Section):
+    """Rows that a filter finds for this reason pass it all the same; the filters after it are asked as ever."""
+
+    reason: str
+    """The reason in the quarantine of final_triplets (`speed quarantine`)."""
+    task_type: TaskTypeName | None = None
+    """Only rows of this task type; null is any."""
+    row_ids: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Only these rows; null is any."""
+
+    @model_validator(mode="after")
+    def _may(self) -> Readmit:
+        if self.reason == "not_whole" or self.reason.startswith("contamination"):
+            why = "lack a text" if self.reason == "not_whole" else "hold text that the model is scored on"
+            raise ValueError(f"reason={self.reason} cannot be readmitted: such rows {why}; remove this rule")
+        if self.reason not in READMITTABLE:
+            raise ValueError(
+                f"reason={self.reason} is no reason of final_triplets; give one of {', '.join(READMITTABLE)}"
+            )
+        return self
+
+
 class FinalTriplets(Section):
     source: DataSource = "revised_data"
     """The table that triplets are made from; `seed_data` is the teacher-only way."""
@@ -430,6 +479,9 @@ class FinalTriplets(Section):
     scores: Scores = Scores()
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
+    readmit: tuple[Readmit, ...] = ()
+    """Rules that let rows in which a filter would set aside."""
+    diversity: Diversity = Diversity()
 
 
 class EmbeddingModel(Section):
@@ -527,6 +579,12 @@ class Checks(Section):
     revised_data_valid_min: Share = 0.8
     kept_min: Share = 0.5
     """Smallest share of rows that reach final_triplets."""
+    topic_coverage_min: Share = 0.9
+    """Smallest share of the topics asked for that have a row in final_triplets; a warning, as the next two."""
+    task_type_distance_max: Share = 0.1
+    """Largest share of the rows of final_triplets that would have to be of another task type to be as intended."""
+    vendi_per_row_min: Share = 0.02
+    """Smallest Vendi score per sampled row (1: no two share a word). Hangs on the sample's size and the texts' length."""
     loss_drop_min: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Smallest relative fall of the training loss from its first to its last tenth."""
     gain_over_untrained_min: float = 0.0
@@ -733,6 +791,13 @@ def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def rows_asked(sections: Any, source: DataSource) -> PerTaskType:
+    """How many rows of each task type were to be written for `source`; `sections` has the sections of a recipe."""
+    section = getattr(sections, written_by(source))
+    rows: PerTaskType = section.prompts if isinstance(section, JuniorData) else section.rows
+    return rows
 
 
 def find_recipe(name: str | os.PathLike[str]) -> Path:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 from tiny import ROWS, tiny_recipe
 
 from resources.artifacts import Artifacts, NotMaterialized
-from resources.store import MANIFEST, Artifact, Store, StoreError, problems, verify
-from speed_assets.domain.graph import ALL_STAGES, downstream
+from resources.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
+from speed_assets.assets.stage import describe
+from speed_assets.domain.graph import ALL_STAGES, DataSource, build_graph, downstream
 from speed_assets.recipe import Recipe
 
 
@@ -101,6 +103,20 @@ def test_a_stage_that_takes_a_part_of_the_tasks_does_not_see_the_others(tmp_path
     assert fingerprints[0] == fingerprints[1]
 
 
+def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
+    artifacts = artifacts_of(tmp_path, tiny_recipe())
+    with artifacts.store.building("f" * 64) as work:
+        (work / ASIDE).mkdir()
+        for name in ("diversity", "funnel"):
+            (work / ASIDE / f"{name}.png").write_bytes(b"picture")
+        made = artifacts.store.complete(
+            "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
+        )
+    shown = describe(made, artifacts.graph["topics"], False, 0.0)
+    assert shown["diversity"].value == {"rows": 3}
+    assert {"diversity_plot", "funnel"} < set(shown)
+
+
 def test_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotMaterialized, match=r"task_list\[sts\] is not materialized"):
         artifacts = artifacts_of(tmp_path, tiny_recipe())
@@ -110,7 +126,22 @@ def test_missing_input_is_named(tmp_path: Path) -> None:
 
 def test_every_stage_reaches_the_release() -> None:
     graph = {stage.name: stage for stage in ALL_STAGES}
-    assert all("release" in downstream(graph, [name]) for name in graph)
+    assert all("release" in downstream(graph, [name]) for name, stage in graph.items() if not stage.gathers)
+
+
+def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
+    for source in get_args(DataSource):
+        for scored in (True, False):
+            graph = build_graph(source, (), scored)
+            names = list(graph)
+            tables = [name for name in names if graph[name].kind == "table" and name != "quarantine"]
+            assert list(graph["quarantine"].inputs) == tables
+            assert downstream(graph, ["quarantine"]) == {"quarantine"}
+            for name, stage in graph.items():
+                assert all(names.index(above) < names.index(name) for above in stage.inputs)
+    artifacts = Artifacts(tiny_recipe(), Store(Path("none")))
+    above = {stage.name for stage, _ in artifacts.everything(above="release")}
+    assert above == set(artifacts.graph) - {"release", "quarantine"}
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest"])

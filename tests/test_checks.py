@@ -24,6 +24,7 @@ from resources.artifacts import Artifacts, label
 from resources.store import Artifact, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES
+from speed_assets.domain.rows import QUARANTINE_SCHEMA
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.recipe import Recipe
 
@@ -177,6 +178,15 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
     if asset == "final_triplets":
         rows = pl.concat([written(name, 2) for name in TASK_TYPE_NAMES])
         return rows.select("row_id", "task_type", "topic", "task", "query", "positive", "negative")
+    if asset == "quarantine":
+        return base.select(
+            "row_id",
+            "task_type",
+            stage=pl.lit("seed_data"),
+            reason=pl.lit("not_json"),
+            detail=pl.lit(None, pl.String),
+            raw=pl.lit(""),
+        ).select(*QUARANTINE_SCHEMA)
     if asset == "mteb_scores":
         scores = {"embedding_model": 0.7, "untrained": 0.4, "seed_data only": 0.6, "bm25": 0.5}
         return pl.DataFrame(
@@ -211,6 +221,11 @@ def good_samples(scores: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 
 
+DIVERSITY: dict[str, Any] = {
+    "topics": {"asked": 40, "covered": 39, "share": 0.975, "missing": ["lutes"]},
+    "task_types": {"kept": {"sts": 1.0}, "intended": {"sts": 0.95, "retrieval": 0.05}, "distance": 0.05},
+    "vendi": {"rows": 100, "score": 25.0, "per_row": 0.25},
+}
 METADATA: dict[str, dict[str, Any]] = {
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
@@ -219,7 +234,8 @@ METADATA: dict[str, dict[str, Any]] = {
     "revised_data": {"asked": ROWS},
     "row_scores": {"asked": ROWS},
     "mined_negatives": {"asked": ROWS},
-    "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES)},
+    "quarantine": {"asked": ROWS},
+    "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES), "diversity": DIVERSITY},
 }
 MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models")
 
@@ -343,6 +359,8 @@ FAULTS = [
     ("row_scores", put("margin", -1.5), "column_values_to_be_between(margin)"),
     ("final_triplets", put("task_type", "haiku"), "column_values_to_be_in_set(task_type)"),
     ("final_triplets", put("positive", pl.col("query")), "where query == positive)"),
+    ("quarantine", put("reason", None), "column_values_to_not_be_null(reason)"),
+    ("quarantine", put("task_type", "haiku"), "column_values_to_be_in_set(task_type)"),
     ("mteb_scores", put("score", 1.5), "column_values_to_be_between(score"),
     ("mteb_scores", put("score", float("nan")), "column_values_to_not_be_null(score)"),
 ]
@@ -431,6 +449,7 @@ SHARES = [
     (cut("final_triplets", 9), "accounted", r"of 10 rows .* 9 are in the table and 0 in the quarantine.*leaves 1"),
     (cut("final_triplets", 10, 1), "accounted", r"leaves -1"),
     (cut("senior_data", 9), "accounted", r"of 10 rows .* 9 are in the table"),
+    (cut("quarantine", 8), "accounted", r"of 10 rows .* 8 are in the table"),
     (cut("preference_pairs", 3), "accounted", r"of 4 rows .* 3 are in the table"),
 ]
 
@@ -445,6 +464,36 @@ def test_too_little_is_refused_with_number_and_threshold(shelf: Shelf, plant: An
     if quarantine.height and check != "accounted":
         assert outcome.metadata["quarantined_by_reason"] == [{"reason": "not_json", "rows": quarantine.height}]
         assert outcome.metadata["quarantined_rows"][0]["row_id"] == "q0"
+
+
+@pytest.mark.parametrize(
+    ("part", "found", "check", "reason"),
+    [
+        (
+            "topics",
+            {"covered": 30, "share": 0.75},
+            "topic_coverage",
+            r"30 of 40 topics .*\(75.0%\).*at least 90.0%.*topic_coverage_min",
+        ),
+        ("task_types", {"distance": 0.3}, "task_type_shares", r"30.0% of the rows .*10.0%.*task_type_distance_max"),
+        (
+            "vendi",
+            {"score": 1.0, "per_row": 0.01},
+            "vendi",
+            r"100 sampled rows .* 0.0100 each.*0.0200.*vendi_per_row_min",
+        ),
+    ],
+)
+def test_little_diversity_warns_with_number_and_threshold(
+    shelf: Shelf, part: str, found: dict[str, Any], check: str, reason: str
+) -> None:
+    poor = {**DIVERSITY, part: {**DIVERSITY[part], **found}}
+    artifact = shelf.table("final_triplets", good_table("final_triplets", None), diversity=poor)
+    outcome = shelf.ask(artifact, check)
+    assert not outcome.passed
+    assert re.search(reason, outcome.reason), outcome.reason
+    assert outcome.metadata == poor[part]
+    assert [c.blocking for c in checks_of("final_triplets") if c.name == check] == [False]
 
 
 def test_thresholds_are_the_recipes_own(shelf: Shelf) -> None:
@@ -610,9 +659,9 @@ def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:
 def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, recipe_with(source="seed_data"))
     for stage, partition in shelf.everything():
-        if stage.name != "release":
+        if stage.name not in ("release", "quarantine"):
             shelf.good(stage.name, partition)
-    assert refusals(shelf) == []
+    assert refusals(shelf) == [], "the quarantine holds no release up"
 
     cut("seed_data", 6, 4)(shelf)
     shelf.table("mteb_scores", scored("bm25", 0.9))  # only warns

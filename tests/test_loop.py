@@ -73,6 +73,28 @@ def test_every_row_is_accounted_for(home: Path) -> None:
     final = artifacts.get("final_triplets")
     rows_in = sum(artifacts.get("revised_data", t).table().height for t in ROWS)
     assert final.table().height + final.table("quarantine").height == rows_in
+    gathered = artifacts.get("quarantine")
+    tables = [
+        artifacts.get(s.name, p) for s, p in artifacts.everything() if s.kind == "table" and s.name != "quarantine"
+    ]
+    assert gathered.table().height == sum(table.table("quarantine").height for table in tables) > 0
+    assert {*gathered.table()["stage"]} == {table.asset for table in tables if table.table("quarantine").height}
+    assert sum(count["rows"] for count in gathered.metadata["counts"]) == gathered.table().height
+    assert 1_000 < (gathered.path / "aside" / "quarantine_counts.png").stat().st_size < 60_000
+
+
+def test_the_topics_asked_for_are_those_that_were_written_about(home: Path) -> None:
+    artifacts = artifacts_of(home, tiny_recipe())
+    written = [artifacts.get("senior_data", task_type).table() for task_type in ROWS]
+    topics = pl.concat([table.select("task_type", "topic").unique() for table in written])
+    final = artifacts.get("final_triplets")
+    kept = final.table().select("task_type", "topic").unique()
+    found = final.metadata["diversity"]["topics"]
+    assert found["asked"] == topics["topic"].n_unique()
+    assert found["covered"] == kept["topic"].n_unique()
+    for task_type, share in found["by_task_type"].items():
+        asked, there = (frame.filter(task_type=task_type).height for frame in (topics, kept))
+        assert share == round(there / asked, 4)
 
 
 def test_second_run_reuses_everything(home: Path) -> None:

@@ -6,15 +6,21 @@ import json
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pytest
+from tiny import tiny_recipe
 
 from benchmarks.hostile import mutated, words
+from speed_assets.assets.diversity import plot_diversity
 from speed_assets.assets.triplets import contamination_report, filtered, plot_funnel
 from speed_assets.domain.funnel import Funnel
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, parse_outputs
+from speed_assets.domain.rules import RULE_CODES
+from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.recipe import FinalTriplets, Rules, load_recipe
+from speed_assets.recipe import READMITTABLE, FinalTriplets, RecipeError, Rules, load_recipe
 
 SECTION = FinalTriplets(
     rules=Rules(length_tolerance=None), **load_recipe("paper").final_triplets.model_dump(exclude={"rules"})
@@ -111,6 +117,102 @@ def test_candidates_that_share_an_id_are_all_accounted_for() -> None:
     assert (funnel.rows.height, funnel.quarantine.height) == (2, 1)
 
 
+def readmitting(*rules: dict[str, Any], **changes: Any) -> FinalTriplets:
+    return FinalTriplets.model_validate({**SECTION.model_dump(), "readmit": rules, **changes})
+
+
+REFUSED = "I'm sorry, but I cannot help with that."
+
+
+def test_a_rule_readmits_its_rows_and_no_other() -> None:
+    records = [right(i, positive_document=REFUSED + f" {words(random.Random(i), 60)}") for i in range(4)]
+    rows = outputs(*records).with_columns(task_type=pl.Series(["retrieval", "retrieval", "sts", "sts"]))
+
+    def kept(*rules: dict[str, Any]) -> list[str]:
+        funnel = filtered(rows, readmitting(*rules), EVALUATION, 1)
+        accounted(rows, funnel)
+        assert sum(step.readmitted for step in funnel.steps) == funnel.rows.height
+        return funnel.rows["row_id"].to_list()
+
+    assert kept() == []
+    assert kept({"reason": "refusal"}) == ["r0", "r1", "r2", "r3"]
+    assert kept({"reason": "refusal", "task_type": "sts"}) == ["r2", "r3"]
+    assert kept({"reason": "refusal", "row_ids": ["r1", "r2"]}) == ["r1", "r2"]
+    assert kept({"reason": "refusal", "row_ids": ["r1", "r2"], "task_type": "sts"}) == ["r2"]
+    assert kept({"reason": "refusal", "row_ids": ["r1"]}, {"reason": "refusal", "row_ids": ["r3"]}) == ["r1", "r3"]
+    assert kept({"reason": "as_an_ai"}) == []
+
+
+def test_passing_one_filter_is_not_passing_the_others() -> None:
+    rows = outputs(
+        right(0, positive_document=REFUSED, hard_negative_document=right(0)["user_query"] + " and more"),
+        right(1, positive_document=REFUSED, hard_negative_document=EVALUATION["set"][0]),
+        right(2, positive_document=REFUSED),
+    )
+    funnel = filtered(rows, readmitting({"reason": "refusal"}), EVALUATION, 1)
+    accounted(rows, funnel)
+    assert funnel.rows["row_id"].to_list() == ["r2"]
+    reasons = dict(funnel.quarantine.select("row_id", "reason").iter_rows())
+    assert reasons == {"r0": "query_in_negative", "r1": "contamination_exact"}
+    steps = {step.step: step for step in funnel.steps}
+    assert (steps["refusal"].readmitted, steps["refusal"].removed, steps["rules"].readmitted) == (2, 0, 0)
+
+
+def test_a_readmitted_copy_stays_beside_the_row_that_it_repeats() -> None:
+    rows = outputs(right(0), right(0), right(1))
+    removed = filtered(rows, SECTION, {}, 1).quarantine["row_id"].to_list()
+    reasons = ("near_duplicate", "near_duplicate_query", "near_duplicate_positive")
+    section = readmitting(*({"reason": reason, "row_ids": removed} for reason in reasons))
+    assert filtered(rows, section, {}, 1).quarantine.is_empty()
+
+
+def test_a_rule_that_is_not_applied_is_not_applied_by_readmitting_for_it() -> None:
+    rows = outputs(right(0, positive_document=REFUSED))
+    section = readmitting({"reason": "refusal", "row_ids": ["other"]}, rules={"skip": ["refusal"]})
+    assert filtered(rows, section, {}, 1).quarantine.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"reason": "not_whole"}, "reason=not_whole cannot be readmitted: such rows lack a text; remove this rule"),
+        (
+            {"reason": "contamination_exact"},
+            "contamination_exact cannot be readmitted: such rows hold text that the model",
+        ),
+        ({"reason": "refusl"}, "reason=refusl is no reason of final_triplets; give one of refusal, as_an_ai"),
+        ({"reason": "refusal", "row_ids": []}, "final_triplets.readmit.0.row_ids"),
+        ({"reason": "refusal", "task_type": "haiku"}, "final_triplets.readmit.0.task_type"),
+        ({}, "final_triplets.readmit.0.reason: missing"),
+    ],
+)
+def test_a_rule_that_readmits_nothing_is_refused(rule: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        tiny_recipe(final_triplets__readmit=[rule])
+    assert words in str(error.value)
+
+
+def test_every_filter_can_be_readmitted_for_or_never() -> None:
+    scores = dict.fromkeys(SCORES, 0.5)
+    rows = outputs(right(0)).with_columns(
+        doubt=pl.lit(None, pl.String), place=pl.lit(0), **{n: pl.lit(s) for n, s in scores.items()}
+    )
+    section = FinalTriplets.model_validate(
+        {
+            **SECTION.model_dump(),
+            "scores": {"least_likely_min": -1.0, "swapped_max": -1.0, "role_min": 0.1, "margin_min": 0.0},
+            "near_duplicates": {"query_jaccard": 0.9, "positive_jaccard": 0.9, "semantic": 0.9},
+        }
+    )
+    twins = pl.DataFrame(schema={"a": pl.Int64, "b": pl.Int64, "similarity": pl.Float64})
+    steps = {step.step for step in filtered(rows, section, EVALUATION, 1, twins=twins).steps} - {
+        "not_whole",
+        "rules",
+        "contamination",
+    }
+    assert {*READMITTABLE} == steps | {*RULE_CODES}
+
+
 def test_no_rows_at_all() -> None:
     funnel = filtered(outputs(right(0)).clear(), SECTION, EVALUATION, 1)
     assert funnel.rows.is_empty()
@@ -134,3 +236,15 @@ def test_hostile_outputs_are_all_accounted_for_in_bounded_time() -> None:
     accounted(rows, funnel)
     assert 0.1 < funnel.rows.height / rows.height < 0.9
     assert funnel.quarantine["raw"].str.len_chars().max() <= 20_000  # type: ignore[operator]
+
+
+def test_the_plot_of_diversity_is_small_and_needs_no_attributes(tmp_path: Path) -> None:
+    shares = dict.fromkeys(TASK_TYPES, 0.2)
+    found = {
+        "task_types": {"intended": shares, "kept": shares},
+        "topics": {"by_task_type": shares},
+        "attributes": [{"task_type": "sts", "attribute": "unit", "entropy": 0.3, "entropy_asked": 0.4}],
+    }
+    plot_diversity(found, tmp_path / "diversity.png")
+    assert 1_000 < (tmp_path / "diversity.png").stat().st_size < 60_000, "larger plots are not shown"
+    plot_diversity({**found, "attributes": [], "topics": {"by_task_type": {}}}, tmp_path / "diversity.png")

@@ -55,18 +55,17 @@ def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction
 def _manifest(run: StageRun) -> dict[str, Any]:
     """Every artifact with its fingerprint and digest, every version, the recipe's digest and the scores."""
     artifacts = {}
-    for stage, partition in run.artifacts.everything():
-        if stage.name != "release":
-            artifact = run.artifacts.get(stage.name, partition)
-            name = f"{stage.name}/{partition}" if partition else stage.name
-            artifacts[name] = {
-                "fingerprint": artifact.fingerprint,
-                "digest": artifact.digest,
-                "stage_version": stage.version,
-                "rows": artifact.metadata.get("rows"),
-                "teacher_calls": artifact.metadata.get("teacher_calls"),
-                "reused_calls": artifact.metadata.get("reused_calls"),
-            }
+    for stage, partition in run.artifacts.everything(above=run.stage.name):
+        artifact = run.artifacts.get(stage.name, partition)
+        name = f"{stage.name}/{partition}" if partition else stage.name
+        artifacts[name] = {
+            "fingerprint": artifact.fingerprint,
+            "digest": artifact.digest,
+            "stage_version": stage.version,
+            "rows": artifact.metadata.get("rows"),
+            "teacher_calls": artifact.metadata.get("teacher_calls"),
+            "reused_calls": artifact.metadata.get("reused_calls"),
+        }
     scores = run.input("mteb_scores").metadata
     return {
         "recipe": run.whole_recipe.name,

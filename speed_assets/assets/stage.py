@@ -231,7 +231,8 @@ def describe(artifact: Artifact, stage: Stage, reused: bool, seconds: float) -> 
     for plot in sorted((artifact.path / ASIDE).glob("*.png")):
         if plot.stat().st_size <= _PLOT_BYTES:
             picture = base64.b64encode(plot.read_bytes()).decode()
-            shown[plot.stem] = dg.MetadataValue.md(f"![{plot.stem}](data:image/png;base64,{picture})")
+            name = f"{plot.stem}_plot" if plot.stem in shown else plot.stem
+            shown[name] = dg.MetadataValue.md(f"![{plot.stem}](data:image/png;base64,{picture})")
     return shown
 
 

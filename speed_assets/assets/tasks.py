@@ -25,7 +25,7 @@ def topics(run: StageRun) -> dict[str, Any]:
     `synthesis` marks the topics of `topics.file`, `alignment` those that the alignment stages take their tasks from.
     """
     section = run.recipe.topics
-    rows, refused = _topic_rows("file", section.file, section)
+    rows, refused = _topic_rows(run, "file", section.file)
     if section.limit is not None:
         rows = rows.join(_lowest(rows, section.limit), on="topic_id", how="semi", maintain_order="left")
     if rows.height < section.at_least:
@@ -37,7 +37,7 @@ def topics(run: StageRun) -> dict[str, Any]:
     if section.alignment is None:
         rows = rows.with_columns(synthesis=pl.lit(True), alignment=pl.lit(True))
     else:
-        aligned, refused_too = _topic_rows("alignment", section.alignment, section)
+        aligned, refused_too = _topic_rows(run, "alignment", section.alignment)
         rows = rows.with_columns(
             synthesis=pl.lit(True), alignment=pl.col("topic_id").is_in(aligned["topic_id"].implode())
         )
@@ -56,8 +56,9 @@ def topics(run: StageRun) -> dict[str, Any]:
     }
 
 
-def _topic_rows(field: str, file: str, section: Topics) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(topics, refused lines) of one file."""
+def _topic_rows(run: StageRun, field: str, file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(topics, quarantine of refused lines) of one file. The id of a refused line is its number."""
+    section: Topics = run.recipe.topics
     try:
         reading = read_topics(
             Path(file).read_bytes(), max_levels=section.max_levels, max_characters=section.max_characters
@@ -74,8 +75,12 @@ def _topic_rows(field: str, file: str, section: Topics) -> tuple[pl.DataFrame, p
         },
         schema={"topic_id": pl.String, "path": pl.String, "topic": pl.String, "line": pl.Int64},
     )
-    refused = [{"line": r.line, "raw": r.text, "reason": r.reason} for r in reading.refused]
-    return rows, pl.DataFrame(refused, schema={"line": pl.Int64, "raw": pl.String, "reason": pl.String})
+    refused = [
+        {"row_id": str(r.line), "raw": r.text, "detail": f"line {r.line} of topics.{field}: {r.reason}"}
+        for r in reading.refused
+    ]
+    lines = pl.DataFrame(refused, schema=dict.fromkeys(("row_id", "task_type", "raw", "detail"), pl.String))
+    return rows, quarantined(lines, run.stage.name, None, "refused_line", pl.col("detail"), pl.col("raw"))
 
 
 def _lowest(rows: pl.DataFrame, limit: int) -> pl.DataFrame:

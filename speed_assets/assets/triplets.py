@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from resources.store import ASIDE
+from speed_assets.assets.diversity import measured
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth
 from speed_assets.domain.contamination import EvaluationIndex, Limits
-from speed_assets.domain.funnel import Finder, Funnel
+from speed_assets.domain.funnel import Finder, Funnel, Readmission
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
-from speed_assets.domain.rules import broken_rules
+from speed_assets.domain.rules import RULE_CODES, broken_rules
 from speed_assets.domain.scoring import SCORES, beyond, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
@@ -54,6 +56,7 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
         "steps": funnel.table(),
         "removed": dict(removed["reason"].value_counts(sort=True).iter_rows()),
         "contamination": contamination_report(removed, evaluation),
+        "diversity": measured(run, funnel.rows),
         "task_types": dict(funnel.rows["task_type"].value_counts(sort=True).iter_rows()),
         **truth(run, funnel.rows, asked),
     }
@@ -82,7 +85,7 @@ def filtered(
     Of rows that say the same the one with the highest `quality` stays; without that column the longest.
     """
     rows = rows.select(name for name in _NEEDED if name in rows.columns)
-    funnel = Funnel(rows, stage)
+    funnel = Funnel(rows, stage, [Readmission(**rule.model_dump()) for rule in section.readmit])
     texts = pl.struct(TRIPLET_FIELDS).struct.json_encode()
     near = section.near_duplicates
     words = {
@@ -94,7 +97,12 @@ def filtered(
         ("near_duplicate_query", pl.when(words["query"]).then("query"), near.query_jaccard),
         ("near_duplicate_positive", pl.when(words["positive"]).then("positive"), near.positive_jaccard),
     )
-    rules = section.rules.model_dump()
+    rules = section.rules.model_dump(exclude={"skip"})
+    # A row has the first rule that it breaks as its reason. A rule that rows are readmitted for is a step of its own, so
+    # that passing it is not passing the others.
+    readmitted = {rule.reason for rule in section.readmit}
+    apart = [code for code in RULE_CODES if code in readmitted and code not in section.rules.skip]
+    rule_steps = [("rules", {*section.rules.skip, *apart}), *((code, {*RULE_CODES} - {code}) for code in apart)]
     scores = {}
     for reason, score in _SCORE_STEPS.items():
         least, most = (getattr(section.scores, f"{score}_{bound}", None) for bound in ("min", "max"))
@@ -102,7 +110,7 @@ def filtered(
             scores[reason] = beyond(score, reason, least, most)
     steps: list[tuple[str, Finder]] = [
         ("not_whole", _not_whole),
-        ("rules", lambda rows: broken_rules(rows, **rules, seed=seed)),
+        *((name, partial(broken_rules, **rules, skip=tuple(skip), seed=seed)) for name, skip in rule_steps),
         *((("doubted", doubted),) if "doubt" in rows.columns else ()),
         *scores.items(),
         *((name, _repeats(name, view, near, jaccard)) for name, view, jaccard in views if jaccard is not None),

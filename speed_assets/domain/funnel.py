@@ -1,12 +1,12 @@
 """Rows through a row of filters: what each step takes out, in which time, with every row accounted for.
 
-Belongs here: counting and setting aside. Not here: any filter.
+Belongs here: counting, setting aside, and letting pass by rule what would be set aside. Not here: any filter.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import polars as pl
@@ -19,39 +19,68 @@ Finder = Callable[[pl.DataFrame], pl.DataFrame]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a funnel. rows_in = rows_out + removed."""
+    """One step of a funnel. rows_in = rows_out + removed; `readmitted` of rows_out were found, and passed by rule."""
 
     step: str
     rows_in: int
     rows_out: int
     removed: int
+    readmitted: int
     seconds: float
     rows_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Readmission:
+    """Rows that are found for this reason pass all the same: those of a task type, of these ids; None is any."""
+
+    reason: str
+    task_type: str | None = None
+    row_ids: Sequence[str] | None = None
+
+    def applies(self) -> pl.Expr:
+        """Whether it lets a row (row_id, task_type) with a found `reason` pass."""
+        applies = pl.col("reason").eq_missing(pl.lit(self.reason))
+        if self.task_type is not None:
+            applies &= pl.col("task_type").eq_missing(pl.lit(self.task_type))
+        if self.row_ids is not None:
+            applies &= pl.col("row_id").is_in(list(self.row_ids))
+        return applies
 
 
 class Funnel:
     """Rows on their way through the filters of a stage."""
 
-    def __init__(self, rows: pl.DataFrame, stage: str) -> None:
+    def __init__(self, rows: pl.DataFrame, stage: str, readmissions: Sequence[Readmission] = ()) -> None:
         self.rows = rows
         self.steps: list[Step] = []
         self._stage = stage
+        self._readmissions = readmissions
         self._removed: list[pl.DataFrame] = [no_quarantine()]
 
     def step(self, name: str, find: Finder, raw: pl.Expr) -> None:
-        """Set aside the rows that `find` gives a reason for, with the text of `raw`."""
+        """Set aside the rows that `find` gives a reason for and no rule readmits, with the text of `raw`."""
         started = time.perf_counter()
         found = find(self.rows) if self.rows.height else pl.DataFrame(schema={"reason": pl.String, "detail": pl.String})
         if found.height != self.rows.height:
             raise ValueError(f"{name} answered for {found.height} of {self.rows.height} rows")
-        gone = found["reason"].is_not_null()
+        readmitted = self._readmitted(found["reason"])
+        gone = found["reason"].is_not_null() & ~readmitted
         marked = self.rows.filter(gone).hstack(found.filter(gone).rename({"reason": "_reason", "detail": "_detail"}))
         self._removed.append(quarantined(marked, self._stage, None, pl.col("_reason"), pl.col("_detail"), raw))
         before = self.rows.height
         self.rows = self.rows.filter(~gone)
         seconds = time.perf_counter() - started
         rate = round(before / seconds) if seconds else 0
-        self.steps.append(Step(name, before, self.rows.height, before - self.rows.height, round(seconds, 3), rate))
+        removed = before - self.rows.height
+        self.steps.append(Step(name, before, self.rows.height, removed, int(readmitted.sum()), round(seconds, 3), rate))
+
+    def _readmitted(self, reasons: pl.Series) -> pl.Series:
+        """Whether each row passes although it was found for this reason."""
+        if not self._readmissions:
+            return pl.repeat(False, self.rows.height, dtype=pl.Boolean, eager=True)
+        asked = self.rows.select("row_id", "task_type", reasons.alias("reason"))
+        return asked.select(pl.any_horizontal(rule.applies() for rule in self._readmissions)).to_series()
 
     @property
     def quarantine(self) -> pl.DataFrame:

@@ -24,6 +24,8 @@ class Stage:
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
     `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
+    `gathers` makes it an end of its own beside the release: it is made from every stage of that kind that the release
+    needs, and nothing is made from it.
     Raise `version` when the stage's code changes what it writes. `gpu` stages run one at a time where there is a GPU.
     """
 
@@ -36,6 +38,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
     takes: Literal["alignment", "synthesis"] | None = None
+    gathers: Kind | None = None
     gpu: bool = False
     version: int = 1
 
@@ -50,7 +53,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Topic paths of the user's file, shortened to four levels; refused lines beside them.",
         externals=("topic_file",),
-        version=2,
+        version=3,
     ),
     Stage(
         "task_list",
@@ -182,10 +185,11 @@ ALL_STAGES: tuple[Stage, ...] = (
         "triplets",
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
-        ("revised_data", "row_scores"),
-        reads=("seed", "evaluation"),
+        ("revised_data", "row_scores", "task_list"),
+        reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
-        version=3,
+        takes="synthesis",
+        version=4,
     ),
     Stage(
         "mined_negatives",
@@ -196,6 +200,13 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:judge", "negatives_embedder"),
         gpu=True,
+    ),
+    Stage(
+        "quarantine",
+        "triplets",
+        "table",
+        "Every row that any stage set aside, with its reason and its text: for looking, nothing is made from it.",
+        gathers="table",
     ),
     Stage(
         "embedding_model",
@@ -259,14 +270,28 @@ def build_graph(
     stages = {stage.name: stage for stage in ALL_STAGES}
     writer = {"revised_data": "senior_model", "senior_data": "senior_model", "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(stages["row_scores"], inputs=(source, writer) if writer else (source,))
-    stages["final_triplets"] = replace(stages["final_triplets"], inputs=(source, "row_scores") if scored else (source,))
+    stages["final_triplets"] = replace(
+        stages["final_triplets"],
+        inputs=(source, *(("row_scores",) if scored else ()), "task_list"),
+        reads=("seed", "evaluation", written_by(source)),
+        takes=stages[written_by(source)].takes,
+    )
     if not mined:
         stages["embedding_model"] = replace(stages["embedding_model"], inputs=("final_triplets",))
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
     if not baselines:
         stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))
     needed = upstream(stages, ["release"])
-    return {name: stage for name, stage in stages.items() if name in needed}
+    for name, stage in stages.items():
+        if stage.gathers:
+            inputs = tuple(other for other in stages if other in needed and stages[other].kind == stage.gathers)
+            stages[name] = replace(stage, inputs=inputs)
+    return {name: stage for name, stage in stages.items() if name in needed or stage.gathers}
+
+
+def written_by(source: DataSource) -> DataSource:
+    """The stage that wrote the rows of `source`: its section says how many were asked for, its name draws their tasks."""
+    return "senior_data" if source == "revised_data" else source
 
 
 def upstream(graph: Graph, names: Iterable[str]) -> set[str]:

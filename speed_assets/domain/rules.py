@@ -177,7 +177,7 @@ def broken_rules(
                 pl.when(pl.col("reason").is_null()).then("late_detail").otherwise("detail").alias("detail"),
             )
         )
-    if length_tolerance is None:
+    if length_tolerance is None or {"too_short", "too_long"} <= {*skip}:
         return reasons
     lengths = _wrong_lengths(rows, length_tolerance, seed, skip)
     return pl.concat([reasons, lengths], how="horizontal").select(

@@ -1,0 +1,86 @@
+"""What final_triplets says of its own diversity: the measures with what was asked for beside them, and their plot.
+
+Belongs here: finding out what was asked for, and showing. Not here: the measures (`domain/diversity.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.store import ASIDE
+from speed_assets.assets.stage import StageRun
+from speed_assets.domain.diversity import diversity
+from speed_assets.domain.graph import written_by
+from speed_assets.domain.rows import draw_tasks
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.recipe import rows_asked
+
+
+def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
+    """The diversity of the rows that stay, as metadata; the plot lies beside the table."""
+    section = run.recipe.final_triplets
+    asked = rows_asked(run.recipe, section.source)
+    found = diversity(
+        rows,
+        _asked_topics(run, asked.model_dump()),
+        (section.diversity.intended or asked).model_dump(),
+        rows_max=section.diversity.rows_max,
+        vendi_rows_max=section.diversity.vendi_rows_max,
+        seed=run.recipe.seed,
+    )
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    plot_diversity(found, run.out / ASIDE / "diversity.png")
+    return found
+
+
+def _asked_topics(run: StageRun, asked: Mapping[str, int]) -> pl.DataFrame:
+    """(task_type, topic) of every task that rows were asked for, drawn again as the writer drew them."""
+    assert run.stage.takes is not None
+    writer = written_by(run.recipe.final_triplets.source)
+    tasks = run.input_rows("task_list").filter(run.stage.takes)
+    drawn = []
+    for task_type in TASK_TYPE_NAMES:
+        pairs = tasks.filter(task_type=task_type).select("topic_id", "task_id").rows()
+        first_round = min(asked[task_type], len(pairs))  # later rounds are about the same topics
+        drawn += [task_id for task_id, _ in draw_tasks(pairs, first_round, run.recipe.seed, writer)]
+    return tasks.filter(pl.col("task_id").is_in(drawn)).select("task_type", "topic")
+
+
+def plot_diversity(found: Mapping[str, Any], path: Path) -> None:
+    """Task types and attributes as they came out beside what was asked for, and topics covered."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3), dpi=70, layout="constrained")
+    types, topics, attributes = figure.subplots(1, 3)
+    _bars(types, list(found["task_types"]["kept"]), {n: found["task_types"][n] for n in ("intended", "kept")})
+    types.set_xlabel("share of rows by task type")
+    covered = found["topics"]["by_task_type"]
+    _bars(topics, list(covered), {"covered": covered})
+    topics.set_xlabel("share of topics asked for")
+    names = [f"{use['task_type']} {use['attribute']}" for use in found["attributes"]]
+    shown = {"asked": "entropy_asked", "kept": "entropy"}
+    _bars(
+        attributes,
+        names,
+        {
+            word: {name: use[key] for name, use in zip(names, found["attributes"], strict=True)}
+            for word, key in shown.items()
+        },
+    )
+    attributes.set_xlabel("normalized entropy of attributes")
+    figure.savefig(path)
+
+
+def _bars(axes: Any, names: list[str], groups: Mapping[str, Mapping[str, float]]) -> None:
+    """Horizontal bars of 0..1 for each name, one of each group beside the other."""
+    height = 0.8 / len(groups)
+    for place, (word, values) in enumerate(groups.items()):
+        axes.barh([row + place * height for row in range(len(names))], [values[n] for n in names], height, label=word)
+    axes.set_yticks([row + 0.4 - height / 2 for row in range(len(names))], names, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=len(groups), frameon=False)

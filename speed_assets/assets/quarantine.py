@@ -1,0 +1,69 @@
+"""The quarantine: every row that any stage set aside, in one table to look through.
+
+Belongs here: gathering, counting and showing what was set aside. Not here: setting it aside (each stage), or letting a
+row back in (`final_triplets.readmit`, `domain/funnel.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.store import ASIDE, Artifact
+from speed_assets.assets.stage import StageRun
+from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine
+
+_BARS = 24
+"""Reasons in the plot; what is rarer is in the metadata."""
+
+
+def quarantine(run: StageRun) -> dict[str, Any]:
+    """The quarantine tables of all stages under each other, in the order of the graph."""
+    artifacts = [artifact for group in run.inputs.values() for artifact in group.values()]
+    rows = gathered(artifacts)
+    run.write(rows)
+    counts = counted(rows, "stage", "reason", "task_type")
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    plot_counts(counts, run.out / ASIDE / "quarantine_counts.png")
+    return {
+        "asked": sum(int(artifact.metadata.get("quarantined", 0)) for artifact in artifacts),
+        "counts": counts.to_dicts(),
+    }
+
+
+def gathered(artifacts: Iterable[Artifact]) -> pl.DataFrame:
+    """What these artifacts set aside, under each other."""
+    tables = [artifact.table("quarantine") for artifact in artifacts]
+    return pl.concat([no_quarantine(), *(table.select(*QUARANTINE_SCHEMA) for table in tables if table.width)])
+
+
+def counted(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """How many rows share these columns, most first: the columns and `rows`."""
+    return rows.group_by(columns).len("rows").sort("rows", *columns, descending=[True, *(False for _ in columns)])
+
+
+def plot_counts(counts: pl.DataFrame, path: Path) -> None:
+    """The most frequent reasons of each stage, as bars of rows by task type."""
+    from matplotlib.figure import Figure
+
+    named = counts.with_columns(
+        name=pl.format("{}: {}", "stage", "reason"), task_type=pl.col("task_type").fill_null("-")
+    )
+    totals = named.group_by("name").agg(pl.col("rows").sum()).sort("rows", "name", descending=[True, False])
+    names = totals["name"].head(_BARS).to_list()
+    figure = Figure(figsize=(7, 0.22 * len(names) + 1), dpi=70, layout="constrained")
+    axes = figure.subplots()
+    left = dict.fromkeys(names, 0)
+    for task_type in named["task_type"].unique().sort():
+        rows = dict(named.filter(pl.col("task_type") == task_type).select("name", "rows").iter_rows())
+        axes.barh(names, [rows.get(name, 0) for name in names], left=list(left.values()), label=task_type)
+        left = {name: before + rows.get(name, 0) for name, before in left.items()}
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=7)
+    axes.set_xlabel("rows")
+    if names:
+        axes.legend(fontsize=7)
+    figure.savefig(path)
