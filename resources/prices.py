@@ -29,12 +29,12 @@ class Tariff:
     output: Decimal | None = None
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Tariff:
-        """What the recipe's teacher costs, called as `calls.mode` says."""
+    def of(cls, recipe: Recipe, model: str | None = None) -> Tariff:
+        """What the recipe's teacher costs, or another model beside it, called as `calls.mode` says."""
         prices = recipe.money.prices
         if prices is None:
             return cls()
-        price = prices.models.get(recipe.teacher.model)
+        price = prices.models.get(model or recipe.teacher.model)
         if price is None:
             return cls(prices.version, prices.currency)
         factor = Decimal(str(price.batch_factor)) if recipe.calls.mode == "batch" else Decimal(1)

@@ -130,10 +130,15 @@ class Teacher:
         self._engine = engine
 
     def requests(
-        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None, sample: int = 0
+        self,
+        prompts: Iterable[str],
+        sampling: Sampling,
+        schema: dict[str, Any] | None = None,
+        sample: int = 0,
+        model: str | None = None,
     ) -> list[TeacherRequest]:
         """One request to this recipe's teacher for each prompt; equal prompts are samples of their own, numbered in order
-        from `sample`."""
+        from `sample`. `model` is another model at the same endpoint."""
         parameters = sampling.model_dump()
         if self._settings.engine == "microworld":
             parameters["error_rates"] = self._settings.error_rates.model_dump()
@@ -145,8 +150,8 @@ class Teacher:
             requests.append(
                 TeacherRequest(
                     prompt=prompt,
-                    model=self._settings.model,
-                    revision=self._settings.revision,
+                    model=model or self._settings.model,
+                    revision=None if model else self._settings.revision,
                     endpoint=self._settings.endpoint,
                     parameters=parameters,
                     schema=schema,
@@ -168,32 +173,52 @@ class Teacher:
         reused = len(known)
         new = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
         wanted = reused + len(new)
-        if new:
-            budget = Budget(self._ledger, context, self._recipe.money, Tariff.of(self._recipe))
-
-            def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
-                budget.settle(answered)
-                for request, answer in answered:
-                    known[request.key] = answer
-                if progress:
-                    progress(len(known), wanted, "teacher calls")
-
-            if self._engine is None:
-                self._engine = engine_for(self._recipe, self._ledger)
-            try:
-                self._engine.answer(list(new.values()), sink, budget)
-            except CapReached as cap:
-                left = f"{wanted - len(known):,} of {wanted:,} calls of {context.stage}"
-                where = f"[{context.partition}]" if context.partition else ""
-                raise CapReached(f"{cap}; {left}{where} are left") from None
-            finally:
-                budget.close()
-            if len(known) < wanted:
-                raise TeacherUnavailable(
-                    f"the engine returned and left {wanted - len(known):,} calls without an answer"
-                )
+        keep = _Keeping(known, wanted, progress)
+        for model in dict.fromkeys(request.model for request in new.values()):  # a batch of a provider holds one model
+            self._ask(context, [request for request in new.values() if request.model == model], keep)
         refused = sum(answer.error is not None for answer in known.values())
         use = TeacherUse(
             len(new), reused, refused, cost_of(self._ledger, list(new)), cost_of(self._ledger, list(known))
         )
         return [known[key] for key in keys], use
+
+    def _ask(self, context: CallContext, requests: Sequence[TeacherRequest], keep: _Keeping) -> None:
+        """Have requests to one model answered."""
+        budget = Budget(self._ledger, context, self._recipe.money, Tariff.of(self._recipe, requests[0].model))
+
+        def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+            budget.settle(answered)
+            keep.answers(answered)
+
+        if self._engine is None:
+            self._engine = engine_for(self._recipe, self._ledger)
+        try:
+            self._engine.answer(requests, sink, budget)
+        except CapReached as cap:
+            where = f"[{context.partition}]" if context.partition else ""
+            raise CapReached(
+                f"{cap}; {keep.left:,} of {keep.wanted:,} calls of {context.stage}{where} are left"
+            ) from None
+        finally:
+            budget.close()
+        if left := sum(request.key not in keep.known for request in requests):
+            raise TeacherUnavailable(f"the engine returned and left {left:,} calls without an answer")
+
+
+@dataclass(slots=True)
+class _Keeping:
+    """The answers that are known of those wanted, as they come."""
+
+    known: dict[str, TeacherAnswer]
+    wanted: int
+    progress: Progress | None
+
+    @property
+    def left(self) -> int:
+        return self.wanted - len(self.known)
+
+    def answers(self, answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+        for request, answer in answered:
+            self.known[request.key] = answer
+        if self.progress:
+            self.progress(len(self.known), self.wanted, "teacher calls")

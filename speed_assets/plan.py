@@ -276,7 +276,8 @@ def _calls(recipe: Recipe, asset: str, partition: str | None) -> int:
     rows = _rows(recipe, asset, partition) or 0
     if asset == "preference_pairs":
         assert recipe.junior_data is not None
-        return rows * len(orders(recipe.junior_data.candidates))
+        panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
+        return rows * len(orders(recipe.junior_data.candidates)) * (1 + len(panel))
     if asset == "mined_negatives" and recipe.mined_negatives:
         return 2 * recipe.mined_negatives.doubts_max  # at most: how many are in doubt only the embedder can tell
     return rows

@@ -241,6 +241,9 @@ class PreferencePairs(Section):
     prompts: PerTaskType
     """Prompts judged, two calls each: one for each order of the candidates (paper: 10K calls, one order)."""
     sampling: Sampling
+    panel: tuple[str, ...] = ()
+    """Models at the teacher's endpoint that judge beside the teacher; each is asked in every order, and all verdicts
+    count alike."""
     orders_max: Annotated[int, Field(ge=2)] = 2
     """Orders in which candidates may be shown. Two are asked first; as long as they do not agree, two more are."""
     margin_min: Annotated[float, Field(gt=0.5, le=1)] = 1.0
@@ -683,11 +686,12 @@ class Recipe(Section):
         if self.generator and self.generator.structured and self.generator.engine == "transformers":
             problems.append("generator.structured needs generator.engine=vllm or vllm_server")
         if any(cap.money is not None for cap in (self.money.run, self.money.stage, self.money.day)):
-            price = self.money.prices and self.money.prices.models.get(self.teacher.model)
-            if not price or price.input_per_million is None or price.output_per_million is None:
-                problems.append(
-                    f"a cap on money needs the price of {self.teacher.model} in money.prices.models, input and output"
-                )
+            for model in (self.teacher.model, *(self.preference_pairs.panel if self.preference_pairs else ())):
+                price = self.money.prices and self.money.prices.models.get(model)
+                if not price or price.input_per_million is None or price.output_per_million is None:
+                    problems.append(
+                        f"a cap on money needs the price of {model} in money.prices.models, input and output"
+                    )
         junior, senior = (model.lora if model else None for model in (self.junior_model, self.senior_model))
         if junior and senior and (junior.r, junior.alpha) != (senior.r, senior.alpha):
             problems.append("senior_model.lora goes on with the junior's adapter: give both the same r and alpha")

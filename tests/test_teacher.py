@@ -310,6 +310,24 @@ def test_what_two_orders_disagree_on_is_asked_again_and_paid_once(refused_home: 
     assert run.tables["quarantine"].height == seed.height
 
 
+def test_a_panel_is_asked_beside_the_teacher_and_each_judge_is_told_apart(refused_home: Path, tmp_path: Path) -> None:
+    seed = Artifacts(tiny_recipe(), Store(refused_home)).get("seed_data", "retrieval").table()
+    second = seed.with_columns(pl.col("output").shift(1, fill_value=seed["output"][-1]), candidate=pl.lit(1))
+    junior = pl.concat([seed.with_columns(candidate=pl.lit(0)), second])
+    changes = {"preference_pairs__panel": ["another-judge"], "preference_pairs__margin_min": 0.75}
+    run = stage_run(refused_home, tmp_path / "panel", "preference_pairs", junior, **changes)
+    metadata = preference_pairs(run)
+    ours = tiny_recipe().teacher.model
+    assert set(metadata["judge_leanings"]) == set(metadata["consistent_shares"]) == {ours, "another-judge"}
+    assert metadata["asked_again"] == 0
+    data = run.tables["data"]
+    assert set(data["verdicts"]) == {4}
+    assert set(data["judge_model"]) == {f"{ours}, another-judge"}
+    assert set(data["margin"]) <= {0.75, 1.0}
+    by_model = {row["model"]: row["calls"] for row in accounts.costs(Ledger.at(refused_home))["by"]["model"]}
+    assert by_model["another-judge"] > 0, "paid under its own name"
+
+
 def test_a_run_is_named_by_speed_then_by_its_backfill_then_by_itself() -> None:
     run = dg.DagsterRun("job", run_id="11111111-1111-1111-1111-111111111111")
     assert run_of(run) == run.run_id

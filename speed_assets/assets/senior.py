@@ -35,6 +35,8 @@ class _Group:
 
     row: dict[str, Any]
     verdicts: list[tuple[Order, Verdict | str]] = field(default_factory=list)
+    judges: list[str] = field(default_factory=list)
+    """Who gave each of the verdicts."""
     preference: Preference | None = None
     why_not: str | None = None
     refused: str | None = None
@@ -71,7 +73,7 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
             "rejected": group.preference.rejected,
             "margin": group.preference.margin,
             "verdicts": len(group.verdicts),
-            "judge_model": run.recipe.teacher.model,
+            "judge_model": ", ".join(dict.fromkeys(group.judges)),
         }
         for group in groups
         if group.preference is not None
@@ -86,14 +88,24 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
     aside = aside.with_columns(reason=unless_refused(pl.col("reason")))
     why = refusal_or("no pair from this prompt")
     run.write(quarantined(aside, run.stage.name, run.task_type, pl.col("reason"), why, pl.col("raw")), "quarantine")
-    told = [(group.row["candidates"], order, verdict) for group in groups for order, verdict in group.verdicts]
-    first = [agree(group.row["candidates"], group.verdicts[:2])[1] for group in groups]
+    told: dict[str, list[tuple[list[str], Order, Verdict | str]]] = {}
+    consistent: dict[str, list[bool]] = {}
+    for group in groups:
+        candidates = group.row["candidates"]
+        said: dict[str, list[tuple[Order, Verdict | str]]] = {}
+        for judge, verdict in zip(group.judges, group.verdicts, strict=True):
+            said.setdefault(judge, []).append(verdict)
+            told.setdefault(judge, []).append((candidates, *verdict))
+        for judge, verdicts in said.items():
+            consistent.setdefault(judge, []).append(agree(candidates, verdicts[:2])[1] != "orders_disagree")
+    shares = {judge: round(sum(same) / len(same), 4) for judge, same in consistent.items()}
     return {
         "asked": len(groups),
-        "consistent_share": round(1 - first.count("orders_disagree") / max(len(groups), 1), 4),
+        "consistent_share": min(shares.values(), default=1.0),
+        "consistent_shares": shares,
         "abstentions": dict(aside["reason"].value_counts(sort=True).iter_rows()),
-        "judge_leanings": leanings(told),
-        "asked_again": sum(len(group.verdicts) > 2 for group in groups),
+        "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in told.items()},
+        "asked_again": sum(len(group.verdicts) > 2 * len({*group.judges}) for group in groups),
         **sum(rounds[1:], start=rounds[0]).metadata(),
     }
 
@@ -110,13 +122,18 @@ def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> Teache
         prompts.judge(run.task_type, group.row["task"], in_order(group.row["candidates"], order))
         for group, order in shown
     ]
-    answers, use = run.ask(texts, section.sampling, schema_for("judge", run.task_type))
-    for (group, order), answer in zip(shown, answers, strict=True):
-        group.verdicts.append((order, parse_verdict(answer.text, len(order))))
-        group.refused = group.refused or answer.error
+    uses = []
+    for judge in (run.recipe.teacher.model, *section.panel):
+        model = None if judge == run.recipe.teacher.model else judge
+        answers, use = run.ask(texts, section.sampling, schema_for("judge", run.task_type), model=model)
+        uses.append(use)
+        for (group, order), answer in zip(shown, answers, strict=True):
+            group.verdicts.append((order, parse_verdict(answer.text, len(order))))
+            group.judges.append(judge)
+            group.refused = group.refused or answer.error
     for group in groups:
         group.preference, group.why_not = agree(group.row["candidates"], group.verdicts, section.margin_min)
-    return use
+    return sum(uses[1:], start=uses[0])
 
 
 def senior_model(run: StageRun) -> dict[str, Any]:

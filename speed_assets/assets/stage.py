@@ -85,11 +85,17 @@ class StageRun:
         return pl.concat([artifact.table() for artifact in self.inputs[name].values()], how="vertical")
 
     def ask(
-        self, prompts: Iterable[str], sampling: Sampling, schema: dict[str, Any] | None = None, sample: int = 0
+        self,
+        prompts: Iterable[str],
+        sampling: Sampling,
+        schema: dict[str, Any] | None = None,
+        sample: int = 0,
+        model: str | None = None,
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
         """The teacher's answers to `prompts` in order, paid for in the name of this stage, and what they took. Another
-        `sample` of a prompt is another answer."""
-        return self.teacher.ask(self.context, self.teacher.requests(prompts, sampling, schema, sample), self.progress)
+        `sample` of a prompt is another answer; `model` is another teacher at the same endpoint."""
+        requests = self.teacher.requests(prompts, sampling, schema, sample, model)
+        return self.teacher.ask(self.context, requests, self.progress)
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""
