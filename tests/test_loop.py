@@ -97,6 +97,14 @@ def test_the_topics_asked_for_are_those_that_were_written_about(home: Path) -> N
         assert share == round(there / asked, 4)
 
 
+def test_how_answers_were_read_is_told_and_plotted(home: Path) -> None:
+    artifacts = artifacts_of(home, tiny_recipe())
+    for asset in ("seed_data", "junior_data", "senior_data"):
+        artifact = artifacts.get(asset, "retrieval")
+        assert sum(artifact.metadata["read_as"].values()) == artifact.metadata["asked"]
+        assert (artifact.path / "aside" / "parse_funnel.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_second_run_reuses_everything(home: Path) -> None:
     report = runs.run(tiny_recipe(), home)
     assert report.made == {}

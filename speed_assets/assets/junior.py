@@ -10,7 +10,7 @@ from resources.externals import prompt_set
 from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import WRITTEN, asked_rows, problem_counts, read_as, truth, write_with
+from speed_assets.assets.writing import WRITTEN, asked_rows, plot_reading, problem_counts, read_as, truth, write_with
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused, until_whole
 
@@ -35,6 +35,7 @@ def seed_data(run: StageRun) -> dict[str, Any]:
         return parse_outputs(answered, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
 
     rows, again = until_whole(rows, section.attempts, ask)
+    plot_reading(run, rows)
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select(WRITTEN))
     run.write(

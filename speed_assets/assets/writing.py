@@ -66,6 +66,7 @@ def write_with(
     parsed, asked_again = until_whole(prompts, attempts, ask)
     written = parsed.select(GENERATED)
     run.write(written)
+    plot_reading(run, parsed)
     about = {
         **generation_metadata(written),
         "generation": told[0]["generation"],
@@ -154,6 +155,24 @@ def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
 def read_as(rows: pl.DataFrame) -> dict[str, int]:
     """How many answers the parse funnel read at each of its steps."""
     return dict(rows["read_as"].value_counts(sort=True).iter_rows())
+
+
+def plot_reading(run: StageRun, rows: pl.DataFrame) -> None:
+    """How many answers each step of the parse funnel read, and what was wrong with the others, as bars."""
+    from matplotlib.figure import Figure
+
+    read, problems = read_as(rows), problem_counts(rows)
+    bars = [(name, count, "#4c72b0") for name, count in read.items() if name != "unread"]
+    bars += [(name.split(":")[0], count, "#c44e52") for name, count in list(problems.items())[:8]]
+    figure = Figure(figsize=(5, 0.3 * len(bars) + 0.8), dpi=70, layout="constrained")
+    axes = figure.subplots()
+    names = [f"{name} ({place})" for place, (name, _, _) in enumerate(bars, 1)][::-1]
+    drawn = axes.barh(names, [count for _, count, _ in bars][::-1], color=[colour for _, _, colour in bars][::-1])
+    axes.bar_label(drawn, padding=3, fontsize=8)
+    axes.set_xlabel("answers: read as (blue), problems (red)")
+    axes.margins(x=0.15)
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    figure.savefig(run.out / ASIDE / "parse_funnel.png")
 
 
 def problem_counts(rows: pl.DataFrame) -> dict[str, int]:
