@@ -152,7 +152,10 @@ def test_scores_of_other_rows_are_refused(rows: pl.DataFrame) -> None:
         evaluation_similarity=pl.lit(None, pl.Float64),
         evaluation=pl.lit(None, pl.String),
     )
-    assert scored(rows, scores)["place"].to_list() == list(range(rows.height))
+    together = scored(rows, scores)
+    assert together["place"].to_list() == list(range(rows.height))
+    assert together["quality"].equals(scores["least_likely"])
+    assert "quality" not in scored(rows, scores.with_columns(least_likely=pl.lit(None, pl.Float64))).columns
     with pytest.raises(ValueError, match="materialize row_scores anew"):
         scored(rows, scores.reverse())
 

@@ -63,10 +63,13 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
 
 
 def scored(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
-    """Rows with their scores, which stand in the same order, and their place. Raises ValueError when they do not."""
+    """Rows with their scores, which stand in the same order, and their place; of rows that say the same the one whose
+    least likely token is the likeliest is the best. Raises ValueError when the order is another."""
     if not rows["row_id"].equals(scores["row_id"]):
         raise ValueError("row_scores are those of other rows: materialize row_scores anew")
-    return rows.hstack(scores.select(*SCORES, *_NEARNESS, pl.int_range(pl.len(), dtype=pl.Int64).alias("place")))
+    place = pl.int_range(pl.len(), dtype=pl.Int64).alias("place")
+    known = [pl.col("least_likely").alias("quality")] if scores["least_likely"].count() else []
+    return rows.hstack(scores.select(*SCORES, *_NEARNESS, place, *known))
 
 
 def filtered(
