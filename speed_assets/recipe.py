@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph
+from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph
 from speed_assets.domain.rules import RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
@@ -265,6 +265,8 @@ class SeniorData(Section):
     rows: PerTaskType
     """Rows asked of the senior generator (paper: 1.15M raw)."""
     sampling: Sampling
+    writer: Writer = "senior_model"
+    """Model that writes them; `junior_model` leaves out DPO, as in the paper's ablations."""
 
 
 class RevisionData(Section):
@@ -589,7 +591,8 @@ class Recipe(Section):
 
     def graph(self) -> Graph:
         """The stages of this recipe."""
-        return build_graph(self.final_triplets.source, self.mteb_scores.baselines, self.row_scores is not None)
+        writer: Writer = self.senior_data.writer if self.senior_data else "senior_model"
+        return build_graph(self.final_triplets.source, self.mteb_scores.baselines, self.row_scores is not None, writer)
 
     def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
         """What `stage` reads, as plain JSON values: its own section and those named in `reads`.
@@ -628,6 +631,7 @@ UNFINGERPRINTED: dict[str, str] = {
     "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
     "topics.alignment": "where they lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
+    "senior_data.writer": "which model writes; as an input of the stage its content is in the fingerprint instead",
     "runtime": "how fast, not what",
     "calls": "how a question is sent, not what is asked",
     "money": "what is paid and when to stop, not what is asked",

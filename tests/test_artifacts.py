@@ -59,6 +59,7 @@ def changed_by(tmp_path: Path, **changes: object) -> set[str]:
         ("checks__pairs_min", 1, {"release"}),
         ("runtime", {"threads": 1, "teacher_batch": 7}, set()),
         ("topics__limit", 21, {"topics"}),
+        ("senior_data__writer", "junior_model", {"senior_data", "row_scores"}),
     ],
 )
 def test_a_changed_number_touches_exactly_its_readers(

@@ -35,6 +35,17 @@ def test_teacher_only_trains_no_generator() -> None:
     ]  # fmt: skip
 
 
+def test_without_dpo_the_junior_writes_and_nobody_is_asked_to_judge() -> None:
+    graph = tiny_recipe(senior_data__writer="junior_model", mteb_scores__baselines=[]).graph()
+    assert not {"senior_model", "preference_pairs"} & set(graph)
+    assert graph["senior_data"].inputs == ("task_list", "junior_model")
+    assert graph["row_scores"].inputs == ("revised_data", "junior_model"), "rows are read by who wrote them"
+    neither = tiny_recipe(
+        senior_data__writer="junior_model", final_triplets__source="senior_data", mteb_scores__baselines=[]
+    ).graph()
+    assert [name for name, stage in neither.items() if "teacher" in stage.reads] == ["task_list", "seed_data"]
+
+
 @pytest.mark.parametrize(
     ("section", "field", "value", "words"),
     [

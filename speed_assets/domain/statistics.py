@@ -11,7 +11,7 @@ statistics are averaged over them, and the spread between seeds (the noise floor
 p-values are of one side, by shifting the bootstrap distribution to the edge of the null hypothesis. Over tasks they
 are adjusted after Holm (1979).
 
-Belongs here: statistics, intervals, tests. Not here: thresholds (recipe), refusals (`checks/scores.py`).
+Belongs here: statistics, intervals, tests, the law of scaling. Not here: thresholds (recipe), refusals (`checks/scores.py`).
 """
 
 from __future__ import annotations
@@ -86,6 +86,35 @@ class Difference:
 
     def _null(self, edge: float) -> Array:
         return np.asarray(self.draws - np.mean(self.draws) + edge)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the interval that holds the true one with probability 1 - alpha; None where one value tells no spread."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LogLinear:
+    """The law score = at_one + per_doubling * log2(rows). `per_doubling` is in score points, with its interval.
+
+    `explained` is the share of the variance within seeds that the law accounts for; `off` the largest distance of the
+    mean score at one size from it: a curve that flattens shows there, whatever the interval says.
+    """
+
+    per_doubling: float
+    low: float | None
+    high: float | None
+    at_one: float
+    explained: float
+    off: float
+
+    def at(self, rows: ArrayLike) -> Array:
+        """The law's score at these numbers of rows."""
+        return np.asarray(self.at_one + self.per_doubling * np.log2(np.asarray(rows, dtype=np.float64)))
 
 
 # Statistics over counts: (draws, n) counts and the samples -> (draws,)
@@ -258,6 +287,92 @@ def mean_over_tasks(differences: Sequence[Difference]) -> Difference:
         np.asarray(sum(d.draws for d in differences) / count),
         sum(noises) / count if noises else None,
     )
+
+
+# Several seeds
+
+
+def over_seeds(differences: Sequence[Difference], seed: int) -> Difference:
+    """The mean difference of two ways of training over seeds, each compared under itself: the pairs share all that a
+    seed shares, so what it does to both is no noise.
+
+    The samples' draws are averaged; the spread of the differences between seeds is added to them as Student's t with as
+    many degrees of freedom as there are seeds, less one. Where each seed has samples of its own, that spread holds their
+    chance already, and the interval is wider than it need be. Of one seed the draws stay as they are.
+    """
+    count = len(differences)
+    if not count:
+        raise ValueError("there is no seed to take a mean over")
+    values = np.array([d.value for d in differences])
+    draws = np.mean([d.draws for d in differences], axis=0)
+    noise = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else None
+    if noise is not None:
+        draws = draws + noise * np.random.default_rng(seed).standard_t(count - 1, draws.size)
+    return Difference(
+        differences[0].task,
+        float(np.mean([d.ours for d in differences])),
+        float(np.mean([d.theirs for d in differences])),
+        sum(d.samples for d in differences),
+        np.asarray(draws),
+        noise,
+    )
+
+
+def mean_interval(values: ArrayLike, alpha: float) -> Interval:
+    """Student's t interval of the mean of independent values.
+
+    >>> mean_interval([0.5], 0.05)
+    Interval(mean=0.5, low=None, high=None)
+    """
+    found = np.asarray(values, dtype=np.float64)
+    mean = float(found.mean())
+    if found.size < 2:
+        return Interval(mean, None, None)
+    half = _student(found.size - 1, alpha) * float(np.std(found, ddof=1)) / math.sqrt(found.size)
+    return Interval(mean, mean - half, mean + half)
+
+
+def log_linear(rows: ArrayLike, scores: ArrayLike, alpha: float) -> LogLinear:
+    """Least squares of scores on log2(rows), both (seeds, sizes), with an intercept for each seed.
+
+    With several seeds the interval is Student's t over the seeds' own slopes: they are what is independent, while the
+    scores of one seed's sizes are not. With one seed it comes from the residuals, so from how straight the line is.
+    Raises ValueError for fewer than three sizes, or sizes that are all the same.
+    """
+    x, y = np.log2(np.asarray(rows, dtype=np.float64)), np.asarray(scores, dtype=np.float64)
+    if x.ndim != 2 or x.shape != y.shape or x.shape[1] < 3:
+        raise ValueError(
+            f"a law needs rows and scores of at least three sizes for each seed, here {x.shape}, {y.shape}"
+        )
+    inside, above = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    spread = (inside**2).sum(axis=1)
+    if not (spread > 0).all():
+        raise ValueError("a law needs sizes that differ")
+    slopes = (inside * above).sum(axis=1) / spread
+    residuals = above - slopes.mean() * inside
+    total = float((above**2).sum())
+    if len(slopes) > 1:
+        found = mean_interval(slopes, alpha)
+    else:
+        freedom = x.shape[1] - 2
+        error = math.sqrt(float((residuals**2).sum()) / freedom / float(spread[0]))
+        half = _student(freedom, alpha) * error
+        found = Interval(float(slopes[0]), float(slopes[0]) - half, float(slopes[0]) + half)
+    return LogLinear(
+        found.mean,
+        found.low,
+        found.high,
+        float(y.mean() - found.mean * x.mean()),
+        1 - float((residuals**2).sum()) / total if total else 0.0,
+        float(np.abs(residuals.mean(axis=0)).max()),
+    )
+
+
+def _student(freedom: int, alpha: float) -> float:
+    """The quantile of Student's t that 1 - alpha of it lies within, on both sides."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 1 - alpha / 2))
 
 
 # Several tasks
