@@ -135,3 +135,11 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_paid() -> None:
         tiny_recipe(junior_model__micro_batch_size=3)
     with pytest.raises(RecipeError, match="give both the same r and alpha"):
         tiny_recipe(junior_model__lora={"r": 4, "alpha": 8}, senior_model__lora={"r": 8, "alpha": 8})
+
+
+def test_embedding_options_that_cannot_be_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"average_last=4 is more than epochs=2.5"):
+        tiny_recipe(embedding_model__epochs=2.5, embedding_model__average_last=4)
+    assert tiny_recipe(embedding_model__epochs=2.5, embedding_model__average_last=3)
+    with pytest.raises(RecipeError, match=r"matryoshka=\[32\] is not below dimensions=32"):
+        tiny_recipe(embedding_model__matryoshka=[16, 32])

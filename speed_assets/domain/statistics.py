@@ -307,7 +307,9 @@ def over_seeds(differences: Sequence[Difference], seed: int) -> Difference:
     draws = np.mean([d.draws for d in differences], axis=0)
     noise = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else None
     if noise is not None:
-        draws = draws + noise * np.random.default_rng(seed).standard_t(count - 1, draws.size)
+        # Quantiles in random order instead of draws: of two seeds these would be Cauchy's, which have no mean.
+        places = (np.random.default_rng(seed).permutation(draws.size) + 0.5) / draws.size
+        draws = draws + noise * _student(count - 1, places)
     return Difference(
         differences[0].task,
         float(np.mean([d.ours for d in differences])),
@@ -328,7 +330,7 @@ def mean_interval(values: ArrayLike, alpha: float) -> Interval:
     mean = float(found.mean())
     if found.size < 2:
         return Interval(mean, None, None)
-    half = _student(found.size - 1, alpha) * float(np.std(found, ddof=1)) / math.sqrt(found.size)
+    half = float(_student(found.size - 1, 1 - alpha / 2)) * float(np.std(found, ddof=1)) / math.sqrt(found.size)
     return Interval(mean, mean - half, mean + half)
 
 
@@ -356,7 +358,7 @@ def log_linear(rows: ArrayLike, scores: ArrayLike, alpha: float) -> LogLinear:
     else:
         freedom = x.shape[1] - 2
         error = math.sqrt(float((residuals**2).sum()) / freedom / float(spread[0]))
-        half = _student(freedom, alpha) * error
+        half = float(_student(freedom, 1 - alpha / 2)) * error
         found = Interval(float(slopes[0]), float(slopes[0]) - half, float(slopes[0]) + half)
     return LogLinear(
         found.mean,
@@ -368,11 +370,11 @@ def log_linear(rows: ArrayLike, scores: ArrayLike, alpha: float) -> LogLinear:
     )
 
 
-def _student(freedom: int, alpha: float) -> float:
-    """The quantile of Student's t that 1 - alpha of it lies within, on both sides."""
+def _student(freedom: int, places: ArrayLike) -> Array:
+    """Quantiles of Student's t at these places of 0..1."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, 1 - alpha / 2))
+    return np.asarray(stdtrit(freedom, places))
 
 
 # Several tasks

@@ -227,6 +227,13 @@ def test_what_a_seed_does_to_both_sides_is_no_noise() -> None:
     assert both.interval(0.05) == pytest.approx((0.02, 0.02))
 
 
+def test_two_seeds_are_enough_for_an_interval_around_their_mean() -> None:
+    both = over_seeds([difference(0.1, 0.001), difference(0.2, 0.001)], seed=2)
+    low, high = both.interval(0.05)
+    assert (low + high) / 2 == pytest.approx(0.15, abs=0.01)
+    assert high - low == pytest.approx(2 * t.ppf(0.975, 1) * 0.05, rel=0.05)
+
+
 def test_one_seed_has_the_chance_of_its_samples_alone() -> None:
     one = difference(0.03, 0.01)
     same = over_seeds([one], seed=1)
