@@ -22,9 +22,11 @@ came out of the ledger: a call that several arms share counts in full for each, 
 judged is a call. The teacher alone brainstorms its topics, too; its rows are what is left of its calls, in the
 proportions of `senior_data.rows`. It goes through the same filters, but for those that need a generator's reading.
 
-**Comparisons** are paired by seed. Within a seed samples are drawn for both arms at once; over seeds the differences are
-averaged and their own spread is added (`domain/statistics.py`: `over_seeds`), since training again under another seed
-is what a user does. p is of two sides, on the mean over tasks, with Holm over all comparisons of the study.
+**Comparisons** are paired, by sample and by seed: samples are drawn for both arms and for all seeds at once, and the spread of
+the differences between seeds is added (`domain/statistics.py`: `compare`, `paired_by_seed`), since training again under
+another seed is what a user does. A paired test over seeds alone would not see that all of them may share their evaluation
+sets; one over samples alone would take one training for the way of training. p is of two sides, on the mean over tasks,
+and after Holm over all comparisons of the study.
 
 Belongs here: arms, their counts, the report. Not here: how a recipe is run (`runs.py`), statistics, printing (`cli.py`).
 """
@@ -55,7 +57,7 @@ from speed_assets.domain.statistics import (
     log_linear,
     mean_interval,
     mean_over_tasks,
-    over_seeds,
+    paired_by_seed,
     superiority,
 )
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
@@ -311,29 +313,22 @@ _CURVE = ("rows", "mean")
 
 def _compare(found: Results, ours: str, theirs: str, recipe: Recipe) -> tuple[Difference, list[dict[str, Any]]]:
     """The difference of the mean over tasks, and a line for each task, Holm over these."""
-    settings = recipe.study
-    by_seed = [_differences(a, b, settings.resamples) for a, b in zip(found[ours], found[theirs], strict=True)]
-    tasks = [list(of) for of in zip(*by_seed, strict=True)]
+    sides, alpha = (found[ours], found[theirs]), recipe.study.alpha
+    differences = [_difference(task, *sides, recipe.study.resamples) for task in found[ours][0].scores]
+    by_seed = {d.task: [a.scores[d.task] - b.scores[d.task] for a, b in zip(*sides, strict=True)] for d in differences}
     name = seed_for(0, "study", ours, theirs)
-    each = superiority([over_seeds(of, seed_for(name, of[0].task)) for of in tasks], settings.alpha)
-    mean = over_seeds([mean_over_tasks(of) for of in by_seed], name)
+    each = superiority([paired_by_seed(d, by_seed[d.task], seed_for(name, d.task)) for d in differences], alpha)
+    mean = paired_by_seed(mean_over_tasks(differences), [a.mean - b.mean for a, b in zip(*sides, strict=True)], name)
     return mean, [{"task": v.difference.task, **_verdict(v), "p_adjusted": v.adjusted, "verdict": v.word} for v in each]
 
 
-def _differences(ours: Result, theirs: Result, resamples: int) -> list[Difference]:
-    """Of one seed, by task. A task without samples is compared by its score alone: only other seeds tell its chance.
-
-    The draws of a task are the same in every seed, so that sets that all seeds share are drawn for all at once.
-    """
-    found = []
-    for task, score in ours.scores.items():
-        if task in ours.samples and task in theirs.samples:
-            pair = [ours.samples[task]], [theirs.samples[task]]
-            found.append(compare(task, *pair, resamples=resamples, seed=seed_for(0, "study", task)))
-        else:
-            other = theirs.scores[task]
-            found.append(Difference(task, score, other, 0, np.full(resamples, score - other), None))
-    return found
+def _difference(task: str, ours: Sequence[Result], theirs: Sequence[Result], resamples: int) -> Difference:
+    """Without the chance of seeds. A task without samples has its score alone, and only seeds tell its chance."""
+    if all(task in result.samples for result in (*ours, *theirs)):
+        samples = [[result.samples[task] for result in side] for side in (ours, theirs)]
+        return compare(task, *samples, resamples=resamples, seed=seed_for(0, "study", task), noise=False)
+    ours_mean, theirs_mean = (float(np.mean([result.scores[task] for result in side])) for side in (ours, theirs))
+    return Difference(task, ours_mean, theirs_mean, 0, np.full(resamples, ours_mean - theirs_mean), None)
 
 
 def _verdict(verdict: Any) -> dict[str, float]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -174,9 +174,16 @@ def statistic(part: Part, counts: Array) -> Array:
 
 
 def compare(
-    task: str, ours: Sequence[TaskSamples], theirs: Sequence[TaskSamples], *, resamples: int, seed: int
+    task: str,
+    ours: Sequence[TaskSamples],
+    theirs: Sequence[TaskSamples],
+    *,
+    resamples: int,
+    seed: int,
+    noise: bool = True,
 ) -> Difference:
-    """Our model's seeds against theirs on one task. `seed` is a name given by `fingerprints.seed_for`.
+    """Our model's seeds against theirs on one task. `seed` is a name given by `fingerprints.seed_for`. Without `noise`
+    the draws are those of the samples alone, for `paired_by_seed` to go on from.
 
     Raises ValueError when the two sides have not answered the same samples.
     """
@@ -200,11 +207,11 @@ def compare(
         for at, counts in _counts(size, resamples, rng):
             means = [np.mean([statistic(model[name], counts) for model in models], axis=0) for models in (ours, theirs)]
             draws[at] += (means[0] - means[1]) / len(parts)
-    noise = seed_noise(scores)
-    if noise:
-        draws = draws + noise * rng.standard_t(sum(len(s) - 1 for s in scores if len(s) > 1), resamples)
+    spread = seed_noise(scores) if noise else None
+    if spread:
+        draws = draws + spread * rng.standard_t(sum(len(s) - 1 for s in scores if len(s) > 1), resamples)
     sizes = sum(len(part.names) for part in ours[0].values())
-    return Difference(task, float(scores[0].mean()), float(scores[1].mean()), sizes, draws, noise)
+    return Difference(task, float(scores[0].mean()), float(scores[1].mean()), sizes, draws, spread)
 
 
 def _same_samples(task: str, models: Sequence[TaskSamples]) -> None:
@@ -292,32 +299,21 @@ def mean_over_tasks(differences: Sequence[Difference]) -> Difference:
 # Several seeds
 
 
-def over_seeds(differences: Sequence[Difference], seed: int) -> Difference:
-    """The mean difference of two ways of training over seeds, each compared under itself: the pairs share all that a
-    seed shares, so what it does to both is no noise.
+def paired_by_seed(difference: Difference, by_seed: ArrayLike, seed: int) -> Difference:
+    """The difference (of samples alone) between two ways of training whose seeds are the same ones, with the chance of seeds.
 
-    The samples' draws are averaged; the spread of the differences between seeds is added to them as Student's t with as
-    many degrees of freedom as there are seeds, less one. Where each seed has samples of its own, that spread holds their
-    chance already, and the interval is wider than it need be. Of one seed the draws stay as they are.
+    `by_seed` are the differences under each seed. What a seed does to both sides is no noise, so their own spread is
+    added, as Student's t with as many degrees of freedom as there are seeds, less one. Where every seed has samples of
+    its own, that spread holds their chance already, and the interval is wider than it need be. Of one seed nothing is
+    known, and the difference stays as it is.
     """
-    count = len(differences)
-    if not count:
-        raise ValueError("there is no seed to take a mean over")
-    values = np.array([d.value for d in differences])
-    draws = np.mean([d.draws for d in differences], axis=0)
-    noise = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else None
-    if noise is not None:
-        # Quantiles in random order instead of draws: of two seeds these would be Cauchy's, which have no mean.
-        places = (np.random.default_rng(seed).permutation(draws.size) + 0.5) / draws.size
-        draws = draws + noise * _student(count - 1, places)
-    return Difference(
-        differences[0].task,
-        float(np.mean([d.ours for d in differences])),
-        float(np.mean([d.theirs for d in differences])),
-        sum(d.samples for d in differences),
-        np.asarray(draws),
-        noise,
-    )
+    values = np.asarray(by_seed, dtype=np.float64)
+    if values.size < 2:
+        return difference
+    noise = float(np.std(values, ddof=1) / math.sqrt(values.size))
+    # Quantiles in random order instead of draws: of two seeds these would be Cauchy's, which have no mean.
+    places = (np.random.default_rng(seed).permutation(difference.draws.size) + 0.5) / difference.draws.size
+    return replace(difference, draws=difference.draws + noise * _student(values.size - 1, places), noise=noise)
 
 
 def mean_interval(values: ArrayLike, alpha: float) -> Interval:
