@@ -442,6 +442,8 @@ def plot(summary: Mapping[str, Any], path: Path) -> None:
         parts.set_ylim(bottom=max(0.0, lowest - 0.02))
     for axes, label in ((by_calls, "teacher calls"), (by_rows, "rows trained on")):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_xlabel(label)
         axes.set_ylabel("mean score over tasks")
         axes.legend(fontsize=8)
