@@ -36,7 +36,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dpo": {"learning_rate": 2e-4, "batch_size": 16, "micro_batch_size": None, "max_length": 256, "beta": 0.1}
     | {"nll_weight": 1.0},
     "embedding": {"learning_rate": 1e-3, "batch_size": 32, "micro_batch_size": 64, "max_length": 128}
-    | {"temperature": 0.05, "pooling": "mean", "instruction": None, "dtype": "float32", "homogeneous": True},
+    | {"temperature": 0.05, "pooling": "mean", "instruction": None, "dtype": "float32", "homogeneous": True}
+    | {"false_negative_margin": None, "matryoshka": [], "average_last": 1},
 }
 
 

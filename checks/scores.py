@@ -69,7 +69,7 @@ def superior(subject: Subject) -> Outcome:
     if not rivals:
         return Outcome(True, "no other model was to be scored (mteb_scores)")
     scores = subject.artifact.table()
-    samples = _samples(subject.artifact.table("samples"))
+    samples = task_samples(subject.artifact.table("samples"))
     lines: list[dict[str, Any]] = []
     words: dict[str, str] = {}
     for rival in rivals:
@@ -118,7 +118,7 @@ def _line(rival: str, verdict: Verdict) -> dict[str, Any]:
     return {"rival": rival, "task": difference.task, "samples": difference.samples, **shown, "verdict": verdict.word}
 
 
-def _samples(frame: pl.DataFrame) -> dict[str, dict[str, TaskSamples]]:
+def task_samples(frame: pl.DataFrame) -> dict[str, dict[str, TaskSamples]]:
     """{model: {task: samples}}. Raises ValueError where a sample has no value."""
     found: dict[str, dict[str, dict[str, Part]]] = {}
     for (model, task, part), rows in frame.group_by("model", "task", "part", maintain_order=True):

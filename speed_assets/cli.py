@@ -1,4 +1,4 @@
-"""The `speed` command: thin over `runs.py` and the ledger's `accounts.py`.
+"""The `speed` command: thin over `runs.py`, `study.py` and the ledger's `accounts.py`.
 
 Belongs here: arguments, printing, exit status. Exit status 0: done; 1: a run failed or a release was
 refused; 2: the input was wrong.
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
     sub = command("plan", _plan, "Tell what a run would do and cost, and send nothing.")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    sub = command("study", _study, "Tell what each part of the loop is worth: the recipe against others made from it.")
+    sub.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the recipe's study.seeds")
+    sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
@@ -195,6 +198,29 @@ def _plan(args: argparse.Namespace) -> int:
         f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
         f"seconds {_or_dash(summary['seconds'])}"
     )
+    return 0
+
+
+def _study(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    prepare(home)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from resources.progress import Lines
+    from speed_assets.study import StudyError, study, table
+
+    lines = Lines()
+    lines.say(f"recipe {recipe.name}, home {home}")
+    try:
+        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(table(summary))
+    print(f"table, plot and JSON: {summary['folder']}")
+    if args.json:
+        print(json.dumps(summary), flush=True)
     return 0
 
 

@@ -6,6 +6,7 @@ with a number. Sections carry the names of the assets that read them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import DataSource, Graph, Stage, build_graph, written_by
+from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, written_by
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
@@ -272,6 +273,8 @@ class SeniorData(Section):
     sampling: Sampling
     attempts: Positive = 1
     """Times that a row is asked for until it is whole (paper: none is asked again)."""
+    writer: Writer = "senior_model"
+    """Model that writes them; `junior_model` leaves out DPO, as in the paper's ablations."""
 
 
 class RevisionData(Section):
@@ -510,11 +513,30 @@ class EmbeddingModel(Section):
     """Tokens."""
     homogeneous: bool = True
     """Every batch holds one task type."""
+    false_negative_margin: Annotated[float, Field(ge=-1, le=2)] | None = None
+    """Texts of other rows whose cosine with a query exceeds that of its positive by more than this are no negatives of it
+    (Qwen3-Embedding, arXiv 2506.05176: 0.1); a row's own negative is one whatever it scores. null takes all."""
+    matryoshka: tuple[Positive, ...] = ()
+    """Sizes to which vectors may be cut afterwards; the whole vector is always trained (arXiv 2205.13147)."""
+    average_last: Positive = 1
+    """Epochs at whose ends the weights are taken and averaged, the last ones; 1 takes the last weights alone (averaged
+    checkpoints: llama-embed-nemotron, arXiv 2511.07025). Of adapters the factors are averaged."""
     lora: Lora | None = None
     gradient_checkpointing: bool = False
     """Compute activations anew in the backward pass: less memory, a third more time."""
     micro_batch_size: Positive = 64
     """Rows of a transformer's batch that are embedded at once; larger batches are cached, with the same gradient."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> EmbeddingModel:
+        if self.average_last > math.ceil(self.epochs):
+            raise ValueError(f"average_last={self.average_last} is more than epochs={self.epochs:g}")
+        too_large = [size for size in self.matryoshka if self.dimensions and size >= self.dimensions]
+        if too_large:
+            raise ValueError(
+                f"matryoshka={too_large} is not below dimensions={self.dimensions}, which are always trained"
+            )
+        return self
 
 
 class Microworld(Section):
@@ -596,6 +618,48 @@ class Checks(Section):
     """The same over every trained baseline; a warning, not a gate."""
     superior: Superior = Superior()
 
+    @classmethod
+    def waived(cls) -> Checks:
+        """Thresholds that every artifact passes: a study scores also what a gate would stop."""
+        highest = {name: 1.0 for name in cls.model_fields if name.endswith("_max")}
+        shares = {name: 0 for name in cls.model_fields if name.endswith("_min")}
+        differences = {name: -1.0 for name in cls.model_fields if name.startswith(("gain_", "loss_drop_"))}
+        return cls.model_validate({**highest, **shares, **differences})
+
+
+class Study(Section):
+    """What `speed study` compares: recipes made from this one. Nothing here changes an artifact of this recipe."""
+
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 3)
+    """Seeds under which everything is made anew (the paper: one)."""
+    teacher_multiples: tuple[Positive, ...] = (1, 11)
+    """Teacher-only arms: rows of the teacher alone for so many times the calls that SPEED takes (E5-mistral: 500K calls
+    to SPEED's 45K, so 11). Each is paid for: leave out what is too dear."""
+    ablations: tuple[Literal["no_revisor", "no_dpo", "junior_only"], ...] = ("no_revisor", "no_dpo", "junior_only")
+    """Parts of the loop that are left out, one after the other (paper section 4.3)."""
+    ablation_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of `senior_data.rows` at which ablations are compared with the whole loop (paper: 230K of 920K)."""
+    scaling: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.125, 0.25, 0.5)
+    """Shares of `senior_data.rows` that are the scaling curve together with 1 (ours)."""
+    alike: Literal["epochs", "steps"] = "epochs"
+    """What embedding trainings have in common: as many passes over the arm's rows, as the recipe says, or as many steps as
+    SPEED's, so that an arm with fewer rows sees them more often and is not merely trained for a shorter time (ours)."""
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Intervals hold the truth with probability 1 - alpha; Holm's over all comparisons (ours)."""
+    resamples: Annotated[int, Field(ge=100)] = 4_000
+    """Bootstrap draws of each comparison (ours)."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Study:
+        for name in ("seeds", "teacher_multiples", "ablations", "scaling"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"study.{name}={list(values)} names one twice")
+        needed = math.ceil(2 / self.alpha) * (len(self.teacher_multiples) + len(self.ablations))
+        if self.resamples < needed:
+            raise ValueError(f"study.resamples={self.resamples} is too few for its comparisons: at least {needed}")
+        return self
+
 
 class Runtime(Section):
     """How a run is carried out. Nothing here changes a result, so nothing here is in a fingerprint."""
@@ -648,6 +712,7 @@ class Recipe(Section):
     evaluation: Evaluation
     mteb_scores: MtebScores
     checks: Checks = Checks()
+    study: Study = Study()
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")
@@ -717,7 +782,9 @@ class Recipe(Section):
             self.final_triplets.source,
             self.mteb_scores.baselines,
             scored=self.row_scores is not None,
+            embedded=bool(self.row_scores and self.row_scores.embedder),
             mined=self.mined_negatives is not None,
+            writer=self.senior_data.writer if self.senior_data else "senior_model",
         )
 
     def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
@@ -742,7 +809,8 @@ class Recipe(Section):
         memory = {name: set(_MEMORY) for name in type(self).model_fields if name.endswith("_model")}
         return digest(
             self.model_dump(
-                mode="json", exclude={**dict.fromkeys(("runtime", "description", "calls", "money"), True), **memory}
+                mode="json",
+                exclude={**dict.fromkeys(("runtime", "description", "calls", "money", "study"), True), **memory},
             )
         )
 
@@ -757,7 +825,9 @@ UNFINGERPRINTED: dict[str, str] = {
     "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
     "topics.alignment": "where they lie; their content is in the fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
+    "senior_data.writer": "which model writes; as an input of the stage its content is in the fingerprint instead",
     "runtime": "how fast, not what",
+    "study": "names other recipes, and changes nothing in this one",
     "calls": "how a question is sent, not what is asked",
     "money": "what is paid and when to stop, not what is asked",
     **{

@@ -116,14 +116,20 @@ def run(
     select: str | None = None,
     progress: ProgressFor = quiet,
     say: Say = lambda _line: None,
+    runner: Runner | None = None,
 ) -> RunReport:
-    """Materialize what is stale, in order; stop at the first failure. `select` is a Dagster asset selection."""
+    """Materialize what is stale, in order; stop at the first failure. `select` is a Dagster asset selection.
+
+    Runs that follow each other may share a `runner`, and with it its warm processes; then the caller closes it.
+    """
     started = time.monotonic()
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance(home)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
     gpu.free_slots(instance.dagster, home)
-    runner = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
+    own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
+    runner = runner or own
+    assert runner is not None
     artifacts = Artifacts(recipe, Store(home).open())
     defs = build_defs(recipe, home, progress=progress, runner=runner)
     job = defs.resolve_job_def("everything")
@@ -153,7 +159,8 @@ def run(
                     _explain_failure(result, partition, report)
                     return report
     finally:
-        runner.close()
+        if own is not None:
+            own.close()
         for line in artifacts.store.damaged:
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started

@@ -61,6 +61,7 @@ def changed_by(tmp_path: Path, **changes: object) -> set[str]:
         ("checks__pairs_min", 1, {"release"}),
         ("runtime", {"threads": 1, "teacher_batch": 7}, set()),
         ("topics__limit", 21, {"topics"}),
+        ("senior_data__writer", "junior_model", {"senior_data", "row_scores", "quarantine"}),
     ],
 )
 def test_a_changed_number_touches_exactly_its_readers(
@@ -132,7 +133,7 @@ def test_every_stage_reaches_the_release() -> None:
 def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
     for source in get_args(DataSource):
         for scored in (True, False):
-            graph = build_graph(source, (), scored)
+            graph = build_graph(source, (), scored=scored)
             names = list(graph)
             tables = [name for name in names if graph[name].kind == "table" and name != "quarantine"]
             assert list(graph["quarantine"].inputs) == tables

@@ -124,3 +124,9 @@ def test_a_release_verifies_itself_elsewhere_and_is_listed(tmp_path: Path) -> No
     assert broken.stderr == "damaged: model/README.md has changed since it was written\n"
     assert_clear_failure(speed(tmp_path / "none", "verify", str(tmp_path)), "is no release")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_recipe_without_the_loop_is_not_studied(tmp_path: Path) -> None:
+    result = speed(tmp_path / "home", "study", "--recipe", "teacher_only")
+    assert_clear_failure(result, "leaves out a part of the loop", "final_triplets.source=revised_data")
+    assert result.returncode == 2

@@ -110,7 +110,7 @@ def test_second_run_reuses_everything(home: Path) -> None:
     assert report.made == {}
     summary = runs.summary(report, artifacts_of(home, tiny_recipe()))
     assert (summary["trained"], summary["teacher_calls"]) == ([], 0)
-    assert summary["reused"] == list(build_graph())
+    assert summary["reused"] == list(tiny_recipe().graph())
 
 
 def test_the_plan_of_an_unchanged_recipe_is_empty(home: Path) -> None:

@@ -35,6 +35,17 @@ def test_teacher_only_trains_no_generator() -> None:
     ]  # fmt: skip
 
 
+def test_without_dpo_the_junior_writes_and_nobody_is_asked_to_judge() -> None:
+    graph = tiny_recipe(senior_data__writer="junior_model", mteb_scores__baselines=[]).graph()
+    assert not {"senior_model", "preference_pairs"} & set(graph)
+    assert graph["senior_data"].inputs == ("task_list", "junior_model")
+    assert graph["row_scores"].inputs == ("revised_data", "junior_model"), "rows are read by who wrote them"
+    neither = tiny_recipe(
+        senior_data__writer="junior_model", final_triplets__source="senior_data", mteb_scores__baselines=[]
+    ).graph()
+    assert [name for name, stage in neither.items() if "teacher" in stage.reads] == ["task_list", "seed_data"]
+
+
 @pytest.mark.parametrize(
     ("section", "field", "value", "words"),
     [
@@ -124,3 +135,11 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_paid() -> None:
         tiny_recipe(junior_model__micro_batch_size=3)
     with pytest.raises(RecipeError, match="give both the same r and alpha"):
         tiny_recipe(junior_model__lora={"r": 4, "alpha": 8}, senior_model__lora={"r": 8, "alpha": 8})
+
+
+def test_embedding_options_that_cannot_be_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"average_last=4 is more than epochs=2.5"):
+        tiny_recipe(embedding_model__epochs=2.5, embedding_model__average_last=4)
+    assert tiny_recipe(embedding_model__epochs=2.5, embedding_model__average_last=3)
+    with pytest.raises(RecipeError, match=r"matryoshka=\[32\] is not below dimensions=32"):
+        tiny_recipe(embedding_model__matryoshka=[16, 32])

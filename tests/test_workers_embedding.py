@@ -41,6 +41,9 @@ SETTINGS: dict[str, Any] = {
     "weight_decay": 0.0,
     "max_length": 64,
     "homogeneous": True,
+    "false_negative_margin": None,
+    "matryoshka": [],
+    "average_last": 1,
     "lora": None,
     "gradient_checkpointing": False,
     "micro_batch_size": 64,
@@ -275,10 +278,10 @@ def test_instruction_goes_before_queries_only() -> None:
 # The loss
 
 
-def loss_of(ids: list[list[int]], seed: int = 0) -> tuple[Any, list[Any]]:
+def loss_of(ids: list[list[int]], seed: int = 0, margin: float | None = None) -> tuple[Any, list[Any]]:
     draws = torch.Generator().manual_seed(seed)
     vectors = [torch.randn(len(ids), 8, generator=draws) for _ in ids[0]]
-    loss = embed.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), scale=10.0)
+    loss = embed.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 10.0, margin)
     return loss.compute_loss_from_embeddings(vectors, torch.tensor(ids)), vectors
 
 
@@ -315,17 +318,131 @@ def test_a_row_without_negatives_costs_nothing() -> None:
     assert float(loss_of([[0, 1]])[0]) == 0
 
 
-def test_cached_loss_has_the_same_gradient(decoder: Path) -> None:
-    rows = embed.datasets_of(right_triplets(100), SETTINGS)["classification-True"]
+def test_texts_of_other_rows_that_score_far_above_the_positive_are_no_negatives() -> None:
+    ids = [[3 * row, 3 * row + 1, 3 * row + 2] for row in range(6)]
+    margin = 0.1
+    loss, vectors = loss_of(ids, margin=margin)
+    unit = [torch.nn.functional.normalize(v) for v in vectors]
+    kept, left_out = [], 0
+    for row in range(6):
+        most = float(unit[0][row] @ unit[1][row]) + margin
+        others = [(column, at) for column in (1, 2) for at in range(6) if (column, at) != (1, row)]
+        kept.append([(c, at) for c, at in others if at == row or float(unit[0][row] @ unit[c][at]) <= most])
+        left_out += len(others) - len(kept[-1])
+    own = [float(unit[0][row] @ unit[2][row]) > float(unit[0][row] @ unit[1][row]) + margin for row in range(6)]
+    assert left_out > 5
+    assert any(own), "a row's own negative above the margin is in the batch, and stays"
+    assert float(loss) == pytest.approx(expected_loss(vectors, kept), rel=1e-5)
+    assert float(loss) < float(loss_of(ids)[0])
+    assert float(loss_of(ids, margin=2.0)[0]) == pytest.approx(float(loss_of(ids)[0])), "no cosine is so far above"
+
+
+@pytest.mark.parametrize("batch", [64, 128])
+def test_the_trainer_hands_margin_and_sizes_to_the_loss(job: Callable[..., dict[str, Any]], batch: int) -> None:
+    """Both losses: that of a static model, and the cached one of a transformer's large batch."""
+    settings = {**SETTINGS, "batch_size": batch, "false_negative_margin": 0.2, "matryoshka": [8, 16]}
+    model = embed._base(job()["base"], settings, 0)
+    loss = embed.loss_of(model, settings)
+    assert loss.matryoshka_dims == (64, 16, 8), "the whole vector is always trained"
+    assert loss.loss.margin == 0.2
+
+
+@pytest.mark.parametrize("options", [{}, {"false_negative_margin": 0.0}, {"matryoshka": [8]}])
+def test_cached_loss_has_the_same_gradient(decoder: Path, options: dict[str, Any]) -> None:
+    settings = {**SETTINGS, "batch_size": 20, **options}
+    rows = embed.datasets_of(right_triplets(100), settings)["classification-True"]
     gradients = []
-    for kind in (embed.RankingLoss, embed.CachedRankingLoss):
-        model = embed._base({"kind": "pretrained", "name": str(decoder)}, SETTINGS, 0).eval()
-        loss = kind(model, scale=10.0, **({"mini_batch_size": 7} if kind is embed.CachedRankingLoss else {}))
+    for micro in (20, 7):
+        model = embed._base({"kind": "pretrained", "name": str(decoder)}, settings, 0).eval()
+        loss = embed.loss_of(model, {**settings, "micro_batch_size": micro})
         features = [model.preprocess(rows[field]) for field in ("query", "positive", "negative")]
         loss(features, torch.tensor(rows["label"])).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert torch.allclose(*gradients, atol=1e-5)
     assert gradients[0].abs().max() > 0
+
+
+def test_margin_sizes_and_averages_change_a_transformers_training(
+    job: Callable[..., dict[str, Any]], decoder: Path
+) -> None:
+    base = {"kind": "pretrained", "name": str(decoder)}
+    common = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 32, "micro_batch_size": 16}
+    options = ({}, {"false_negative_margin": 0.0}, {"matryoshka": [8]}, {"average_last": 2})
+    models = set()
+    for number, option in enumerate(options):
+        params = job(base, f"model-{number}", **common, **option)
+        embed.run(params, silent)
+        models.add(contents(params["out"])["model.safetensors"])
+    assert len(models) == len(options)
+
+
+def test_a_model_trained_in_several_sizes_loses_less_when_cut(job: Callable[..., dict[str, Any]]) -> None:
+    whole, nested = job(name="whole", epochs=20), job(name="nested", epochs=20, matryoshka=[8])
+    rows = pl.read_parquet(whole["triplets"]).filter(pl.col("task_type") == "sts")
+    losses = []
+    for params in (whole, nested):
+        embed.run(params, silent)
+        model = SentenceTransformer(params["out"], truncate_dim=8)
+        query, positive = (
+            model.encode(rows[field].to_list(), normalize_embeddings=True, convert_to_tensor=True)
+            for field in ("query", "positive")
+        )
+        scores = 10 * query @ positive.T
+        losses.append(float(torch.nn.functional.cross_entropy(scores, torch.arange(rows.height))))
+    assert losses[1] < 0.8 * losses[0], losses
+
+
+def test_sizes_that_the_model_does_not_have_are_refused(job: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match=r"matryoshka \[64\] must be below the model's 64 dimensions"):
+        embed.run(job(matryoshka=[64]), silent)
+
+
+def vectors_of(params: dict[str, Any]) -> Any:
+    return SentenceTransformer(params["out"])[0].embedding.weight.detach()
+
+
+def test_the_average_is_that_of_the_last_epochs_ends(job: Callable[..., dict[str, Any]]) -> None:
+    kept: dict[int, Any] = {}
+    averaged = job(name="averaged", epochs=4, average_last=2)
+    plain = job(name="plain", epochs=4)
+    for params in (averaged, plain):
+        embed.run(params, silent)
+
+    class Trainer(embed._Trainer):
+        """Takes the vectors where an epoch ends, by the trainer's own event."""
+
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            outer = self
+
+            class Ends(embed.TrainerCallback):
+                def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                    kept[round(state.epoch)] = outer.model[0].embedding.weight.detach().clone()
+
+            self.add_callback(Ends())
+
+    again = job(name="again", epochs=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embed, "_Trainer", Trainer)
+        embed.run(again, silent)
+    assert torch.equal(kept[4], vectors_of(plain))
+    assert torch.allclose(vectors_of(averaged), (kept[3] + kept[4]) / 2)
+    assert not torch.allclose(vectors_of(averaged), vectors_of(plain))
+
+
+def test_an_average_survives_a_kill_in_any_of_its_epochs(job: Callable[..., dict[str, Any]]) -> None:
+    whole = job(name="whole", epochs=3, average_last=3)
+    steps = embed.run(whole, silent)["steps"]
+    for stop in (
+        steps // 3,
+        steps // 3 + 1,
+        steps - 1,
+    ):  # an epoch's last step, the next one's first, the middle of one
+        cut = job(name=f"cut-{stop}", epochs=3, average_last=3)
+        with pytest.raises(KeyboardInterrupt):
+            embed.run({**cut, "checkpoint_minutes": 0.0}, stop_at(stop))
+        embed.run(cut, silent)
+        assert torch.equal(vectors_of(cut), vectors_of(whole))
 
 
 # Pretrained bases

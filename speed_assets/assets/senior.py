@@ -143,6 +143,7 @@ def senior_model(run: StageRun) -> dict[str, Any]:
 
 
 def senior_data(run: StageRun) -> dict[str, Any]:
-    """One output of the senior for each row asked for."""
+    """One output of the model that writes at scale, for each row asked for."""
     section = run.recipe.senior_data
-    return write_with(run, "senior_model", section.rows, 1, section.sampling, section.attempts)
+    _, writer = run.stage.inputs
+    return write_with(run, writer, section.rows, 1, section.sampling, section.attempts)

@@ -15,6 +15,7 @@ from typing import Literal
 
 Kind = Literal["table", "model", "scores", "release"]
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
+Writer = Literal["senior_model", "junior_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "senior_data",
         "senior",
         "table",
-        "The senior generator's output at scale.",
+        "The senior generator's output at scale (without DPO: the junior's).",
         ("task_list", "senior_model"),
         partitioned=True,
         reads=_GENERATOR,
@@ -259,17 +260,28 @@ def build_graph(
     baselines: Sequence[str] = ("seed_data", "junior_data"),
     *,
     scored: bool = True,
+    embedded: bool = True,
     mined: bool = True,
+    writer: Writer = "senior_model",
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `mined` whether
-    negatives are mined. Baselines on tables that the recipe does not make are left out by the caller.
+    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
+    they are held against evaluation texts in that, `mined` whether negatives are mined; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines on tables
+    that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
-    writer = {"revised_data": "senior_model", "senior_data": "senior_model", "junior_data": "junior_model"}.get(source)
-    stages["row_scores"] = replace(stages["row_scores"], inputs=(source, writer) if writer else (source,))
+    stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
+    wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
+    stages["row_scores"] = replace(
+        stages["row_scores"],
+        inputs=(source, wrote) if wrote else (source,),
+        reads=("seed", "generator", *(("evaluation",) if embedded else ())),
+        externals=tuple(
+            name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else embedded)
+        ),
+    )
     stages["final_triplets"] = replace(
         stages["final_triplets"],
         inputs=(source, *(("row_scores",) if scored else ()), "task_list"),

@@ -11,14 +11,14 @@ statistics are averaged over them, and the spread between seeds (the noise floor
 p-values are of one side, by shifting the bootstrap distribution to the edge of the null hypothesis. Over tasks they
 are adjusted after Holm (1979).
 
-Belongs here: statistics, intervals, tests. Not here: thresholds (recipe), refusals (`checks/scores.py`).
+Belongs here: statistics, intervals, tests, the law of scaling. Not here: thresholds (recipe), refusals (`checks/scores.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,6 +88,35 @@ class Difference:
         return np.asarray(self.draws - np.mean(self.draws) + edge)
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the interval that holds the true one with probability 1 - alpha; None where one value tells no spread."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LogLinear:
+    """The law score = at_one + per_doubling * log2(rows). `per_doubling` is in score points, with its interval.
+
+    `explained` is the share of the variance within seeds that the law accounts for; `off` the largest distance of the
+    mean score at one size from it: a curve that flattens shows there, whatever the interval says.
+    """
+
+    per_doubling: float
+    low: float | None
+    high: float | None
+    at_one: float
+    explained: float
+    off: float
+
+    def at(self, rows: ArrayLike) -> Array:
+        """The law's score at these numbers of rows."""
+        return np.asarray(self.at_one + self.per_doubling * np.log2(np.asarray(rows, dtype=np.float64)))
+
+
 # Statistics over counts: (draws, n) counts and the samples -> (draws,)
 
 
@@ -145,9 +174,16 @@ def statistic(part: Part, counts: Array) -> Array:
 
 
 def compare(
-    task: str, ours: Sequence[TaskSamples], theirs: Sequence[TaskSamples], *, resamples: int, seed: int
+    task: str,
+    ours: Sequence[TaskSamples],
+    theirs: Sequence[TaskSamples],
+    *,
+    resamples: int,
+    seed: int,
+    noise: bool = True,
 ) -> Difference:
-    """Our model's seeds against theirs on one task. `seed` is a name given by `fingerprints.seed_for`.
+    """Our model's seeds against theirs on one task. `seed` is a name given by `fingerprints.seed_for`. Without `noise`
+    the draws are those of the samples alone, for `paired_by_seed` to go on from.
 
     Raises ValueError when the two sides have not answered the same samples.
     """
@@ -171,11 +207,11 @@ def compare(
         for at, counts in _counts(size, resamples, rng):
             means = [np.mean([statistic(model[name], counts) for model in models], axis=0) for models in (ours, theirs)]
             draws[at] += (means[0] - means[1]) / len(parts)
-    noise = seed_noise(scores)
-    if noise:
-        draws = draws + noise * rng.standard_t(sum(len(s) - 1 for s in scores if len(s) > 1), resamples)
+    spread = seed_noise(scores) if noise else None
+    if spread:
+        draws = draws + spread * rng.standard_t(sum(len(s) - 1 for s in scores if len(s) > 1), resamples)
     sizes = sum(len(part.names) for part in ours[0].values())
-    return Difference(task, float(scores[0].mean()), float(scores[1].mean()), sizes, draws, noise)
+    return Difference(task, float(scores[0].mean()), float(scores[1].mean()), sizes, draws, spread)
 
 
 def _same_samples(task: str, models: Sequence[TaskSamples]) -> None:
@@ -258,6 +294,83 @@ def mean_over_tasks(differences: Sequence[Difference]) -> Difference:
         np.asarray(sum(d.draws for d in differences) / count),
         sum(noises) / count if noises else None,
     )
+
+
+# Several seeds
+
+
+def paired_by_seed(difference: Difference, by_seed: ArrayLike, seed: int) -> Difference:
+    """The difference (of samples alone) between two ways of training whose seeds are the same ones, with the chance of seeds.
+
+    `by_seed` are the differences under each seed. What a seed does to both sides is no noise, so their own spread is
+    added, as Student's t with as many degrees of freedom as there are seeds, less one. Where every seed has samples of
+    its own, that spread holds their chance already, and the interval is wider than it need be. Of one seed nothing is
+    known, and the difference stays as it is.
+    """
+    values = np.asarray(by_seed, dtype=np.float64)
+    if values.size < 2:
+        return difference
+    noise = float(np.std(values, ddof=1) / math.sqrt(values.size))
+    # Quantiles in random order instead of draws: of two seeds these would be Cauchy's, which have no mean.
+    places = (np.random.default_rng(seed).permutation(difference.draws.size) + 0.5) / difference.draws.size
+    return replace(difference, draws=difference.draws + noise * _student(values.size - 1, places), noise=noise)
+
+
+def mean_interval(values: ArrayLike, alpha: float) -> Interval:
+    """Student's t interval of the mean of independent values.
+
+    >>> mean_interval([0.5], 0.05)
+    Interval(mean=0.5, low=None, high=None)
+    """
+    found = np.asarray(values, dtype=np.float64)
+    mean = float(found.mean())
+    if found.size < 2:
+        return Interval(mean, None, None)
+    half = float(_student(found.size - 1, 1 - alpha / 2)) * float(np.std(found, ddof=1)) / math.sqrt(found.size)
+    return Interval(mean, mean - half, mean + half)
+
+
+def log_linear(rows: ArrayLike, scores: ArrayLike, alpha: float) -> LogLinear:
+    """Least squares of scores on log2(rows), both (seeds, sizes), with an intercept for each seed.
+
+    With several seeds the interval is Student's t over the seeds' own slopes: they are what is independent, while the
+    scores of one seed's sizes are not. With one seed it comes from the residuals, so from how straight the line is.
+    Raises ValueError for fewer than three sizes, or sizes that are all the same.
+    """
+    x, y = np.log2(np.asarray(rows, dtype=np.float64)), np.asarray(scores, dtype=np.float64)
+    if x.ndim != 2 or x.shape != y.shape or x.shape[1] < 3:
+        raise ValueError(
+            f"a law needs rows and scores of at least three sizes for each seed, here {x.shape}, {y.shape}"
+        )
+    inside, above = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    spread = (inside**2).sum(axis=1)
+    if not (spread > 0).all():
+        raise ValueError("a law needs sizes that differ")
+    slopes = (inside * above).sum(axis=1) / spread
+    residuals = above - slopes.mean() * inside
+    total = float((above**2).sum())
+    if len(slopes) > 1:
+        found = mean_interval(slopes, alpha)
+    else:
+        freedom = x.shape[1] - 2
+        error = math.sqrt(float((residuals**2).sum()) / freedom / float(spread[0]))
+        half = float(_student(freedom, 1 - alpha / 2)) * error
+        found = Interval(float(slopes[0]), float(slopes[0]) - half, float(slopes[0]) + half)
+    return LogLinear(
+        found.mean,
+        found.low,
+        found.high,
+        float(y.mean() - found.mean * x.mean()),
+        1 - float((residuals**2).sum()) / total if total else 0.0,
+        float(np.abs(residuals.mean(axis=0)).max()),
+    )
+
+
+def _student(freedom: int, places: ArrayLike) -> Array:
+    """Quantiles of Student's t at these places of 0..1."""
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(freedom, places))
 
 
 # Several tasks

@@ -15,6 +15,7 @@ Belongs here: the base, the batches, the loss, the saved folder. Not here: which
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -28,12 +29,21 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
+    MatryoshkaLoss,
     MultipleNegativesRankingLoss,
 )
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.util.file_io import is_sentence_transformer_model
 from tokenizers import Tokenizer, processors
-from transformers import PreTrainedTokenizerFast, PrinterCallback, set_seed
+from transformers import (
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 
 from speed_assets.workers import machine, training
 from speed_assets.workers.host import Report, write_json
@@ -180,26 +190,39 @@ class RankingLoss(MultipleNegativesRankingLoss):
     Left out of a row's negatives is every text of the batch that equals the row's positive or its query,
     or that is the positive of another row with the same query. So a classification batch may be large,
     though its positives are a few labels: a no-duplicates sampler would cut it to as many rows as labels.
+
+    With a `margin` every text of another row whose similarity exceeds the positive's by more is left out, too: it is
+    probably an answer that nobody has marked. (sentence-transformers masks so with a second model only, GISTEmbedLoss.)
     """
+
+    def __init__(self, model: SentenceTransformer, scale: float, margin: float | None = None) -> None:
+        super().__init__(model, scale=scale)
+        self.margin = margin
 
     def compute_loss_from_embeddings(self, embeddings: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         """Mean loss; `embeddings` are (rows, dimensions) of each column, `labels` (rows, columns) text ids."""
         queries, positives, documents = labels[:, :1], labels[:, 1:2], labels[:, 1:].T.reshape(1, -1)
-        scores = self.similarity_fct(embeddings[0], torch.cat(embeddings[1:])) * self.scale
+        similarities = self.similarity_fct(embeddings[0], torch.cat(embeddings[1:]))
         rows = len(labels)
         no_negative = (documents == positives) | (documents == queries)
         no_negative[:, :rows] |= queries == queries.T
+        if self.margin is not None:
+            others = ~torch.eye(rows, dtype=torch.bool, device=similarities.device).repeat(1, len(embeddings) - 1)
+            no_negative |= others & (similarities > similarities.diagonal()[:, None] + self.margin)
         no_negative[:, :rows].fill_diagonal_(False)
-        targets = torch.arange(rows, device=scores.device)
-        return torch.nn.functional.cross_entropy(scores.masked_fill(no_negative, -torch.inf), targets)
+        targets = torch.arange(rows, device=similarities.device)
+        scores = (similarities * self.scale).masked_fill(no_negative, -torch.inf)
+        return torch.nn.functional.cross_entropy(scores, targets)
 
 
 class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
     """`RankingLoss` for batches that do not fit into memory at once (GradCache, arXiv 2101.06983)."""
 
-    def __init__(self, model: SentenceTransformer, scale: float, mini_batch_size: int) -> None:
+    def __init__(
+        self, model: SentenceTransformer, scale: float, mini_batch_size: int, margin: float | None = None
+    ) -> None:
         super().__init__(model, scale=scale, mini_batch_size=mini_batch_size)
-        self.loss = RankingLoss(model, scale=scale)
+        self.loss = RankingLoss(model, scale, margin)
 
     def calculate_loss(
         self, reps: list[list[torch.Tensor]], labels: torch.Tensor | None = None, *, with_backward: bool = False
@@ -220,17 +243,55 @@ class _Trainer(SentenceTransformerTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         assert output_dir is not None
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        trained = {name: weight.contiguous() for name, weight in self._trained().items()}
-        save_file(trained, Path(output_dir) / CHECKPOINT_WEIGHTS)
+        save_trained(self.model, Path(output_dir) / CHECKPOINT_WEIGHTS)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        saved = load_file(Path(checkpoint_path) / CHECKPOINT_WEIGHTS)
-        with torch.no_grad():
-            for name, weight in self._trained().items():
-                weight.copy_(saved[name])
+        load_trained(self.model, load_file(Path(checkpoint_path) / CHECKPOINT_WEIGHTS))
 
-    def _trained(self) -> dict[str, torch.Tensor]:
-        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+def save_trained(model: torch.nn.Module, file: Path) -> None:
+    """Write the weights that are trained, by name; the file is there whole or not at all."""
+    part = file.with_suffix(".part")
+    save_file({name: weight.contiguous() for name, weight in _trained(model).items()}, part)
+    part.rename(file)
+
+
+def load_trained(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Put `weights` in the place of those that are trained."""
+    with torch.no_grad():
+        for name, weight in _trained(model).items():
+            weight.copy_(weights[name])
+
+
+def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+class EpochEnds(TrainerCallback):
+    """Keeps the trained weights at the ends of the last epochs, and puts their mean in the model's place.
+
+    They are written at the last step of an epoch, before a checkpoint of that step: a training that goes on from there
+    finds them.
+    """
+
+    def __init__(self, folder: Path, last: int) -> None:
+        self._folder, self._last = folder, last
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        ends = state.epoch % 1 == 0 or state.global_step == state.max_steps
+        if ends and math.ceil(state.epoch) > math.ceil(args.num_train_epochs) - self._last:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            save_trained(kwargs["model"], self._folder / f"epoch-{math.ceil(state.epoch)}.safetensors")
+        return control
+
+    def average(self, model: torch.nn.Module) -> None:
+        """The mean of what was kept. Raises RuntimeError when one is missing."""
+        kept = [load_file(file) for file in sorted(self._folder.glob("epoch-*.safetensors"))]
+        if len(kept) != self._last:
+            raise RuntimeError(f"weights of {len(kept)} epochs were kept and {self._last} are wanted: train it anew")
+        load_trained(model, {name: torch.stack([k[name] for k in kept]).mean(dim=0) for name in kept[0]})
 
 
 def _train(
@@ -267,23 +328,39 @@ def _train(
         disable_tqdm=True,
         dataloader_pin_memory=gpu,
     )
+    ends = EpochEnds(folder / "epochs", settings["average_last"])
     trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=datasets_of(rows, settings),
         loss=loss_of(model, settings),
-        callbacks=[training.Watch(report, job["checkpoint_minutes"])],
+        callbacks=[
+            training.Watch(report, job["checkpoint_minutes"]),
+            *([ends] if settings["average_last"] > 1 else []),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=training.newest_checkpoint(folder))
+    if settings["average_last"] > 1:
+        ends.average(model)
     if lora:
         model[0].model = model[0].model.merge_and_unload()
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
 def loss_of(model: SentenceTransformer, settings: dict[str, Any]) -> torch.nn.Module:
-    """The loss, cached when a transformer's batch does not fit into memory at once."""
-    scale, micro = 1 / settings["temperature"], settings["micro_batch_size"]
+    """The loss, cached when a transformer's batch does not fit into memory at once, and over every size of the vectors."""
+    scale, micro, margin = 1 / settings["temperature"], settings["micro_batch_size"], settings["false_negative_margin"]
+    loss: torch.nn.Module
     if isinstance(model[0], StaticEmbedding) or settings["batch_size"] <= micro:
-        return RankingLoss(model, scale=scale)
-    return CachedRankingLoss(model, scale, micro)
+        loss = RankingLoss(model, scale, margin)
+    else:
+        loss = CachedRankingLoss(model, scale, micro, margin)
+    if not settings["matryoshka"]:
+        return loss
+    whole = model.get_embedding_dimension()
+    if max(settings["matryoshka"]) >= whole:
+        raise ValueError(
+            f"embedding_model.matryoshka {settings['matryoshka']} must be below the model's {whole} dimensions"
+        )
+    return MatryoshkaLoss(model, loss, sorted({*settings["matryoshka"], whole}))

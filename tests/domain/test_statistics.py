@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm, spearmanr
+from scipy.stats import linregress, norm, spearmanr, t, ttest_1samp
 from sklearn.metrics import average_precision_score
 
 from speed_assets.domain.statistics import (
@@ -15,8 +15,11 @@ from speed_assets.domain.statistics import (
     TaskSamples,
     compare,
     holm,
+    log_linear,
+    mean_interval,
     mean_over_tasks,
     non_inferiority,
+    paired_by_seed,
     seed_noise,
     superiority,
     weighted_average_precision,
@@ -199,3 +202,102 @@ def test_how_often_equal_models_are_told_apart_and_a_loss_is_missed() -> None:
         missed += superiority([mean_over_tasks(planted)], 0.05)[0].word != "worse"
     assert wrong / 200 <= 0.09, "0.05 and three standard errors of 200 trials"
     assert missed == 0
+
+
+# Several seeds, and the law of scaling
+
+
+def test_by_seed_it_is_the_paired_t_test_where_samples_tell_nothing() -> None:
+    """With as many samples as to leave no chance, what is left is Student's paired test over seeds."""
+    values = [0.02, 0.05, 0.03, 0.06, 0.01]
+    both = paired_by_seed(difference(float(np.mean(values)), 0.0, draws=40_000), values, seed=3)
+    test = ttest_1samp(values, 0)
+    (verdict,) = superiority([both], 0.05)
+    assert verdict.p == pytest.approx(test.pvalue, abs=0.001)
+    assert (verdict.low, verdict.high) == pytest.approx(tuple(test.confidence_interval(0.95)), abs=0.001)
+
+
+def test_what_a_seed_does_to_both_sides_is_no_noise() -> None:
+    rng = np.random.default_rng(4)
+    level, hard = rng.normal(0, 0.2, 5), rng.normal(0, 0.1, 300)
+    ours, theirs = ([means(hard + at + gain) for at in level] for gain in (0.02, 0.0))
+    values = [
+        float((a["test/default"].score - b["test/default"].score).mean()) for a, b in zip(ours, theirs, strict=True)
+    ]
+    apart = compare("task", ours, theirs, resamples=2000, seed=1)
+    alone = compare("task", ours, theirs, resamples=2000, seed=1, noise=False)
+    both = paired_by_seed(alone, values, seed=1)
+    assert alone.noise is None
+    assert both.error == pytest.approx(alone.error, abs=1e-6)
+    assert apart.error > 0.05, "sides whose seeds have nothing to do with each other"
+    assert both.value == pytest.approx(0.02)
+
+
+def test_two_seeds_are_enough_for_an_interval_around_their_mean() -> None:
+    low, high = paired_by_seed(difference(0.15, 0.001), [0.1, 0.2], seed=2).interval(0.05)
+    assert (low + high) / 2 == pytest.approx(0.15, abs=0.01)
+    assert high - low == pytest.approx(2 * t.ppf(0.975, 1) * 0.05, rel=0.05)
+
+
+def test_one_seed_has_the_chance_of_its_samples_alone() -> None:
+    one = difference(0.03, 0.01)
+    assert paired_by_seed(one, [0.03], seed=1) is one
+
+
+def test_two_ways_that_are_the_same_are_seldom_told_apart() -> None:
+    """Samples that all seeds share, and seeds of their own."""
+    rng = np.random.default_rng(5)
+    wrong = 0
+    for trial in range(400):
+        shared, values = rng.normal(0, 0.01), rng.normal(0, 0.02, 5)
+        alone = difference(float(shared + values.mean()), 0.01, draws=400)
+        (verdict,) = superiority([paired_by_seed(alone, values, trial)], 0.05)
+        wrong += verdict.word != "undecided"
+    assert wrong / 400 < 0.075, "about alpha, but for the chance of 400 trials"
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    values = [0.71, 0.74, 0.69, 0.72]
+    low, high = t.interval(0.95, 3, np.mean(values), np.std(values, ddof=1) / 2)
+    found = mean_interval(values, 0.05)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+ROWS_OF = [[100, 200, 400, 800], [110, 190, 410, 790]]
+
+
+def test_a_log_linear_law_is_found_again_whatever_the_seeds_levels() -> None:
+    scores = [[level + 0.05 * np.log2(rows) for rows in seed] for level, seed in zip((0.1, 0.2), ROWS_OF, strict=True)]
+    law = log_linear(ROWS_OF, scores, 0.05)
+    assert (law.per_doubling, law.low, law.high, law.at_one) == pytest.approx((0.05, 0.05, 0.05, 0.15))
+    assert (law.explained, law.off) == pytest.approx((1, 0))
+    assert law.at([400]) == pytest.approx([0.15 + 0.05 * np.log2(400)])
+
+
+def test_one_seeds_law_is_ordinary_least_squares() -> None:
+    scores = [0.3, 0.42, 0.5, 0.61]
+    law, line = log_linear(ROWS_OF[:1], [scores], 0.05), linregress(np.log2(ROWS_OF[0]), scores)
+    half = t.ppf(0.975, 2) * line.stderr
+    assert (law.per_doubling, law.low, law.high) == pytest.approx((line.slope, line.slope - half, line.slope + half))
+    assert law.explained == pytest.approx(line.rvalue**2)
+
+
+def test_seeds_whose_slopes_differ_widen_the_interval() -> None:
+    same = log_linear([ROWS_OF[0]] * 3, [[s * k for k in range(4)] for s in (0.05, 0.05, 0.051)], 0.05)
+    spread = log_linear([ROWS_OF[0]] * 3, [[s * k for k in range(4)] for s in (0.02, 0.05, 0.08)], 0.05)
+    assert spread.high - spread.low > 10 * (same.high - same.low)
+    assert (spread.low, spread.high) == pytest.approx(t.interval(0.95, 2, 0.05, 0.03 / np.sqrt(3)))
+
+
+def test_a_curve_that_flattens_is_told_by_how_far_it_is_off() -> None:
+    law = log_linear([ROWS_OF[0]] * 2, [[0.1, 0.5, 0.6, 0.6]] * 2, 0.05)
+    assert law.off > 0.1
+    assert law.explained < 0.9
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores"), [([[1, 2]], [[0.1, 0.2]]), ([[5, 5, 5]], [[0.1, 0.2, 0.3]]), ([1, 2, 3], [0.1, 0.2, 0.3])]
+)
+def test_a_law_of_too_few_sizes_is_refused(rows: list, scores: list) -> None:
+    with pytest.raises(ValueError, match="a law needs"):
+        log_linear(rows, scores, 0.05)
