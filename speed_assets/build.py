@@ -24,6 +24,7 @@ from resources.teacher import Teacher
 from speed_assets.assets import embedding, junior, negatives, quarantine, revisor, row_scores, senior, tasks, triplets
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
+from speed_assets.automation import automation_sensor, evaluation_schedule, topic_sensor, when_stale
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe
 
@@ -80,7 +81,7 @@ def build_defs(
         return artifacts
 
     return dg.Definitions(
-        assets=[asset_for(stage, FUNCTIONS[name], artifacts) for name, stage in artifacts.graph.items()],
+        assets=[asset_for(stage, FUNCTIONS[name], artifacts, when_stale()) for name, stage in artifacts.graph.items()],
         asset_checks=build_asset_checks(recipe, TASK_TYPE_PARTITIONS),
         resources={
             "artifacts": lazily(make_artifacts),
@@ -89,6 +90,8 @@ def build_defs(
             "progress": dg.ResourceDefinition.hardcoded_resource(progress),
         },
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
+        sensors=[automation_sensor(), topic_sensor(recipe)],
+        schedules=[evaluation_schedule()],
         # Heavy work runs in worker processes of its own, so a run needs no process for each step.
         executor=dg.in_process_executor,
     )

@@ -15,7 +15,6 @@ from resources.artifacts import Artifacts, partitions_of
 from resources.ledger import Ledger
 from resources.store import Store, verify
 from speed_assets import runs
-from speed_assets.domain.graph import build_graph
 from speed_assets.plan import plan
 from speed_assets.recipe import Recipe
 

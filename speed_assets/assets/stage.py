@@ -106,7 +106,12 @@ class StageRun:
 StageFunction = Callable[[StageRun], dict[str, Any]]
 
 
-def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg.AssetsDefinition:
+def asset_for(
+    stage: Stage,
+    function: StageFunction,
+    artifacts: Artifacts,
+    condition: dg.AutomationCondition[Any] | None = None,
+) -> dg.AssetsDefinition:
     """The Dagster asset of a stage."""
 
     @dg.asset(
@@ -120,6 +125,7 @@ def asset_for(stage: Stage, function: StageFunction, artifacts: Artifacts) -> dg
         description=stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
         pool=gpu.POOL if stage.gpu else None,
+        automation_condition=condition,
     )
     def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         partition = context.partition_key if stage.partitioned else None

@@ -1,0 +1,85 @@
+"""What may start runs by itself, all of it stopped until somebody turns it on: a condition, a sensor, a schedule.
+
+Belongs here: when a run is asked for. Not here: what is stale for `speed run` (`runs.py`), and how anything is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from resources.externals import external_digest
+from speed_assets.recipe import Recipe
+
+EVALUATION_CRON = "0 3 * * 0"
+"""Sundays at three, in UTC."""
+TOPICS_SECONDS = 60
+"""Seconds between two looks at the topic file."""
+
+
+def when_stale() -> dg.AutomationCondition[Any]:
+    """Newly missing, made by other code or another recipe, or from other data, once each; never while its inputs are
+    made, and never past a gate that failed. Turning it on starts nothing: what was missing before may cost calls.
+
+    An input that was made again with the same content starts nothing: data versions are content digests.
+    """
+    changed: dg.AutomationCondition[Any] = (
+        dg.AutomationCondition.newly_missing()
+        | dg.AutomationCondition.code_version_changed()
+        | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+    ).with_label("stale")
+    passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
+    return (
+        changed.since_last_handled()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+        & ~dg.AutomationCondition.any_deps_match(~passed)
+    )
+
+
+def automation_sensor() -> dg.AutomationConditionSensorDefinition:
+    """Asks the conditions of all assets."""
+    return dg.AutomationConditionSensorDefinition(
+        "remake_what_is_stale",
+        target=dg.AssetSelection.all(),
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Makes anew what is stale, one step down the graph at a time, and never past a failed gate.",
+    )
+
+
+def topic_sensor(recipe: Recipe) -> dg.SensorDefinition:
+    """Asks for `topics` when the topic file's content has changed; a file that cannot be read is told and skipped."""
+
+    @dg.sensor(
+        name="topic_file",
+        target=dg.AssetSelection.assets("topics"),
+        minimum_interval_seconds=TOPICS_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Makes topics anew when the content of the topic file has changed.",
+    )
+    def topic_file(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            content = external_digest(recipe, "topic_file", None)
+        except (OSError, ValueError) as error:
+            return dg.SkipReason(str(error))
+        if context.cursor is None:
+            return dg.SensorResult(cursor=content, skip_reason="the topic file as it is now is the one to compare with")
+        if content == context.cursor:
+            return dg.SkipReason("the topic file is as it was")
+        return dg.SensorResult([dg.RunRequest(run_key=content)], cursor=content)
+
+    return topic_file
+
+
+def evaluation_schedule() -> dg.ScheduleDefinition:
+    """Scores the newest embedding model anew, for what changes outside: libraries, local evaluation sets."""
+    return dg.ScheduleDefinition(
+        name="evaluation",
+        cron_schedule=EVALUATION_CRON,
+        execution_timezone="UTC",
+        target=dg.AssetSelection.assets("mteb_scores"),
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Scores the newest embedding model every week.",
+    )
