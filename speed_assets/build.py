@@ -43,6 +43,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "final_triplets": triplets.final_triplets,
     "embedding_model": embedding.embedding_model,
     "baseline_models": embedding.baseline_models,
+    "embedding_reruns": embedding.embedding_reruns,
     "mteb_scores": embedding.mteb_scores,
     "release": release_through(refusals),
 }

@@ -410,6 +410,16 @@ class EmbeddingModel(Section):
     """Rows of a transformer's batch that are embedded at once; larger batches are cached, with the same gradient."""
 
 
+class EmbeddingReruns(Section):
+    count: Count = 0
+    """Trainings of the embedding model beside the released one, under other seeds and scored like it. They tell what a
+    score owes to its seed; without them that is unknown."""
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the reruns among the scored models."""
+        return tuple(f"embedding_model rerun {number}" for number in range(1, self.count + 1))
+
+
 class Microworld(Section):
     """Held-out evaluation of the microworld; its topics are invented words that no topic file holds."""
 
@@ -456,6 +466,22 @@ class Superior(Section):
     """What the model must beat, or nothing is released; the other comparisons are only shown."""
 
 
+class NonInferior(Section):
+    """The test whether a release would be worse than the last one of its recipe. All numbers are ours."""
+
+    margin: Rate = 0.02
+    """Score points of 0..1 that a task may lose: 2 nDCG points."""
+    margins: dict[str, Rate] = {}
+    """The same by mteb's main metric, for metrics that vary more between seeds than `margin` could tell from a loss."""
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Largest probability that a release gets through which has lost its margin on any task."""
+    resamples: Annotated[int, Field(ge=100)] = 2_000
+    """Bootstrap draws; at least 1 / alpha."""
+    waived: dict[str, str] = {}
+    """{how a release's fingerprint begins: reason}: releases that are not compared with, since their scores were taken
+    otherwise (other tasks, other versions)."""
+
+
 class Checks(Section):
     """Thresholds of the gates. A blocking check below its threshold stops the run and the release."""
 
@@ -482,6 +508,7 @@ class Checks(Section):
     gain_over_baselines_min: float = 0.0
     """The same over every trained baseline; a warning, not a gate."""
     superior: Superior = Superior()
+    non_inferior: NonInferior = NonInferior()
 
 
 class Runtime(Section):
@@ -531,6 +558,7 @@ class Recipe(Section):
     row_scores: RowScores | None = None
     final_triplets: FinalTriplets
     embedding_model: EmbeddingModel
+    embedding_reruns: EmbeddingReruns = EmbeddingReruns()
     evaluation: Evaluation
     mteb_scores: MtebScores
     checks: Checks = Checks()
@@ -589,7 +617,12 @@ class Recipe(Section):
 
     def graph(self) -> Graph:
         """The stages of this recipe."""
-        return build_graph(self.final_triplets.source, self.mteb_scores.baselines, self.row_scores is not None)
+        return build_graph(
+            self.final_triplets.source,
+            self.mteb_scores.baselines,
+            self.row_scores is not None,
+            self.embedding_reruns.count > 0,
+        )
 
     def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
         """What `stage` reads, as plain JSON values: its own section and those named in `reads`.

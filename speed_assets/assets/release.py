@@ -12,6 +12,7 @@ import dagster as dg
 
 from resources.artifacts import Artifacts
 from resources.cards import dataset_card, model_card
+from resources.releases import SAMPLES, SCORES
 from speed_assets.assets.stage import StageFunction, StageRun
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
@@ -45,6 +46,9 @@ def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction
                 part.write_parquet(folder / "train.parquet")
         (run.out / "data" / "README.md").write_text(dataset_card(run.whole_recipe, manifest, triplets))
         rows.table("quarantine").write_parquet(run.out / "quarantine.parquet")
+        scores = run.input("mteb_scores")
+        scores.table().write_parquet(run.out / f"{SCORES}.parquet")
+        scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
         (run.out / "recipe.json").write_text(run.whole_recipe.model_dump_json(indent=1) + "\n")
         (run.out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         return {"rows_released": triplets.height, "scores": manifest["scores"]["embedding_model"]}

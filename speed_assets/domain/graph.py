@@ -210,15 +210,25 @@ ALL_STAGES: tuple[Stage, ...] = (
         version=2,
     ),
     Stage(
+        "embedding_reruns",
+        "embedding",
+        "model",
+        "The embedding training again under other seeds: what a score owes to its seed.",
+        ("final_triplets",),
+        reads=("seed", "embedding_model"),
+        externals=("embedding_base",),
+        gpu=True,
+    ),
+    Stage(
         "mteb_scores",
         "embedding",
         "scores",
-        "MTEB scores of the embedding model and of its baselines, one row per model and task.",
-        ("embedding_model", "baseline_models"),
+        "MTEB scores of the embedding model, its reruns and its baselines, one row per model and task.",
+        ("embedding_model", "baseline_models", "embedding_reruns"),
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base"),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "release",
@@ -227,6 +237,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Model, data, cards and manifest: written at once or not at all, and only through every gate.",
         ("embedding_model", "final_triplets", "mteb_scores"),
         reads=("name", "description", "checks"),
+        version=2,
     ),
 )
 
@@ -237,20 +248,21 @@ def build_graph(
     source: DataSource = "revised_data",
     baselines: Sequence[str] = ("seed_data", "junior_data"),
     scored: bool = True,
+    reruns: bool = True,
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first. Baselines on tables
-    that the recipe does not make are left out by the caller.
+    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `reruns` whether the
+    embedding model is trained several times. Baselines on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
     writer = {"revised_data": "senior_model", "senior_data": "senior_model", "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(stages["row_scores"], inputs=(source, writer) if writer else (source,))
     stages["final_triplets"] = replace(stages["final_triplets"], inputs=(source, "row_scores") if scored else (source,))
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
-    if not baselines:
-        stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))
+    compared = [*["baseline_models"] * bool(baselines), *["embedding_reruns"] * reruns]
+    stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
     needed = upstream(stages, ["release"])
     return {name: stage for name, stage in stages.items() if name in needed}
 
