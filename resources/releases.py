@@ -56,6 +56,10 @@ class Release:
         """{artifact: content digest} of what it was made from."""
         return dict(self.said["lineage"].get("inputs", {}))
 
+    def holds(self, table: str) -> bool:
+        """Whether a table of that name was written with the release."""
+        return f"{table}.parquet" in self.said["files"]
+
     def table(self, name: str) -> pl.DataFrame:
         """A table of the release. Raises StoreError when it has none of that name."""
         file = self.path / f"{name}.parquet"

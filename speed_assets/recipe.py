@@ -501,6 +501,9 @@ class Checks(Section):
     revised_data_valid_min: Share = 0.8
     kept_min: Share = 0.5
     """Smallest share of rows that reach final_triplets."""
+    contamination_unsearched: tuple[str, ...] = ()
+    """Names in `evaluation.tasks` whose texts lie in no folder of `evaluation.local` and that are not looked for in the
+    triplets for that reason; the cards name them. Any other such name is refused."""
     loss_drop_min: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Smallest relative fall of the training loss from its first to its last tenth."""
     gain_over_untrained_min: float = 0.0

@@ -22,6 +22,7 @@ from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
 from checks.suites import SUITES, validate
 from resources.artifacts import Artifacts, label
+from resources.evaluation_texts import evaluation_texts
 from resources.releases import released, roll_back
 from resources.store import Artifact, Store
 from speed_assets.domain.fingerprints import digest
@@ -195,6 +196,7 @@ def good_samples(scores: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 
 
+EVALUATION = evaluation_texts(RECIPE.evaluation, RECIPE.seed)
 METADATA: dict[str, dict[str, Any]] = {
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
@@ -202,7 +204,10 @@ METADATA: dict[str, dict[str, Any]] = {
     "revision_data": {"asked": 5},
     "revised_data": {"asked": ROWS},
     "row_scores": {"asked": ROWS},
-    "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES)},
+    "final_triplets": {
+        "rows_in": 2 * len(TASK_TYPE_NAMES),
+        "contamination": [{"task": task, "texts": len(texts), "removed": 0} for task, texts in EVALUATION.items()],
+    },
 }
 MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models", "embedding_reruns")
 
@@ -474,6 +479,38 @@ def test_nothing_asked_is_nothing_missing(shelf: Shelf) -> None:
             assert shelf.ask(artifact, check.name, recipe).passed
 
 
+@pytest.mark.parametrize("field", ["query", "negative"])
+def test_a_row_that_repeats_an_evaluation_text_is_refused(shelf: Shelf, field: str) -> None:
+    texts = EVALUATION["microworld retrieval"]
+    held = next(text for text in texts if len(text.split()) > 10)
+    frame = good_table("final_triplets", None)
+    planted = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit(held.upper() + "!")).otherwise(field).alias(field)
+    outcome = shelf.ask(shelf.table("final_triplets", frame.with_columns(planted)), "contamination")
+    assert not outcome.passed
+    assert f"1 of {frame.height} rows repeat evaluation text (microworld retrieval 1)" in outcome.reason
+    (shown,) = outcome.metadata["failing_rows"]
+    assert (shown["row_id"], shown["how"]) == (frame["row_id"][2], "exact")
+
+
+def test_every_evaluation_task_must_have_been_looked_for(shelf: Shelf) -> None:
+    report = METADATA["final_triplets"]["contamination"]
+    frame = good_table("final_triplets", None)
+    one_less = shelf.ask(shelf.table("final_triplets", frame, contamination=report[1:]), "contamination")
+    assert not one_less.passed
+    assert f"{report[0]['task']} was not looked for by the stage" in one_less.reason
+    fewer = [{**report[0], "texts": 3}, *report[1:]]
+    assert not shelf.ask(shelf.table("final_triplets", frame, contamination=fewer), "contamination").passed
+    data = RECIPE.model_dump()
+    data["evaluation"]["tasks"] = ["STSBenchmark"]
+    artifact = shelf.good("final_triplets")
+    refused = shelf.ask(artifact, "contamination", Recipe.model_validate(data))
+    assert "STSBenchmark lies in no folder of evaluation.local" in refused.reason
+    data["checks"]["contamination_unsearched"] = ["STSBenchmark"]
+    knowingly = shelf.ask(artifact, "contamination", Recipe.model_validate(data))
+    assert knowingly.passed
+    assert knowingly.metadata["unsearched"] == ["STSBenchmark"]
+
+
 # Models
 
 
@@ -669,6 +706,15 @@ def test_a_damaged_release_is_not_compared_with(shelf: Shelf) -> None:
     outcome = shelf.ask(shelf.table("mteb_scores", trained(0.69)), "non_inferior")
     assert not outcome.passed
     assert "is damaged and cannot be compared with (scores.parquet has " in outcome.reason
+
+
+def test_a_release_from_before_releases_held_their_scores_is_not_compared_with(shelf: Shelf) -> None:
+    lineage = {"recipe": {"name": "tiny"}, "inputs": {}}
+    with shelf.store.building("e" * 64) as work:
+        shelf.store.complete("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
+    outcome = shelf.ask(shelf.table("mteb_scores", trained(0.7)), "non_inferior")
+    assert outcome.passed
+    assert "before releases held their scores" in outcome.reason
 
 
 def test_the_release_in_use_is_what_is_compared_with(shelf: Shelf) -> None:

@@ -8,19 +8,17 @@ from typing import Any
 
 import polars as pl
 
-from resources.evaluation_texts import local_texts
+from resources.evaluation_texts import evaluation_texts
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import truth
 from speed_assets.domain.contamination import EvaluationIndex, Limits
-from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.scoring import SCORES, below, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
-from speed_assets.microworld.evaluation import evaluation_sets
-from speed_assets.recipe import Contamination, Evaluation, FinalTriplets, NearDuplicates
+from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
 _NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES)
@@ -108,15 +106,6 @@ def filtered(
     return funnel
 
 
-def evaluation_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
-    """Every text that must not be in the triplets, by evaluation task: the microworld's and those of local sets."""
-    texts = local_texts(section.local)
-    if section.microworld is not None:
-        world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))
-        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
-    return texts
-
-
 def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
     """One line per evaluation task: its texts, and how many rows were removed for repeating one, in which way."""
     counts = (
@@ -191,13 +180,8 @@ def _key(rows: pl.DataFrame) -> pl.Expr:
 def _copies(evaluation: Mapping[str, Iterable[str]], section: Contamination) -> Finder:
     def find(rows: pl.DataFrame) -> pl.DataFrame:
         index = EvaluationIndex(evaluation, Limits(**section.model_dump()))
-        copies = [index.copies(rows[field]) for field in TRIPLET_FIELDS]
-        return pl.concat(
-            [frame.rename({"evaluation": f"task{i}", "how": f"how{i}"}) for i, frame in enumerate(copies)],
-            how="horizontal",
-        ).select(
-            (pl.lit("contamination_") + pl.coalesce("how0", "how1", "how2")).alias("reason"),
-            pl.coalesce("task0", "task1", "task2").alias("detail"),
+        return index.copies_in(rows, TRIPLET_FIELDS).select(
+            (pl.lit("contamination_") + pl.col("how")).alias("reason"), pl.col("evaluation").alias("detail")
         )
 
     return find
