@@ -140,23 +140,21 @@ def non_inferior(subject: Subject) -> Outcome:
     if not last.holds(SAMPLES):
         return Outcome(True, f"release {last.short} was made before releases held their scores: nothing to compare")
     ours, theirs = subject.artifact.table(), last.table(SCORES)
-    if unlike := _unlike(ours, theirs):
+    if faults := unlike(ours, theirs):
         advice = (
             "score that release's recipe in this way and release it, or write why it is not to be compared with into "
             "checks.non_inferior.waived"
         )
-        reason = f"scores and those of release {last.short} cannot be compared: {'; '.join(unlike)}: {advice}"
-        return Outcome(False, reason, {"unlike": unlike})
-    sides = [samples_by_model(table) for table in (subject.artifact.table(SAMPLES), last.table(SAMPLES))]
-    trainings = [[name for name in side if name == MODEL or name.startswith(f"{MODEL} rerun ")] for side in sides]
+        reason = f"scores and those of release {last.short} cannot be compared: {'; '.join(faults)}: {advice}"
+        return Outcome(False, reason, {"unlike": faults})
+    here, there = (trainings_of(samples_by_model(t)) for t in (subject.artifact.table(SAMPLES), last.table(SAMPLES)))
     metrics = dict(ours.filter(pl.col("model") == MODEL).select("task", "metric").iter_rows())
     margins = {task: settings.margins.get(metric, settings.margin) for task, metric in metrics.items()}
-    if not sides[0][MODEL]:
+    if not here[0]:
         raise ValueError(f"{MODEL} has samples of no task")
-    pair = [[side[name] for name in names] for side, names in zip(sides, trainings, strict=True)]
-    verdicts = losses(pair[0], pair[1], margins, settings, subject.recipe.seed)
+    verdicts = losses(here, there, margins, settings, subject.recipe.seed)
     lines = [{**_line(f"release {last.short}", v), "margin": margins[v.difference.task], **_noise(v)} for v in verdicts]
-    untested = sorted(metrics.keys() - sides[0][MODEL].keys())
+    untested = sorted(metrics.keys() - here[0].keys())
     failed = [v for v in verdicts if v.word != "no worse"]
     closest = failed or [min(verdicts, key=lambda v: v.low + margins[v.difference.task])]
     told = ", ".join(
@@ -165,7 +163,7 @@ def non_inferior(subject: Subject) -> Outcome:
         for v in closest
     )
     finding = (
-        f"against release {last.short}, at alpha {settings.alpha:g} and over {len(trainings[0])} and {len(trainings[1])} "
+        f"against release {last.short}, at alpha {settings.alpha:g} and over {len(here)} and {len(there)} "
         f"trainings, {'no task' if not failed else f'{len(failed)} of {len(verdicts)} tasks'} may have lost more than "
         f"its margin ({'closest: ' if not failed else ''}{told})"
         + (
@@ -179,8 +177,8 @@ def non_inferior(subject: Subject) -> Outcome:
         TABLE: lines,
         "verdict": finding,
         "release": last.fingerprint,
-        "trainings": len(trainings[0]),
-        "release_trainings": len(trainings[1]),
+        "trainings": len(here),
+        "release_trainings": len(there),
         "not_tested": untested,
         "resamples": settings.resamples,
     }
@@ -188,6 +186,11 @@ def non_inferior(subject: Subject) -> Outcome:
         return Outcome(True, finding, metadata)
     advice = "look at what changed (`speed diff`), or, if that is only noise, raise embedding_reruns.count"
     return Outcome(False, f"{finding}: {advice}", metadata)
+
+
+def trainings_of(samples: Mapping[str, dict[str, TaskSamples]]) -> list[dict[str, TaskSamples]]:
+    """{task: samples} of the embedding model and then of each of its reruns. Raises KeyError without the model."""
+    return [samples[MODEL], *(found for name, found in samples.items() if name.startswith(f"{MODEL} rerun "))]
 
 
 def losses(
@@ -213,7 +216,7 @@ def _noise(verdict: Verdict) -> dict[str, float]:
     return {} if noise is None else {"seed_noise": round(noise, 5)}
 
 
-def _unlike(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str]:
+def unlike(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str]:
     """In which ways two tables of scores were taken otherwise, in words; empty when they may be compared."""
     ours, theirs = (table.filter(pl.col("model") == MODEL) for table in (ours, theirs))
     here, there = set(ours["task"]), set(theirs["task"])

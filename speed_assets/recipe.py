@@ -482,6 +482,15 @@ class NonInferior(Section):
     otherwise (other tasks, other versions)."""
 
 
+class Licences(Section):
+    """What a release says of itself beside its figures. A licence that is not stated keeps it from being pushed."""
+
+    model_licence: str | None = None
+    """Licence of the released model as hubs spell it (`mit`, `apache-2.0`, `other`); null is not stated."""
+    data_licence: str | None = None
+    """The same for the released rows. Terms of the teacher may bear on it."""
+
+
 class Checks(Section):
     """Thresholds of the gates. A blocking check below its threshold stops the run and the release."""
 
@@ -564,6 +573,7 @@ class Recipe(Section):
     embedding_reruns: EmbeddingReruns = EmbeddingReruns()
     evaluation: Evaluation
     mteb_scores: MtebScores
+    release: Licences = Licences()
     checks: Checks = Checks()
     runtime: Runtime = Runtime()
 

@@ -195,6 +195,24 @@ def compare(
     return Difference(task, float(scores[0].mean()), float(scores[1].mean()), sizes, draws, noise)
 
 
+def score_interval(samples: TaskSamples, *, resamples: int, seed: int, alpha: float) -> tuple[float, float]:
+    """Percentile interval of one model's score on one task, over the chance of its samples."""
+    rng = np.random.default_rng(seed)
+    draws = np.zeros(resamples)
+    for part in samples.values():
+        if part.statistic == "replicates":
+            scores = _scores(part)
+            spread = float(np.std(scores, ddof=1)) if scores.size > 1 else 0.0
+            draws += (scores.mean() + spread * rng.standard_t(max(scores.size - 1, 1), resamples)) / len(samples)
+        elif part.statistic == "mean":
+            draws += _mean_draws(_scores(part), resamples, rng) / len(samples)
+        else:
+            for at, counts in _counts(len(part.names), resamples, rng):
+                draws[at] += statistic(part, counts) / len(samples)
+    low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
+    return float(low), float(high)
+
+
 def _same_samples(task: str, models: Sequence[TaskSamples]) -> None:
     first = models[0]
     for other in models[1:]:
