@@ -26,8 +26,8 @@ import polars as pl
 from wordfreq import top_n_list
 
 from benchmarks.hostile import mutated
+from resources.evaluation_texts import known_texts
 from speed_assets.assets.triplets import TRIPLETS, filtered, plot_funnel
-from speed_assets.assets.writing import known_texts
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.domain.task_types import TASK_TYPES

@@ -31,13 +31,15 @@ def small_data() -> dict[str, Any]:
         data[section]["sampling"]["max_new_tokens"] = 100
     data["final_triplets"] |= {"rules": {}, "scores": {"least_likely_min": -30.0, "margin_min": -0.99}}
     data["embedding_model"] |= {"dimensions": 32, "batch_size": 8, "epochs": 15}
+    data["embedding_reruns"] = {"count": 1}
     data["evaluation"]["microworld"] = {"topics": 12, "rows": 60}
     data["checks"] = {
         name: 0 if name == "pairs_min" else 1.0 if name.endswith("_max") else 0.0
         for name in data["checks"]
-        if not name.startswith(("gain", "superior"))
+        if not name.startswith(("gain", "superior", "non_inferior"))
     } | {
         "superior": {"resamples": 500},
+        "non_inferior": {"resamples": 500, "margin": 1.0},
         "gain_over_untrained_min": -1.0,
         "gain_over_baselines_min": -1.0,
         "loss_drop_min": -1.0,

@@ -50,7 +50,7 @@ def _wrap(check: Check, recipe: Recipe, partitions: dg.PartitionsDefinition[str]
         except LookupError as error:
             outcome = Outcome(False, str(error))
         else:
-            outcome = evaluate(check, Subject(artifact, recipe, partition))
+            outcome = evaluate(check, Subject(artifact, recipe, partition, artifacts.store))
             artifacts.record(artifact, check.name, key, asdict(outcome))
         return dg.AssetCheckResult(
             passed=outcome.passed,

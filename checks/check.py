@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store import Artifact
+from resources.store import Artifact, Store
 from speed_assets.recipe import Recipe
 
 EXAMPLES = 5
@@ -25,11 +25,14 @@ CELL = 200
 
 @dataclass(frozen=True)
 class Subject:
-    """The artifact in question, and the recipe with the thresholds. `partition` is a task type or None."""
+    """The artifact in question, the recipe with the thresholds, and the home that holds earlier releases. `partition`
+    is a task type or None.
+    """
 
     artifact: Artifact
     recipe: Recipe
     partition: str | None
+    store: Store
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def refusals(artifacts: Artifacts) -> list[str]:
         if artifact is None:
             reasons.append(f"{name} has not been materialized under this recipe")
             continue
-        subject = Subject(artifact, artifacts.recipe, partition)
+        subject = Subject(artifact, artifacts.recipe, partition, artifacts.store)
         gates = (check for check in checks_of(stage.name) if check.blocking)
         outcomes = ((check, evaluate(check, subject)) for check in gates)
         reasons += [f"{name} {check.name}: {outcome.reason}" for check, outcome in outcomes if not outcome.passed]

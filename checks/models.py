@@ -115,7 +115,14 @@ def _name(file: Path, root: Path) -> str:
 
 CHECKS: tuple[Check, ...] = tuple(
     check
-    for asset in ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models")
+    for asset in (
+        "junior_model",
+        "senior_model",
+        "revisor_model",
+        "embedding_model",
+        "baseline_models",
+        "embedding_reruns",
+    )
     for check in (
         Check(asset, "safe_weights", True, "Weights are readable safetensors, and nothing is a pickle.", safe_weights),
         Check(asset, "finite_losses", True, "Every logged loss is a finite number.", finite_losses),

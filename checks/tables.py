@@ -14,6 +14,9 @@ import polars as pl
 
 from checks.check import Check, Outcome, Subject, example_rows
 from checks.suites import SUITES, Severity, validate
+from resources.evaluation_texts import known_texts, task_texts
+from speed_assets.domain.contamination import EvaluationIndex, Limits
+from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import PerTaskType
 
 _WRITTEN = ("seed_data", "junior_data", "senior_data", "revision_data", "revised_data")
@@ -172,6 +175,41 @@ def all_accounted(subject: Subject) -> Outcome:
     )
 
 
+def uncontaminated(subject: Subject) -> Outcome:
+    """Every evaluation task was looked for, and no row of the table repeats a text of one.
+
+    Neither is believed: the texts are found again, and the rows asked again under the recipe's limits.
+    """
+    recipe, rows = subject.recipe, subject.artifact.table()
+    of_tasks = task_texts(subject.artifact.path)
+    texts = known_texts(recipe.evaluation, recipe.seed) | of_tasks
+    looked_for = {line["task"]: line["texts"] for line in subject.artifact.metadata["contamination"]}
+    unseen = [task for task, group in texts.items() if looked_for.get(task) != len(group)]
+    nowhere = [] if of_tasks else recipe.evaluation.searched
+    limits = Limits(**recipe.final_triplets.contamination.model_dump(exclude={"similarity"}))
+    copies = EvaluationIndex(texts, limits).copies_in(rows, TRIPLET_FIELDS)
+    held = rows.hstack(copies).filter(pl.col("evaluation").is_not_null())
+    metadata: dict[str, Any] = {
+        "rows": rows.height,
+        "contaminated": held.height,
+        "searched": [{"task": task, "texts": len(group)} for task, group in texts.items()],
+        "unsearched": list(recipe.evaluation.unsearched),
+    }
+    if held.height:
+        metadata["failing_rows"] = example_rows(held.select("row_id", "evaluation", "how", *TRIPLET_FIELDS))
+    faults = [f"{task} was not looked for by the stage, or its texts are others now" for task in unseen]
+    faults += [f"the texts of {task} were not read, so nobody looked for it" for task in nowhere]
+    if held.height:
+        by_task = ", ".join(f"{task} {rows}" for task, rows in held["evaluation"].value_counts(sort=True).iter_rows())
+        faults.append(f"{held.height} of {rows.height} rows repeat evaluation text ({by_task}), 0 may")
+    return _outcome(
+        not faults,
+        "; ".join(faults) or f"none of {rows.height} rows repeats a text of {len(texts)} evaluation tasks",
+        "materialize final_triplets anew, or leave a task out knowingly (evaluation.unsearched)",
+        metadata,
+    )
+
+
 def _outcome(passed: bool, finding: str, advice: str, metadata: dict[str, Any]) -> Outcome:
     return Outcome(passed, finding if passed else f"{finding}: {advice}", metadata)
 
@@ -255,6 +293,9 @@ CHECKS: tuple[Check, ...] = (
         True,
         "The judge's verdict does not hang on the order of the candidates.",
         judge_consistent,
+    ),
+    Check(
+        "final_triplets", "contamination", True, "No row repeats a text that the model is scored on.", uncontaminated
     ),
     Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share),
     Check("final_triplets", "topic_coverage", False, "Nearly every topic asked for has a row.", topic_coverage),

@@ -9,8 +9,7 @@ import html
 import json
 from typing import Any
 
-import polars as pl
-
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import Recipe
 
 
@@ -21,74 +20,115 @@ def model_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "synthetic-data", "speed"],
         "language": "en",
+        **_licence(manifest["licences"]["model"]),
     }
-    return "\n".join(
-        [
-            _front_matter(front),
-            f"# {recipe.name}: embedding model",
-            "",
-            html.escape(recipe.description),
-            "",
-            "```python",
-            "from sentence_transformers import SentenceTransformer",
-            'model = SentenceTransformer("model")',
-            "```",
-            "",
-            "## Scores",
-            _score_table(manifest["scores"]),
-            "",
-            "## Made of",
-            _lineage_table(manifest),
-            "",
-            "## Limits",
-            _limits(recipe),
-            "",
-        ]
+    return _card(
+        front,
+        f"# {recipe.name}: embedding model",
+        html.escape(recipe.description),
+        '```python\nfrom sentence_transformers import SentenceTransformer\nmodel = SentenceTransformer("model")\n```',
+        "## Scores",
+        _score_table(manifest),
+        *_common(recipe, manifest),
     )
 
 
-def dataset_card(recipe: Recipe, manifest: dict[str, Any], triplets: pl.DataFrame) -> str:
+def dataset_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
     """Markdown whose front matter names one configuration per task type, so that `load_dataset(folder, name)` opens it."""
-    present = list(dict.fromkeys(triplets["task_type"]))
+    present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
     front = {
         "language": "en",
         "tags": ["synthetic", "embedding", "triplets"],
         "configs": [{"config_name": name, "data_files": f"{name}/train.parquet"} for name in present],
+        **_licence(manifest["licences"]["data"]),
     }
-    counts = triplets["task_type"].value_counts(sort=True)
-    removed = manifest["removed"] or {"nothing": 0}
-    return "\n".join(
-        [
-            _front_matter(front),
-            f"# {recipe.name}: synthetic training triplets",
-            "",
-            html.escape(recipe.description),
-            "",
-            "```python",
-            "from datasets import load_dataset",
-            f'rows = load_dataset("data", "{present[0] if present else "retrieval"}", split="train")',
-            "```",
-            "",
-            "| task type | rows |",
-            "|---|---|",
-            *(f"| {name} | {count:,} |" for name, count in counts.iter_rows()),
-            "",
-            "Columns: `row_id`, `task_type`, `topic`, `task`, `query`, `positive`, `negative` (absent for matching tasks).",
-            "",
-            "## Removed",
-            "| reason | rows |",
-            "|---|---|",
-            *(f"| {html.escape(reason)} | {count:,} |" for reason, count in removed.items()),
-            "",
-            "The removed rows are in `quarantine.parquet` beside this folder.",
-            "",
-            "## Made of",
-            _lineage_table(manifest),
-            "",
-            "## Limits",
-            _limits(recipe),
-            "",
-        ]
+    return _card(
+        front,
+        f"# {recipe.name}: synthetic training triplets",
+        html.escape(recipe.description),
+        "```python\nfrom datasets import load_dataset\n"
+        f'rows = load_dataset("data", "{present[0] if present else "retrieval"}", split="train")\n```',
+        "Columns: `row_id`, `task_type`, `topic`, `task`, `query`, `positive`, `negative` (absent for matching tasks).",
+        "## Removed",
+        _table(
+            ["reason", "rows"],
+            [[html.escape(r), f"{n:,}"] for r, n in manifest["removed"].items()] or [["nothing", "0"]],
+        ),
+        "The removed rows are in `quarantine.parquet` of the release.",
+        *_common(recipe, manifest),
+    )
+
+
+def _common(recipe: Recipe, manifest: dict[str, Any]) -> list[str]:
+    """What both cards say: data, models, cost, contamination, licences, limits, lineage."""
+    return [
+        "## Data",
+        _table(["task type", "rows"], [[name, f"{rows:,}"] for name, rows in manifest["rows"].items()]),
+        "## Written by",
+        _table(
+            ["part", "model"], [[part.replace("_", " "), _model(name)] for part, name in manifest["models"].items()]
+        ),
+        "## Calls and cost",
+        _cost(manifest["teacher"]),
+        "## Contamination",
+        _contamination(manifest),
+        "## Licences",
+        _licences(recipe, manifest["licences"]),
+        "## Limits",
+        _limits(recipe),
+        "## Made of",
+        _lineage_table(manifest),
+    ]
+
+
+def _card(front: dict[str, Any], *parts: str) -> str:
+    return _front_matter(front) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _licence(name: str | None) -> dict[str, str]:
+    return {"license": name} if name else {}
+
+
+def _model(name: str | None) -> str:
+    return f"`{html.escape(name)}`" if name else "none"
+
+
+def _cost(teacher: dict[str, Any]) -> str:
+    """Of the teacher's calls; the generators' own work is in no bill."""
+    money = "unknown" if teacher["cost"] is None else f"{teacher['cost']:,.4f} {teacher['currency'] or ''}".strip()
+    return _table(
+        ["teacher calls", "prompt tokens", "output tokens", "cost"],
+        [[*(_or_dash(teacher[name]) for name in ("calls", "prompt_tokens", "output_tokens")), html.escape(money)]],
+    )
+
+
+def _contamination(manifest: dict[str, Any]) -> str:
+    """Every evaluation set that was looked for in the rows, and what was not."""
+    rows = [
+        [html.escape(line["task"]), f"{line['texts']:,}", f"{line['removed']:,}"] for line in manifest["contamination"]
+    ]
+    told = [_table(["evaluation set", "texts looked for", "rows removed"], rows)] if rows else []
+    if unsearched := manifest["contamination_unsearched"]:
+        names = ", ".join(map(html.escape, unsearched))
+        told.append(
+            f"**Not looked for**, since their texts were not at hand: {names}. Scores on these may be too high."
+        )
+    return "\n\n".join(told) or "No evaluation set was looked for."
+
+
+def _licences(recipe: Recipe, licences: dict[str, str | None]) -> str:
+    stated = [[part, html.escape(name) if name else "not stated"] for part, name in licences.items()]
+    table = _table(["part", "licence"], stated)
+    if recipe.teacher.engine == "microworld":
+        return table
+    return (
+        f"{table}\n\nThe conditions of the teacher `{html.escape(recipe.teacher.model)}` and of the base models bear on "
+        "both, and are the user's to check."
     )
 
 
@@ -96,13 +136,21 @@ def _front_matter(values: dict[str, Any]) -> str:
     return "---\n" + "\n".join(f"{key}: {json.dumps(value)}" for key, value in values.items()) + "\n---\n"
 
 
-def _score_table(scores: dict[str, dict[str, float]]) -> str:
+def _score_table(manifest: dict[str, Any]) -> str:
+    """Scores with their intervals, and what the seed of the training does to them."""
+    scores, intervals = manifest["scores"], manifest["score_intervals"]
     tasks = list(next(iter(scores.values())))
-    lines = [f"| model | {' | '.join(tasks)} | mean |", "|---" * (len(tasks) + 2) + "|"]
+    rows = []
     for model, row in scores.items():
-        cells = " | ".join(f"{row[task]:.3f}" for task in tasks)
-        lines.append(f"| {model} | {cells} | {sum(row.values()) / len(row):.3f} |")
-    return "\n".join(lines)
+        edges = {task: intervals.get(model, {}).get(task) for task in tasks}
+        cells = [f"{row[t]:.3f}" + (f" [{e[0]:.3f}, {e[1]:.3f}]" if (e := edges[t]) else "") for t in tasks]
+        rows.append([model, *cells, f"{sum(row.values()) / len(row):.3f}"])
+    if spread := manifest["sd_between_seeds"]:
+        rows.append(["*sd between seeds*", *(f"{spread[task]:.3f}" for task in tasks), ""])
+    words = "In brackets, where samples are known: bootstrap intervals (1 - `checks.superior.alpha`) over the chance of samples."
+    if manifest["sd_between_seeds"]:
+        words += f" The last line is the standard deviation between {manifest['trainings']} trainings that differ by their seed."
+    return f"{_table(['model', *tasks, 'mean'], rows)}\n\n{words}"
 
 
 def _lineage_table(manifest: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Evaluation sets that lie in folders: which of them are scored, and every text in them, for decontamination.
+"""Every text of the evaluation sets, for decontamination, and which sets in folders are scored.
 
-Belongs here: finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped) in such a folder. Not here:
-what is done with them (`domain/contamination.py`, `workers/local_sets.py`).
+Belongs here: the microworld's texts, and finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped)
+in a folder. Not here: what is done with them (`domain/contamination.py`, `workers/local_sets.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,35 @@ from typing import Any
 
 import polars as pl
 
+from resources.store import ASIDE
+from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.local_sets import DESCRIPTION, read_description
-from speed_assets.recipe import RecipeError
+from speed_assets.microworld.evaluation import evaluation_sets
+from speed_assets.recipe import Evaluation, RecipeError
 
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
+
+
+def known_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
+    """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
+    texts = local_texts(section.local)
+    if section.microworld is not None:
+        world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))
+        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
+    return texts
+
+
+TASK_TEXTS = "task_texts.parquet"
+"""Table (task, text) beside an artifact, of the mteb tasks whose texts its stage looked for."""
+
+
+def task_texts(artifact: Path) -> dict[str, list[str]]:
+    """The texts of mteb tasks that lie beside an artifact, by task; empty when there are none."""
+    file = artifact / ASIDE / TASK_TEXTS
+    if not file.exists():
+        return {}
+    groups = pl.read_parquet(file).group_by("task", maintain_order=True)
+    return {str(task): group["text"].to_list() for (task,), group in groups}
 
 
 def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:

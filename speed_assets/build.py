@@ -46,6 +46,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "quarantine": quarantine.quarantine,
     "embedding_model": embedding.embedding_model,
     "baseline_models": embedding.baseline_models,
+    "embedding_reruns": embedding.embedding_reruns,
     "mteb_scores": embedding.mteb_scores,
     "release": release_through(refusals),
 }

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from resources import accounts
+from resources import accounts, releases
 from resources.home import PROJECT, prepare, speed_home
 from resources.ledger import Ledger
 from resources.store import MANIFEST, Store, StoreError, problems
@@ -91,6 +91,23 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("releases", help=about, description=about)
     sub.set_defaults(command=_releases)
     sub.add_argument("--json", action="store_true")
+    about = "Show what sets two releases apart: recipe, inputs, rows, scores with intervals, figures."
+    sub = commands.add_parser("diff", help=about, description=about)
+    sub.set_defaults(command=_diff)
+    for name in ("old", "new"):
+        sub.add_argument(name, help="folder of a release, or how its fingerprint begins")
+    sub.add_argument("--json", action="store_true")
+    about = "Make an earlier release current again, once every byte of it has been looked at."
+    sub = commands.add_parser("rollback", help=about, description=about)
+    sub.set_defaults(command=_rollback)
+    sub.add_argument("release", nargs="?", help="how its fingerprint begins; the one before the current if left out")
+    sub.add_argument("--recipe", default=os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE), help="file or bare name")
+    about = "Say what of a release would be sent to a hub, and send it with --yes."
+    sub = commands.add_parser("push", help=about, description=about)
+    sub.set_defaults(command=_push)
+    sub.add_argument("release", help="folder of a release, or how its fingerprint begins")
+    sub.add_argument("--to", required=True, metavar="OWNER/NAME", help="repository of the model and of the data set")
+    sub.add_argument("--yes", action="store_true", help="send it")
     about = "Tell whether a release is as it was written, wherever it lies now; every file that is not is named."
     sub = commands.add_parser("verify", help=about, description=about)
     sub.set_defaults(command=_verify)
@@ -334,14 +351,18 @@ def _data_docs(args: argparse.Namespace) -> int:
 def _releases(args: argparse.Namespace) -> int:
     """What each release says of itself; `speed verify` looks at its bytes."""
     listed = []
-    for manifest in sorted(Store(speed_home()).manifests("release", None), key=lambda m: -m["created"]):
-        scores = manifest["metadata"].get("scores") or {}
+    store = Store(speed_home())
+    for release in releases.releases(store):
+        scores = release.said["metadata"].get("scores") or {}
+        now = releases.current(store, release.recipe) if release.recipe else None
         listed.append(
             {
-                "path": str(Store(speed_home()).folder("release", manifest["fingerprint"])),
-                "created": datetime.fromtimestamp(manifest["created"], UTC).isoformat(timespec="seconds"),
-                "digest": manifest["digest"],
-                "rows": manifest["metadata"].get("rows_released"),
+                "path": str(release.path),
+                "recipe": release.recipe,
+                "current": now is not None and now.fingerprint == release.fingerprint,
+                "created": datetime.fromtimestamp(release.created, UTC).isoformat(timespec="seconds"),
+                "digest": release.said["digest"],
+                "rows": release.said["metadata"].get("rows_released"),
                 "mean_score": round(sum(scores.values()) / len(scores), 4) if scores else None,
                 "tasks": len(scores),
             }
@@ -353,9 +374,71 @@ def _releases(args: argparse.Namespace) -> int:
         rows = f"{_or_dash(entry['rows'])} rows"
         print(
             f"{entry['created']}  {rows:>14}  {entry['mean_score']} on {entry['tasks']} tasks  {_safe(entry['path'])}"
+            + ("  (current)" if entry["current"] else "")
         )
     if not listed:
         print(f"no release in {speed_home()}")
+    return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from speed_assets.diff import diff
+
+    store = Store(speed_home())
+    found = diff(releases.find(store, args.old), releases.find(store, args.new))
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for part in ("recipe", "made_of", "rows", "figures"):
+        print(f"{part.replace('_', ' ')}: {len(found[part]) or 'nothing'} changed")
+        for name, (old, new) in found[part].items():
+            print(f"  {_safe(name):<48} {_short(old):>26} -> {_short(new)}")
+    scores = found["scores"]
+    print(
+        "scores:"
+        if scores["lines"]
+        else f"scores cannot be compared: {'; '.join(map(_safe, scores['not_comparable']))}"
+    )
+    for line in scores["lines"]:
+        print(
+            f"  {_safe(line['task']):<34} {line['old']:.4f} -> {line['new']:.4f}  {line['difference']:+.4f} "
+            f"[{line['low']:+.4f}, {line['high']:+.4f}]  {line['word']}"
+        )
+    return 0
+
+
+def _short(value: Any) -> str:
+    text = "-" if value is None else value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
+    return _safe(text if len(text) <= 60 else f"{text[:59]}…")
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    recipe = "" if args.release else load_recipe(args.recipe).name
+    release = releases.roll_back(Store(speed_home()), recipe, args.release)
+    print(f"release {release.short} of recipe {release.recipe} is current: every byte is as written")
+    return 0
+
+
+def _push(args: argparse.Namespace) -> int:
+    from resources import hub
+
+    release = releases.find(Store(speed_home()), args.release)
+    against = hub.objections(release, args.to)
+    total = 0
+    for upload in hub.uploads(release):
+        for name, size in upload.sizes():
+            total += size
+            print(f"{upload.kind:<8}{size:>14,}  {_safe(name)}" + ("  (card)" if name == hub.CARD else ""))
+    print(f"{total:,} bytes of release {release.short} to {_safe(args.to)}, as a model and as a data set")
+    for reason in against:
+        print(f"error: {_safe(reason)}", file=sys.stderr)
+    if against:
+        return 1
+    if not args.yes:
+        print("nothing was sent: say --yes to send it")
+        return 0
+    for place in hub.push(release, args.to):
+        print(f"sent: {_safe(place)}")
     return 0
 
 

@@ -539,6 +539,16 @@ class EmbeddingModel(Section):
         return self
 
 
+class EmbeddingReruns(Section):
+    count: Count = 0
+    """Trainings of the embedding model beside the released one, under other seeds and scored like it. They tell what a
+    score owes to its seed; without them that is unknown."""
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the reruns among the scored models."""
+        return tuple(f"embedding_model rerun {number}" for number in range(1, self.count + 1))
+
+
 class Microworld(Section):
     """Held-out evaluation of the microworld; its topics are invented words that no topic file holds."""
 
@@ -552,9 +562,16 @@ class Evaluation(Section):
     microworld: Microworld | None = None
     tasks: tuple[str, ...] = ()
     """mteb task or benchmark names, beside or instead of the microworld. Their texts must not be in the triplets."""
+    unsearched: tuple[str, ...] = ()
+    """Names in `tasks` whose texts are not looked for in the triplets, knowingly; the cards of a release name them."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
     either. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Names in `tasks` whose texts are looked for."""
+        return tuple(name for name in self.tasks if name not in self.unsearched)
 
     @model_validator(mode="after")
     def _something(self) -> Evaluation:
@@ -583,6 +600,31 @@ class Superior(Section):
     """Bootstrap draws; at least 2 / alpha for each task."""
     over: tuple[Literal["untrained", "bm25", "seed_data", "junior_data"], ...] = ()
     """What the model must beat, or nothing is released; the other comparisons are only shown."""
+
+
+class NonInferior(Section):
+    """The test whether a release would be worse than the last one of its recipe. All numbers are ours."""
+
+    margin: Rate = 0.02
+    """Score points of 0..1 that a task may lose: 2 nDCG points."""
+    margins: dict[str, Rate] = {}
+    """The same by mteb's main metric, for metrics that vary more between seeds than `margin` could tell from a loss."""
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Largest probability that a release gets through which has lost its margin on any task."""
+    resamples: Annotated[int, Field(ge=100)] = 2_000
+    """Bootstrap draws; at least 1 / alpha."""
+    waived: dict[str, str] = {}
+    """{how a release's fingerprint begins: reason}: releases that are not compared with, since their scores were taken
+    otherwise (other tasks, other versions)."""
+
+
+class Licences(Section):
+    """What a release says of itself beside its figures. A licence that is not stated keeps it from being pushed."""
+
+    model_licence: str | None = None
+    """Licence of the released model as hubs spell it (`mit`, `apache-2.0`, `other`); null is not stated."""
+    data_licence: str | None = None
+    """The same for the released rows. Terms of the teacher may bear on it."""
 
 
 class Checks(Section):
@@ -617,6 +659,7 @@ class Checks(Section):
     gain_over_baselines_min: float = 0.0
     """The same over every trained baseline; a warning, not a gate."""
     superior: Superior = Superior()
+    non_inferior: NonInferior = NonInferior()
 
     @classmethod
     def waived(cls) -> Checks:
@@ -709,8 +752,10 @@ class Recipe(Section):
     final_triplets: FinalTriplets
     mined_negatives: MinedNegatives | None = None
     embedding_model: EmbeddingModel
+    embedding_reruns: EmbeddingReruns = EmbeddingReruns()
     evaluation: Evaluation
     mteb_scores: MtebScores
+    release: Licences = Licences()
     checks: Checks = Checks()
     study: Study = Study()
     runtime: Runtime = Runtime()
@@ -783,6 +828,7 @@ class Recipe(Section):
             self.mteb_scores.baselines,
             scored=self.row_scores is not None,
             embedded=bool(self.row_scores and self.row_scores.embedder),
+            reruns=self.embedding_reruns.count > 0,
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
         )

@@ -41,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-from checks.scores import MODEL, task_samples
+from checks.scores import MODEL
 from resources.artifacts import Artifacts, partitions_of
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
@@ -58,6 +58,7 @@ from speed_assets.domain.statistics import (
     mean_interval,
     mean_over_tasks,
     paired_by_seed,
+    samples_by_model,
     superiority,
 )
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
@@ -255,7 +256,7 @@ def result(artifacts: Artifacts) -> Result:
         rows,
         truth["all_right"] * final.metadata["asked"] / rows if truth else None,
         scores.metadata["scores"][MODEL],
-        task_samples(scores.table("samples")).get(MODEL, {}),
+        samples_by_model(scores.table("samples")).get(MODEL, {}),
     )
 
 

@@ -54,7 +54,11 @@ def changed_by(tmp_path: Path, **changes: object) -> set[str]:
 @pytest.mark.parametrize(
     ("path", "value", "readers"),
     [
-        ("embedding_model__learning_rate", 0.5, {"embedding_model", "baseline_models", "mteb_scores"}),
+        (
+            "embedding_model__learning_rate",
+            0.5,
+            {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores"},
+        ),
         ("senior_model__beta", 0.3, {"senior_model"}),
         ("revised_data__sampling", {"temperature": 0.5, "max_new_tokens": 90}, {"revised_data"}),
         ("evaluation__microworld", {"topics": 13, "rows": 60}, {"final_triplets", "mteb_scores"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
 from checks.suites import SUITES, validate
 from resources.artifacts import Artifacts, label
+from resources.evaluation_texts import known_texts
+from resources.releases import released, roll_back
 from resources.store import Artifact, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES
@@ -226,6 +229,7 @@ DIVERSITY: dict[str, Any] = {
     "task_types": {"kept": {"sts": 1.0}, "intended": {"sts": 0.95, "retrieval": 0.05}, "distance": 0.05},
     "vendi": {"rows": 100, "score": 25.0, "per_row": 0.25},
 }
+EVALUATION = known_texts(RECIPE.evaluation, RECIPE.seed)
 METADATA: dict[str, dict[str, Any]] = {
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
@@ -235,9 +239,13 @@ METADATA: dict[str, dict[str, Any]] = {
     "row_scores": {"asked": ROWS},
     "mined_negatives": {"asked": ROWS},
     "quarantine": {"asked": ROWS},
-    "final_triplets": {"rows_in": 2 * len(TASK_TYPE_NAMES), "diversity": DIVERSITY},
+    "final_triplets": {
+        "rows_in": 2 * len(TASK_TYPE_NAMES),
+        "diversity": DIVERSITY,
+        "contamination": [{"task": task, "texts": len(texts), "removed": 0} for task, texts in EVALUATION.items()],
+    },
 }
-MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models")
+MODELS = ("junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models", "embedding_reruns")
 
 
 def losses(*values: float) -> str:
@@ -250,11 +258,12 @@ class Shelf(Artifacts):
     def __init__(self, home: Path, recipe: Recipe = RECIPE) -> None:
         super().__init__(recipe, Store(home).open())
         self.artifacts: dict[tuple[str, str | None], Artifact] = {}
+        self.made = 0
 
     def table(
         self, asset: str, data: pl.DataFrame, quarantine: int = 0, partition: str | None = None, **metadata: Any
     ) -> Artifact:
-        with self.store.building(digest([asset, partition, len(self.artifacts)])) as work:
+        with self.store.building(digest([asset, partition, self.made])) as work:
             data.write_parquet(work / "data.parquet")
             if asset == "mteb_scores":
                 good_samples(data).write_parquet(work / "samples.parquet")
@@ -263,7 +272,7 @@ class Shelf(Artifacts):
             return self._complete(asset, partition, work, {**METADATA.get(asset, {}), **metadata})
 
     def model(self, asset: str, curve: str = losses(2.0, 1.0), **files: bytes) -> Artifact:
-        with self.store.building(digest([asset, None, len(self.artifacts)])) as work:
+        with self.store.building(digest([asset, None, self.made])) as work:
             (work / "model").mkdir()
             (work / "aside").mkdir()
             save_file({"weight": np.zeros((2, 3), np.float32)}, work / "model" / "model.safetensors")
@@ -272,11 +281,29 @@ class Shelf(Artifacts):
                 (work / "model" / name.replace("__", ".")).write_bytes(content)
             return self._complete(asset, None, work, {})
 
+    def release(self, scores: Artifact) -> Artifact:
+        """A release of these scores, in use from now on."""
+        fingerprint = digest(["release", scores.digest])
+        with self.store.building(fingerprint) as work:
+            for name in ("data", "samples"):
+                shutil.copy(scores.path / f"{name}.parquet", work / f"{'scores' if name == 'data' else name}.parquet")
+            made = self.store.complete(
+                "release",
+                fingerprint,
+                work,
+                partition=None,
+                metadata={},
+                lineage={"recipe": {"name": self.recipe.name}, "inputs": {"mteb_scores": scores.digest}},
+            )
+        released(self.store, made.fingerprint)
+        return made
+
     def good(self, asset: str, partition: str | None = None) -> Artifact:
         return self.model(asset) if asset in MODELS else self.table(asset, good_table(asset, partition), 0, partition)
 
     def _complete(self, asset: str, partition: str | None, work: Path, metadata: dict[str, Any]) -> Artifact:
-        fingerprint = digest([asset, partition, len(self.artifacts)])
+        fingerprint = digest([asset, partition, self.made])
+        self.made += 1
         artifact = self.store.complete(
             asset, fingerprint, work, partition=partition, metadata=metadata, lineage={"inputs": {}}
         )
@@ -288,7 +315,7 @@ class Shelf(Artifacts):
 
     def ask(self, artifact: Artifact, check: str, recipe: Recipe | None = None) -> Outcome:
         found = next(c for c in checks_of(artifact.asset) if c.name == check)
-        outcome = evaluate(found, Subject(artifact, recipe or self.recipe, artifact.partition))
+        outcome = evaluate(found, Subject(artifact, recipe or self.recipe, artifact.partition, self.store))
         json.dumps(outcome.metadata, allow_nan=False)
         return outcome
 
@@ -521,6 +548,38 @@ def test_nothing_asked_is_nothing_missing(shelf: Shelf) -> None:
             assert shelf.ask(artifact, check.name, recipe).passed
 
 
+@pytest.mark.parametrize("field", ["query", "negative"])
+def test_a_row_that_repeats_an_evaluation_text_is_refused(shelf: Shelf, field: str) -> None:
+    texts = EVALUATION["microworld retrieval"]
+    held = next(text for text in texts if len(text.split()) > 10)
+    frame = good_table("final_triplets", None)
+    planted = pl.when(pl.int_range(pl.len()) == 2).then(pl.lit(held.upper() + "!")).otherwise(field).alias(field)
+    outcome = shelf.ask(shelf.table("final_triplets", frame.with_columns(planted)), "contamination")
+    assert not outcome.passed
+    assert f"1 of {frame.height} rows repeat evaluation text (microworld retrieval 1)" in outcome.reason
+    (shown,) = outcome.metadata["failing_rows"]
+    assert (shown["row_id"], shown["how"]) == (frame["row_id"][2], "exact")
+
+
+def test_every_evaluation_task_must_have_been_looked_for(shelf: Shelf) -> None:
+    report = METADATA["final_triplets"]["contamination"]
+    frame = good_table("final_triplets", None)
+    one_less = shelf.ask(shelf.table("final_triplets", frame, contamination=report[1:]), "contamination")
+    assert not one_less.passed
+    assert f"{report[0]['task']} was not looked for by the stage" in one_less.reason
+    fewer = [{**report[0], "texts": 3}, *report[1:]]
+    assert not shelf.ask(shelf.table("final_triplets", frame, contamination=fewer), "contamination").passed
+    data = RECIPE.model_dump()
+    data["evaluation"]["tasks"] = ["STSBenchmark"]
+    artifact = shelf.good("final_triplets")
+    refused = shelf.ask(artifact, "contamination", Recipe.model_validate(data))
+    assert "the texts of STSBenchmark were not read" in refused.reason
+    data["evaluation"]["unsearched"] = ["STSBenchmark"]
+    knowingly = shelf.ask(artifact, "contamination", Recipe.model_validate(data))
+    assert knowingly.passed
+    assert knowingly.metadata["unsearched"] == ["STSBenchmark"]
+
+
 # Models
 
 
@@ -584,7 +643,7 @@ def scored(model: str, score: float) -> pl.DataFrame:
 def test_scores_that_do_not_hold_up(shelf: Shelf, frame: pl.DataFrame, check: str, reason: str) -> None:
     artifact = shelf.table("mteb_scores", frame)
     found = next(c for c in checks_of("mteb_scores") if c.name == check)
-    outcome = evaluate(found, Subject(artifact, RECIPE, None))
+    outcome = evaluate(found, Subject(artifact, RECIPE, None, shelf.store))
     assert not outcome.passed
     assert re.search(reason, outcome.reason), outcome.reason
     assert found.blocking == (check != "beats_baselines")
@@ -632,6 +691,110 @@ def test_scores_taken_otherwise_are_not_compared(shelf: Shelf) -> None:
     assert "embedding_model and bm25 differ in mteb on Retrieval" in outcome.reason
     lost = shelf.ask(shelf.table("mteb_scores", scored("bm25", float("nan"))), "superior")
     assert "bm25 on Retrieval has samples without a value" in lost.reason
+
+
+def trained(score: float, reruns: int = 4, noise: float = 0.002) -> pl.DataFrame:
+    """Good scores, with those of reruns beside the embedding model's own, spread around `score`."""
+    frame = scored("embedding_model", score)
+    own = frame.filter(model="embedding_model")
+    others = [
+        own.with_columns(model=pl.lit(f"embedding_model rerun {n}"), score=score + noise * (-1) ** n)
+        for n in range(1, reruns + 1)
+    ]
+    return pl.concat([frame, *others])
+
+
+def test_the_first_release_has_nothing_to_be_worse_than(shelf: Shelf) -> None:
+    scores = shelf.table("mteb_scores", trained(0.7))
+    assert "no release in this home" in shelf.ask(scores, "non_inferior").reason
+    release = shelf.release(scores)
+    again = shelf.ask(scores, "non_inferior")
+    assert again.passed
+    assert f"the scores of release {release.fingerprint[:12]}" in again.reason, "never judged against itself"
+
+
+def test_a_loss_within_the_margin_passes_and_another_does_not(shelf: Shelf) -> None:
+    shelf.release(shelf.table("mteb_scores", trained(0.7)))
+    small = shelf.ask(shelf.table("mteb_scores", trained(0.695)), "non_inferior")
+    assert small.passed, small.reason
+    assert "no task may have lost more than its margin (closest: " in small.reason
+    assert [(line["task"], line["verdict"], line["margin"]) for line in small.metadata["table"]] == [
+        ("Retrieval", "no worse", 0.02),
+        ("STS", "no worse", 0.02),
+    ]
+    assert small.metadata["table"][0]["seed_noise"] == pytest.approx(0.002 * (2 / 5) ** 0.5, rel=0.2)
+    lost = shelf.ask(shelf.table("mteb_scores", trained(0.68)), "non_inferior")
+    assert not lost.passed
+    assert "2 of 2 tasks may have lost more than its margin (Retrieval -0.0200 [" in lost.reason
+    wide = recipe_with(non_inferior={"margins": {"main": 0.05}})
+    assert shelf.ask(shelf.table("mteb_scores", trained(0.68)), "non_inferior", wide).passed, (
+        "a margin of the metric's own"
+    )
+
+
+def test_the_spread_between_seeds_is_part_of_the_test(shelf: Shelf) -> None:
+    shelf.release(shelf.table("mteb_scores", trained(0.7, noise=0.03)))
+    noisy = shelf.ask(shelf.table("mteb_scores", trained(0.701, noise=0.03)), "non_inferior")
+    assert not noisy.passed, "what cannot be told from a loss is refused"
+    assert "raise embedding_reruns.count" in noisy.reason
+    single = Shelf(shelf.store.home.parent / "single")
+    single.release(single.table("mteb_scores", trained(0.7, reruns=0)))
+    alone = single.ask(single.table("mteb_scores", trained(0.699, reruns=0)), "non_inferior")
+    assert alone.passed
+    assert "what the seed does is unknown (embedding_reruns.count)" in alone.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (pl.col("task") != "STS", "STS is missing"),
+        (pl.lit("2").alias("transformers"), "transformers is 2 and was 1 on Retrieval and 1 other tasks"),
+        (pl.lit("other").alias("dataset_revision"), "dataset_revision is other and was 1"),
+        (pl.lit("other").alias("metric"), "metric is other and was main"),
+        (pl.col("task").replace("STS", "Clustering"), "STS is missing; Clustering is new"),
+    ],
+)
+def test_scores_taken_otherwise_than_the_last_releases_are_refused(shelf: Shelf, change: pl.Expr, reason: str) -> None:
+    release = shelf.release(shelf.table("mteb_scores", trained(0.7)))
+    frame = trained(0.71)
+    filtering = frame.select(change).dtypes[0] == pl.Boolean
+    other = frame.filter(change) if filtering else frame.with_columns(change)
+    artifact = shelf.table("mteb_scores", other)
+    outcome = shelf.ask(artifact, "non_inferior")
+    assert not outcome.passed
+    assert reason in outcome.reason
+    waived = recipe_with(non_inferior={"waived": {release.fingerprint[:12]: "mteb was raised"}})
+    told = shelf.ask(artifact, "non_inferior", waived)
+    assert told.passed
+    assert "mteb was raised" in told.reason
+
+
+def test_a_damaged_release_is_not_compared_with(shelf: Shelf) -> None:
+    release = shelf.release(shelf.table("mteb_scores", trained(0.7)))
+    trained(0.1).write_parquet(release.path / "scores.parquet")
+    outcome = shelf.ask(shelf.table("mteb_scores", trained(0.69)), "non_inferior")
+    assert not outcome.passed
+    assert "is damaged and cannot be compared with (scores.parquet has " in outcome.reason
+
+
+def test_a_release_from_before_releases_held_their_scores_is_not_compared_with(shelf: Shelf) -> None:
+    lineage = {"recipe": {"name": "tiny"}, "inputs": {}}
+    with shelf.store.building("e" * 64) as work:
+        shelf.store.complete("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
+    outcome = shelf.ask(shelf.table("mteb_scores", trained(0.7)), "non_inferior")
+    assert outcome.passed
+    assert "before releases held their scores" in outcome.reason
+
+
+def test_the_release_in_use_is_what_is_compared_with(shelf: Shelf) -> None:
+    old = shelf.release(shelf.table("mteb_scores", trained(0.7)))
+    shelf.release(shelf.table("mteb_scores", trained(0.75)))
+    new = shelf.table("mteb_scores", trained(0.71))
+    assert not shelf.ask(new, "non_inferior").passed
+    roll_back(shelf.store, "tiny")
+    outcome = shelf.ask(new, "non_inferior")
+    assert outcome.passed
+    assert old.fingerprint[:12] in outcome.reason
 
 
 def test_a_recipe_cannot_ask_to_beat_what_is_not_scored() -> None:

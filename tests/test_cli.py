@@ -7,12 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import tiny_data, write_recipe
 
-from resources.store import Store
+from resources.store import Artifact, Store
 from speed_assets.recipe import PROJECT
 
 
@@ -130,3 +134,167 @@ def test_a_recipe_without_the_loop_is_not_studied(tmp_path: Path) -> None:
     result = speed(tmp_path / "home", "study", "--recipe", "teacher_only")
     assert_clear_failure(result, "leaves out a part of the loop", "final_triplets.source=revised_data")
     assert result.returncode == 2
+
+
+def released(home: Path, name: str, *, recipe: str = "tiny", licence: str | None = "mit") -> Artifact:
+    """A release in little, whose fingerprint is one letter."""
+    store = Store(home).open()
+    with store.building(name * 64) as work:
+        for part in ("model", "data"):
+            (work / part).mkdir()
+            front = f"license: {licence}\n" if licence else ""
+            (work / part / "README.md").write_text(f"---\nlanguage: en\n{front}---\n\n# {part} {name}\n")
+        (work / "manifest.json").write_text(json.dumps({"artifacts": {"mteb_scores": {"digest": name}}, "rows": {}}))
+        recipe_json = {"seed": 1, "topics": {"limit": ord(name)}, "checks": {"superior": {}}}
+        (work / "recipe.json").write_text(json.dumps(recipe_json))
+        lineage = {"recipe": {"name": recipe}, "inputs": {"mteb_scores": name}}
+        return store.complete(
+            "release", name * 64, work, partition=None, metadata={"rows_released": 7}, lineage=lineage
+        )
+
+
+def test_rollback_moves_the_link_and_never_to_a_damaged_release(tmp_path: Path) -> None:
+    made = [released(tmp_path, name) for name in "abc"]
+    released(tmp_path, "d", recipe="other")
+    assert speed(tmp_path, "releases").stdout.count("(current)") == 2, "one of each recipe"
+    recipe = write_recipe(tmp_path, tiny_data())
+    back = speed(tmp_path, "rollback", "--recipe", str(recipe))
+    assert back.returncode == 0, back.stderr
+    assert back.stdout.startswith("release bbbbbbbbbbbb of recipe tiny is current")
+    link = tmp_path / "releases" / "current" / "tiny"
+    assert (link / "model" / "README.md").read_text() == (made[1].path / "model" / "README.md").read_text()
+    listed = {e["digest"]: e for e in json.loads(speed(tmp_path, "releases", "--json").stdout)}
+    assert [listed[m.digest]["current"] for m in made] == [False, True, False]
+    (made[0].path / "model" / "README.md").write_text("other")
+    assert_clear_failure(speed(tmp_path, "rollback", "aaaa"), "is damaged: model/README.md has ")
+    assert link.resolve() == made[1].path
+    assert speed(tmp_path, "rollback", "c").returncode == 0
+    assert link.resolve() == made[2].path
+    assert_clear_failure(speed(tmp_path, "rollback", "9"), "0 releases are called '9'", "cccccccccccc")
+    assert_clear_failure(
+        speed(tmp_path / "none", "rollback", "--recipe", str(recipe)), "no release of recipe tiny before"
+    )
+
+
+def test_diff_tells_what_is_known_of_releases_without_samples(tmp_path: Path) -> None:
+    for name in "ab":
+        released(tmp_path, name)
+    shown = speed(tmp_path, "diff", "a", "b")
+    assert shown.returncode == 0, shown.stderr
+    assert "recipe: 1 changed" in shown.stdout
+    assert "topics.limit" in shown.stdout
+    assert "97 -> 98" in shown.stdout
+    assert "scores cannot be compared: one of the two holds no samples" in shown.stdout
+    assert json.loads(speed(tmp_path, "diff", "a", "b", "--json").stdout)["made_of"] == {"mteb_scores": ["a", "b"]}
+    assert_clear_failure(speed(tmp_path, "diff", "a", "x"), "0 releases are called 'x'")
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of a hub as an upload of small files needs; it keeps what it was asked and sent."""
+
+    def __init__(self, status: int = 200) -> None:
+        super().__init__(("127.0.0.1", 0), _Hub)
+        self.status = status
+        self.calls: list[tuple[str, str]] = []
+        self.files: dict[str, set[str]] = {}
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Hub(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_POST(self) -> None:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.calls.append((self.path, self.headers.get("Authorization") or ""))
+        if self.server.status != 200:
+            return self._say({"error": f"no, {self.headers.get('Authorization')}"}, self.server.status)
+        if self.path.endswith("/preupload/main"):
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
+            ]
+            return self._say({"files": files})
+        if "/commit/main" in self.path:
+            lines = [json.loads(line) for line in body.splitlines() if line.strip()]
+            kind = self.path.split("/")[2]
+            sent = {line["value"]["path"] for line in lines if line["key"] == "file"}
+            self.server.files.setdefault(kind, set()).update(sent)
+            return self._say({"commitUrl": f"{self.server.url}/o/n/commit/1", "commitOid": "1", "hookOutput": ""})
+        return self._say({"url": f"{self.server.url}/o/n", "name": "o/n", "id": "o/n"})
+
+    def do_GET(self) -> None:
+        self._say({"id": "o/n", "sha": "0" * 40, "siblings": []})
+
+    def _say(self, answer: dict[str, Any], status: int = 200) -> None:
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+TOKEN = "hf_SecretOfTheOwner"
+
+
+def push(home: Path, hub: Hub, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HOME": str(home / "hf")}
+    done = speed(home, "push", *arguments, **environment)
+    assert TOKEN not in done.stdout + done.stderr
+    return done
+
+
+def test_push_says_what_it_would_send_and_sends_it_only_when_told(tmp_path: Path, hub: Hub) -> None:
+    released(tmp_path, "a")
+    dry = push(tmp_path, hub, "a", "--to", "owner/name")
+    assert dry.returncode == 0, dry.stderr
+    assert dry.stdout.count("(card)") == 2
+    assert "release/manifest.json" in dry.stdout
+    assert "nothing was sent: say --yes" in dry.stdout
+    assert hub.calls == []
+    sent = push(tmp_path, hub, "a", "--to", "owner/name", "--yes")
+    assert sent.returncode == 0, sent.stderr
+    assert sent.stdout.count("sent: ") == 3
+    evidence = {f"release/{name}" for name in ("artifact.json", "manifest.json", "recipe.json")}
+    assert hub.files == {"models": {"README.md", *evidence}, "datasets": {"README.md"}}
+    assert {key for _, key in hub.calls} == {f"Bearer {TOKEN}"}
+
+
+def test_push_refuses_what_is_damaged_or_has_no_licence(tmp_path: Path, hub: Hub) -> None:
+    bare = released(tmp_path, "a", licence=None)
+    refused = push(tmp_path, hub, "a", "--to", "nobody", "--yes")
+    assert refused.returncode == 1
+    for words in (
+        "the card of model states no licence: set release.model_licence",
+        "'nobody' is no name of a repository",
+    ):
+        assert words in refused.stderr
+    (bare.path / "manifest.json").write_text("{}")
+    assert "damaged: manifest.json" in push(tmp_path, hub, "a", "--to", "owner/name", "--yes").stderr
+    assert hub.calls == []
+
+
+def test_a_hub_that_refuses_is_told_without_the_token(tmp_path: Path, hub: Hub) -> None:
+    released(tmp_path, "a")
+    hub.status = 403
+    assert_clear_failure(push(tmp_path, hub, "a", "--to", "owner/name", "--yes"), hub.url, "did not take owner/name")

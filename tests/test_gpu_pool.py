@@ -116,7 +116,7 @@ def test_models_generation_and_scores_use_the_pool_and_nothing_else_does(tmp_pat
     using = {name for name, stage in graph.items() if stage.gpu}
     assert using == {
         *(name for name, stage in graph.items() if stage.kind in ("model", "scores")),
-        *("junior_data", "senior_data", "revised_data"),
+        *("junior_data", "senior_data", "revised_data", "row_scores"),
     }
     for definition in build_defs(recipe, tmp_path).resolve_all_asset_keys():
         name = definition.to_user_string()

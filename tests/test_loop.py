@@ -13,8 +13,10 @@ from tiny import ROWS, tiny_recipe
 from checks.registry import checks_of
 from resources.artifacts import Artifacts, partitions_of
 from resources.ledger import Ledger
+from resources.releases import current, find, roll_back
 from resources.store import Store, verify
 from speed_assets import runs
+from speed_assets.diff import diff
 from speed_assets.plan import plan
 from speed_assets.recipe import Recipe
 
@@ -154,7 +156,7 @@ def test_changed_learning_rate_retrains_the_embedding_and_nothing_above(home: Pa
     recipe = tiny_recipe(embedding_model__learning_rate=0.02)
     report = runs.run(recipe, home)
     assert report.errors == []
-    assert set(report.made) == {"embedding_model", "baseline_models", "mteb_scores", "release"}
+    assert set(report.made) == {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores", "release"}
     back = runs.run(tiny_recipe(), home)
     assert back.made == {}, "the old artifacts are still there"
     assert runs.run(tiny_recipe(), home).reused.keys() == back.reused.keys()
@@ -186,7 +188,50 @@ def test_release_opens_with_the_libraries_of_its_users(home: Path) -> None:
     assert model.encode(["a", "b"]).shape == (2, 32)
     manifest = json.loads((release / "manifest.json").read_text())
     assert manifest["artifacts"]["junior_model"]["digest"]
-    assert "Limits" in (release / "model" / "README.md").read_text()
+    for part in ("model", "data"):
+        card = (release / part / "README.md").read_text()
+        assert 'license: "mit"' in card
+        for heading in ("Data", "Written by", "Calls and cost", "Contamination", "Licences", "Limits", "Made of"):
+            assert f"## {heading}\n" in card
+        assert f"| {manifest['teacher']['calls']:,} | {manifest['teacher']['prompt_tokens']:,} |" in card
+        assert "| microworld retrieval | " in card
+    assert manifest["teacher"]["calls"] > CAP
+    assert manifest["trainings"] == 2
+    score = manifest["scores"]["embedding_model"]["MicroworldRetrieval"]
+    low, high = manifest["score_intervals"]["embedding_model"]["MicroworldRetrieval"]
+    assert low < score < high
+    card = (release / "model" / "README.md").read_text()
+    assert f"{score:.3f} [{low:.3f}, {high:.3f}]" in card
+    assert "*sd between seeds*" in card
+
+
+def test_a_new_release_is_current_and_two_are_told_apart(home: Path) -> None:
+    store = Store(home)
+    old = artifacts_of(home, tiny_recipe()).get("release")
+    changed = tiny_recipe(embedding_model__learning_rate=0.013)
+    assert runs.run(changed, home).errors == []
+    new = artifacts_of(home, changed).get("release")
+    assert (home / "releases" / "current" / "tiny" / "model").is_dir()
+    now = current(store, "tiny")
+    assert now is not None
+    assert now.fingerprint == new.fingerprint
+    found = diff(find(store, old.fingerprint[:12]), find(store, str(new.path)))
+    assert found["recipe"] == {"embedding_model.learning_rate": [0.1, 0.013]}
+    assert set(found["made_of"]) == {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores"}
+    assert found["rows"] == {}
+    mean, *tasks = found["scores"]["lines"]
+    assert mean["task"] == "mean over tasks"
+    assert len(tasks) == 6
+    assert all(line["low"] <= line["difference"] <= line["high"] for line in tasks)
+    same = diff(find(store, old.fingerprint), find(store, old.fingerprint))
+    assert not any(same[part] for part in ("recipe", "made_of", "rows", "figures"))
+    assert all(line["difference"] == 0 for line in same["scores"]["lines"])
+    assert runs.run(tiny_recipe(), home).errors == []
+    roll_back(store, "tiny", old.fingerprint[:12])
+    assert runs.run(tiny_recipe(), home).errors == []
+    now = current(store, "tiny")
+    assert now is not None
+    assert now.fingerprint == old.fingerprint, "what was chosen stays until something new is released"
 
 
 def test_release_is_refused_with_every_reason(home: Path) -> None:
@@ -199,7 +244,7 @@ def test_release_is_refused_with_every_reason(home: Path) -> None:
     before = set((home / "releases").iterdir())
     refused = runs.run(recipe, home, select="embedding_model")
     assert refused.errors == []
-    for asset in ("baseline_models", "mteb_scores", "release"):
+    for asset in ("baseline_models", "embedding_reruns", "mteb_scores", "release"):
         refused = runs.run(recipe, home, select=asset)
     assert len(refused.refused) >= 2, refused
     assert set((home / "releases").iterdir()) == before, "all or nothing"

@@ -232,11 +232,11 @@ def test_refused_rows_are_in_the_quarantine_with_the_words_of_the_server(refused
     assert set(refused["detail"]) == {WORDS}
     assert dict(quarantine.schema) == QUARANTINE_SCHEMA
     (accounted,) = (check for check in CHECKS if (check.asset, check.name) == (name, "accounted"))
-    assert accounted.evaluate(Subject(artifact, recipe, "retrieval")).passed
+    assert accounted.evaluate(Subject(artifact, recipe, "retrieval", Store(refused_home))).passed
     short = SimpleNamespace(
         asset=name, metadata=artifact.metadata, table=lambda part="data": artifact.table(part).head(0)
     )
-    assert not accounted.evaluate(Subject(cast(Artifact, short), recipe, "retrieval")).passed
+    assert not accounted.evaluate(Subject(cast(Artifact, short), recipe, "retrieval", Store(refused_home))).passed
 
 
 def test_calls_are_paid_in_the_name_of_run_stage_and_partition(refused_home: Path) -> None:

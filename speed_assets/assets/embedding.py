@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import polars as pl
@@ -37,11 +39,24 @@ def baseline_models(run: StageRun) -> dict[str, Any]:
     return {"baselines": _train(run, jobs)}
 
 
+def embedding_reruns(run: StageRun) -> dict[str, Any]:
+    """The training of embedding_model under other seeds, on the same rows."""
+    rows = run.input("final_triplets").table().select(TRAINED_ON)
+    numbers = range(1, run.recipe.embedding_reruns.count + 1)
+    seeds = {f"rerun_{n}": seed_for(run.recipe.seed, "embedding", "rerun", str(n)) % 2**31 for n in numbers}
+    return {"reruns": _train(run, dict.fromkeys(seeds, rows), seeds)}
+
+
 def mteb_scores(run: StageRun) -> dict[str, Any]:
     """One score per model and task, through mteb; what each is made of in the table `samples`."""
     models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
     section = run.recipe.mteb_scores
     models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in section.baselines]
+    reruns = run.whole_recipe.embedding_reruns.names()
+    models += [
+        {"name": name, **_identity(run, "embedding_reruns", f"rerun_{number}"), "plotted": False}
+        for number, name in enumerate(reruns, 1)
+    ]
     evaluation = run.recipe.evaluation
     world = evaluation.microworld
     folder = run.scratch / "evaluate"
@@ -72,16 +87,29 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
         run.progress,
     )
     run.write(pl.read_parquet(folder / "scores.parquet"))
-    return {**result, "mean": {name: round(sum(s.values()) / len(s), 4) for name, s in result["scores"].items()}}
+    scores: dict[str, dict[str, float]] = result["scores"]
+    trainings = [scores[name] for name in ("embedding_model", *reruns)]
+    shown = {name: found for name, found in scores.items() if name not in reruns}
+    return {
+        **result,
+        "scores": shown,
+        "mean": {name: round(sum(s.values()) / len(s), 4) for name, s in shown.items()},
+        "trainings": len(trainings),
+        "sd_between_seeds": {t: round(stdev([s[t] for s in trainings]), 4) for t in trainings[0]} if reruns else None,
+    }
 
 
-def _identity(run: StageRun, asset: str, folder: str) -> dict[str, str]:
+def _identity(run: StageRun, asset: str, folder: str) -> dict[str, Any]:
     artifact = run.input(asset)
     return {"path": str(artifact.path / folder), "digest": f"{artifact.digest[:16]}-{folder}"}
 
 
-def _train(run: StageRun, tables: dict[str, pl.DataFrame]) -> dict[str, dict[str, Any]]:
-    """Train one model per table in one worker; each in the artifact's folder of the table's name."""
+def _train(
+    run: StageRun, tables: dict[str, pl.DataFrame], seeds: Mapping[str, int] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Train one model per table in one worker; each in the artifact's folder of the table's name, all under the seed of
+    embedding_model unless `seeds` says otherwise.
+    """
     folder = run.scratch / "embed"
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
@@ -97,6 +125,7 @@ def _train(run: StageRun, tables: dict[str, pl.DataFrame]) -> dict[str, dict[str
                 "triplets": str(folder / f"{name}.parquet"),
                 "out": str(run.out / name),
                 "aside": str(aside),
+                **({"seed": seeds[name]} if seeds else {}),
             }
         )
     trained: dict[str, dict[str, Any]] = _train_job(run, jobs, folder)["models"]

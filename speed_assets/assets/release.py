@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from resources.artifacts import Artifacts
 from resources.cards import dataset_card, model_card
+from resources.releases import SAMPLES, SCORES
+from resources.store import Artifact
 from speed_assets.assets.stage import StageFunction, StageRun
+from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 LIBRARIES = (
@@ -31,20 +36,23 @@ def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction
                 metadata={"refused": dg.MetadataValue.json(reasons)},
                 allow_retries=False,
             )
-        manifest = _manifest(run)
+        rows = run.input("final_triplets")
+        triplets = rows.table()
+        manifest = _manifest(run, triplets)
         model = run.input("embedding_model")
         shutil.copytree(model.path / "model", run.out / "model", dirs_exist_ok=True)
         (run.out / "model" / "README.md").write_text(model_card(run.whole_recipe, manifest))
-        rows = run.input("final_triplets")
-        triplets = rows.table()
         for task_type in TASK_TYPE_NAMES:
             part = triplets.filter(task_type=task_type)
             if part.height:
                 folder = run.out / "data" / task_type
                 folder.mkdir(parents=True, exist_ok=True)
                 part.write_parquet(folder / "train.parquet")
-        (run.out / "data" / "README.md").write_text(dataset_card(run.whole_recipe, manifest, triplets))
+        (run.out / "data" / "README.md").write_text(dataset_card(run.whole_recipe, manifest))
         rows.table("quarantine").write_parquet(run.out / "quarantine.parquet")
+        scores = run.input("mteb_scores")
+        scores.table().write_parquet(run.out / f"{SCORES}.parquet")
+        scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
         (run.out / "recipe.json").write_text(run.whole_recipe.model_dump_json(indent=1) + "\n")
         (run.out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         return {"rows_released": triplets.height, "scores": manifest["scores"]["embedding_model"]}
@@ -52,11 +60,13 @@ def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction
     return release
 
 
-def _manifest(run: StageRun) -> dict[str, Any]:
-    """Every artifact with its fingerprint and digest, every version, the recipe's digest and the scores."""
+def _manifest(run: StageRun, triplets: pl.DataFrame) -> dict[str, Any]:
+    """Every artifact with its fingerprint and digest, every version, and all figures that the cards show."""
     artifacts = {}
+    metadata = []
     for stage, partition in run.artifacts.everything(above=run.stage.name):
         artifact = run.artifacts.get(stage.name, partition)
+        metadata.append(artifact.metadata)
         name = f"{stage.name}/{partition}" if partition else stage.name
         artifacts[name] = {
             "fingerprint": artifact.fingerprint,
@@ -66,12 +76,66 @@ def _manifest(run: StageRun) -> dict[str, Any]:
             "teacher_calls": artifact.metadata.get("teacher_calls"),
             "reused_calls": artifact.metadata.get("reused_calls"),
         }
-    scores = run.input("mteb_scores").metadata
+    recipe = run.whole_recipe
+    scores, rows = run.input("mteb_scores"), run.input("final_triplets").metadata
     return {
-        "recipe": run.whole_recipe.name,
-        "recipe_digest": run.whole_recipe.digest(),
+        "recipe": recipe.name,
+        "recipe_digest": recipe.digest(),
         "artifacts": artifacts,
         "libraries": {name: version(name) for name in LIBRARIES},
-        "scores": scores["scores"],
-        "removed": run.input("final_triplets").metadata["removed"],
+        "models": {
+            "teacher": recipe.teacher.model,
+            "generator_base": recipe.generator.base
+            if "junior_model" in run.artifacts.graph and recipe.generator
+            else None,
+            "embedding_base": recipe.embedding_model.base,
+        },
+        "teacher": _spent([m for m in metadata if m.get("teacher_calls") is not None]),
+        "scores": scores.metadata["scores"],
+        "score_intervals": _intervals(run, scores),
+        "trainings": scores.metadata["trainings"],
+        "sd_between_seeds": scores.metadata["sd_between_seeds"],
+        "rows": dict(triplets["task_type"].value_counts(sort=True).iter_rows()),
+        "removed": rows["removed"],
+        "contamination": rows["contamination"],
+        "contamination_unsearched": list(recipe.evaluation.unsearched),
+        "licences": {"model": recipe.release.model_licence, "data": recipe.release.data_licence},
+    }
+
+
+def _spent(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all answers of the teacher took together, whenever they came; null is unknown, and so is a sum with it."""
+
+    def total(field: str) -> Any:
+        parts = [stage.get(field) for stage in stages]
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+    currencies = {stage.get("currency") for stage in stages} - {None}
+    return {
+        "calls": sum(stage["teacher_calls"] + (stage.get("reused_calls") or 0) for stage in stages),
+        "prompt_tokens": total("teacher_prompt_tokens_total"),
+        "output_tokens": total("teacher_output_tokens_total"),
+        "cost": total("teacher_cost_total") if len(currencies) <= 1 else None,
+        "currency": currencies.pop() if len(currencies) == 1 else None,
+    }
+
+
+def _intervals(run: StageRun, scores: Artifact) -> dict[str, dict[str, list[float]]]:
+    """{model: {task: [low, high]}}: 1 - alpha intervals over the chance of samples, of the models that are shown."""
+    settings = run.whole_recipe.checks.superior
+    found = samples_by_model(scores.table(SAMPLES))
+    return {
+        model: {
+            task: [
+                round(edge, 4)
+                for edge in score_interval(
+                    samples,
+                    resamples=settings.resamples,
+                    seed=seed_for(run.whole_recipe.seed, "interval", task),
+                    alpha=settings.alpha,
+                )
+            ]
+            for task, samples in found.get(model, {}).items()
+        }
+        for model in scores.metadata["scores"]
     }

@@ -17,6 +17,7 @@ import polars as pl
 from resources import gpu
 from resources.artifacts import Artifacts, label
 from resources.calls import CallContext, TeacherAnswer
+from resources.releases import released
 from resources.runner import Runner
 from resources.store import ASIDE, SCRATCH, Artifact
 from resources.teacher import Teacher, TeacherUse
@@ -141,6 +142,8 @@ def asset_for(
             CallContext(run_of(context.run), stage.name, partition),
             _logged(resources.progress(label(stage.name, partition)), context.log.info),
         )
+        if stage.kind == "release":
+            released(resources.artifacts.store, artifact.fingerprint)
         for line in resources.artifacts.store.damaged:
             context.log.warning(line)
         context.log.info(

@@ -239,13 +239,8 @@ def _key(rows: pl.DataFrame) -> pl.Expr:
 def _copies(evaluation: Mapping[str, Iterable[str]], section: Contamination) -> Finder:
     def find(rows: pl.DataFrame) -> pl.DataFrame:
         index = EvaluationIndex(evaluation, Limits(**section.model_dump(exclude={"similarity"})))
-        copies = [index.copies(rows[field]) for field in TRIPLET_FIELDS]
-        return pl.concat(
-            [frame.rename({"evaluation": f"task{i}", "how": f"how{i}"}) for i, frame in enumerate(copies)],
-            how="horizontal",
-        ).select(
-            (pl.lit("contamination_") + pl.coalesce("how0", "how1", "how2")).alias("reason"),
-            pl.coalesce("task0", "task1", "task2").alias("detail"),
+        return index.copies_in(rows, TRIPLET_FIELDS).select(
+            (pl.lit("contamination_") + pl.col("how")).alias("reason"), pl.col("evaluation").alias("detail")
         )
 
     return find

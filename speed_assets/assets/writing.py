@@ -10,16 +10,15 @@ from typing import Any
 
 import polars as pl
 
-from resources.evaluation_texts import local_texts
+from resources.evaluation_texts import TASK_TEXTS, known_texts, task_texts
 from resources.externals import prompt_set
 from resources.generator import generate, model_source
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
-from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import parse_outputs, synthesis_rows, until_whole
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.microworld.records import Truth, truth_of
 from speed_assets.recipe import Evaluation, PerTaskType, Sampling
 
@@ -203,28 +202,20 @@ def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
 
 
 def evaluation_texts(run: StageRun) -> dict[str, list[str]]:
-    """Every text that must not be in the triplets, by evaluation task: of the mteb tasks that the recipe names, of folders,
-    and of the microworld. Raises WorkerFailed when a named task cannot be loaded: what is not known cannot be kept out."""
+    """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, and of the mteb tasks
+    that the recipe names, which are kept beside the artifact for whoever asks again.
+
+    Raises WorkerFailed when a named task cannot be loaded: what is not known cannot be kept out.
+    """
     section: Evaluation = run.recipe.evaluation
-    texts = known_texts(section, run.recipe.seed)
-    if section.tasks:
-        folder = run.scratch / "task_texts"
-        folder.mkdir(parents=True, exist_ok=True)
-        out = folder / "texts.parquet"
+    if section.searched:
+        (run.out / ASIDE).mkdir(exist_ok=True)
+        out = run.out / ASIDE / TASK_TEXTS
         if not out.exists():
-            run.runner.run("task_texts", {"tasks": list(section.tasks), "out": str(out)}, folder, run.progress)
-        for (task,), group in pl.read_parquet(out).group_by("task", maintain_order=True):
-            texts[str(task)] = group["text"].to_list()
-    return texts
-
-
-def known_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
-    """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
-    texts = local_texts(section.local)
-    if section.microworld is not None:
-        world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))
-        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
-    return texts
+            folder = run.scratch / "task_texts"
+            folder.mkdir(parents=True, exist_ok=True)
+            run.runner.run("task_texts", {"tasks": list(section.searched), "out": str(out)}, folder, run.progress)
+    return known_texts(section, run.recipe.seed) | task_texts(run.out)
 
 
 def _share(column: pl.Series) -> float:

@@ -8,7 +8,7 @@ Belongs here: telling which evaluation text a row repeats. Not here: which sets 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,12 @@ class EvaluationIndex:
                 "how": codes.replace_strict(HOW, default=None, return_dtype=pl.String),
             }
         )
+
+    def copies_in(self, rows: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:
+        """(evaluation, how) of each row: of the first of its fields that repeats a text; null if none does."""
+        found = [self.copies(rows[field]) for field in fields]
+        first = [pl.coalesce(frame[column] for frame in found).alias(column) for column in ("evaluation", "how")]
+        return pl.select(first)
 
     def _table(self, width: int) -> tuple[np.ndarray, np.ndarray]:
         from speed_assets.domain import kernels

@@ -232,15 +232,25 @@ ALL_STAGES: tuple[Stage, ...] = (
         version=2,
     ),
     Stage(
+        "embedding_reruns",
+        "embedding",
+        "model",
+        "The embedding training again under other seeds: what a score owes to its seed.",
+        ("final_triplets",),
+        reads=("seed", "embedding_model"),
+        externals=("embedding_base",),
+        gpu=True,
+    ),
+    Stage(
         "mteb_scores",
         "embedding",
         "scores",
-        "MTEB scores of the embedding model and of its baselines, one row per model and task.",
-        ("embedding_model", "baseline_models"),
+        "MTEB scores of the embedding model, its reruns and its baselines, one row per model and task.",
+        ("embedding_model", "baseline_models", "embedding_reruns"),
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base"),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "release",
@@ -249,6 +259,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Model, data, cards and manifest: written at once or not at all, and only through every gate.",
         ("embedding_model", "final_triplets", "mteb_scores"),
         reads=("name", "description", "checks"),
+        version=2,
     ),
 )
 
@@ -262,14 +273,16 @@ def build_graph(
     scored: bool = True,
     embedded: bool = True,
     mined: bool = True,
+    reruns: bool = True,
     writer: Writer = "senior_model",
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
     E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
-    they are held against evaluation texts in that, `mined` whether negatives are mined; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines on tables
-    that the recipe does not make are left out by the caller.
+    they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
+    model is trained several times; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
+    on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
@@ -291,8 +304,8 @@ def build_graph(
     if not mined:
         stages["embedding_model"] = replace(stages["embedding_model"], inputs=("final_triplets",))
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
-    if not baselines:
-        stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model",))
+    compared = [*["baseline_models"] * bool(baselines), *["embedding_reruns"] * reruns]
+    stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
     needed = upstream(stages, ["release"])
     for name, stage in stages.items():
         if stage.gathers:

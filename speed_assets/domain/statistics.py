@@ -11,16 +11,18 @@ statistics are averaged over them, and the spread between seeds (the noise floor
 p-values are of one side, by shifting the bootstrap distribution to the edge of the null hypothesis. Over tasks they
 are adjusted after Holm (1979).
 
-Belongs here: statistics, intervals, tests, the law of scaling. Not here: thresholds (recipe), refusals (`checks/scores.py`).
+Belongs here: samples, statistics, intervals, tests, the law of scaling. Not here: thresholds (recipe), refusals
+(`checks/scores.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
@@ -45,6 +47,22 @@ class Part:
 
 TaskSamples = Mapping[str, Part]
 """By part. The task's score is the mean over its parts."""
+
+
+def samples_by_model(frame: pl.DataFrame) -> dict[str, dict[str, TaskSamples]]:
+    """{model: {task: samples}} of a table `samples` (see `workers/samples.py`). Raises ValueError where a sample has no
+    value.
+    """
+    found: dict[str, dict[str, dict[str, Part]]] = {}
+    for (model, task, part), rows in frame.group_by("model", "task", "part", maintain_order=True):
+        statistic = rows["statistic"][0]
+        columns = ("score",) if statistic in ("mean", "replicates") else ("predicted", "gold")
+        values = {column: rows[column].cast(pl.Float64).fill_null(math.nan).to_numpy() for column in columns}
+        if any(not np.isfinite(column).all() for column in values.values()):
+            raise ValueError(f"{model} on {task} has samples without a value: score it again")
+        kept = Part(statistic, tuple(rows["sample"]), **values)
+        found.setdefault(str(model), {}).setdefault(str(task), {})[str(part)] = kept
+    return {model: dict(tasks) for model, tasks in found.items()}
 
 
 @dataclass(frozen=True)
@@ -212,6 +230,24 @@ def compare(
         draws = draws + spread * rng.standard_t(sum(len(s) - 1 for s in scores if len(s) > 1), resamples)
     sizes = sum(len(part.names) for part in ours[0].values())
     return Difference(task, float(scores[0].mean()), float(scores[1].mean()), sizes, draws, spread)
+
+
+def score_interval(samples: TaskSamples, *, resamples: int, seed: int, alpha: float) -> tuple[float, float]:
+    """Percentile interval of one model's score on one task, over the chance of its samples."""
+    rng = np.random.default_rng(seed)
+    draws = np.zeros(resamples)
+    for part in samples.values():
+        if part.statistic == "replicates":
+            scores = _scores(part)
+            spread = float(np.std(scores, ddof=1)) if scores.size > 1 else 0.0
+            draws += (scores.mean() + spread * rng.standard_t(max(scores.size - 1, 1), resamples)) / len(samples)
+        elif part.statistic == "mean":
+            draws += _mean_draws(_scores(part), resamples, rng) / len(samples)
+        else:
+            for at, counts in _counts(len(part.names), resamples, rng):
+                draws[at] += statistic(part, counts) / len(samples)
+    low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
+    return float(low), float(high)
 
 
 def _same_samples(task: str, models: Sequence[TaskSamples]) -> None:
@@ -393,7 +429,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a test says of one task: `p` as it is, `adjusted` after Holm over the tasks, `word` at level alpha."""
+    """What a test says of one task: `p` as it is, `adjusted` for the number of tasks where that is called for, `word` at
+    level alpha."""
 
     difference: Difference
     low: float
@@ -410,25 +447,36 @@ def superiority(differences: Sequence[Difference], alpha: float) -> list[Verdict
     Raises ValueError when there are too few draws for any p-value to fall under alpha.
     """
     found = [min(1.0, 2 * min(d.p_above(0), d.p_below(0))) for d in differences]
-    return _verdicts(differences, found, alpha, lambda d: "better" if d.value > 0 else "worse", 2 / alpha)
+    _enough_draws(differences, len(differences) * 2 / alpha)
+    return [
+        Verdict(d, *d.interval(alpha), p, adjusted, _better_or_worse(d) if adjusted <= alpha else "undecided")
+        for d, p, adjusted in zip(differences, found, holm(found), strict=True)
+    ]
 
 
-def non_inferiority(differences: Sequence[Difference], margin: float, alpha: float) -> list[Verdict]:
-    """On which tasks our model is `no worse` than theirs by more than `margin` (score points of 0..1); of one side.
+def non_inferiority(differences: Sequence[Difference], margins: Mapping[str, float], alpha: float) -> list[Verdict]:
+    """On which tasks our model is `no worse` than theirs by more than the task's margin (score points of 0..1).
+
+    Tests are of one side, each at alpha, for a claim that is made of all tasks or of none: a model that is worse by
+    the margin on any one task gets through with probability alpha at most, so nothing is to be adjusted
+    (intersection-union; Berger 1982). Intervals are those of the test, 1 - 2 alpha: a task is `no worse` where its
+    interval lies above minus the margin.
 
     Raises ValueError as `superiority`.
     """
-    found = [d.p_above(-margin) for d in differences]
-    return _verdicts(differences, found, alpha, lambda d: "no worse", 1 / alpha)
-
-
-def _verdicts(
-    differences: Sequence[Difference], found: list[float], alpha: float, word: Callable[[Difference], str], each: float
-) -> list[Verdict]:
-    needed = math.ceil(each * len(differences))
-    if any(d.draws.size < needed for d in differences):
-        raise ValueError(f"{len(differences)} tasks at alpha {alpha:g} need at least {needed} resamples")
+    _enough_draws(differences, 1 / alpha)
+    found = [d.p_above(-margins[d.task]) for d in differences]
     return [
-        Verdict(d, *d.interval(alpha), p, adjusted, word(d) if adjusted <= alpha else "undecided")
-        for d, p, adjusted in zip(differences, found, holm(found), strict=True)
+        Verdict(d, *d.interval(2 * alpha), p, p, "no worse" if p <= alpha else "undecided")
+        for d, p in zip(differences, found, strict=True)
     ]
+
+
+def _better_or_worse(difference: Difference) -> str:
+    return "better" if difference.value > 0 else "worse"
+
+
+def _enough_draws(differences: Sequence[Difference], draws: float) -> None:
+    needed = math.ceil(draws)
+    if any(d.draws.size < needed for d in differences):
+        raise ValueError(f"{len(differences)} tasks at this alpha need at least {needed} resamples")

@@ -5,8 +5,9 @@ Job parameters:
                 {"kind": "pretrained", "name": folder or hub name, "revision": str or null}
     settings    the recipe's section `embedding_model`
     seed        of the static vectors and of the order of batches
-    models      [{"name", "triplets", "out", "aside"}, ...]: one model from each table, in one process;
-                or the four fields directly, for one model. {"untrained": true} saves the base as it is.
+    models      [{"name", "triplets", "out", "aside"}, ...]: one model from each table, in one process, each maybe
+                under a "seed" of its own; or the four fields directly, for one model. {"untrained": true} saves the
+                base as it is.
     folder      where checkpoints lie, with checkpoint_minutes between two of them
 
 Belongs here: the base, the batches, the loss, the saved folder. Not here: which rows are fit to train on.

@@ -1,7 +1,8 @@
 """Scores of embedding models and BM25: the microworld's held-out tasks, local sets and mteb's own, all run by mteb.
 
 Job parameters:
-    models      [{"name", "path", "digest"}, ...]: SentenceTransformer folders and digests of their content
+    models      [{"name", "path", "digest"}, ...]: SentenceTransformer folders and digests of their content;
+                {"plotted": false} leaves one out of the picture
     bm25        also score the lexical baseline, under the name `bm25`
     microworld  {"topics", "rows", "seed"} of the held-out sets, or null
     local       [{"path", "digest"}, ...]: folders of one's own sets (see `local_sets.py`)
@@ -101,7 +102,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     Scores are mteb's main scores, 0..1 (a rank correlation may fall below 0). Raises KeyError for an unknown task,
     ValueError for a broken set of one's own or two tasks of one name.
     """
-    models: list[dict[str, str]] = list(params["models"])
+    models: list[dict[str, Any]] = list(params["models"])
     if params["bm25"]:
         models.append({"name": BM25, "digest": version("bm25s")})
     sets = evaluation_sets(**params["microworld"]) if params["microworld"] else None
@@ -134,7 +135,8 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
         Path(params[file]).parent.mkdir(parents=True, exist_ok=True)
     table.write_parquet(params["out"])
     pl.concat(samples).write_parquet(params["samples"], compression="zstd")
-    _plot(table, Path(params["plot"]))
+    plotted = [model["name"] for model in models if model.get("plotted", True)]
+    _plot(table.filter(pl.col("model").is_in(plotted)), Path(params["plot"]))
     scores: dict[str, dict[str, float]] = {}
     for row in rows:
         scores.setdefault(row["model"], {})[row["task"]] = row["score"]
