@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-vllm evaluate-minilm lint format check-defs base-model clean
+.PHONY: help demo ui test test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test-vllm: .venv/ready .venv-vllm/ready ## the tests with vLLM on the CPU, in an
 
 evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, beside its published scores (SPEED_SHARED or ../shared)
 	@$(BIN)/python -m benchmarks.published
+
+finetune-minilm: .venv/ready ## all-MiniLM-L6-v2 fine-tuned on CLINC150, and what the gate says of it (SPEED_SHARED or ../shared)
+	@$(BIN)/python -m benchmarks.finetune
 
 lint: .venv/ready ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .
