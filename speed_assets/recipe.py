@@ -667,7 +667,8 @@ class Checks(Section):
         highest = {name: 1.0 for name in cls.model_fields if name.endswith("_max")}
         shares = {name: 0 for name in cls.model_fields if name.endswith("_min")}
         differences = {name: -1.0 for name in cls.model_fields if name.startswith(("gain_", "loss_drop_"))}
-        return cls.model_validate({**highest, **shares, **differences})
+        no_release = NonInferior(waived={"": "what a study makes is no release"})  # a fingerprint begins with nothing
+        return cls.model_validate({**highest, **shares, **differences, "non_inferior": no_release})
 
 
 class Study(Section):

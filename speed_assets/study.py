@@ -125,7 +125,10 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
             "senior_data.writer=senior_model, and leaves out the parts itself"
         )
     alone = {"baselines": (), "untrained": False, "bm25": False}
-    speed = changed(recipe, {"seed": seed, "mteb_scores": alone, "checks": Checks.waived().model_dump()})
+    speed = changed(
+        recipe,
+        {"seed": seed, "mteb_scores": alone, "embedding_reruns": {"count": 0}, "checks": Checks.waived().model_dump()},
+    )
     settings = recipe.study
     found = {at_share(share): _share(speed, share) for share in sizes(recipe)}
     for name in settings.ablations:

@@ -41,13 +41,13 @@ def test_arms_leave_out_what_they_are_named_after_and_nothing_else() -> None:
     arms = study.arms(recipe, seed=7)
     assert list(arms) == ["speed", "speed_0.75", "speed_0.5", "no_revisor", "no_dpo", "junior_only"]
     whole = set(arms["speed"].graph())
-    assert whole == set(tiny_recipe(mteb_scores__baselines=[]).graph())
+    assert whole == set(tiny_recipe(mteb_scores__baselines=[], embedding_reruns={"count": 0}).graph())
     assert whole - set(arms["no_revisor"].graph()) == {"revised_data", "revisor_model", "revision_data"}
     assert whole - set(arms["no_dpo"].graph()) == {"senior_model", "preference_pairs"}
     assert set(arms["junior_only"].graph()) == set(arms["no_dpo"].graph()) & set(arms["no_revisor"].graph()) - {
         "junior_data"
     }
-    kept = {"seed", "mteb_scores", "checks", "senior_data", "final_triplets"}
+    kept = {"seed", "mteb_scores", "embedding_reruns", "checks", "senior_data", "final_triplets"}
     for name, arm in arms.items():
         assert arm.seed == 7
         for section in set(Recipe.model_fields) - kept:
@@ -123,11 +123,12 @@ def test_settings_that_make_no_study_are_refused(settings: dict[str, Any], words
 
 def test_waived_checks_let_everything_pass() -> None:
     for name, value in Checks.waived():
-        if name != "superior":
+        if name not in ("superior", "non_inferior"):
             assert value == (1 if name.endswith("_max") else -1 if name.startswith(("gain_", "loss_drop_")) else 0), (
                 name
             )
     assert Checks.waived().superior.over == ()
+    assert "".startswith(*Checks.waived().non_inferior.waived)
 
 
 def test_a_study_is_in_no_fingerprint() -> None:
