@@ -27,6 +27,7 @@ from wordfreq import top_n_list
 
 from benchmarks.hostile import mutated
 from resources.evaluation_texts import known_texts
+from resources.store import PARQUET
 from speed_assets.assets.triplets import TRIPLETS, filtered, plot_funnel
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rows import parse_outputs
@@ -130,9 +131,9 @@ def whole_way(folder: Path, out: Path, recipe_name: str) -> dict[str, Any]:
     funnel = filtered(table, section, evaluation, recipe.seed)
     del table
     writing = time.perf_counter()
-    funnel.rows.select(TRIPLETS).write_parquet(out / "data.parquet", compression="zstd")
+    funnel.rows.select(TRIPLETS).write_parquet(out / "data.parquet", **PARQUET)
     quarantine = funnel.quarantine
-    quarantine.write_parquet(out / "quarantine.parquet", compression="zstd")
+    quarantine.write_parquet(out / "quarantine.parquet", **PARQUET)
     done = time.perf_counter()
     plot_funnel(funnel, out / "funnel.png")
     return {

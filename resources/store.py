@@ -28,6 +28,8 @@ from speed_assets.domain.fingerprints import digest
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
 """Subfolder of a work folder for journals, checkpoints and logs: dropped when the artifact is complete."""
+PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": True}
+"""How tables are written: level 1 takes half the time of the default for a tenth more bytes."""
 ASIDE = "aside"
 """Subfolder of an artifact whose files are kept but do not count in its content digest (logs, plots, timings)."""
 

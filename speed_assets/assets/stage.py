@@ -19,7 +19,7 @@ from resources.artifacts import Artifacts, label
 from resources.calls import CallContext, TeacherAnswer
 from resources.releases import released
 from resources.runner import Runner
-from resources.store import ASIDE, SCRATCH, Artifact
+from resources.store import ASIDE, PARQUET, SCRATCH, Artifact
 from resources.teacher import Teacher, TeacherUse
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
@@ -101,7 +101,7 @@ class StageRun:
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""
         self.tables[name] = frame
-        frame.write_parquet(self.out / f"{name}.parquet", compression="zstd", statistics=True)
+        frame.write_parquet(self.out / f"{name}.parquet", **PARQUET)
 
 
 StageFunction = Callable[[StageRun], dict[str, Any]]
