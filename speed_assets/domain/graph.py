@@ -190,7 +190,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=4,
+        version=5,
     ),
     Stage(
         "mined_negatives",

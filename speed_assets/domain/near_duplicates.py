@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.folding import Buffer, buffer, fold_table, in_parallel
 
 FOUND_AT_THRESHOLD = 0.98
@@ -162,7 +163,9 @@ class NearDuplicates:
         self._pairs = self._pairs[:0]
         if len(self) < _COMMON_LEAST:
             return
-        sample = order[:: -(-len(self) // _COMMON_SAMPLE)]
+        # Drawn, not every n-th: rows that come in turns, topic by topic, would be missed whole.
+        draws = np.random.default_rng(seed_for(0, "common shingles") % 2**32)
+        sample = draws.choice(order, min(len(self), _COMMON_SAMPLE), replace=False)
         counts = np.zeros(_COMMON_SLOTS, np.int32)
         last = np.full(_COMMON_SLOTS, -1, np.int64)
         kernels.count_shingles(*text, sample, fold_table(), self.similarity.shingle, counts, last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -142,3 +143,16 @@ def test_crowded_buckets_take_bounded_time() -> None:
     rng = random.Random(5)
     texts = [f"{TEXT} {' '.join(rng.choices(WORDS, k=3))}" for _ in range(5000)]
     assert len(repeats(texts, Similarity(5, 64, 0.95, 1.0))) < 5000
+
+
+def test_boilerplate_of_rows_that_come_in_turns_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten openings in turns, and a sample of every tenth row at most: each opening is common all the same."""
+    monkeypatch.setattr("speed_assets.domain.near_duplicates._COMMON_SAMPLE", 2_000)
+    rng = random.Random(3)
+    openings = [" ".join(rng.choices(WORDS, k=40)) for _ in range(10)]
+    texts = [f"{openings[i % 10]} {' '.join(rng.choices(WORDS, k=20))}" for i in range(20_000)]
+    index = NearDuplicates(SIMILARITY)
+    index.add(pl.Series([f"{i:05d}" for i in range(len(texts))]), pl.Series(texts))
+    common = int(np.unpackbits(index._common).sum())
+    shingles = {opening[i : i + 5] for opening in openings for i in range(len(opening) - 4)}
+    assert common > 0.9 * len(shingles)
