@@ -195,7 +195,7 @@ def retrained(recipe: Recipe, store: Store, trainings: int, folder: Path) -> tup
             {
                 "models": models,
                 "bm25": False,
-                "microworld": {**world.model_dump(), "seed": seed_for(recipe.seed, "evaluation")},
+                "microworld": world.model_dump(),
                 "tasks": [],
                 "local": [],
                 "batch_size": 256,
@@ -290,7 +290,7 @@ def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
     triplets, scored = artifacts.get("final_triplets"), artifacts.get("mteb_scores")
     world = recipe.evaluation.microworld
     assert world is not None
-    sets = evaluation_sets(world.topics, world.rows, seed_for(recipe.seed, "evaluation"))
+    sets = evaluation_sets(**world.model_dump())
     copied = [text for text in sets.all_texts()["retrieval"] if len(text.split()) > 10][:3]
     rows = triplets.table()
     held = pl.Series(copied + rows["positive"].to_list()[len(copied) :])

@@ -108,7 +108,7 @@ def whole_way(folder: Path, out: Path, recipe_name: str) -> dict[str, Any]:
     section = recipe.final_triplets
     rules = section.rules.model_copy(update={"length_tolerance": None})  # no prompt asked for these lengths
     section = section.model_copy(update={"rules": rules})
-    evaluation = known_texts(Evaluation(microworld=Microworld(topics=200, rows=1_000)), recipe.seed)
+    evaluation = known_texts(Evaluation(microworld=Microworld(topics=200, rows=1_000)))
     warm = pl.DataFrame([{"row_id": "w", "task_type": "sts", "topic": "t", "task": "t", "output": "{}"}])
     filtered(parse_outputs(warm, "sts"), section, evaluation, recipe.seed)  # compiled kernels are read from disk
     started = time.perf_counter()

@@ -182,7 +182,7 @@ def uncontaminated(subject: Subject) -> Outcome:
     """
     recipe, rows = subject.recipe, subject.artifact.table()
     of_tasks = task_texts(subject.artifact.path)
-    texts = known_texts(recipe.evaluation, recipe.seed) | of_tasks
+    texts = known_texts(recipe.evaluation) | of_tasks
     looked_for = {line["task"]: line["texts"] for line in subject.artifact.metadata["contamination"]}
     unseen = [task for task, group in texts.items() if looked_for.get(task) != len(group)]
     nowhere = [] if of_tasks else recipe.evaluation.searched

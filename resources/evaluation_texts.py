@@ -16,7 +16,6 @@ from typing import Any
 import polars as pl
 
 from resources.store import ASIDE
-from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.local_sets import DESCRIPTION, read_description
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
@@ -24,11 +23,11 @@ from speed_assets.recipe import Evaluation, RecipeError
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
-def known_texts(section: Evaluation, seed: int) -> dict[str, list[str]]:
+def known_texts(section: Evaluation) -> dict[str, list[str]]:
     """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
     texts = local_texts(section.local)
     if section.microworld is not None:
-        world = evaluation_sets(section.microworld.topics, section.microworld.rows, seed_for(seed, "evaluation"))
+        world = evaluation_sets(**section.microworld.model_dump())
         texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
     return texts
 

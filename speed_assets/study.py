@@ -14,8 +14,8 @@ It is a command and not an asset, because an asset belongs to the graph of one r
 They share a home: an artifact belongs to its fingerprint, whichever recipe asked for it, so what arms have in common is
 made once, a smaller arm takes over the rows that a larger one has written, and what is finished is not made again.
 Gates are waived: a study scores also what a gate would stop. `study.alike` says whether the embedding model passes as often
-over the rows of every arm, or is trained for as many steps. Within a seed all arms have the same topics, evaluation
-sets and embedding training; across seeds everything is drawn anew but what the teacher is asked in the same words.
+over the rows of every arm, or is trained for as many steps. All arms have the same evaluation sets, and within a seed
+the same topics and embedding training; across seeds everything is drawn anew but what the teacher is asked in the same words.
 
 **Calls** are those whose answers an arm is made of, brainstorming included, as its artifacts counted them when they
 came out of the ledger: a call that several arms share counts in full for each, and each order in which candidates are

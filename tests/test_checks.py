@@ -229,7 +229,7 @@ DIVERSITY: dict[str, Any] = {
     "task_types": {"kept": {"sts": 1.0}, "intended": {"sts": 0.95, "retrieval": 0.05}, "distance": 0.05},
     "vendi": {"rows": 100, "score": 25.0, "per_row": 0.25},
 }
-EVALUATION = known_texts(RECIPE.evaluation, RECIPE.seed)
+EVALUATION = known_texts(RECIPE.evaluation)
 METADATA: dict[str, dict[str, Any]] = {
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},

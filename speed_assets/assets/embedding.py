@@ -74,7 +74,7 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
         {
             "models": models,
             "bm25": section.bm25,
-            "microworld": world and {**world.model_dump(), "seed": seed_for(run.recipe.seed, "evaluation")},
+            "microworld": world and world.model_dump(),
             "tasks": list(evaluation.tasks),
             "local": local,
             "out": str(folder / "scores.parquet"),

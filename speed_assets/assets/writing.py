@@ -215,7 +215,7 @@ def evaluation_texts(run: StageRun) -> dict[str, list[str]]:
             folder = run.scratch / "task_texts"
             folder.mkdir(parents=True, exist_ok=True)
             run.runner.run("task_texts", {"tasks": list(section.searched), "out": str(out)}, folder, run.progress)
-    return known_texts(section, run.recipe.seed) | task_texts(run.out)
+    return known_texts(section) | task_texts(run.out)
 
 
 def _share(column: pl.Series) -> float:

@@ -97,8 +97,10 @@ def evaluation_sets(topics: int, rows: int, seed: int) -> EvaluationSets:
     if topics < 4 or rows < len(lang.ASPECTS):
         raise ValueError(f"an evaluation needs 4 topics and {len(lang.ASPECTS)} rows, got {topics} and {rows}")
 
+    root = seed_for(seed, "evaluation")
+
     def draws(task: str) -> random.Random:
-        return random.Random(seed_for(seed, "microworld-evaluation", task))
+        return random.Random(seed_for(root, "microworld-evaluation", task))
 
     names = invent_topics(topics, draws("topics"))
     half = topics // 2
