@@ -15,7 +15,7 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import PromptKind, PromptSet
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
-from speed_assets.recipe import PROJECT, Generator, Prompts, Recipe, RecipeError
+from speed_assets.recipe import PROJECT, Generator, Prompts, Recipe, RecipeError, read_yaml
 
 MICROWORLD_BASE = PROJECT / "speed_assets" / "microworld" / "base"
 
@@ -26,8 +26,22 @@ def generator_base(section: Generator) -> str:
 
 
 def prompt_set(section: Prompts) -> PromptSet:
-    """The prompt set that a recipe names."""
-    return PromptSet.load(section.set)
+    """The prompt set that a recipe names, with the user's own wording where the recipe has a file of it. Raises RecipeError."""
+    if section.file is None:
+        return PromptSet.load(section.set)
+    path = Path(section.file)
+    if not path.is_file():
+        raise RecipeError(f"prompts.file: there is no file {path}; name one, or leave the field out")
+    stat = path.stat()
+    return _reworded(section.set, path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=16)
+def _reworded(name: str, path: Path, _mtime: int, _size: int) -> PromptSet:
+    try:
+        return PromptSet.load(name).reworded(read_yaml(path))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecipeError(f"prompts.file: {path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str:

@@ -29,10 +29,15 @@ def when_stale() -> dg.AutomationCondition[Any]:
         | dg.AutomationCondition.code_version_changed()
         | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     ).with_label("stale")
+    # All below a change are told another code version with it, and wait for what they are made from.
+    due: dg.AutomationCondition[Any] = dg.AutomationCondition.code_version_changed().since(
+        dg.AutomationCondition.newly_updated()
+    )
     passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
     return (
         changed.since_last_handled()
         & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_match(due)
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
         & ~dg.AutomationCondition.any_deps_match(~passed)

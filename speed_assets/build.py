@@ -5,7 +5,7 @@ Belongs here: wiring. Not here: what any part does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,10 @@ def build_defs(
     progress: ProgressFor = quiet,
     runner: Runner | None = None,
     teacher_engine: TeacherEngine | None = None,
+    code_versions: Mapping[str, str] | None = None,
 ) -> dg.Definitions:
-    """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`)."""
+    """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions` by asset are those of a plan,
+    by which Dagster shows what it would make; without them an asset has that of its own code and recipe."""
     home = home or speed_home()
     artifacts = Artifacts(recipe, Store(home))
 
@@ -82,7 +84,10 @@ def build_defs(
         return artifacts
 
     return dg.Definitions(
-        assets=[asset_for(stage, FUNCTIONS[name], artifacts, when_stale()) for name, stage in artifacts.graph.items()],
+        assets=[
+            asset_for(stage, FUNCTIONS[name], artifacts, when_stale(), (code_versions or {}).get(name))
+            for name, stage in artifacts.graph.items()
+        ],
         asset_checks=build_asset_checks(recipe, TASK_TYPE_PARTITIONS),
         resources={
             "artifacts": lazily(make_artifacts),

@@ -254,7 +254,7 @@ def _show(args: argparse.Namespace) -> int:
     from speed_assets import runs
 
     artifacts = Artifacts(recipe, Store(home))
-    instance = runs.Instance(home)
+    instance = runs.Instance.of(home)
     if args.asset and args.asset not in artifacts.graph:
         raise RecipeError(f"no asset {args.asset} in recipe {recipe.name}; it has {', '.join(artifacts.graph)}")
     shown: dict[str, Any] = {}
@@ -551,7 +551,7 @@ def _ui(args: argparse.Namespace) -> int:
 
     from speed_assets.runs import Instance
 
-    Instance(home)  # sets both homes in the environment, and the limit of the gpu pool
+    Instance.of(home)  # sets both homes in the environment, and the limit of the gpu pool
     os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe
     if args.topics:
         os.environ["SPEED_TOPICS"] = str(Path(args.topics).resolve())

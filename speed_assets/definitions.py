@@ -1,8 +1,48 @@
-"""What `dg dev` loads: the definitions of the recipe in `SPEED_RECIPE` (default: offline)."""
+"""What `dg dev` loads: the definitions of the recipe in `SPEED_RECIPE` (default: offline).
 
+Belongs here: the recipe, and what Dagster is told of its staleness as the definitions are loaded. Not here: anything else.
+"""
+
+import json
 import os
 
-from speed_assets.build import build_defs
-from speed_assets.recipe import DEFAULT_RECIPE, load_recipe
+import dagster as dg
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
 
-defs = build_defs(load_recipe(os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE), os.environ.get("SPEED_TOPICS")))
+from resources.home import speed_home
+from resources.store import StoreError
+from speed_assets.build import build_defs
+from speed_assets.plan import plan
+from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
+from speed_assets.runs import Instance
+
+_CODE_VERSIONS = "speed/code_versions"
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The recipe's definitions, with the code versions by which Dagster shows what `speed plan` tells.
+
+    A process that only carries out a run is told those that the run was launched with: what it makes is then fresh to
+    whoever launched it.
+    """
+    recipe = load_recipe(os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE), os.environ.get("SPEED_TOPICS"))
+    context = DefinitionsLoadContext.get()
+    if context.load_type == DefinitionsLoadType.INITIALIZATION:
+        code_versions = planned(recipe)
+        context.add_to_pending_reconstruction_metadata(_CODE_VERSIONS, json.dumps(code_versions))
+    else:
+        code_versions = json.loads(context.reconstruction_metadata.get(_CODE_VERSIONS, "{}"))
+    return build_defs(recipe, code_versions=code_versions)
+
+
+def planned(recipe: Recipe) -> dict[str, str]:
+    """The code versions of a plan in this process's home and Dagster instance; none where there is no instance, and none
+    where nothing can be planned: a run then says what is wrong."""
+    if not os.environ.get("DAGSTER_HOME"):
+        return {}
+    try:
+        return dict(plan(recipe, speed_home(), Instance(dg.DagsterInstance.get())).code_versions)
+    except (RecipeError, StoreError, OSError) as error:
+        dg.get_dagster_logger().warning(f"what is stale cannot be told: {error}")
+        return {}

@@ -70,6 +70,8 @@ class Plan:
     recipe: str
     steps: Sequence[Step]
     currency: str | None
+    code_versions: Mapping[str, str]
+    """By asset, what Dagster is told so that it shows as stale what is not reused here (`domain/versions.py`)."""
 
     def as_json(self) -> dict[str, Any]:
         made = [step for step in self.steps if step.action == "make"]
@@ -150,10 +152,11 @@ class _Overlay(Store):
         self._verified[artifact.fingerprint] = replace(artifact, digest=f"provisional:{artifact.fingerprint}")
 
 
-def plan(recipe: Recipe, home: Path) -> Plan:
-    """What `speed run` would do now in this home. Sends nothing and changes nothing."""
+def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
+    """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` is the home's own unless
+    another is given."""
     real = Artifacts(recipe, Store(home))
-    instance = Instance(home)
+    instance = instance or Instance.of(home)
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
     paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}
@@ -167,13 +170,23 @@ def plan(recipe: Recipe, home: Path) -> Plan:
         for stage, partition in artifacts.everything():
             found = real.find(stage.name, partition) or _found(artifacts, stage, partition)
             if found is not None:
-                why = stale_reason(real, instance, stage.name, partition) if real.find(stage.name, partition) else None
+                why = stale_reason(artifacts, instance, stage.name, partition, checked=real)
                 steps.append(Step(stage.name, partition, "show" if why else "reuse", why or "nothing changed"))
                 continue
             why = _why(artifacts, real.store, stage, partition)
             need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
             steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
-    return Plan(recipe.name, steps, tariff.currency or None)
+    code_versions = {}
+    for asset in real.graph:
+        needed = {step.partition for step in steps if step.asset == asset and step.action != "reuse"}
+        code_versions[asset], shown = instance.beside(real, asset, needed)
+        steps = [
+            replace(step, action="show", why="Dagster keeps one code version for all partitions of an asset")
+            if step.asset == asset and step.partition in shown
+            else step
+            for step in steps
+        ]
+    return Plan(recipe.name, steps, tariff.currency or None, code_versions)
 
 
 def _found(artifacts: Artifacts, stage: Stage, partition: str | None) -> Artifact | None:

@@ -70,6 +70,9 @@ class Topics(Section):
 class Prompts(Section):
     set: Literal["full", "compact"]
     """`full` for real models, `compact` for small ones."""
+    file: str | None = None
+    """YAML file of your own with what shall be worded otherwise, in the layout of `speed_assets/domain/prompt_sets/`; what
+    it leaves out stays as in `set`. Only what it changes is asked anew."""
 
 
 class ErrorRates(Section):
@@ -874,6 +877,7 @@ UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
     "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
     "topics.alignment": "where they lie; their content is in the fingerprint instead",
+    "prompts.file": "where it lies; the prompts that a stage asks with are in its fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "senior_data.writer": "which model writes; as an input of the stage its content is in the fingerprint instead",
     "runtime": "how fast, not what",
@@ -938,8 +942,13 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
 def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.PathLike[str] | None = None) -> Recipe:
     """Read and validate a recipe; `topics` replaces its topic file. Raises RecipeError."""
     path = find_recipe(name)
+    return parse_recipe(read_yaml(path), path, topics)
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain values of a YAML file in which no key stands twice. Raises RecipeError."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader, stricter still
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader, stricter still
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -948,7 +957,6 @@ def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.
         raise RecipeError(f"{path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    return parse_recipe(data, path, topics)
 
 
 def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = None) -> Recipe:
@@ -964,6 +972,8 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
             if isinstance(section.get(name), str):
                 section[name] = str((path.parent / section[name]).resolve())
         data["topics"] = section
+    if isinstance(data.get("prompts"), Mapping) and isinstance(data["prompts"].get("file"), str):
+        data["prompts"] = {**data["prompts"], "file": str((path.parent / data["prompts"]["file"]).resolve())}
     if isinstance(data.get("evaluation"), Mapping) and isinstance(data["evaluation"].get("local"), list | tuple):
         local = [str((path.parent / folder).resolve()) for folder in data["evaluation"]["local"]]
         data["evaluation"] = {**data["evaluation"], "local": local}

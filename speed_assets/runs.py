@@ -10,7 +10,7 @@ import os
 import resource
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,16 @@ from resources.home import prepare
 from resources.ledger import Ledger
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
-from resources.store import Artifact, Store
+from resources.store import Store
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
+from speed_assets.domain.versions import told
 from speed_assets.recipe import Recipe, RecipeError
 
 Say = Callable[[str], None]
 TRUTH_OF = ("junior_data", "senior_data", "revised_data", "final_triplets")
+_CODE_VERSION = "dagster/code_version"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -66,46 +68,80 @@ def segments(graph: Graph) -> Iterator[list[str]]:
             yield segment
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What Dagster was last told of an artifact; all None when it never was. `made_of` maps inputs to content digests."""
+
+    fingerprint: str | None = None
+    digest: str | None = None
+    made_of: Mapping[str, Any] = field(default_factory=dict)
+    code_version: str | None = None
+
+
 class Instance:
     """What this product asks of a Dagster instance, in one place."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, dagster: dg.DagsterInstance) -> None:
+        self.dagster = dagster
+
+    @classmethod
+    def of(cls, home: Path) -> Instance:
+        """The instance of a home, which becomes that of this process and of those it starts."""
         dagster_home = prepare(home)
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
-        self.dagster = dg.DagsterInstance.get()
-        gpu.limit(self.dagster)
+        dagster = dg.DagsterInstance.get()
+        gpu.limit(dagster)
+        return cls(dagster)
 
-    def knows(self, artifact: Artifact) -> bool:
-        """Whether the latest materialization of the artifact's asset (and partition) is this artifact."""
+    def seen(self, asset: str, partition: str | None) -> Seen:
+        """The latest materialization of an asset and partition."""
         records = self.dagster.fetch_materializations(
-            dg.AssetRecordsFilter(
-                asset_key=dg.AssetKey(artifact.asset),
-                asset_partitions=[artifact.partition] if artifact.partition else None,
-            ),
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None),
             limit=1,
         ).records
-        if not records:
-            return False
-        materialization = records[0].asset_materialization
-        if materialization is None or "fingerprint" not in materialization.metadata:
-            return False
-        return bool(materialization.metadata["fingerprint"].value == artifact.fingerprint)
+        materialization = records[0].asset_materialization if records else None
+        if materialization is None:
+            return Seen()
+        value = {name: entry.value for name, entry in materialization.metadata.items()}
+        made_of = value.get("made_of")
+        return Seen(
+            fingerprint=str(value.get("fingerprint")),
+            digest=str(value.get("digest")),
+            made_of=made_of if isinstance(made_of, dict) else {},
+            code_version=(materialization.tags or {}).get(_CODE_VERSION),
+        )
+
+    def beside(self, artifacts: Artifacts, asset: str, needed: Collection[str | None]) -> tuple[str, set[str | None]]:
+        """The code version that Dagster is told for an asset of which these partitions are stale, and the other ones
+        that look stale with them (`domain/versions.py`)."""
+        recorded = {p: self.seen(asset, p).code_version for p in partitions_of(artifacts.graph[asset])}
+        return told(artifacts.code_version(asset), recorded, needed)
 
 
-def stale_reason(artifacts: Artifacts, instance: Instance, asset: str, partition: str | None) -> str | None:
-    """Why a step has to be launched, or None when its artifact is whole, checked and known to Dagster."""
+def stale_reason(
+    artifacts: Artifacts, instance: Instance, asset: str, partition: str | None, *, checked: Artifacts | None = None
+) -> str | None:
+    """Why a step has to be launched, or None when its artifact is whole, checked and known to Dagster as it is.
+
+    `checked` knows the outcomes of checks where `artifacts` looks into a store that does not hold them.
+    """
     artifact = artifacts.find(asset, partition)
     if artifact is None:
         return "not made yet under this recipe"
     for check in checks_of(asset):
-        outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+        outcome = (checked or artifacts).outcome(artifact, check.name, check_key(check, artifacts.recipe))
         if outcome is None:
             return f"check {check.name} has not been asked"
         if check.blocking and not outcome["passed"]:
             return f"check {check.name} failed"
-    if not instance.knows(artifact):
-        return "another recipe was materialized last"
+    seen = instance.seen(asset, partition)
+    if seen.fingerprint != artifact.fingerprint:
+        return "another recipe was materialized last" if seen.fingerprint else "Dagster has not seen it yet"
+    for name, group in artifacts.inputs(asset, partition).items():
+        for part, source in group.items():
+            if not seen.made_of.get(label(name, part)) == source.digest == instance.seen(name, part).digest:
+                return f"Dagster saw it beside another {label(name, part)}"
     return None
 
 
@@ -124,7 +160,7 @@ def run(
     """
     started = time.monotonic()
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
-    instance = Instance(home)
+    instance = Instance.of(home)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
     gpu.free_slots(instance.dagster, home)
     own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
@@ -141,8 +177,8 @@ def run(
             names = [name for name in segment if name in wanted]
             if not names:
                 continue
-            for partition in partitions_of(artifacts.graph[names[0]]):
-                stale = _stale_part(artifacts, instance, names, partition, report, say)
+            launched = _stale(artifacts, instance, names, report)
+            for partition, stale in launched.items():
                 if not stale:
                     continue
                 runner.warm_up()
@@ -176,21 +212,27 @@ def _selected(select: str, defs: dg.Definitions, graph: Graph) -> set[str]:
     return {key.to_user_string() for key in keys}
 
 
-def _stale_part(
-    artifacts: Artifacts, instance: Instance, names: list[str], partition: str | None, report: RunReport, say: Say
-) -> list[str]:
-    """The stages of a segment to launch for a partition: those that are stale and what they feed."""
-    stale: list[str] = []
+def _stale(
+    artifacts: Artifacts, instance: Instance, names: list[str], report: RunReport
+) -> dict[str | None, list[str]]:
+    """The stages of a segment to launch, by partition: those that are stale, what they feed, and what Dagster shows as
+    stale beside them."""
+    launched: dict[str | None, list[str]] = {p: [] for p in partitions_of(artifacts.graph[names[0]])}
     for name in names:
-        fed_by_stale = set(artifacts.graph[name].inputs) & set(stale)
-        reason = "its input is made anew" if fed_by_stale else stale_reason(artifacts, instance, name, partition)
-        if reason:
-            stale.append(name)
-        else:
-            artifact = artifacts.get(name, partition)
-            report.reused[label(name, partition)] = 0.0
-            report.metadata[label(name, partition)] = dict(artifact.metadata)
-    return stale
+        fed = set(artifacts.graph[name].inputs)
+        needed = [
+            partition
+            for partition, stale in launched.items()
+            if fed & set(stale) or stale_reason(artifacts, instance, name, partition)
+        ]
+        shown = instance.beside(artifacts, name, needed)[1] if needed else set()
+        for partition, stale in launched.items():
+            if partition in needed or partition in shown:
+                stale.append(name)
+            else:
+                report.reused[label(name, partition)] = 0.0
+                report.metadata[label(name, partition)] = dict(artifacts.get(name, partition).metadata)
+    return launched
 
 
 def _collect(result: dg.ExecuteInProcessResult, partition: str | None, report: RunReport, say: Say) -> None:

@@ -93,6 +93,20 @@ def test_the_same_content_starts_nothing_and_another_does(tmp_path: Path) -> Non
     assert world.tick() == TASK_LISTS
 
 
+def test_other_code_is_followed_down_the_graph_one_step_at_a_time(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.make("topics", "one")
+    for _, name in TASK_LISTS:
+        world.make("task_list", f"tasks of {name}", partition=name)
+    assert world.tick() == set()
+    told = {"topics": "changed", "task_list": "changed", "seed_data": "changed"}
+    world.defs = build_defs(tiny_recipe(), tmp_path, code_versions=told)
+    assert world.tick() == {("topics", None)}
+    assert world.tick() == set(), "task_list waits for it"
+    world.make("topics", "one")
+    assert world.tick() == TASK_LISTS
+
+
 def test_everything_is_stopped_at_first(tmp_path: Path) -> None:
     repository = build_defs(tiny_recipe(), tmp_path).get_repository_def()
     assert {sensor.name for sensor in repository.sensor_defs} == {"remake_what_is_stale", "topic_file"}

@@ -251,7 +251,7 @@ def test_release_is_refused_with_every_reason(home: Path) -> None:
 
 
 def test_dagster_knows_versions_rows_and_checks(home: Path) -> None:
-    instance = runs.Instance(home).dagster
+    instance = runs.Instance.of(home).dagster
     runs.run(tiny_recipe(), home)
     event = instance.get_latest_materialization_event(dg.AssetKey("final_triplets"))
     assert event is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_data, tiny_recipe, write_recipe
 
+from resources.externals import external_digest, prompt_set
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import RECIPES, RecipeError, load_recipe, parse_recipe
 
@@ -143,3 +144,18 @@ def test_embedding_options_that_cannot_be_are_refused() -> None:
     assert tiny_recipe(embedding_model__epochs=2.5, embedding_model__average_last=3)
     with pytest.raises(RecipeError, match=r"matryoshka=\[32\] is not below dimensions=32"):
         tiny_recipe(embedding_model__matryoshka=[16, 32])
+
+
+def test_wording_of_ones_own_is_found_beside_the_recipe_and_counts_by_content(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, tiny_data() | {"prompts": {"set": "compact", "file": "mine.yaml"}})
+    plain, mine = tiny_recipe(), load_recipe(path)
+    with pytest.raises(RecipeError, match="there is no file"):
+        prompt_set(mine.prompts)
+    (tmp_path / "mine.yaml").write_text('judge:\n  sts: "weigh {task_type}: {task}\\n{candidates}"\n')
+    assert prompt_set(mine.prompts).judge("sts", "fish", ["a", "b"]).startswith("weigh sts: fish")
+    for task_type in TASK_TYPE_NAMES:
+        same = external_digest(mine, "prompt:judge", task_type) == external_digest(plain, "prompt:judge", task_type)
+        assert same == (task_type != "sts")
+    (tmp_path / "mine.yaml").write_text("judge:\n  sts: 3\n  sts: 4\n")
+    with pytest.raises(RecipeError, match=r"prompts\.file: .*mine\.yaml"):
+        prompt_set(mine.prompts)

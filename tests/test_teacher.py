@@ -205,7 +205,7 @@ def refused_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which tasks and seed data of two task types were asked of a refusing server, in one run."""
     home = tmp_path_factory.mktemp("refused")
     recipe = tiny_recipe()
-    instance = runs.Instance(home).dagster
+    instance = runs.Instance.of(home).dagster
     job = build_defs(recipe, home, teacher_engine=Refusing(recipe)).resolve_job_def("everything")
     for partition, names in (
         (None, ["topics"]),

@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 
 from resources import gpu
-from resources.artifacts import Artifacts, label
+from resources.artifacts import Artifacts, Inputs, label
 from resources.calls import CallContext, TeacherAnswer
 from resources.releases import released
 from resources.runner import Runner
@@ -112,8 +112,9 @@ def asset_for(
     function: StageFunction,
     artifacts: Artifacts,
     condition: dg.AutomationCondition[Any] | None = None,
+    code_version: str | None = None,
 ) -> dg.AssetsDefinition:
-    """The Dagster asset of a stage."""
+    """The Dagster asset of a stage; its code version is that of code and recipe unless another is given."""
 
     @dg.asset(
         name=stage.name,
@@ -122,7 +123,7 @@ def asset_for(
         group_name=stage.group,
         kinds={stage.kind, "python"},
         owners=OWNERS,
-        code_version=artifacts.code_version(stage.name),
+        code_version=code_version or artifacts.code_version(stage.name),
         description=stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
         pool=gpu.POOL if stage.gpu else None,
@@ -151,7 +152,9 @@ def asset_for(
         )
         return dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
-            metadata=describe(artifact, stage, reused, time.monotonic() - started),
+            metadata=describe(
+                artifact, stage, reused, time.monotonic() - started, resources.artifacts.inputs(stage.name, partition)
+            ),
         )
 
     return materialize
@@ -222,15 +225,19 @@ def _cell(value: Any) -> Any:
     return value[:_CELL] if isinstance(value, str) else value
 
 
-def describe(artifact: Artifact, stage: Stage, reused: bool, seconds: float) -> dict[str, Any]:
-    """Dagster metadata of an artifact. Model text is shown as JSON only, never as markup."""
+def describe(artifact: Artifact, stage: Stage, reused: bool, seconds: float, inputs: Inputs) -> dict[str, Any]:
+    """Dagster metadata of an artifact. Model text is shown as JSON only, never as markup.
+
+    `made_of` holds the content of all its inputs, also where it reads a part of one: Dagster compares the whole.
+    """
+    made_of = {label(name, part): source.digest for name, group in inputs.items() for part, source in group.items()}
     shown: dict[str, Any] = {
         "dagster/uri": dg.MetadataValue.path(str(artifact.path)),
         "fingerprint": artifact.fingerprint,
         "digest": artifact.digest,
         "reused": reused,
         "step_seconds": round(seconds, 2),
-        "made_of": dg.MetadataValue.json(dict(artifact.lineage["inputs"])),
+        "made_of": dg.MetadataValue.json(made_of),
     }
     for key, value in artifact.metadata.items():
         if key == "rows":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -34,6 +34,41 @@ _PLACEHOLDERS: dict[PromptKind, frozenset[str]] = {
     "judge": frozenset(("task_type", "task", "keys", "candidates")),
     "revise": frozenset(("task_type", "task", "keys", "draft")),
 }
+
+
+_BY_TASK_TYPE = dict.fromkeys(TASK_TYPES, str)
+_LAYOUT: Mapping[str, Any] = {
+    **dict.fromkeys(("version", "candidate", "again"), str),
+    "one_line": bool,
+    "parts": str,
+    "attributes": {attribute.name: str for table in ATTRIBUTES.values() for attribute in table},
+    "guidelines": dict.fromkeys(TASK_TYPES, list),
+    **dict.fromkeys(PROMPT_KINDS, _BY_TASK_TYPE),
+}
+"""What a set's file may hold: a type for each text, or those of a mapping's keys (`parts` has names of its own)."""
+
+
+def _merged(layout: Mapping[str, Any], old: Mapping[str, Any], new: Any, at: str = "") -> dict[str, Any]:
+    """`old` with what `new` has instead. Raises ValueError for a key or a kind of value that the layout does not have."""
+    if not isinstance(new, Mapping):
+        raise ValueError(f"{at or 'the file'} has to be a mapping, this is {type(new).__name__}")
+    merged = dict(old)
+    for key, value in new.items():
+        path = f"{at}.{key}" if at else str(key)
+        if key not in layout:
+            raise ValueError(f"{path}: unknown; known are {', '.join(layout)}")
+        kind = layout[key]
+        if key == "parts":
+            kind = dict.fromkeys(value, str) if isinstance(value, Mapping) else {}
+        if isinstance(kind, Mapping):
+            merged[key] = _merged(kind, old.get(key, {}), value, path)
+        elif not isinstance(value, kind):
+            raise ValueError(
+                f"{path} has to be {'a list' if kind is list else 'text' if kind is str else 'true or false'}"
+            )
+        else:
+            merged[key] = value
+    return merged
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -63,6 +98,8 @@ class PromptSet:
     """Line breaks in inserted texts become spaces."""
     again: str = "{prompt}"
     """How a `{prompt}` is asked again when its answer had a `{problem}`."""
+    source: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The plain values that the set was made from."""
 
     @classmethod
     def load(cls, name: str) -> PromptSet:
@@ -84,9 +121,17 @@ class PromptSet:
             candidate=data["candidate"],
             one_line=bool(data.get("one_line", False)),
             again=data.get("again", "{prompt}"),
+            source=data,
         )
         prompts._check()
         return prompts
+
+    def reworded(self, changes: Any) -> PromptSet:
+        """The set with other wording: `changes` has the layout of a set's file and only what differs.
+
+        Raises ValueError for what is not of that layout, and for a template that cannot be rendered.
+        """
+        return PromptSet.from_data(self.name, _merged(_LAYOUT, self.source, changes))
 
     def _check(self) -> None:
         if "prompt" not in _names(self.again) or not _names(self.again) <= {"prompt", "problem"}:

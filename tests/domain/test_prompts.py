@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from typing import Any
 
@@ -164,3 +165,34 @@ def test_asking_again_tells_what_was_wrong() -> None:
     data = full_data() | {"again": "{task}"}
     with pytest.raises(ValueError, match="again must name"):
         PromptSet.from_data("x", data)
+
+
+def test_a_reworded_set_changes_the_digest_of_what_it_words_otherwise_and_of_nothing_else() -> None:
+    prompts = PromptSet.load("full")
+    template = prompts.templates["judge"]["sts"]
+    reworded = prompts.reworded({"judge": {"sts": "Look closely.\n" + template}})
+    assert reworded.judge("sts", "fish", ["a", "b"]).startswith("Look closely.\n")
+    changed = {
+        (kind, task_type)
+        for kind in PROMPT_KINDS
+        for task_type, shape in TASK_TYPES.items()
+        if (kind != "brainstorm" or shape.has_brainstorm)
+        and reworded.digest(kind, task_type) != prompts.digest(kind, task_type)
+    }
+    assert changed == {("judge", "sts")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"judge": {"stss": "x"}}, "judge.stss: unknown; known are"),
+        ({"jugde": {"sts": "x"}}, "jugde: unknown"),
+        ({"judge": "x"}, "judge has to be a mapping, this is str"),
+        ({"judge": {"sts": 3}}, "judge.sts has to be text"),
+        ({"judge": {"sts": "{nobody}"}}, "names ['nobody']"),
+        (["judge"], "the file has to be a mapping"),
+    ],
+)
+def test_wording_of_another_layout_is_refused(changes: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        PromptSet.load("compact").reworded(changes)
