@@ -1,7 +1,7 @@
 """What a change costs as a share of a full run: `python -m benchmarks.increments`.
 
 One home has a full run of the offline recipe. Then one thing changes at a time: 1 % of the topics, a filter's threshold, the
-teacher's revision. For each change: teacher calls, generated rows and wall time as shares of the full run, and the models
+wording of the prompts of one task type, the teacher's revision; and nothing. For each change: teacher calls, generated rows and wall time as shares of the full run, and the models
 that were trained. The artifacts of the changed topics are compared, byte for byte, with those of a run from scratch in
 another home. Last line: one JSON object.
 """
@@ -94,9 +94,14 @@ def main() -> None:
             }
         )
         teacher = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"revision": "2"})})
+        wording = folder / "wording.yaml"
+        wording.write_text('attributes:\n  unit: "a {value}"\n')  # only STS prompts have a unit
+        template = recipe.model_copy(update={"prompts": recipe.prompts.model_copy(update={"file": str(wording)})})
         result = {
+            "nothing": share(measured(recipe, home), full),
             "topics_1pct": share(measured(topics, home), full),
             "threshold": share(measured(threshold, home), full),
+            "template": share(measured(template, home), full),
             "teacher": share(measured(teacher, home), full),
         }
         measured(topics, scratch)
