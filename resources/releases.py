@@ -78,7 +78,7 @@ class Release:
 def releases(store: Store, recipe: str | None = None) -> list[Release]:
     """The releases of a home, newest first; of one recipe, if a name is given."""
     found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.manifests("release", None)]
-    kept = [release for release in found if recipe is None or release.recipe == recipe]
+    kept = [release for release in found if release.path.is_dir() and recipe in (None, release.recipe)]
     return sorted(kept, key=lambda release: -release.created)
 
 

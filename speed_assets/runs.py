@@ -20,11 +20,13 @@ import dagster as dg
 from checks.registry import check_key, checks_of
 from resources import gpu
 from resources.artifacts import Artifacts, label, partitions_of
-from resources.home import prepare
+from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
+from resources.plainly import plainly
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
-from resources.store import Artifact, Store
+from resources.shared_store import SharedStore, store_of
+from resources.store import Artifact, Sealed, StoreError
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
@@ -73,10 +75,19 @@ class Instance:
         dagster_home = prepare(home)
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
-        self.dagster = dg.DagsterInstance.get()
+        try:
+            self.dagster = dg.DagsterInstance.get()
+        except Exception as error:
+            if not os.environ.get(POSTGRES_VARIABLE):
+                raise
+            words = plainly(error.__cause__ or error)
+            raise StoreError(
+                f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({words}): "
+                "see that the database runs and lets you in, then run again"
+            ) from None
         gpu.limit(self.dagster)
 
-    def knows(self, artifact: Artifact) -> bool:
+    def knows(self, artifact: Sealed) -> bool:
         """Whether the latest materialization of the artifact's asset (and partition) is this artifact."""
         records = self.dagster.fetch_materializations(
             dg.AssetRecordsFilter(
@@ -93,12 +104,11 @@ class Instance:
         return bool(materialization.metadata["fingerprint"].value == artifact.fingerprint)
 
 
-def stale_reason(artifacts: Artifacts, instance: Instance, asset: str, partition: str | None) -> str | None:
-    """Why a step has to be launched, or None when its artifact is whole, checked and known to Dagster."""
-    artifact = artifacts.find(asset, partition)
+def stale_reason(artifacts: Artifacts, instance: Instance, artifact: Sealed | None) -> str | None:
+    """Why the step of this artifact has to be launched, or None when it is there, checked and known to Dagster."""
     if artifact is None:
         return "not made yet under this recipe"
-    for check in checks_of(asset):
+    for check in checks_of(artifact.asset):
         outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
         if outcome is None:
             return f"check {check.name} has not been asked"
@@ -130,7 +140,7 @@ def run(
     own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
     runner = runner or own
     assert runner is not None
-    artifacts = Artifacts(recipe, Store(home).open())
+    artifacts = Artifacts(recipe, store_of(home).open())
     defs = build_defs(recipe, home, progress=progress, runner=runner)
     job = defs.resolve_job_def("everything")
     wanted = set(artifacts.graph)
@@ -183,11 +193,11 @@ def _stale_part(
     stale: list[str] = []
     for name in names:
         fed_by_stale = set(artifacts.graph[name].inputs) & set(stale)
-        reason = "its input is made anew" if fed_by_stale else stale_reason(artifacts, instance, name, partition)
-        if reason:
+        artifact = None if fed_by_stale else artifacts.find(name, partition)
+        if artifact is None or stale_reason(artifacts, instance, artifact):
             stale.append(name)
         else:
-            artifact = artifacts.get(name, partition)
+            artifacts.store.share(artifact)
             report.reused[label(name, partition)] = 0.0
             report.metadata[label(name, partition)] = dict(artifact.metadata)
     return stale
@@ -247,8 +257,8 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
     graph = artifacts.graph
     partitions = {name: [label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
     calls = [report.metadata[name] for name in report.made]
-    release = artifacts.find("release")
-    scores = artifacts.find("mteb_scores")
+    release = artifacts.look("release")
+    scores = artifacts.look("mteb_scores")
     seconds = {name: round(sum(report.made.get(p, 0.0) for p in parts), 1) for name, parts in partitions.items()}
     return {
         "recipe": report.recipe,
@@ -261,11 +271,12 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
         "checks": check_counts(artifacts),
         "scores": scores.metadata["scores"] if scores else {},
         "truth": {name: share for name in TRUTH_OF if name in graph and (share := _truth(artifacts, name))},
-        "release": str(release.path) if release else None,
+        "release": str(release.path) if isinstance(release, Artifact) else None,
         "refused": report.refused,
         "errors": report.errors,
         "stage_s": {name: s for name, s in seconds.items() if s},
         "peak_rss_gb": round(_peak_rss(), 2),
+        **({"shared_store": store.traffic()} if isinstance(store := artifacts.store, SharedStore) else {}),
     }
 
 
@@ -273,7 +284,7 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
     """What the checks last said of the artifacts of this recipe."""
     counts = {"passed": 0, "failed": 0, "warned": 0}
     for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+        artifact = artifacts.look(stage.name, partition)
         for check in checks_of(stage.name) if artifact else ():
             assert artifact is not None
             outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
@@ -284,7 +295,7 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
 
 def _truth(artifacts: Artifacts, name: str) -> dict[str, float] | None:
     """Known truth of a table over its partitions, as shares of the rows asked for."""
-    found = [artifacts.find(name, p) for p in partitions_of(artifacts.graph[name])]
+    found = [artifacts.look(name, p) for p in partitions_of(artifacts.graph[name])]
     known = [(a.metadata["asked"], a.metadata["truth"]) for a in found if a is not None and "truth" in a.metadata]
     asked = sum(count for count, _ in known)
     if not asked or len(known) < len(found):

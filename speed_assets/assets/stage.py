@@ -177,6 +177,7 @@ def make(
     fingerprint = digest(lineage)
     found = artifacts.store.find(stage.name, fingerprint)
     if found:
+        artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
     with artifacts.store.building(fingerprint) as out:
         found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
@@ -203,6 +204,7 @@ def make(
         artifact = artifacts.store.complete(
             stage.name, fingerprint, out, partition=partition, metadata=metadata, lineage=lineage
         )
+    artifacts.store.share(artifact)
     return artifact, False
 
 
