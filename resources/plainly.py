@@ -15,10 +15,10 @@ _LENGTH = 300
 
 def plainly(error: BaseException) -> str:
     """An error's first line, without a value that a variable such as `..._SECRET_ACCESS_KEY` or a password in a URL holds."""
-    words = (str(error).strip() or type(error).__name__).splitlines()[0][:_LENGTH]
+    words = (str(error).strip() or type(error).__name__).splitlines()[0]
     secrets = {value for name, value in os.environ.items() if _SECRET.search(name)}
     secrets |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= 4:
             words = words.replace(secret, "***")
-    return words
+    return words[:_LENGTH]

@@ -257,7 +257,8 @@ class Bucket:
     def read(self, name: str) -> bytes | None:
         """The bytes of an object, or None."""
         try:
-            content: bytes = self._again(f"read {name}", lambda: self._fs.cat_file(self._path(name)))
+            # From byte 0 on, since a read without limits asks S3 for the size first: one more request for each look.
+            content: bytes = self._again(f"read {name}", lambda: self._fs.cat_file(self._path(name), start=0))
         except FileNotFoundError:
             return None
         return content
@@ -387,17 +388,21 @@ class Bucket:
         from fsspec.core import url_to_fs
 
         protocol = self.url.partition("://")[0] if "://" in self.url else "file"
-        options: dict[str, Any] = {"use_listings_cache": False}
+        options: dict[str, Any] = {"skip_instance_cache": True}
         if protocol in ("file", "local"):
-            options = {"auto_mkdir": True}
+            options["auto_mkdir"] = True
         elif protocol in ("s3", "s3a") and "config_kwargs" not in conf.get("s3", {}):
             # Asking again is done here, once: three layers of it would make minutes of one that stalls.
             options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 2 * THREADS}
         try:
             system, root = url_to_fs(self.url, **options)
-        except (ImportError, ValueError) as error:
-            extra = "pip install 'speed-assets[s3]'" if protocol in ("s3", "s3a") else "install what it names"
-            raise StoreError(f"{URL_VARIABLE} cannot be opened ({plainly(error)}): {extra}") from None
+        except ImportError as error:
+            package = "'speed-assets[s3]'" if protocol in ("s3", "s3a") else f"what fsspec needs for {protocol}"
+            raise StoreError(f"{URL_VARIABLE} needs a package ({plainly(error)}): pip install {package}") from None
+        except ValueError as error:
+            raise StoreError(
+                f"{URL_VARIABLE} cannot be opened ({plainly(error)}): write the URL of a file system that fsspec knows"
+            ) from None
         if protocol in ("s3", "s3a"):
             system.retries = 1
         return system, root.rstrip("/")
