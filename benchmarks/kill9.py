@@ -34,13 +34,13 @@ LATENCY_S = 0.02
 RUN_MINUTES = 20
 
 
-def start(recipe: Path, home: Path) -> subprocess.Popen[bytes]:
-    """`speed run` in a session of its own, so that a kill takes all of it."""
+def start(recipe: Path, home: Path, *options: str, **variables: str) -> subprocess.Popen[bytes]:
+    """`speed run` in a session of its own, so that a kill takes all of it; what it says goes to `<home>.log`."""
     log = (home.parent / f"{home.name}.log").open("ab")
     return subprocess.Popen(
-        [sys.executable, "-m", "speed_assets.cli", "run", "--recipe", str(recipe)],
+        [sys.executable, "-m", "speed_assets.cli", "run", "--recipe", str(recipe), *options],
         cwd=PROJECT,
-        env={**os.environ, "SPEED_HOME": str(home)},
+        env={**os.environ, **variables, "SPEED_HOME": str(home)},
         stdout=log,
         stderr=log,
         start_new_session=True,

@@ -54,7 +54,8 @@ def _check_postgres(config: Path) -> None:
         )
     if given and not named:
         raise StoreError(f"{config} is your own and does not read {POSTGRES_VARIABLE}: add to it{_POSTGRES}or unset it")
-    if given and not os.environ[POSTGRES_VARIABLE].startswith(("postgresql://", "postgresql+")):
-        raise StoreError(f"{POSTGRES_VARIABLE} is no PostgreSQL URL: write postgresql://USER@HOST/DATABASE")
+    if given and not os.environ[POSTGRES_VARIABLE].startswith("postgresql+psycopg2://"):
+        # Dagster speaks in psycopg2's way, and SQLAlchemy takes another driver where none is named.
+        raise StoreError(f"{POSTGRES_VARIABLE}: write postgresql+psycopg2://USER@HOST/DATABASE, with that driver")
     if given and find_spec("dagster_postgres") is None:
         raise StoreError(f"{POSTGRES_VARIABLE} needs a package: pip install 'speed-assets[postgres]'")
