@@ -80,7 +80,7 @@ class SharedStore(Store):
         return Sealed.of(manifest) if manifest else None
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
-        yield from super().manifests(asset, partition)
+        yield from self.here(asset, partition)
         away = [key for key in self.behind.listed(asset, again=True) if not self.folder(*key).exists()]
         for manifest in self.behind.each(self.behind.manifest, away):
             if manifest is not None and manifest["partition"] == partition:

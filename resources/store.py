@@ -134,6 +134,10 @@ class Store:
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
         """What the complete artifacts of an asset and partition say of themselves, in no order; `find` verifies them."""
+        return self.here(asset, partition)
+
+    def here(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
+        """The same of those whose files lie in this home."""
         for file in self.folder(asset, "").glob(f"*/{MANIFEST}"):
             try:
                 manifest: dict[str, Any] = json.loads(file.read_text())

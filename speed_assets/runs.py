@@ -24,6 +24,7 @@ from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
 from resources.plainly import plainly
 from resources.progress import ProgressFor, quiet
+from resources.releases import released
 from resources.runner import Runner
 from resources.shared_store import SharedStore, store_of
 from resources.store import Artifact, Sealed, StoreError
@@ -198,6 +199,8 @@ def _stale_part(
             stale.append(name)
         else:
             artifacts.store.share(artifact)
+            if artifacts.graph[name].kind == "release":
+                released(artifacts.store, artifact.fingerprint)
             report.reused[label(name, partition)] = 0.0
             report.metadata[label(name, partition)] = dict(artifact.metadata)
     return stale
