@@ -359,6 +359,34 @@ def test_a_server_that_goes_down_in_the_middle_of_a_sending(s3_server: S3, s3_ur
     assert machine(tmp_path / "c").find("topics", FINGERPRINT)
 
 
+def test_a_server_that_stalls_is_asked_again(
+    s3_server: S3, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.config import conf
+
+    settings = {"config_kwargs": {"read_timeout": 0.5, "retries": {"total_max_attempts": 1}}}
+    monkeypatch.setitem(conf, "s3", settings)  # as FSSPEC_S3_CONFIG_KWARGS gives them
+    over = threading.Event()
+    stalled: list[str] = []
+
+    def fault(method: str, path: str) -> str | None:
+        if method == "PUT" and path.endswith("weights") and not stalled:
+            stalled.append(path)
+            over.wait(60)
+            return "drop"
+        return None
+
+    store = machine(tmp_path / "a")
+    s3_server.fault = fault
+    try:
+        make(store)
+        assert stalled
+        assert not over.is_set()
+        assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+    finally:
+        over.set()
+
+
 def test_who_is_not_let_in_is_told_at_once(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
     s3_server.fault = lambda _method, _path: 403
     before = len(s3_server.log)
