@@ -53,9 +53,11 @@ class Answered:
     def __init__(self, log: Path) -> None:
         self._log = log.open()
         self.keys: list[str] = []
+        self._begun = ""
 
     def read(self) -> int:
-        for line in self._log:
+        *lines, self._begun = (self._begun + self._log.read()).split("\n")  # the last one may still be written
+        for line in lines:
             entry = json.loads(line)
             if entry["status"] == 200 and entry["key"]:
                 self.keys.append(entry["key"])

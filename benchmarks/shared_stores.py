@@ -1,10 +1,10 @@
 """The offline recipe with nothing at home: ledger and Dagster's storage in PostgreSQL, artifacts in S3, and kills in the
 middle. `python -m benchmarks.shared_stores [--small]`.
 
-PostgreSQL and S3 (moto) run on loopback, from ordinary packages; so does a teacher that logs what it answers. The recipe runs once
-in a plain home, and once on the shared stores, where it is killed with SIGKILL twice: when the teacher has answered
-about a third of its calls, and in the middle of sending an artifact. Then a second, empty home runs on the same stores: it has
-everything to fetch and nothing to make. Last line: one JSON object. `repeated` counts calls that the ledger held at a kill and
+PostgreSQL and S3 (moto) run on loopback, from ordinary packages; so does a teacher that logs what it answers. The recipe runs on
+the shared stores, where it is killed with SIGKILL twice: when the teacher has answered about a third of its calls, and in the
+middle of sending an artifact. Then a second, empty home runs on the same stores: it has everything to fetch and nothing
+to make. Then a plain home runs alone, to compare with. Last line: one JSON object. `repeated` counts calls that the ledger held at a kill and
 that reached the teacher again; `identical` compares content digests of the plain home and of both others. Seconds of
 uploads and downloads are those of the process that was not killed.
 
@@ -40,6 +40,7 @@ from resources import accounts
 from resources.database import Database
 from resources.ledger import Ledger
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.plan import plan
 from speed_assets.recipe import RECIPES, load_recipe
 
 RUN_MINUTES = 40
@@ -65,9 +66,8 @@ def measure(folder: Path, variables: dict[str, str], server: S3, small: bool, se
         path = write_recipe(folder, data)
         recipe = load_recipe(path)
         answered = Answered(log)
-        plain = finish(folder / "plain", start(path, folder / "plain", "--json"))
-        calls = answered.read()
-        at = calls + random.Random(seed_for(seed, "shared_stores")).randrange(calls // 4, calls // 2)
+        calls = plan(recipe, folder / "plain").as_json()["calls"]
+        at = random.Random(seed_for(seed, "shared_stores")).randrange(calls // 4, calls // 2)
         first = folder / "first"
         asking = kill(first, start(path, first, **variables), lambda: answered.read() >= at, answered, variables)
         with sending(server) as begun:
@@ -75,7 +75,8 @@ def measure(folder: Path, variables: dict[str, str], server: S3, small: bool, se
         resumed = finish(first, start(path, first, "--json", **variables))
         before_second, requests = answered.read(), len(server.log)
         second = finish(folder / "second", start(path, folder / "second", "--json", **variables))
-        answered.read()
+        sent = answered.read()
+        plain = finish(folder / "plain", start(path, folder / "plain", "--json"))
     known = {**dict.fromkeys(asking.held, asking.sent), **dict.fromkeys(in_upload.held - asking.held, in_upload.sent)}
     told = [digests(recipe, folder / name) for name in ("plain", "first", "second")]
     return {
@@ -83,10 +84,11 @@ def measure(folder: Path, variables: dict[str, str], server: S3, small: bool, se
         "identical": told[0] == told[1] == told[2],
         "artifacts": len(told[0]),
         "calls": calls,
+        "sent": before_second,
         "acknowledged_at_kills": [len(asking.held), len(in_upload.held)],
-        "repeated": sum(number >= known.get(key, math.inf) for number, key in enumerate(answered.keys)),
+        "repeated": sum(number >= known.get(key, math.inf) for number, key in enumerate(answered.keys[:sent])),
         "second_made": [name for name in recipe.graph() if name not in second["reused"]],
-        "second_calls": len(answered.keys) - before_second,
+        "second_calls": sent - before_second,
         "plain_wall_s": plain["wall_s"],
         "shared_wall_s": round(asking.wall_s + in_upload.wall_s + resumed["wall_s"], 1),
         "second_wall_s": second["wall_s"],
@@ -160,7 +162,7 @@ def finish(home: Path, process: Popen[bytes]) -> dict[str, Any]:
     if code:
         raise SystemExit(f"error: speed run ended with status {code}\n{said[-2000:]}")
     summary: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
-    print(f"{home.name}: {summary['wall_s']} s", file=sys.stderr, flush=True)
+    print(f"{home.name}: {summary['wall_s']} s {summary.get('shared_store', '')}", file=sys.stderr, flush=True)
     return summary
 
 
