@@ -59,7 +59,8 @@ def run_tags(home: Path) -> dict[str, str]:
 def free_slots(instance: dg.DagsterInstance, home: Path) -> list[str]:
     """Free the slots of runs that have ended or whose process is gone; the ids of these runs.
 
-    A run without a lock is a daemon's, and one of another home is that home's to look after. A run whose process is gone is marked as failed.
+    A run without a lock is a daemon's, and one of another home is that home's to look after. A run whose process is gone
+    is marked as failed.
     """
     freed = []
     for run_id in sorted(instance.event_log_storage.get_concurrency_run_ids()):

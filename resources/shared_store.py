@@ -194,7 +194,7 @@ class Bucket:
         self.traffic = {"up_s": 0.0, "up_bytes": 0.0, "down_s": 0.0, "down_bytes": 0.0}
         self.broken: dict[Key, str] = {}
         """Manifests that cannot be read and that nobody has been told of."""
-        self._texts: dict[Key, bytes] = {}
+        self._read: dict[Key, tuple[bytes, dict[str, Any]]] = {}
         self._listed: dict[str, set[str]] = {}
         self._rejected: dict[Key, bytes] = {}
         self._looked: set[str] = set()
@@ -207,7 +207,9 @@ class Bucket:
 
     def manifest(self, key: Key) -> dict[str, Any] | None:
         """The manifest under a key; None when there is none, or one that was rejected."""
-        text = self._texts.get(key) or self.read(_pointer(key))
+        if key in self._read:
+            return self._read[key][1]
+        text = self.read(_pointer(key))
         if text is None or text == self._rejected.get(key):
             return None
         try:
@@ -218,27 +220,27 @@ class Bucket:
             self._rejected[key] = text
             self.broken[key] = str(error)
             return None
-        self._texts[key] = text
+        self._read[key] = text, manifest
         return manifest
 
     def text(self, key: Key) -> bytes:
         """The bytes of a manifest that was read."""
-        return self._texts[key]
+        return self._read[key][0]
 
     def reject(self, key: Key) -> None:
         """What the manifest names is damaged: it counts as absent, until there is another."""
-        self._rejected[key] = self._texts.pop(key)
+        self._rejected[key] = self._read.pop(key)[0]
 
     def has(self, key: Key) -> bool:
         """Whether a whole artifact is there, as far as anybody has seen."""
-        if key not in self._rejected and (key in self._texts or key in self.listed(key[0])):
+        if key not in self._rejected and (key in self._read or key in self.listed(key[0])):
             return True
         return self.manifest(key) is not None
 
     def publish(self, key: Key, text: bytes) -> None:
         """Write a manifest whose files are all there."""
         self.write(_pointer(key), text)
-        self._texts[key] = text
+        self._read[key] = text, read_manifest(text)
         self._rejected.pop(key, None)
 
     def listed(self, asset: str, again: bool = False) -> set[Key]:
