@@ -12,9 +12,7 @@ import pytest
 from hypothesis import settings
 
 from benchmarks import servers
-from benchmarks.servers import POSTGRES_PASSWORD
 
-__all__ = ["POSTGRES_PASSWORD"]
 T = TypeVar("T")
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -22,8 +20,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("no deadlines", deadline=None)  # a busy machine is no fault
 settings.load_profile("no deadlines")
 
-for _name in ("SPEED_STORE_URL", "SPEED_LEDGER_URL", "SPEED_DAGSTER_POSTGRES_URL"):
-    os.environ.pop(_name, None)  # tests have worlds of their own
+
+def pytest_configure() -> None:
+    """Tests have worlds of their own, whatever stores the environment names."""
+    for name in ("SPEED_STORE_URL", "SPEED_LEDGER_URL", "SPEED_DAGSTER_POSTGRES_URL"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
