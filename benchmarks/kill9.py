@@ -34,13 +34,13 @@ LATENCY_S = 0.02
 RUN_MINUTES = 20
 
 
-def start(recipe: Path, home: Path) -> subprocess.Popen[bytes]:
-    """`speed run` in a session of its own, so that a kill takes all of it."""
+def start(recipe: Path, home: Path, *options: str, **variables: str) -> subprocess.Popen[bytes]:
+    """`speed run` in a session of its own, so that a kill takes all of it; what it says goes to `<home>.log`."""
     log = (home.parent / f"{home.name}.log").open("ab")
     return subprocess.Popen(
-        [sys.executable, "-m", "speed_assets.cli", "run", "--recipe", str(recipe)],
+        [sys.executable, "-m", "speed_assets.cli", "run", "--recipe", str(recipe), *options],
         cwd=PROJECT,
-        env={**os.environ, "SPEED_HOME": str(home)},
+        env={**os.environ, **variables, "SPEED_HOME": str(home)},
         stdout=log,
         stderr=log,
         start_new_session=True,
@@ -53,9 +53,11 @@ class Answered:
     def __init__(self, log: Path) -> None:
         self._log = log.open()
         self.keys: list[str] = []
+        self._begun = ""
 
     def read(self) -> int:
-        for line in self._log:
+        *lines, self._begun = (self._begun + self._log.read()).split("\n")  # the last one may still be written
+        for line in lines:
             entry = json.loads(line)
             if entry["status"] == 200 and entry["key"]:
                 self.keys.append(entry["key"])

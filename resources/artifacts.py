@@ -10,18 +10,18 @@ Belongs here: fingerprints, look-up, the outcomes of checks. Not here: making an
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resources.externals import external_digest
-from resources.store import Artifact, Store
+from resources.store import Artifact, Sealed, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage, upstream
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import Recipe
 
 Inputs = dict[str, dict[str | None, Artifact]]
+_Said = dict[str, dict[str | None, Sealed]]
 
 
 class NotMaterialized(LookupError):
@@ -37,7 +37,7 @@ def label(asset: str, partition: str | None) -> str:
     return f"{asset}[{partition}]" if partition else asset
 
 
-def _digest_read(artifact: Artifact, part: str | None) -> str:
+def _digest_read(artifact: Sealed, part: str | None) -> str:
     """The digest of an input, or of the part of it that is read: what is not read need not be the same."""
     return str(artifact.metadata["parts"][part]) if part else artifact.digest
 
@@ -57,7 +57,15 @@ class Artifacts:
 
     def find(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The artifact under this recipe, or None when it or something above it does not exist."""
-        return self._find(asset, partition, {})
+        try:
+            fingerprint = self.fingerprint(asset, partition)
+        except NotMaterialized:
+            return None
+        return self.store.find(asset, fingerprint)
+
+    def look(self, asset: str, partition: str | None = None) -> Sealed | None:
+        """What `find` would find says of itself; its files are not fetched."""
+        return self._look(asset, partition, {})
 
     def get(self, asset: str, partition: str | None = None) -> Artifact:
         """The artifact under this recipe. Raises NotMaterialized."""
@@ -68,7 +76,21 @@ class Artifacts:
 
     def inputs(self, asset: str, partition: str | None = None) -> Inputs:
         """{input asset: {partition: artifact}}. Raises NotMaterialized for the first that is missing."""
-        return self._inputs(self.graph[asset], partition, {})
+        inputs: Inputs = {}
+        for name, group in self._inputs(self.graph[asset], partition, {}).items():
+            inputs[name] = {}
+            for part, said in group.items():
+                artifact = self.store.find(name, said.fingerprint)
+                if artifact is None:
+                    raise NotMaterialized(name, part)
+                inputs[name][part] = artifact
+        return inputs
+
+    def made_of(self, asset: str, partition: str | None = None) -> dict[tuple[str, str | None], str]:
+        """{(input asset, partition): digest of its whole content}, also where only a part of it is read, as Dagster compares
+        it. Raises NotMaterialized."""
+        inputs = self._inputs(self.graph[asset], partition, {})
+        return {(name, part): said.digest for name, group in inputs.items() for part, said in group.items()}
 
     def lineage(self, asset: str, partition: str | None = None) -> dict[str, Any]:
         """All that the fingerprint is made of, as plain values. Raises NotMaterialized."""
@@ -96,7 +118,7 @@ class Artifacts:
             for partition in partitions_of(stage):
                 yield stage, partition
 
-    def _find(self, asset: str, partition: str | None, known: dict[Any, Artifact | None]) -> Artifact | None:
+    def _look(self, asset: str, partition: str | None, known: dict[Any, Sealed | None]) -> Sealed | None:
         key = (asset, partition)
         if key not in known:
             try:
@@ -104,23 +126,23 @@ class Artifacts:
             except NotMaterialized:
                 known[key] = None
             else:
-                known[key] = self.store.find(asset, fingerprint)
+                known[key] = self.store.look(asset, fingerprint)
         return known[key]
 
-    def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, Artifact | None]) -> Inputs:
-        inputs: Inputs = {}
+    def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> _Said:
+        inputs: _Said = {}
         for name in stage.inputs:
             source = self.graph[name]
             wanted = (partition,) if source.partitioned and stage.partitioned else partitions_of(source)
             inputs[name] = {}
             for part in wanted:
-                artifact = self._find(name, part, known)
-                if artifact is None:
+                said = self._look(name, part, known)
+                if said is None:
                     raise NotMaterialized(name, part)
-                inputs[name][part] = artifact
+                inputs[name][part] = said
         return inputs
 
-    def _lineage(self, stage: Stage, partition: str | None, known: dict[Any, Artifact | None]) -> dict[str, Any]:
+    def _lineage(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> dict[str, Any]:
         inputs = self._inputs(stage, partition, known)
         return {
             "stage": stage.name,
@@ -137,17 +159,19 @@ class Artifacts:
 
     def record(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
         """Keep what a check said of an artifact; `key` names the check's version and thresholds."""
-        folder = self.store.home / "checks" / artifact.asset / artifact.fingerprint[:24]
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{check}-{os.getpid()}"
-        temporary.write_text(json.dumps({"key": key, **outcome}, sort_keys=True, default=str))
-        temporary.replace(folder / f"{check}.json")
+        said = {"key": key, "digest": artifact.digest, **outcome}
+        self.store.keep(_outcome_of(artifact, check), json.dumps(said, sort_keys=True, default=str))
 
-    def outcome(self, artifact: Artifact, check: str, key: str) -> dict[str, Any] | None:
+    def outcome(self, artifact: Sealed, check: str, key: str) -> dict[str, Any] | None:
         """What the check said of this artifact under the same thresholds, or None if it was not asked."""
-        file = self.store.home / "checks" / artifact.asset / artifact.fingerprint[:24] / f"{check}.json"
         try:
-            outcome: dict[str, Any] = json.loads(file.read_text())
-        except (OSError, ValueError):
+            outcome: dict[str, Any] = json.loads(self.store.kept(_outcome_of(artifact, check)) or "{}")
+        except ValueError:
             return None
-        return outcome if outcome.get("key") == key else None
+        # Two machines may have made one fingerprint with other bytes: what was said of the one is not said of the other.
+        same = outcome.get("key") == key and outcome.get("digest", artifact.digest) == artifact.digest
+        return outcome if same else None
+
+
+def _outcome_of(artifact: Sealed, check: str) -> str:
+    return f"checks/{artifact.asset}/{artifact.fingerprint[:24]}/{check}.json"

@@ -9,6 +9,7 @@ Belongs here: the pool, and telling dead runs from living ones. Not here: which 
 from __future__ import annotations
 
 import os
+import platform
 import uuid
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -18,9 +19,13 @@ from typing import IO
 
 import dagster as dg
 
+from speed_assets.domain.fingerprints import short_id
+
 POOL = "gpu"
 LOCK_TAG = "speed/lock"
 """Tag of a run: the name of the lock that its process holds while it lives."""
+HOME_TAG = "speed/home"
+"""Tag of a run: the home its lock lies in. Homes may share Dagster's storage, and only their own can tell who lives."""
 
 
 def visible() -> bool:
@@ -48,24 +53,31 @@ def process_lock(home: Path) -> IO[str]:
 
 def run_tags(home: Path) -> dict[str, str]:
     """Tags by which a run of this process is told from one whose process is gone."""
-    return {LOCK_TAG: Path(process_lock(home).name).name}
+    return {LOCK_TAG: Path(process_lock(home).name).name, HOME_TAG: _name(home)}
 
 
 def free_slots(instance: dg.DagsterInstance, home: Path) -> list[str]:
     """Free the slots of runs that have ended or whose process is gone; the ids of these runs.
 
-    A run without a lock is a daemon's, which looks after its own. A run whose process is gone is marked as failed.
+    A run without a lock is a daemon's, and one of another home is that home's to look after. A run whose process is gone
+    is marked as failed.
     """
     freed = []
     for run_id in sorted(instance.event_log_storage.get_concurrency_run_ids()):
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
-            if LOCK_TAG not in run.tags or _alive(home, run.tags[LOCK_TAG]):
+            elsewhere = run.tags.get(HOME_TAG, _name(home)) != _name(home)
+            if elsewhere or LOCK_TAG not in run.tags or _alive(home, run.tags[LOCK_TAG]):
                 continue
             instance.report_run_failed(run, "its process is gone")
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
         freed.append(run_id)
     return freed
+
+
+def _name(home: Path) -> str:
+    """This home on this machine."""
+    return short_id("home", platform.node(), str(home.resolve()))
 
 
 def _locks(home: Path) -> Path:

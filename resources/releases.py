@@ -77,7 +77,7 @@ class Release:
 
 def releases(store: Store, recipe: str | None = None) -> list[Release]:
     """The releases of a home, newest first; of one recipe, if a name is given."""
-    found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.manifests("release", None)]
+    found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.here("release", None)]
     kept = [release for release in found if recipe is None or release.recipe == recipe]
     return sorted(kept, key=lambda release: -release.created)
 
@@ -102,7 +102,7 @@ def make_current(store: Store, release: Release) -> None:
 
 
 def released(store: Store, fingerprint: str) -> None:
-    """Let a release that has just been made be the one in use, unless somebody has chosen another since it was made."""
+    """Let a release that has just been made or fetched be the one in use, unless somebody has chosen another since it was made."""
     for release in releases(store):
         if release.fingerprint == fingerprint and release.recipe is not None:
             link = _link(store, release.recipe)

@@ -4,7 +4,8 @@ An artifact is built in `work/<fingerprint>/`, which survives an interruption so
 goes on where it was, and is moved to `artifacts/<asset>/<fingerprint>/` when everything in it has
 reached the disk. `artifact.json` lists every file with its size and sha256.
 
-Belongs here: layout, completeness, integrity. Not here: what a fingerprint is made of (`lineage.py`).
+Belongs here: layout, completeness, integrity. Not here: what a fingerprint is made of (`artifacts.py`), a store that
+several homes share (`shared_store.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 
@@ -39,18 +40,29 @@ class StoreError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """A complete artifact. `digest` is over the content of its files, so equal content is equal."""
+class Sealed:
+    """What a complete artifact says of itself. `digest` is over the content of its files, so equal content is equal."""
 
     asset: str
     fingerprint: str
-    path: Path
     digest: str
     partition: str | None
     files: Mapping[str, Mapping[str, Any]]
     metadata: Mapping[str, Any]
     lineage: Mapping[str, Any]
     created: float
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], **more: Any) -> Self:
+        """From an `artifact.json`."""
+        return cls(**{name: manifest[name] for name in Sealed.__dataclass_fields__}, **more)
+
+
+@dataclass(frozen=True)
+class Artifact(Sealed):
+    """A complete artifact whose files lie in this home."""
+
+    path: Path
 
     def table(self, name: str = "data") -> pl.DataFrame:
         """The Parquet table `name`; `quarantine` may be absent and is then empty."""
@@ -105,27 +117,27 @@ class Store:
             grave = self.home / "work" / "damaged" / f"{asset}-{fingerprint[:24]}-{time.time_ns()}"
             grave.parent.mkdir(parents=True, exist_ok=True)
             path.rename(grave)
-            self.damaged.append(f"{asset}: {problem}; it will be built again (the damaged one is kept in {grave})")
+            self._verified.pop(fingerprint, None)
+            self.damaged.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
         manifest = json.loads((path / MANIFEST).read_text())
         if manifest["fingerprint"] != fingerprint:
             return None
-        artifact = Artifact(
-            asset=asset,
-            fingerprint=fingerprint,
-            path=path,
-            digest=manifest["digest"],
-            partition=manifest["partition"],
-            files=manifest["files"],
-            metadata=manifest["metadata"],
-            lineage=manifest["lineage"],
-            created=manifest["created"],
-        )
-        self._verified[fingerprint] = artifact
-        return artifact
+        return self._known(manifest, path)
+
+    def look(self, asset: str, fingerprint: str) -> Sealed | None:
+        """What the artifact that `find` would find says of itself, without fetching its files."""
+        return self.find(asset, fingerprint)
+
+    def share(self, artifact: Artifact) -> None:
+        """See that other homes can find the artifact; a home that shares nothing has nothing to do."""
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
         """What the complete artifacts of an asset and partition say of themselves, in no order; `find` verifies them."""
+        return self.here(asset, partition)
+
+    def here(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
+        """The same of those whose files lie in this home."""
         for file in self.folder(asset, "").glob(f"*/{MANIFEST}"):
             try:
                 manifest: dict[str, Any] = json.loads(file.read_text())
@@ -133,6 +145,27 @@ class Store:
                 continue  # `find` says what is wrong with it when it is wanted
             if manifest.get("partition") == partition:
                 yield manifest
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep a small text beside the artifacts, under a path such as `checks/...`; a later one replaces it at once."""
+        file = self.home / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}-{os.getpid()}")
+        temporary.write_text(text)
+        temporary.replace(file)
+
+    def kept(self, name: str) -> str | None:
+        """The text under that name."""
+        try:
+            return (self.home / name).read_text()
+        except (OSError, ValueError):
+            return None
+
+    def _known(self, manifest: Mapping[str, Any], path: Path) -> Artifact:
+        """The artifact at `path`, every byte of which has been looked at."""
+        artifact = Artifact.of(manifest, path=path)
+        self._verified[artifact.fingerprint] = artifact
+        return artifact
 
     @contextmanager
     def building(self, fingerprint: str) -> Iterator[Path]:
@@ -170,7 +203,7 @@ class Store:
         for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST):
             name = file.relative_to(work).as_posix()
             files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
-            _fsync(file)
+            fsync(file)
         content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{ASIDE}/")}
         manifest = {
             "asset": asset,
@@ -185,14 +218,14 @@ class Store:
         # As it will be read: floats, tuples and keys in the form that JSON gives them.
         manifest = json.loads(json.dumps(manifest))
         (work / MANIFEST).write_bytes(_manifest_text(manifest))
-        _fsync(work / MANIFEST)
+        fsync(work / MANIFEST)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             shutil.rmtree(work)
         else:
             work.rename(target)
-        _fsync(target.parent)
+        fsync(target.parent)
         artifact = self.find(asset, fingerprint)
         if artifact is None:
             raise StoreError(f"{target} was damaged while it was written: look at the disk, then run again")
@@ -209,15 +242,14 @@ def problems(path: Path) -> Iterator[str]:
     not of it. The manifest holds a digest of itself, which shows damage; who changes it on purpose can write a new one.
     """
     try:
-        text = (path / MANIFEST).read_bytes()
-        manifest = json.loads(text)
-        files, _ = manifest["files"], manifest.pop("seal")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        manifest = read_manifest((path / MANIFEST).read_bytes())
+    except OSError:
         yield f"{MANIFEST} is missing or broken"
         return
-    if text != _manifest_text(manifest):
-        yield f"{MANIFEST} has changed since it was written"
+    except ValueError as error:
+        yield str(error)
         return
+    files = manifest["files"]
     for name, entry in files.items():
         file = path / name
         if not file.is_file():
@@ -230,6 +262,18 @@ def problems(path: Path) -> Iterator[str]:
         name = file.relative_to(path).as_posix()
         if not file.is_dir() and name != MANIFEST and name not in files:
             yield f"{name} was not there when it was written"
+
+
+def read_manifest(text: bytes) -> dict[str, Any]:
+    """The manifest in these bytes, with its seal. Raises ValueError when they are not as they were written."""
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        _, seal = manifest["files"], manifest.pop("seal")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{MANIFEST} is missing or broken") from None
+    if text != _manifest_text(manifest):
+        raise ValueError(f"{MANIFEST} has changed since it was written")
+    return {**manifest, "seal": seal}
 
 
 def _manifest_text(manifest: Mapping[str, Any]) -> bytes:
@@ -251,7 +295,8 @@ def tree_digest(path: Path) -> str:
     return digest({p.relative_to(path).as_posix(): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """See that a file or folder has reached the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -19,7 +19,7 @@ from resources.home import speed_home
 from resources.ledger import Ledger
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
-from resources.store import Store
+from resources.shared_store import store_of
 from resources.teacher import Teacher
 from speed_assets.assets import embedding, junior, negatives, quarantine, revisor, row_scores, senior, tasks, triplets
 from speed_assets.assets.release import release_through
@@ -64,7 +64,7 @@ def build_defs(
     """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions` by asset are those of a plan,
     by which Dagster shows what it would make; without them an asset has that of its own code and recipe."""
     home = home or speed_home()
-    artifacts = Artifacts(recipe, Store(home))
+    artifacts = Artifacts(recipe, store_of(home))
 
     def lazily(make: Callable[[], Any]) -> dg.ResourceDefinition:
         return dg.ResourceDefinition(resource_fn=lambda _context: make())

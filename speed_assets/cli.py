@@ -21,7 +21,8 @@ import polars as pl
 from resources import accounts, releases
 from resources.home import PROJECT, prepare, speed_home
 from resources.ledger import Ledger
-from resources.store import MANIFEST, Store, StoreError, problems
+from resources.shared_store import store_of
+from resources.store import MANIFEST, Artifact, StoreError, problems
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
@@ -154,7 +155,7 @@ def _run(args: argparse.Namespace) -> int:
     lines = Lines()
     lines.say(f"recipe {recipe.name}, home {home}")
     report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.say)
-    artifacts = Artifacts(recipe, Store(home))
+    artifacts = Artifacts(recipe, store_of(home))
     summary = runs.summary(report, artifacts)
     if not report.made and not report.errors:
         lines.say("nothing was stale: every artifact is reused")
@@ -253,7 +254,7 @@ def _show(args: argparse.Namespace) -> int:
     from resources.artifacts import Artifacts, label, partitions_of
     from speed_assets import runs
 
-    artifacts = Artifacts(recipe, Store(home))
+    artifacts = Artifacts(recipe, store_of(home))
     instance = runs.Instance.of(home)
     if args.asset and args.asset not in artifacts.graph:
         raise RecipeError(f"no asset {args.asset} in recipe {recipe.name}; it has {', '.join(artifacts.graph)}")
@@ -261,12 +262,12 @@ def _show(args: argparse.Namespace) -> int:
     for stage in artifacts.graph.values():
         for partition in partitions_of(stage):
             if args.asset in (None, stage.name):
-                artifact = artifacts.find(stage.name, partition)
+                artifact = artifacts.look(stage.name, partition)
                 shown[label(stage.name, partition)] = {
-                    "state": runs.stale_reason(artifacts, instance, stage.name, partition) or "fresh",
+                    "state": runs.stale_reason(artifacts, instance, artifact) or "fresh",
                     "rows": artifact.metadata.get("rows") if artifact else None,
                     "seconds": artifact.metadata.get("seconds") if artifact else None,
-                    "path": str(artifact.path) if artifact else None,
+                    "path": str(artifact.path) if isinstance(artifact, Artifact) else None,
                     **({"metadata": artifact.metadata, "lineage": artifact.lineage} if args.asset and artifact else {}),
                 }
     if args.json or args.asset:
@@ -293,7 +294,7 @@ def _quarantine(args: argparse.Namespace) -> int:
     from resources.artifacts import Artifacts, label
     from speed_assets.assets.quarantine import counted, gathered
 
-    artifacts = Artifacts(recipe, Store(speed_home()))
+    artifacts = Artifacts(recipe, store_of(speed_home()))
     tables = [
         (stage.name, part) for stage, part in artifacts.everything() if stage.kind == "table" and not stage.gathers
     ]
@@ -343,7 +344,9 @@ def _data_docs(args: argparse.Namespace) -> int:
     from checks.data_docs import write_data_docs
     from resources.artifacts import Artifacts
 
-    page = write_data_docs(Artifacts(recipe, Store(speed_home())), args.out, lambda line: print(line, file=sys.stderr))
+    page = write_data_docs(
+        Artifacts(recipe, store_of(speed_home())), args.out, lambda line: print(line, file=sys.stderr)
+    )
     print(page)
     return 0
 
@@ -351,7 +354,7 @@ def _data_docs(args: argparse.Namespace) -> int:
 def _releases(args: argparse.Namespace) -> int:
     """What each release says of itself; `speed verify` looks at its bytes."""
     listed = []
-    store = Store(speed_home())
+    store = store_of(speed_home())
     for release in releases.releases(store):
         scores = release.said["metadata"].get("scores") or {}
         now = releases.current(store, release.recipe) if release.recipe else None
@@ -384,7 +387,7 @@ def _releases(args: argparse.Namespace) -> int:
 def _diff(args: argparse.Namespace) -> int:
     from speed_assets.diff import diff
 
-    store = Store(speed_home())
+    store = store_of(speed_home())
     found = diff(releases.find(store, args.old), releases.find(store, args.new))
     if args.json:
         print(json.dumps(found))
@@ -414,7 +417,7 @@ def _short(value: Any) -> str:
 
 def _rollback(args: argparse.Namespace) -> int:
     recipe = "" if args.release else load_recipe(args.recipe).name
-    release = releases.roll_back(Store(speed_home()), recipe, args.release)
+    release = releases.roll_back(store_of(speed_home()), recipe, args.release)
     print(f"release {release.short} of recipe {release.recipe} is current: every byte is as written")
     return 0
 
@@ -422,7 +425,7 @@ def _rollback(args: argparse.Namespace) -> int:
 def _push(args: argparse.Namespace) -> int:
     from resources import hub
 
-    release = releases.find(Store(speed_home()), args.release)
+    release = releases.find(store_of(speed_home()), args.release)
     against = hub.objections(release, args.to)
     total = 0
     for upload in hub.uploads(release):

@@ -23,7 +23,8 @@ from resources.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
 from resources.runner import Runner
-from resources.store import Artifact, Store
+from resources.shared_store import store_of
+from resources.store import Artifact, Sealed, Store
 from resources.teacher import Progress, Teacher, TeacherUse
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS
@@ -147,6 +148,12 @@ class _Overlay(Store):
     def find(self, asset: str, fingerprint: str) -> Artifact | None:
         return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
 
+    def look(self, asset: str, fingerprint: str) -> Sealed | None:
+        return self._real.look(asset, fingerprint) or super().find(asset, fingerprint)
+
+    def kept(self, name: str) -> str | None:
+        return self._real.kept(name)
+
     def mark_provisional(self, artifact: Artifact) -> None:
         """Its content stands in for one that nobody knows: nothing made from it exists."""
         self._verified[artifact.fingerprint] = replace(artifact, digest=f"provisional:{artifact.fingerprint}")
@@ -155,7 +162,7 @@ class _Overlay(Store):
 def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
     """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` is the home's own unless
     another is given."""
-    real = Artifacts(recipe, Store(home))
+    real = Artifacts(recipe, store_of(home))
     instance = instance or Instance.of(home)
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
@@ -168,9 +175,9 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
         teacher = DryTeacher(recipe, ledger)
         runner = Runner(Path(temporary), warm=False)
         for stage, partition in artifacts.everything():
-            found = real.find(stage.name, partition) or _found(artifacts, stage, partition)
+            found = artifacts.look(stage.name, partition)
             if found is not None:
-                why = stale_reason(artifacts, instance, stage.name, partition, checked=real)
+                why = stale_reason(artifacts, instance, found)
                 steps.append(Step(stage.name, partition, "show" if why else "reuse", why or "nothing changed"))
                 continue
             why = _why(artifacts, real.store, stage, partition)
@@ -187,13 +194,6 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
             for step in steps
         ]
     return Plan(recipe.name, steps, tariff.currency or None, code_versions)
-
-
-def _found(artifacts: Artifacts, stage: Stage, partition: str | None) -> Artifact | None:
-    try:
-        return artifacts.find(stage.name, partition)
-    except NotMaterialized:
-        return None
 
 
 def _asks(stage: Stage) -> bool:

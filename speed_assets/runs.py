@@ -20,11 +20,14 @@ import dagster as dg
 from checks.registry import check_key, checks_of
 from resources import gpu
 from resources.artifacts import Artifacts, label, partitions_of
-from resources.home import prepare
+from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
+from resources.plainly import plainly
 from resources.progress import ProgressFor, quiet
+from resources.releases import released
 from resources.runner import Runner
-from resources.store import Store
+from resources.shared_store import SharedStore, store_of
+from resources.store import Artifact, Sealed, StoreError
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
@@ -90,7 +93,16 @@ class Instance:
         dagster_home = prepare(home)
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
-        dagster = dg.DagsterInstance.get()
+        try:
+            dagster = dg.DagsterInstance.get()
+        except Exception as error:
+            if not os.environ.get(POSTGRES_VARIABLE):
+                raise
+            words = plainly(error.__cause__ or error)
+            raise StoreError(
+                f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({words}): "
+                "see that the database runs and lets you in, then run again"
+            ) from None
         gpu.limit(dagster)
         return cls(dagster)
 
@@ -119,29 +131,22 @@ class Instance:
         return told(artifacts.code_version(asset), recorded, needed)
 
 
-def stale_reason(
-    artifacts: Artifacts, instance: Instance, asset: str, partition: str | None, *, checked: Artifacts | None = None
-) -> str | None:
-    """Why a step has to be launched, or None when its artifact is whole, checked and known to Dagster as it is.
-
-    `checked` knows the outcomes of checks where `artifacts` looks into a store that does not hold them.
-    """
-    artifact = artifacts.find(asset, partition)
+def stale_reason(artifacts: Artifacts, instance: Instance, artifact: Sealed | None) -> str | None:
+    """Why the step of this artifact has to be launched, or None when it is there, checked and known to Dagster as it is."""
     if artifact is None:
         return "not made yet under this recipe"
-    for check in checks_of(asset):
-        outcome = (checked or artifacts).outcome(artifact, check.name, check_key(check, artifacts.recipe))
+    for check in checks_of(artifact.asset):
+        outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
         if outcome is None:
             return f"check {check.name} has not been asked"
         if check.blocking and not outcome["passed"]:
             return f"check {check.name} failed"
-    seen = instance.seen(asset, partition)
+    seen = instance.seen(artifact.asset, artifact.partition)
     if seen.fingerprint != artifact.fingerprint:
         return "another recipe was materialized last" if seen.fingerprint else "Dagster has not seen it yet"
-    for name, group in artifacts.inputs(asset, partition).items():
-        for part, source in group.items():
-            if not seen.made_of.get(label(name, part)) == source.digest == instance.seen(name, part).digest:
-                return f"Dagster saw it beside another {label(name, part)}"
+    for (name, part), content in artifacts.made_of(artifact.asset, artifact.partition).items():
+        if not seen.made_of.get(label(name, part)) == content == instance.seen(name, part).digest:
+            return f"Dagster saw it beside another {label(name, part)}"
     return None
 
 
@@ -166,7 +171,7 @@ def run(
     own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
     runner = runner or own
     assert runner is not None
-    artifacts = Artifacts(recipe, Store(home).open())
+    artifacts = Artifacts(recipe, store_of(home).open())
     defs = build_defs(recipe, home, progress=progress, runner=runner)
     job = defs.resolve_job_def("everything")
     wanted = set(artifacts.graph)
@@ -220,18 +225,19 @@ def _stale(
     launched: dict[str | None, list[str]] = {p: [] for p in partitions_of(artifacts.graph[names[0]])}
     for name in names:
         fed = set(artifacts.graph[name].inputs)
-        needed = [
-            partition
-            for partition, stale in launched.items()
-            if fed & set(stale) or stale_reason(artifacts, instance, name, partition)
-        ]
+        found = {p: artifacts.find(name, p) for p, stale in launched.items() if not fed & set(stale)}
+        needed = [p for p in launched if stale_reason(artifacts, instance, found.get(p))]
         shown = instance.beside(artifacts, name, needed)[1] if needed else set()
         for partition, stale in launched.items():
-            if partition in needed or partition in shown:
+            artifact = found.get(partition)
+            if artifact is None or partition in needed or partition in shown:
                 stale.append(name)
-            else:
-                report.reused[label(name, partition)] = 0.0
-                report.metadata[label(name, partition)] = dict(artifacts.get(name, partition).metadata)
+                continue
+            artifacts.store.share(artifact)
+            if artifacts.graph[name].kind == "release":
+                released(artifacts.store, artifact.fingerprint)
+            report.reused[label(name, partition)] = 0.0
+            report.metadata[label(name, partition)] = dict(artifact.metadata)
     return launched
 
 
@@ -289,8 +295,8 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
     graph = artifacts.graph
     partitions = {name: [label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
     calls = [report.metadata[name] for name in report.made]
-    release = artifacts.find("release")
-    scores = artifacts.find("mteb_scores")
+    release = artifacts.look("release")
+    scores = artifacts.look("mteb_scores")
     seconds = {name: round(sum(report.made.get(p, 0.0) for p in parts), 1) for name, parts in partitions.items()}
     return {
         "recipe": report.recipe,
@@ -303,11 +309,12 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
         "checks": check_counts(artifacts),
         "scores": scores.metadata["scores"] if scores else {},
         "truth": {name: share for name in TRUTH_OF if name in graph and (share := _truth(artifacts, name))},
-        "release": str(release.path) if release else None,
+        "release": str(release.path) if isinstance(release, Artifact) else None,
         "refused": report.refused,
         "errors": report.errors,
         "stage_s": {name: s for name, s in seconds.items() if s},
         "peak_rss_gb": round(_peak_rss(), 2),
+        **({"shared_store": store.traffic()} if isinstance(store := artifacts.store, SharedStore) else {}),
     }
 
 
@@ -315,7 +322,7 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
     """What the checks last said of the artifacts of this recipe."""
     counts = {"passed": 0, "failed": 0, "warned": 0}
     for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+        artifact = artifacts.look(stage.name, partition)
         for check in checks_of(stage.name) if artifact else ():
             assert artifact is not None
             outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
@@ -326,7 +333,7 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
 
 def _truth(artifacts: Artifacts, name: str) -> dict[str, float] | None:
     """Known truth of a table over its partitions, as shares of the rows asked for."""
-    found = [artifacts.find(name, p) for p in partitions_of(artifacts.graph[name])]
+    found = [artifacts.look(name, p) for p in partitions_of(artifacts.graph[name])]
     known = [(a.metadata["asked"], a.metadata["truth"]) for a in found if a is not None and "truth" in a.metadata]
     asked = sum(count for count, _ in known)
     if not asked or len(known) < len(found):

@@ -45,7 +45,7 @@ from checks.scores import MODEL
 from resources.artifacts import Artifacts, partitions_of
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
-from resources.store import Store
+from resources.shared_store import store_of
 from speed_assets import runs
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.graph import upstream
@@ -206,7 +206,7 @@ def study(
 
     def run(name: str, arm: Recipe, asset: str = _SCORES) -> Artifacts:
         """The artifacts of an arm, made as far as `asset`."""
-        artifacts = Artifacts(arm, Store(home))
+        artifacts = Artifacts(arm, store_of(home))
         if any(artifacts.find(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
             say(f"{name}, seed {arm.seed}: {asset}")
             report = runs.run(arm, home, select=f"*{asset}", progress=progress, say=say, runner=runner)

@@ -81,7 +81,8 @@ def test_two_runs_take_turns_and_a_killed_one_leaves_its_turn(home: Path) -> Non
 
 def test_slots_of_living_runs_and_of_a_daemon_are_left_alone(home: Path) -> None:
     instance = dg.DagsterInstance.get()
-    tags = {"living": gpu.run_tags(home), "daemon": {}, "dead": {gpu.LOCK_TAG: "0" * 32}}
+    elsewhere = {gpu.LOCK_TAG: "1" * 32, gpu.HOME_TAG: "another home"}
+    tags = {"living": gpu.run_tags(home), "daemon": {}, "elsewhere": elsewhere, "dead": {gpu.LOCK_TAG: "0" * 32}}
     job = dg.Definitions(assets=[dg.asset(lambda: None, name="a")], jobs=[dg.define_asset_job("all")])
     runs = {
         name: instance.create_run_for_job(
@@ -92,7 +93,7 @@ def test_slots_of_living_runs_and_of_a_daemon_are_left_alone(home: Path) -> None
     for run_id in runs.values():
         instance.event_log_storage.claim_concurrency_slot(gpu.POOL, run_id, "a")
     assert gpu.free_slots(instance, home) == [runs["dead"]]
-    assert instance.event_log_storage.get_concurrency_run_ids() == {runs["living"], runs["daemon"]}
+    assert instance.event_log_storage.get_concurrency_run_ids() == {runs[n] for n in ("living", "daemon", "elsewhere")}
 
 
 def test_a_limit_of_the_users_own_is_kept(home: Path) -> None:
@@ -126,7 +127,7 @@ def test_models_generation_and_scores_use_the_pool_and_nothing_else_does(tmp_pat
 
 def test_the_lock_of_a_living_process_is_held(tmp_path: Path) -> None:
     name = gpu.run_tags(tmp_path)[gpu.LOCK_TAG]
-    assert gpu.run_tags(tmp_path) == {gpu.LOCK_TAG: name}
+    assert gpu.run_tags(tmp_path)[gpu.LOCK_TAG] == name
     assert gpu._alive(tmp_path, name)
     assert not gpu._alive(tmp_path, "../../" + "0" * 32)
     assert os.listdir(tmp_path / "work" / "runs") == [name]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import POSTGRES_PASSWORD
 
+from benchmarks.servers import POSTGRES_PASSWORD
 from resources import accounts
 from resources.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.database import Database, LedgerError

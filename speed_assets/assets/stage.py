@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 
 from resources import gpu
-from resources.artifacts import Artifacts, Inputs, label
+from resources.artifacts import Artifacts, label
 from resources.calls import CallContext, TeacherAnswer
 from resources.releases import released
 from resources.runner import Runner
@@ -153,7 +153,7 @@ def asset_for(
         return dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
             metadata=describe(
-                artifact, stage, reused, time.monotonic() - started, resources.artifacts.inputs(stage.name, partition)
+                artifact, stage, reused, time.monotonic() - started, resources.artifacts.made_of(stage.name, partition)
             ),
         )
 
@@ -180,6 +180,7 @@ def make(
     fingerprint = digest(lineage)
     found = artifacts.store.find(stage.name, fingerprint)
     if found:
+        artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
     with artifacts.store.building(fingerprint) as out:
         found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
@@ -206,6 +207,7 @@ def make(
         artifact = artifacts.store.complete(
             stage.name, fingerprint, out, partition=partition, metadata=metadata, lineage=lineage
         )
+    artifacts.store.share(artifact)
     return artifact, False
 
 
@@ -225,19 +227,20 @@ def _cell(value: Any) -> Any:
     return value[:_CELL] if isinstance(value, str) else value
 
 
-def describe(artifact: Artifact, stage: Stage, reused: bool, seconds: float, inputs: Inputs) -> dict[str, Any]:
+def describe(
+    artifact: Artifact, stage: Stage, reused: bool, seconds: float, made_of: Mapping[tuple[str, str | None], str]
+) -> dict[str, Any]:
     """Dagster metadata of an artifact. Model text is shown as JSON only, never as markup.
 
-    `made_of` holds the content of all its inputs, also where it reads a part of one: Dagster compares the whole.
+    `made_of` is `Artifacts.made_of` of it.
     """
-    made_of = {label(name, part): source.digest for name, group in inputs.items() for part, source in group.items()}
     shown: dict[str, Any] = {
         "dagster/uri": dg.MetadataValue.path(str(artifact.path)),
         "fingerprint": artifact.fingerprint,
         "digest": artifact.digest,
         "reused": reused,
         "step_seconds": round(seconds, 2),
-        "made_of": dg.MetadataValue.json(made_of),
+        "made_of": dg.MetadataValue.json({label(*source): content for source, content in made_of.items()}),
     }
     for key, value in artifact.metadata.items():
         if key == "rows":

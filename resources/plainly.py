@@ -1,0 +1,24 @@
+"""Errors of others in plain words.
+
+Belongs here: shortening them, and taking out what the environment keeps secret. Not here: what to do about them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_SECRET = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|CONNECTION_STRING)", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/@:]*:([^@]+)@")
+_LENGTH = 300
+
+
+def plainly(error: BaseException) -> str:
+    """An error's first line, without a value that a variable such as `..._SECRET_ACCESS_KEY` or a password in a URL holds."""
+    words = (str(error).strip() or type(error).__name__).splitlines()[0]
+    secrets = {value for name, value in os.environ.items() if _SECRET.search(name)}
+    secrets |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= 4:
+            words = words.replace(secret, "***")
+    return words[:_LENGTH]

@@ -1,0 +1,442 @@
+"""A store that homes share: what one seals the other finds, whole or not at all, whatever breaks on the way."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tiny import tiny_recipe
+
+from benchmarks.servers import S3, S3_SECRET
+from resources import shared_store
+from resources.artifacts import Artifacts
+from resources.shared_store import SharedStore, bucket, store_of
+from resources.store import ASIDE, MANIFEST, Artifact, Store, StoreError, verify
+
+FINGERPRINT = "f" * 64
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_store, "WAIT_S", 0.001)
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A shared store, named in the environment."""
+    if request.param == "s3":
+        return request.getfixturevalue("s3_url")
+    url = {"file": f"file://{tmp_path}/shared store/x", "memory": f"memory://{uuid.uuid4().hex}"}[request.param]
+    monkeypatch.setenv("SPEED_STORE_URL", url)
+    return url
+
+
+@pytest.fixture
+def s3_url(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    url = s3_server.new_bucket()
+    monkeypatch.setenv("SPEED_STORE_URL", url)
+    yield url
+    s3_server.fault = lambda _method, _path: None
+
+
+def machine(home: Path) -> SharedStore:
+    """The store as a process of its own on another machine sees it."""
+    bucket.cache_clear()
+    store = store_of(home).open()
+    assert isinstance(store, SharedStore)
+    return store
+
+
+def make(store: Store, note: str = "fast", rows: int = 3, fingerprint: str = FINGERPRINT, **more: Any) -> Artifact:
+    """An artifact with a table, a folder, an empty file and a note aside, which is not the same each time."""
+    with store.building(fingerprint) as work:
+        pl.DataFrame({"row": range(rows)}).write_parquet(work / "data.parquet")
+        for name, text in {"model/weights": "w" * 1000, "model/empty": "", f"{ASIDE}/log": note}.items():
+            (work / name).parent.mkdir(exist_ok=True)
+            (work / name).write_text(text)
+        settings: dict[str, Any] = {"partition": None, "metadata": {"note": note}, "lineage": {}, **more}
+        artifact = store.complete("topics", fingerprint, work, **settings)
+    store.share(artifact)
+    return artifact
+
+
+def objects(store: SharedStore) -> dict[str, int]:
+    folders = ("artifacts", "manifests", "checks")
+    return {f"{f}/{name}": size for f in folders for name, size in store.behind.sizes(f).items()}
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_what_one_home_seals_another_finds_whole(url: str, tmp_path: Path) -> None:
+    made = make(machine(tmp_path / "a"))
+    other = machine(tmp_path / "b")
+    assert other.find("topics", "e" * 64) is None
+    said = other.look("topics", FINGERPRINT)
+    assert said is not None
+    assert (said.digest, said.metadata) == (made.digest, {"note": "fast"})
+    assert not (tmp_path / "b" / "artifacts" / "topics").exists(), "a look fetches no file"
+    found = other.find("topics", FINGERPRINT)
+    assert found is not None
+    assert contents(found.path) == contents(made.path)
+    assert verify(found.path) is None
+    assert [path.name for path in (tmp_path / "b" / "work").iterdir() if path.is_dir()] == []
+    assert other.damaged == []
+
+
+def test_manifests_are_those_of_the_home_and_of_the_others(url: str, tmp_path: Path) -> None:
+    for number in range(3):
+        make(machine(tmp_path / "a"), fingerprint=str(number) * 64, partition="sts" if number else None)
+    here = machine(tmp_path / "b")
+    make(here, fingerprint="9" * 64, partition="sts")
+    assert here.find("topics", "1" * 64)
+    assert sorted(m["fingerprint"][0] for m in here.manifests("topics", "sts")) == ["1", "2", "9"]
+    assert [m["fingerprint"][0] for m in here.manifests("topics", None)] == ["0"]
+    assert list(here.manifests("task_list", None)) == []
+
+
+def test_a_flipped_byte_in_any_object_is_noticed_told_and_replaced(url: str, tmp_path: Path) -> None:
+    first = machine(tmp_path / "a")
+    made = make(first)
+    names = [name for name, size in objects(first).items() if size]
+    assert len(names) == 4
+    for number, name in enumerate(names):
+        good = first.behind.read(name)
+        assert good is not None
+        first.behind.write(name, good[:2] + bytes([good[2] ^ 1]) + good[3:])
+        second = machine(tmp_path / f"b{number}")
+        assert second.find("topics", FINGERPRINT) is None
+        assert len(second.damaged) == 1
+        assert "in the shared store" in second.damaged[0]
+        assert not second.folder("topics", FINGERPRINT).exists()
+        assert second.find("topics", FINGERPRINT) is None
+        assert len(second.damaged) == 1, "it is told once"
+        again = make(second, note=f"again {number}")
+        assert again.digest == made.digest
+        third = machine(tmp_path / f"c{number}").find("topics", FINGERPRINT)
+        assert third is not None
+        assert third.metadata == {"note": f"again {number}"}
+        first.behind.write(name, good)
+        first.behind.publish(("topics", FINGERPRINT[:24]), (made.path / MANIFEST).read_bytes())
+
+
+def test_a_missing_object_is_damage_too(url: str, tmp_path: Path) -> None:
+    first = machine(tmp_path / "a")
+    make(first)
+    name = next(name for name in objects(first) if name.endswith("data.parquet"))
+    first.behind._fs.rm_file(first.behind._path(name))
+    second = machine(tmp_path / "b")
+    assert second.find("topics", FINGERPRINT) is None
+    assert "data.parquet is missing in the shared store" in second.damaged[0]
+
+
+def test_a_home_repairs_itself_from_the_shared_store(url: str, tmp_path: Path) -> None:
+    made = make(machine(tmp_path / "a"))
+    (made.path / "data.parquet").write_bytes(b"")
+    store = machine(tmp_path / "a")
+    found = store.find("topics", FINGERPRINT)
+    assert found is not None
+    assert found.table().height == 3
+    assert "data.parquet" in store.damaged[0]
+
+
+def test_two_that_make_the_same_at_once_never_mix(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has looked, found nothing, and has sent its files before either writes its manifest."""
+    both = threading.Barrier(2)
+    publish = shared_store.Bucket.publish
+
+    def together(self: Any, *arguments: Any) -> None:
+        both.wait(20)
+        publish(self, *arguments)
+
+    monkeypatch.setattr(shared_store.Bucket, "publish", together)
+    notes = {name: f"made by {name}" * (1 + number) for number, name in enumerate("ab")}
+    threads = [threading.Thread(target=make, args=(machine(tmp_path / name), note)) for name, note in notes.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    found = machine(tmp_path / "c").find("topics", FINGERPRINT)
+    assert found is not None
+    assert (found.path / ASIDE / "log").read_text() == found.metadata["note"]
+    assert found.metadata["note"] in notes.values()
+
+
+def test_the_second_to_come_leaves_what_is_there(url: str, tmp_path: Path) -> None:
+    slow = machine(tmp_path / "b")
+    assert slow.find("topics", FINGERPRINT) is None
+    assert not slow.behind.listed("topics")
+    make(machine(tmp_path / "a"), note="first")
+    before = objects(slow)
+    make(slow, note="second")
+    assert objects(slow) == before
+    found = machine(tmp_path / "c").find("topics", FINGERPRINT)
+    assert found is not None
+    assert found.metadata["note"] == "first"
+
+
+def test_an_interrupted_sending_is_finished_by_the_next(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = shared_store.Bucket.upload
+    sent: list[str] = []
+
+    def cut(self: Any, file: Path, name: str) -> None:
+        if len(sent) == 2:
+            raise KeyboardInterrupt
+        upload(self, file, name)
+        sent.append(name)
+
+    monkeypatch.setattr(shared_store, "THREADS", 1)
+    monkeypatch.setattr(shared_store.Bucket, "upload", cut)
+    with pytest.raises(KeyboardInterrupt):
+        make(machine(tmp_path / "a"))
+    assert machine(tmp_path / "b").find("topics", FINGERPRINT) is None, "files without a manifest are nothing"
+    monkeypatch.setattr(shared_store.Bucket, "upload", upload)
+    store = machine(tmp_path / "a")
+    artifact = store.find("topics", FINGERPRINT)
+    assert artifact is not None
+    store.share(artifact)
+    assert 0 < store.behind.traffic["up_bytes"] < sum(entry["bytes"] for entry in artifact.files.values())
+    assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+
+
+def test_an_interrupted_fetching_goes_on_where_it_was(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(machine(tmp_path / "a"))
+    download = shared_store.Bucket.download
+    brought: list[str] = []
+
+    def cut(self: Any, name: str, file: Path) -> None:
+        if len(brought) == 2:
+            file.write_bytes(b"half")
+            raise KeyboardInterrupt
+        download(self, name, file)
+        brought.append(name)
+
+    monkeypatch.setattr(shared_store, "THREADS", 1)
+    monkeypatch.setattr(shared_store.Bucket, "download", cut)
+    with pytest.raises(KeyboardInterrupt):
+        machine(tmp_path / "b").find("topics", FINGERPRINT)
+    assert not (tmp_path / "b" / "artifacts" / "topics").exists()
+    first = list(brought)
+
+    def counted(self: Any, name: str, file: Path) -> None:
+        download(self, name, file)
+        brought.append(name)
+
+    monkeypatch.setattr(shared_store.Bucket, "download", counted)
+    assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+    assert len(brought) == 4
+    assert not set(first) & set(brought[2:])
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "/tmp/escaped", "a/../../b", "./a"])
+def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("SPEED_STORE_URL", f"file://{tmp_path}/shared")
+    from resources import store as local
+
+    first = machine(tmp_path / "a")
+    manifest = local.read_manifest((make(first).path / MANIFEST).read_bytes())
+    manifest["files"][name] = {"bytes": 1, "sha256": "0"}
+    del manifest["seal"]
+    first.behind.write(f"manifests/topics/{FINGERPRINT[:24]}.json", local._manifest_text(manifest))
+    second = machine(tmp_path / "b")
+    assert second.find("topics", FINGERPRINT) is None
+    assert "outside" in second.damaged[0]
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_what_checks_said_is_shared_and_belongs_to_the_bytes_they_saw(url: str, tmp_path: Path) -> None:
+    first, second = (Artifacts(tiny_recipe(), machine(tmp_path / name)) for name in "ab")
+    made = make(first.store)
+    first.record(made, "not_empty", "key", {"passed": True})
+    first.record(made, "another", "key", {"passed": False})
+    found = second.store.find("topics", FINGERPRINT)
+    assert found is not None
+    said = second.outcome(found, "not_empty", "key")
+    assert said is not None
+    assert said["passed"]
+    assert second.outcome(found, "not_empty", "other thresholds") is None
+    assert second.outcome(found, "never asked", "key") is None
+    third = Artifacts(tiny_recipe(), machine(tmp_path / "c"))
+    with third.store.building(FINGERPRINT) as work:
+        (work / "data.json").write_text("other bytes")
+        other = third.store.complete("topics", FINGERPRINT, work, partition=None, metadata={}, lineage={})
+    assert third.outcome(other, "not_empty", "key") is None, "a gate is not opened by other bytes"
+
+
+def test_what_is_known_costs_no_request(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
+    fingerprints = [str(number) * 64 for number in range(10)]
+    first = machine(tmp_path / "a")
+    for fingerprint in fingerprints:
+        make(first, fingerprint=fingerprint)
+
+    def requests(store: SharedStore) -> int:
+        before = len(s3_server.log)
+        for fingerprint in fingerprints:
+            artifact = store.find("topics", fingerprint)
+            assert artifact is not None
+            store.share(artifact)
+        return len(s3_server.log) - before
+
+    assert requests(first) == 0
+    assert requests(machine(tmp_path / "a")) == 1, "one listing tells that all of them are shared"
+    second = machine(tmp_path / "b")
+    before = len(s3_server.log)
+    for _ in range(3):
+        assert sum(1 for _ in second.manifests("topics", None)) == len(fingerprints)
+        assert all(second.look("topics", fingerprint) for fingerprint in fingerprints)
+    assert len(s3_server.log) - before == 3 + len(fingerprints)
+    plain = len(s3_server.log)
+    assert Store(tmp_path / "a").open().find("topics", fingerprints[0])
+    assert len(s3_server.log) == plain
+
+
+def test_errors_that_pass_are_waited_for(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
+    """Every object is refused twice, each in another way, and then taken."""
+    seen: dict[tuple[str, str], int] = {}
+
+    def fault(method: str, path: str) -> int | str | None:
+        seen[method, path] = seen.get((method, path), 0) + 1
+        return {1: 503, 2: "drop"}.get(seen[method, path])
+
+    store = machine(tmp_path / "a")
+    s3_server.fault = fault
+    made = make(store)
+    found = machine(tmp_path / "b").find("topics", FINGERPRINT)
+    assert found is not None
+    assert contents(found.path) == contents(made.path)
+
+
+@pytest.mark.parametrize("fault", [503, "drop"])
+def test_errors_that_stay_end_it_with_what_to_do(s3_server: S3, s3_url: str, tmp_path: Path, fault: int | str) -> None:
+    store = machine(tmp_path / "a")
+    s3_server.fault = lambda method, path: fault if method == "PUT" and path.endswith("weights") else None
+    before = len(s3_server.log)
+    with pytest.raises(StoreError, match=r"model/weights .*tried 6 times.*run again: what is made is kept"):
+        make(store)
+    tries = sum(path.endswith("weights") for _, path in s3_server.log[before:])
+    assert tries in (shared_store.ATTEMPTS, 2 * shared_store.ATTEMPTS), "the client knocks twice at a closed connection"
+    assert machine(tmp_path / "b").find("topics", FINGERPRINT) is None
+    s3_server.fault = lambda _method, _path: None
+    store = machine(tmp_path / "a")
+    artifact = store.find("topics", FINGERPRINT)
+    assert artifact is not None
+    store.share(artifact)
+    assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+
+
+def test_a_server_that_goes_down_in_the_middle_of_a_sending(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
+    store = machine(tmp_path / "a")
+    down = threading.Event()
+
+    def fault(method: str, path: str) -> str | None:
+        if method == "PUT" and path.endswith("weights") and not down.is_set():
+            down.set()
+            threading.Thread(target=s3_server.stop).start()
+        return "drop" if down.is_set() else None
+
+    s3_server.fault = fault
+    with pytest.raises(StoreError, match="tried 6 times"):
+        make(store)
+    with pytest.raises(StoreError, match=r"speed-store\.json"):
+        machine(tmp_path / "b")
+    s3_server.fault = lambda _method, _path: None
+    s3_server.start()
+    assert make(machine(tmp_path / "b")).metadata
+    assert machine(tmp_path / "c").find("topics", FINGERPRINT)
+
+
+def test_a_server_that_stalls_is_asked_again(
+    s3_server: S3, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.config import conf
+
+    settings = {"config_kwargs": {"read_timeout": 0.5, "retries": {"total_max_attempts": 1}}}
+    monkeypatch.setitem(conf, "s3", settings)  # as FSSPEC_S3_CONFIG_KWARGS gives them
+    over = threading.Event()
+    stalled: list[str] = []
+
+    def fault(method: str, path: str) -> str | None:
+        if method == "PUT" and path.endswith("weights") and not stalled:
+            stalled.append(path)
+            over.wait(60)
+            return "drop"
+        return None
+
+    store = machine(tmp_path / "a")
+    s3_server.fault = fault
+    try:
+        make(store)
+        assert stalled
+        assert not over.is_set()
+        assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+    finally:
+        over.set()
+
+
+def test_who_is_not_let_in_is_told_at_once(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
+    s3_server.fault = lambda _method, _path: 403
+    before = len(s3_server.log)
+    with pytest.raises(StoreError, match="credentials in the environment") as caught:
+        machine(tmp_path / "a")
+    assert len(s3_server.log) == before + 1
+    assert S3_SECRET not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there_is_told(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEED_STORE_URL", "s3://there-is-no-such-bucket/x")
+    with pytest.raises(StoreError, match="create the bucket"):
+        machine(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"s3://key:{S3_SECRET}@bucket/x", f"s3://bucket/x?secret={S3_SECRET}", f"simplecache::s3://k:{S3_SECRET}@b/x"],
+)
+def test_a_url_with_credentials_is_refused_and_not_repeated(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEED_STORE_URL", url)
+    with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        store_of(tmp_path)
+    assert S3_SECRET not in str(caught.value)
+
+
+def test_what_is_missing_or_unknown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEED_STORE_URL", "nonsense://x")
+    with pytest.raises(StoreError, match="fsspec knows"):
+        machine(tmp_path)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    from fsspec.registry import _registry
+
+    monkeypatch.delitem(_registry, "s3", raising=False)
+    monkeypatch.setenv("SPEED_STORE_URL", "s3://b/x")
+    with pytest.raises(StoreError, match=r"pip install 'speed-assets\[s3\]'"):
+        machine(tmp_path)
+
+
+def test_secrets_are_taken_out_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from resources.plainly import plainly
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
+    monkeypatch.setenv("SPEED_LEDGER_URL", "postgresql://me:pass-of-mine@h/d")
+    words = plainly(RuntimeError(f"bad {S3_SECRET} and pass-of-mine\nmore"))
+    assert words == "bad *** and ***"
+
+
+def test_without_a_url_a_home_is_alone(tmp_path: Path) -> None:
+    assert "SPEED_STORE_URL" not in os.environ
+    assert type(store_of(tmp_path)) is Store
