@@ -10,12 +10,11 @@ Belongs here: fingerprints, look-up, the outcomes of checks. Not here: making an
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resources.externals import external_digest
-from resources.store import Artifact, Store
+from resources.store import Artifact, Store, write_whole
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage, upstream
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
@@ -139,9 +138,7 @@ class Artifacts:
         """Keep what a check said of an artifact; `key` names the check's version and thresholds."""
         folder = self.store.home / "checks" / artifact.asset / artifact.fingerprint[:24]
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{check}-{os.getpid()}"
-        temporary.write_text(json.dumps({"key": key, **outcome}, sort_keys=True, default=str))
-        temporary.replace(folder / f"{check}.json")
+        write_whole(folder / f"{check}.json", json.dumps({"key": key, **outcome}, sort_keys=True, default=str))
 
     def outcome(self, artifact: Artifact, check: str, key: str) -> dict[str, Any] | None:
         """What the check said of this artifact under the same thresholds, or None if it was not asked."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from resources.store import Store
+from resources.store import Store, write_whole
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -28,5 +28,5 @@ def prepare(home: Path) -> Path:
     dagster_home.mkdir(exist_ok=True)
     config = dagster_home / "dagster.yaml"
     if not config.exists():
-        config.write_text((PROJECT / "dagster.yaml").read_text())
+        write_whole(config, (PROJECT / "dagster.yaml").read_text())
     return dagster_home

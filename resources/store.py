@@ -165,10 +165,11 @@ class Store:
         lineage: Mapping[str, Any],
     ) -> Artifact:
         """Seal `work` as the artifact: hash and fsync every file, write the manifest, rename into place."""
-        shutil.rmtree(work / SCRATCH, ignore_errors=True)
         files = {}
         for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST):
             name = file.relative_to(work).as_posix()
+            if name.startswith(f"{SCRATCH}/"):
+                continue
             files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
             _fsync(file)
         content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{ASIDE}/")}
@@ -188,6 +189,8 @@ class Store:
         _fsync(work / MANIFEST)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Not sooner: a disk that is full now must not cost the checkpoints that the next attempt goes on from.
+        shutil.rmtree(work / SCRATCH, ignore_errors=True)
         if target.exists():
             shutil.rmtree(work)
         else:
@@ -230,6 +233,17 @@ def problems(path: Path) -> Iterator[str]:
         name = file.relative_to(path).as_posix()
         if not file.is_dir() and name != MANIFEST and name not in files:
             yield f"{name} was not there when it was written"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that a reader, and whoever comes after a full disk or a kill, sees all of it or the old one."""
+    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _manifest_text(manifest: Mapping[str, Any]) -> bytes:

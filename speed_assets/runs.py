@@ -18,7 +18,7 @@ from typing import Any
 import dagster as dg
 
 from checks.registry import check_key, checks_of
-from resources import gpu
+from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.home import prepare
 from resources.ledger import Ledger
@@ -126,7 +126,8 @@ def run(
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance(home)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
-    gpu.free_slots(instance.dagster, home)
+    living.bury(instance.dagster)
+    gpu.free_slots(instance.dagster)
     own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
     runner = runner or own
     assert runner is not None
@@ -152,11 +153,13 @@ def run(
                     partition_key=partition,
                     raise_on_error=False,
                     run_config=_QUIET,
-                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **gpu.run_tags(home)},
+                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **living.run_tags(instance.dagster)},
                 )
                 _collect(result, partition, report, say)
                 if not result.success:
                     _explain_failure(result, partition, report)
+                    if full := disk.trouble("\n".join(report.errors), home):
+                        report.errors.append(full)
                     return report
     finally:
         if own is not None:
