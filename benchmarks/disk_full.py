@@ -173,6 +173,7 @@ def fill_and_resume(
     wrong: list[str] = []
     where: Counter[str] = Counter()
     before: set[str] = set()
+    full = 0
     home = folder / "disk" / "home"
     with disk(folder / "disk", ROOM) as room:
         for number, (after, later, slack) in enumerate(drawn, 1):
@@ -186,6 +187,7 @@ def fill_and_resume(
             if not status:
                 where["nowhere: it ended first"] += 1
                 continue
+            full += 1
             wrong += complaints(status, said, home)
             where[_who(said)] += 1
             wrong += harm(home)
@@ -201,6 +203,7 @@ def fill_and_resume(
         identical = digests(parsed, home) == digests(parsed, whole)
     return {
         "moments": moments,
+        "full": full,
         "where": dict(where),
         "wrong": wrong,
         "identical": identical,

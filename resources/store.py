@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -135,10 +135,10 @@ class Store:
                 yield manifest
 
     @contextmanager
-    def building(self, fingerprint: str) -> Iterator[Path]:
+    def building(self, fingerprint: str, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
         """The work folder of an artifact, held by this process alone while the block runs.
 
-        It is left as it is when the block fails, so that the next attempt can resume.
+        While another process holds it this one waits, after `waiting` has been called. The folder is left as it is when the block fails, so that the next attempt can resume.
         """
         work = self.home / "work" / fingerprint[:24]
         (work / SCRATCH).mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,7 @@ class Store:
             try:
                 flock(lock, LOCK_EX | LOCK_NB)
             except BlockingIOError:
+                waiting()
                 flock(lock, LOCK_EX)  # another run builds the same artifact: wait, then find it complete
                 work.mkdir(parents=True, exist_ok=True)
                 (work / SCRATCH).mkdir(exist_ok=True)

@@ -198,7 +198,7 @@ class World:
         return Counter(
             (key.to_user_string(), run.tags.get("dagster/partition"))
             for run in found
-            for key in run.asset_selection or ()
+            for key in run.asset_selection or [dg.AssetKey("topics")]  # the sensor of the topic file names none
         )
 
     def idle(self) -> bool:
@@ -282,9 +282,9 @@ def test_what_is_stale_is_remade_and_nothing_past_a_failed_gate_or_for_the_same_
     before = world.launched()
     for sensor in ("remake_what_is_stale", "topic_file"):
         world.turn_on(sensor)
-    world.look_on(2)
-    assert world.launched() == before, "turning it on starts nothing"
+    world.look_on(1)
     wait_until(lambda: world.looks("topic_file") >= 1)
+    assert world.launched() == before, "turning it on starts nothing"
     lines = world.topics.read_text().splitlines()
     world.topics.write_text("\n".join([*lines[:-1], f"Arts/Glass/Blown_{REFUSED}"]) + "\n")
     # STS takes the topic itself for its task, so its gate is passed; the models below miss the other task types.
