@@ -278,6 +278,25 @@ def test_a_run_that_is_killed_with_its_code_server_is_told_and_goes_on_when_laun
     assert sum(sent.values()) - len(sent) <= 2, "only what was under way at the kill may be sent twice"
 
 
+def test_a_speed_run_beside_a_launched_one_asks_nothing_twice(world: World) -> None:
+    asked = Counter(world.answered())
+    run = world.launch("seed_data", "matching_long")
+    process = subprocess.run(
+        [sys.executable, "-m", "speed_assets.cli", "run", "--recipe", str(world.recipe), "--select", "seed_data"],
+        cwd=PROJECT,
+        env={**os.environ, "SPEED_HOME": str(world.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    wait_until(lambda: world.status(run) == "SUCCESS")
+    new = Counter(world.answered()) - asked
+    assert len(new) >= ROWS["matching_long"] + ROWS["sts"]
+    assert set(new.values()) == {1}
+    world.before |= {one.run_id for one in world.instance.get_runs()}
+
+
 def test_what_is_stale_is_remade_and_nothing_past_a_failed_gate_or_for_the_same_content(world: World) -> None:
     before = world.launched()
     for sensor in ("remake_what_is_stale", "topic_file"):

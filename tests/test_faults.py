@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from conftest import POSTGRES_PASSWORD, Postgres
-from tiny import tiny_data, tiny_recipe, write_recipe
+from tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
 from benchmarks.disk_full import digests, disk, fill_and_resume, harm
 from resources import accounts, database, releases
@@ -52,9 +52,13 @@ def answered(*numbers: int) -> list[tuple[TeacherRequest, TeacherAnswer]]:
 
 
 def write(folder: Path, **changes: Any) -> Path:
-    """The tiny recipe as a file, with a checkpoint after every step; `changes` are sections."""
+    """The tiny recipe with fewer rows as a file, and a checkpoint after every step; `changes` are sections."""
     data = tiny_data()
     data["runtime"] = {"checkpoint_minutes": 0.0}
+    data["topics"] |= {"limit": 8}
+    data["seed_data"]["rows"] = dict.fromkeys(ROWS, 6)
+    data["junior_data"] |= {"prompts": dict.fromkeys(ROWS, 4), "candidates": 2}
+    data["junior_model"] |= {"epochs": 2, "batch_size": 8}
     for section, fields in changes.items():
         data[section] = {**data.get(section, {}), **fields}
     return write_recipe(folder, data)
@@ -292,7 +296,7 @@ def test_postgresql_killed_in_the_middle_of_a_run(
     """What was acknowledged is there afterwards; the next run asks the rest, and nothing is paid twice."""
     ledger = Ledger(database.Database(postgres.url))
     process = start(recipe, tmp_path / "home", SPEED_LEDGER_URL=postgres.url)
-    wait_until(lambda: ledger.count() > 50)
+    wait_until(lambda: ledger.count() > 8)
     postgres.kill()
     said = ended(process, 1)
     assert "PostgreSQL ledger (SPEED_LEDGER_URL)" in said
@@ -489,7 +493,7 @@ def test_a_topic_file_changed_in_the_middle_of_a_run(tmp_path: Path) -> None:
 
     def change(line: str) -> None:
         if line.startswith("made") and "task_list[retrieval]" in line:
-            topics.write_text("\n".join(lines[1:]))
+            topics.write_text("\n".join(lines[:-1]))
 
     report = runs.run(recipe, tmp_path / "home", select="key:topics or key:task_list", say=change)
     assert "what topics is made from was changed while the run was under way" in report.errors[-1]
@@ -515,7 +519,7 @@ def test_a_topic_file_changed_while_it_is_read_makes_no_artifact(
     real = build.FUNCTIONS["topics"]
 
     def slow(run: Any) -> dict[str, Any]:
-        topics.write_text("\n".join(lines[1:]))
+        topics.write_text("\n".join(lines[:-1]))
         return real(run)
 
     monkeypatch.setitem(build.FUNCTIONS, "topics", slow)
@@ -544,7 +548,7 @@ def test_a_home_that_has_moved_to_a_path_with_spaces(whole: Path, tmp_path: Path
     shutil.copytree(whole, home)
     assert "nothing was stale" in ended(start(write(tmp_path), home))
     (tmp_path / "other").mkdir()
-    other = write(tmp_path / "other", junior_model={**tiny_data()["junior_model"], "learning_rate": 0.001})
+    other = write(tmp_path / "other", junior_model={"learning_rate": 0.001})
     said = ended(start(other, home))
     assert "made   junior_model" in said
     assert "task_list" not in said, "nothing above it is made again"
