@@ -56,8 +56,9 @@ def write(folder: Path, **changes: Any) -> Path:
     data = tiny_data()
     data["runtime"] = {"checkpoint_minutes": 0.0}
     data["topics"] |= {"limit": 8}
-    data["seed_data"]["rows"] = dict.fromkeys(ROWS, 6)
-    data["junior_data"] |= {"prompts": dict.fromkeys(ROWS, 4), "candidates": 2}
+    few = dict.fromkeys(ROWS, 6)
+    data["seed_data"]["rows"] = data["preference_pairs"]["prompts"] = data["revision_data"]["rows"] = few
+    data["junior_data"] |= {"prompts": few, "candidates": 2}
     data["junior_model"] |= {"epochs": 2, "batch_size": 8}
     for section, fields in changes.items():
         data[section] = {**data.get(section, {}), **fields}

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
+from benchmarks import teacher_server
 from benchmarks.teacher_server import Faults, TeacherServer, microworld
 from resources.calls import CapReached, TeacherRequest, TeacherUnavailable
 from resources.endpoint import OpenAIEngine
@@ -218,8 +218,12 @@ def test_a_batch_past_its_deadline_is_reported() -> None:
 def test_a_batch_past_its_deadline_is_told_by_the_providers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """If ours is two days ahead of it, a batch that has just been created is not given up."""
     behind = 48 * 3600
-    date = formatdate(time.time() - behind, usegmt=True)
-    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: date)
+    date, write = {"date": formatdate(time.time() - behind, usegmt=True)}, teacher_server._write
+
+    def dated(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
+        write(writer, status, value, {**(headers or {}), **date}, announced)
+
+    monkeypatch.setattr(teacher_server, "_write", dated)
     keeper = Settling()
     with TeacherServer(echo, Faults(batch_polls=3)) as server:
 
