@@ -126,15 +126,15 @@ def assert_as_undisturbed(recipe: Path, home: Path, whole: Path) -> None:
 
 
 def test_a_disk_that_is_full_again_and_again(recipe: Path, whole: Path, tmp_path: Path) -> None:
-    """Five moments here; `python -m benchmarks.disk_full` takes twenty of the whole graph."""
+    """Three moments here; `python -m benchmarks.disk_full` takes twenty of the whole graph."""
     try:
-        found = fill_and_resume(tmp_path, recipe, whole, 5, seed=4, select=SELECT)
+        found = fill_and_resume(tmp_path, recipe, whole, 3, seed=4, select=SELECT)
     except OSError as error:
         pytest.skip(str(error))
     assert found["wrong"] == []
     assert found["identical"]
     assert found["calls"] == found["calls_paid"] == found["calls_undisturbed"]
-    assert found["full"] >= 3, found
+    assert found["full"] >= 2, found
 
 
 def test_a_home_on_a_read_only_disk(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
