@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -26,45 +28,74 @@ class NotInstalled(RuntimeError):
     """A server cannot be started; the message says what to install."""
 
 
+class Postgres:
+    """A private PostgreSQL server on loopback, with a password, that can be killed, stopped and started again."""
+
+    def __init__(self, programs: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="speed-pg-"))
+        self._programs = programs
+        # The server refuses to run as root.
+        user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        self._user = user if os.geteuid() == 0 else {}
+        password = self.folder / "password"
+        password.write_text(POSTGRES_PASSWORD)
+        if self._user:
+            for path in (self.folder, password):
+                shutil.chown(path, "postgres", "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"postgresql://speed:{POSTGRES_PASSWORD}@127.0.0.1:{self.port}/postgres"
+        self._call("initdb", "-U", "speed", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "-N")
+
+    def start(self) -> None:
+        options = f"-c fsync=off -c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories=''"
+        self._call("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", f"{options} -c max_connections=200", "start")
+
+    def processes(self) -> list[int]:
+        """The server and what it has started for each connection."""
+        server = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        below = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [server, *map(int, below)]
+
+    def signal(self, number: int) -> None:
+        for process in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def kill(self) -> None:
+        """SIGKILL to all of it; returns when all of it is gone."""
+        processes = self.processes()
+        self.signal(signal.SIGKILL)
+        while any(Path(f"/proc/{process}").exists() for process in processes):
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self._call("pg_ctl", "-w", "-m", "immediate", "stop", check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _call(self, program: str, *arguments: str, check: bool = True) -> None:
+        command = [str(self._programs / program), "-D", str(self.folder / "data"), *arguments]
+        quiet = subprocess.DEVNULL
+        subprocess.run(command, cwd=self.folder, check=check, stdout=quiet, stderr=quiet, **self._user)
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of a private PostgreSQL server on loopback, with a password. Raises NotInstalled."""
+def postgres() -> Iterator[Postgres]:
+    """A private PostgreSQL server. Raises NotInstalled."""
     candidates = [shutil.which("initdb"), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
     initdb = next((Path(path) for path in reversed(candidates) if path), None)
     if initdb is None:
         raise NotInstalled("PostgreSQL's initdb is not installed (Debian: apt-get install postgresql)")
     import psycopg
 
-    folder = Path(tempfile.mkdtemp(prefix="speed-pg-"))
-    # The server refuses to run as root.
-    user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    (folder / "password").write_text(POSTGRES_PASSWORD)
-    if user:
-        for path in (folder, folder / "password"):
-            shutil.chown(path, "postgres", "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def call(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [str(initdb.with_name(program)), "-D", str(folder / "data"), *arguments],
-            cwd=folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            **user,
-        )
-
-    call("initdb", "-U", "speed", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}", "-E", "UTF8", "-N")
-    options = f"-c fsync=off -c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c max_connections=200"
-    call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-    url = f"postgresql://speed:{POSTGRES_PASSWORD}@127.0.0.1:{port}/postgres"
+    server = Postgres(initdb.parent)
     try:
-        psycopg.connect(url).close()
-        yield url
+        server.start()
+        psycopg.connect(server.url).close()
+        yield server
     finally:
-        call("pg_ctl", "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+        server.close()
 
 
 def new_database(server: str, what: str) -> str:

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, postgres() as database, s3() as server:
-        result = measure(Path(temporary), stores(database, server), server, args.small, args.seed)
+        result = measure(Path(temporary), stores(database.url, server), server, args.small, args.seed)
     print(json.dumps(result))
 
 

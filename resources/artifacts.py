@@ -96,6 +96,10 @@ class Artifacts:
         """All that the fingerprint is made of, as plain values. Raises NotMaterialized."""
         return self._lineage(self.graph[asset], partition, {})
 
+    def externals(self, asset: str, partition: str | None = None) -> dict[str, str]:
+        """{external: digest} of what lies outside and the asset is made from, as it is now. Raises RecipeError."""
+        return {name: external_digest(self.recipe, name, partition) for name in self.graph[asset].externals}
+
     def fingerprint(self, asset: str, partition: str | None = None) -> str:
         """64 hex digits. Raises NotMaterialized when an input does not exist."""
         return digest(self.lineage(asset, partition))
@@ -149,7 +153,7 @@ class Artifacts:
             "version": stage.version,
             "partition": partition,
             "recipe": self.recipe.part(stage, partition),
-            "externals": {name: external_digest(self.recipe, name, partition) for name in stage.externals},
+            "externals": self.externals(stage.name, partition),
             "inputs": {
                 label(name, p): _digest_read(a, stage.takes if name == "task_list" else None)
                 for name, group in inputs.items()

@@ -27,6 +27,8 @@ _BUSY_S = 60
 _BLOCK = 1000
 """Keys in one query: below every database's limit on bound variables."""
 _ADVISORY_LOCK = 0x5EED
+_PATIENCE = {"connect_timeout": _BUSY_S, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""How long PostgreSQL is waited for, to let us in and behind a dead network; what the URL itself says goes before."""
 
 
 def _who_and_what() -> list[sa.Column[Any]]:
@@ -120,11 +122,16 @@ class LedgerError(StoreError):
 class Database:
     """Transactions on the ledger. Threads and processes may share it; writers take turns."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sa.URL) -> None:
         self.url = _checked(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.name = f"ledger {self.url.database}" if self.sqlite else f"PostgreSQL ledger ({URL_VARIABLE})"
-        self._engine = sa.create_engine(self.url, hide_parameters=True)
+        self._engine = sa.create_engine(
+            self.url,
+            hide_parameters=True,
+            pool_pre_ping=not self.sqlite,  # a server that was started again between two uses is no fault
+            connect_args={} if self.sqlite else {k: v for k, v in _PATIENCE.items() if k not in self.url.query},
+        )
         self._turn = threading.Lock()
         if self.sqlite:
             sa.event.listen(self._engine, "connect", _durable_sqlite)
@@ -135,7 +142,7 @@ class Database:
     @classmethod
     def of(cls, home: Path) -> Database:
         """The database of a home: the one that `SPEED_LEDGER_URL` names, else a file in it."""
-        return cls(os.environ.get(URL_VARIABLE) or f"sqlite:///{home / 'ledger.sqlite'}")
+        return cls(os.environ.get(URL_VARIABLE) or sa.URL.create("sqlite", database=str(home / "ledger.sqlite")))
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -148,7 +155,8 @@ class Database:
         """A transaction that no other writer overlaps; what it wrote is durable when the block is left."""
         with self._turn, self._plainly(), self._writer.begin() as connection:
             if not self.sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+                patience = sa.func.set_config("lock_timeout", f"{_BUSY_S}s", True)  # until this transaction ends
+                connection.execute(sa.select(patience, sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
             yield connection
 
     def add(self, table: sa.Table) -> Any:
@@ -225,8 +233,12 @@ class Database:
                 advice = "the file is damaged; put a backup in its place, or move it away and lose its answers"
             elif "locked" in words:
                 advice = f"another process has held it for {_BUSY_S} s; end that one, then run again"
+            elif "full" in words:
+                advice = f"no space left under {Path(self.url.database or '.').parent}; make room there, then run again"
             else:
                 advice = "see that disk and file can be written, then run again"
+        elif "lock timeout" in words:
+            advice = f"another process has held it for {_BUSY_S} s; end that one, then run again"
         password = self.url.password
         shown = words.replace(str(password), "***") if password else words
         raise LedgerError(f"{self.name}: {shown}: {advice}") from None
@@ -239,7 +251,7 @@ def blocks(keys: Sequence[str]) -> Iterator[list[str]]:
         yield unique[start : start + _BLOCK]
 
 
-def _checked(url: str) -> sa.URL:
+def _checked(url: str | sa.URL) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):

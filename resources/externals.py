@@ -85,8 +85,7 @@ def folder_digest(folder: str) -> str:
     path = Path(folder)
     if not path.is_dir():
         raise RecipeError(f"evaluation.local: there is no folder {path}")
-    newest = max((p.stat().st_mtime_ns for p in [path, *path.rglob("*")]), default=0)
-    return _path_digest(str(path), newest, 0)
+    return _path_digest(str(path), _state(path))
 
 
 def _topic_file_digest(field: str, path: Path) -> str:
@@ -99,10 +98,16 @@ def _model_digest(name: str, revision: str | None) -> str:
     path = Path(name)
     if not path.exists():
         return digest(["hub", name, revision])
-    newest = max((p.stat().st_mtime_ns for p in [path, *path.rglob("*")]), default=0)
-    return _path_digest(str(path), newest, 0)
+    return _path_digest(str(path), _state(path))
+
+
+def _state(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What shows that a file below `path` may have changed. The newest time alone would not: a file may be replaced by an
+    older one, and a clock may be set back."""
+    stats = ((str(p), p.stat()) for p in sorted([path, *path.rglob("*")]))
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats)
 
 
 @lru_cache(maxsize=64)
-def _path_digest(path: str, _mtime: int, _size: int) -> str:
+def _path_digest(path: str, _state: tuple[tuple[str, int, int, int], ...]) -> str:
     return tree_digest(Path(path))

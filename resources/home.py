@@ -9,7 +9,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from resources.store import Store, StoreError
+from resources.store import Store, StoreError, write_whole
 
 PROJECT = Path(__file__).resolve().parents[1]
 POSTGRES_VARIABLE = "SPEED_DAGSTER_POSTGRES_URL"
@@ -40,7 +40,7 @@ def prepare(home: Path) -> Path:
     plain = (PROJECT / "dagster.yaml").read_text()
     wanted = plain + _POSTGRES if os.environ.get(POSTGRES_VARIABLE) else plain
     if not config.exists() or (config.read_text() == plain != wanted):
-        config.write_text(wanted)
+        write_whole(config, wanted)
     _check_postgres(config)
     return dagster_home
 

@@ -73,12 +73,27 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     seconds = _number(text)
     if seconds is not None:
         return seconds
+    until = _moment(text)
+    return None if until is None else max(0.0, until - server_time(headers))
+
+
+def server_time(headers: Mapping[str, str]) -> float:
+    """Unix seconds by the clock of the server that sent `headers` (`Date`): ours may be wrong. Ours, if it sent none.
+
+    >>> retry_after({"retry-after": "Fri, 18 Oct 2024 00:00:09 GMT", "date": "Fri, 18 Oct 2024 00:00:02 GMT"})
+    7.0
+    """
+    said = _moment(headers.get("date", ""))
+    return datetime.now(UTC).timestamp() if said is None else said
+
+
+def _moment(text: str) -> float | None:
+    """Unix seconds of an HTTP date."""
     try:
         date = parsedate_to_datetime(text)
     except ValueError:
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def duration(text: str) -> float | None:

@@ -42,7 +42,8 @@ class Lines:
             if now - self._last < self._every:
                 return
             self._last = now
-            line = f"  {label}: {note} {done:,}/{total:,}" + eta(done, total, now - started)
+            counted = f" {done:,}/{total:,}" if total else ""
+            line = f"  {label}: {note}{counted}" + eta(done, total, now - started)
             if self._terminal:
                 self._clear()
                 self._shown = line

@@ -21,7 +21,7 @@ import openai
 
 from resources.calls import Allowance, CapReached, Sink, TeacherEngine, TeacherRequest, TeacherUnavailable
 from resources.chat import NO_KEY, PATH, Outcome, chat_body, key_problem, read_reply, shorten, where
-from resources.pacing import Pace, retry_after
+from resources.pacing import Pace, retry_after, server_time
 from speed_assets.recipe import Calls, Teacher
 
 FILE_BYTES = 190_000_000
@@ -103,6 +103,7 @@ class BatchEngine:
         self._pace = Pace(calls)
         self._cause = ""
         self._progress = 0
+        self._now = 0.0  # by the provider's clock, which also says when a batch was created
 
     def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
         """See `TeacherEngine`. Interrupted, it leaves its batches in the log, and the next call collects them."""
@@ -289,7 +290,7 @@ class BatchEngine:
 
     def _check_deadline(self, name: str, reply: Mapping[str, Any]) -> None:
         created = reply.get("created_at")
-        if isinstance(created, int) and time.time() > created + 3600 * self._calls.batch_hours + _GRACE_S:
+        if isinstance(created, int) and self._now > created + 3600 * self._calls.batch_hours + _GRACE_S:
             raise TeacherUnavailable(
                 f"batch {name} at {where(self._teacher)} has not ended though its {self._calls.batch_hours} hours are "
                 "over: cancel it there, and run again"
@@ -322,7 +323,9 @@ class BatchEngine:
         while True:
             absent, asked_wait = False, None
             try:
-                content: bytes = call(self._client).http_response.content
+                response = call(self._client).http_response
+                content: bytes = response.content
+                self._now = server_time(response.headers)
                 value = content if raw else json.loads(content)
                 if raw or (isinstance(value, dict) and (needs is None or isinstance(value.get(needs), str))):
                     return value

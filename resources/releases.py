@@ -3,6 +3,9 @@
 `releases/current/<recipe>` is a link to the release of that recipe that is in use, so that
 `releases/current/offline/model` always opens. A new release takes the link; going back is moving it.
 
+Which release is newer is told by their numbers, counted up in a home, since a clock may be set back. Releases from
+before there were numbers come first, by their times.
+
 Belongs here: finding releases, the link. Not here: making one (`speed_assets/assets/release.py`), judging one
 (`checks/`), sending one anywhere (`hub.py`).
 """
@@ -18,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store import MANIFEST, Store, StoreError, verify
+from resources.store import MANIFEST, Store, StoreError, verify, write_whole
 
 CURRENT = "current"
 SCORES, SAMPLES = "scores", "samples"
@@ -52,6 +55,11 @@ class Release:
         return float(self.said["created"])
 
     @property
+    def order(self) -> tuple[int, float]:
+        """Later releases of a home have a greater one."""
+        return int(self.said["metadata"].get("number") or 0), self.created
+
+    @property
     def inputs(self) -> Mapping[str, str]:
         """{artifact: content digest} of what it was made from."""
         return dict(self.said["lineage"].get("inputs", {}))
@@ -79,7 +87,12 @@ def releases(store: Store, recipe: str | None = None) -> list[Release]:
     """The releases of a home, newest first; of one recipe, if a name is given."""
     found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.here("release", None)]
     kept = [release for release in found if recipe is None or release.recipe == recipe]
-    return sorted(kept, key=lambda release: -release.created)
+    return sorted(kept, key=lambda release: release.order, reverse=True)
+
+
+def next_number(store: Store) -> int:
+    """The number of the release that is made next."""
+    return max((release.order[0] for release in releases(store)), default=0) + 1
 
 
 def current(store: Store, recipe: str) -> Release | None:
@@ -99,14 +112,19 @@ def make_current(store: Store, release: Release) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(Path("..") / release.path.name)
     temporary.replace(link)
+    newest = max(known.order[0] for known in [release, *releases(store, release.recipe)])
+    write_whole(_chosen_among(store, release.recipe), f"{newest}\n")
 
 
 def released(store: Store, fingerprint: str) -> None:
     """Let a release that has just been made or fetched be the one in use, unless somebody has chosen another since it was made."""
     for release in releases(store):
         if release.fingerprint == fingerprint and release.recipe is not None:
-            link = _link(store, release.recipe)
-            if not link.is_symlink() or link.lstat().st_mtime < release.created:
+            try:
+                newest = int(_chosen_among(store, release.recipe).read_text())
+            except (OSError, ValueError):
+                newest = 0  # nobody has chosen yet, or only before there were numbers
+            if release.order[0] > newest or not _link(store, release.recipe).is_symlink():
                 make_current(store, release)
 
 
@@ -140,7 +158,7 @@ def roll_back(store: Store, recipe: str, name: str | None = None) -> Release:
             raise StoreError(f"{release.path} does not lie in {store.home}: only a release of this home can be current")
     else:
         now = current(store, recipe)
-        earlier = [r for r in releases(store, recipe) if now is not None and r.created < now.created]
+        earlier = [r for r in releases(store, recipe) if now is not None and r.order < now.order]
         if not earlier:
             raise StoreError(f"{store.home} has no release of recipe {recipe} before the current one")
         release = earlier[0]
@@ -148,6 +166,11 @@ def roll_back(store: Store, recipe: str, name: str | None = None) -> Release:
         raise StoreError(f"release {release.short} is damaged: {problem}; the current release stays what it was")
     make_current(store, release)
     return release
+
+
+def _chosen_among(store: Store, recipe: str) -> Path:
+    """A file that holds the number of the newest release that there was when the current one was chosen."""
+    return _link(store, recipe).with_name(f".{recipe}.newest")
 
 
 def _link(store: Store, recipe: str) -> Path:

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -150,9 +150,7 @@ class Store:
         """Keep a small text beside the artifacts, under a path such as `checks/...`; a later one replaces it at once."""
         file = self.home / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}-{os.getpid()}")
-        temporary.write_text(text)
-        temporary.replace(file)
+        write_whole(file, text)
 
     def kept(self, name: str) -> str | None:
         """The text under that name."""
@@ -168,10 +166,11 @@ class Store:
         return artifact
 
     @contextmanager
-    def building(self, fingerprint: str) -> Iterator[Path]:
+    def building(self, fingerprint: str, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
         """The work folder of an artifact, held by this process alone while the block runs.
 
-        It is left as it is when the block fails, so that the next attempt can resume.
+        While another process holds it this one waits, after `waiting` has been called. The folder is left as it is when the
+        block fails, so that the next attempt can resume.
         """
         work = self.home / "work" / fingerprint[:24]
         (work / SCRATCH).mkdir(parents=True, exist_ok=True)
@@ -180,6 +179,7 @@ class Store:
             try:
                 flock(lock, LOCK_EX | LOCK_NB)
             except BlockingIOError:
+                waiting()
                 flock(lock, LOCK_EX)  # another run builds the same artifact: wait, then find it complete
                 work.mkdir(parents=True, exist_ok=True)
                 (work / SCRATCH).mkdir(exist_ok=True)
@@ -198,10 +198,11 @@ class Store:
         lineage: Mapping[str, Any],
     ) -> Artifact:
         """Seal `work` as the artifact: hash and fsync every file, write the manifest, rename into place."""
-        shutil.rmtree(work / SCRATCH, ignore_errors=True)
         files = {}
         for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST):
             name = file.relative_to(work).as_posix()
+            if name.startswith(f"{SCRATCH}/"):
+                continue
             files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
             fsync(file)
         content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{ASIDE}/")}
@@ -221,6 +222,8 @@ class Store:
         fsync(work / MANIFEST)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Not sooner: a disk that is full now must not cost the checkpoints that the next attempt goes on from.
+        shutil.rmtree(work / SCRATCH, ignore_errors=True)
         if target.exists():
             shutil.rmtree(work)
         else:
@@ -274,6 +277,17 @@ def read_manifest(text: bytes) -> dict[str, Any]:
     if text != _manifest_text(manifest):
         raise ValueError(f"{MANIFEST} has changed since it was written")
     return {**manifest, "seal": seal}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that a reader, and whoever comes after a full disk or a kill, sees all of it or the old one."""
+    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _manifest_text(manifest: Mapping[str, Any]) -> bytes:

@@ -14,6 +14,8 @@ from speed_assets.recipe import Recipe
 
 EVALUATION_CRON = "0 3 * * 0"
 """Sundays at three, in UTC."""
+AUTOMATION_SECONDS = 30
+"""Seconds between two looks at the conditions."""
 TOPICS_SECONDS = 60
 """Seconds between two looks at the topic file."""
 
@@ -49,6 +51,7 @@ def automation_sensor() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         "remake_what_is_stale",
         target=dg.AssetSelection.all(),
+        minimum_interval_seconds=AUTOMATION_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Makes anew what is stale, one step down the graph at a time, and never past a failed gate.",
     )

@@ -13,6 +13,7 @@ import dagster as dg
 
 from checks.asset_checks import build_asset_checks
 from checks.gates import refusals
+from resources import living
 from resources.artifacts import Artifacts
 from resources.calls import TeacherEngine
 from resources.home import speed_home
@@ -79,8 +80,10 @@ def build_defs(
         finally:
             own.close()
 
-    def make_artifacts() -> Artifacts:
+    def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
         artifacts.store.open()
+        if context.instance and context.run_id:  # so that a run of a daemon, too, is known to be gone when it is
+            context.instance.add_run_tags(context.run_id, living.run_tags(context.instance))
         return artifacts
 
     return dg.Definitions(
@@ -90,7 +93,7 @@ def build_defs(
         ],
         asset_checks=build_asset_checks(recipe, TASK_TYPE_PARTITIONS),
         resources={
-            "artifacts": lazily(make_artifacts),
+            "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),
             "runner": dg.ResourceDefinition(resource_fn=make_runner),
             "teacher": lazily(lambda: Teacher(recipe, Ledger.at(home), teacher_engine)),
             "progress": dg.ResourceDefinition.hardcoded_resource(progress),

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from resources import accounts, releases
+from resources import accounts, disk, releases
 from resources.home import PROJECT, prepare, speed_home
 from resources.ledger import Ledger
 from resources.shared_store import store_of
@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status: int = args.command(args)
+        with disk.explained(speed_home()):
+            status: int = args.command(args)
         return status
     except (RecipeError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,7 +18,7 @@ from typing import Any
 import dagster as dg
 
 from checks.registry import check_key, checks_of
-from resources import gpu
+from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
@@ -167,13 +167,15 @@ def run(
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance.of(home)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
-    gpu.free_slots(instance.dagster, home)
+    living.bury(instance.dagster)
+    gpu.free_slots(instance.dagster)
     own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
     runner = runner or own
     assert runner is not None
     artifacts = Artifacts(recipe, store_of(home).open())
     defs = build_defs(recipe, home, progress=progress, runner=runner)
     job = defs.resolve_job_def("everything")
+    versions = {name: artifacts.code_version(name) for name in artifacts.graph}
     wanted = set(artifacts.graph)
     if select:
         wanted = _selected(select, defs, artifacts.graph)
@@ -193,11 +195,22 @@ def run(
                     partition_key=partition,
                     raise_on_error=False,
                     run_config=_QUIET,
-                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **gpu.run_tags(home)},
+                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **living.run_tags(instance.dagster)},
                 )
                 _collect(result, partition, report, say)
+                if any(_interrupted(event) for event in result.all_events):
+                    raise KeyboardInterrupt  # Dagster takes it for a failure of the step
                 if not result.success:
                     _explain_failure(result, partition, report)
+                    if full := disk.trouble("\n".join(report.errors), home):
+                        report.errors.append(full)
+                    if changed := [
+                        name for name, version in versions.items() if artifacts.code_version(name) != version
+                    ]:
+                        report.errors.append(
+                            f"what {', '.join(changed)} is made from was changed while the run was under way (a topic "
+                            "file, a base model or an evaluation set): run again; what is finished is kept"
+                        )
                     return report
     finally:
         if own is not None:
@@ -257,6 +270,16 @@ def _collect(result: dg.ExecuteInProcessResult, partition: str | None, report: R
             kind = "FAILED" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warning"
             name = label(evaluation.asset_key.to_user_string(), partition)
             say(f"{kind}: check {evaluation.check_name} of {name}: {evaluation.description}")
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether an event says that a step was ended by Ctrl-C or SIGTERM."""
+    error = event.step_failure_data.error if event.is_step_failure else None
+    while error is not None:
+        if error.cls_name == "DagsterExecutionInterruptedError":
+            return True
+        error = error.cause
+    return False
 
 
 def _explain_failure(result: dg.ExecuteInProcessResult, partition: str | None, report: RunReport) -> None:

@@ -39,6 +39,13 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a private PostgreSQL server on loopback, with a password; skips where it is not installed."""
+    for server in _served(servers.postgres()):
+        yield server.url
+
+
+@pytest.fixture
+def postgres() -> Iterator[servers.Postgres]:
+    """A private PostgreSQL server that a test may harm."""
     yield from _served(servers.postgres())
 
 

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from tiny import tiny_recipe
 
-from resources import gpu
+from resources import gpu, living
 from resources.home import prepare
 from speed_assets import runs
 from speed_assets.build import build_defs
@@ -23,11 +23,12 @@ RUN = """
 import sys, time
 from pathlib import Path
 import dagster as dg
-from resources import gpu
+from resources import gpu, living
 
 home, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 instance = dg.DagsterInstance.get()
-gpu.free_slots(instance, home)
+living.bury(instance)
+gpu.free_slots(instance)
 
 @dg.asset(pool=gpu.POOL)
 def model() -> None:
@@ -37,7 +38,7 @@ def model() -> None:
 
 job = dg.define_asset_job("all")
 defs = dg.Definitions(assets=[model], jobs=[job], executor=dg.in_process_executor)
-defs.resolve_job_def("all").execute_in_process(instance=instance, tags=gpu.run_tags(home))
+defs.resolve_job_def("all").execute_in_process(instance=instance, tags=living.run_tags(instance))
 """
 
 
@@ -81,8 +82,14 @@ def test_two_runs_take_turns_and_a_killed_one_leaves_its_turn(home: Path) -> Non
 
 def test_slots_of_living_runs_and_of_a_daemon_are_left_alone(home: Path) -> None:
     instance = dg.DagsterInstance.get()
-    elsewhere = {gpu.LOCK_TAG: "1" * 32, gpu.HOME_TAG: "another home"}
-    tags = {"living": gpu.run_tags(home), "daemon": {}, "elsewhere": elsewhere, "dead": {gpu.LOCK_TAG: "0" * 32}}
+    elsewhere = {living.LOCK_TAG: "1" * 32}
+    tags = {
+        "living": living.run_tags(instance),
+        "daemon": {},
+        "elsewhere": elsewhere,
+        "dead": {living.LOCK_TAG: "0" * 32},
+    }
+    (home / "dagster" / "processes" / ("0" * 32)).touch()
     job = dg.Definitions(assets=[dg.asset(lambda: None, name="a")], jobs=[dg.define_asset_job("all")])
     runs = {
         name: instance.create_run_for_job(
@@ -92,7 +99,9 @@ def test_slots_of_living_runs_and_of_a_daemon_are_left_alone(home: Path) -> None
     }
     for run_id in runs.values():
         instance.event_log_storage.claim_concurrency_slot(gpu.POOL, run_id, "a")
-    assert gpu.free_slots(instance, home) == [runs["dead"]]
+    assert gpu.free_slots(instance) == []
+    assert living.bury(instance) == [runs["dead"]]
+    assert gpu.free_slots(instance) == [runs["dead"]]
     assert instance.event_log_storage.get_concurrency_run_ids() == {runs[n] for n in ("living", "daemon", "elsewhere")}
 
 
@@ -125,12 +134,16 @@ def test_models_generation_and_scores_use_the_pool_and_nothing_else_does(tmp_pat
         assert pool == (gpu.POOL if name in using else None)
 
 
-def test_the_lock_of_a_living_process_is_held(tmp_path: Path) -> None:
-    name = gpu.run_tags(tmp_path)[gpu.LOCK_TAG]
-    assert gpu.run_tags(tmp_path)[gpu.LOCK_TAG] == name
-    assert gpu._alive(tmp_path, name)
-    assert not gpu._alive(tmp_path, "../../" + "0" * 32)
-    assert os.listdir(tmp_path / "work" / "runs") == [name]
+def test_a_run_is_gone_only_if_its_lock_can_be_taken(home: Path) -> None:
+    instance = dg.DagsterInstance.get()
+    tags = living.run_tags(instance)
+    assert living.run_tags(instance) == tags
+    assert os.listdir(home / "dagster" / "processes") == [tags[living.LOCK_TAG]]
+    lock = home / "dagster" / "processes" / ("0" * 32)
+    for name, gone in ((tags[living.LOCK_TAG], False), (lock.name, True), ("../../ledger", False), (None, False)):
+        lock.touch()
+        run = dg.DagsterRun("job", tags={} if name is None else {living.LOCK_TAG: name})
+        assert living.is_gone(instance, run) == gone, name
 
 
 def test_speed_run_frees_what_a_dead_run_holds(home: Path) -> None:
@@ -139,4 +152,4 @@ def test_speed_run_frees_what_a_dead_run_holds(home: Path) -> None:
     report = runs.run(tiny_recipe(), home, select="topics")
     assert list(report.made) == ["topics"]
     assert instance.event_log_storage.get_concurrency_run_ids() == set()
-    assert instance.get_runs()[0].tags.items() >= gpu.run_tags(home).items()
+    assert instance.get_runs()[0].tags.items() >= living.run_tags(instance).items()

@@ -86,3 +86,10 @@ def test_every_python_file_says_what_belongs_in_it() -> None:
     for path in tracked_files():
         if path.suffix == ".py" and path.stat().st_size:
             assert path.read_text().startswith('"""'), path
+
+
+def test_every_test_that_the_docs_name_is_there() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", (PROJECT / "docs" / "reliability.md").read_text())
+    assert len(named) > 40
+    for file, name in named:
+        assert f"def {name}(" in (PROJECT / "tests" / file).read_text(), f"{file}::{name}"

@@ -7,11 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
+from benchmarks import teacher_server
 from benchmarks.teacher_server import Faults, TeacherServer, microworld
 from resources.calls import CapReached, TeacherRequest, TeacherUnavailable
 from resources.endpoint import OpenAIEngine
@@ -211,6 +213,28 @@ def test_a_batch_past_its_deadline_is_reported() -> None:
         with pytest.raises(TeacherUnavailable, match=r"batch batch_0 .* 24 hours are over"):
             engine(server, log).answer(requests(5), keeper.sink, keeper)
     assert [batch.info["batch"] for batch in log.held.values()] == ["batch_0"]
+
+
+def test_a_batch_past_its_deadline_is_told_by_the_providers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If ours is two days ahead of it, a batch that has just been created is not given up."""
+    behind = 48 * 3600
+    date, write = {"date": formatdate(time.time() - behind, usegmt=True)}, teacher_server._write
+
+    def dated(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
+        write(writer, status, value, {**(headers or {}), **date}, announced)
+
+    monkeypatch.setattr(teacher_server, "_write", dated)
+    keeper = Settling()
+    with TeacherServer(echo, Faults(batch_polls=3)) as server:
+
+        class There(Log):
+            def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
+                super().save_batch(id, endpoint, keys, info)
+                for batch in server.batches.values():
+                    batch["created_at"] = int(time.time()) - behind
+
+        engine(server, There()).answer(requests(5), keeper.sink, keeper)
+    assert len(keeper.handed) == 5
 
 
 def test_a_batch_that_is_gone_is_asked_again() -> None:

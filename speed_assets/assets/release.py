@@ -13,7 +13,7 @@ import polars as pl
 
 from resources.artifacts import Artifacts
 from resources.cards import dataset_card, model_card
-from resources.releases import SAMPLES, SCORES
+from resources.releases import SAMPLES, SCORES, next_number
 from resources.store import Artifact
 from speed_assets.assets.stage import StageFunction, StageRun
 from speed_assets.domain.fingerprints import seed_for
@@ -55,7 +55,11 @@ def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction
         scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
         (run.out / "recipe.json").write_text(run.whole_recipe.model_dump_json(indent=1) + "\n")
         (run.out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        return {"rows_released": triplets.height, "scores": manifest["scores"]["embedding_model"]}
+        return {
+            "number": next_number(run.artifacts.store),
+            "rows_released": triplets.height,
+            "scores": manifest["scores"]["embedding_model"],
+        }
 
     return release
 

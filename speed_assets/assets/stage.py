@@ -24,7 +24,7 @@ from resources.teacher import Teacher, TeacherUse
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
-from speed_assets.recipe import Recipe, Sampling
+from speed_assets.recipe import Recipe, RecipeError, Sampling
 
 Progress = Callable[[int, int, str], None]
 OWNERS = ["team:speed"]
@@ -182,7 +182,11 @@ def make(
     if found:
         artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
-    with artifacts.store.building(fingerprint) as out:
+
+    def waiting() -> None:
+        progress(0, 0, "another run is making this: waiting for it")
+
+    with artifacts.store.building(fingerprint, waiting) as out:
         found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
         if found:
             return found, True
@@ -201,6 +205,11 @@ def make(
             progress=progress,
         )
         metadata = function(run)
+        now = artifacts.externals(stage.name, partition)
+        if changed := [name for name, content in lineage["externals"].items() if now[name] != content]:
+            raise RecipeError(
+                f"{label(stage.name, partition)}: {', '.join(changed)} changed while it was made from it: run again"
+            )
         metadata["seconds"] = round(time.monotonic() - started, 2)
         if "data" in run.tables:
             metadata |= _table_metadata(run.tables)

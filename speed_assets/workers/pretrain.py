@@ -234,7 +234,7 @@ def train(args: argparse.Namespace) -> None:
         torch.optim.Muon(matrices, lr=args.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    started, seen, step = time.time(), 0, 0
+    started, seen, step = time.monotonic(), 0, 0
     history: list[dict[str, Any]] = []
     curriculum = pretraining.CURRICULUM[-1:] if args.start else pretraining.CURRICULUM
     streams = [
@@ -248,7 +248,7 @@ def train(args: argparse.Namespace) -> None:
             optimizer.load_state_dict(saved)
         seen, step = state["seen"], state["step"]
         rng.seed(args.seed + step)
-    next_gate, losses = time.time() + args.gate_every, []
+    next_gate, losses = time.monotonic() + args.gate_every, []
     while seen < args.tokens:
         share = seen / args.tokens
         stream = next(stream for until, stream in streams if share < until)
@@ -269,9 +269,9 @@ def train(args: argparse.Namespace) -> None:
         seen += batch["input_ids"].numel()
         step += 1
         if step % 50 == 0:
-            rate = seen / (time.time() - started)
+            rate = seen / (time.monotonic() - started)
             print(f"step {step} tokens {seen:,} loss {sum(losses[-50:]) / 50:.3f} {rate:.0f} tok/s", flush=True)
-        if time.time() > next_gate:
+        if time.monotonic() > next_gate:
             history.append({"step": step, "tokens": seen, **gate(model, tokenizer, held_out, 200)})
             print(json.dumps(history[-1]), flush=True)
             save(model, tokenizer, args.out, history, args)
@@ -284,7 +284,7 @@ def train(args: argparse.Namespace) -> None:
                 },
                 args.out / "state.pt",
             )
-            next_gate = time.time() + args.gate_every
+            next_gate = time.monotonic() + args.gate_every
     history.append({"step": step, "tokens": seen, **gate(model, tokenizer, held_out, GATE_RECORDS)})
     print(json.dumps(history[-1]), flush=True)
     save(model, tokenizer, args.out, history, args)

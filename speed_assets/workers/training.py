@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -316,10 +317,24 @@ def train(trainer: Trainer, params: dict[str, Any], report: Report) -> dict[str,
 
 
 def newest_checkpoint(folder: Path) -> str | None:
-    """The trainer writes `trainer_state.json` last: a checkpoint without it was cut short."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    """The trainer writes `trainer_state.json` last: a checkpoint without a whole one was cut short, and is removed.
+
+    On a full disk each attempt would leave one more of those.
+    """
+    found = list(folder.glob("checkpoint-*"))
+    whole = [path for path in found if _is_whole(path / "trainer_state.json")]
+    for path in set(found) - set(whole):
+        shutil.rmtree(path, ignore_errors=True)
     newest = max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
     return str(newest) if newest else None
+
+
+def _is_whole(state: Path) -> bool:
+    """Whether a state was written to its end: a kill or a full disk leaves the beginning of one."""
+    try:
+        return bool(json.loads(state.read_text()))
+    except (OSError, ValueError):
+        return False
 
 
 def summary(history: Sequence[dict[str, Any]]) -> dict[str, float]:
