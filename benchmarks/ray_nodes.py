@@ -60,7 +60,11 @@ class Nodes:
         port = self.address.rpartition(":")[2]
         head = (
             *("--head", "--port", port, "--temp-dir", str(self.folder / "t")),
-            *(("--dashboard-host", "127.0.0.1", "--dashboard-port", self.dashboard.rpartition(":")[2]) if self._dashboard else ()),
+            *(
+                ("--dashboard-host", "127.0.0.1", "--dashboard-port", self.dashboard.rpartition(":")[2])
+                if self._dashboard
+                else ()
+            ),
             f"--include-dashboard={self._dashboard}",
         )
         log = self.folder / f"node{number}.log"

@@ -106,13 +106,22 @@ class Job:
 
 
 def answers(
-    job: Job, runner: Runner, prompts: pl.DataFrame, folder: Path, progress: Callable[[int, int, str], None] | None = None
+    job: Job,
+    runner: Runner,
+    prompts: pl.DataFrame,
+    folder: Path,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> pl.DataFrame:
     """The outputs for `prompts` (row_id, candidate, prompt) from an engine on this machine; `folder` keeps what is finished."""
     folder.mkdir(parents=True, exist_ok=True)
     prompts.write_parquet(folder / "prompts.parquet")
     out = folder / "outputs.parquet"
-    params = {**job.params, "prompts": str(folder / "prompts.parquet"), "out": str(out), "journal": str(folder / "journal")}
+    params = {
+        **job.params,
+        "prompts": str(folder / "prompts.parquet"),
+        "out": str(out),
+        "journal": str(folder / "journal"),
+    }
     for name in ("model", "adapter"):
         path = params[name]
         if path and os.path.isabs(path) and not os.path.isdir(path):

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.ray_nodes import CONNECTING, Nodes
 from resources import cluster, generator
-from resources.cluster import ClusterError, Here, OnRay, Shard, do_shards
+from resources.cluster import ClusterError, OnRay, Shard, do_shards
 from resources.generator import ModelSource, generate
 from resources.runner import Runner
 from speed_assets.recipe import PROJECT, Runtime, Sampling, load_recipe
@@ -239,12 +239,12 @@ def test_a_killed_driver_on_ray_goes_on_at_the_shard(
 def test_a_folder_that_a_node_lacks_is_named(runner: Runner, tmp_path: Path, on_ray: ClusterSettings) -> None:
     job = generator.Job("transformers", {"model": "/nowhere/model", "adapter": None}, None, 0, kept=True)
     with pytest.raises(ClusterError, match=r"no model at /nowhere/model.*same path"):
-        do_shards(
-            OnRay(on_ray, runner, 1), generator.partial(ANSWERS, job), [Shard("0", PROMPTS)], tmp_path / "done"
-        )
+        do_shards(OnRay(on_ray, runner, 1), generator.partial(ANSWERS, job), [Shard("0", PROMPTS)], tmp_path / "done")
 
 
-def test_more_than_any_machine_has_is_told(runner: Runner, tmp_path: Path, on_ray: ClusterSettings, monkeypatch: Any) -> None:
+def test_more_than_any_machine_has_is_told(
+    runner: Runner, tmp_path: Path, on_ray: ClusterSettings, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(cluster, "POLL_SECONDS", 0.2)
     greedy = on_ray.model_copy(update={"cpus_per_shard": 64.0, "patience_minutes": 0.01})
     with pytest.raises(ClusterError, match=r"no machine .* had 64 CPUs .* has 1 CPUs and 0 GPUs, 1 CPUs"):

@@ -112,8 +112,9 @@ def asset_for(
     function: StageFunction,
     artifacts: Artifacts,
     condition: dg.AutomationCondition[Any] | None = None,
+    step_tags: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
-    """The Dagster asset of a stage."""
+    """The Dagster asset of a stage; `step_tags` tell an executor what its step needs."""
 
     @dg.asset(
         name=stage.name,
@@ -126,6 +127,7 @@ def asset_for(
         description=stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
         pool=gpu.POOL if stage.gpu else None,
+        op_tags=dict(step_tags or {}),
         automation_condition=condition,
     )
     def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
