@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -192,9 +193,10 @@ def _fetched(ray: Any, reference: Any, retries: int) -> pl.DataFrame:
     try:
         result = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ImportError):
+        missing = re.search(r"No module named '[\w.]+'", str(error))
+        if missing:
             raise ClusterError(
-                f"a machine of the Ray cluster cannot import this project ({error.cause}): install it there, or start "
+                f"a machine of the Ray cluster cannot import this project ({missing[0]}): install it there, or start "
                 "Ray there with the project on PYTHONPATH"
             ) from None
         raise
