@@ -128,7 +128,7 @@ def overhead(folder: Path, shards: int, rows: int, tokens: int, repeats: int) ->
             runner, cluster = ways[way]
             started = time.monotonic()
             runtime = Runtime(threads=1, cluster=cluster)
-            table = generate(runner, settings, runtime, source, table, sampling, 1, folder / f"{way}-{name}")
+            outputs = generate(runner, settings, runtime, source, table, sampling, 1, folder / f"{way}-{name}")
             return time.monotonic() - started, outputs
 
         for way in ways:
