@@ -42,6 +42,7 @@ def recipe_on(cluster: dict[str, Any], folder: Path, whole: bool) -> Recipe:
     """The offline recipe, or the small one, on a cluster."""
     data = yaml.safe_load((RECIPES / "offline.yaml").read_text()) if whole else small_data()
     data["runtime"] = {**data.get("runtime", {}), "threads": 1, "cluster": cluster}
+    data["generator"]["batch_rows"] = cluster["shard_rows"]
     path = write_recipe(folder, data)
     return parse_recipe(yaml.safe_load(path.read_text()), RECIPES / path.name)
 
