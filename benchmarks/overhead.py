@@ -109,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         runner = Runner(home)
-        raw = Raw(engine_python(runtime), home / "raw.log")
+        raw = Raw(engine_python(runtime.engine_python), home / "raw.log")
 
         def stage(rows: pl.DataFrame, folder: Path) -> tuple[int, float, float]:
             started = time.monotonic()

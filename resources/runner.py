@@ -22,6 +22,8 @@ from speed_assets.recipe import PROJECT
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
+BESIDE = frozenset({"order"})
+"""Kinds of job that need no memory to speak of: an engine stays loaded beside them."""
 LAUNCHER = (
     *("accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--main_process_port", "0"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"),
@@ -136,11 +138,16 @@ class Runner:
         self._zygote: Host | None = None
         self._resident: Host | None = None
         self._resident_for: tuple[str, str] | None = None  # the Python and the kind that it serves
+        self._elsewhere: Callable[[], None] | None = None
 
     def warm_up(self) -> None:
         """Begin to import the heavy libraries, without waiting for them."""
         if self._warm and (self._zygote is None or not self._zygote.alive):
             self._zygote = Host("speed_assets.workers.zygote", self._home / "work" / "zygote.log")
+
+    def until_another_job(self, end: Callable[[], None]) -> None:
+        """Call `end` before the next job of another kind, or at the close: it ends engines that run elsewhere."""
+        self._elsewhere = end
 
     def run(
         self,
@@ -166,7 +173,8 @@ class Runner:
             if resident:
                 code = self._ask_resident(resident, kind, folder, follow)
             else:
-                self._release()
+                if kind not in BESIDE:
+                    self._release()
                 if processes == 1 and self._warm:
                     code = self._fork(folder, follow)
                 else:
@@ -186,7 +194,10 @@ class Runner:
             self._zygote = None
 
     def _release(self) -> int | None:
-        """End the resident process; returns its exit code."""
+        """End the resident process, and engines elsewhere; returns the exit code of the former."""
+        end, self._elsewhere = self._elsewhere, None
+        if end is not None:
+            end()
         code = self._resident.close() if self._resident is not None else None
         self._resident = None
         return code
@@ -243,9 +254,12 @@ class Runner:
 
 def _start(python: str, module: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
     environment = worker_environment(os.environ)
-    if python != sys.executable:  # another environment, with this project's code and nothing else of this one's
-        environment["PYTHONPATH"] = str(PROJECT)
+    path = [str(PROJECT)]  # wherever this process found the project, its workers find it
+    if python == sys.executable:
+        path += filter(None, [environment.get("PYTHONPATH")])
+    else:  # another environment, with this project's code and nothing else of this one's
         environment.pop("PYTHONHOME", None)
+    environment["PYTHONPATH"] = os.pathsep.join(path)
     return subprocess.Popen(
         [python, "-m", module, *arguments],
         stdin=subprocess.PIPE,

@@ -5,6 +5,7 @@ Belongs here: wiring. Not here: what any part does.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from speed_assets.assets import embedding, junior, negatives, quarantine, reviso
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
 from speed_assets.automation import automation_sensor, evaluation_schedule, topic_sensor, when_stale
+from speed_assets.domain.graph import Stage
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
     "topics": tasks.topics,
@@ -53,6 +55,10 @@ FUNCTIONS: dict[str, StageFunction] = {
 }
 
 
+GENERATING = ("junior_data", "senior_data", "revised_data")
+"""Stages whose GPU work goes out in shards where the recipe has a cluster."""
+
+
 def build_defs(
     recipe: Recipe,
     home: Path | None = None,
@@ -61,9 +67,11 @@ def build_defs(
     runner: Runner | None = None,
     teacher_engine: TeacherEngine | None = None,
     code_versions: Mapping[str, str] | None = None,
+    executor: str | None = None,
 ) -> dg.Definitions:
     """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions` by asset are those of a plan,
-    by which Dagster shows what it would make; without them an asset has that of its own code and recipe."""
+    by which Dagster shows what it would make; without them an asset has that of its own code and recipe. `executor` as
+    `executor_named` knows it."""
     home = home or speed_home()
     artifacts = Artifacts(recipe, store_of(home))
 
@@ -86,9 +94,18 @@ def build_defs(
             context.instance.add_run_tags(context.run_id, living.run_tags(context.instance))
         return artifacts
 
+    cluster = recipe.runtime.cluster
+    cards = cluster.gpus_per_step if cluster and executor == "ray" else 0
     return dg.Definitions(
         assets=[
-            asset_for(stage, FUNCTIONS[name], artifacts, when_stale(), (code_versions or {}).get(name))
+            asset_for(
+                stage,
+                FUNCTIONS[name],
+                artifacts,
+                when_stale(),
+                (code_versions or {}).get(name),
+                _on_cards(stage, cards),
+            )
             for name, stage in artifacts.graph.items()
         ],
         asset_checks=build_asset_checks(recipe, TASK_TYPE_PARTITIONS),
@@ -101,6 +118,28 @@ def build_defs(
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
         sensors=[automation_sensor(), topic_sensor(recipe)],
         schedules=[evaluation_schedule()],
-        # Heavy work runs in worker processes of its own, so a run needs no process for each step.
-        executor=dg.in_process_executor,
+        executor=executor_named(executor),
     )
+
+
+def executor_named(name: str | None) -> dg.ExecutorDefinition:
+    """Where the steps of a run that Dagster launches are done: in the process of the run (None or `in_process`), or each as
+    a job of the Ray cluster (`ray`). Raises RecipeError."""
+    if name == "ray":
+        try:
+            from dagster_ray import ray_executor
+        except ImportError as error:
+            raise RecipeError(f"SPEED_EXECUTOR=ray needs the extra `ray` ({error})") from None
+        executor: dg.ExecutorDefinition = ray_executor
+        return executor
+    if name not in (None, "", "in_process"):
+        raise RecipeError(f"SPEED_EXECUTOR={name}: it is `in_process` or `ray`")
+    # Heavy work runs in worker processes of its own, so a run needs no process for each step.
+    return dg.in_process_executor
+
+
+def _on_cards(stage: Stage, cards: float) -> dict[str, str]:
+    """Tags by which Ray reserves GPUs for a step. A generating stage needs none: its shards have their own."""
+    if not cards or not stage.gpu or stage.name in GENERATING:
+        return {}
+    return {"dagster-ray/config": json.dumps({"num_gpus": cards})}

@@ -33,7 +33,7 @@ def defs() -> dg.Definitions:
         context.add_to_pending_reconstruction_metadata(_CODE_VERSIONS, json.dumps(code_versions))
     else:
         code_versions = json.loads(context.reconstruction_metadata.get(_CODE_VERSIONS, "{}"))
-    return build_defs(recipe, code_versions=code_versions)
+    return build_defs(recipe, code_versions=code_versions, executor=os.environ.get("SPEED_EXECUTOR"))
 
 
 def planned(recipe: Recipe) -> dict[str, str]:

@@ -711,6 +711,31 @@ class Study(Section):
         return self
 
 
+class Cluster(Section):
+    """Generation in shards, on this machine or on many. All numbers are ours; none changes a row."""
+
+    kind: Literal["ray", "local"]
+    """`ray` makes each shard a Ray task; `local` makes one after the other here, as a trial of the same way."""
+    address: str | None = None
+    """Ray's: `auto` (the cluster that runs on this machine), `host:port` of its head, or `ray://host:port`. null takes
+    the environment's `RAY_ADDRESS`, and without one starts Ray on this machine alone for the run, on loopback."""
+    shard_rows: Positive = 4096
+    """Rows in a shard: what a lost machine costs, and what a killed run repeats. The `transformers` engine takes the next
+    multiple of `generator.batch_rows`, so that its batches are those of a run without shards."""
+    cpus_per_shard: Rate = 1.0
+    """Cores that a task reserves; also its threads, unless `runtime.threads` says otherwise."""
+    gpus_per_shard: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs that a task reserves; below 1 several tasks share a card, each with an engine of its own on it."""
+    retries: Count = 3
+    """Times that a shard is sent again when its machine or process was lost. An error of the job itself is told at once."""
+    in_flight: Positive = 256
+    """Shards handed to Ray at a time, waiting ones included: their rows lie in memory, and an autoscaler sees them."""
+    patience_minutes: Rate = 15.0
+    """Minutes to wait for a machine that has room for a shard, before the run ends and says so."""
+    gpus_per_step: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs reserved for a stage that trains or scores when Dagster's steps are Ray jobs (`SPEED_EXECUTOR=ray`)."""
+
+
 class Runtime(Section):
     """How a run is carried out. Nothing here changes a result, so nothing here is in a fingerprint."""
 
@@ -732,6 +757,8 @@ class Runtime(Section):
     """Processes that train a generator, one for each GPU, started by accelerate's launcher."""
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
     """Minutes between two checkpoints of a training: the most that a kill can cost."""
+    cluster: Cluster | None = None
+    """Where generation is spread to; null generates here, in one piece."""
 
 
 class Recipe(Section):

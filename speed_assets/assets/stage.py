@@ -113,8 +113,10 @@ def asset_for(
     artifacts: Artifacts,
     condition: dg.AutomationCondition[Any] | None = None,
     code_version: str | None = None,
+    step_tags: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
-    """The Dagster asset of a stage; its code version is that of code and recipe unless another is given."""
+    """The Dagster asset of a stage; its code version is that of code and recipe unless another is given. `step_tags` tell an
+    executor what its step needs."""
 
     @dg.asset(
         name=stage.name,
@@ -127,6 +129,7 @@ def asset_for(
         description=stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
         pool=gpu.POOL if stage.gpu else None,
+        op_tags=dict(step_tags or {}),
         automation_condition=condition,
     )
     def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

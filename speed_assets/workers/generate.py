@@ -43,7 +43,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     journal, out = Path(params["journal"]), Path(params["out"])
     journal.mkdir(parents=True, exist_ok=True)
     rows = pl.read_parquet(params["prompts"]).select("row_id", "candidate", "prompt")
-    generator = Generator(params)
+    generator = loaded(params)
     shards = generator.shards(rows)
     done = new_tokens = 0
     for name, shard in shards:
@@ -89,6 +89,46 @@ def _gather(files: list[Path]) -> pl.DataFrame:
     return outputs.with_columns(pl.lit(None, pl.String).alias("error"))
 
 
+_LOADED: dict[str, Generator] = {}
+
+
+def loaded(params: dict[str, Any]) -> Generator:
+    """The model of a job: the one that the last job of a resident worker has left, if it is the same."""
+    name = digest([params.get(part) for part in ("model", "revision", "adapter", "dtype")])
+    if name not in _LOADED:
+        _LOADED.clear()  # before the next one is loaded: a card has room for one
+        _LOADED[name] = Generator(params)
+    _LOADED[name].params = params
+    return _LOADED[name]
+
+
+def load_tokenizer(params: dict[str, Any]) -> PreTrainedTokenizerBase:
+    """The tokenizer of a job's model."""
+    source = {"revision": params.get("revision"), "trust_remote_code": False}
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(params["model"], padding_side="left", **source)
+    return tokenizer
+
+
+def by_length(tokenizer: PreTrainedTokenizerBase, rows: pl.DataFrame, chat: bool) -> pl.DataFrame:
+    """`rows` with position, prompt_tokens and ids, those of like length together. Any run of whole batches of the result
+    comes out in the same batches again."""
+    prompts = rows["prompt"].to_list()
+    if chat:
+        prompts = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+            for prompt in prompts
+        ]
+    ids = tokenizer(prompts, add_special_tokens=not chat)["input_ids"] if prompts else []
+    return rows.with_columns(
+        pl.int_range(pl.len()).alias("position"),
+        pl.col("candidate").cast(pl.Int64),
+        pl.Series("prompt_tokens", [len(row) for row in ids], dtype=pl.Int64),
+        pl.Series("ids", ids, dtype=pl.List(pl.Int64)),
+    ).sort("prompt_tokens", "row_id", "candidate", maintain_order=True)
+
+
 class Generator:
     """A model, its tokenizer and the sampling of one job."""
 
@@ -96,9 +136,7 @@ class Generator:
         self.params = params
         device = "cuda" if torch.cuda.is_available() else "cpu"
         source = {"revision": params.get("revision"), "trust_remote_code": False}
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            params["model"], padding_side="left", **source
-        )
+        self.tokenizer = load_tokenizer(params)
         dtype = getattr(torch, params["dtype"])
         model = AutoModelForCausalLM.from_pretrained(params["model"], dtype=dtype, use_safetensors=True, **source)
         if params.get("adapter"):
@@ -119,22 +157,7 @@ class Generator:
 
         The name holds a digest of all that shapes the outputs, so a shard of another job is never taken for it.
         """
-        prompts = rows["prompt"].to_list()
-        if self.params.get("chat"):
-            prompts = [
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-                )
-                for prompt in prompts
-            ]
-        ids = self.tokenizer(prompts, add_special_tokens=not self.params.get("chat"))["input_ids"] if prompts else []
-        lengths = pl.Series("prompt_tokens", [len(row) for row in ids], dtype=pl.Int64)
-        table = rows.with_columns(
-            pl.int_range(pl.len()).alias("position"),
-            pl.col("candidate").cast(pl.Int64),
-            lengths,
-            pl.Series("ids", ids, dtype=pl.List(pl.Int64)),
-        ).sort("prompt_tokens", "row_id", "candidate", maintain_order=True)
+        table = by_length(self.tokenizer, rows, bool(self.params.get("chat")))
         shaping = ("model", "revision", "adapter", "dtype", "seed", "temperature", "top_p", "max_new_tokens")
         settings = [self.params.get(name) for name in shaping]
         named = []

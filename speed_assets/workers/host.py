@@ -28,7 +28,18 @@ from typing import Any
 Report = Callable[[int, int, str], None]
 """Done, total, note: what a worker calls as it goes."""
 
-KINDS = ("generate", "sft", "dpo", "likelihood", "consistency", "neighbours", "embed", "evaluate", "task_texts")
+KINDS = (
+    "generate",
+    "order",
+    "sft",
+    "dpo",
+    "likelihood",
+    "consistency",
+    "neighbours",
+    "embed",
+    "evaluate",
+    "task_texts",
+)
 """Kinds of job that need no more than this project's own environment."""
 ENGINE_KINDS = ("generate_vllm", "generate_http")
 """Kinds whose worker keeps an engine loaded, in the environment of that engine."""

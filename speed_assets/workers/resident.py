@@ -9,6 +9,7 @@ Belongs here: taking jobs and ending. Not here: what a job does (`host.py`), or 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 from speed_assets.workers import host
 
@@ -44,12 +46,26 @@ def orders() -> queue.SimpleQueue[str]:
     return lines
 
 
+def hold_card() -> IO[str] | None:
+    """Hold the lock that SPEED_CARD_LOCK names until this process and all it forked are gone; wait for whoever has it."""
+    path = os.environ.get("SPEED_CARD_LOCK")
+    if not path:
+        return None
+    file = open(path, "a+")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.truncate(0)
+    file.write(f"{os.getppid()} {os.getpid()}")
+    file.flush()
+    return file
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # exit handlers run
     folders = orders()
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not mix with the answers
     prepared = False
+    card = hold_card()  # noqa: F841 - held as long as this process lives
     while True:
         folder = Path(folders.get())
         if not prepared:

@@ -1,0 +1,279 @@
+"""Generation in shards: the rows of an undivided run, whatever machine does them and whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from benchmarks.ray_nodes import CONNECTING, Nodes
+from resources import cluster, generator
+from resources.cluster import ClusterError, OnRay, Shard, do_shards
+from resources.generator import ModelSource, generate
+from resources.runner import Runner
+from speed_assets.recipe import PROJECT, Runtime, Sampling, load_recipe
+from speed_assets.recipe import Cluster as ClusterSettings
+
+SETTINGS = load_recipe("offline").generator.model_copy(update={"batch_rows": 4})
+SAMPLING = Sampling(temperature=1.0, max_new_tokens=40)
+ROWS = 30
+PROMPTS = pl.DataFrame(
+    [
+        {"row_id": f"r{row}", "candidate": candidate, "prompt": "about " + "violin " * (row * 7 % 5) + f"{row}\n"}
+        for row in range(ROWS // 2)
+        for candidate in range(2)
+    ]
+)
+LOCAL = ClusterSettings(kind="local", shard_rows=7)  # 8 rows: whole batches
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from tiny_text import write_model  # loads torch, which a driver does not
+
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    runner = Runner(tmp_path_factory.mktemp("home"), threads=1)
+    yield runner
+    runner.close()
+
+
+def generated(
+    runner: Runner,
+    model: str,
+    folder: Path,
+    settings: ClusterSettings | None,
+    progress: Callable[[int, int, str], None] | None = None,
+    prompts: pl.DataFrame = PROMPTS,
+) -> pl.DataFrame:
+    return generate(
+        runner,
+        SETTINGS,
+        Runtime(threads=1, cluster=settings),
+        ModelSource(model, None, None),
+        prompts,
+        SAMPLING,
+        1,
+        folder,
+        progress,
+    )
+
+
+@pytest.fixture(scope="module")
+def undivided(runner: Runner, model: str, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    return generated(runner, model, tmp_path_factory.mktemp("undivided"), None)
+
+
+class Counting:
+    """The work of the local twin, counted; the n-th shard fails."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.shards: list[int] = []
+        self._fails_at = fails_at
+
+    def __call__(self, job: Any, runner: Runner, rows: pl.DataFrame, *rest: Any) -> pl.DataFrame:
+        if len(self.shards) + 1 == self._fails_at:
+            raise KeyboardInterrupt
+        self.shards.append(rows.height)
+        return ANSWERS(job, runner, rows, *rest)
+
+
+ANSWERS = generator.answers
+
+
+# The local twin
+
+
+def test_shards_give_the_rows_of_an_undivided_run(
+    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting()
+    monkeypatch.setattr(generator, "answers", counting)
+    told: list[tuple[int, int, str]] = []
+    assert generated(runner, model, tmp_path, LOCAL, lambda *line: told.append(line)).equals(undivided)
+    assert counting.shards == [8, 8, 8, 6]
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert told[-1] == (ROWS, ROWS, "rows")
+
+
+def test_a_run_that_ends_midway_goes_on_at_the_shard(
+    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = Counting(fails_at=3), Counting(), Counting()
+    monkeypatch.setattr(generator, "answers", first)
+    with pytest.raises(KeyboardInterrupt):
+        generated(runner, model, tmp_path, LOCAL)
+    monkeypatch.setattr(generator, "answers", second)
+    assert generated(runner, model, tmp_path, LOCAL).equals(undivided)
+    assert (first.shards, second.shards) == ([8, 8], [8, 6])
+    monkeypatch.setattr(generator, "answers", third)
+    changed = PROMPTS.with_columns(prompt=pl.col("prompt") + "again\n")
+    generated(runner, model, tmp_path, LOCAL, prompts=changed)
+    assert sum(third.shards) == ROWS  # shards of other prompts are not taken
+
+
+def test_the_model_stays_loaded_from_shard_to_shard(runner: Runner, model: str, tmp_path: Path) -> None:
+    generated(runner, model, tmp_path / "a", LOCAL)
+    resident = runner._resident
+    assert resident is not None
+    assert resident.alive
+    generated(runner, model, tmp_path / "b", LOCAL)
+    assert runner._resident is resident
+
+
+def test_no_rows_need_no_shards(runner: Runner, model: str, tmp_path: Path) -> None:
+    assert generated(runner, model, tmp_path, LOCAL, prompts=PROMPTS.clear()).is_empty()
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+import test_cluster as t
+
+runner = t.Runner(Path(sys.argv[2]) / "home", threads=1, warm=False)
+t.generated(runner, sys.argv[1], Path(sys.argv[2]) / "job", t.ClusterSettings.model_validate_json(sys.argv[3]))
+"""
+
+
+def drive(model: str, folder: Path, settings: ClusterSettings) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", DRIVER, model, str(folder), settings.model_dump_json()],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'tests'}"},
+        start_new_session=True,
+    )
+
+
+def kill_after_shards(process: subprocess.Popen[bytes], folder: Path, shards: int) -> dict[Path, int]:
+    """SIGKILL to a driver that has so many shards; its finished shards with the time of their writing."""
+    end = time.monotonic() + 240  # a busy machine is no fault
+    while len(list((folder / "job" / "generate" / "done").glob("*.parquet"))) < shards:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return {file: file.stat().st_mtime_ns for file in (folder / "job" / "generate" / "done").glob("*.parquet")}
+
+
+def test_a_killed_driver_goes_on_at_the_shard(
+    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame
+) -> None:
+    done = kill_after_shards(drive(model, tmp_path, LOCAL), tmp_path, 1)
+    assert generated(runner, model, tmp_path / "job", LOCAL).equals(undivided)
+    assert {file: file.stat().st_mtime_ns for file in done} == done
+
+
+# Ray
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    before = {name: os.environ.get(name) for name in CONNECTING}
+    os.environ.update(CONNECTING)  # before anything imports Ray
+    pytest.importorskip("ray")
+    nodes = Nodes({"PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'tests'}", "A_NODES_OWN": "1"})
+    try:
+        nodes.add()
+        nodes.add()
+        yield nodes
+    finally:
+        import ray
+
+        ray.shutdown()
+        nodes.close()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def on_ray(nodes: Nodes) -> ClusterSettings:
+    return ClusterSettings(kind="ray", address=nodes.address, shard_rows=4)
+
+
+def whereabouts(runner: Runner, rows: pl.DataFrame, folder: Path, _progress: Any) -> pl.DataFrame:
+    """Where a shard is done, and what is known there."""
+    time.sleep(0.5)
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    known = [name for name in ("A_TEST_TOKEN", "A_NODES_OWN") if name in os.environ]
+    return rows.with_columns(node=pl.lit(node), known=pl.lit(",".join(known)))
+
+
+def test_on_two_nodes_rows_are_the_same_and_secrets_stay(
+    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, on_ray: ClusterSettings, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("A_TEST_TOKEN", "secret")
+    monkeypatch.syspath_prepend(str(PROJECT / "tests"))
+    assert generated(runner, model, tmp_path, on_ray).equals(undivided)
+    shards = [Shard(f"{number}", PROMPTS[number : number + 1]) for number in range(8)]
+    import test_cluster  # by its name, as nodes find it
+
+    found = do_shards(OnRay(on_ray, runner, 1), test_cluster.whereabouts, shards, tmp_path / "where")
+    assert found["node"].n_unique() == 2
+    assert set(found["known"]) == {"A_NODES_OWN"}
+    assert found.select(PROMPTS.columns).equals(PROMPTS[:8])  # in order
+
+
+def test_a_killed_driver_on_ray_goes_on_at_the_shard(
+    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, on_ray: ClusterSettings
+) -> None:
+    done = kill_after_shards(drive(model, tmp_path, on_ray), tmp_path, 2)
+    assert generated(runner, model, tmp_path / "job", on_ray).equals(undivided)
+    assert {file: file.stat().st_mtime_ns for file in done} == done
+
+
+def test_a_folder_that_a_node_lacks_is_named(runner: Runner, tmp_path: Path, on_ray: ClusterSettings) -> None:
+    job = generator.Job("transformers", {"model": "/nowhere/model", "adapter": None}, None, 0, kept=True)
+    with pytest.raises(ClusterError, match=r"no model at /nowhere/model.*same path"):
+        do_shards(OnRay(on_ray, runner, 1), generator.partial(ANSWERS, job), [Shard("0", PROMPTS)], tmp_path / "done")
+
+
+def test_more_than_any_machine_has_is_told(
+    runner: Runner, tmp_path: Path, on_ray: ClusterSettings, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.2)
+    greedy = on_ray.model_copy(update={"cpus_per_shard": 64.0, "patience_minutes": 0.01})
+    with pytest.raises(ClusterError, match=r"no machine .* had 64 CPUs .* has 1 CPUs and 0 GPUs, 1 CPUs"):
+        do_shards(OnRay(greedy, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path / "done")  # type: ignore[arg-type]
+
+
+def test_a_node_killed_in_the_middle_loses_only_its_shards(
+    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, on_ray: ClusterSettings, nodes: Nodes
+) -> None:
+    """The last test of this cluster: one node is gone after it."""
+    killed = threading.Event()
+
+    def kill(done: int, _total: int, _note: str) -> None:
+        if done >= 8 and not killed.is_set():
+            killed.set()
+            nodes.kill(1)
+
+    assert generated(runner, model, tmp_path, on_ray, kill).equals(undivided)
+    assert killed.is_set()
+
+
+def test_a_cluster_that_is_not_there_is_told(runner: Runner, tmp_path: Path) -> None:
+    pytest.importorskip("ray").shutdown()
+    settings = ClusterSettings(kind="ray", address="127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"no Ray cluster at 127.0.0.1:1 .*ray start --head"):
+        do_shards(OnRay(settings, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]
+
+
+def test_ray_that_is_not_installed_is_told(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match="install the extra `ray`"):
+        do_shards(OnRay(ClusterSettings(kind="ray"), runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]

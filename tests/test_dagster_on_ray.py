@@ -1,0 +1,113 @@
+"""Dagster's runs as jobs of a real Ray cluster: launched by dagster-ray, materialized there, the pool `gpu` respected."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from tiny import tiny_data, write_recipe
+
+from benchmarks.ray_nodes import CONNECTING, Nodes
+from resources import gpu
+from speed_assets.build import build_defs
+from speed_assets.recipe import PROJECT, load_recipe
+
+SECONDS = 240
+"""Longest that a run may take: its process imports Dagster first, on a machine that may be busy."""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Nodes, Path, dg.DagsterInstance]]:
+    """A Ray cluster with a job server, a home, and an instance that launches its runs there."""
+    for name, value in CONNECTING.items():
+        monkeypatch.setenv(name, value)
+    pytest.importorskip("dagster_ray")
+    pytest.importorskip("aiohttp_cors", reason="Ray's job server needs ray[default]")
+    recipe = write_recipe(tmp_path, tiny_data())
+    own = {"SPEED_HOME": str(tmp_path / "home"), "DAGSTER_HOME": str(tmp_path / "dagster"), "SPEED_RECIPE": str(recipe)}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    nodes = Nodes({**own, "PATH": path}, dashboard=True)
+    try:
+        nodes.add(cpus=2)
+        config: dict[str, Any] = {
+            "telemetry": {"enabled": False},
+            "run_launcher": {
+                "module": "dagster_ray",
+                "class": "RayRunLauncher",
+                "config": {"ray": {"address": nodes.dashboard, "num_cpus": 1}},
+            },
+            "concurrency": {"pools": {"granularity": "op"}},
+        }
+        (tmp_path / "dagster").mkdir()
+        (tmp_path / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(config))
+        with dg.DagsterInstance.from_config(str(tmp_path / "dagster")) as instance:
+            yield nodes, recipe, instance
+    finally:
+        nodes.close()
+
+
+def launch(instance: dg.DagsterInstance, recipe: Path, workspace: Any, assets: list[str]) -> str:
+    (location,) = workspace.code_locations
+    job = location.get_repository("__repository__").get_full_job("everything")
+    run = instance.create_run_for_job(
+        build_defs(load_recipe(recipe)).resolve_job_def("everything"),
+        asset_selection=frozenset(dg.AssetKey(name) for name in assets),
+        remote_job_origin=job.get_remote_origin(),
+        job_code_origin=job.get_python_origin(),
+    )
+    instance.launch_run(run.run_id, workspace)
+    return run.run_id
+
+
+def wait_for(instance: dg.DagsterInstance, run_id: str) -> str:
+    end = time.monotonic() + SECONDS
+    while True:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        if run.is_finished or time.monotonic() > end:
+            return run.status.value
+        time.sleep(0.5)
+
+
+def test_a_run_is_a_job_of_the_cluster_and_waits_for_its_pool(
+    world: tuple[Nodes, Path, dg.DagsterInstance],
+) -> None:
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import ModuleTarget
+
+    _nodes, recipe, instance = world
+    os.environ["PYTHONPATH"] = str(PROJECT)  # of the server of definitions that is started here
+    target = ModuleTarget(
+        module_name="speed_assets.definitions",
+        attribute=None,
+        working_directory=str(PROJECT),
+        location_name="speed_assets",
+    )
+    with WorkspaceProcessContext(instance, target) as context:
+        workspace = context.create_request_context()
+        run_id = launch(instance, recipe, workspace, ["topics"])
+        assert wait_for(instance, run_id) == "SUCCESS"
+        assert [e for e in instance.all_logs(run_id) if e.message and "Ray run job created" in e.message]
+        assert instance.get_latest_materialization_event(dg.AssetKey("topics")) is not None
+
+        instance.event_log_storage.set_concurrency_slots(gpu.POOL, 1)
+        instance.event_log_storage.claim_concurrency_slot(gpu.POOL, "another", "step")
+        waiting = launch(instance, recipe, workspace, ["mteb_scores"])
+        end = time.monotonic() + SECONDS
+        while not instance.event_log_storage.get_concurrency_info(gpu.POOL).pending_steps:
+            assert time.monotonic() < end
+            time.sleep(0.5)
+        started = [e for e in instance.all_logs(waiting) if e.dagster_event and e.dagster_event.is_step_start]
+        assert not started
+        instance.event_log_storage.free_concurrency_slots_for_run("another")
+        assert wait_for(instance, waiting) == "FAILURE"  # it began, and lacks what it is made from
+        assert [e for e in instance.all_logs(waiting) if e.dagster_event and e.dagster_event.is_step_start]
