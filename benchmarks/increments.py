@@ -20,7 +20,7 @@ from resources.progress import Lines
 from resources.store import Store
 from speed_assets import runs
 from speed_assets.plan import plan
-from speed_assets.recipe import Recipe, load_recipe
+from speed_assets.recipe import Checks, Recipe, load_recipe
 
 GENERATORS = {"junior_model", "senior_model", "revisor_model"}
 
@@ -32,13 +32,15 @@ def measured(recipe: Recipe, home: Path) -> dict[str, Any]:
     if report.errors:
         sys.exit("\n".join(f"error: {error}" for error in report.errors))
     made = [report.metadata[name] for name in report.made]
-    return {
+    result = {
         "calls": sum(int(m.get("teacher_calls") or 0) for m in made),
         "planned_calls": planned["calls"],
         "rows": sum(int(m.get("generated_rows") or 0) for m in made),
         "wall_s": report.wall_s,
         "trained": [name for name in report.made if name.endswith(("_model", "_models"))],
     }
+    print(json.dumps(result), file=sys.stderr, flush=True)
+    return result
 
 
 def share(change: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +81,8 @@ def digests(recipe: Recipe, home: Path) -> dict[str, str]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    recipe = load_recipe("offline")
+    # What a change costs is asked here; what the gates say of a changed teacher or wording is not.
+    recipe = load_recipe("offline").model_copy(update={"checks": Checks.waived()})
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         home, scratch = folder / "home", folder / "scratch"
