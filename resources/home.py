@@ -33,6 +33,10 @@ def prepare(home: Path) -> Path:
     The instance's `dagster.yaml` is the project's, with PostgreSQL as storage where `SPEED_DAGSTER_POSTGRES_URL` names
     one; a changed one of the user's own is left alone.
     """
+    if set("?%") & set(str(home)):  # Dagster puts the path into a URL as it is
+        raise StoreError(
+            f"SPEED_HOME {home} has a ? or % in its path, which Dagster's storage reads as something else: move it"
+        )
     Store(home).open()
     dagster_home = home / "dagster"
     dagster_home.mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,10 @@ class Instance:
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
         try:
-            dagster = dg.DagsterInstance.get()
+            with (dagster_home / ".opening").open("w") as turn:
+                flock(turn, LOCK_EX)  # its tables are made without asking whether another process makes them
+                dagster = dg.DagsterInstance.get()
+                gpu.limit(dagster)
         except Exception as error:
             if not os.environ.get(POSTGRES_VARIABLE):
                 raise
@@ -103,7 +107,6 @@ class Instance:
                 f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({words}): "
                 "see that the database runs and lets you in, then run again"
             ) from None
-        gpu.limit(dagster)
         return cls(dagster)
 
     def seen(self, asset: str, partition: str | None) -> Seen:

@@ -35,7 +35,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Nod
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    nodes = Nodes({**own, "PATH": path}, dashboard=True)
+    nodes = Nodes({**own, **CONNECTING, "PATH": path}, dashboard=True)
     try:
         nodes.add(cpus=2)
         config: dict[str, Any] = {

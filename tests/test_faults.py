@@ -545,15 +545,22 @@ def test_a_recipe_that_is_changed_or_gone_in_the_middle_of_a_run_is_the_one_it_b
 
 
 def test_a_home_that_has_moved_to_a_path_with_spaces(whole: Path, tmp_path: Path) -> None:
-    home = tmp_path / "another place, with % and é and ?"
+    home = tmp_path / "another place, with # and é"
     shutil.copytree(whole, home)
     assert "nothing was stale" in ended(start(write(tmp_path), home))
     (tmp_path / "other").mkdir()
-    other = write(tmp_path / "other", junior_model={"learning_rate": 0.001})
+    other = write(tmp_path / "other", junior_model={"learning_rate": 0.002})
     said = ended(start(other, home))
     assert "made   junior_model" in said
     assert "task_list" not in said, "nothing above it is made again"
     assert harm(home) == []
+
+
+@pytest.mark.parametrize("name", ["what?", "100%25"])
+def test_a_home_whose_path_dagster_cannot_hold_is_refused(name: str, tmp_path: Path) -> None:
+    said = ended(start(write(tmp_path), tmp_path / name), 2)
+    assert "has a ? or % in its path" in said
+    assert not (tmp_path / name / "dagster").exists()
 
 
 def test_the_words_for_storage_name_folder_and_remedy(tmp_path: Path) -> None:
