@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.staleness import World, shown, webserver
+from benchmarks.staleness import PARTED, WHOLE, World, name_of, shown, webserver
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.domain.versions import told
+from speed_assets.recipe import PROJECT
 
 VERSIONS = st.sampled_from([None, "a", "a.2", "b"])
 
@@ -30,9 +39,15 @@ def test_nothing_is_shown_where_nothing_is_needed_and_all_was_recorded_alike(rec
     assert told("a", recorded, set()) == ("b", set())
 
 
-def test_a_webserver_shows_as_stale_what_the_plan_would_make(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.run()
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A small recipe of which all is made."""
+    made = World(tmp_path_factory.mktemp("world"))
+    made.run()
+    return made
+
+
+def test_a_webserver_shows_as_stale_what_the_plan_would_make(world: World) -> None:
     first, rng = dict(world.data), random.Random(5)
     with webserver(world) as ask:
         assert world.planned() == shown(ask) == set()
@@ -50,3 +65,52 @@ def test_a_webserver_shows_as_stale_what_the_plan_would_make(tmp_path: Path) -> 
         assert shown(ask) == world.planned()
         world.run()
         assert shown(ask) == world.planned() == set()
+
+
+LAUNCH = """mutation($asset: String!, $tags: [ExecutionTag!]) { launchRun(executionParams: {
+  selector: {repositoryLocationName: "speed_assets", repositoryName: "__repository__", jobName: "__ASSET_JOB",
+             assetSelection: [{path: [$asset]}]}, runConfigData: {}, executionMetadata: {tags: $tags}})
+  { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+
+
+def launch(ask: Callable[[str, dict[str, Any]], Any], asset: str, partition: str | None = None) -> str:
+    """How a run that is launched as from the UI ends."""
+    tags = [{"key": "dagster/partition", "value": partition}] if partition else []
+    run = ask(LAUNCH, {"asset": asset, "tags": tags})["launchRun"]["run"]["runId"]
+    end = time.monotonic() + 240
+    while True:
+        status = ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", {"id": run})["runOrError"][
+            "status"
+        ]
+        if status in ("SUCCESS", "FAILURE") or time.monotonic() > end:
+            return str(status)
+        time.sleep(0.5)
+
+
+def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_anew(world: World) -> None:
+    world.topics.append("Arts/Glass/Studio_Work/Vases")
+    world.write()
+    environment = {
+        **os.environ,
+        "SPEED_HOME": str(world.home),
+        "SPEED_RECIPE": str(world.file),
+        "DAGSTER_HOME": str(world.home / "dagster"),
+    }
+    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(PROJECT / "workspace.yaml")]
+    with webserver(world) as ask, (world.file.parent / "daemon.log").open("wb") as log:
+        daemon = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log)
+        try:
+            before = shown(ask)
+            assert before == world.planned()
+            assert launch(ask, "topics") == "SUCCESS"
+            assert launch(ask, "task_list", "sts") == "SUCCESS"
+            states = {name_of(node): node["staleStatus"] for node in ask(WHOLE, {})["assetNodes"]}
+            assert (states["topics"], states["release"]) == ("FRESH", "STALE")
+            variables = {"keys": [{"path": ["task_list"]}], "partitions": list(TASK_TYPE_NAMES)}
+            (node,) = ask(PARTED, variables)["assetNodes"]
+            found = dict(zip(TASK_TYPE_NAMES, node["staleStatusByPartition"], strict=True))
+            assert {name for name, state in found.items() if state == "FRESH"} == {"sts"}
+            assert before - shown(ask) == {"topics", "task_list[sts]"}
+        finally:
+            daemon.terminate()
+            daemon.wait(60)
