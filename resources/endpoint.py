@@ -27,6 +27,8 @@ from resources.pacing import Pace
 from speed_assets.recipe import Calls, Teacher
 
 _T = TypeVar("_T")
+_LOOK_S = 0.2
+"""Seconds between two looks for an interrupt."""
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 """The client's transport errors (it brings a transport of its own) after which no server has seen the request."""
 
@@ -55,7 +57,10 @@ class OpenAIEngine:
         with ThreadPoolExecutor(1, "teacher-http") as thread:
             done = thread.submit(lambda: asyncio.run(asking.run()))
             try:
-                wait([done])
+                while wait(
+                    [done], timeout=_LOOK_S
+                ).not_done:  # a wait without an end has been seen to hold an interrupt back
+                    pass
             except BaseException:
                 asking.stop()
                 raise  # leaving the block waits until the loop has handed on what it has

@@ -23,7 +23,7 @@ from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, eval
 from checks.suites import SUITES, validate
 from resources.artifacts import Artifacts, label
 from resources.evaluation_texts import known_texts
-from resources.releases import released, roll_back
+from resources.releases import next_number, released, roll_back
 from resources.store import Artifact, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES
@@ -292,7 +292,7 @@ class Shelf(Artifacts):
                 fingerprint,
                 work,
                 partition=None,
-                metadata={},
+                metadata={"number": next_number(self.store)},
                 lineage={"recipe": {"name": self.recipe.name}, "inputs": {"mteb_scores": scores.digest}},
             )
         released(self.store, made.fingerprint)
