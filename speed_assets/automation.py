@@ -26,15 +26,13 @@ def when_stale() -> dg.AutomationCondition[Any]:
 
     An input that was made again with the same content starts nothing: data versions are content digests.
     """
-    changed: dg.AutomationCondition[Any] = (
-        dg.AutomationCondition.newly_missing()
-        | dg.AutomationCondition.code_version_changed()
+    outdated: dg.AutomationCondition[Any] = (
+        dg.AutomationCondition.code_version_changed()
         | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
-    ).with_label("stale")
-    # All below a change are told another code version with it, and wait for what they are made from.
-    due: dg.AutomationCondition[Any] = dg.AutomationCondition.code_version_changed().since(
-        dg.AutomationCondition.newly_updated()
     )
+    changed = (dg.AutomationCondition.newly_missing() | outdated).with_label("stale")
+    # What an asset is made from is to be made first: of all below a change, and of what a failed gate holds up.
+    due = outdated.since(dg.AutomationCondition.newly_updated())
     passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
     return (
         changed.since_last_handled()

@@ -35,19 +35,19 @@ class World:
                 asked.add((key.to_user_string(), None))
         return asked
 
-    def make(self, asset: str, version: str, *, partition: str | None = None, passed: bool = True) -> None:
-        """An asset made with this content, and its gates asked."""
+    def make(self, asset: str, version: str, *, partition: str | None = None, passed: bool | None = True) -> None:
+        """An asset made with this content, and its gates asked unless `passed` is None."""
         key = dg.AssetKey(asset)
         code = self.defs.resolve_asset_graph().get(key).code_version
         tags = {"dagster/data_version": version, "dagster/code_version": str(code)}
         self.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition, tags=tags))
         event = self.instance.fetch_materializations(key, limit=1).records[0]
-        for check in checks_of(asset):
+        for check in checks_of(asset) if passed is not None else ():
             self.instance.report_runless_asset_event(
                 dg.AssetCheckEvaluation(
                     asset_key=key,
                     check_name=check.name,
-                    passed=passed or not check.blocking,
+                    passed=bool(passed) or not check.blocking,
                     blocking=check.blocking,
                     metadata={},
                     partition=partition,
@@ -105,6 +105,20 @@ def test_other_code_is_followed_down_the_graph_one_step_at_a_time(tmp_path: Path
     assert world.tick() == set(), "task_list waits for it"
     world.make("topics", "one")
     assert world.tick() == TASK_LISTS
+
+
+def test_what_a_failed_gate_holds_up_holds_up_what_is_made_from_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.make("topics", "one")
+    for _, name in TASK_LISTS:
+        world.make("task_list", f"tasks of {name}", partition=name, passed=None)
+        world.make("seed_data", f"rows of {name}", partition=name, passed=name != "sts" or None)
+    assert world.tick() == set()
+    for _, name in TASK_LISTS:
+        world.make("task_list", f"other tasks of {name}", partition=name, passed=name == "sts")
+    assert world.tick() == {("seed_data", "sts")}
+    world.make("seed_data", "other rows of sts", partition="sts")
+    assert ("junior_model", None) not in world.tick(), "four of its five tables are to be made first"
 
 
 def test_everything_is_stopped_at_first(tmp_path: Path) -> None:
