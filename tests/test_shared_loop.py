@@ -60,7 +60,7 @@ def test_a_second_home_fetches_everything_and_makes_and_asks_nothing(world: Worl
     assert (world.result["second_made"], world.result["second_calls"]) == ([], 0)
     assert world.result["second_traffic"]["down_bytes"] > 1_000_000
     assert world.result["second_traffic"]["up_bytes"] == 0
-    assert (world.folder / "second" / "releases" / "current" / "tiny" / "model" / "config.json").is_file()
+    assert (world.folder / "second" / "releases" / "current" / "tiny" / "model" / "modules.json").is_file()
 
 
 def test_a_plan_fetches_no_model(world: World, machine: Path) -> None:
