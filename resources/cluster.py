@@ -146,6 +146,7 @@ class OnRay:
             num_cpus=settings.cpus_per_shard,
             num_gpus=settings.gpus_per_shard,
             max_retries=settings.retries,
+            scheduling_strategy="SPREAD",  # else one node may take all short shards while others have loaded nothing
             max_calls=0,  # the process stays, and with it the engine; Ray ends it after each task that uses a GPU
         )(_on_a_node)
         whole_card = settings.gpus_per_shard >= 1

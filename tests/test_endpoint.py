@@ -280,6 +280,14 @@ def test_the_key_is_sent_and_stands_in_no_error_and_no_log(
 
 
 def test_an_interrupt_hands_on_what_has_come() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins without
+    try:
+        _interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted() -> None:
     keeper, many = (
         Keeper(commit_s=0.02),
         10_000,
