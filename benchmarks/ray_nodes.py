@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks.servers import free_port
 from speed_assets.recipe import PROJECT
 
 CONNECTING = {
@@ -51,8 +51,8 @@ class Nodes:
         self._environment = {**inherited, "PYTHONPATH": str(PROJECT), **NODE, **(environment or {})}
         self._dashboard = dashboard
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.address = f"127.0.0.1:{_free_port()}"
-        self.dashboard = f"http://127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
+        self.dashboard = f"http://127.0.0.1:{free_port()}"
 
     def add(self, cpus: int = 1) -> int:
         """Start a node; returns its number when Ray says that it runs."""
@@ -104,13 +104,6 @@ class Nodes:
         for number in reversed(range(len(self._processes))):
             self.kill(number)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _descendants(pid: int) -> list[int]:

@@ -28,6 +28,14 @@ class NotInstalled(RuntimeError):
     """A server cannot be started; the message says what to install."""
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 class Postgres:
     """A private PostgreSQL server on loopback, with a password, that can be killed, stopped and started again."""
 
@@ -42,9 +50,7 @@ class Postgres:
         if self._user:
             for path in (self.folder, password):
                 shutil.chown(path, "postgres", "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgresql://speed:{POSTGRES_PASSWORD}@127.0.0.1:{self.port}/postgres"
         self._call("initdb", "-U", "speed", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "-N")
 

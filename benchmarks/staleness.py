@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.servers import free_port
 from benchmarks.small import small_data
 from resources.artifacts import label
 from speed_assets import runs
@@ -156,9 +156,7 @@ CHANGES: tuple[Change, ...] = (
 @contextmanager
 def webserver(world: World) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
     """A webserver on loopback that serves this world; yields a function that asks it by GraphQL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)]
     environment = {
         **os.environ,

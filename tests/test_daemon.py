@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import dagster as dg
 import pytest
 from tiny import ROWS, tiny_data, write_recipe
 
+from benchmarks.servers import free_port
 from benchmarks.teacher_server import Faults, read_log, serving
 from resources.home import prepare
 from resources.ledger import Ledger
@@ -35,13 +35,6 @@ from speed_assets.definitions import defs
 REFUSED = "Goblets"
 """The teacher refuses prompts with this word, so topics with it have no task, and the gate of task_list fails."""
 TASK_LISTS = {("task_list", name) for name in ROWS}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 90) -> None:
