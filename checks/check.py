@@ -51,7 +51,8 @@ class Outcome:
 class Check:
     """A question about one asset. A blocking one is a gate; the others warn.
 
-    Raise `version` when the same artifact and thresholds may be judged otherwise than before.
+    Raise `version` when the same artifact and thresholds may be judged otherwise than before. `thresholds` are the fields
+    of `recipe.checks` that it reads, and it sees no other: moving one asks those checks again that hang on it.
     """
 
     asset: str
@@ -59,6 +60,7 @@ class Check:
     blocking: bool
     description: str
     evaluate: Callable[[Subject], Outcome]
+    thresholds: tuple[str, ...] = ()
     version: int = 1
 
 

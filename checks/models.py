@@ -126,6 +126,6 @@ CHECKS: tuple[Check, ...] = tuple(
     for check in (
         Check(asset, "safe_weights", True, "Weights are readable safetensors, and nothing is a pickle.", safe_weights),
         Check(asset, "finite_losses", True, "Every logged loss is a finite number.", finite_losses),
-        Check(asset, "falling_loss", True, "The training loss fell.", falling_loss),
+        Check(asset, "falling_loss", True, "The training loss fell.", falling_loss, ("loss_drop_min",)),
     )
 )

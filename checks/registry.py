@@ -6,6 +6,9 @@ Belongs here: the list, look-up, asking one check safely, the name of a verdict.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 from checks import models, scores, tables
 from checks.check import Check, Outcome, Subject
 from speed_assets.domain.fingerprints import digest
@@ -22,21 +25,22 @@ def checks_of(asset: str) -> tuple[Check, ...]:
 
 
 def check_key(check: Check, recipe: Recipe) -> str:
-    """64 hex digits over the check, its version and all thresholds: an outcome under another key is of no use."""
+    """64 hex digits over the check, its version and its thresholds: an outcome under another key is of no use."""
     return digest(
         {
             "asset": check.asset,
             "check": check.name,
             "version": check.version,
-            "checks": recipe.checks.model_dump(mode="json"),
+            "thresholds": recipe.checks.model_dump(mode="json", include=set(check.thresholds)),
         }
     )
 
 
 def evaluate(check: Check, subject: Subject) -> Outcome:
     """What the check says. One that cannot be carried out has failed: what was not judged was not passed."""
+    declared = SimpleNamespace(**{name: getattr(subject.recipe.checks, name) for name in check.thresholds})
     try:
-        return check.evaluate(subject)
+        return check.evaluate(replace(subject, recipe=subject.recipe.model_copy(update={"checks": declared})))
     except Exception as error:
         reason = f"the check could not be carried out ({type(error).__name__}: {error}): mend the artifact or the check"
         return Outcome(False, reason, {"error": type(error).__name__})

@@ -296,13 +296,21 @@ def _gain(scores: pl.DataFrame, rival: str) -> dict[str, Any]:
 
 CHECKS: tuple[Check, ...] = (
     Check("mteb_scores", "every_score", True, "Every model has a score on every task.", every_score),
-    Check("mteb_scores", "beats_untrained", True, "Training made the embedding model better.", beats_untrained),
+    Check(
+        "mteb_scores",
+        "beats_untrained",
+        True,
+        "Training made the embedding model better.",
+        beats_untrained,
+        ("gain_over_untrained_min",),
+    ),
     Check(
         "mteb_scores",
         "beats_baselines",
         False,
         "The whole loop is worth more than parts of it, and than BM25.",
         beats_baselines,
+        ("gain_over_baselines_min",),
     ),
     Check(
         "mteb_scores",
@@ -310,6 +318,7 @@ CHECKS: tuple[Check, ...] = (
         True,
         "The embedding model is better than what it is compared with, beyond the chance of samples.",
         superior,
+        ("superior",),
     ),
     Check(
         "mteb_scores",
@@ -317,5 +326,6 @@ CHECKS: tuple[Check, ...] = (
         True,
         "No task may have lost more than its margin since the release in use.",
         non_inferior,
+        ("non_inferior",),
     ),
 )

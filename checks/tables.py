@@ -280,27 +280,63 @@ def _expectations(asset: str) -> tuple[Check, ...]:
 
 CHECKS: tuple[Check, ...] = (
     *(check for asset in SUITES for check in _expectations(asset)),
-    Check("topics", "refused_share", True, "Few enough lines of the topic file were refused.", topics_refused),
-    Check("task_list", "missing_share", True, "Nearly every topic has a task.", tasks_missing),
+    Check(
+        "topics",
+        "refused_share",
+        True,
+        "Few enough lines of the topic file were refused.",
+        topics_refused,
+        ("topics_refused_max",),
+    ),
+    Check("task_list", "missing_share", True, "Nearly every topic has a task.", tasks_missing, ("tasks_missing_max",)),
     *(
-        Check(asset, "valid_share", True, "Enough of the rows asked for are whole records.", valid_share)
+        Check(
+            asset,
+            "valid_share",
+            True,
+            "Enough of the rows asked for are whole records.",
+            valid_share,
+            (f"{asset}_valid_min",),
+        )
         for asset in _WRITTEN
     ),
-    Check("preference_pairs", "pairs", True, "There are enough preference pairs to learn from.", enough_pairs),
+    Check(
+        "preference_pairs",
+        "pairs",
+        True,
+        "There are enough preference pairs to learn from.",
+        enough_pairs,
+        ("pairs_min",),
+    ),
     Check(
         "preference_pairs",
         "judge_consistent",
         True,
         "The judge's verdict does not hang on the order of the candidates.",
         judge_consistent,
+        ("judge_consistent_min",),
     ),
     Check(
         "final_triplets", "contamination", True, "No row repeats a text that the model is scored on.", uncontaminated
     ),
-    Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share),
-    Check("final_triplets", "topic_coverage", False, "Nearly every topic asked for has a row.", topic_coverage),
-    Check("final_triplets", "task_type_shares", False, "Task types are mixed as intended.", task_type_shares),
-    Check("final_triplets", "vendi", False, "Rows differ from each other.", vendi),
+    Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share, ("kept_min",)),
+    Check(
+        "final_triplets",
+        "topic_coverage",
+        False,
+        "Nearly every topic asked for has a row.",
+        topic_coverage,
+        ("topic_coverage_min",),
+    ),
+    Check(
+        "final_triplets",
+        "task_type_shares",
+        False,
+        "Task types are mixed as intended.",
+        task_type_shares,
+        ("task_type_distance_max",),
+    ),
+    Check("final_triplets", "vendi", False, "Rows differ from each other.", vendi, ("vendi_per_row_min",)),
     *(
         Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
         for asset in (

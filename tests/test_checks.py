@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -808,7 +809,16 @@ def test_a_recipe_cannot_ask_to_beat_what_is_not_scored() -> None:
 def test_the_key_of_a_verdict_follows_check_and_thresholds() -> None:
     keys = {check_key(check, RECIPE) for check in CHECKS}
     assert len(keys) == len(CHECKS)
-    assert not keys & {check_key(check, recipe_with(pairs_min=4)) for check in CHECKS}
+    moved = [check for check in CHECKS if check_key(check, RECIPE) != check_key(check, recipe_with(pairs_min=4))]
+    assert [(check.asset, check.name) for check in moved] == [("preference_pairs", "pairs")]
+
+
+def test_a_check_sees_no_threshold_that_is_not_in_its_key(shelf: Shelf) -> None:
+    artifact = shelf.table("final_triplets", good_table("final_triplets", None), rows_in=1)
+    kept = next(check for check in CHECKS if check.name == "kept_share")
+    undeclared = evaluate(replace(kept, thresholds=()), Subject(artifact, RECIPE, None, shelf.store))
+    assert "could not be carried out (AttributeError" in undeclared.reason
+    assert "carried out" not in evaluate(kept, Subject(artifact, RECIPE, None, shelf.store)).reason
 
 
 def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:

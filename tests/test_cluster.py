@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -251,19 +252,70 @@ def test_more_than_any_machine_has_is_told(
         do_shards(OnRay(greedy, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path / "done")  # type: ignore[arg-type]
 
 
+def attempted(log: str, *rest: Any) -> pl.DataFrame:
+    """The outputs of a shard, after its attempt lies in `log` as NODE.ROW of its first row, and long enough to be killed."""
+    import ray
+
+    first = rest[2][0].select("row_id", "candidate").row(0)
+    attempt = Path(log) / f"{ray.get_runtime_context().get_node_id()}.{first[0]}-{first[1]}.{time.time_ns()}"
+    attempt.touch()
+    time.sleep(1)
+    found = ANSWERS(*rest)
+    attempt.with_name(attempt.name + ".answered").touch()
+    return found
+
+
 def test_a_node_killed_in_the_middle_loses_only_its_shards(
-    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, on_ray: ClusterSettings, nodes: Nodes
+    runner: Runner,
+    model: str,
+    tmp_path: Path,
+    undivided: pl.DataFrame,
+    on_ray: ClusterSettings,
+    nodes: Nodes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The last test of this cluster: one node is gone after it."""
-    killed = threading.Event()
+    monkeypatch.syspath_prepend(str(PROJECT / "tests"))
+    import ray
+    import test_cluster  # by its name, as nodes find it
 
-    def kill(done: int, _total: int, _note: str) -> None:
-        if done >= 8 and not killed.is_set():
-            killed.set()
-            nodes.kill(1)
+    log = tmp_path / "attempts"
+    log.mkdir()
+    monkeypatch.setattr(generator, "answers", generator.partial(test_cluster.attempted, str(log)))
+    lost: list[str] = []
 
-    assert generated(runner, model, tmp_path, on_ray, kill).equals(undivided)
-    assert killed.is_set()
+    def kill_while_it_works() -> None:
+        """The second node, when it has answered a shard and is at the next."""
+        end = time.monotonic() + 240
+        while not lost and time.monotonic() < end:
+            time.sleep(0.02)
+            begun = [file.name for file in log.iterdir()]
+            for node in {name.split(".")[0] for name in begun} if ray.is_initialized() else ():
+                its = [name for name in begun if name.startswith(node)]
+                answered = sum(name.endswith(".answered") for name in its)
+                if node != _head(ray) and 0 < answered < len(its) - answered:
+                    lost.append(node)
+                    nodes.kill(1)
+
+    killer = threading.Thread(target=kill_while_it_works)
+    killer.start()
+    try:
+        found = generated(runner, model, tmp_path / "job", on_ray)
+    finally:
+        lost.append("")  # ends the killer, had it found nothing
+        killer.join()
+    assert found.equals(undivided)
+    assert lost[0], "no node was killed"
+    attempts = [file.name.split(".") for file in log.iterdir() if not file.name.endswith(".answered")]
+    answered = {tuple(file.name.split(".")[:2]) for file in log.iterdir() if file.name.endswith(".answered")}
+    again = {shard for shard, number in Counter(shard for _, shard, _ in attempts).items() if number > 1}
+    cut = {shard for node, shard, _ in attempts if node == lost[0] and (node, shard) not in answered}
+    assert len(cut) == 1, "one CPU, one shard"
+    assert again == cut, "what was answered is not asked again, what was under way is"
+
+
+def _head(ray: Any) -> str:
+    return next(node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"])
 
 
 def test_a_cluster_that_is_not_there_is_told(runner: Runner, tmp_path: Path) -> None:

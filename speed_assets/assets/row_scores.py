@@ -11,7 +11,7 @@ import polars as pl
 from resources.generator import model_source
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
-from speed_assets.assets.writing import evaluation_texts, truths
+from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
@@ -138,13 +138,8 @@ def _records(rows: pl.DataFrame, swapped: bool) -> list[str | None]:
 
 def _read_before(run: StageRun, reading: str) -> pl.DataFrame:
     """(text, least_likely) in complete artifacts of this stage, read by the same model."""
-    store = run.artifacts.store
     tables = [pl.DataFrame(schema={"text": pl.String, "least_likely": pl.Float64})]
-    for manifest in store.manifests(run.stage.name, None):
-        if manifest["metadata"].get("reading") == reading:
-            artifact = store.find(run.stage.name, manifest["fingerprint"])
-            if artifact is not None:
-                tables.append(pl.read_parquet(artifact.path / ASIDE / _LIKELIHOODS))
+    tables += made_before(run, _LIKELIHOODS, "reading", reading)
     return pl.concat(tables).unique("text", keep="first", maintain_order=True)
 
 

@@ -125,18 +125,27 @@ def generated(
 
 def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
     """Outputs in complete artifacts of this stage and task type that were made in the same way."""
-    tables = []
-    store = run.artifacts.store
-    for manifest in store.manifests(run.stage.name, run.partition):
-        if manifest["metadata"].get("generation") == generation:
-            artifact = store.find(run.stage.name, manifest["fingerprint"])
-            if artifact is not None:
-                file = artifact.path / ASIDE / f"{name}.parquet"
-                if file.exists():  # a later reading is not needed where nothing has changed
-                    tables.append(pl.read_parquet(file).filter(pl.col("error").is_null()))
+    tables = [
+        table.filter(pl.col("error").is_null())
+        for table in made_before(run, f"{name}.parquet", "generation", generation)
+    ]
     if not tables:
         return pl.DataFrame(schema={"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String})
     return pl.concat(tables).unique(["row_id", "candidate", "prompt"], keep="first", maintain_order=True)
+
+
+def made_before(run: StageRun, file: str, name: str, value: str) -> list[pl.DataFrame]:
+    """What `file` holds beside each complete artifact of this stage and partition whose metadata has this value."""
+    store = run.artifacts.store
+    told = (
+        manifest
+        for manifest in store.manifests(run.stage.name, run.partition)
+        if manifest["metadata"].get(name) == value
+    )
+    found = (store.find(run.stage.name, manifest["fingerprint"]) for manifest in told)
+    files = [artifact.path / ASIDE / file for artifact in found if artifact is not None]
+    # A later reading (`outputs_1`) is not there where none was needed.
+    return [pl.read_parquet(path) for path in files if path.exists()]
 
 
 def generation_metadata(rows: pl.DataFrame) -> dict[str, Any]:
