@@ -1,13 +1,14 @@
 """A disk that is full at random moments of a run: `python -m benchmarks.disk_full [--moments 20]`.
 
-The home lies on a file system of its own in memory (tmpfs; mounting it takes root). The small recipe runs there, and at moments drawn from a named seed the disk is made as
-small as what is on it; when the run has ended, there is room again and the next run goes on. Every writer meets the end of
+The home lies on a file system of its own in memory (tmpfs; mounting it takes root). The small recipe runs there, and at
+moments drawn from a named seed the disk is made as small as what is on it; when the run has ended, there is room again and
+the next run goes on. Every writer meets the end of
 the disk where it happens to be: Python, polars, SQLite, Dagster's event log, and the workers with safetensors and a
 checkpoint after every step.
 
 After each moment: the run ended with an error that says which folder is full and what to do, every artifact verifies, the
-databases are sound, and no answer that the ledger held is gone. In the end: the same artifacts as an undisturbed run, and
-every call paid once. Last line: one JSON object.
+databases are sound, no answer that the ledger held is gone, and every call is paid once. In the end: the same artifacts
+as an undisturbed run. Last line: one JSON object.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -40,7 +42,7 @@ PAGE = 4096
 ROOM = 1 << 30
 """Bytes of the disk while it is not full: all that a run may want."""
 LATER_S = 4.0
-SLACK = 1 << 23
+SLACK = 1 << 20
 RUN_S = 300
 
 
@@ -144,6 +146,11 @@ def kept(home: Path) -> set[str]:
     return keys
 
 
+def paid(home: Path) -> int:
+    """Calls that the ledger holds as paid, whether or not their answer was kept."""
+    return int(accounts.costs(Ledger.at(home))["calls"]) if (home / "ledger.sqlite").exists() else 0
+
+
 def digests(recipe: Recipe, home: Path) -> dict[str, str]:
     """{artifact: content digest} of all that is made; a release tells costs, so only what it is made from counts."""
     artifacts = Artifacts(recipe, Store(home))
@@ -162,7 +169,8 @@ def fill_and_resume(
     """Run to the end on a disk that is full at `moments` moments; compare with the undisturbed home `whole`.
 
     A moment is a number of artifacts that are there, and up to `LATER_S` seconds and `SLACK` bytes after that. With few
-    bytes left an event log is the first to find no room, with more of them a table or a model.
+    bytes left an event log is the first to find no room, with more of them a table or a model. A run that is behind
+    a moment already when it begins, as the one before came far, begins with nothing.
     """
     rng = random.Random(seed_for(seed, "disk-full"))
     artifacts = made(whole)
@@ -173,10 +181,13 @@ def fill_and_resume(
     wrong: list[str] = []
     where: Counter[str] = Counter()
     before: set[str] = set()
-    full = 0
+    full = afresh = 0
     home = folder / "disk" / "home"
     with disk(folder / "disk", ROOM) as room:
         for number, (after, later, slack) in enumerate(drawn, 1):
+            if made(home) > after:
+                shutil.rmtree(home)
+                before, afresh = set(), afresh + 1
             process = start(recipe, home, select)
             while process.poll() is None and (made(home) < after or not (home / "work").exists()):
                 time.sleep(0.01)
@@ -193,23 +204,25 @@ def fill_and_resume(
             wrong += harm(home)
             now = kept(home)
             wrong += [f"{len(before - now)} answers are gone"] if before - now else []
+            wrong += [f"{paid(home) - len(now)} calls were paid for in vain"] if paid(home) != len(now) else []
             before = now
             print(f"full {number}/{moments} with {made(home)} artifacts: {_who(said)}", file=sys.stderr, flush=True)
         status, said = ended(start(recipe, home, select))
         wrong += ([said[-3000:]] if status else []) + harm(home)
         parsed = load_recipe(recipe)
-        paid = accounts.costs(Ledger.at(home))["calls"]
         calls, undisturbed = len(kept(home)), len(kept(whole))
+        calls_paid = paid(home)
         identical = digests(parsed, home) == digests(parsed, whole)
     return {
         "moments": moments,
         "full": full,
+        "begun_afresh": afresh,
         "where": dict(where),
         "wrong": wrong,
         "identical": identical,
         "artifacts": artifacts,
         "calls": calls,
-        "calls_paid": paid,
+        "calls_paid": calls_paid,
         "calls_undisturbed": undisturbed,
     }
 
