@@ -243,6 +243,14 @@ def test_a_folder_that_a_node_lacks_is_named(runner: Runner, tmp_path: Path, on_
         do_shards(OnRay(on_ray, runner, 1), generator.partial(ANSWERS, job), [Shard("0", PROMPTS)], tmp_path / "done")
 
 
+def test_another_version_on_a_node_is_named(
+    runner: Runner, model: str, tmp_path: Path, on_ray: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "project_digest", lambda: "of another version")
+    with pytest.raises(ClusterError, match=r"lies another version of this project .*: bring every machine to the same"):
+        generated(runner, model, tmp_path, on_ray)
+
+
 def test_more_than_any_machine_has_is_told(
     runner: Runner, tmp_path: Path, on_ray: ClusterSettings, monkeypatch: Any
 ) -> None:
@@ -323,6 +331,22 @@ def test_a_cluster_that_is_not_there_is_told(runner: Runner, tmp_path: Path) -> 
     settings = ClusterSettings(kind="ray", address="127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"no Ray cluster at 127.0.0.1:1 .*ray start --head"):
         do_shards(OnRay(settings, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]
+
+
+def test_without_an_address_ray_starts_here_for_the_run_and_ends_with_it(
+    runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings = ClusterSettings(kind="ray", shard_rows=8)
+    try:
+        assert generated(runner, model, tmp_path, settings).equals(undivided)
+        (here,) = ray.nodes()
+        assert here["NodeManagerAddress"] == "127.0.0.1"
+        generated(runner, model, tmp_path / "without shards", None)
+        assert not ray.is_initialized(), "the next job has the machine for itself"
+    finally:
+        ray.shutdown()
 
 
 def test_ray_that_is_not_installed_is_told(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,19 +6,23 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from benchmarks.ray_nodes import CONNECTING, Nodes
+from resources import generator
+from resources.cluster import OnRay, Shard, do_shards
 from resources.externals import MICROWORLD_BASE
-from resources.generator import ModelSource, generate
+from resources.generator import Job, ModelSource, generate
 from resources.runner import Runner, WorkerFailed
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet, schema_for
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.recipe import Sampling, load_recipe
+from speed_assets.recipe import PROJECT, Cluster, Sampling, load_recipe
 
 RECIPE = load_recipe("offline")
 BASE = ModelSource(str(MICROWORLD_BASE), None, None)
@@ -207,6 +211,48 @@ def test_a_schema_holds_a_served_model_to_it(generated: Generate, adapters: list
         generated("vllm_server", prompts(40), adapters[2], schema=schema, tokens=150) for schema in (None, OTHER_SCHEMA)
     )
     check_schema(free, held)
+
+
+# vLLM on Ray
+
+
+def with_engine(job: Job, runner: Runner, *rest: Any) -> pl.DataFrame:
+    """The outputs of a shard, and the process of the engine that gave them."""
+    outputs = generator.answers(job, runner, *rest)
+    assert runner._resident is not None
+    return outputs.with_columns(engine=runner._resident._process.pid)
+
+
+def test_shards_on_ray_come_from_one_vllm_that_stays(
+    generated: Generate, runners: dict[str, Runner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CONNECTING.items():  # before anything imports Ray
+        monkeypatch.setenv(name, value)
+    here = str(Path(__file__).parent)
+    monkeypatch.syspath_prepend(here)
+    from test_generation import with_engine as work  # by the name that nodes know it by
+
+    rows = prompts(60)
+    params = {
+        **{"model": BASE.model, "revision": None, "adapter": None, "dtype": RECIPE.generator.dtype, "seed": 1},
+        **{"batch_rows": 32, "schema": None, "gpu_memory_share": 0.9, "max_model_length": None},
+        **Sampling(temperature=1.0, max_new_tokens=60).model_dump(),
+    }
+    job = Job("vllm", params, None, 0, kept=True)
+    shards = [Shard(str(number), rows[20 * number : 20 * number + 20]) for number in range(3)]
+    nodes = Nodes({"PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "tests"), here))})
+    driver = Runner(tmp_path / "home", threads=2, warm=False)
+    try:
+        nodes.add(cpus=2)
+        settings = Cluster(kind="ray", address=nodes.address, cpus_per_shard=2)
+        found = do_shards(OnRay(settings, driver, 2), partial(work, job), shards, tmp_path / "done")
+    finally:
+        driver.close()
+        nodes.close()
+    assert found["engine"].n_unique() == 1
+    here_again = generated("vllm", rows)
+    assert found.select("row_id", "candidate").equals(rows.select("row_id", "candidate"))
+    assert same_share(found, here_again) >= 0.95  # sums in another order may turn a tie
 
 
 # Faults, last: each kill costs the start of an engine
