@@ -28,6 +28,9 @@ CONNECTING = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the address of this machine is 127.0.0.1
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A process that is there and says nothing is given up after seconds, not after seven minutes.
+    "RAY_grpc_client_keepalive_time_ms": "2000",
+    "RAY_grpc_client_keepalive_timeout_ms": "8000",
 }
 NODE = {
     "RAY_AUTH_MODE": "disabled",
@@ -93,12 +96,20 @@ class Nodes:
 
     def kill(self, number: int) -> None:
         """SIGKILL to all processes of a node: raylet, workers and what they have started."""
+        self._signal(number, signal.SIGKILL)
+        self._processes[number].wait()
+
+    def stall(self, number: int) -> None:
+        """SIGSTOP to all of them: the node is there and does nothing."""
+        self._signal(number, signal.SIGSTOP)
+
+    def _signal(self, number: int, what: signal.Signals) -> None:
         process = self._processes[number]
-        family = [process.pid, *_descendants(process.pid)]
-        for pid in family:
+        if process.returncode is not None:
+            return
+        for pid in [process.pid, *_descendants(process.pid)]:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
+                os.kill(pid, what)
 
     def close(self) -> None:
         for number in reversed(range(len(self._processes))):

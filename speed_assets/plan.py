@@ -163,7 +163,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
     """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` is the home's own unless
     another is given."""
     real = Artifacts(recipe, store_of(home))
-    instance = instance or Instance.of(home)
+    instance = (instance or Instance.of(home)).at_rest()
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
     paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,12 @@ class Instance:
             made_of=made_of if isinstance(made_of, dict) else {},
             code_version=(materialization.tags or {}).get(_CODE_VERSION),
         )
+
+    def at_rest(self) -> Instance:
+        """The same while nothing is launched: Dagster is asked once for each artifact."""
+        still = Instance(self.dagster)
+        still.seen = cache(self.seen)  # type: ignore[method-assign]
+        return still
 
     def beside(self, artifacts: Artifacts, asset: str, needed: Collection[str | None]) -> tuple[str, set[str | None]]:
         """The code version that Dagster is told for an asset of which these partitions are stale, and the other ones

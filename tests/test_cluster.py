@@ -273,7 +273,9 @@ def attempted(log: str, *rest: Any) -> pl.DataFrame:
     return found
 
 
-def test_a_node_killed_in_the_middle_loses_only_its_shards(
+@pytest.mark.parametrize("fault", ["stalled", "killed"])
+def test_a_node_lost_in_the_middle_loses_only_what_was_under_way(
+    fault: str,
     runner: Runner,
     model: str,
     tmp_path: Path,
@@ -282,7 +284,7 @@ def test_a_node_killed_in_the_middle_loses_only_its_shards(
     nodes: Nodes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The last test of this cluster: one node is gone after it."""
+    """The last tests of this cluster: a node is gone after each."""
     monkeypatch.syspath_prepend(str(PROJECT / "tests"))
     import ray
     import test_cluster  # by its name, as nodes find it
@@ -291,9 +293,10 @@ def test_a_node_killed_in_the_middle_loses_only_its_shards(
     log.mkdir()
     monkeypatch.setattr(generator, "answers", generator.partial(test_cluster.attempted, str(log)))
     lost: list[str] = []
+    victim = 1 if fault == "stalled" else nodes.add()
 
-    def kill_while_it_works() -> None:
-        """The second node, when it has answered a shard and is at the next."""
+    def lose_while_it_works() -> None:
+        """The node that is not the head, when it is at a shard."""
         end = time.monotonic() + 240
         while not lost and time.monotonic() < end:
             time.sleep(0.02)
@@ -301,19 +304,20 @@ def test_a_node_killed_in_the_middle_loses_only_its_shards(
             for node in {name.split(".")[0] for name in begun} if ray.is_initialized() else ():
                 its = [name for name in begun if name.startswith(node)]
                 answered = sum(name.endswith(".answered") for name in its)
-                if node != _head(ray) and 0 < answered < len(its) - answered:
+                if node != _head(ray) and answered < len(its) - answered:
                     lost.append(node)
-                    nodes.kill(1)
+                    nodes.stall(victim) if fault == "stalled" else nodes.kill(victim)
 
-    killer = threading.Thread(target=kill_while_it_works)
-    killer.start()
+    loser = threading.Thread(target=lose_while_it_works)
+    loser.start()
     try:
         found = generated(runner, model, tmp_path / "job", on_ray)
     finally:
-        lost.append("")  # ends the killer, had it found nothing
-        killer.join()
+        lost.append("")  # ends the thread, had it found nothing
+        loser.join()
+        nodes.kill(victim)
     assert found.equals(undivided)
-    assert lost[0], "no node was killed"
+    assert lost[0], "no node was lost"
     attempts = [file.name.split(".") for file in log.iterdir() if not file.name.endswith(".answered")]
     answered = {tuple(file.name.split(".")[:2]) for file in log.iterdir() if file.name.endswith(".answered")}
     again = {shard for shard, number in Counter(shard for _, shard, _ in attempts).items() if number > 1}
