@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -179,9 +178,9 @@ def fill_and_resume(
         for _ in range(moments)
     )
     wrong: list[str] = []
-    where: Counter[str] = Counter()
+    at: list[int] = []
     before: set[str] = set()
-    full = afresh = 0
+    afresh = 0
     home = folder / "disk" / "home"
     with disk(folder / "disk", ROOM) as room:
         for number, (after, later, slack) in enumerate(drawn, 1):
@@ -196,17 +195,15 @@ def fill_and_resume(
             status, said = ended(process)
             room.resize(ROOM)
             if not status:
-                where["nowhere: it ended first"] += 1
-                continue
-            full += 1
+                continue  # it ended first
+            at.append(made(home))
             wrong += complaints(status, said, home)
-            where[_who(said)] += 1
             wrong += harm(home)
             now = kept(home)
             wrong += [f"{len(before - now)} answers are gone"] if before - now else []
             wrong += [f"{paid(home) - len(now)} calls were paid for in vain"] if paid(home) != len(now) else []
             before = now
-            print(f"full {number}/{moments} with {made(home)} artifacts: {_who(said)}", file=sys.stderr, flush=True)
+            print(f"full {number}/{moments} with {at[-1]} artifacts", file=sys.stderr, flush=True)
         status, said = ended(start(recipe, home, select))
         wrong += ([said[-3000:]] if status else []) + harm(home)
         parsed = load_recipe(recipe)
@@ -215,9 +212,9 @@ def fill_and_resume(
         identical = digests(parsed, home) == digests(parsed, whole)
     return {
         "moments": moments,
-        "full": full,
+        "full": len(at),
+        "artifacts_at": at,
         "begun_afresh": afresh,
-        "where": dict(where),
         "wrong": wrong,
         "identical": identical,
         "artifacts": artifacts,
@@ -225,13 +222,6 @@ def fill_and_resume(
         "calls_paid": calls_paid,
         "calls_undisturbed": undisturbed,
     }
-
-
-def _who(said: str) -> str:
-    """The first error's own subject: a stage, or the words themselves."""
-    line = next((line for line in said.splitlines() if line.startswith("error: ")), "error: nothing said")
-    head, found, _ = line.removeprefix("error: ").partition(": ")
-    return head if found and " " not in head else "outside a stage"
 
 
 def main() -> None:
