@@ -28,9 +28,6 @@ CONNECTING = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the address of this machine is 127.0.0.1
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A process that is there and says nothing is given up after seconds, not after seven minutes.
-    "RAY_grpc_client_keepalive_time_ms": "2000",
-    "RAY_grpc_client_keepalive_timeout_ms": "8000",
 }
 NODE = {
     "RAY_AUTH_MODE": "disabled",
@@ -100,7 +97,8 @@ class Nodes:
         self._processes[number].wait()
 
     def stall(self, number: int) -> None:
-        """SIGSTOP to all of them: the node is there and does nothing."""
+        """SIGSTOP to all of them: the node is there and does nothing. Who waits for an answer of it gives it up after seven
+        minutes (Ray's `grpc_client_keepalive_time_ms` and `_timeout_ms`; servers refuse to be asked much more often)."""
         self._signal(number, signal.SIGSTOP)
 
     def _signal(self, number: int, what: signal.Signals) -> None:

@@ -1,7 +1,7 @@
 """Generation on a Ray cluster: a node killed in the middle, and what scheduling costs. `python -m benchmarks.ray_scaling`.
 
 **Node loss.** A recipe runs once with the local twin of the cluster and once on two Ray nodes of this machine, the second
-killed (SIGKILL to raylet, workers and engines) when its `senior_data` has finished `--kill-after` shards. Both homes
+killed (SIGKILL to raylet, workers and engines; SIGSTOP with `--fault stalled`) when its `senior_data` has finished `--lose-after` shards. Both homes
 must hold the same artifacts and as many ledger calls; a call that was repeated would be booked as paid twice (`unkept`).
 
 **Overhead.** The same rows in `--shards` shards, one at a time with one thread, through the local twin in one runner and
@@ -55,7 +55,7 @@ def calls(home: Path) -> tuple[int, int]:
     return ledger.count(), unkept
 
 
-def node_loss(folder: Path, whole: bool, shard_rows: int, kill_after: int, select_: str) -> dict[str, Any]:
+def node_loss(folder: Path, whole: bool, shard_rows: int, lose_after: int, select_: str, fault: str) -> dict[str, Any]:
     """An undisturbed run and one that loses a node."""
     local = recipe_on({"kind": "local", "shard_rows": shard_rows}, folder, whole)
     report = runs.run(local, folder / "undisturbed", select=select_, say=print)
@@ -63,14 +63,14 @@ def node_loss(folder: Path, whole: bool, shard_rows: int, kill_after: int, selec
         raise SystemExit(f"error: {report.errors}")
     undisturbed = report.wall_s
     nodes = Nodes()
-    killed_at: list[int] = []
+    lost_at: list[int] = []
 
     def progress(label: str) -> Any:
         def report(done: int, total: int, _note: str) -> None:
-            if label.startswith("senior_data") and not killed_at and kill_after * shard_rows <= done < total:
-                killed_at.append(done)
-                nodes.kill(1)
-                print(f"killed a node at row {done} of {total} of {label}", flush=True)
+            if label.startswith("senior_data") and not lost_at and lose_after * shard_rows <= done < total:
+                lost_at.append(done)
+                nodes.stall(1) if fault == "stalled" else nodes.kill(1)
+                print(f"{fault} a node at row {done} of {total} of {label}", flush=True)
 
         return report
 
@@ -79,19 +79,20 @@ def node_loss(folder: Path, whole: bool, shard_rows: int, kill_after: int, selec
         nodes.add()
         on_ray = {"kind": "ray", "address": nodes.address, "shard_rows": shard_rows}
         recipe = recipe_on(on_ray, folder, whole)
-        report = runs.run(recipe, folder / "killed", select=select_, say=print, progress=progress)
+        report = runs.run(recipe, folder / "lost", select=select_, say=print, progress=progress)
     finally:
         nodes.close()
     undisturbed_artifacts = made(recipe, folder / "undisturbed")
     return {
+        "fault": fault,
         "completed": not report.errors,
         "errors": report.errors,
-        "killed_at_row": killed_at[0] if killed_at else None,
-        "identical": undisturbed_artifacts == made(recipe, folder / "killed"),
+        "lost_at_row": lost_at[0] if lost_at else None,
+        "identical": undisturbed_artifacts == made(recipe, folder / "lost"),
         "artifacts": len(undisturbed_artifacts),
         "calls": calls(folder / "undisturbed")[0],
-        "calls_with_loss": calls(folder / "killed")[0],
-        "repeated": calls(folder / "killed")[1],
+        "calls_with_loss": calls(folder / "lost")[0],
+        "repeated": calls(folder / "lost")[1],
         "undisturbed_s": round(undisturbed, 1),
         "with_loss_s": round(report.wall_s, 1),
     }
@@ -163,7 +164,8 @@ def main() -> None:
     parser.add_argument("--recipe", choices=("offline", "small"), default="offline")
     parser.add_argument("--select", default="*", help="Dagster asset selection of the runs that lose a node")
     parser.add_argument("--shard-rows", type=int, default=32, help="rows in a shard of those runs")
-    parser.add_argument("--kill-after", type=int, default=2, help="shards of senior_data that are done by then")
+    parser.add_argument("--fault", choices=("killed", "stalled"), default="killed", help="what the node suffers")
+    parser.add_argument("--lose-after", type=int, default=2, help="shards of senior_data that are done by then")
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=16, help="rows in a shard where overhead is measured")
     parser.add_argument("--tokens", type=int, default=100)
@@ -177,7 +179,7 @@ def main() -> None:
             result["overhead"] = overhead(folder, args.shards, args.rows, args.tokens, args.repeats)
         if args.part != "overhead":
             whole = args.recipe == "offline"
-            result["node_loss"] = node_loss(folder, whole, args.shard_rows, args.kill_after, args.select)
+            result["node_loss"] = node_loss(folder, whole, args.shard_rows, args.lose_after, args.select, args.fault)
     print(json.dumps(result))
 
 
