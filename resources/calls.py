@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from speed_assets.domain.fingerprints import digest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TeacherRequest:
     """One call to the teacher: all that shapes its answer.
 
@@ -44,8 +45,9 @@ class TeacherRequest:
             "sample": self.sample,
         }
 
-    @property
+    @cached_property  # a stage, the ledger and the accounts each ask for it
     def key(self) -> str:
+        """64 hex digits: the name of this call in the ledger."""
         return digest(self.named())
 
 
