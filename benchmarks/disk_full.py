@@ -29,13 +29,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.homes import digests
 from benchmarks.small import small_data, write_recipe
 from resources import accounts
-from resources.artifacts import Artifacts, label
 from resources.ledger import Ledger
-from resources.store import MANIFEST, Store, verify
+from resources.store import MANIFEST, verify
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.recipe import PROJECT, Recipe, load_recipe
+from speed_assets.recipe import PROJECT, load_recipe
 
 PAGE = 4096
 ROOM = 1 << 30
@@ -148,13 +148,6 @@ def kept(home: Path) -> set[str]:
 def paid(home: Path) -> int:
     """Calls that the ledger holds as paid, whether or not their answer was kept."""
     return int(accounts.costs(Ledger.at(home))["calls"]) if (home / "ledger.sqlite").exists() else 0
-
-
-def digests(recipe: Recipe, home: Path) -> dict[str, str]:
-    """{artifact: content digest} of all that is made; a release tells costs, so only what it is made from counts."""
-    artifacts = Artifacts(recipe, Store(home))
-    found = {label(s.name, p): artifacts.find(s.name, p) for s, p in artifacts.everything() if s.name != "release"}
-    return {name: artifact.digest for name, artifact in found.items() if artifact}
 
 
 def made(home: Path) -> int:

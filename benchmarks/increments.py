@@ -15,9 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from resources.artifacts import Artifacts, label
+from benchmarks.homes import digests
 from resources.progress import Lines
-from resources.store import Store
 from speed_assets import runs
 from speed_assets.plan import plan
 from speed_assets.recipe import Checks, Recipe, load_recipe
@@ -68,15 +67,6 @@ def with_changed_topics(recipe: Recipe, folder: Path) -> Recipe:
     file = folder / "topics.txt"
     file.write_text("\n".join(lines) + "\n")
     return recipe.model_copy(update={"topics": recipe.topics.model_copy(update={"file": str(file)})})
-
-
-def digests(recipe: Recipe, home: Path) -> dict[str, str]:
-    artifacts = Artifacts(recipe, Store(home))
-    return {
-        label(stage.name, partition): artifacts.get(stage.name, partition).digest
-        for stage, partition in artifacts.everything()
-        if stage.name != "release"
-    }
 
 
 def main() -> None:

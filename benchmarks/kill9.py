@@ -21,14 +21,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks.homes import digests
 from benchmarks.small import small_data, write_recipe
 from benchmarks.teacher_server import Faults, serving
 from resources import accounts
-from resources.artifacts import Artifacts, label
 from resources.ledger import Ledger
-from resources.store import Store
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.recipe import PROJECT, Recipe, load_recipe
+from speed_assets.recipe import PROJECT, load_recipe
 
 LATENCY_S = 0.02
 RUN_MINUTES = 20
@@ -70,16 +69,6 @@ def acknowledged(home: Path) -> dict[str, str]:
         return {}
     held = sorted(accounts.calls(Ledger.at(home)), key=lambda call: str(call["answered_at"]))
     return {call["key"]: call["stage"] for call in held}
-
-
-def digests(recipe: Recipe, home: Path) -> dict[str, str]:
-    """{artifact: content digest}; of the release the model and data are in it, so its manifest may tell other costs."""
-    artifacts = Artifacts(recipe, Store(home))
-    return {
-        label(stage.name, partition): artifacts.get(stage.name, partition).digest
-        for stage, partition in artifacts.everything()
-        if stage.name != "release"
-    }
 
 
 def kill_and_resume(recipe: Path, home: Path, answered: Answered, kills: int, calls: int, seed: int) -> dict[str, Any]:

@@ -24,16 +24,15 @@ import polars as pl
 import yaml
 from sqlalchemy import func, select
 
+from benchmarks.homes import digests
 from benchmarks.overhead import prompts
 from benchmarks.ray_nodes import CONNECTING, Nodes
 from benchmarks.small import small_data, write_recipe
-from resources.artifacts import Artifacts, label
 from resources.database import UNKEPT
 from resources.externals import MICROWORLD_BASE
 from resources.generator import ModelSource, generate
 from resources.ledger import Ledger
 from resources.runner import Runner
-from resources.store import Store
 from speed_assets import runs
 from speed_assets.recipe import RECIPES, Cluster, Recipe, Runtime, Sampling, load_recipe, parse_recipe
 
@@ -82,13 +81,13 @@ def node_loss(folder: Path, whole: bool, shard_rows: int, lose_after: int, selec
         report = runs.run(recipe, folder / "lost", select=select_, say=print, progress=progress)
     finally:
         nodes.close()
-    undisturbed_artifacts = made(recipe, folder / "undisturbed")
+    undisturbed_artifacts = digests(recipe, folder / "undisturbed")
     return {
         "fault": fault,
         "completed": not report.errors,
         "errors": report.errors,
         "lost_at_row": lost_at[0] if lost_at else None,
-        "identical": undisturbed_artifacts == made(recipe, folder / "lost"),
+        "identical": undisturbed_artifacts == digests(recipe, folder / "lost"),
         "artifacts": len(undisturbed_artifacts),
         "calls": calls(folder / "undisturbed")[0],
         "calls_with_loss": calls(folder / "lost")[0],
@@ -96,17 +95,6 @@ def node_loss(folder: Path, whole: bool, shard_rows: int, lose_after: int, selec
         "undisturbed_s": round(undisturbed, 1),
         "with_loss_s": round(report.wall_s, 1),
     }
-
-
-def made(recipe: Recipe, home: Path) -> dict[str, str]:
-    """{artifact: content digest} of what a home has under a recipe; a release tells times, so it is left out."""
-    artifacts = Artifacts(recipe, Store(home))
-    found = {}
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
-        if artifact is not None and stage.name != "release":
-            found[label(stage.name, partition)] = artifact.digest
-    return found
 
 
 def overhead(folder: Path, shards: int, rows: int, tokens: int, repeats: int) -> dict[str, Any]:

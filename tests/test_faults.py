@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
-from benchmarks.disk_full import digests, disk, fill_and_resume, harm
+from benchmarks.disk_full import disk, fill_and_resume, harm
+from benchmarks.homes import digests
 from benchmarks.servers import POSTGRES_PASSWORD, Postgres
 from resources import accounts, database, releases
 from resources.calls import CallContext, TeacherAnswer, TeacherRequest

@@ -34,7 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, postgres_server: str, s3_ser
     """The tiny recipe on shared stores, killed twice and finished, and run again in a second, empty home."""
     folder = tmp_path_factory.mktemp("world")
     variables = stores(postgres_server, s3_server)
-    result = measure(folder, variables, s3_server, small=True, seed=1)
+    result = measure(folder, variables, s3_server, small=True, seed=1, compared="+key:senior_data")
     return World(folder, variables, result, load_recipe(folder / "tiny.yaml"))
 
 
@@ -51,6 +51,7 @@ def machine(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def test_killed_runs_go_on_and_end_where_a_plain_home_ends(world: World) -> None:
     assert world.result["identical"]
+    assert world.result["artifacts"] == 28
     assert world.result["repeated"] == 0
     asking, in_upload = world.result["acknowledged_at_kills"]
     assert 0 < asking < in_upload <= world.result["calls"]

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 from tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
+from benchmarks.homes import digests
 from benchmarks.teacher_server import Faults, TeacherServer, microworld
 from resources import accounts
-from resources.artifacts import Artifacts, label
 from resources.ledger import Ledger
-from resources.store import Store
 from speed_assets import runs
 from speed_assets.plan import plan
 from speed_assets.recipe import PROJECT, Recipe, load_recipe
@@ -44,12 +43,6 @@ def server() -> Iterator[TeacherServer]:
 def recipe_for(server: TeacherServer, **changes: Any) -> Recipe:
     teacher = {**tiny_data()["teacher"], "engine": "openai", "endpoint": server.url}
     return tiny_recipe(**{"teacher": teacher, "calls": CALLS, **changes})
-
-
-def digests(recipe: Recipe, home: Path) -> dict[str, str]:
-    artifacts = Artifacts(recipe, Store(home))
-    found = {label(s.name, p): artifacts.find(s.name, p) for s, p in artifacts.everything()}
-    return {name: artifact.digest for name, artifact in found.items() if artifact}
 
 
 @pytest.fixture(scope="module")
