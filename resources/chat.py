@@ -145,7 +145,8 @@ def _read_completion(value: Any, text: str, key: str | None) -> Outcome:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens; None for what is none, or more than any database holds or any model reads."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
 def _error(value: Any) -> dict[str, str]:

@@ -13,12 +13,14 @@ use of Ray (`build.py`, `deploy/`).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -275,12 +277,15 @@ def _on_a_node(work: Work, rows: pl.DataFrame, threads: int, whole_card: bool, p
     here = f"on {socket.gethostname()}"
     if project != project_digest():
         return f"{here} lies another version of this project ({PROJECT}): bring every machine to the same one"
-    runner = _runner(threads, whole_card)
-    folder = Path(tempfile.mkdtemp(prefix="shard-", dir=_scratch()))
     try:
+        runner = _runner(threads, whole_card)
+        folder = Path(tempfile.mkdtemp(prefix="shard-", dir=_scratch()))
         result = work(runner, rows, folder, None)
     except (WorkerFailed, ClusterError, ValueError) as failure:
         return f"{here}: {failure}"
+    except OSError as failure:  # in words that nobody takes for those of his own disk
+        what = errno.errorcode.get(failure.errno or 0, type(failure).__name__)
+        return f"{here} {tempfile.gettempdir()} cannot be used ({what}): see to that machine's disk, then run again"
     shutil.rmtree(folder, ignore_errors=True)
     return result
 
@@ -318,6 +323,9 @@ def _end_engine_of_another(lock: Path) -> None:
 def _common() -> Path:
     folder = Path(tempfile.gettempdir()) / f"speed-shards-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.lstat()
+    if state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode) or state.st_mode & 0o077:
+        raise ClusterError(f"{folder} belongs to somebody else, or others may write there: remove it, or set TMPDIR")
     return folder
 
 
@@ -329,7 +337,8 @@ def _scratch() -> Path:
             flock(file, LOCK_EX | LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=_common()))
-    file = (folder / "lock").open("w")
-    flock(file, LOCK_EX)
+    file = (folder / "lock.new").open("w")
+    flock(file, LOCK_EX)  # before anybody can find it free
+    (folder / "lock.new").rename(folder / "lock")
     _LOCKS.append(file)
     return folder

@@ -6,12 +6,14 @@ Belongs here: naming the content of such a thing. Not here: using it.
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
 from resources.evaluation_texts import scored_folders
 from resources.store import file_digest, tree_digest
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind, PromptSet
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
@@ -74,6 +76,8 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
         return _model_digest(section.base, section.revision)
     if name == "evaluation_sets":
         return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json", exclude={"local"})])
+    if name == "scoring_libraries":
+        return digest({library: version(library) for library in SCORING_LIBRARIES})
     if name == "evaluation_texts":
         scored_folders(recipe.evaluation.local)  # a wrong description is refused before anything is paid for
         return digest([folder_digest(folder) for folder in recipe.evaluation.local])

@@ -12,11 +12,9 @@ Belongs here: telling dead runs from living ones. Not here: slots (`gpu.py`), an
 
 from __future__ import annotations
 
-import atexit
 import uuid
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
-from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -31,7 +29,11 @@ GONE = "its process is gone; what it had finished is kept, and a new run goes on
 
 def run_tags(instance: dg.DagsterInstance) -> dict[str, str]:
     """Tags by which a run of this process is told from one whose process is gone."""
-    return {LOCK_TAG: Path(_process_lock(_locks(instance)).name).name}
+    folder = _locks(instance)
+    if folder not in _HELD:
+        _tidy(instance)
+        _HELD[folder] = _new_lock(folder)
+    return {LOCK_TAG: _HELD[folder][0]}
 
 
 def is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -52,8 +54,7 @@ def bury(instance: dg.DagsterInstance) -> list[str]:
     gone = [r for r in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY))) if is_gone(instance, r)]
     for run in gone:
         instance.report_run_failed(run, GONE)
-    for name in {run.tags[LOCK_TAG] for run in gone}:
-        (_locks(instance) / Path(name).name).unlink(missing_ok=True)
+    _tidy(instance)
     return [run.run_id for run in gone]
 
 
@@ -70,19 +71,29 @@ class Launcher(DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
-@cache
-def _process_lock(folder: Path) -> IO[str]:
+_HELD: dict[Path, tuple[str, IO[str]]] = {}
+"""The lock of this process in each folder, by name. It stays when the process ends: a run whose end could not be written down
+(the disk was full, the database away) is told by it."""
+
+
+def _new_lock(folder: Path) -> tuple[str, IO[str]]:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / uuid.uuid4().hex
-    file = path.open("w")
-    flock(file, LOCK_EX)
-    atexit.register(_forget, path)
-    return file
+    name = uuid.uuid4().hex
+    file = (folder / f"{name}.new").open("w")
+    flock(file, LOCK_EX)  # before anybody can find it free
+    (folder / f"{name}.new").rename(folder / name)
+    return name, file
 
 
-def _forget(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()
+def _tidy(instance: dg.DagsterInstance) -> None:
+    """Remove the locks of processes that are gone and have left no run under way."""
+    needed = {run.tags.get(LOCK_TAG) for run in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))}
+    for path in _locks(instance).glob("*"):
+        if path.name in needed or path.suffix:
+            continue
+        with suppress(OSError), path.open("r+") as file:
+            flock(file, LOCK_EX | LOCK_NB)
+            path.unlink()
 
 
 def _locks(instance: dg.DagsterInstance) -> Path:

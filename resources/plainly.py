@@ -10,7 +10,13 @@ import re
 
 _SECRET = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|CONNECTION_STRING)", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@:]*:([^@]+)@")
+_HOLDS_SECRET = re.compile(r"(_KEY|_TOKEN|_SECRET|PASSWORD|CREDENTIALS?|CONNECTION_STRING)$", re.IGNORECASE)
 _LENGTH = 300
+
+
+def secret(name: str, value: str) -> bool:
+    """Whether an environment variable looks like one that holds a secret, by its name or as a URL with a password."""
+    return bool(_HOLDS_SECRET.search(name) or _PASSWORD.search(value))
 
 
 def plainly(error: BaseException) -> str:

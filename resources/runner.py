@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from resources.plainly import secret
 from speed_assets.recipe import PROJECT
 
 Progress = Callable[[int, int, str], None]
@@ -29,7 +29,8 @@ LAUNCHER = (
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"),
 )
 """Accelerate's launcher, on any free port of this machine; the number of processes follows."""
-_SECRET = re.compile(r"(_KEY|_TOKEN|_SECRET|PASSWORD)$")
+HUB_TOKENS = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
+"""What workers need of what is secret: models that ask for consent are loaded by them."""
 _CAUSES = {
     signal.SIGKILL: "killed, often for lack of memory",
     signal.SIGTERM: "told to end",
@@ -69,8 +70,8 @@ def _cause(code: int | None) -> str:
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of workers: without what looks like a secret, which no worker needs."""
-    return {name: value for name, value in environment.items() if not _SECRET.search(name.upper())}
+    """The environment of workers: without what looks like a secret, but for a model hub's token."""
+    return {name: value for name, value in environment.items() if name in HUB_TOKENS or not secret(name, value)}
 
 
 class Host:

@@ -15,6 +15,7 @@ Belongs here: that layout, sending, fetching, asking again. Not here: how artifa
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
@@ -202,6 +203,10 @@ class Bucket:
 
     def open(self) -> None:
         """See that the store can be reached, and at the first time that it can be written. Raises StoreError."""
+        if self._protocols[0] == "file" and not self._fs.isdir(
+            self._opened[1]
+        ):  # else a store of its own would begin there
+            raise StoreError(f"the shared store {self.url} is not there: mount that folder, or create it once")
         if self.read(_SEEN) is None:
             self.write(_SEEN, b'{"layout": 1}\n')
 
@@ -361,6 +366,8 @@ class Bucket:
                     raise
                 if type(error).__name__ in _NO_CREDENTIALS or isinstance(error, PermissionError):
                     advice = "see that the credentials in the environment (for S3: AWS_*) may read and write there"
+                elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                    advice = "make room, or let write there"
                 elif isinstance(error, _FINAL):
                     advice = f"see that {URL_VARIABLE} and the settings of its fsspec file system are right"
                 elif attempt < ATTEMPTS:

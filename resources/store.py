@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -116,7 +116,8 @@ class Store:
         if problem:
             grave = self.home / "work" / "damaged" / f"{asset}-{fingerprint[:24]}-{time.time_ns()}"
             grave.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(grave)
+            with suppress(FileNotFoundError):  # another process has seen it, too
+                path.rename(grave)
             self._verified.pop(fingerprint, None)
             self.damaged.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None

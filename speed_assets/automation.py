@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from resources.externals import external_digest
+from speed_assets.domain.graph import Graph
 from speed_assets.recipe import Recipe
 
 EVALUATION_CRON = "0 3 * * 0"
@@ -74,18 +75,21 @@ def topic_sensor(recipe: Recipe) -> dg.SensorDefinition:
             return dg.SensorResult(cursor=content, skip_reason="the topic file as it is now is the one to compare with")
         if content == context.cursor:
             return dg.SkipReason("the topic file is as it was")
-        return dg.SensorResult([dg.RunRequest(run_key=content)], cursor=content)
+        # Without a run key: one would keep a file that goes back to an earlier content from being read again.
+        return dg.SensorResult([dg.RunRequest()], cursor=content)
 
     return topic_file
 
 
-def evaluation_schedule() -> dg.ScheduleDefinition:
-    """Scores the newest embedding model anew, for what changes outside: libraries, local evaluation sets."""
+def evaluation_schedule(graph: Graph) -> dg.ScheduleDefinition:
+    """Scores the embedding model anew for what changes outside: libraries, and local evaluation sets, which the rows are
+    first held against anew. What has not changed is reused, and what is above the rows is not touched."""
+    first = next(name for name in ("row_scores", "final_triplets") if name in graph)
     return dg.ScheduleDefinition(
         name="evaluation",
         cron_schedule=EVALUATION_CRON,
         execution_timezone="UTC",
-        target=dg.AssetSelection.assets("mteb_scores"),
+        target=dg.AssetSelection.assets(first).downstream() & dg.AssetSelection.assets("mteb_scores").upstream(),
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Scores the newest embedding model every week.",
     )

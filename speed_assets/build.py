@@ -89,9 +89,9 @@ def build_defs(
             own.close()
 
     def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
-        artifacts.store.open()
         if context.instance and context.run_id:  # so that a run of a daemon, too, is known to be gone when it is
             context.instance.add_run_tags(context.run_id, living.run_tags(context.instance))
+        artifacts.store.open()
         return artifacts
 
     cluster = recipe.runtime.cluster
@@ -117,7 +117,7 @@ def build_defs(
         },
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
         sensors=[automation_sensor(), topic_sensor(recipe)],
-        schedules=[evaluation_schedule()],
+        schedules=[evaluation_schedule(artifacts.graph)],
         executor=executor_named(executor),
     )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from checks.registry import check_key, checks_of
 from resources import disk, gpu, living
@@ -249,8 +250,9 @@ def _stale(
     for name in names:
         fed = set(artifacts.graph[name].inputs)
         found = {p: artifacts.find(name, p) for p, stale in launched.items() if not fed & set(stale)}
-        needed = [p for p in launched if stale_reason(artifacts, instance, found.get(p))]
-        shown = instance.beside(artifacts, name, needed)[1] if needed else set()
+        still = instance.at_rest()
+        needed = [p for p in launched if stale_reason(artifacts, still, found.get(p))]
+        shown = still.beside(artifacts, name, needed)[1]
         for partition, stale in launched.items():
             artifact = found.get(partition)
             if artifact is None or partition in needed or partition in shown:
@@ -284,12 +286,17 @@ def _collect(result: dg.ExecuteInProcessResult, partition: str | None, report: R
 
 def _interrupted(event: dg.DagsterEvent) -> bool:
     """Whether an event says that a step was ended by Ctrl-C or SIGTERM."""
-    error = event.step_failure_data.error if event.is_step_failure else None
+    error = event.step_failure_data.error if event.is_step_failure else _failure_of(event)
     while error is not None:
         if error.cls_name == "DagsterExecutionInterruptedError":
             return True
         error = error.cause
     return False
+
+
+def _failure_of(event: dg.DagsterEvent) -> SerializableErrorInfo | None:
+    """What a run failed of where no step did: what it needs could not be opened."""
+    return event.job_failure_data.error if event.event_type is dg.DagsterEventType.PIPELINE_FAILURE else None
 
 
 def _explain_failure(result: dg.ExecuteInProcessResult, partition: str | None, report: RunReport) -> None:
@@ -308,13 +315,21 @@ def _explain_failure(result: dg.ExecuteInProcessResult, partition: str | None, r
                 report.refused += refused.value
             report.errors.append(data.user_failure_data.description or "failed")
         elif data.error is not None:
-            error = data.error
-            while error.cause is not None:
-                error = error.cause
-            if "AssetCheckFailed" not in (error.cls_name or ""):
-                report.errors.append(f"{label(str(event.step_key), partition)}: {_plain(error.message)}")
+            first = _first(data.error)
+            if "AssetCheckFailed" not in (first.cls_name or ""):
+                report.errors.append(f"{label(str(event.step_key), partition)}: {_plain(first.message)}")
+    if not report.errors:
+        found = [error for event in result.all_events if (error := _failure_of(event))]
+        report.errors += [_plain(_first(error).message) for error in found]
     if not report.errors:
         report.errors.append("the run failed; its log in the UI says more")
+
+
+def _first(error: SerializableErrorInfo) -> SerializableErrorInfo:
+    """The error that it all began with."""
+    while error.cause is not None:
+        error = error.cause
+    return error
 
 
 def _plain(message: str) -> str:

@@ -10,6 +10,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from tiny import tiny_recipe
 
 from checks.registry import checks_of
+from resources import externals
+from resources.artifacts import Artifacts
+from resources.store import Store
 from speed_assets.build import build_defs
 from speed_assets.domain.task_types import TASK_TYPES
 
@@ -147,11 +150,28 @@ def test_the_topic_file_is_looked_at_by_content(tmp_path: Path) -> None:
     topics.write_text("Arts/Music\nArts/Dance\n")
     changed = look(first.cursor)
     assert isinstance(changed, dg.SensorResult)
-    assert len(changed.run_requests or []) == 1
+    (request,) = changed.run_requests or []
+    assert request.run_key is None, "a file that goes back to what it was is read again"
     topics.unlink()
     gone = look(changed.cursor)
     assert isinstance(gone, dg.SkipReason)
     assert "there is no file" in str(gone.skip_message)
+
+
+def test_the_schedule_scores_what_is_held_against_evaluation_texts_first(tmp_path: Path) -> None:
+    definitions = build_defs(tiny_recipe(), tmp_path)
+    graph = definitions.resolve_asset_graph()
+    (schedule,) = definitions.get_repository_def().schedule_defs
+    chosen = schedule.job.selection.resolve(graph)
+    names = {key.to_user_string() for key in chosen}
+    assert names == {"row_scores", "final_triplets", "embedding_model", "embedding_reruns", "mteb_scores"}
+
+
+def test_other_libraries_make_scores_stale_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts = Artifacts(tiny_recipe(), Store(Path("nowhere")))
+    before = {name: artifacts.code_version(name) for name in artifacts.graph}
+    monkeypatch.setattr(externals, "version", lambda library: "99")
+    assert {name for name in artifacts.graph if artifacts.code_version(name) != before[name]} == {"mteb_scores"}
 
 
 @pytest.mark.parametrize("asset", ["release", "embedding_model", "senior_data"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import polars as pl
 import pytest
 
 from benchmarks.ray_nodes import CONNECTING, Nodes
-from resources import cluster, generator
+from resources import cluster, disk, generator
 from resources.cluster import ClusterError, OnRay, Shard, do_shards
 from resources.generator import ModelSource, generate
 from resources.runner import Runner
@@ -175,6 +177,27 @@ def test_a_killed_driver_goes_on_at_the_shard(
     done = kill_after_shards(drive(model, tmp_path, LOCAL), tmp_path, 1)
     assert generated(runner, model, tmp_path / "job", LOCAL).equals(undivided)
     assert {file: file.stat().st_mtime_ns for file in done} == done
+
+
+# On the machine that does a shard
+
+
+def test_a_full_disk_of_a_node_is_told_as_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> pl.DataFrame:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    said = cluster._on_a_node(full, PROMPTS, 1, False, cluster.project_digest())
+    assert isinstance(said, str)
+    assert re.search(r"^on \S+ /\S* cannot be used \(ENOSPC\): see to that machine's disk", said)
+    assert disk.trouble(said, Path(".")) is None, "nobody is sent to his own disk"
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = cluster._common()
+    folder.chmod(0o777)
+    with pytest.raises(ClusterError, match="others may write there: remove it"):
+        cluster._common()
 
 
 # Ray

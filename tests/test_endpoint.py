@@ -441,6 +441,14 @@ def test_any_reply_is_read_without_an_exception(status: int, body: Any) -> None:
     read_reply(status, body, TEACHER, KEY)
 
 
+@pytest.mark.parametrize(("said", "read"), [(7, 7), (2**31 - 1, 2**31 - 1), (2**31, None), (10**30, None), (-1, None)])
+def test_numbers_of_tokens_that_no_database_holds_are_unknown(said: int, read: int | None) -> None:
+    body = {"choices": [{"message": {"content": "text"}}], "usage": {"prompt_tokens": said, "completion_tokens": 1}}
+    outcome = read_reply(200, body, TEACHER, None)
+    assert outcome.answer is not None
+    assert (outcome.answer.text, outcome.answer.prompt_tokens, outcome.answer.output_tokens) == ("text", read, 1)
+
+
 def test_waits_are_read_from_headers() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 28 < (retry_after({"retry-after": date}) or 0) <= 30

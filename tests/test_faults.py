@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from resources.money import Budget
 from resources.pacing import retry_after
 from resources.prices import UNPRICED, Tariff
 from resources.store import Store, StoreError
-from speed_assets import runs
+from speed_assets import build, runs
 from speed_assets.cli import main
 from speed_assets.recipe import PROJECT, Cap, Money, load_recipe
 from speed_assets.workers.training import newest_checkpoint
@@ -268,7 +269,7 @@ def test_runs_whose_process_is_gone_are_marked_by_the_next_run(recipe: Path, who
     assert "STARTED" in states(home)
     ended(start(recipe, home))
     assert set(states(home)) == {"FAILURE", "SUCCESS"}
-    assert not list((home / "dagster" / "processes").iterdir()), "no lock is left behind"
+    assert len(list((home / "dagster" / "processes").iterdir())) == 1, "the last one's, which the next one removes"
     assert_as_undisturbed(recipe, home, whole)
 
 
@@ -278,6 +279,17 @@ def states(home: Path) -> list[str]:
 
 
 # The ledger's database
+
+
+def test_a_ledger_that_is_gone_when_a_stage_begins_is_named(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> Ledger:
+        raise LedgerError("PostgreSQL ledger (SPEED_LEDGER_URL): see that the database runs and lets you in")
+
+    monkeypatch.setattr(build, "Ledger", SimpleNamespace(at=gone))
+    report = runs.run(load_recipe(recipe), tmp_path / "home", select="topics")
+    assert report.errors == ["PostgreSQL ledger (SPEED_LEDGER_URL): see that the database runs and lets you in"]
 
 
 def test_postgresql_killed_and_started_again_between_two_uses_is_not_noticed(postgres: Postgres) -> None:

@@ -146,6 +146,28 @@ def test_a_run_is_gone_only_if_its_lock_can_be_taken(home: Path) -> None:
         assert living.is_gone(instance, run) == gone, name
 
 
+UNFINISHED = """
+import dagster as dg
+from resources import living
+
+instance = dg.DagsterInstance.get()
+job = dg.Definitions(assets=[dg.asset(lambda: None, name="a")], jobs=[dg.define_asset_job("all")])
+tags = living.run_tags(instance)
+instance.create_run_for_job(job.resolve_job_def("all"), tags=tags, status=dg.DagsterRunStatus.STARTED)
+"""
+
+
+def test_a_process_that_ends_in_order_and_leaves_a_run_under_way_is_gone(home: Path) -> None:
+    """As where the end of a run cannot be written down: on a full disk, or without the database."""
+    instance = dg.DagsterInstance.get()
+    mine = living.run_tags(instance)[living.LOCK_TAG]
+    (home / "dagster" / "processes" / ("0" * 32)).touch()  # of a process that has left nothing
+    subprocess.run([sys.executable, "-W", "ignore", "-c", UNFINISHED], cwd=PROJECT, check=True)
+    (run,) = instance.get_runs()
+    assert living.bury(instance) == [run.run_id]
+    assert os.listdir(home / "dagster" / "processes") == [mine]
+
+
 def test_speed_run_frees_what_a_dead_run_holds(home: Path) -> None:
     instance = dg.DagsterInstance.get()
     instance.event_log_storage.claim_concurrency_slot(gpu.POOL, "gone", "junior_model")  # of a run nobody knows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -33,7 +34,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     """A shared store, named in the environment."""
     if request.param == "s3":
         return request.getfixturevalue("s3_url")
-    url = {"file": f"file://{tmp_path}/shared store/x", "memory": f"memory://{uuid.uuid4().hex}"}[request.param]
+    (tmp_path / "shared store").mkdir()
+    url = {"file": f"file://{tmp_path}/shared store", "memory": f"memory://{uuid.uuid4().hex}"}[request.param]
     monkeypatch.setenv("SPEED_STORE_URL", url)
     return url
 
@@ -244,6 +246,7 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
 
 @pytest.mark.parametrize("name", ["../../../escaped", "/tmp/escaped", "a/../../b", "./a"])
 def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "shared").mkdir()
     monkeypatch.setenv("SPEED_STORE_URL", f"file://{tmp_path}/shared")
     from resources import store as local
 
@@ -400,6 +403,29 @@ def test_a_bucket_that_is_not_there_is_told(s3_url: str, tmp_path: Path, monkeyp
     monkeypatch.setenv("SPEED_STORE_URL", "s3://there-is-no-such-bucket/x")
     with pytest.raises(StoreError, match="create the bucket"):
         machine(tmp_path / "a")
+
+
+def test_a_folder_that_is_not_mounted_begins_no_store_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPEED_STORE_URL", f"file://{tmp_path}/not mounted")
+    with pytest.raises(StoreError, match="is not there: mount that folder, or create it once"):
+        machine(tmp_path / "home")
+    assert not (tmp_path / "not mounted").exists()
+
+
+def test_a_full_disk_is_told_at_once(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = machine(tmp_path / "home")
+    tried: list[str] = []
+
+    def full(name: str, _file: str) -> None:
+        tried.append(name)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store.behind._fs, "get_file", full)
+    with pytest.raises(StoreError, match=r"No space left on device.*make room"):
+        store.behind.download("speed-store.json", tmp_path / "fetched")
+    assert len(tried) == 1
 
 
 @pytest.mark.parametrize(

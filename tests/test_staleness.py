@@ -11,13 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import tiny_recipe
 
 from benchmarks.staleness import PARTED, WHOLE, World, name_of, shown, webserver
+from resources.artifacts import Artifacts
+from resources.store import Store
+from speed_assets import runs
+from speed_assets.build import build_defs
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.domain.versions import told
+from speed_assets.plan import plan
 from speed_assets.recipe import PROJECT
 
 VERSIONS = st.sampled_from([None, "a", "a.2", "b"])
@@ -37,6 +44,22 @@ def test_what_is_told_shows_every_needed_partition_and_names_the_others(
 @given(st.dictionaries(st.integers(0, 4), st.just("b"), min_size=1))
 def test_nothing_is_shown_where_nothing_is_needed_and_all_was_recorded_alike(recorded: dict[int, str | None]) -> None:
     assert told("a", recorded, set()) == ("b", set())
+
+
+def test_partitions_that_were_told_different_versions_are_made_even_by_a_run(tmp_path: Path) -> None:
+    """As where somebody launches one of them in the UI, or a run ends between two of them."""
+    recipe = tiny_recipe()
+    assert runs.run(recipe, tmp_path, select="*task_list").errors == []
+    assert plan(recipe, tmp_path).as_json()["show"] == []
+    own = Artifacts(recipe, Store(tmp_path)).code_version("task_list")
+    job = build_defs(recipe, tmp_path, code_versions={"task_list": f"{own}.2"}).resolve_job_def("everything")
+    instance = runs.Instance.of(tmp_path).dagster
+    job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("task_list")], partition_key="retrieval")
+    shown = plan(recipe, tmp_path).as_json()["show"]
+    assert set(shown) == {f"task_list[{name}]" for name in TASK_TYPE_NAMES}
+    report = runs.run(recipe, tmp_path, select="*task_list")
+    assert not any(report.metadata[name].get("teacher_calls") for name in report.made)
+    assert plan(recipe, tmp_path).as_json()["show"] == []
 
 
 @pytest.fixture(scope="module")

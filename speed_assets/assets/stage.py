@@ -192,6 +192,7 @@ def make(
     with artifacts.store.building(fingerprint, waiting) as out:
         found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
         if found:
+            artifacts.store.share(found)  # who made it may have been killed before it could
             return found, True
         started = time.monotonic()
         run = StageRun(

@@ -47,6 +47,9 @@ class Stage:
 _TEACHER = ("seed", "teacher", "prompts")
 _GENERATOR = ("seed", "generator", "prompts")
 
+SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
+"""Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
+
 ALL_STAGES: tuple[Stage, ...] = (
     Stage(
         "topics",
@@ -248,7 +251,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "MTEB scores of the embedding model, its reruns and its baselines, one row per model and task.",
         ("embedding_model", "baseline_models", "embedding_reruns"),
         reads=("seed", "evaluation", "embedding_model"),
-        externals=("evaluation_sets", "evaluation_texts", "embedding_base"),
+        externals=("evaluation_sets", "evaluation_texts", "embedding_base", "scoring_libraries"),
         gpu=True,
         version=3,
     ),

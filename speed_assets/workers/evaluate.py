@@ -59,6 +59,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from threadpoolctl import threadpool_limits
 
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.microworld.evaluation import (
     EVALUATION_VERSION,
     EvaluationSets,
@@ -77,7 +78,6 @@ Report = Callable[[int, int, str], None]
 
 BM25 = "bm25"
 HELD_OUT = "speed/microworld"
-LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
 EVALUATOR_VERSION = "1"
 """Raised when the same identity may be scored otherwise than before."""
@@ -140,7 +140,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     scores: dict[str, dict[str, float]] = {}
     for row in rows:
         scores.setdefault(row["model"], {})[row["task"]] = row["score"]
-    versions = {name: version(name) for name in LIBRARIES}
+    versions = {name: version(name) for name in SCORING_LIBRARIES}
     return {"scores": scores, "seconds": seconds, "versions": versions, "cached": cached}
 
 
