@@ -206,10 +206,10 @@ def _plan(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(summary))
         return 0
-    print(f"{'asset':<32}{'':<8}{'calls':>8}{'known':>8}{'rows':>10}{'seconds':>9}  why")
+    print(f"{'asset':<34}{'':<8}{'calls':>8}{'known':>8}{'rows':>10}{'seconds':>9}  why")
     for step in planned.steps:
         cells = f"{step.calls or '':>8}{step.known_calls or '':>8}{_or_dash(step.rows):>10}{_or_dash(step.seconds):>9}"
-        print(f"{step.name:<32}{step.action:<8}{cells if step.action == 'make' else ' ' * 35}  {step.why}")
+        print(f"{step.name:<34}{step.action:<8}{cells if step.action == 'make' else ' ' * 35}  {step.why}")
     money = "unknown" if summary["money"] is None else f"{summary['money']:.4f} {summary['currency'] or ''}".strip()
     print(
         f"\n{len(summary['make'])} to make, {len(summary['show'])} to show, {len(summary['reuse'])} reused; "

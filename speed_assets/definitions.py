@@ -37,9 +37,9 @@ def defs() -> dg.Definitions:
 
 
 def planned(recipe: Recipe) -> dict[str, str]:
-    """The code versions of a plan in this process's home and Dagster instance; none where there is no instance, and none
-    where nothing can be planned: a run then says what is wrong."""
-    if not os.environ.get("DAGSTER_HOME"):
+    """The code versions of a plan in this process's home and Dagster instance; none where there is no instance or no home
+    yet, and none where nothing can be planned: a run then says what is wrong."""
+    if not os.environ.get("DAGSTER_HOME") or not speed_home().is_dir():
         return {}
     try:
         return dict(plan(recipe, speed_home(), Instance(dg.DagsterInstance.get())).code_versions)

@@ -276,7 +276,7 @@ def _collect(result: dg.ExecuteInProcessResult, partition: str | None, report: R
         (report.reused if reused else report.made)[name] = seconds
         report.metadata[name] = metadata
         rows = f", {metadata['rows']:,} rows" if metadata.get("rows") is not None else ""
-        say(f"{'reused' if reused else 'made  '} {name:<32}{seconds:7.1f} s{rows}")
+        say(f"{'reused' if reused else 'made  '} {name:<34}{seconds:7.1f} s{rows}")
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             kind = "FAILED" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warning"

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,24 @@ SECONDS = 240
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Nodes, Path, dg.DagsterInstance]]:
-    """A Ray cluster with a job server, a home, and an instance that launches its runs there."""
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Nodes, Path, dg.DagsterInstance]]:
+    """A Ray cluster with a job server, a home, and an instance that launches its runs there, with the executor named."""
     for name, value in CONNECTING.items():
         monkeypatch.setenv(name, value)
     pytest.importorskip("dagster_ray")
     pytest.importorskip("aiohttp_cors", reason="Ray's job server needs ray[default]")
     recipe = write_recipe(tmp_path, tiny_data())
     own = {"SPEED_HOME": str(tmp_path / "home"), "DAGSTER_HOME": str(tmp_path / "dagster"), "SPEED_RECIPE": str(recipe)}
+    own["SPEED_EXECUTOR"] = request.param
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     nodes = Nodes({**own, **CONNECTING, "PATH": path}, dashboard=True)
     try:
         nodes.add(cpus=2)
+        takes_jobs(nodes.dashboard)
         config: dict[str, Any] = {
             "telemetry": {"enabled": False},
             "run_launcher": {
@@ -53,6 +58,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Nod
             yield nodes, recipe, instance
     finally:
         nodes.close()
+
+
+def takes_jobs(dashboard: str) -> None:
+    """Wait until the job server does not only answer but has an agent for jobs."""
+    from ray.job_submission import JobSubmissionClient
+
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            JobSubmissionClient(dashboard).submit_job(entrypoint="true")
+            return
+        except RuntimeError:
+            assert time.monotonic() < end
+            time.sleep(0.5)
 
 
 def launch(instance: dg.DagsterInstance, recipe: Path, workspace: Any, assets: list[str]) -> str:
@@ -78,13 +97,12 @@ def wait_for(instance: dg.DagsterInstance, run_id: str) -> str:
         time.sleep(0.5)
 
 
-def test_a_run_is_a_job_of_the_cluster_and_waits_for_its_pool(
-    world: tuple[Nodes, Path, dg.DagsterInstance],
-) -> None:
+@contextmanager
+def loaded(instance: dg.DagsterInstance) -> Iterator[Any]:
+    """The workspace of the definitions as a server of their own loads them."""
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import ModuleTarget
 
-    _nodes, recipe, instance = world
     os.environ["PYTHONPATH"] = str(PROJECT)  # of the server of definitions that is started here
     target = ModuleTarget(
         module_name="speed_assets.definitions",
@@ -93,7 +111,27 @@ def test_a_run_is_a_job_of_the_cluster_and_waits_for_its_pool(
         location_name="speed_assets",
     )
     with WorkspaceProcessContext(instance, target) as context:
-        workspace = context.create_request_context()
+        yield context.create_request_context()
+
+
+@pytest.mark.parametrize("world", ["ray"], indirect=True)
+def test_with_ray_as_executor_each_step_is_a_job_of_its_own(world: tuple[Nodes, Path, dg.DagsterInstance]) -> None:
+    _nodes, recipe, instance = world
+    with loaded(instance) as workspace:
+        run_id = launch(instance, recipe, workspace, ["topics"])
+        assert wait_for(instance, run_id) == "SUCCESS", [e.message for e in instance.all_logs(run_id)]
+    said = [entry.message or "" for entry in instance.all_logs(run_id)]
+    assert [line for line in said if "Ray run job created" in line]
+    assert [line for line in said if "step" in line.lower() and "ray" in line.lower()], said
+    assert instance.get_latest_materialization_event(dg.AssetKey("topics")) is not None
+
+
+@pytest.mark.parametrize("world", ["in_process"], indirect=True)
+def test_a_run_is_a_job_of_the_cluster_and_waits_for_its_pool(
+    world: tuple[Nodes, Path, dg.DagsterInstance],
+) -> None:
+    _nodes, recipe, instance = world
+    with loaded(instance) as workspace:
         run_id = launch(instance, recipe, workspace, ["topics"])
         assert wait_for(instance, run_id) == "SUCCESS"
         assert [e for e in instance.all_logs(run_id) if e.message and "Ray run job created" in e.message]
