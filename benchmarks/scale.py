@@ -129,6 +129,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 5_000_000])
+    parser.add_argument(
+        "--fresh", type=int, nargs="*", default=[], help="more numbers of tasks, planned in an empty home"
+    )
     parser.add_argument("--folder", type=Path, help="keep homes here instead of in a temporary folder")
     parts = parser.add_subparsers(dest="part")
     for part in ("planned", "brainstormed", "known"):
@@ -140,6 +143,7 @@ def main() -> None:
         found = known(args.inside, args.size) if args.part == "known" else globals()[args.part](args.inside)
         print(json.dumps(found))
         return
+    larger: list[dict[str, Any]] = []
     tasks: dict[str, list[dict[str, Any]]] = {"fresh": [], "brainstorm": [], "known": []}
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -151,11 +155,17 @@ def main() -> None:
                 tasks[name].append(apart(part, str(inside), str(size)))
             if not args.folder:
                 shutil.rmtree(inside)
+        for size in args.fresh:
+            inside = folder / f"tasks-{size}"
+            inside.mkdir(parents=True, exist_ok=True)
+            write_topics(inside, size // TASK_TYPES)
+            larger.append({"tasks": size, **apart("planned", str(inside), str(size))})
         rows = [apart("known", str(folder), str(size)) for size in args.rows]
     figures = [("fresh", "seconds"), ("fresh", "memory"), ("known", "seconds"), ("known", "memory")]
     figures += [("brainstorm", "seconds"), ("brainstorm", "memory"), ("brainstorm", "ledger_bytes")]
     result = {
         "tasks": {"sizes": args.tasks, **tasks},
+        "fresh_beyond": larger,
         "rows": {"sizes": args.rows, "known": rows},
         "at_10M_tasks": {
             f"{name}_{figure}": reckoned(args.tasks, [entry[figure] for entry in tasks[name]], 10_000_000)
