@@ -11,6 +11,7 @@ import resource
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 from functools import cache
@@ -19,6 +20,7 @@ from typing import Any
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
+from sqlalchemy.exc import DBAPIError
 
 from checks.registry import check_key, checks_of
 from resources import disk, gpu, living
@@ -96,19 +98,10 @@ class Instance:
         dagster_home = prepare(home)
         os.environ["DAGSTER_HOME"] = str(dagster_home)
         os.environ["SPEED_HOME"] = str(home)
-        try:
-            with (dagster_home / ".opening").open("w") as turn:
-                flock(turn, LOCK_EX)  # its tables are made without asking whether another process makes them
-                dagster = dg.DagsterInstance.get()
-                gpu.limit(dagster)
-        except Exception as error:
-            if not os.environ.get(POSTGRES_VARIABLE):
-                raise
-            words = plainly(error.__cause__ or error)
-            raise StoreError(
-                f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({words}): "
-                "see that the database runs and lets you in, then run again"
-            ) from None
+        with _storage_explained(), (dagster_home / ".opening").open("w") as turn:
+            flock(turn, LOCK_EX)  # its tables are made without asking whether another process makes them
+            dagster = dg.DagsterInstance.get()
+            gpu.limit(dagster)
         return cls(dagster)
 
     def seen(self, asset: str, partition: str | None) -> Seen:
@@ -140,6 +133,24 @@ class Instance:
         that look stale with them (`domain/versions.py`)."""
         recorded = {p: self.seen(asset, p).code_version for p in partitions_of(artifacts.graph[asset])}
         return told(artifacts.code_version(asset), recorded, needed)
+
+
+@contextmanager
+def _storage_explained() -> Iterator[None]:
+    """Raise StoreError, with what to do, where Dagster's storage in PostgreSQL cannot be used or has gone away."""
+    try:
+        yield
+    except Exception as error:
+        causes: list[BaseException] = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 20:
+            causes.append(cause)
+        found = next((cause for cause in causes if isinstance(cause, DBAPIError)), None)
+        if found is None or not os.environ.get(POSTGRES_VARIABLE):
+            raise
+        raise StoreError(
+            f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({plainly(found.orig or found)}): see "
+            "that the database runs and lets you in, then run again: what is finished is kept"
+        ) from None
 
 
 def stale_reason(artifacts: Artifacts, instance: Instance, artifact: Sealed | None) -> str | None:
@@ -195,19 +206,21 @@ def run(
             names = [name for name in segment if name in wanted]
             if not names:
                 continue
-            launched = _stale(artifacts, instance, names, report)
+            with _storage_explained():
+                launched = _stale(artifacts, instance, names, report)
             for partition, stale in launched.items():
                 if not stale:
                     continue
                 runner.warm_up()
-                result = job.execute_in_process(
-                    instance=instance.dagster,
-                    asset_selection=[dg.AssetKey(name) for name in stale],
-                    partition_key=partition,
-                    raise_on_error=False,
-                    run_config=_QUIET,
-                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **living.run_tags(instance.dagster)},
-                )
+                with _storage_explained():
+                    result = job.execute_in_process(
+                        instance=instance.dagster,
+                        asset_selection=[dg.AssetKey(name) for name in stale],
+                        partition_key=partition,
+                        raise_on_error=False,
+                        run_config=_QUIET,
+                        tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **living.run_tags(instance.dagster)},
+                    )
                 _collect(result, partition, report, say)
                 if any(_interrupted(event) for event in result.all_events):
                     raise KeyboardInterrupt  # Dagster takes it for a failure of the step

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy
 from tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
 from benchmarks.disk_full import disk, fill_and_resume, harm
@@ -323,6 +324,30 @@ def test_postgresql_killed_in_the_middle_of_a_run(
     parsed = load_recipe(recipe)
     assert digests(parsed, tmp_path / "home") == digests(parsed, whole)
     assert ledger.count() == accounts.costs(ledger)["calls"] == Ledger.at(whole).count()
+
+
+def test_dagsters_own_postgresql_killed_in_the_middle_of_a_run(
+    postgres: Postgres, recipe: Path, whole: Path, tmp_path: Path
+) -> None:
+    """The end of that run cannot be written down; the next one tells it as failed and goes on."""
+    home, url = tmp_path / "home", postgres.url.replace("://", "+psycopg2://")
+    process = start(recipe, home, SPEED_DAGSTER_POSTGRES_URL=url)
+    wait_until(lambda: list((home / "artifacts").glob("seed_data/*")))
+    postgres.kill()
+    said = ended(process, 2)
+    assert said.count("error: ") == 1
+    assert "Dagster's storage in PostgreSQL (SPEED_DAGSTER_POSTGRES_URL) cannot be used" in said
+    assert "see that the database runs and lets you in, then run again" in said
+    assert POSTGRES_PASSWORD not in said
+    assert "Traceback" not in said
+    postgres.start()
+    ended(start(recipe, home, SPEED_DAGSTER_POSTGRES_URL=url))
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        states = {status for (status,) in connection.execute(sqlalchemy.text("SELECT status FROM runs"))}
+    engine.dispose()
+    assert states == {"FAILURE", "SUCCESS"}
+    assert_as_undisturbed(recipe, home, whole)
 
 
 def test_postgresql_that_stalls_is_waited_for(postgres: Postgres) -> None:

@@ -96,8 +96,9 @@ def test_kill_9_repeats_no_acknowledged_call_and_changes_no_answer(tmp_path: Pat
     assert repeated == 0
     assert kills >= 1
     assert killed == whole
-    # Sent twice can only be what was under way at a kill: at most the concurrency each time, and in batches nothing.
-    assert sum(answered.values()) - len(answered) <= (8 * kills if mode == "online" else 0)
+    # Sent twice can only be what was under way at a kill, and in batches nothing: what is in flight, at most the
+    # concurrency, and what waits for its transaction on a slow disk, at most twice that.
+    assert sum(answered.values()) - len(answered) <= (3 * 8 * kills if mode == "online" else 0)
 
 
 def test_a_cap_holds_for_two_processes_at_once(tmp_path: Path) -> None:
