@@ -172,8 +172,10 @@ class OnRay:
                     shard = under_way.pop(reference)
                     yield shard, result
         finally:
-            for reference in under_way:
-                ray.cancel(reference, force=True)
+            # Whoever closes this early has no use for the rest. It ends with the connection: `ray.cancel` of a task that is just
+            # then done aborts this process (Ray 2.60: "Tried to complete task that was not pending").
+            if under_way:
+                ray.shutdown()
 
     def _room(self, ray: Any) -> bool:
         """Whether some living machine could hold a shard, were it idle."""
