@@ -2,9 +2,8 @@
 
 The home lies on a file system of its own in memory (tmpfs; mounting it takes root). The small recipe runs there, and at
 moments drawn from a named seed the disk is made as small as what is on it; when the run has ended, there is room again and
-the next run goes on. Every writer meets the end of
-the disk where it happens to be: Python, polars, SQLite, Dagster's event log, and the workers with safetensors and a
-checkpoint after every step.
+the next run goes on. Every writer meets the end of the disk where it happens to be: Python, polars, SQLite, Dagster's event
+log, and the workers with safetensors and a checkpoint after every step.
 
 After each moment: the run ended with an error that says which folder is full and what to do, every artifact verifies, the
 databases are sound, no answer that the ledger held is gone, and every call is paid once. In the end: the same artifacts
@@ -192,9 +191,9 @@ def fill_and_resume(
             at.append(made(home))
             wrong += complaints(status, said, home)
             wrong += harm(home)
-            now = kept(home)
+            now, calls_paid = kept(home), paid(home)
             wrong += [f"{len(before - now)} answers are gone"] if before - now else []
-            wrong += [f"{paid(home) - len(now)} calls were paid for in vain"] if paid(home) != len(now) else []
+            wrong += [f"{calls_paid - len(now)} calls were paid for in vain"] if calls_paid != len(now) else []
             before = now
             print(f"full {number}/{moments} with {at[-1]} artifacts", file=sys.stderr, flush=True)
         status, said = ended(start(recipe, home, select))

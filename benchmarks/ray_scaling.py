@@ -1,8 +1,8 @@
 """Generation on a Ray cluster: a node killed in the middle, and what scheduling costs. `python -m benchmarks.ray_scaling`.
 
 **Node loss.** A recipe runs once with the local twin of the cluster and once on two Ray nodes of this machine, the second
-killed (SIGKILL to raylet, workers and engines; SIGSTOP with `--fault stalled`) when its `senior_data` has finished `--lose-after` shards. Both homes
-must hold the same artifacts and as many ledger calls; a call that was repeated would be booked as paid twice (`unkept`).
+killed (SIGKILL to raylet, workers and engines; SIGSTOP with `--fault stalled`) when its `senior_data` has finished
+`--lose-after` shards. Both homes must hold the same artifacts and as many ledger calls; a call that was repeated would be booked as paid twice (`unkept`).
 
 **Overhead.** The same rows in `--shards` shards, one at a time with one thread, through the local twin in one runner and
 through a Ray cluster of one node with one place, in turn, each with its engine loaded beforehand. `ratio` is Ray's

@@ -35,6 +35,7 @@ from typing import IO, Any, Protocol
 
 import polars as pl
 
+from resources.locks import hold
 from resources.runner import Progress, Runner, WorkerFailed
 from resources.store import PARQUET
 from speed_assets.recipe import PROJECT, Runtime
@@ -339,8 +340,5 @@ def _scratch() -> Path:
             flock(file, LOCK_EX | LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=_common()))
-    file = (folder / "lock.new").open("w")
-    flock(file, LOCK_EX)  # before anybody can find it free
-    (folder / "lock.new").rename(folder / "lock")
-    _LOCKS.append(file)
+    _LOCKS.append(hold(folder / "lock"))
     return folder

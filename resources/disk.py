@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resources.plainly import causes
 from resources.store import StoreError
 
 LITTLE = 1 << 20
@@ -50,21 +51,12 @@ def explained(home: Path) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:
-        words = _chain(error)
+        words = "\n".join(map(str, causes(error)))
         if found := trouble(words, home):
             raise StoreError(
                 f"{found} ({type(error).__name__}: {words.strip().partition(chr(10))[0][:300]})"
             ) from error
         raise
-
-
-def _chain(error: BaseException | None) -> str:
-    """The words of an error and of all that it came from."""
-    words: list[str] = []
-    while error is not None and len(words) < 20:
-        words.append(str(error))
-        error = error.__cause__ or error.__context__
-    return "\n".join(words)
 
 
 def _tightest(home: Path) -> tuple[Path, int]:

@@ -21,6 +21,8 @@ from typing import IO
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 
+from resources.locks import hold
+
 LOCK_TAG = "speed/lock"
 """Tag of a run: the name of the lock that its process holds while it lives."""
 UNDER_WAY = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
@@ -32,7 +34,9 @@ def run_tags(instance: dg.DagsterInstance) -> dict[str, str]:
     folder = _locks(instance)
     if folder not in _HELD:
         _tidy(instance)
-        _HELD[folder] = _new_lock(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = uuid.uuid4().hex
+        _HELD[folder] = name, hold(folder / name)
     return {LOCK_TAG: _HELD[folder][0]}
 
 
@@ -74,15 +78,6 @@ class Launcher(DefaultRunLauncher):
 _HELD: dict[Path, tuple[str, IO[str]]] = {}
 """The lock of this process in each folder, by name. It stays when the process ends: a run whose end could not be written down
 (the disk was full, the database away) is told by it."""
-
-
-def _new_lock(folder: Path) -> tuple[str, IO[str]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    name = uuid.uuid4().hex
-    file = (folder / f"{name}.new").open("w")
-    flock(file, LOCK_EX)  # before anybody can find it free
-    (folder / f"{name}.new").rename(folder / name)
-    return name, file
 
 
 def _tidy(instance: dg.DagsterInstance) -> None:

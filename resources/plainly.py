@@ -7,11 +7,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
+# Wide where a text is cleaned, which costs nothing; exact where a variable is withheld, which may be needed.
 _SECRET = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|CONNECTION_STRING)", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@:]*:([^@]+)@")
 _HOLDS_SECRET = re.compile(r"(_KEY|_TOKEN|_SECRET|PASSWORD|CREDENTIALS?|CONNECTION_STRING)$", re.IGNORECASE)
 _LENGTH = 300
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it came from, the latest first."""
+    for _ in range(20):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def secret(name: str, value: str) -> bool:

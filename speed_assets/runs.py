@@ -27,7 +27,7 @@ from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
-from resources.plainly import plainly
+from resources.plainly import causes, plainly
 from resources.progress import ProgressFor, quiet
 from resources.releases import released
 from resources.runner import Runner
@@ -140,11 +140,10 @@ def _storage_explained() -> Iterator[None]:
     """Raise StoreError, with what to do, where Dagster's storage in PostgreSQL cannot be used or has gone away."""
     try:
         yield
+    except StoreError:  # explained already, and perhaps of the ledger's database
+        raise
     except Exception as error:
-        causes: list[BaseException] = [error]
-        while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 20:
-            causes.append(cause)
-        found = next((cause for cause in causes if isinstance(cause, DBAPIError)), None)
+        found = next((cause for cause in causes(error) if isinstance(cause, DBAPIError)), None)
         if found is None or not os.environ.get(POSTGRES_VARIABLE):
             raise
         raise StoreError(
@@ -172,6 +171,7 @@ def stale_reason(artifacts: Artifacts, instance: Instance, artifact: Sealed | No
     return None
 
 
+@_storage_explained()
 def run(
     recipe: Recipe,
     home: Path,
@@ -206,21 +206,19 @@ def run(
             names = [name for name in segment if name in wanted]
             if not names:
                 continue
-            with _storage_explained():
-                launched = _stale(artifacts, instance, names, report)
+            launched = _stale(artifacts, instance, names, report)
             for partition, stale in launched.items():
                 if not stale:
                     continue
                 runner.warm_up()
-                with _storage_explained():
-                    result = job.execute_in_process(
-                        instance=instance.dagster,
-                        asset_selection=[dg.AssetKey(name) for name in stale],
-                        partition_key=partition,
-                        raise_on_error=False,
-                        run_config=_QUIET,
-                        tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **living.run_tags(instance.dagster)},
-                    )
+                result = job.execute_in_process(
+                    instance=instance.dagster,
+                    asset_selection=[dg.AssetKey(name) for name in stale],
+                    partition_key=partition,
+                    raise_on_error=False,
+                    run_config=_QUIET,
+                    tags={"speed/recipe": recipe.name, RUN_TAG: report.run, **living.run_tags(instance.dagster)},
+                )
                 _collect(result, partition, report, say)
                 if any(_interrupted(event) for event in result.all_events):
                     raise KeyboardInterrupt  # Dagster takes it for a failure of the step
@@ -260,10 +258,10 @@ def _stale(
     """The stages of a segment to launch, by partition: those that are stale, what they feed, and what Dagster shows as
     stale beside them."""
     launched: dict[str | None, list[str]] = {p: [] for p in partitions_of(artifacts.graph[names[0]])}
+    still = instance.at_rest()
     for name in names:
         fed = set(artifacts.graph[name].inputs)
         found = {p: artifacts.find(name, p) for p, stale in launched.items() if not fed & set(stale)}
-        still = instance.at_rest()
         needed = [p for p in launched if stale_reason(artifacts, still, found.get(p))]
         shown = still.beside(artifacts, name, needed)[1]
         for partition, stale in launched.items():
