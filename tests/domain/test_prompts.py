@@ -164,8 +164,12 @@ def test_compact_prompts_stay_as_the_shipped_base_knows_them() -> None:
     for seed in range(50):
         for task_type, kind in TASK_TYPES.items():
             texts.append(prompts.synthesis(task_type, f"cost of violins {seed}", draw_attributes(task_type, seed)))
-            texts.append(prompts.judge(task_type, "cost of violins", [f'{{"S1": "{seed}"}}', "b\nc"], "the asked prompt"))
-            texts.append(prompts.revise(task_type, "cost of violins", f'{{"S1": "</draft> {seed}"}}', "the asked prompt"))
+            texts.append(
+                prompts.judge(task_type, "cost of violins", [f'{{"S1": "{seed}"}}', "b\nc"], "the asked prompt")
+            )
+            texts.append(
+                prompts.revise(task_type, "cost of violins", f'{{"S1": "</draft> {seed}"}}', "the asked prompt")
+            )
             texts.append(prompts.brainstorm(task_type, f"Arts/Music {seed}", 1) if kind.has_brainstorm else "")
     assert len(texts) == 1000
     assert digest(texts) == COMPACT
@@ -182,7 +186,9 @@ def test_judge_and_revisor_see_what_was_asked_after_what_is_always_the_same(task
     prompts = PromptSet.load("full")
     asked = [prompts.synthesis(task_type, f"{seed} is the task", draw_attributes(task_type, seed)) for seed in range(8)]
     drafts = [f'{seed} {{"input": "drawn"}}' for seed in range(8)]
-    judged = [prompts.judge(task_type, "-", [draft, draft[::-1]], ask) for draft, ask in zip(drafts, asked, strict=True)]
+    judged = [
+        prompts.judge(task_type, "-", [draft, draft[::-1]], ask) for draft, ask in zip(drafts, asked, strict=True)
+    ]
     revised = [prompts.revise(task_type, "-", draft, ask) for draft, ask in zip(drafts, asked, strict=True)]
     for texts, shown in ((judged, 2), (revised, 1)):
         fixed = min(
@@ -214,7 +220,9 @@ def test_a_brainstorm_shows_examples_of_its_own_for_each_topic() -> None:
         shown = []
         for number in range(40):
             text = prompts.brainstorm(task_type, f"Arts/{number}", 1)
-            shown.append(tuple(line.removeprefix("- ") for line in text.splitlines() if line.removeprefix("- ") in pool))
+            shown.append(
+                tuple(line.removeprefix("- ") for line in text.splitlines() if line.removeprefix("- ") in pool)
+            )
             assert text == prompts.brainstorm(task_type, f"Arts/{number}", 1)
         assert {len(examples) for examples in shown} == {EXAMPLES_SHOWN}
         assert len(set(shown)) > 35

@@ -41,7 +41,9 @@ def test_a_revision_that_cannot_be_read_says_nothing(answer: str, finished: bool
 def test_what_cannot_be_read_changes_no_row_approves_none_and_casts_no_doubt() -> None:
     def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:
         return [
-            Revised(record, False, False, None, "not_json") if row == 0 or reading else Revised(f"{record}!", True, False, "r")
+            Revised(record, False, False, None, "not_json")
+            if row == 0 or reading
+            else Revised(f"{record}!", True, False, "r")
             for row, record in zip(rows, records, strict=True)
         ]
 
