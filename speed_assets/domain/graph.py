@@ -124,7 +124,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:judge",),
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_model",
@@ -134,7 +134,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_data",
@@ -158,7 +158,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=2,
+        version=3,
     ),
     Stage(
         "revisor_model",
@@ -169,7 +169,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("generator_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "revised_data",
@@ -180,7 +180,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
-        version=3,
+        version=4,
         gpu=True,
     ),
     Stage(

@@ -51,7 +51,7 @@ def test_what_cannot_be_read_changes_no_row_approves_none_and_casts_no_doubt() -
     assert (mended.records, mended.doubts, mended.reasons) == (["a", "b!"], [None, None], [None, "r"])
     assert mended.readable == [False, True]
     assert mended.problems == {"not_json": 2}
-    assert [reading["spoilt"] for reading in mended.readings] == [1, 1]
+    assert [reading["unreadable"] for reading in mended.readings] == [1, 1]
 
 
 def test_what_was_changed_is_read_again_and_the_last_reading_only_judges() -> None:
