@@ -131,6 +131,13 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_between("line", 1),
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
+    "topic_tree": (
+        *_columns("topic_id", "path", "topic", "line", "synthesis", "alignment"),
+        *_filled("synthesis", "alignment"),
+        *_id("topic_id"),
+        *_text("path", "topic"),
+        Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
+    ),
     "task_list": (
         *_columns("task_id", "topic_id", "topic", "task_type", "task", "synthesis", "alignment"),
         *_id("task_id"),
@@ -152,7 +159,7 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_TASK_TYPE,
         *_text("prompt", "chosen", "judge_model"),
         *_filled("rejected", "margin"),
-        *_between("margin", 0.5, 1),
+        *_between("margin", 0, 1),
         *_between("verdicts", 2),
         *_differ("chosen", "rejected"),
     ),
@@ -197,7 +204,6 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_text("topic", "task"),
         *_triplets(),
         *_differ("query", "negative", severity="warning"),
-        Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
     "quarantine": (
         *_columns("row_id", "stage", "task_type", "reason", "detail", "raw"),

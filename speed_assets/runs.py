@@ -26,6 +26,7 @@ from checks.registry import check_key, checks_of
 from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.home import POSTGRES_VARIABLE, prepare
+from resources.enough_topics import warn_of_crowded_prompts
 from resources.ledger import Ledger
 from resources.plainly import causes, plainly
 from resources.progress import ProgressFor, quiet
@@ -186,6 +187,8 @@ def run(
     Runs that follow each other may share a `runner`, and with it its warm processes; then the caller closes it.
     """
     started = time.monotonic()
+    for line in warn_of_crowded_prompts(recipe):
+        say(f"warning: {line}")
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance.of(home)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made

@@ -60,15 +60,24 @@ ALL_STAGES: tuple[Stage, ...] = (
         version=3,
     ),
     Stage(
+        "topic_tree",
+        "tasks",
+        "table",
+        "The topics and their subtopics, which the teacher names level by level; what repeats another is set aside.",
+        ("topics",),
+        reads=(*_TEACHER, "topics"),
+        externals=("prompt:expand",),
+    ),
+    Stage(
         "task_list",
         "tasks",
         "table",
-        "One task per topic, brainstormed by the teacher (STS: the topic itself).",
+        "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
         ("topics",),
         partitioned=True,
         reads=_TEACHER,
-        externals=("prompt:brainstorm",),
-        version=2,
+        externals=("prompt:brainstorm", "rows_wanted"),
+        version=3,
     ),
     Stage(
         "seed_data",
@@ -115,7 +124,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:judge",),
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_model",
@@ -125,7 +134,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_data",
@@ -149,7 +158,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=2,
+        version=3,
     ),
     Stage(
         "revisor_model",
@@ -160,7 +169,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("generator_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "revised_data",
@@ -171,7 +180,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
-        version=3,
+        version=4,
         gpu=True,
     ),
     Stage(
@@ -278,6 +287,7 @@ def build_graph(
     mined: bool = True,
     reruns: bool = True,
     writer: Writer = "senior_model",
+    expanded: bool = False,
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
@@ -288,6 +298,8 @@ def build_graph(
     on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
+    if expanded:
+        stages["task_list"] = replace(stages["task_list"], inputs=("topic_tree",))
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
     wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(
