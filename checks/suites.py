@@ -189,6 +189,14 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_between("margin", -1, 1),
         *(expect for name in _NEARNESS[:3] for expect in _between(name, -1.01, 1.01)),
     ),
+    "row_verdicts": (
+        *_columns("row_id", "task_type", "place", "weight", "faulty", "reason"),
+        *_filled("row_id", "weight", "faulty"),
+        *_id("place"),
+        *_between("place", 0),
+        *_TASK_TYPE,
+        *_between("weight", 1),
+    ),
     "mined_negatives": (
         *_columns("row_id", "task_type", "negative", "positive_similarity", "negative_similarity", "verdict"),
         *_id("row_id"),

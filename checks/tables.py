@@ -447,6 +447,7 @@ CHECKS: tuple[Check, ...] = (
             *_WRITTEN,
             "preference_pairs",
             "row_scores",
+            "row_verdicts",
             "final_triplets",
             "mined_negatives",
             "quarantine",

@@ -444,9 +444,33 @@ class MinedNegatives(Section):
         return self
 
 
-class Scores(Section):
-    """Rows whose score is known and beyond a bound are set aside; null asks nothing of a score. All numbers are ours."""
+class Calibration(Section):
+    """How rows are set aside by all scores together, from the verdicts of `row_verdicts`: a fit tells how likely a row is
+    faulty (`domain/calibration.py`). All numbers are ours, chosen on seeds 1 and 7 of the microworld."""
 
+    wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """A row is set aside from this likelihood of being faulty on: at the bound, three good rows are given up for one that
+    is faulty, and fewer beyond it."""
+    odds_min: Annotated[float, Field(ge=1)] = 2.0
+    """And if its odds are at least this many times those of all rows: a teacher that would mend every second row is
+    not to have every second row set aside."""
+    loss_max: Share = 0.07
+    """Share of the good rows that this may cost, as estimated on rows that the fit did not see."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of the test whether a score tells faulty rows from others (it is left out otherwise), and of intervals."""
+    ridge: Rate = 1.0
+    """Penalty on the slope of a score: half of this times its square, where a row's log-likelihood counts 1."""
+    ridge_by_type: Rate = 16.0
+    """The same on what a task type's slope is more or less than that: the larger, the more task types learn together."""
+
+
+class Scores(Section):
+    """Rows set aside for their scores: by verdicts of the teacher on this run's rows (`calibration`), or beyond bounds that
+    are numbers. What is right for one model, seed or language is not for the next, so numbers are for whoever has
+    measured them on rows of the same kind. Null asks nothing of a score. All numbers are ours."""
+
+    calibration: Calibration | None = None
+    """Null sets no row aside by its likelihood of being faulty."""
     least_likely_min: Annotated[float, Field(le=0)] | None = None
     """Natural log-probability of the least likely token of what a row says, under the model that wrote it."""
     swapped_max: Annotated[float, Field(le=0)] | None = None
@@ -492,6 +516,20 @@ class Contamination(Section):
     similarity: Share | None = None
     """Cosine similarity (of `row_scores.embedder`) from which on a text says what an evaluation text says; null does not
     ask."""
+
+
+class RowVerdicts(Section):
+    """A sample of the rows that the teacher reads, as it reads junior output for revision_data, to tell which are faulty.
+    The paper has no such step: all numbers are ours."""
+
+    rows: PerTaskType
+    """Rows read, one call each, at most."""
+    suspicious_share: Share = 0.5
+    """Share of the sample that prefers rows that a score finds suspicious: a bound is decided among them. The rest is
+    drawn evenly."""
+    rules: Rules | None = None
+    """Rows that break one of these are not read, since final_triplets removes them anyway: give the same rules."""
+    sampling: Sampling
 
 
 class Diversity(Section):
@@ -866,6 +904,7 @@ class Recipe(Section):
     revisor_model: Revisor | None = None
     revised_data: RevisedData | None = None
     row_scores: RowScores | None = None
+    row_verdicts: RowVerdicts | None = None
     final_triplets: FinalTriplets
     mined_negatives: MinedNegatives | None = None
     embedding_model: EmbeddingModel
@@ -888,6 +927,10 @@ class Recipe(Section):
         thresholds = self.final_triplets.scores.model_dump(exclude_none=True)
         if thresholds and self.row_scores is None:
             problems.append(f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it")
+        if self.row_verdicts and self.row_scores is None:
+            problems.append("`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious")
+        if "calibration" in thresholds and self.row_verdicts is None:
+            problems.append("`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher")
         near, copies = self.final_triplets.near_duplicates.semantic, self.final_triplets.contamination.similarity
         if not (self.row_scores and self.row_scores.embedder) and (near or copies):
             named = "near_duplicates.semantic" if near else "contamination.similarity"
@@ -948,6 +991,7 @@ class Recipe(Section):
             self.final_triplets.source,
             self.mteb_scores.baselines,
             scored=self.row_scores is not None,
+            judged=self.row_verdicts is not None,
             embedded=bool(self.row_scores and self.row_scores.embedder),
             reruns=self.embedding_reruns.count > 0,
             mined=self.mined_negatives is not None,

@@ -194,15 +194,25 @@ ALL_STAGES: tuple[Stage, ...] = (
         gpu=True,
     ),
     Stage(
+        "row_verdicts",
+        "triplets",
+        "table",
+        "The teacher's verdicts on a sample of the rows: by them each run finds the bounds of its scores.",
+        ("revised_data", "row_scores"),
+        partitioned=True,
+        reads=_TEACHER,
+        externals=("prompt:revise",),
+    ),
+    Stage(
         "final_triplets",
         "triplets",
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
-        ("revised_data", "row_scores", "task_list"),
+        ("revised_data", "row_scores", "row_verdicts", "task_list"),
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=5,
+        version=6,
     ),
     Stage(
         "mined_negatives",
@@ -283,6 +293,7 @@ def build_graph(
     baselines: Sequence[str] = ("seed_data", "junior_data"),
     *,
     scored: bool = True,
+    judged: bool = True,
     embedded: bool = True,
     mined: bool = True,
     reruns: bool = True,
@@ -292,8 +303,8 @@ def build_graph(
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
-    they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
+    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
+    teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
     model is trained several times; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
     on tables that the recipe does not make are left out by the caller.
     """
@@ -310,9 +321,11 @@ def build_graph(
             name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else embedded)
         ),
     )
+    stages["row_verdicts"] = replace(stages["row_verdicts"], inputs=(source, "row_scores"))
+    read_by = [*["row_scores"] * scored, *["row_verdicts"] * (scored and judged)]
     stages["final_triplets"] = replace(
         stages["final_triplets"],
-        inputs=(source, *(("row_scores",) if scored else ()), "task_list"),
+        inputs=(source, *read_by, "task_list"),
         reads=("seed", "evaluation", written_by(source)),
         takes=stages[written_by(source)].takes,
     )
