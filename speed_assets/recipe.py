@@ -275,10 +275,17 @@ class Rules(Section):
 
     skip: tuple[RuleCode, ...] = ()
     """Codes of rules that are not applied."""
-    language_characters_min: Positive = 120
-    """Shorter texts are too short to tell their language."""
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    """ISO 639-1 codes of the languages that rows are written in."""
+    language_confidence: Share | None = None
+    """Probability of another language, by the identifier, from which on a text is set aside; null does not ask, which a world
+    of its own words needs. 0.98 sets 3 of 13,000 human English texts aside and finds 99.8 % of others (docs/filters.md)."""
+    language_characters_min: Positive = 30
+    """Bytes of plain words from which on a language can be told."""
     other_script_max: Share = 0.3
-    """Largest share of a text's characters that may be letters of other scripts than Latin."""
+    """Largest share of a text's characters that may be letters of scripts in which none of the languages is written."""
+    query_words_min: Positive = 8
+    """A query of so many words that stands whole in its positive is a copied one; shorter ones are names and phrases."""
     length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
     any length."""
