@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, written_by
+from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
@@ -502,7 +503,10 @@ class EmbeddingModel(Section):
     pooling: Literal["mean", "last"] = "mean"
     """`last` appends the end token (paper)."""
     instruction: str | None = None
-    """Template with {task} and {query}, put on queries only; null adds nothing."""
+    """Template with {task} and {query}, put on queries, and on every text of STS rows, whose sides are alike (E5-mistral);
+    null keeps the base's own prompts, if it has any."""
+    sts_instructions: Annotated[tuple[str, ...], Field(min_length=1)] = SIMILARITY_WORDINGS
+    """What {task} is for STS rows, whose task is a topic; one of them for each row (E5-mistral's, and three of ours)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     temperature: Rate
     """tau of InfoNCE (E5-mistral: 0.02)."""

@@ -221,7 +221,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed",),
         externals=("embedding_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "baseline_models",
@@ -232,7 +232,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "embedding_reruns",
@@ -243,6 +243,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
         gpu=True,
+        version=2,
     ),
     Stage(
         "mteb_scores",
@@ -253,7 +254,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base", "scoring_libraries"),
         gpu=True,
-        version=3,
+        version=4,
     ),
     Stage(
         "release",
