@@ -27,7 +27,7 @@ from sklearn.metrics import average_precision_score  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model  # noqa: E402
 
-from speed_assets.workers import embed, evaluate, ranking_loss  # noqa: E402
+from speed_assets.workers import embed, encoders, evaluate, held_out, ranking_loss  # noqa: E402
 
 SETTINGS: dict[str, Any] = {
     "pooling": "mean",
@@ -278,7 +278,10 @@ def test_instruction_goes_before_queries_and_before_every_text_of_sts() -> None:
         bare = plain[kind][0]
         assert told[kind][0] == {**bare, "query": before + bare["query"]}, kind
     bare, same = plain["sts-True"][0], told["sts-True"][0]
-    assert same == {**{field: before + bare[field] for field in ("query", "positive", "negative")}, "label": bare["label"]}
+    assert same == {
+        **{field: before + bare[field] for field in ("query", "positive", "negative")},
+        "label": bare["label"],
+    }
 
 
 # The loss
@@ -576,6 +579,7 @@ def test_every_model_has_a_score_in_every_task(scored: tuple[dict[str, Any], dic
         "untrained": "float32",
         "bm25": "none",
     }
+    assert set(table["instruction"]) == {"none"}, "a model that was told nothing is asked so"
     assert table.height == 18
     assert set(table["type"]) == set(TASKS)
     assert table["score"].is_between(0, 1).all()
@@ -618,9 +622,9 @@ def test_results_are_kept_by_digest_and_by_sets(
         "bm25": False,
     }
     runs: list[str] = []
-    real = evaluate.SentenceTransformerEncoderWrapper.encode
+    real = encoders.SentenceTransformerEncoderWrapper.encode
     monkeypatch.setattr(
-        evaluate.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]
+        encoders.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]
     )
     repeated = evaluate.run(again, silent)
     assert not runs, "nothing is embedded twice"
@@ -655,7 +659,7 @@ class Oracle(AbsEncoder):  # type: ignore[misc]
 def test_who_knows_the_truth_scores_full_marks() -> None:
     sets = evaluation_sets(**MICROWORLD)
     scores = {}
-    for task in evaluate.held_out_tasks(sets):
+    for task in held_out.held_out_tasks(sets):
         found = mteb.evaluate(Oracle(sets.topics), task, cache=None, co2_tracker=False, show_progress_bar=False)
         scores[task.metadata.type] = found.task_results[0].get_score()
     for exact in ("Retrieval", "Reranking", "STS", "Classification", "PairClassification"):
@@ -665,15 +669,15 @@ def test_who_knows_the_truth_scores_full_marks() -> None:
 def test_models_with_a_task_instruction_are_told_the_task(job: Callable[..., dict[str, Any]]) -> None:
     params = job(instruction="Do: {task}\nQ: {query}")
     embed.run({**params, "untrained": True}, silent)
-    encoder = evaluate._encoder({"name": "model", "path": params["out"], "digest": "1"})
-    metadata = evaluate.MicroworldRetrieval.metadata
+    encoder = encoders.encoder_of({"name": "model", "path": params["out"], "digest": "1"})
+    metadata = held_out.MicroworldRetrieval.metadata
     assert encoder.get_task_instruction(metadata, None) == f"Do: {metadata.prompt}\nQ: "
     assert encoder.apply_instruction_to_passages is False
 
 
 def test_lexical_vectors_see_words_and_weigh_rare_ones_more() -> None:
-    metadata = evaluate.MicroworldSTS.metadata
-    lexical = evaluate.LexicalVectors()
+    metadata = held_out.MicroworldSTS.metadata
+    lexical = encoders.LexicalVectors()
     batch = [{"text": ["the tea of kings", "the boats of kings", "the boats of tea"]}]
     vectors = lexical.encode(batch, task_metadata=metadata, hf_split="test", hf_subset="default")
     later = lexical.encode(

@@ -154,7 +154,9 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
 def _lengths(column: Features) -> torch.Tensor | None:
     """Tokens of each text, or None where texts are not padded: static vectors, and flash attention's flat batches."""
     mask = column.get("attention_mask")
-    return mask.sum(dim=1) if isinstance(mask, torch.Tensor) and mask.ndim == 2 and "cu_seq_lens_q" not in column else None
+    return (
+        mask.sum(dim=1) if isinstance(mask, torch.Tensor) and mask.ndim == 2 and "cu_seq_lens_q" not in column else None
+    )
 
 
 def _rows(column: Features, chosen: torch.Tensor | slice) -> Features:
@@ -174,7 +176,9 @@ def without_shared_pads(column: Features) -> Features:
         return column
     width, first, past = mask.shape[1], int(used.min()), int(used.max()) + 1
     return {
-        name: value[:, first:past] if isinstance(value, torch.Tensor) and value.ndim >= 2 and value.shape[1] == width else value
+        name: value[:, first:past]
+        if isinstance(value, torch.Tensor) and value.ndim >= 2 and value.shape[1] == width
+        else value
         for name, value in column.items()
     }
 
