@@ -573,7 +573,8 @@ class Evaluation(Section):
     tasks: tuple[str, ...] = ()
     """mteb task or benchmark names, beside or instead of the microworld. Their texts must not be in the triplets."""
     unsearched: tuple[str, ...] = ()
-    """Names in `tasks` whose texts are not looked for in the triplets, knowingly; the cards of a release name them."""
+    """Names in `tasks`, or of tasks within a benchmark, whose texts are not looked for in the triplets, knowingly; the cards
+    of a release name them."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
     either. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
@@ -867,6 +868,7 @@ class Recipe(Section):
             scored=self.row_scores is not None,
             embedded=bool(self.row_scores and self.row_scores.embedder),
             reruns=self.embedding_reruns.count > 0,
+            searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
         )

@@ -136,7 +136,7 @@ def _train(
 def _instructed(rows: pl.DataFrame, settings: EmbeddingModel) -> pl.DataFrame:
     """The rows as they are trained on: `task` is what the instruction says of each, which of STS is not its topic."""
     named = rows.select("task_type", "task", "row_id").rows()
-    tasks = [instruction_of(*row, wordings=settings.sts_instructions) for row in named]
+    tasks = [instruction_of(kind, task, row_id, settings.sts_instructions) for kind, task, row_id in named]
     return rows.with_columns(task=pl.Series(tasks, dtype=pl.String)).drop("row_id")
 
 

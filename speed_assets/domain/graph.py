@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["table", "model", "scores", "release"]
+Kind = Literal["texts", "table", "model", "scores", "release"]
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
 Writer = Literal["senior_model", "junior_model"]
 
@@ -50,7 +50,17 @@ _GENERATOR = ("seed", "generator", "prompts")
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
 
+EVALUATION_TEXTS = "evaluation_texts"
+
 ALL_STAGES: tuple[Stage, ...] = (
+    Stage(
+        EVALUATION_TEXTS,
+        "tasks",
+        "texts",
+        "Texts of the mteb tasks that the model is scored on, to be kept out of the rows; first, as nothing is paid for them.",
+        reads=("evaluation",),
+        externals=("mteb_version",),
+    ),
     Stage(
         "topics",
         "tasks",
@@ -278,22 +288,24 @@ def build_graph(
     embedded: bool = True,
     mined: bool = True,
     reruns: bool = True,
+    searched: bool = False,
     writer: Writer = "senior_model",
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
     E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
-    they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
-    model is trained several times; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
+    they are held against evaluation texts in that, `mined` whether negatives are mined, `searched` whether texts of
+    mteb's tasks are looked for, `reruns` whether the embedding model is trained several times; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
     on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
+    texts = (EVALUATION_TEXTS,) if searched else ()
     wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(
         stages["row_scores"],
-        inputs=(source, wrote) if wrote else (source,),
+        inputs=(source, *((wrote,) if wrote else ()), *(texts if embedded else ())),
         reads=("seed", "generator", *(("evaluation",) if embedded else ())),
         externals=tuple(
             name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else embedded)
@@ -301,7 +313,7 @@ def build_graph(
     )
     stages["final_triplets"] = replace(
         stages["final_triplets"],
-        inputs=(source, *(("row_scores",) if scored else ()), "task_list"),
+        inputs=(source, *(("row_scores",) if scored else ()), "task_list", *texts),
         reads=("seed", "evaluation", written_by(source)),
         takes=stages[written_by(source)].takes,
     )

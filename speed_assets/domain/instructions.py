@@ -79,9 +79,13 @@ def prompt_of(prompts: Mapping[str, str], kind: str, side: Side | None, task: st
     >>> prompt_of({"query": "query: ", "STS": "sentence similarity: "}, "STS", None)
     'sentence similarity: '
     """
-    names = [name for name in (task, kind) if name]
-    wanted = [key for name in names for key in (f"{name}-{side}" if side else None, name) if key]
-    return next((prompts[key] for key in (*wanted, side) if key in prompts), "")
+    wanted: list[str] = []
+    for name in (task, kind):
+        if name:
+            wanted += [f"{name}-{side}", name] if side else [name]
+    if side:
+        wanted.append(side)
+    return next((prompts[key] for key in wanted if key in prompts), "")
 
 
 def trained_prompts(prompts: Mapping[str, str], task_type: str, default: str = "") -> tuple[str, str]:
