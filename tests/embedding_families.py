@@ -58,7 +58,9 @@ def _byte_level(special: list[str]) -> Tokenizer:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     backend.train_from_iterator(SENTENCES * 3, trainer)
     return backend
 
@@ -81,12 +83,16 @@ def _around(backend: Tokenizer, single: str) -> processors.TemplateProcessing:
     )
 
 
-def _save(folder: Path, backend: Tokenizer, model: torch.nn.Module, class_name: str | None = None, **tokens: Any) -> str:
+def _save(
+    folder: Path, backend: Tokenizer, model: torch.nn.Module, class_name: str | None = None, **tokens: Any
+) -> str:
     PreTrainedTokenizerFast(tokenizer_object=backend, **tokens).save_pretrained(folder)
     if class_name:  # as the published file names it
         file = folder / "tokenizer_config.json"
         said = json.loads(file.read_text())
-        file.write_text(json.dumps({**said, "tokenizer_class": class_name, "add_bos_token": True, "add_eos_token": False}))
+        file.write_text(
+            json.dumps({**said, "tokenizer_class": class_name, "add_bos_token": True, "add_eos_token": False})
+        )
     model.save_pretrained(folder)
     return str(folder)
 
@@ -102,8 +108,14 @@ def bert(folder: Path) -> str:
     )
     backend.post_processor = _around(backend, "[CLS] $A [SEP]")
     torch.manual_seed(0)
-    model = BertModel(BertConfig(vocab_size=400, max_position_embeddings=64, **_DECODER))
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    model = BertModel(BertConfig(vocab_size=400, max_position_embeddings=128, **_DECODER))
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     return _save(folder, backend, model, **names)
 
 
@@ -137,8 +149,10 @@ def qwen3_embedding(folder: Path) -> str:
     torch.manual_seed(0)
     model = Qwen3Model(Qwen3Config(vocab_size=500, num_key_value_heads=1, head_dim=16, **_DECODER))
     _save(plain, backend, model, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left")
-    modules = [Transformer(str(plain), max_seq_length=64), Pooling(32, "lasttoken"), Normalize()]
-    SentenceTransformer(modules=modules, prompts=QWEN_PROMPTS, device="cpu").save(str(folder / "model"))
+    modules = [Transformer(str(plain), max_seq_length=128), Pooling(32, "lasttoken"), Normalize()]
+    SentenceTransformer(modules=modules, prompts=QWEN_PROMPTS, device="cpu").save(
+        str(folder / "model"), create_model_card=False
+    )
     return str(folder / "model")
 
 
@@ -146,7 +160,9 @@ def e5(folder: Path) -> str:
     """E5 and BGE: BERT with `query: ` before queries and `passage: ` before passages."""
     modules = [Transformer(bert(folder / "plain"), max_seq_length=32), Pooling(32, "mean"), Normalize()]
     prompts = {"query": "query: ", "passage": "passage: "}
-    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(folder / "model"))
+    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(
+        str(folder / "model"), create_model_card=False
+    )
     return str(folder / "model")
 
 
@@ -163,11 +179,13 @@ def embedding_gemma(folder: Path) -> str:
     names = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
     _save(plain, backend, Gemma3TextModel(config), **names)
     modules = [
-        Transformer(str(plain), max_seq_length=64),
+        Transformer(str(plain), max_seq_length=128),
         Pooling(32, "mean"),
         Dense(32, 48, bias=False, activation_function=torch.nn.Identity()),
         Dense(48, 32, bias=False, activation_function=torch.nn.Identity()),
         Normalize(),
     ]
-    SentenceTransformer(modules=modules, prompts=GEMMA_PROMPTS, device="cpu").save(str(folder / "model"))
+    SentenceTransformer(modules=modules, prompts=GEMMA_PROMPTS, device="cpu").save(
+        str(folder / "model"), create_model_card=False
+    )
     return str(folder / "model")

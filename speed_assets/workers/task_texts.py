@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
-from itertools import batched
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
             if not loaded:
                 task.load_data()
             counts[name] = 0
-            for block in batched(_once(texts_of(task)), BLOCK):
+            texts = _once(texts_of(task))
+            while block := list(islice(texts, BLOCK)):
                 writer.write_table(pa.table([pa.array([name] * len(block)), pa.array(block)], schema=SCHEMA))
                 counts[name] += len(block)
             if not counts[name]:
