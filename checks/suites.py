@@ -89,7 +89,15 @@ _TASK_TYPE = (
 _MATCHING = [name for name, task_type in TASK_TYPES.items() if not task_type.has_negative]
 _SIGNED = ["STS", "Summarization", "InstructionReranking"]
 """mteb task types whose scores are correlations or changes, and may fall below 0."""
-_IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
+_IDENTITY = (
+    "model_digest",
+    "dataset_revision",
+    "mteb",
+    "sentence_transformers",
+    "transformers",
+    "dtype",
+    "instruction",
+)
 _ROW = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _NEARNESS = ("positive_similarity", "negative_similarity", "evaluation_similarity", "evaluation")
 _GENERATED = (*_ROW, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")

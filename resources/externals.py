@@ -83,6 +83,8 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
         return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json", exclude={"local"})])
     if name == "scoring_libraries":
         return digest({library: version(library) for library in SCORING_LIBRARIES})
+    if name == "mteb_version":  # it says which revision of a task's data is read
+        return digest(version("mteb"))
     if name == "evaluation_texts":
         scored_folders(recipe.evaluation.local)  # a wrong description is refused before anything is paid for
         return digest([folder_digest(folder) for folder in recipe.evaluation.local])

@@ -25,6 +25,7 @@ from resources.shared_store import store_of
 from resources.teacher import Teacher
 from speed_assets.assets import (
     embedding,
+    evaluation_texts,
     junior,
     negatives,
     quarantine,
@@ -44,6 +45,7 @@ from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
+    "evaluation_texts": evaluation_texts.evaluation_texts,
     "topics": tasks.topics,
     "topic_tree": topic_tree.topic_tree,
     "task_list": tasks.task_list,

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, written_by
+from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
@@ -609,7 +610,10 @@ class EmbeddingModel(Section):
     pooling: Literal["mean", "last"] = "mean"
     """`last` appends the end token (paper)."""
     instruction: str | None = None
-    """Template with {task} and {query}, put on queries only; null adds nothing."""
+    """Template with {task} and {query}, put on queries, and on every text of STS rows, whose sides are alike (E5-mistral);
+    null keeps the base's own prompts, if it has any."""
+    sts_instructions: Annotated[tuple[str, ...], Field(min_length=1)] = SIMILARITY_WORDINGS
+    """What {task} is for STS rows, whose task is a topic; one of them for each row (E5-mistral's, and three of ours)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     temperature: Rate
     """tau of InfoNCE (E5-mistral: 0.02)."""
@@ -676,7 +680,8 @@ class Evaluation(Section):
     tasks: tuple[str, ...] = ()
     """mteb task or benchmark names, beside or instead of the microworld. Their texts must not be in the triplets."""
     unsearched: tuple[str, ...] = ()
-    """Names in `tasks` whose texts are not looked for in the triplets, knowingly; the cards of a release name them."""
+    """Names in `tasks`, or of tasks within a benchmark, whose texts are not looked for in the triplets, knowingly; the cards
+    of a release name them."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
     either. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
@@ -935,9 +940,13 @@ class Recipe(Section):
         if thresholds and self.row_scores is None:
             problems.append(f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it")
         if self.row_verdicts and self.row_scores is None:
-            problems.append("`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious")
+            problems.append(
+                "`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious"
+            )
         if "calibration" in thresholds and self.row_verdicts is None:
-            problems.append("`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher")
+            problems.append(
+                "`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher"
+            )
         near, copies = self.final_triplets.near_duplicates.semantic, self.final_triplets.contamination.similarity
         if not (self.row_scores and self.row_scores.embedder) and (near or copies):
             named = "near_duplicates.semantic" if near else "contamination.similarity"
@@ -1001,6 +1010,7 @@ class Recipe(Section):
             judged=self.row_verdicts is not None,
             embedded=bool(self.row_scores and self.row_scores.embedder),
             reruns=self.embedding_reruns.count > 0,
+            searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
             expanded=self.topics.expand is not None,

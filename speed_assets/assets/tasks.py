@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from resources.calls import TeacherAnswer
-
 from resources.enough_topics import warn_of_crowded_prompts
 from resources.externals import prompt_set
 from speed_assets.assets.stage import StageRun

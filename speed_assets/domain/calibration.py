@@ -138,7 +138,7 @@ def calibrated(rows: pl.DataFrame, settings: Settings, seed: int) -> Calibrated:
     fit = _Fit(features, rows["task_type"], settings)
     slopes, on = fit.slopes(judged, faulty)
     silent = [score for place, score in enumerate(SCORES) if not np.ptp(features[:, place])]
-    off = {score: "says nothing of these rows" for score in silent}
+    off = dict.fromkeys(silent, "says nothing of these rows")
     off |= {score: "does not tell faulty rows from others" for score in SCORES if score not in {*on, *silent}}
     told |= {"scores": {score: round(fit.slope(slopes, score), 3) for score in on}, "off": off}
     if not on:
@@ -331,4 +331,4 @@ def _share(weight: Array, which: Mask, confidence: float) -> dict[str, Any]:
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     interval = [round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4)]
-    return {"share": round(share, 4), "interval": interval, "rows": int(len(weight))}
+    return {"share": round(share, 4), "interval": interval, "rows": len(weight)}
