@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from checks.registry import check_key, checks_of
 from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
+from resources.externals import pin_revisions
 from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
 from resources.plainly import causes, plainly
@@ -188,6 +189,7 @@ def run(
     started = time.monotonic()
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance.of(home)
+    pin_revisions(recipe)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
     living.bury(instance.dagster)
     gpu.free_slots(instance.dagster)
