@@ -28,11 +28,15 @@ from resources.store import Artifact, Sealed, Store
 from resources.teacher import Progress, Teacher, TeacherUse
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS
+from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import orders
+from speed_assets.domain.prompts import PromptKind
 from speed_assets.recipe import Recipe
 from speed_assets.runs import Instance, stale_reason
 
+_PAGE_TOKENS = 1_000
+"""Tokens of instructions and asked prompt together (ours: the longest of the `full` set has about 700)."""
 CHARACTERS_PER_TOKEN = 4
 """Of English text with common tokenizers: for the size of a bill that no earlier call tells."""
 
@@ -42,7 +46,7 @@ class Step:
     """One artifact in the plan. `action` is `reuse`, `show` (whole, but Dagster or a check has to see it again) or `make`.
 
     `calls` are new teacher calls, `known_calls` those that the ledger answers. Tokens and money are of the new calls, as
-    the ledger's mean for this stage or by the prompts and `max_new_tokens`; `seconds` are those of the last time, for as
+    the ledger's mean for this stage or at most, by prompts and limits; `seconds` are those of the last time, for as
     many rows. None is unknown.
     """
 
@@ -247,22 +251,51 @@ def _step(
     if not _asks(stage):
         return step
     calls = len(need.new) if need else _calls(recipe, stage.name, partition)
-    prompt, output = _tokens(recipe, paid, stage.name, calls, need)
+    prompt, output = _tokens(recipe, paid, stage.name, partition, calls, need)
     money = in_currency(tariff.cost(prompt, output)) if calls else 0.0
     known = need.known if need else 0
     return replace(step, calls=calls, known_calls=known, prompt_tokens=prompt, output_tokens=output, money=money)
 
 
 def _tokens(
-    recipe: Recipe, paid: Mapping[str, Any] | None, stage: str, calls: int, need: Need | None
+    recipe: Recipe, paid: Mapping[str, Any] | None, stage: str, partition: str | None, calls: int, need: Need | None
 ) -> tuple[int | None, int | None]:
-    """(prompt, output) tokens of new calls: the mean of the stage's calls so far, else by characters and limits."""
+    """(prompt, output) tokens of new calls: the mean of the stage's calls so far, else at most, by characters and limits."""
     if paid and paid["calls"] and None not in (paid["prompt_tokens"], paid["output_tokens"]):
         return tuple(round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
-    most = calls * getattr(recipe, stage).sampling.max_new_tokens
     if need is None:
-        return None, most
+        prompt_most, output_most = _most_tokens(recipe, stage, partition)
+        return calls * prompt_most, calls * output_most
+    most = sum(int(request.parameters["max_new_tokens"]) for request in need.new)
     return sum(len(request.prompt) for request in need.new) // CHARACTERS_PER_TOKEN, most
+
+
+_KINDS: dict[str, PromptKind] = {
+    "task_list": "brainstorm",
+    "seed_data": "synthesis",
+    "preference_pairs": "judge",
+    "mined_negatives": "judge",
+    "revision_data": "revise",
+}
+"""Kind of prompt that a stage asks the teacher with."""
+
+
+def _most_tokens(recipe: Recipe, stage: str, partition: str | None) -> tuple[int, int]:
+    """(prompt, output) tokens at most of one call of a stage whose prompts nobody knows yet.
+
+    A judge reads every candidate and a revisor one draft, each at most as long as its limit; the asked prompt and the
+    instructions are counted as one page.
+    """
+    task_type = partition or "retrieval"  # without a task type of its own: the longest
+    lengths = recipe.answers.lengths()
+    values = {attribute.name: attribute.values for attribute in ATTRIBUTES[task_type]}
+    kind = _KINDS[stage]
+    sampling = getattr(recipe, stage).sampling
+    output = sampling.max_new_tokens or lengths.limit(lengths.most_words(kind, task_type, values))
+    written = recipe.junior_data.sampling.max_new_tokens if recipe.junior_data else None
+    record = written or lengths.limit(lengths.most_words("synthesis", task_type, values))
+    shown = {"judge": recipe.junior_data.candidates if recipe.junior_data else 2, "revise": 1}.get(kind, 0)
+    return _PAGE_TOKENS + shown * record, output
 
 
 def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:

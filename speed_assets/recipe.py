@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, written_by
 from speed_assets.domain.rules import RULE_CODES, RuleCode
@@ -169,8 +170,31 @@ class Sampling(Section):
     """0 is greedy (paper: 1.0 everywhere, 0 for the judge)."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus (paper: 1.0)."""
-    max_new_tokens: Positive
-    """Tokens (authors' repository: 800)."""
+    max_new_tokens: Positive | None = None
+    """Tokens of an answer at most. null takes, for each prompt, what the words that it asks for need (`answers`): SPEED's
+    repository has 800 for all, which cuts every second pair of documents of 500 words."""
+
+
+class Answers(Section):
+    """How many tokens an answer may have where `sampling.max_new_tokens` is null. All numbers are ours."""
+
+    tokens_per_word: Rate = 1.5
+    """Tokens that an English word needs, JSON included (measured: 1.31 on XQuAD's paragraphs with a LLaMA-3-like
+    vocabulary; small vocabularies and other languages need more)."""
+    margin: Annotated[float, Field(ge=1)] = 1.5
+    """How far beyond the words asked for a writer may go before it is cut off."""
+    open_factor: Annotated[float, Field(ge=1)] = 2.0
+    """Words of an answer that was asked for `at least N` words, in multiples of N."""
+    structure_tokens: Positive = 60
+    """Tokens of keys, quotes and brackets."""
+    thought_tokens: Count = 0
+    """Tokens that a model may think before it answers; for models that do."""
+    cut_growth: Annotated[float, Field(ge=1)] = 2.0
+    """Factor on the limit each time that an answer is asked for again because it was cut off."""
+
+    def lengths(self) -> AnswerLengths:
+        """The same as the domain's value."""
+        return AnswerLengths(**self.model_dump())
 
 
 class Generator(Section):
@@ -220,12 +244,33 @@ class Training(Section):
         return self
 
 
+class Rules(Section):
+    """What is no training row whatever a model may learn from it. All numbers are ours."""
+
+    skip: tuple[RuleCode, ...] = ()
+    """Codes of rules that are not applied."""
+    language_characters_min: Positive = 120
+    """Shorter texts are too short to tell their language."""
+    other_script_max: Share = 0.3
+    """Largest share of a text's characters that may be letters of other scripts than Latin."""
+    length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
+    any length."""
+    label_words_max: Positive | None = None
+    """Most words of a classification label; null takes any length."""
+    topic_words_min: Share = 0.0
+    """Smallest share of the words of the topic (its last level) that every text of a row must hold, labels aside."""
+
+
 class SeedData(Section):
     rows: PerTaskType
     """Examples asked of the teacher (paper: 25K)."""
     sampling: Sampling
     attempts: Positive = 1
     """Times that an example is asked for until it is whole; each is a call (paper: none is asked again)."""
+    rules: Rules | None = None
+    """Rules that an example must keep, as rows of final_triplets do: what breaks one is asked for again with the reason, and
+    is never taught. null teaches whatever is whole."""
 
 
 class TaskList(Section):
@@ -412,24 +457,6 @@ class Contamination(Section):
     similarity: Share | None = None
     """Cosine similarity (of `row_scores.embedder`) from which on a text says what an evaluation text says; null does not
     ask."""
-
-
-class Rules(Section):
-    """What is no training row whatever a model may learn from it. All numbers are ours."""
-
-    skip: tuple[RuleCode, ...] = ()
-    """Codes of rules that are not applied."""
-    language_characters_min: Positive = 120
-    """Shorter texts are too short to tell their language."""
-    other_script_max: Share = 0.3
-    """Largest share of a text's characters that may be letters of other scripts than Latin."""
-    length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
-    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
-    any length."""
-    label_words_max: Positive | None = None
-    """Most words of a classification label; null takes any length."""
-    topic_words_min: Share = 0.0
-    """Smallest share of the words of the topic (its last level) that every text of a row must hold, labels aside."""
 
 
 class Diversity(Section):
@@ -771,6 +798,7 @@ class Recipe(Section):
     teacher: Teacher
     calls: Calls = Calls()
     money: Money = Money()
+    answers: Answers = Answers()
     generator: Generator | None = None
     task_list: TaskList
     seed_data: SeedData

@@ -44,8 +44,8 @@ class Stage:
     version: int = 1
 
 
-_TEACHER = ("seed", "teacher", "prompts")
-_GENERATOR = ("seed", "generator", "prompts")
+_TEACHER = ("seed", "teacher", "prompts", "answers")
+_GENERATOR = ("seed", "generator", "prompts", "answers")
 
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
@@ -80,7 +80,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=2,
+        version=3,
     ),
     Stage(
         "junior_model",
@@ -103,7 +103,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=2,
+        version=3,
         gpu=True,
     ),
     Stage(
@@ -137,7 +137,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
         takes="synthesis",
-        version=2,
+        version=3,
         gpu=True,
     ),
     Stage(

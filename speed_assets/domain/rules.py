@@ -9,13 +9,12 @@ whether a text is right (the judge).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Literal, get_args
 
 import polars as pl
 
+from speed_assets.domain.answer_lengths import words_asked
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.parsing import QUERY_WORDS_LEAST, folded, stands_in
@@ -59,8 +58,6 @@ _TEMPLATE = (
 )
 _FUNCTION_WORD = r"(?i)(?-u:\b)(?:the|and|of|with|that|this|are|was|from|for|to|is|it|an|you|your)(?-u:\b)"
 _OTHER_SCRIPT = r"[\p{L}--\p{Latin}]"
-
-_WORDS = re.compile(r"(at least|less than)? ?(\d+)(?: to (\d+))? words")
 
 
 def broken_rules(
@@ -190,24 +187,6 @@ def _words(text: pl.Expr) -> pl.Expr:
     """The words of a text, in lower case and without the marks on letters."""
     plain = text.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase().str.replace_all("_", " ")
     return plain.str.extract_all(r"[\p{L}\p{N}]+")
-
-
-@lru_cache(maxsize=64)
-def words_asked(value: str) -> tuple[int, int | None]:
-    """Fewest and most words that an attribute such as `at least 50 words` allows; None is no bound.
-
-    >>> words_asked("5 to 15 words"), words_asked("less than 10 words"), words_asked("100 words")
-    ((5, 15), (0, 10), (100, 100))
-    """
-    match = _WORDS.search(value)
-    if match is None:
-        return 0, None
-    bound, first, last = match.groups()
-    if bound == "at least":
-        return int(first), None
-    if bound == "less than":
-        return 0, int(first)
-    return int(first), int(last or first)
 
 
 def _wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[str, ...]) -> pl.DataFrame:
