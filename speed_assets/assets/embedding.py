@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from resources.evaluation_texts import scored_folders
-from resources.externals import MICROWORLD_BASE, external_digest, folder_digest
+from resources.externals import MICROWORLD_BASE, external_digest, folder_digest, located
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
@@ -145,7 +145,8 @@ def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[
     if settings.base == "static":
         base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
     else:
-        base = {"kind": "pretrained", "name": settings.base, "revision": settings.revision}
+        name, revision = located(settings.base, settings.revision)
+        base = {"kind": "pretrained", "name": name, "revision": revision}
     return run.runner.run(
         "embed",
         {

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from resources.externals import located_embedder
 from resources.generator import model_source
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
@@ -167,7 +168,7 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
         "neighbours",
         {
             "task": "measure",
-            **section.embedder.model_dump(),
+            **located_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "evaluation": str(folder / "texts.parquet") if texts.height else None,
             "twin_min": section.twin_min,
