@@ -91,7 +91,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("generator_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "junior_data",
@@ -125,7 +125,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_data",
@@ -160,7 +160,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("generator_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "revised_data",
