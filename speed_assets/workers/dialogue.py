@@ -11,19 +11,19 @@ environment may lack.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
 
-TODAY = datetime(2024, 7, 26)
+TODAY = "26 Jul 2024"
 """The day that templates which write a date are told (LLaMA 3.1's own default): with the true one, prompts of today would
 differ from those that were trained on yesterday."""
-TEMPLATE = {
+_CLOCK = "{% macro strftime_now(form) %}" + TODAY + "{% endmacro %}"
+"""Put before a template that asks for the day by this function (LLaMA 3.2, SmolLM3)."""
+TEMPLATE: dict[str, Any] = {
     "enable_thinking": False,  # Qwen3, SmolLM3
     "thinking": False,  # Granite, DeepSeek
-    "date_string": TODAY.strftime("%d %b %Y"),  # LLaMA 3.1
-    "strftime_now": lambda form: TODAY.strftime(form),  # LLaMA 3.2, SmolLM3
+    "date_string": TODAY,  # LLaMA 3.1
 }
 """What templates are told; each reads the names that it knows and ignores the others."""
 _QUESTION, _ANSWER = "A question of five words?", "An answer of forty-two words."
@@ -38,6 +38,10 @@ PADS = (
     "<|reserved_special_token_0|>",
 )
 """Names of tokens that nothing is to learn, in the order in which they are taken for padding."""
+
+
+Located = tuple[list[int], list[tuple[int, int]]]
+"""Token ids of a text, and where in it each begins and stops, in characters."""
 
 
 class Dialogue:
@@ -84,23 +88,37 @@ class Dialogue:
         the two, which no generation can write, the answer is cut into tokens by itself. The end token stands nowhere
         but at the end: a text that spells it is taught in pieces.
         """
-        before = self.prompt_ids(prompts)
-        whole = self._encode([head + answer for head, answer in zip(self.texts(prompts), answers, strict=True)])
-        return [
-            [*self._tail(ids, head, answer), self.end] for ids, head, answer in zip(whole, before, answers, strict=True)
-        ]
+        return [[*ids, self.end] for ids, _ in self.located(prompts, answers)]
 
-    def _tail(self, whole: list[int], head: list[int], answer: str) -> list[int]:
-        tail = whole[len(head) :]
-        if whole[: len(head)] != head:
-            tail = self._plain(answer)
-        if self.end in tail:
-            tail = self._plain(answer, split_special_tokens=True)
-        return tail
+    def located(self, prompts: Sequence[str], answers: Sequence[str]) -> list[Located]:
+        """As `answer_ids`, without the end token; and where in the answer each token begins and stops."""
+        found = []
+        for text, head, answer in zip(self.texts(prompts), self.prompt_ids(prompts), answers, strict=True):
+            located = self._after(text, head, answer, add_special_tokens=not self.templated) or self._alone(answer)
+            if self.end in located[0]:
+                located = self._alone(answer, split_special_tokens=True)
+            found.append(located)
+        return found
 
-    def _plain(self, answer: str, **how: Any) -> list[int]:
-        ids: list[int] = self.tokenizer(answer, add_special_tokens=False, **how)["input_ids"]
-        return ids
+    def _alone(self, answer: str, **how: Any) -> Located:
+        """The tokens of an answer whatever stands before it: a line break does, where it stays apart, since some tokenizers
+        begin each text with a space of their own."""
+        line = self.tokenizer("\n", add_special_tokens=False, **how)["input_ids"]
+        found = self._after("\n", line, answer, add_special_tokens=False, **how)
+        return found or self._after("", [], answer, add_special_tokens=False, **how) or ([], [])
+
+    def _after(self, before: str, head: list[int], answer: str, **how: Any) -> Located | None:
+        """The tokens of `before + answer` after `head`, those of `before`; None where it does not begin with them."""
+        read = self.tokenizer(before + answer, return_offsets_mapping=True, **how)
+        ids = (
+            _without_end(read["input_ids"], self.tokenizer.eos_token_id)
+            if how["add_special_tokens"]
+            else read["input_ids"]
+        )
+        if ids[: len(head)] != head:
+            return None
+        places = read["offset_mapping"][len(head) : len(ids)]
+        return ids[len(head) :], [(begin - len(before), stop - len(before)) for begin, stop in places]
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
@@ -118,9 +136,12 @@ class Dialogue:
         _, found, rest = whole.rpartition(_ANSWER)
         special = set(self.tokenizer.all_special_ids)
         special |= {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        return next((token for token in self._plain(rest) if token in special), None) if found and rest else None
+        return next((token for token in self._alone(rest)[0] if token in special), None) if found and rest else None
 
     def _rendered(self, turns: list[dict[str, str]], **how: Any) -> str:
+        template = self.tokenizer.chat_template
+        if isinstance(template, str) and "strftime_now" in template:
+            how["chat_template"] = _CLOCK + template
         text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, **how, **TEMPLATE)
         return text
 
@@ -159,15 +180,15 @@ def dialogue_of(tokenizer: Any, params: Mapping[str, Any], model: str) -> Dialog
     return Dialogue(tokenizer, params.get("chat") or "auto", declared_ends(model, params.get("revision")))
 
 
-def choose_pad(tokenizer: Any, ends: Sequence[int]) -> None:
-    """Give the tokenizer a padding token that is no end token, so that padding can never hide an end from training.
+def choose_pad(tokenizer: Any, end: int) -> None:
+    """Give the tokenizer a padding token other than `end`, the token that is taught, so that padding can never hide it.
 
-    A tokenizer's own stays where it is another; else the first token of `PADS` that it has. Where it has none of them,
-    its end token pads: training masks by length, so that the end is taught all the same, and checks that it is.
+    A tokenizer's own stays where it is another; else its token for the unknown, or the first of `PADS` that it has. Where
+    it has none of them, the end token pads: training masks by length, so that the end is taught all the same.
     """
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in ends:
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != end:
         return
     known = tokenizer.get_vocab()
     named = [tokenizer.unk_token, *PADS] if tokenizer.unk_token else list(PADS)
-    found = next((name for name in named if name in known and known[name] not in ends), None)
+    found = next((name for name in named if known.get(name, end) != end), None)
     tokenizer.pad_token = found or tokenizer.eos_token

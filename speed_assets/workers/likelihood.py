@@ -91,14 +91,14 @@ class Judge:
     def least_likely(self, prompts: list[str], records: list[str], values: list[int | None]) -> list[float | None]:
         """The least log-probability of a token of a value of each record, or of the one value, after its prompt."""
         before = self.dialogue.prompt_ids(prompts)
-        after = self.tokenizer(records, add_special_tokens=False, return_offsets_mapping=True)
+        after = self.dialogue.located(prompts, records)
         spans = [value_spans(record) for record in records]
         wanted = [all_ if value is None else all_[value : value + 1] for all_, value in zip(spans, values, strict=True)]
         counted = [
             [any(start < stop and start < end and begin < stop for begin, end in within) for start, stop in offsets]
-            for within, offsets in zip(wanted, after["offset_mapping"], strict=True)
+            for within, (_, offsets) in zip(wanted, after, strict=True)
         ]
-        texts = list(zip(before, after["input_ids"], strict=True))
+        texts = [(head, tail) for head, (tail, _) in zip(before, after, strict=True)]
         fitting = [i for i, (head, tail) in enumerate(texts) if _fits(self.context, head, tail) and any(counted[i])]
         found: list[float | None] = [None] * len(texts)
         read = answer_log_probs(self.model, [texts[i] for i in fitting], self.tokens)

@@ -101,7 +101,7 @@ def load_start(
     dialogue = dialogue_of(tokenizer, params, params["base"])
     if tokenizer.eos_token is None:  # what trainers and saved files ask for, where only the model itself names an end
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(dialogue.end)
-    choose_pad(tokenizer, dialogue.ends)
+    choose_pad(tokenizer, dialogue.end)
     dtype = getattr(torch, params["dtype"]) if lora else torch.float32
     model = AutoModelForCausalLM.from_pretrained(params["base"], dtype=dtype, use_safetensors=True, **source)
     if adapter:
