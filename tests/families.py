@@ -169,7 +169,7 @@ FAMILIES = (
         asked=_ASKED + "<think>\n\n</think>\n\n",
         template=THINKING,
         declared=("<|im_end|>",),
-        settings=(("head_dim", 16),),
+        settings=(("head_dim", 32),),
     ),
     Family(
         name="gemma-2-it",
@@ -186,9 +186,9 @@ FAMILIES = (
         settings=(
             ("final_logit_softcapping", 30.0),
             ("attn_logit_softcapping", 50.0),
-            ("query_pre_attn_scalar", 16),
+            ("query_pre_attn_scalar", 32),
             ("sliding_window", 32),
-            ("head_dim", 16),
+            ("head_dim", 32),
         ),
     ),
     Family(
@@ -217,8 +217,8 @@ def write_family(family: Family, folder: Path, text: Iterable[str] = TEXT) -> st
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
         "max_position_embeddings": CONTEXT,
         "tie_word_embeddings": False,
         "initializer_range": 0.1,
