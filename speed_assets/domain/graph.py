@@ -110,7 +110,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("generator_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "junior_data",
