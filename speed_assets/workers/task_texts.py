@@ -189,9 +189,11 @@ def _cells(value: Any) -> Iterator[str]:
 
 
 def _once(texts: Iterable[str]) -> Iterator[str]:
-    """Each text the first time; remembered are 8 bytes of its digest, not the text."""
+    """Each text the first time, without blank ones; remembered are 8 bytes of its digest, not the text."""
     seen: set[bytes] = set()
     for text in texts:
+        if not text.strip():
+            continue
         name = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         if name not in seen:
             seen.add(name)
