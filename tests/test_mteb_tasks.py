@@ -3,8 +3,8 @@ which of their texts are kept out of the rows."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -19,9 +19,16 @@ from mteb.abstasks.aggregate_task_metadata import AggregateTaskMetadata
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.abstasks.task_metadata import TaskMetadata
 from static_embedder import write_embedder
+from tiny import tiny_data
 
+from resources.evaluation_texts import task_texts as task_texts_beside
+from speed_assets.assets import evaluation_texts as stage
+from speed_assets.assets import writing
+from speed_assets.domain.contamination import EvaluationIndex, Limits
+from speed_assets.domain.graph import build_graph
 from speed_assets.domain.instructions import PUBLISHED, published_instruction
 from speed_assets.domain.statistics import samples_by_model, score_interval
+from speed_assets.recipe import RECIPES, Recipe, parse_recipe
 from speed_assets.workers import encoders, evaluate, task_texts
 
 
@@ -339,4 +346,51 @@ def test_a_task_without_texts_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match="OneSplit has no texts to look for"):
         texts([Empty()], tmp_path, monkeypatch)
     assert not (tmp_path / "texts.parquet").exists()
-    shutil.rmtree(tmp_path)
+
+
+def recipe_with(**evaluation: Any) -> Recipe:
+    data = tiny_data()
+    data["evaluation"] |= evaluation
+    return parse_recipe(data, RECIPES / "tiny.yaml")
+
+
+def test_texts_of_tasks_are_read_first_and_only_where_a_recipe_names_tasks() -> None:
+    graph = recipe_with(tasks=["MTEB(eng, v2)"]).graph()
+    assert next(iter(graph)) == "evaluation_texts"
+    assert "evaluation_texts" in graph["final_triplets"].inputs
+    assert "evaluation_texts" not in graph["row_scores"].inputs, "no embedder looks at them"
+    for recipe in (recipe_with(), recipe_with(tasks=["STSBenchmark"], unsearched=["STSBenchmark"])):
+        assert "evaluation_texts" not in recipe.graph()
+    embedded = build_graph(searched=True, embedded=True)
+    assert embedded["row_scores"].inputs == ("revised_data", "senior_model", "evaluation_texts")
+    assert build_graph("seed_data", searched=True)["row_scores"].inputs == ("seed_data", "evaluation_texts")
+
+
+def test_the_stage_hands_its_texts_to_whoever_looks_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_texts.mteb, "get_benchmark", lambda name: [OneSplit(), aggregate()])
+    section = recipe_with(tasks=["all"], unsearched=["ForumBoats"], microworld=None, local=[]).evaluation
+
+    class Run:
+        recipe = SimpleNamespace(evaluation=section)
+        runner = SimpleNamespace(run=lambda job, params, folder, progress: task_texts.run(params, progress))
+        progress = staticmethod(lambda *_: None)
+
+        def __init__(self, out: Path) -> None:
+            self.out, self.scratch = out, out / "scratch"
+            self.inputs: dict[str, Any] = {}
+            out.mkdir()
+
+        def input(self, name: str) -> Any:
+            return SimpleNamespace(path=tmp_path / name)
+
+    told = stage.evaluation_texts(Run(tmp_path / "evaluation_texts"))  # type: ignore[arg-type]
+    assert told["texts_of"] == {"OneSplit": 6, "ForumCooking": 4}
+    assert told["unread_splits"] == {"OneSplit": ["train"]}
+    reader = Run(tmp_path / "final_triplets")
+    reader.inputs = {"evaluation_texts": {}}
+    found = writing.evaluation_texts(reader)  # type: ignore[arg-type]
+    assert {task: len(group) for task, group in found.items()} == told["texts_of"]
+    assert task_texts_beside(reader.out).keys() == found.keys(), "for the check, which asks again"
+    index = EvaluationIndex(found, Limits(ngram=8, containment=0.6, words_min=10, neighbour=None))
+    copies = index.copies(pl.Series(["How does dough rise?", "something else entirely"]))
+    assert copies.rows() == [("ForumCooking", "exact"), (None, None)]

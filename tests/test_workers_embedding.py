@@ -392,7 +392,7 @@ def test_the_order_of_embedding_changes_no_gradient_and_saves_pads(
         ratios.append(ranking_loss.padding_of(loss))
     assert torch.allclose(*gradients, atol=2e-5)
     assert gradients[0].abs().max() > 0
-    assert ratios[0].tokens == ratios[1].tokens
+    assert ratios[0].tokens % ratios[1].tokens == 0, "the same texts, without a cache embedded for each size"
     assert ratios[0].ratio > 2 > 1.6 > ratios[1].ratio >= 1
 
 
