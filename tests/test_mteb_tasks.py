@@ -348,6 +348,15 @@ def test_a_task_without_texts_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "texts.parquet").exists()
 
 
+def test_a_task_that_cannot_be_loaded_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(OneSplit):
+        def load_data(self, *args: Any, **kwargs: Any) -> None:
+            raise ConnectionError("no route to the hub")
+
+    with pytest.raises(RuntimeError, match=r"OneSplit cannot be loaded .*no route.*evaluation.unsearched"):
+        texts([Gone()], tmp_path, monkeypatch)
+
+
 def recipe_with(**evaluation: Any) -> Recipe:
     data = tiny_data()
     data["evaluation"] |= evaluation
