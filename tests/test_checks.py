@@ -232,6 +232,7 @@ DIVERSITY: dict[str, Any] = {
 }
 EVALUATION = known_texts(RECIPE.evaluation)
 METADATA: dict[str, dict[str, Any]] = {
+    "evaluation_texts": {"texts_of": {"STSBenchmark": 3}},
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
     "topic_tree": {"asked": ROWS},
@@ -367,6 +368,14 @@ def test_good_artifacts_pass(shelf: Shelf, asset: str) -> None:
         for check in checks_of(asset):
             outcome = shelf.ask(artifact, check.name)
             assert outcome.passed, f"{label(asset, task_type)} {check.name}: {outcome.reason}"
+
+
+@pytest.mark.parametrize("counts", [{}, {"STSBenchmark": 3, "NFCorpus": 0}])
+def test_an_evaluation_task_of_which_nothing_was_read_is_found(shelf: Shelf, counts: dict[str, int]) -> None:
+    texts = shelf.table("evaluation_texts", pl.DataFrame({"task": ["a"], "text": ["b"]}), texts_of=counts)
+    outcome = shelf.ask(texts, "every_task")
+    assert not outcome.passed
+    assert "evaluation.unsearched" in outcome.reason
 
 
 @pytest.mark.parametrize("asset", sorted(SUITES))
