@@ -95,6 +95,8 @@ def filtered(
         field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS
     }
     together = pl.concat_str("query", "positive", separator=" ")
+    if near.query_least is not None:
+        together = pl.when(pl.col("task_type") == "classification").then("query").otherwise(together)
     views = (
         ("near_duplicate", together, near.jaccard),
         ("near_duplicate_query", pl.when(words["query"]).then("query"), near.query_jaccard),
@@ -186,11 +188,17 @@ _FOUND = {"reason": pl.String, "detail": pl.String}
 
 
 def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> Finder:
-    similarity = Similarity(near.shingle, near.permutations, jaccard, near.boilerplate)
+    similarity = Similarity(
+        near.shingle, near.permutations, jaccard, near.boilerplate, near.short_words, near.short_jaccard, near.query_least or 0.0,
+        near.same_positive_query_least,
+    )
+    # Of a row as a whole the queries must be alike besides; a field by itself has no such part.
+    has_part = near.query_least is not None and name == "near_duplicate"
+    part = pl.when((pl.col("task_type") != "classification") & has_part).then("query")
 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
-        seen = rows.select(_key(rows), view.alias("text"), _quality(rows))
-        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"])
+        seen = rows.select(_key(rows), view.alias("text"), _quality(rows), part.alias("part"))
+        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"], seen["part"])
         return _repeating(seen, repeats, name)
 
     return find

@@ -133,7 +133,7 @@ UNFINISHED_END = (
     r"|whereas|into|between|among|via|per|if|whose|to the|such as|as well as|which is|that is|that are|who is))\s*$"
 )
 """How no finished sentence ends, in whatever style."""
-OPEN_END = r"[\p{L}\p{N}%\u2019'\"-]\s*$"
+OPEN_END = r"[\p{L}\p{N}%-]\s*$"
 """No mark at the end: of a text whose other sentences have theirs, unfinished."""
 SENTENCES = r"(?s)\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}\p{L}*[^.!?]{5,}\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}"
 """Two sentences that end in a mark and are followed by another one."""
