@@ -181,7 +181,12 @@ def planted_found(half: str, section: FinalTriplets) -> dict[str, dict[str, floa
             [{"row_id": f"{rule}-{number}", "valid": True, **row} for number, row in enumerate(planted)],
             infer_schema_length=None,
         )[0 if half == "choose" else 1 :: 2]
-        reasons = broken_rules(rows, **section.rules.model_dump(), seed=1)["reason"]
+        # Planted rows share queries and negatives, which only the rules on rows beside each other shall mind.
+        beside = {"repeated_negative", "negative_is_positive"}
+        settings = section.rules.model_dump(exclude={"skip"})
+        reasons = broken_rules(rows, **settings, skip=tuple(beside - {rule}), seed=1)["reason"]
+        if "right" in rows.columns:  # the first row of a query keeps its negative
+            reasons, rows = reasons.filter(~rows["right"]), rows.filter(~rows["right"])
         own = int((reasons == rule).sum())
         found[rule] = {
             "rows": rows.height,

@@ -336,16 +336,16 @@ def _copies(part: str, into: str, count: int = 30) -> list[Row]:
 
 
 def _beside(field: str) -> list[Row]:
-    """Pairs of rows of one query: the second has the first one's negative, or its positive as a negative."""
+    """Rows of one query that have the first one's negative with another positive, or a positive of it as their negative."""
     rows = []
-    for number in range(32):
-        first = triplet(number, query=f"{RIGHT[number % 6][1]} and what else matters in house number {number // 2 * 7919}")
-        other = triplet(number + 1)
+    for number in range(128 if field == "negative" else 32):
+        row = triplet(number // 4, query=f"{RIGHT[number // 4 % 6][1]} in house number {number // 4 * 7919 + 11}")
+        others = [right for right in RIGHT if right[1] not in row["query"]]
         if field == "negative":
-            rows.append(first | {"positive": other["positive"]} if number % 2 else first)
+            rows.append(row | {"positive": others[number % 4][2], "right": number % 4 < 2})
         else:
-            rows.append(first | {"positive": other["negative"], "negative": first["positive"]})
-            rows.append(first)
+            wrong = [row["positive"], *(other[2] for other in others)]
+            rows.append(row | {"positive": wrong[number % 4], "negative": wrong[(number + 2) % 4]})
     return rows
 
 
@@ -366,6 +366,8 @@ def _planted() -> dict[str, list[Row]]:
         "noise": [*_noise(), *_encoded(16)],
         "markup": _in_turn(MARKUP),
         "about_the_document": [*_in_turn(ABOUT, ("positive", "negative"))],
+        "repeated_negative": _beside("negative"),
+        "negative_is_positive": _beside("positive"),
         "personal_data": [*_after((f" {text}" for text in PERSONAL))],
     }
 
