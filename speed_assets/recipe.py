@@ -515,6 +515,16 @@ class NearDuplicates(Section):
     """Hashes in a sketch."""
     jaccard: Share = 0.9
     """Rows whose query and positive together are at least this similar are one row."""
+    query_least: Share | None = None
+    """Rows are one row only if their queries alone are at least this similar, too: other questions on one paragraph are other
+    rows. Of classification the query alone is then compared, at `jaccard`: of ten thousand texts with one label each is a row
+    of its own. Null compares query and positive together, also a label."""
+    same_positive_query_least: Share = 0.9
+    """`query_least` of rows whose positive is the same, word for word."""
+    short_words: Count = 0
+    """Texts of fewer words have to reach `short_jaccard`: one other word makes another text of them; 0 makes no difference."""
+    short_jaccard: Share = 0.95
+    """See `short_words`."""
     query_jaccard: Share | None = None
     """Queries at least this similar make one row of two, whatever their positives; null does not compare them."""
     positive_jaccard: Share | None = None

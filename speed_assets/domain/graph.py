@@ -222,7 +222,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=6,
+        version=7,
     ),
     Stage(
         "mined_negatives",
