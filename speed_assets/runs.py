@@ -25,8 +25,8 @@ from sqlalchemy.exc import DBAPIError
 from checks.registry import check_key, checks_of
 from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
-from resources.home import POSTGRES_VARIABLE, prepare
 from resources.enough_topics import warn_of_crowded_prompts
+from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
 from resources.plainly import causes, plainly
 from resources.progress import ProgressFor, quiet

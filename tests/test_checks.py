@@ -509,7 +509,11 @@ SHARES = [
         "revisions_readable",
         r"9 of 20 revisions \(45.0%\).*at least 50.0%.*revisions_readable_min",
     ),
-    (cut("final_triplets", 0, 10, removed={"too_short": 10}), "kept_share", r"is empty.*all 10 .*too_short 10.*quarantine"),
+    (
+        cut("final_triplets", 0, 10, removed={"too_short": 10}),
+        "kept_share",
+        r"is empty.*all 10 .*too_short 10.*quarantine",
+    ),
     (cut("final_triplets", 4, 6), "kept_share", r"4 of 10 rows \(40.0%\).*at least 50.0%.*kept_min"),
     (cut("final_triplets", 9), "accounted", r"of 10 rows .* 9 are in the table and 0 in the quarantine.*leaves 1"),
     (cut("final_triplets", 10, 1), "accounted", r"leaves -1"),

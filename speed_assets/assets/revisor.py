@@ -132,9 +132,7 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         .then(pl.lit("not whole even as the revisor changed it: ") + pl.col("reason").fill_null("no reason given"))
         .otherwise(pl.lit("not whole, and the revisor left it so: ") + pl.col("reason").fill_null("no reason given"))
     )
-    run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), why, pl.col("written")), "quarantine"
-    )
+    run.write(quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), why, pl.col("written")), "quarantine")
     counted = ("generated_rows", "known_rows", "output_tokens")
     asked, unreadable = (sum(reading[name] for reading in mended.readings) for name in ("rows", "unreadable"))
     return {

@@ -205,9 +205,7 @@ def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
             judge: {"prompts": sum(one is not None for one in found), "contradicted": sum(one is True for one in found)}
             for judge, found in against.items()
         },
-        "unreadable": {
-            judge: {"verdicts": len(found), "unreadable": sum(found)} for judge, found in unread.items()
-        },
+        "unreadable": {judge: {"verdicts": len(found), "unreadable": sum(found)} for judge, found in unread.items()},
         "verdict_problems": dict(problems.most_common()),
         "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in told.items()},
     }

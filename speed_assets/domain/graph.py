@@ -73,7 +73,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "tasks",
         "table",
         "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
-        ("topics",),
+        ("topic_tree",),
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
@@ -294,12 +294,12 @@ def build_graph(
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
     E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
     they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
-    model is trained several times; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
+    model is trained several times, `expanded` whether the teacher grows the topics into a tree; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
     on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
-    if expanded:
-        stages["task_list"] = replace(stages["task_list"], inputs=("topic_tree",))
+    if not expanded:
+        stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
     wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(
