@@ -89,7 +89,15 @@ _TASK_TYPE = (
 _MATCHING = [name for name, task_type in TASK_TYPES.items() if not task_type.has_negative]
 _SIGNED = ["STS", "Summarization", "InstructionReranking"]
 """mteb task types whose scores are correlations or changes, and may fall below 0."""
-_IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
+_IDENTITY = (
+    "model_digest",
+    "dataset_revision",
+    "mteb",
+    "sentence_transformers",
+    "transformers",
+    "dtype",
+    "instruction",
+)
 _ROW = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _NEARNESS = ("positive_similarity", "negative_similarity", "evaluation_similarity", "evaluation")
 _GENERATED = (*_ROW, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
@@ -188,6 +196,14 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_between("role", 0, 1),
         *_between("margin", -1, 1),
         *(expect for name in _NEARNESS[:3] for expect in _between(name, -1.01, 1.01)),
+    ),
+    "row_verdicts": (
+        *_columns("row_id", "task_type", "place", "weight", "faulty", "reason"),
+        *_filled("row_id", "weight", "faulty"),
+        *_id("place"),
+        *_between("place", 0),
+        *_TASK_TYPE,
+        *_between("weight", 1),
     ),
     "mined_negatives": (
         *_columns("row_id", "task_type", "negative", "positive_similarity", "negative_similarity", "verdict"),

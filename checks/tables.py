@@ -253,6 +253,18 @@ def all_accounted(subject: Subject) -> Outcome:
     )
 
 
+def every_task_read(subject: Subject) -> Outcome:
+    """Every task that the recipe names has texts to look for, or was left out knowingly."""
+    counts: dict[str, int] = subject.artifact.metadata["texts_of"]
+    without = [task for task, texts in counts.items() if not texts]
+    return _outcome(
+        bool(counts) and not without,
+        f"{sum(counts.values())} texts of {len(counts)} evaluation tasks were read, {len(without)} tasks have none",
+        f"see why nothing was read of {', '.join(without) or 'any'}, or name it in evaluation.unsearched",
+        {"tasks": len(counts), "texts": sum(counts.values())},
+    )
+
+
 def uncontaminated(subject: Subject) -> Outcome:
     """Every evaluation task was looked for, and no row of the table repeats a text of one.
 
@@ -357,6 +369,7 @@ def _expectations(asset: str) -> tuple[Check, ...]:
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("evaluation_texts", "every_task", True, "Every evaluation task has texts to look for.", every_task_read),
     *(check for asset in SUITES for check in _expectations(asset)),
     Check(
         "topics",
@@ -447,6 +460,7 @@ CHECKS: tuple[Check, ...] = (
             *_WRITTEN,
             "preference_pairs",
             "row_scores",
+            "row_verdicts",
             "final_triplets",
             "mined_negatives",
             "quarantine",

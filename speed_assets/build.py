@@ -25,11 +25,13 @@ from resources.shared_store import store_of
 from resources.teacher import Teacher
 from speed_assets.assets import (
     embedding,
+    evaluation_texts,
     junior,
     negatives,
     quarantine,
     revisor,
     row_scores,
+    row_verdicts,
     senior,
     tasks,
     topic_tree,
@@ -43,6 +45,7 @@ from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
+    "evaluation_texts": evaluation_texts.evaluation_texts,
     "topics": tasks.topics,
     "topic_tree": topic_tree.topic_tree,
     "task_list": tasks.task_list,
@@ -56,6 +59,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "revisor_model": revisor.revisor_model,
     "revised_data": revisor.revised_data,
     "row_scores": row_scores.row_scores,
+    "row_verdicts": row_verdicts.row_verdicts,
     "final_triplets": triplets.final_triplets,
     "mined_negatives": negatives.mined_negatives,
     "quarantine": quarantine.quarantine,

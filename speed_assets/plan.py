@@ -322,6 +322,8 @@ def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
         return of(recipe.preference_pairs.prompts)
     if asset == "revision_data" and recipe.revision_data:
         return of(recipe.revision_data.rows)
+    if asset == "row_verdicts" and recipe.row_verdicts:
+        return of(recipe.row_verdicts.rows)
     if asset in ("senior_data", "revised_data") and recipe.senior_data:
         return of(recipe.senior_data.rows)
     return None

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, written_by
+from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 
@@ -275,10 +276,17 @@ class Rules(Section):
 
     skip: tuple[RuleCode, ...] = ()
     """Codes of rules that are not applied."""
-    language_characters_min: Positive = 120
-    """Shorter texts are too short to tell their language."""
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    """ISO 639-1 codes of the languages that rows are written in."""
+    language_confidence: Share | None = None
+    """Probability of another language, by the identifier, from which on a text is set aside; null does not ask, which a world
+    of its own words needs. 0.98 sets 3 of 13,000 human English texts aside and finds 99.8 % of others (docs/filters.md)."""
+    language_characters_min: Positive = 30
+    """Bytes of plain words from which on a language can be told."""
     other_script_max: Share = 0.3
-    """Largest share of a text's characters that may be letters of other scripts than Latin."""
+    """Largest share of a text's characters that may be letters of scripts in which none of the languages is written."""
+    query_words_min: Positive = 8
+    """A query of so many words that stands whole in its positive is a copied one; shorter ones are names and phrases."""
     length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
     """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
     any length."""
@@ -444,9 +452,33 @@ class MinedNegatives(Section):
         return self
 
 
-class Scores(Section):
-    """Rows whose score is known and beyond a bound are set aside; null asks nothing of a score. All numbers are ours."""
+class Calibration(Section):
+    """How rows are set aside by all scores together, from the verdicts of `row_verdicts`: a fit tells how likely a row is
+    faulty (`domain/calibration.py`). All numbers are ours, chosen on seeds 1 and 7 of the microworld."""
 
+    wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """A row is set aside from this likelihood of being faulty on: at the bound, three good rows are given up for one that
+    is faulty, and fewer beyond it."""
+    odds_min: Annotated[float, Field(ge=1)] = 2.0
+    """And if its odds are at least this many times those of all rows: a teacher that would mend every second row is
+    not to have every second row set aside."""
+    loss_max: Share = 0.07
+    """Share of the good rows that this may cost, as estimated on rows that the fit did not see."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of the test whether a score tells faulty rows from others (it is left out otherwise), and of intervals."""
+    ridge: Rate = 1.0
+    """Penalty on the slope of a score: half of this times its square, where a row's log-likelihood counts 1."""
+    ridge_by_type: Rate = 16.0
+    """The same on what a task type's slope is more or less than that: the larger, the more task types learn together."""
+
+
+class Scores(Section):
+    """Rows set aside for their scores: by verdicts of the teacher on this run's rows (`calibration`), or beyond bounds that
+    are numbers. What is right for one model, seed or language is not for the next, so numbers are for whoever has
+    measured them on rows of the same kind. Null asks nothing of a score. All numbers are ours."""
+
+    calibration: Calibration | None = None
+    """Null sets no row aside by its likelihood of being faulty."""
     least_likely_min: Annotated[float, Field(le=0)] | None = None
     """Natural log-probability of the least likely token of what a row says, under the model that wrote it."""
     swapped_max: Annotated[float, Field(le=0)] | None = None
@@ -492,6 +524,20 @@ class Contamination(Section):
     similarity: Share | None = None
     """Cosine similarity (of `row_scores.embedder`) from which on a text says what an evaluation text says; null does not
     ask."""
+
+
+class RowVerdicts(Section):
+    """A sample of the rows that the teacher reads, as it reads junior output for revision_data, to tell which are faulty.
+    The paper has no such step: all numbers are ours."""
+
+    rows: PerTaskType
+    """Rows read, one call each, at most."""
+    suspicious_share: Share = 0.5
+    """Share of the sample that prefers rows that a score finds suspicious: a bound is decided among them. The rest is
+    drawn evenly."""
+    rules: Rules | None = None
+    """Rows that break one of these are not read, since final_triplets removes them anyway: give the same rules."""
+    sampling: Sampling
 
 
 class Diversity(Section):
@@ -564,7 +610,10 @@ class EmbeddingModel(Section):
     pooling: Literal["mean", "last"] = "mean"
     """`last` appends the end token (paper)."""
     instruction: str | None = None
-    """Template with {task} and {query}, put on queries only; null adds nothing."""
+    """Template with {task} and {query}, put on queries, and on every text of STS rows, whose sides are alike (E5-mistral);
+    null keeps the base's own prompts, if it has any."""
+    sts_instructions: Annotated[tuple[str, ...], Field(min_length=1)] = SIMILARITY_WORDINGS
+    """What {task} is for STS rows, whose task is a topic; one of them for each row (E5-mistral's, and three of ours)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     temperature: Rate
     """tau of InfoNCE (E5-mistral: 0.02)."""
@@ -631,7 +680,8 @@ class Evaluation(Section):
     tasks: tuple[str, ...] = ()
     """mteb task or benchmark names, beside or instead of the microworld. Their texts must not be in the triplets."""
     unsearched: tuple[str, ...] = ()
-    """Names in `tasks` whose texts are not looked for in the triplets, knowingly; the cards of a release name them."""
+    """Names in `tasks`, or of tasks within a benchmark, whose texts are not looked for in the triplets, knowingly; the cards
+    of a release name them."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
     either. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
@@ -866,6 +916,7 @@ class Recipe(Section):
     revisor_model: Revisor | None = None
     revised_data: RevisedData | None = None
     row_scores: RowScores | None = None
+    row_verdicts: RowVerdicts | None = None
     final_triplets: FinalTriplets
     mined_negatives: MinedNegatives | None = None
     embedding_model: EmbeddingModel
@@ -888,6 +939,14 @@ class Recipe(Section):
         thresholds = self.final_triplets.scores.model_dump(exclude_none=True)
         if thresholds and self.row_scores is None:
             problems.append(f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it")
+        if self.row_verdicts and self.row_scores is None:
+            problems.append(
+                "`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious"
+            )
+        if "calibration" in thresholds and self.row_verdicts is None:
+            problems.append(
+                "`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher"
+            )
         near, copies = self.final_triplets.near_duplicates.semantic, self.final_triplets.contamination.similarity
         if not (self.row_scores and self.row_scores.embedder) and (near or copies):
             named = "near_duplicates.semantic" if near else "contamination.similarity"
@@ -948,8 +1007,10 @@ class Recipe(Section):
             self.final_triplets.source,
             self.mteb_scores.baselines,
             scored=self.row_scores is not None,
+            judged=self.row_verdicts is not None,
             embedded=bool(self.row_scores and self.row_scores.embedder),
             reruns=self.embedding_reruns.count > 0,
+            searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
             expanded=self.topics.expand is not None,

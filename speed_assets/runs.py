@@ -26,6 +26,7 @@ from checks.registry import check_key, checks_of
 from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
 from resources.enough_topics import warn_of_crowded_prompts
+from resources.externals import pin_revisions
 from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
 from resources.plainly import causes, plainly
@@ -191,6 +192,7 @@ def run(
         say(f"warning: {line}")
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance.of(home)
+    pin_revisions(recipe)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
     living.bury(instance.dagster)
     gpu.free_slots(instance.dagster)

@@ -203,7 +203,7 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
                     "score": score,
                     "samples": SAMPLES,
                     **dict.fromkeys(("model_digest", "dataset_revision", "mteb"), "1"),
-                    **dict.fromkeys(("sentence_transformers", "transformers", "dtype"), "1"),
+                    **dict.fromkeys(("sentence_transformers", "transformers", "dtype", "instruction"), "1"),
                 }
                 for model, score in scores.items()
                 for task in ("Retrieval", "STS")

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import prompt_set
+from resources.externals import located_embedder, prompt_set
 from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.judging import agree, in_order, orders
@@ -34,7 +34,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
         "neighbours",
         {
             "task": "mine",
-            **section.embedder.model_dump(),
+            **located_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "mined.parquet"),
             "per_row": 1,

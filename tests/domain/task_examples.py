@@ -93,7 +93,7 @@ BAD: tuple[tuple[str, str, str], ...] = (
     ("classification", "Society/Law", '{"task": "Classify contracts by type"}'),
     ("retrieval", "Business", "Hotels, flights, car rental, insurance, cruises"),
     ("classification", "Arts/Music", "Identify the composer of"),
-    ("retrieval", "Computers", "Найти документы, которые отвечают на вопрос о компьютерах"),
+    ("retrieval", "Computers", "Найти документы, которые отвечают на вопрос о компьютерах"),  # noqa: RUF001
     ("matching_short", "Health", "Trouver le document qui correspond à la maladie décrite dans la phrase"),
     ("classification", "Games", "Such a task gives a text and asks which one of a few named classes it belongs to"),
     ("retrieval", "Science", "Invent text retrieval tasks for the topic below"),
