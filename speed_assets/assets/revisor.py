@@ -34,7 +34,7 @@ def revision_data(run: StageRun) -> dict[str, Any]:
         prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row), row["prompt"])
         for row in drafts.select("task", "prompt", "query", "positive", "negative", "output").iter_rows(named=True)
     ]
-    limits = _limits(run, section.sampling, drafts["row_id"])
+    limits = revision_limits(run, section.sampling, drafts["row_id"])
     answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
     revisions = [parse_revision(run.task_type, answer.text, answer.finished) for answer in answers]
     rows = drafts.select("row_id", "task_type").with_columns(
@@ -67,7 +67,7 @@ def revision_data(run: StageRun) -> dict[str, Any]:
     }
 
 
-def _limits(run: StageRun, sampling: Sampling, row_ids: Iterable[str]) -> list[int]:
+def revision_limits(run: StageRun, sampling: Sampling, row_ids: Iterable[str]) -> list[int]:
     """Tokens that a revision of each row may have: at most all of the record that its prompt asked for, and a reason."""
     lengths = run.recipe.answers.lengths()
     drawn = (draw_attributes(run.task_type, seed_for(run.recipe.seed, "attributes", row_id)) for row_id in row_ids)
@@ -92,7 +92,7 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         as_draft(run.task_type, row)
         for row in written.select("query", "positive", "negative", "output").iter_rows(named=True)
     ]
-    limits = pl.Series("max_new_tokens", _limits(run, section.sampling, written["row_id"]), dtype=pl.Int64)
+    limits = pl.Series("max_new_tokens", revision_limits(run, section.sampling, written["row_id"]), dtype=pl.Int64)
     told: list[dict[str, Any]] = []
 
     def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:

@@ -83,7 +83,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "tasks",
         "table",
         "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
-        ("topics",),
+        ("topic_tree",),
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
@@ -314,17 +314,23 @@ def build_graph(
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
-    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
-    teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
-    negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
-    trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
-    the junior there is no DPO. Baselines
-    on tables that the recipe does not make are left out by the caller.
+        `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
+    <<<<<<< HEAD
+        E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
+        they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
+        model is trained several times, `expanded` whether the teacher grows the topics into a tree; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
+    =======
+        E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
+        teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
+        negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
+        trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
+        the junior there is no DPO. Baselines
+    >>>>>>> main
+        on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
-    if expanded:
-        stages["task_list"] = replace(stages["task_list"], inputs=("topic_tree",))
+    if not expanded:
+        stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
     texts = (EVALUATION_TEXTS,) if searched else ()
     wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
