@@ -23,7 +23,18 @@ from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
 from resources.shared_store import store_of
 from resources.teacher import Teacher
-from speed_assets.assets import embedding, junior, negatives, quarantine, revisor, row_scores, row_verdicts, senior, tasks, triplets
+from speed_assets.assets import (
+    embedding,
+    junior,
+    negatives,
+    quarantine,
+    revisor,
+    row_scores,
+    row_verdicts,
+    senior,
+    tasks,
+    triplets,
+)
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
 from speed_assets.automation import automation_sensor, evaluation_schedule, topic_sensor, when_stale

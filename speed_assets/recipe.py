@@ -379,7 +379,8 @@ class Calibration(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the test whether a score tells faulty rows from others (it is left out otherwise), and of intervals."""
     ridge: Rate = 1.0
-    """Penalty on the slope of a score: half of this times its square, where a row's log-likelihood counts 1."""
+    """Penalty on the slope of a score and on what a task type is faulty more or less often: half of this times its square,
+    where a row's log-likelihood counts 1."""
     ridge_by_type: Rate = 16.0
     """The same on what a task type's slope is more or less than that: the larger, the more task types learn together."""
 
@@ -462,7 +463,7 @@ class RowVerdicts(Section):
 
     rows: PerTaskType
     """Rows read, one call each, at most."""
-    suspicious_share: Share = 0.5
+    suspicious_share: Share = 0.7
     """Share of the sample that prefers rows that a score finds suspicious: a bound is decided among them. The rest is
     drawn evenly."""
     rules: Rules | None = None
@@ -845,9 +846,13 @@ class Recipe(Section):
         if thresholds and self.row_scores is None:
             problems.append(f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it")
         if self.row_verdicts and self.row_scores is None:
-            problems.append("`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious")
+            problems.append(
+                "`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious"
+            )
         if "calibration" in thresholds and self.row_verdicts is None:
-            problems.append("`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher")
+            problems.append(
+                "`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher"
+            )
         near, copies = self.final_triplets.near_duplicates.semantic, self.final_triplets.contamination.similarity
         if not (self.row_scores and self.row_scores.embedder) and (near or copies):
             named = "near_duplicates.semantic" if near else "contamination.similarity"
