@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from resources.cluster import ClusterError, Shard, cluster_for, do_shards
-from resources.externals import generator_base
+from resources.externals import generator_base, generator_revision
 from resources.runner import Runner, WorkerFailed
 from resources.store import Artifact
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Generator as GeneratorSettings
 from speed_assets.recipe import RecipeError, Runtime, Sampling
 
+LIMIT = "max_new_tokens"
+"""Column of prompts that holds a row's own limit."""
 KINDS = {"transformers": "generate", "vllm": "generate_vllm", "vllm_server": "generate_http"}
 """Kind of job by engine."""
 
@@ -44,7 +47,7 @@ def model_source(settings: GeneratorSettings, artifact: Artifact) -> ModelSource
     """The model of an artifact: its folder `model/`, or the base that generators are tuned from and `adapter/` on it."""
     adapter = artifact.path / "adapter"
     if adapter.is_dir():
-        return ModelSource(generator_base(settings), settings.revision, str(adapter))
+        return ModelSource(generator_base(settings), generator_revision(settings), str(adapter))
     return ModelSource(str(artifact.path / "model"), None, None)
 
 
@@ -62,6 +65,7 @@ def generate(
 ) -> pl.DataFrame:
     """Answers to `prompts` (row_id, candidate, prompt): adds output, prompt_tokens, output_tokens, finished, error.
 
+    A column `max_new_tokens` in `prompts` is each row's own limit, in tokens, instead of the sampling's.
     What is finished lies in `scratch`, so a killed run goes on where it was. Rows come back in their order. `schema`
     is the JSON schema of an answer; a recipe with `generator.structured` holds the model to it. An engine that dies is
     started again at most `runtime.engine_restarts` times. With `runtime.cluster` the rows go out in shards, and come back
@@ -83,7 +87,7 @@ def generate(
         params |= {"endpoint": settings.endpoint}
     job = Job(settings.engine, params, runtime.engine_python, runtime.engine_restarts, kept=runtime.cluster is not None)
     folder = scratch / "generate"
-    asked = prompts.select("row_id", "candidate", "prompt")
+    asked = prompts.select("row_id", "candidate", "prompt", cs.by_name(LIMIT, require_all=False))
     if runtime.cluster is None or prompts.is_empty():
         outputs = answers(job, runner, asked, folder, progress)
     else:

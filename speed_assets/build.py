@@ -25,6 +25,7 @@ from resources.shared_store import store_of
 from resources.teacher import Teacher
 from speed_assets.assets import (
     embedding,
+    evaluation_texts,
     junior,
     negatives,
     quarantine,
@@ -33,6 +34,7 @@ from speed_assets.assets import (
     row_verdicts,
     senior,
     tasks,
+    topic_tree,
     triplets,
 )
 from speed_assets.assets.release import release_through
@@ -43,7 +45,9 @@ from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
+    "evaluation_texts": evaluation_texts.evaluation_texts,
     "topics": tasks.topics,
+    "topic_tree": topic_tree.topic_tree,
     "task_list": tasks.task_list,
     "seed_data": junior.seed_data,
     "junior_model": junior.junior_model,

@@ -217,6 +217,8 @@ def _plan(args: argparse.Namespace) -> int:
         f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
         f"seconds {_or_dash(summary['seconds'])}"
     )
+    for line in planned.warnings:
+        print(f"warning: {line}")
     return 0
 
 
@@ -289,11 +291,12 @@ def _count(text: str) -> int:
 
 
 def _quarantine(args: argparse.Namespace) -> int:
-    """Reads the tables of the stages, not the asset `quarantine`: where a gate stopped the run it is not made yet."""
+    """Reads the tables of the stages, not the asset `quarantine`: where a gate stopped the run it is not made yet. Outputs
+    of generators that are not whole are shown, too, though they stay in their tables."""
     recipe = _recipe(args)
 
     from resources.artifacts import Artifacts, label
-    from speed_assets.assets.quarantine import counted, gathered
+    from speed_assets.assets.quarantine import counted, with_broken
 
     artifacts = Artifacts(recipe, store_of(speed_home()))
     tables = [
@@ -301,7 +304,7 @@ def _quarantine(args: argparse.Namespace) -> int:
     ]
     found = [artifacts.find(*table) for table in tables]
     missing = [label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
-    rows = gathered(artifact for artifact in found if artifact is not None)
+    rows = with_broken(artifact for artifact in found if artifact is not None)
     chosen = {name: getattr(args, name) for name in ("stage", "reason", "task_type") if getattr(args, name) is not None}
     for name, value in chosen.items():
         there = rows[name].drop_nulls().unique().sort().to_list()

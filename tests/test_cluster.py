@@ -111,6 +111,15 @@ def test_shards_give_the_rows_of_an_undivided_run(
     assert told[-1] == (ROWS, ROWS, "rows")
 
 
+def test_rows_take_their_own_limits_with_them(runner: Runner, model: str, tmp_path: Path) -> None:
+    limits = pl.Series("max_new_tokens", [3, 40] * (ROWS // 2), dtype=pl.Int64)
+    rows = PROMPTS.with_columns(limits)
+    here = generated(runner, model, tmp_path / "here", None, prompts=rows)
+    assert here.filter(pl.col("max_new_tokens") == 3)["output_tokens"].max() == 3
+    assert here["output_tokens"].max() > 3  # type: ignore[operator]
+    assert generated(runner, model, tmp_path / "shards", LOCAL, prompts=rows).equals(here)
+
+
 def test_a_run_that_ends_midway_goes_on_at_the_shard(
     runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,19 @@ def test_every_row_is_asked_once_with_its_own_seed(server: FakeServer, job: dict
     assert len(server.asked) == 40  # the journal has them all
 
 
+def test_a_row_may_bring_its_own_limit(server: FakeServer, job: dict[str, Any]) -> None:
+    rows = pl.read_parquet(job["prompts"])
+    limits = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.int_range(pl.len()) + 1).alias("max_new_tokens")
+    rows.with_columns(limits).write_parquet(job["prompts"])
+    table = generated(job)
+    assert table.columns == ["row_id", "candidate", "output", "prompt_tokens", "output_tokens", "finished", "error"]
+    asked = {len(body["prompt"]): body["max_tokens"] for body in server.asked}
+    assert asked == {row + 1: row + 1 if row % 2 == 0 else 50 for row in range(40)}
+    rows.write_parquet(job["prompts"])
+    generated(job)
+    assert len(server.asked) == 80, "a journal of other limits is not taken"
+
+
 def test_trouble_is_tried_again_and_a_refused_row_is_kept_with_the_words(
     server: FakeServer, job: dict[str, Any]
 ) -> None:

@@ -134,6 +134,18 @@ def test_a_prompt_without_room_gets_an_empty_output(job: Callable[..., Params]) 
     assert not outputs["finished"][:2].any()
 
 
+def test_a_row_may_bring_its_own_limit(job: Callable[..., Params]) -> None:
+    """A journal of other limits is not taken; a row without one has the job's."""
+    limits = pl.Series("max_new_tokens", [4, 9, None] * 8, dtype=pl.Int64)
+    params = job("limits", PROMPTS.with_columns(limits), max_new_tokens=6)
+    outputs = generated(params)
+    assert (outputs["output_tokens"] <= limits.fill_null(6)).all()
+    long = outputs.filter(~pl.col("finished"))
+    assert set(long["output_tokens"]) == {4, 9, 6}
+    PROMPTS.with_columns(max_new_tokens=pl.lit(2)).write_parquet(params["prompts"])
+    assert set(generated(params)["output_tokens"]) <= {1, 2}
+
+
 def test_no_prompts_give_an_empty_table(job: Callable[..., Params]) -> None:
     outputs = generated(job("none", PROMPTS.clear()))
     assert outputs.is_empty()

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from resources.externals import prompt_set
+from speed_assets.assets.revisor import revision_limits
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.calibration import drawn, suspicion
 from speed_assets.domain.fingerprints import seed_for
@@ -44,11 +45,12 @@ def row_verdicts(run: StageRun) -> dict[str, Any]:
     asked = drawn(rows, suspicion(rows), getattr(section.rows, run.task_type), section.suspicious_share, seed)
     prompts = prompt_set(run.recipe.prompts)
     texts = [
-        prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row))
-        for row in asked.select("task", "query", "positive", "negative").iter_rows(named=True)
+        prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row), row["prompt"])
+        for row in asked.select("task", "prompt", "query", "positive", "negative").iter_rows(named=True)
     ]
-    answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type))
-    said = [parse_revision(run.task_type, answer.text) for answer in answers]
+    limits = revision_limits(run, section.sampling, asked["row_id"])
+    answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
+    said = [parse_revision(run.task_type, answer.text, answer.finished) for answer in answers]
     told = asked.select("row_id", "task_type", "place", "weight").with_columns(
         pl.Series("faulty", [bool(revision.changes) for revision in said], dtype=pl.Boolean),
         pl.Series("reason", [revision.reason for revision in said], dtype=pl.String),
@@ -60,7 +62,14 @@ def row_verdicts(run: StageRun) -> dict[str, Any]:
     good, bad = told.filter(pl.col("problem").is_null()), told.filter(pl.col("problem").is_not_null())
     run.write(good.select("row_id", "task_type", "place", "weight", "faulty", "reason"))
     run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), refusal_or("no verdict"), pl.col("output")),
+        quarantined(
+            bad,
+            run.stage.name,
+            run.task_type,
+            pl.col("problem"),
+            refusal_or("the answer cannot be read as a revision"),
+            pl.col("output"),
+        ),
         "quarantine",
     )
     weight = float(good["weight"].sum())

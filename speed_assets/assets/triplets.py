@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ def filtered(
     return funnel
 
 
-def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Sized]) -> list[dict[str, Any]]:
     """One line per evaluation task: its texts, and how many rows were removed for repeating one, in which way."""
     counts = (
         removed.filter(pl.col("reason").str.starts_with("contamination_"))
@@ -170,7 +170,7 @@ def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Iterabl
     for task, how, count in counts.sort("task", "how").iter_rows():
         by_task[task][how] = count
     return [
-        {"task": task, "texts": len(list(evaluation[task])), "removed": sum(hows.values()), **hows}
+        {"task": task, "texts": len(evaluation[task]), "removed": sum(hows.values()), **hows}
         for task, hows in by_task.items()
     ]
 

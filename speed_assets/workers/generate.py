@@ -22,6 +22,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.workers.host import Report
+from speed_assets.workers.journal import LIMIT, asked
 
 COMPACT_AT = 0.8
 """Finished rows leave the batch when fewer than this share of it still goes on."""
@@ -30,10 +31,11 @@ ROOM = 64
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Write one output for each row of the table `prompts` (row_id, candidate, prompt) to `out`.
+    """Write one output for each row of the table `prompts` (row_id, candidate, prompt, maybe max_new_tokens) to `out`.
 
     params: model (folder or hub name), revision, adapter (folder in PEFT's format that is merged into the model, or
-    null), dtype, prompts, out, journal, seed, temperature (0 is greedy), top_p, max_new_tokens, batch_rows, and chat
+    null), dtype, prompts, out, journal, seed, temperature (0 is greedy), top_p, max_new_tokens (of rows that do
+    not bring their own), batch_rows, and chat
     (wrap the prompt in the model's chat template; default false). `out` has, in the order of `prompts`: row_id,
     candidate, output (text without the end token), prompt_tokens, output_tokens (end token counted), finished (the
     end token was reached), error (null here; other engines say in it why a row has no output). A prompt that leaves
@@ -42,7 +44,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     started = time.monotonic()
     journal, out = Path(params["journal"]), Path(params["out"])
     journal.mkdir(parents=True, exist_ok=True)
-    rows = pl.read_parquet(params["prompts"]).select("row_id", "candidate", "prompt")
+    rows = asked(params)
     generator = loaded(params)
     shards = generator.shards(rows)
     done = new_tokens = 0
@@ -158,18 +160,18 @@ class Generator:
         The name holds a digest of all that shapes the outputs, so a shard of another job is never taken for it.
         """
         table = by_length(self.tokenizer, rows, bool(self.params.get("chat")))
-        shaping = ("model", "revision", "adapter", "dtype", "seed", "temperature", "top_p", "max_new_tokens")
+        shaping = ("model", "revision", "adapter", "dtype", "seed", "temperature", "top_p")
         settings = [self.params.get(name) for name in shaping]
         named = []
         for number, shard in enumerate(table.iter_slices(self.params["batch_rows"])):
-            content = digest([settings, shard.select("position", "row_id", "candidate", "ids").rows()])
+            content = digest([settings, shard.select("position", "row_id", "candidate", "ids", LIMIT).rows()])
             named.append((f"{number:05d}-{content[:16]}", shard))
         return named
 
     def generate(self, shard: pl.DataFrame, finished: Any) -> pl.DataFrame:
         """The outputs of one shard; `finished` is called with the number of rows that are done."""
         ids = shard["ids"].to_list()
-        limits = [self.params["max_new_tokens"]] * len(ids)
+        limits = shard[LIMIT].to_list()
         if self.context is not None:
             limits = [min(limit, self.context - len(row)) for limit, row in zip(limits, ids, strict=True)]
         seeds = [

@@ -42,7 +42,7 @@ REFUSED_MAX = 20
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Write one output for each row of the table `prompts` (row_id, candidate, prompt) to `out`.
+    """Write one output for each row of the table `prompts` (row_id, candidate, prompt, maybe max_new_tokens) to `out`.
 
     params: those of `generate_vllm.run`, and endpoint (base URL of a running server that serves the model under its
     own name, or null) or engine_python (Python of the environment whose vLLM serves). `batch_rows` requests are under

@@ -46,7 +46,7 @@ back a random draw, which torch's generators on a CPU cannot do."""
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Write one output for each row of the table `prompts` (row_id, candidate, prompt) to `out`.
+    """Write one output for each row of the table `prompts` (row_id, candidate, prompt, maybe max_new_tokens) to `out`.
 
     params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, prompts, out,
     journal, seed, temperature (0 is greedy), top_p, max_new_tokens, batch_rows (sequences decoded together), schema

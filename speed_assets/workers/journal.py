@@ -8,14 +8,14 @@ A row that may have killed the engine is a suspect. Suspects run in small groups
 under way. A row that was under way at two crashes in a row, alone at the second, is poisonous: it is finished without
 an output, and the job goes on. Only crashes that the caller has seen count, so a run that is killed harms no row.
 
-Belongs here: remembering rows. Not here: making them, and nothing that an engine's environment may lack.
+Belongs here: reading the rows of a job and remembering their outputs. Not here: making them, and nothing that an engine's environment may lack.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,25 @@ class Output:
     """The end token was reached."""
     error: str | None = None
     """Why there is no output, where the engine or a server gave none."""
+
+
+LIMIT = "max_new_tokens"
+"""Column of a job's table, and parameter of the job: the most tokens of an output."""
+
+
+def asked(params: Mapping[str, Any]) -> pl.DataFrame:
+    """The rows of a job (row_id, candidate, prompt, max_new_tokens) from its table `prompts`.
+
+    A row's own limit, where the table has that column and it is not null, counts before the job's.
+    """
+    rows = pl.read_parquet(params["prompts"])
+    own = pl.col(LIMIT) if LIMIT in rows.columns else pl.lit(None)
+    return rows.select(
+        "row_id",
+        pl.col("candidate").cast(pl.Int64),
+        "prompt",
+        pl.coalesce(own.cast(pl.Int64), pl.lit(params[LIMIT], pl.Int64)).alias(LIMIT),
+    )
 
 
 SCHEMA = {

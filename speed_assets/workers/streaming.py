@@ -18,7 +18,7 @@ import polars as pl
 
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.workers.host import Report
-from speed_assets.workers.journal import Journal, Output
+from speed_assets.workers.journal import LIMIT, Journal, Output, asked
 
 SHAPING = (
     "model",
@@ -28,7 +28,6 @@ SHAPING = (
     "seed",
     "temperature",
     "top_p",
-    "max_new_tokens",
     "max_model_length",
     "schema",
 )
@@ -54,11 +53,11 @@ class Request:
 
 
 class Stream:
-    """The rows of a job (row_id, candidate, prompt) on their way; see `generate_vllm.run` for its parameters."""
+    """The rows of a job (row_id, candidate, prompt, maybe max_new_tokens) on their way; see `generate_vllm.run` for its parameters."""
 
     def __init__(self, params: dict[str, Any], report: Report) -> None:
         self._params, self._report = params, report
-        self._rows = pl.read_parquet(params["prompts"]).select("row_id", pl.col("candidate").cast(pl.Int64), "prompt")
+        self._rows = asked(params)
         named = digest([[params.get(name) for name in SHAPING], [short_id(*row) for row in self._rows.iter_rows()]])
         self._journal = Journal(Path(params["journal"]), named[:16], params.get("crash"))
         self._tokenizer: Any = None
@@ -88,8 +87,8 @@ class Stream:
         chunk = self._rows[positions]
         tokens = self._tokenizer(chunk["prompt"].to_list())["input_ids"]
         requests, without_room = [], []
-        for position, ids, (row_id, candidate, _) in zip(positions, tokens, chunk.iter_rows(), strict=True):
-            limit = min(self._params["max_new_tokens"], self._context - len(ids))
+        for position, ids, (row_id, candidate, _, most) in zip(positions, tokens, chunk.iter_rows(), strict=True):
+            limit = min(most, self._context - len(ids))
             if limit < 1:
                 without_room.append(Output(position, "", len(ids), 0, finished=False))
             else:
@@ -122,7 +121,7 @@ class Stream:
         `generation_tokens` were made in it; starting an engine and writing the table are not in it.
         """
         made = self._journal.table()
-        outputs = pl.concat([self._rows.drop("prompt"), made.drop("position")], how="horizontal")
+        outputs = pl.concat([self._rows.drop("prompt", LIMIT), made.drop("position")], how="horizontal")
         out = Path(self._params["out"])
         out.parent.mkdir(parents=True, exist_ok=True)
         outputs.write_parquet(out)
