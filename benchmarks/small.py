@@ -29,7 +29,11 @@ def small_data() -> dict[str, Any]:
         data[section] |= {"epochs": 3, "batch_size": 4}
     for section in ("junior_data", "senior_data", "revised_data"):
         data[section]["sampling"]["max_new_tokens"] = 100
-    data["final_triplets"] |= {"rules": {}, "scores": {"least_likely_min": -30.0, "margin_min": -0.99}}
+    data["row_verdicts"] |= {"rows": dict.fromkeys(ROWS, 6), "rules": None}
+    data["final_triplets"] |= {
+        "rules": {},
+        "scores": {"calibration": {}, "least_likely_min": -30.0, "margin_min": -0.99},
+    }
     data["embedding_model"] |= {"dimensions": 32, "batch_size": 8, "epochs": 15}
     data["embedding_reruns"] = {"count": 1}
     data["evaluation"]["microworld"] = {"topics": 12, "rows": 60}

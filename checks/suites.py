@@ -199,9 +199,9 @@ SUITES: dict[str, tuple[Expect, ...]] = {
     ),
     "row_verdicts": (
         *_columns("row_id", "task_type", "place", "weight", "faulty", "reason"),
-        *_filled("row_id", "weight", "faulty"),
-        *_id("place"),
+        *_filled("row_id", "place", "weight", "faulty"),
         *_between("place", 0),
+        Expect("expect_column_values_to_be_unique", {"column": "place"}),
         *_TASK_TYPE,
         *_between("weight", 1),
     ),

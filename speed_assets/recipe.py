@@ -484,7 +484,8 @@ class Calibration(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the test whether a score tells faulty rows from others (it is left out otherwise), and of intervals."""
     ridge: Rate = 1.0
-    """Penalty on the slope of a score: half of this times its square, where a row's log-likelihood counts 1."""
+    """Penalty on the slope of a score and on what a task type is faulty more or less often: half of this times its square,
+    where a row's log-likelihood counts 1."""
     ridge_by_type: Rate = 16.0
     """The same on what a task type's slope is more or less than that: the larger, the more task types learn together."""
 
@@ -559,7 +560,7 @@ class RowVerdicts(Section):
 
     rows: PerTaskType
     """Rows read, one call each, at most."""
-    suspicious_share: Share = 0.5
+    suspicious_share: Share = 0.7
     """Share of the sample that prefers rows that a score finds suspicious: a bound is decided among them. The rest is
     drawn evenly."""
     rules: Rules | None = None

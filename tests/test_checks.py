@@ -170,6 +170,15 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
             evaluation_similarity=pl.lit(None, pl.Float64),
             evaluation=pl.lit(None, pl.String),
         )
+    if asset == "row_verdicts":
+        return base.select(
+            "row_id",
+            "task_type",
+            place=pl.int_range(ROWS),
+            weight=pl.lit(2.5),
+            faulty=pl.int_range(ROWS) % 2 == 0,
+            reason=pl.lit(None, pl.String),
+        )
     if asset == "mined_negatives":
         return base.select(
             "row_id",
@@ -251,6 +260,7 @@ METADATA: dict[str, dict[str, Any]] = {
         "revision_problems": {"missing_key:revision": 1},
     },
     "row_scores": {"asked": ROWS},
+    "row_verdicts": {"asked": ROWS},
     "mined_negatives": {"asked": ROWS},
     "quarantine": {"asked": ROWS},
     "final_triplets": {
@@ -415,6 +425,9 @@ FAULTS = [
     ("revised_data", put("before", None), "column_values_to_not_be_null(before)"),
     ("row_scores", put("least_likely", 0.5), "column_values_to_be_between(least_likely)"),
     ("row_scores", put("margin", -1.5), "column_values_to_be_between(margin)"),
+    ("row_verdicts", put("weight", 0.5), "column_values_to_be_between(weight)"),
+    ("row_verdicts", put("place", 1), "column_values_to_be_unique(place)"),
+    ("row_verdicts", put("faulty", None), "column_values_to_not_be_null(faulty)"),
     ("final_triplets", put("task_type", "haiku"), "column_values_to_be_in_set(task_type)"),
     ("final_triplets", put("positive", pl.col("query")), "where query == positive)"),
     ("quarantine", put("reason", None), "column_values_to_not_be_null(reason)"),

@@ -62,7 +62,14 @@ def row_verdicts(run: StageRun) -> dict[str, Any]:
     good, bad = told.filter(pl.col("problem").is_null()), told.filter(pl.col("problem").is_not_null())
     run.write(good.select("row_id", "task_type", "place", "weight", "faulty", "reason"))
     run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), refusal_or("no verdict"), pl.col("output")),
+        quarantined(
+            bad,
+            run.stage.name,
+            run.task_type,
+            pl.col("problem"),
+            refusal_or("the answer cannot be read as a revision"),
+            pl.col("output"),
+        ),
         "quarantine",
     )
     weight = float(good["weight"].sum())

@@ -27,11 +27,14 @@ from speed_assets.domain.scoring import HIGH_IS_WORSE, SCORE_OF, SCORES
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
 _ROLE_LEAST = 1e-4
 """Smaller probabilities of a role are this one, so that its logarithm stays finite."""
 _FARTHEST = 8.0
 """Spreads from the median at which a score is cut off: one strange row is not to bend the fit."""
 _NEAREST = -3.0
+_RIDGE_OF_ALL = 1e-6
+"""Penalty on the intercept that all rows share: it only keeps it finite."""
 _FOLDS = 5
 """Parts of the judged rows; the likelihood of each is that of a fit to the others."""
 
@@ -135,15 +138,16 @@ def calibrated(rows: pl.DataFrame, settings: Settings, seed: int) -> Calibrated:
         return _switched_off(nothing, f"the teacher found {'every' if faulty.any() else 'no'} row faulty")
     told["faulty_share"] = _share(weight, faulty, settings.confidence)
     features = standing(rows)
-    fit = _Fit(features, rows["task_type"], settings)
-    slopes, on = fit.slopes(judged, faulty)
+    names = rows["task_type"].unique(maintain_order=True)
+    task_types = rows["task_type"].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
+    fit = _Fit(features[judged], task_types[judged], len(names), faulty, settings)
     silent = [score for place, score in enumerate(SCORES) if not np.ptp(features[:, place])]
     off = dict.fromkeys(silent, "says nothing of these rows")
-    off |= {score: "does not tell faulty rows from others" for score in SCORES if score not in {*on, *silent}}
-    told |= {"scores": {score: round(fit.slope(slopes, score), 3) for score in on}, "off": off}
-    if not on:
+    off |= {score: "does not tell faulty rows from others" for score in SCORES if score not in {*fit.on, *silent}}
+    told |= {"scores": {score: round(fit.slope(score), 3) for score in fit.on}, "off": off}
+    if not fit.on:
         return _switched_off(nothing, "no score tells faulty rows from others")
-    unseen = fit.unseen(judged, faulty, on, seed)
+    unseen = fit.unseen(seed)
     bound = _bound(unseen, faulty, weight, settings)
     aside = unseen >= bound
     told |= {
@@ -153,14 +157,14 @@ def calibrated(rows: pl.DataFrame, settings: Settings, seed: int) -> Calibrated:
         "wrong_found": _share(weight[faulty], aside[faulty], settings.confidence),
         "wrong_left": _share(weight[~aside], faulty[~aside], settings.confidence),
     }
-    found, everywhere = told["wrong_among_set_aside"], told["faulty_share"]
-    if not aside.any() or found["interval"][0] <= everywhere["share"]:
+    if not aside.any() or told["wrong_among_set_aside"]["interval"][0] <= told["faulty_share"]["share"]:
         return _switched_off(nothing, "rows that the scores find are not more often faulty than others")
-    likelihood = fit.likelihood(slopes)
-    parts = fit.parts(slopes)
-    strongest = parts.argmax(axis=1)
-    reader = [SCORES[strongest[row]] if likelihood[row] >= bound else None for row in range(rows.height)]
-    told["set_aside"] = sum(name is not None for name in reader)
+    likelihood = fit.likelihood(features, task_types)
+    found = np.flatnonzero(likelihood >= bound)
+    reader: list[str | None] = [None] * rows.height
+    for row, strongest in zip(found, fit.parts(features[found], task_types[found]).argmax(axis=1), strict=True):
+        reader[row] = SCORES[strongest]
+    told["set_aside"] = len(found)
     return Calibrated(likelihood, reader, told)
 
 
@@ -192,7 +196,7 @@ class LikelyFaulty:
 
 
 def _switched_off(nothing: Calibrated, why: str) -> Calibrated:
-    nothing.told |= {"bound": None, "set_aside": 0, "switched_off": why}
+    nothing.told.update(bound=None, set_aside=0, switched_off=why)
     return nothing
 
 
@@ -221,69 +225,74 @@ def standing(rows: pl.DataFrame) -> Array:
 
 
 class _Fit:
-    """Log-odds of being faulty: an intercept for each task type, a slope for each score, and what a task type's slope is
-    more or less, held near 0 by a stronger penalty, so that a type with few judged rows goes by the others."""
+    """Log-odds of being faulty: one intercept, what it is more or less for a task type, one slope for each score, and what
+    it is more or less for a task type. The differences of task types are held near 0, so that a type of which few rows
+    were judged, or none, goes by the others."""
 
-    def __init__(self, features: Array, task_types: pl.Series, settings: Settings) -> None:
-        types = task_types.unique(maintain_order=True).to_list()
-        member = np.stack([(task_types == name).to_numpy() for name in types], axis=1).astype(float)
-        self.types, scores = len(types), len(SCORES)
-        self.features = features
+    def __init__(self, features: Array, task_types: Places, types: int, faulty: Mask, settings: Settings) -> None:
+        """Of judged rows: their scores as `standing` tells them, the number of their task type of so many, the verdict."""
+        self.types, self.features, self.faulty = types, features, faulty.astype(float)
+        member = np.eye(types)[task_types]
         by_type = (member[:, :, None] * features[:, None, :]).reshape(len(features), -1)
-        self.design = np.hstack([member, features, by_type])
+        self.design = np.hstack([np.ones((len(features), 1)), member, features, by_type])
+        self.first = 1 + types  # column of the first slope
         self.penalty = np.concatenate(
             [
-                np.full(self.types, 0.01),  # next to nothing: it only keeps a type without a judged row finite
-                np.full(scores, settings.ridge),
-                np.full(self.types * scores, settings.ridge_by_type),
+                [_RIDGE_OF_ALL],
+                np.full(types + len(SCORES), settings.ridge),
+                np.full(types * len(SCORES), settings.ridge_by_type),
             ]
         )
-        self.threshold = NormalDist().inv_cdf(settings.confidence)
+        self.on = self._telling(NormalDist().inv_cdf(settings.confidence))
+        self.kept = self._columns(self.on)
+        self.found = self._slopes(np.ones(len(faulty), dtype=bool))
 
-    def columns(self, scores: list[str]) -> Mask:
+    def _columns(self, scores: list[str], by_type: bool = True) -> Mask:
         """Which columns of the design these scores have, with the intercepts."""
         wanted = np.array([score in scores for score in SCORES])
-        return np.concatenate([np.ones(self.types, dtype=bool), wanted, np.tile(wanted, self.types)])
+        return np.concatenate([np.ones(self.first, dtype=bool), wanted, np.tile(wanted & by_type, self.types)])
 
-    def slopes(self, judged: Mask, faulty: Mask) -> tuple[Array, list[str]]:
-        """(coefficients, scores that tell): the score that tells least is left out until each left tells with confidence."""
-        on = [score for place, score in enumerate(SCORES) if np.ptp(self.features[judged, place])]
-        while True:
-            kept = self.columns(on)
-            found, covariance = _logistic(self.design[judged][:, kept], faulty.astype(float), self.penalty[kept])
-            all_slopes = np.zeros(len(kept))
-            all_slopes[kept] = found
-            spread = np.sqrt(np.diag(covariance))
-            certainty = [found[self.types + place] / spread[self.types + place] for place in range(len(on))]
-            if not on or min(certainty) >= self.threshold:
-                return all_slopes, on
-            on = [score for place, score in enumerate(on) if place != int(np.argmin(certainty))]
+    def _telling(self, threshold: float) -> list[str]:
+        """Scores that tell: by slopes that all task types share, the one that tells least is left out until the slope of
+        each that is left is so many standard errors above 0."""
+        on = [score for place, score in enumerate(SCORES) if np.ptp(self.features[:, place])]
+        while on:
+            kept = self._columns(on, by_type=False)
+            found, covariance = _logistic(self.design[:, kept], self.faulty, self.penalty[kept])
+            certainty = (found / np.sqrt(np.diag(covariance)))[self.first :]
+            if certainty.min() >= threshold:
+                break
+            on.pop(int(certainty.argmin()))
+        return on
 
-    def slope(self, slopes: Array, score: str) -> float:
+    def _slopes(self, judged: Mask) -> Array:
+        """Coefficients by some of the judged rows. No slope of a task type is below 0: a worse score never speaks for a
+        row."""
+        found = np.zeros(len(self.kept))
+        found[self.kept], _ = _logistic(self.design[judged][:, self.kept], self.faulty[judged], self.penalty[self.kept])
+        shared, own = np.split(found[self.first :], [len(SCORES)])
+        found[self.first + len(SCORES) :] = np.maximum(own, -np.tile(shared, self.types))
+        return found
+
+    def slope(self, score: str) -> float:
         """The slope that task types share."""
-        return float(slopes[self.types + SCORES.index(score)])
+        return float(self.found[self.first + SCORES.index(score)])
 
-    def likelihood(self, slopes: Array) -> Array:
-        """Of every row."""
-        return _sigmoid(self.design @ slopes)
+    def parts(self, features: Array, task_types: Places) -> Array:
+        """(rows, scores): what each score adds to the log-odds of each of these rows."""
+        shared, own = np.split(self.found[self.first :], [len(SCORES)])
+        return features * (shared + own.reshape(self.types, -1)[task_types])
 
-    def parts(self, slopes: Array) -> Array:
-        """(rows, scores): what each score adds to the log-odds of each row."""
-        scores = len(SCORES)
-        shared = slopes[self.types : self.types + scores]
-        by_type = slopes[self.types + scores :].reshape(self.types, scores)
-        return self.features * (shared + self.design[:, : self.types] @ by_type)
+    def likelihood(self, features: Array, task_types: Places) -> Array:
+        """Of each of these rows."""
+        return _sigmoid(self.found[0] + self.found[1 + task_types] + self.parts(features, task_types).sum(axis=1))
 
-    def unseen(self, judged: Mask, faulty: Mask, on: list[str], seed: int) -> Array:
+    def unseen(self, seed: int) -> Array:
         """The likelihood of each judged row by a fit to other judged rows."""
-        kept = self.columns(on)
-        design, penalty = self.design[judged][:, kept], self.penalty[kept]
-        fold = np.random.default_rng(seed).permutation(len(faulty)) % _FOLDS
-        found = np.zeros(len(faulty))
+        fold = np.random.default_rng(seed).permutation(len(self.design)) % _FOLDS
+        found = np.zeros(len(self.design))
         for part in range(_FOLDS):
-            own = fold == part
-            slopes, _ = _logistic(design[~own], faulty[~own].astype(float), penalty)
-            found[own] = _sigmoid(design[own] @ slopes)
+            found[fold == part] = _sigmoid(self.design[fold == part] @ self._slopes(fold != part))
         return found
 
 
@@ -313,7 +322,7 @@ def _logistic(design: Array, said: Array, penalty: Array) -> tuple[Array, Array]
         found -= step * min(1.0, 2.0 / largest) if largest else step
         if largest < 1e-8:
             break
-    return found, np.linalg.inv(curve)
+    return found, np.linalg.inv(curve).astype(np.float64)
 
 
 def _sigmoid(log_odds: Array) -> Array:
