@@ -788,6 +788,15 @@ class Runtime(Section):
     """Where generation is spread to; null generates here, in one piece."""
 
 
+class Rehearsal(Section):
+    """What makes a recipe a rehearsal of another one; `speed rehearse` sets it, no file does. All numbers are ours."""
+
+    pairs: Positive = 2
+    """Rows of preference_pairs and revision_data, for each task type, below which stand-ins fill the table."""
+    rows: Positive = 8
+    """Rows of final_triplets below which rows that a filter set aside come back."""
+
+
 class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
     description: str
@@ -820,6 +829,7 @@ class Recipe(Section):
     release: Licences = Licences()
     checks: Checks = Checks()
     study: Study = Study()
+    rehearsal: Rehearsal | None = None
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")
@@ -893,6 +903,7 @@ class Recipe(Section):
             reruns=self.embedding_reruns.count > 0,
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
+            rehearsed=self.rehearsal is not None,
         )
 
     def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
