@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from speed_assets.recipe import Evaluation, RecipeError
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
+Texts = Mapping[str, Sequence[str] | pl.Series]
+"""Texts by evaluation task. Those of mteb's tasks are columns, since a list of them would not fit into memory."""
+
+
 def known_texts(section: Evaluation) -> dict[str, list[str]]:
     """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
     texts = local_texts(section.local)
@@ -33,16 +37,16 @@ def known_texts(section: Evaluation) -> dict[str, list[str]]:
 
 
 TASK_TEXTS = "task_texts.parquet"
-"""Table (task, text) beside an artifact, of the mteb tasks whose texts its stage looked for."""
+"""Table (task, text) beside an artifact, of the mteb tasks whose texts its stage looked for (that of `evaluation_texts`)."""
 
 
-def task_texts(artifact: Path) -> dict[str, list[str]]:
+def task_texts(artifact: Path) -> dict[str, pl.Series]:
     """The texts of mteb tasks that lie beside an artifact, by task; empty when there are none."""
     file = artifact / ASIDE / TASK_TEXTS
     if not file.exists():
         return {}
-    groups = pl.read_parquet(file).group_by("task", maintain_order=True)
-    return {str(task): group["text"].to_list() for (task,), group in groups}
+    groups = pl.read_parquet(file).partition_by("task", maintain_order=True)
+    return {str(group["task"][0]): group["text"] for group in groups}
 
 
 def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:

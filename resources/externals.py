@@ -110,8 +110,13 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
     if name == "topic_file":
         files = {"file": recipe.topics.file, "alignment": recipe.topics.alignment}
         return digest({field: _topic_file_digest(field, Path(file)) for field, file in files.items() if file})
+    if name == "rows_wanted":  # whether, not how many: a task list serves any number of rows
+        types = [task_type] if task_type else sorted(TASK_TYPES)
+        return digest([any(recipe.rows_wanted(of_type).values()) for of_type in types])
     if name == "prompt":
         prompts = prompt_set(recipe.prompts)
+        if kind == "expand":
+            return prompts.expansion_digest()
         types = [task_type] if task_type else sorted(TASK_TYPES)
         return digest(
             [
@@ -136,6 +141,8 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
         return digest([EVALUATION_VERSION, recipe.evaluation.model_dump(mode="json", exclude={"local"})])
     if name == "scoring_libraries":
         return digest({library: version(library) for library in SCORING_LIBRARIES})
+    if name == "mteb_version":  # it says which revision of a task's data is read
+        return digest(version("mteb"))
     if name == "evaluation_texts":
         scored_folders(recipe.evaluation.local)  # a wrong description is refused before anything is paid for
         return digest([folder_digest(folder) for folder in recipe.evaluation.local])

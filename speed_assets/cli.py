@@ -227,6 +227,8 @@ def _plan(args: argparse.Namespace) -> int:
         f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
         f"seconds {_or_dash(summary['seconds'])}"
     )
+    for line in planned.warnings:
+        print(f"warning: {line}")
     return 0
 
 

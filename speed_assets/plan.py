@@ -20,6 +20,7 @@ from typing import Any
 from resources.accounts import cost_of, costs
 from resources.artifacts import Artifacts, NotMaterialized, label
 from resources.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.enough_topics import warn_of_crowded_prompts
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
 from resources.runner import Runner
@@ -27,6 +28,7 @@ from resources.shared_store import store_of
 from resources.store import Artifact, Sealed, Store
 from resources.teacher import Progress, Teacher, TeacherUse
 from speed_assets.assets.stage import make
+from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.graph import Stage
@@ -77,6 +79,8 @@ class Plan:
     currency: str | None
     code_versions: Mapping[str, str]
     """By asset, what Dagster is told so that it shows as stale what is not reused here (`domain/versions.py`)."""
+    warnings: Sequence[str] = ()
+    """What the numbers of the recipe will spoil, one sentence each."""
 
     def as_json(self) -> dict[str, Any]:
         made = [step for step in self.steps if step.action == "make"]
@@ -94,6 +98,7 @@ class Plan:
             "rows": _sum(step.rows for step in made if step.rows is not None),
             "seconds": _sum(step.seconds for step in made),
             "gpu_seconds": _sum(step.seconds for step in made if step.gpu),
+            "warnings": list(self.warnings),
             "steps": [asdict(step) for step in self.steps],
         }
 
@@ -125,17 +130,20 @@ class DryTeacher(Teacher):
     def ask(
         self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
-        """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new."""
+        """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new;
+        an unknown expansion gives as many subtopics as it was asked for, so what is asked of them is counted at most."""
         known = self._ledger.find([request.key for request in requests])
         new = {request.key: request for request in requests if request.key not in known}
         self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
-        unwritten = [f"unwritten {number}" for number in range(self._recipe.task_list.per_topic)]
+        count = self._recipe.task_list.per_topic
+        if context.stage == "topic_tree" and self._recipe.topics.expand:
+            count = self._recipe.topics.expand.children
         for key in new:
-            tasks = [f"{task} {key}" for task in unwritten]
+            tasks = [f"{UNWRITTEN}{number} {key[:16]}" for number in range(count)]
             # Not simply empty: what cannot be read may be asked again, and nobody knows yet whether it will be.
             known[key] = (
                 TeacherAnswer(json.dumps(tasks))
-                if context.stage == "task_list"
+                if context.stage in ("topic_tree", "task_list")
                 else TeacherAnswer("", error="not asked yet")
             )
         nothing = cost_of(self._ledger, [])
@@ -165,7 +173,8 @@ class _Overlay(Store):
 
 def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
     """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` is the home's own unless
-    another is given."""
+    another is given. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
+    warnings = warn_of_crowded_prompts(recipe)
     real = Artifacts(recipe, store_of(home))
     instance = (instance or Instance.of(home)).at_rest()
     ledger = Ledger.at(home)
@@ -197,7 +206,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
             else step
             for step in steps
         ]
-    return Plan(recipe.name, steps, tariff.currency or None, code_versions)
+    return Plan(recipe.name, steps, tariff.currency or None, code_versions, warnings)
 
 
 def _asks(stage: Stage) -> bool:
@@ -222,6 +231,7 @@ def _carry_out(
     if (
         any(a.digest.startswith("provisional:") for group in inputs.values() for a in group.values())
         and not stage.takes
+        and stage.name != "task_list"  # of a topic that nobody has named yet the call is known, if not its words
     ):
         return None
     teacher.need = Need()
@@ -312,6 +322,8 @@ def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
         return of(recipe.preference_pairs.prompts)
     if asset == "revision_data" and recipe.revision_data:
         return of(recipe.revision_data.rows)
+    if asset == "row_verdicts" and recipe.row_verdicts:
+        return of(recipe.row_verdicts.rows)
     if asset in ("senior_data", "revised_data") and recipe.senior_data:
         return of(recipe.senior_data.rows)
     return None

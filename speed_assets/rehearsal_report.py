@@ -109,7 +109,7 @@ def _line(stage: Stage, made: Sequence[Artifact]) -> Line:
         sum(int(m["teacher_calls"]) + int(m.get("reused_calls") or 0) for m in asks),
         _total(m.get(name) for m in asks for name in ("teacher_prompt_tokens_total", "teacher_output_tokens_total"))
         if asks
-        else sum(int(n) for n in written) or None,
+        else sum(int(n or 0) for n in written) or None,
         _total(m.get("teacher_cost_total") for m in asks) if asks else None,
         _total(m.get("asked") for m in said) if stage.kind == "table" else None,
     )
@@ -168,9 +168,8 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
         wanted["preference_pairs"] = recipe.preference_pairs.prompts.total() * shown * judges
     if recipe.revision_data:
         wanted["revision_data"] = recipe.revision_data.rows.total()
-    verdicts = getattr(recipe, "row_verdicts", None)
-    if verdicts is not None:
-        wanted["row_verdicts"] = verdicts.rows.total()
+    if recipe.row_verdicts:
+        wanted["row_verdicts"] = recipe.row_verdicts.rows.total()
     if recipe.mined_negatives:
         wanted["mined_negatives"] = 2 * recipe.mined_negatives.doubts_max
     return {name: count for name, count in wanted.items() if name in graph}
@@ -179,7 +178,7 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
 def topic_count(recipe: Recipe) -> int:
     """Different topics in the files that a recipe names, or those that it has the teacher grow them to."""
     section, found = recipe.topics, set()
-    expand = getattr(section, "expand", None)
+    expand = section.expand
     for file in filter(None, (section.file, section.alignment)):
         reading = read_topics(
             Path(file).read_bytes(), max_levels=section.max_levels, max_characters=section.max_characters

@@ -27,7 +27,7 @@ from sklearn.metrics import average_precision_score  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model  # noqa: E402
 
-from speed_assets.workers import embed, evaluate  # noqa: E402
+from speed_assets.workers import embed, encoders, evaluate, held_out, ranking_loss  # noqa: E402
 
 SETTINGS: dict[str, Any] = {
     "pooling": "mean",
@@ -269,12 +269,19 @@ def test_equal_texts_have_equal_ids() -> None:
     assert all(ids.get(text, row[2]) == row[2] for text, row in zip(labels["negative"], labels["label"], strict=True))
 
 
-def test_instruction_goes_before_queries_only() -> None:
+def test_instruction_goes_before_queries_and_before_every_text_of_sts() -> None:
     rows = right_triplets(5).with_columns(task=pl.lit("find {query}"))
-    plain = embed.datasets_of(rows, SETTINGS)["retrieval-True"][0]
-    told = embed.datasets_of(rows, {**SETTINGS, "instruction": "Do: {task}\nQuery: {query}"})["retrieval-True"][0]
-    assert told["query"] == f"Do: find {{query}}\nQuery: {plain['query']}"
-    assert (told["positive"], told["negative"]) == (plain["positive"], plain["negative"])
+    prompts = {embed.INSTRUCTION: "Do: {task}\nQuery: ", "query": "", "document": ""}
+    plain, told = embed.datasets_of(rows, SETTINGS), embed.datasets_of(rows, SETTINGS, prompts)
+    before = "Do: find {query}\nQuery: "
+    for kind in ("classification-True", "retrieval-True", "matching_short-False", "matching_long-False"):
+        bare = plain[kind][0]
+        assert told[kind][0] == {**bare, "query": before + bare["query"]}, kind
+    bare, same = plain["sts-True"][0], told["sts-True"][0]
+    assert same == {
+        **{field: before + bare[field] for field in ("query", "positive", "negative")},
+        "label": bare["label"],
+    }
 
 
 # The loss
@@ -283,7 +290,7 @@ def test_instruction_goes_before_queries_only() -> None:
 def loss_of(ids: list[list[int]], seed: int = 0, margin: float | None = None) -> tuple[Any, list[Any]]:
     draws = torch.Generator().manual_seed(seed)
     vectors = [torch.randn(len(ids), 8, generator=draws) for _ in ids[0]]
-    loss = embed.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 10.0, margin)
+    loss = ranking_loss.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 10.0, margin)
     return loss.compute_loss_from_embeddings(vectors, torch.tensor(ids)), vectors
 
 
@@ -343,7 +350,7 @@ def test_texts_of_other_rows_that_score_far_above_the_positive_are_no_negatives(
 def test_the_trainer_hands_margin_and_sizes_to_the_loss(job: Callable[..., dict[str, Any]], batch: int) -> None:
     """Both losses: that of a static model, and the cached one of a transformer's large batch."""
     settings = {**SETTINGS, "batch_size": batch, "false_negative_margin": 0.2, "matryoshka": [8, 16]}
-    model = embed._base(job()["base"], settings, 0)
+    model = embed.base_model(job()["base"], settings, 0)
     loss = embed.loss_of(model, settings)
     assert loss.matryoshka_dims == (64, 16, 8), "the whole vector is always trained"
     assert loss.loss.margin == 0.2
@@ -355,7 +362,7 @@ def test_cached_loss_has_the_same_gradient(decoder: Path, options: dict[str, Any
     rows = embed.datasets_of(right_triplets(100), settings)["classification-True"]
     gradients = []
     for micro in (20, 7):
-        model = embed._base({"kind": "pretrained", "name": str(decoder)}, settings, 0).eval()
+        model = embed.base_model({"kind": "pretrained", "name": str(decoder)}, settings, 0).eval()
         loss = embed.loss_of(model, {**settings, "micro_batch_size": micro})
         features = [model.preprocess(rows[field]) for field in ("query", "positive", "negative")]
         loss(features, torch.tensor(rows["label"])).backward()
@@ -572,6 +579,7 @@ def test_every_model_has_a_score_in_every_task(scored: tuple[dict[str, Any], dic
         "untrained": "float32",
         "bm25": "none",
     }
+    assert set(table["instruction"]) == {"none"}, "a model that was told nothing is asked so"
     assert table.height == 18
     assert set(table["type"]) == set(TASKS)
     assert table["score"].is_between(0, 1).all()
@@ -614,9 +622,9 @@ def test_results_are_kept_by_digest_and_by_sets(
         "bm25": False,
     }
     runs: list[str] = []
-    real = evaluate.SentenceTransformerEncoderWrapper.encode
+    real = encoders.SentenceTransformerEncoderWrapper.encode
     monkeypatch.setattr(
-        evaluate.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]
+        encoders.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]
     )
     repeated = evaluate.run(again, silent)
     assert not runs, "nothing is embedded twice"
@@ -651,7 +659,7 @@ class Oracle(AbsEncoder):  # type: ignore[misc]
 def test_who_knows_the_truth_scores_full_marks() -> None:
     sets = evaluation_sets(**MICROWORLD)
     scores = {}
-    for task in evaluate.held_out_tasks(sets):
+    for task in held_out.held_out_tasks(sets):
         found = mteb.evaluate(Oracle(sets.topics), task, cache=None, co2_tracker=False, show_progress_bar=False)
         scores[task.metadata.type] = found.task_results[0].get_score()
     for exact in ("Retrieval", "Reranking", "STS", "Classification", "PairClassification"):
@@ -661,15 +669,15 @@ def test_who_knows_the_truth_scores_full_marks() -> None:
 def test_models_with_a_task_instruction_are_told_the_task(job: Callable[..., dict[str, Any]]) -> None:
     params = job(instruction="Do: {task}\nQ: {query}")
     embed.run({**params, "untrained": True}, silent)
-    encoder = evaluate._encoder({"name": "model", "path": params["out"], "digest": "1"})
-    metadata = evaluate.MicroworldRetrieval.metadata
+    encoder = encoders.encoder_of({"name": "model", "path": params["out"], "digest": "1"})
+    metadata = held_out.MicroworldRetrieval.metadata
     assert encoder.get_task_instruction(metadata, None) == f"Do: {metadata.prompt}\nQ: "
     assert encoder.apply_instruction_to_passages is False
 
 
 def test_lexical_vectors_see_words_and_weigh_rare_ones_more() -> None:
-    metadata = evaluate.MicroworldSTS.metadata
-    lexical = evaluate.LexicalVectors()
+    metadata = held_out.MicroworldSTS.metadata
+    lexical = encoders.LexicalVectors()
     batch = [{"text": ["the tea of kings", "the boats of kings", "the boats of tea"]}]
     vectors = lexical.encode(batch, task_metadata=metadata, hf_split="test", hf_subset="default")
     later = lexical.encode(

@@ -6,6 +6,9 @@ Belongs here: steps that several assets take in the same way. Not here: any one 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import polars as pl
@@ -17,12 +20,13 @@ from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import cuts_before, parse_outputs, synthesis_rows, until_whole
 from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.records import Truth, truth_of
-from speed_assets.recipe import Evaluation, PerTaskType, Rules, Sampling
+from speed_assets.recipe import PerTaskType, Rules, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _KEY = {"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String, "max_new_tokens": pl.Int64}
@@ -250,21 +254,23 @@ def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
     ]
 
 
-def evaluation_texts(run: StageRun) -> dict[str, list[str]]:
+def evaluation_texts(run: StageRun) -> dict[str, Sequence[str] | pl.Series]:
     """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, and of the mteb tasks
-    that the recipe names, which are kept beside the artifact for whoever asks again.
-
-    Raises WorkerFailed when a named task cannot be loaded: what is not known cannot be kept out.
+    that the recipe names (`evaluation_texts`), which are kept beside the artifact for whoever asks again.
     """
-    section: Evaluation = run.recipe.evaluation
-    if section.searched:
+    if EVALUATION_TEXTS in run.inputs:
         (run.out / ASIDE).mkdir(exist_ok=True)
-        out = run.out / ASIDE / TASK_TEXTS
-        if not out.exists():
-            folder = run.scratch / "task_texts"
-            folder.mkdir(parents=True, exist_ok=True)
-            run.runner.run("task_texts", {"tasks": list(section.searched), "out": str(out)}, folder, run.progress)
-    return known_texts(section) | task_texts(run.out)
+        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.out / ASIDE / TASK_TEXTS)
+    return {**known_texts(run.recipe.evaluation), **task_texts(run.out)}
+
+
+def _beside(source: Path, target: Path) -> None:
+    """The file under another name too, without its bytes twice where the disk can do that."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        copyfile(source, target)
 
 
 def _share(column: pl.Series) -> float:

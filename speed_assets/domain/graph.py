@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["table", "model", "scores", "release"]
+Kind = Literal["texts", "table", "model", "scores", "release"]
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
 Writer = Literal["senior_model", "junior_model"]
 
@@ -50,7 +50,17 @@ _GENERATOR = ("seed", "generator", "prompts", "answers")
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
 
+EVALUATION_TEXTS = "evaluation_texts"
+
 ALL_STAGES: tuple[Stage, ...] = (
+    Stage(
+        EVALUATION_TEXTS,
+        "tasks",
+        "texts",
+        "Texts of the mteb tasks that the model is scored on, to be kept out of the rows; first, as nothing is paid for them.",
+        reads=("evaluation",),
+        externals=("mteb_version",),
+    ),
     Stage(
         "topics",
         "tasks",
@@ -60,15 +70,24 @@ ALL_STAGES: tuple[Stage, ...] = (
         version=3,
     ),
     Stage(
+        "topic_tree",
+        "tasks",
+        "table",
+        "The topics and their subtopics, which the teacher names level by level; what repeats another is set aside.",
+        ("topics",),
+        reads=(*_TEACHER, "topics"),
+        externals=("prompt:expand",),
+    ),
+    Stage(
         "task_list",
         "tasks",
         "table",
-        "One task per topic, brainstormed by the teacher (STS: the topic itself).",
+        "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
         ("topics",),
         partitioned=True,
         reads=_TEACHER,
-        externals=("prompt:brainstorm",),
-        version=2,
+        externals=("prompt:brainstorm", "rows_wanted"),
+        version=3,
     ),
     Stage(
         "seed_data",
@@ -115,7 +134,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:judge",),
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_model",
@@ -125,7 +144,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_data",
@@ -149,7 +168,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=2,
+        version=3,
     ),
     Stage(
         "revisor_model",
@@ -160,7 +179,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("generator_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "revised_data",
@@ -171,7 +190,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
-        version=3,
+        version=4,
         gpu=True,
     ),
     Stage(
@@ -185,15 +204,25 @@ ALL_STAGES: tuple[Stage, ...] = (
         gpu=True,
     ),
     Stage(
+        "row_verdicts",
+        "triplets",
+        "table",
+        "The teacher's verdicts on a sample of the rows: by them each run finds the bounds of its scores.",
+        ("revised_data", "row_scores"),
+        partitioned=True,
+        reads=_TEACHER,
+        externals=("prompt:revise",),
+    ),
+    Stage(
         "final_triplets",
         "triplets",
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
-        ("revised_data", "row_scores", "task_list"),
+        ("revised_data", "row_scores", "row_verdicts", "task_list"),
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=5,
+        version=6,
     ),
     Stage(
         "mined_negatives",
@@ -221,7 +250,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed",),
         externals=("embedding_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "baseline_models",
@@ -232,7 +261,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "embedding_reruns",
@@ -243,6 +272,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
         gpu=True,
+        version=2,
     ),
     Stage(
         "mteb_scores",
@@ -253,7 +283,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base", "scoring_libraries"),
         gpu=True,
-        version=3,
+        version=4,
     ),
     Stage(
         "release",
@@ -277,35 +307,45 @@ def build_graph(
     baselines: Sequence[str] = ("seed_data", "junior_data"),
     *,
     scored: bool = True,
+    judged: bool = True,
     embedded: bool = True,
     mined: bool = True,
     reruns: bool = True,
+    searched: bool = False,
     writer: Writer = "senior_model",
+    expanded: bool = False,
     rehearsed: bool = False,
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
     `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
-    they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
-    model is trained several times; `writer` is the model that writes at scale: with the junior there is no DPO. `rehearsed`
-    tells whether the teacher's examples stand in for what a model could not write (`assets/stand_ins.py`). Baselines
+    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
+    teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
+    negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
+    trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
+    the junior there is no DPO. `rehearsed` tells whether the teacher's examples stand in for what a model could not write
+    (`assets/stand_ins.py`). Baselines
     on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
+    if expanded:
+        stages["task_list"] = replace(stages["task_list"], inputs=("topic_tree",))
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
+    texts = (EVALUATION_TEXTS,) if searched else ()
     wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(
         stages["row_scores"],
-        inputs=(source, wrote) if wrote else (source,),
+        inputs=(source, *((wrote,) if wrote else ()), *(texts if embedded else ())),
         reads=("seed", "generator", *(("evaluation",) if embedded else ())),
         externals=tuple(
             name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else embedded)
         ),
     )
+    stages["row_verdicts"] = replace(stages["row_verdicts"], inputs=(source, "row_scores"))
+    read_by = [*["row_scores"] * scored, *["row_verdicts"] * (scored and judged)]
     stages["final_triplets"] = replace(
         stages["final_triplets"],
-        inputs=(source, *(("row_scores",) if scored else ()), "task_list"),
+        inputs=(source, *read_by, "task_list", *texts),
         reads=("seed", "evaluation", written_by(source)),
         takes=stages[written_by(source)].takes,
     )

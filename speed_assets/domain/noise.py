@@ -19,7 +19,7 @@ _MOST_CHANGES = 6  # words run together: no name in code has more
 _ENCODED = 20  # characters of letters and digits mixed
 _ENCODED_CHANGES = 0.25  # changes between capitals, small letters and digits, per character
 _CONSONANTS = 8  # in a row: "Hirschsprung" has seven
-_MASH_LONGEST = 400  # characters: hits of keys are looked for in shorter texts only
+MASH_LONGEST = 400  # characters: hits of keys are looked for in shorter texts only
 _MASH_LEAST = 0.4  # share of the words that no English reader could say
 
 _ODD = (
@@ -34,7 +34,7 @@ SUSPECT = (
 )
 """What every text with noise has, but for keys hit at random; few others have it."""
 SUSPECT_MASH = rf"(?i)(?:{_ODD})|(?-u:\b){_CONSONANT}{{5,}}(?-u:\b)"
-"""The same for keys hit at random, of texts of at most `_MASH_LONGEST` characters."""
+"""The same for keys hit at random, of texts of at most `MASH_LONGEST` characters."""
 
 _ADDRESS = re.compile(r"\S*(?:://|www\.|@)\S*|\S*\.(?:com|org|net|gov|edu|html?|php|pdf)\b\S*")
 _LONG = re.compile(rf"[A-Za-z0-9+/=_-]{{{_ENCODED},}}")
@@ -106,7 +106,7 @@ def is_noise(text: str) -> bool:
     >>> is_noise("LIFAddingAscendablassamSearchVBA finds it"), is_noise("ConcurrentModificationException in a loop")
     (True, False)
     """
-    if len(text) <= _MASH_LONGEST and _mashed(text):
+    if len(text) <= MASH_LONGEST and _mashed(text):
         return True
     plain = _ADDRESS.sub(" ", text)
     if _CONSONANT_RUN.search(plain) or _NUMBERED.search(plain) or any(map(_is_garbled, _LONG.findall(plain))):
