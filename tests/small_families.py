@@ -1,10 +1,12 @@
 """Random models with the shape of the recipes' families, small enough to train in a second: real files, real code.
 
-They end most outputs after some thirty tokens, so that a rehearsal takes seconds; what they write is noise.
+Those that write end most outputs after some thirty tokens, so that a rehearsal takes seconds; what they write is noise.
+`writes` False makes a base for embeddings.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -56,9 +58,14 @@ def _backend(special: list[str]) -> Tokenizer:
     return backend
 
 
-def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, model: torch.nn.Module) -> str:
+def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, model: torch.nn.Module, writes: bool) -> str:
     end = tokenizer.eos_token_id
-    with torch.no_grad():
+    with torch.no_grad() if writes else nullcontext():
+        if not writes:  # vectors that differ by their text
+            model.model.embed_tokens.weight.data *= 20
+            tokenizer.save_pretrained(folder)
+            model.save_pretrained(folder)
+            return str(folder)
         # One coordinate is the same for every token, so the end token is as likely everywhere.
         model.model.embed_tokens.weight[:, 0] = 5.0
         model.lm_head.weight[:, 0] = 0.0
@@ -69,7 +76,7 @@ def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, model: torch.nn.Modu
     return str(folder)
 
 
-def llama3(folder: Path) -> str:
+def llama3(folder: Path, writes: bool = True) -> str:
     """LLaMA-3: a begin token by template, no pad token."""
     backend = _backend(["<|begin_of_text|>", "<|end_of_text|>"])
     backend.post_processor = processors.TemplateProcessing(
@@ -82,10 +89,10 @@ def llama3(folder: Path) -> str:
     )
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=1, **_SHAPE)
-    return _save(folder, tokenizer, LlamaForCausalLM(config))
+    return _save(folder, tokenizer, LlamaForCausalLM(config), writes)
 
 
-def mistral(folder: Path) -> str:
+def mistral(folder: Path, writes: bool = True) -> str:
     """Mistral-7B-v0.1: a begin token by template, no pad token."""
     backend = _backend(["<unk>", "<s>", "</s>"])
     backend.post_processor = processors.TemplateProcessing(
@@ -94,27 +101,27 @@ def mistral(folder: Path) -> str:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     torch.manual_seed(0)
     config = MistralConfig(vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, **_SHAPE)
-    return _save(folder, tokenizer, MistralForCausalLM(config))
+    return _save(folder, tokenizer, MistralForCausalLM(config), writes)
 
 
-def qwen(folder: Path, instruct: bool = True) -> str:
+def qwen(folder: Path, writes: bool = True) -> str:
     """Qwen2.5: no begin token; the tuned model ends a turn with another token than a text, and has a chat template."""
     backend = _backend(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        eos_token="<|im_end|>" if instruct else "<|endoftext|>",
+        eos_token="<|im_end|>" if writes else "<|endoftext|>",
         pad_token="<|endoftext|>",
     )
     tokenizer.chat_template = CHATML
     torch.manual_seed(0)
     config = Qwen2Config(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=tokenizer.eos_token_id, **_SHAPE)
     model = Qwen2ForCausalLM(config)
-    model.generation_config.eos_token_id = [2, 0] if instruct else [0]
+    model.generation_config.eos_token_id = [2, 0] if writes else [0]
     model.generation_config.pad_token_id = 0
-    return _save(folder, tokenizer, model)
+    return _save(folder, tokenizer, model, writes)
 
 
-def bert(folder: Path) -> str:
+def bert(folder: Path, writes: bool = False) -> str:
     """all-MiniLM-L6-v2: a BERT with mean pooling."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer

@@ -35,7 +35,7 @@ def with_small_models(name: str, folder: Path, endpoint: str) -> Recipe:
         base = getattr(small_families, GENERATORS[name])(folder / "generator")
         data["generator"] |= {"base": base, "revision": None, "engine": "transformers", "dtype": "float32"}
     data["embedding_model"] |= {
-        "base": getattr(small_families, EMBEDDERS[name])(folder / "embedder"),
+        "base": getattr(small_families, EMBEDDERS[name])(folder / "embedder", writes=False),
         "revision": None,
         "dtype": "float32",
     }
