@@ -16,12 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
 from checks.registry import Subject, checks_of, evaluate
 from resources import accounts
 from resources.artifacts import Artifacts, label
+from resources.enough_topics import topic_counts
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
 from resources.store import Artifact, Store
@@ -29,7 +29,7 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import orders
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
-from speed_assets.domain.topics import read_topics
+from speed_assets.domain.topic_tree import calls_at_most
 from speed_assets.recipe import PerTaskType, Recipe
 from speed_assets.rehearse import Rehearsed
 
@@ -157,10 +157,11 @@ def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
 def calls_of(recipe: Recipe) -> dict[str, int]:
     """Teacher calls of each stage by the recipe's numbers, each asked once."""
     graph, wanted = recipe.graph(), {}
-    topics = topic_count(recipe)
-    if recipe.topics.limit is not None and recipe.topics.alignment is None:
-        topics = min(topics, recipe.topics.limit)
-    wanted["task_list"] = topics * sum(TASK_TYPES[name].has_brainstorm for name in TASK_TYPE_NAMES)
+    expand = recipe.topics.expand
+    if expand:
+        named = topics_of(recipe, expanded=False)
+        wanted["topic_tree"] = calls_at_most(named, expand.children, expand.levels, expand.target, 1)[0]
+    wanted["task_list"] = topics_of(recipe) * sum(TASK_TYPES[name].has_brainstorm for name in TASK_TYPE_NAMES)
     wanted["seed_data"] = recipe.seed_data.rows.total()
     if recipe.preference_pairs and recipe.junior_data:
         judges = 1 + len(recipe.preference_pairs.panel)
@@ -175,17 +176,12 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
     return {name: count for name, count in wanted.items() if name in graph}
 
 
-def topic_count(recipe: Recipe) -> int:
-    """Different topics in the files that a recipe names, or those that it has the teacher grow them to."""
-    section, found = recipe.topics, set()
-    expand = section.expand
-    for file in filter(None, (section.file, section.alignment)):
-        reading = read_topics(
-            Path(file).read_bytes(), max_levels=section.max_levels, max_characters=section.max_characters
-        )
-        named = [topic.topic for topic in reading.topics]
-        found |= set(named[: section.limit] if file == section.file and section.limit else named)
-    return max(len(found), expand.target) if expand else len(found)
+def topics_of(recipe: Recipe, expanded: bool = True) -> int:
+    """Topics that tasks are brainstormed for, or those in the files alone."""
+    section = recipe.topics if expanded else recipe.topics.model_copy(update={"expand": None})
+    counts = topic_counts(section)
+    # Alignment topics of a file of their own are mostly others than those of the synthesis.
+    return counts["synthesis"] + (counts["alignment"] if section.alignment and section.alignment != section.file else 0)
 
 
 def full(recipe: Recipe, rehearsed: Rehearsed, lines: Sequence[Line], skipped: bool = False) -> dict[str, Any]:
