@@ -360,7 +360,9 @@ def _planted() -> dict[str, list[Row]]:
         "label_in_text": _labels(),
         "query_in_negative": _copies("query", "negative"),
         "query_in_positive": [row for row in _copies("query", "positive", 36) if len(row["query"].split()) >= 8],
-        "same_positive_negative": [triplet(n, negative=triplet(n)["positive"].upper().replace(",", ";")) for n in range(30)],
+        "same_positive_negative": [
+            triplet(n, negative=triplet(n)["positive"].upper().replace(",", ";")) for n in range(30)
+        ],
         "same_query_negative": [triplet(n, negative=f"{triplet(n)['query'].title()}!") for n in range(30)],
         "unfinished": _unfinished(),
         "noise": [*_noise(), *_encoded(16)],

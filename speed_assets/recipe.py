@@ -929,6 +929,15 @@ class Runtime(Section):
     """Where generation is spread to; null generates here, in one piece."""
 
 
+class Rehearsal(Section):
+    """What makes a recipe a rehearsal of another one; `speed rehearse` sets it, no file does. All numbers are ours."""
+
+    pairs: Positive = 2
+    """Rows of preference_pairs and revision_data, for each task type, below which stand-ins fill the table."""
+    rows: Positive = 8
+    """Rows of final_triplets below which rows that a filter set aside come back."""
+
+
 class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
     description: str
@@ -962,6 +971,7 @@ class Recipe(Section):
     release: Licences = Licences()
     checks: Checks = Checks()
     study: Study = Study()
+    rehearsal: Rehearsal | None = None
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")
@@ -1050,6 +1060,7 @@ class Recipe(Section):
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
             expanded=self.topics.expand is not None,
+            rehearsed=self.rehearsal is not None,
         )
 
     def rows_wanted(self, task_type: str) -> dict[str, int]:

@@ -169,7 +169,9 @@ def test_wording_of_ones_own_is_found_beside_the_recipe_and_counts_by_content(tm
 def test_a_recipe_with_the_older_threshold_of_agreement_still_loads_and_is_told() -> None:
     data = tiny_data()
     data["checks"] = {**data["checks"], "judge_consistent_min": 0.5}
-    with pytest.warns(FutureWarning, match=r"judge_consistent_min is no longer read: set checks\.judge_contradictions_max"):
+    with pytest.warns(
+        FutureWarning, match=r"judge_consistent_min is no longer read: set checks\.judge_contradictions_max"
+    ):
         recipe = parse_recipe(data, RECIPES / "tiny.yaml")
     assert not hasattr(recipe.checks, "judge_consistent_min")
 

@@ -296,6 +296,9 @@ ALL_STAGES: tuple[Stage, ...] = (
     ),
 )
 
+STOOD_IN_FOR = ("junior_data", "preference_pairs", "senior_data", "revision_data", "final_triplets")
+"""Stages in whose tables rows stand in, in a rehearsal, for what was not whole."""
+
 Graph = dict[str, Stage]
 
 
@@ -311,22 +314,34 @@ def build_graph(
     searched: bool = False,
     writer: Writer = "senior_model",
     expanded: bool = False,
+    rehearsed: bool = False,
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
-        `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
     <<<<<<< HEAD
-        E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
-        they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
-        model is trained several times, `expanded` whether the teacher grows the topics into a tree; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
+            `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
+        <<<<<<< HEAD
+            E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
+            they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
+            model is trained several times, `expanded` whether the teacher grows the topics into a tree; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
+        =======
+            E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
+            teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
+            negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
+            trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
+            the junior there is no DPO. Baselines
+        >>>>>>> main
+            on tables that the recipe does not make are left out by the caller.
     =======
+        `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
         E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
         teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
         negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
         trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
-        the junior there is no DPO. Baselines
-    >>>>>>> main
+        the junior there is no DPO. `rehearsed` tells whether the teacher's examples stand in for what a model could not write
+        (`assets/stand_ins.py`). Baselines
         on tables that the recipe does not make are left out by the caller.
+    >>>>>>> w-natural
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
     if not expanded:
@@ -355,6 +370,10 @@ def build_graph(
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
     compared = [*["baseline_models"] * bool(baselines), *["embedding_reruns"] * reruns]
     stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
+    for name in STOOD_IN_FOR if rehearsed else ():
+        stage = stages[name]
+        examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
+        stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))
     needed = upstream(stages, ["release"])
     for name, stage in stages.items():
         if stage.gathers:

@@ -167,7 +167,8 @@ def broken_rules(
             lambda query, positive, negative: folded(positive) == folded(negative),
         ),
         "query_in_positive": (
-            ~label & (pl.col("task_type") != "sts")
+            ~label
+            & (pl.col("task_type") != "sts")
             & (query.str.count_matches(" ", literal=True) >= query_words_min - 1)
             & may_stand_in(query, positive),
             "positive",
