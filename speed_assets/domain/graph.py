@@ -318,30 +318,13 @@ def build_graph(
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
-    <<<<<<< HEAD
-            `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-        <<<<<<< HEAD
-            E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
-            they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
-            model is trained several times, `expanded` whether the teacher grows the topics into a tree; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
-        =======
-            E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
-            teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
-            negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
-            trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
-            the junior there is no DPO. Baselines
-        >>>>>>> main
-            on tables that the recipe does not make are left out by the caller.
-    =======
-        `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-        E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
-        teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
-        negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
-        trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
-        the junior there is no DPO. `rehearsed` tells whether the teacher's examples stand in for what a model could not write
-        (`assets/stand_ins.py`). Baselines
-        on tables that the recipe does not make are left out by the caller.
-    >>>>>>> w-natural
+    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of E5-mistral, and then no
+    generator is trained. `scored` tells whether its rows are scored first, `judged` whether the teacher reads a sample of
+    them, `embedded` whether they are held against evaluation texts in that, `mined` whether negatives are mined, `searched`
+    whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is trained several times, `expanded`
+    whether the teacher grows the topics; `writer` is the model that writes at scale: with the junior there is no DPO.
+    `rehearsed` tells whether the teacher's examples stand in for what a model could not write (`assets/stand_ins.py`).
+    Baselines on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
     if not expanded:
