@@ -71,7 +71,8 @@ def junior_model(run: StageRun) -> dict[str, Any]:
     seeds = run.input_rows("seed_data")
     records = [canonical_record(row["task_type"], row) for row in seeds.iter_rows(named=True)]
     rows = seeds.select("prompt", pl.Series("completion", records, dtype=pl.String))
-    return train(run, "sft", rows, run.recipe.junior_model)
+    tokens = run.most_answer_tokens("synthesis")
+    return train(run, "sft", rows, run.recipe.junior_model, answer_tokens=tokens)
 
 
 def junior_data(run: StageRun) -> dict[str, Any]:

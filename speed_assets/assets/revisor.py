@@ -78,7 +78,8 @@ def revisor_model(run: StageRun) -> dict[str, Any]:
     """Supervised fine-tuning of the unaligned base on the teacher's revisions, mending and leaving alone in balance."""
     section = run.recipe.revisor_model
     rows = balance(run.input_rows("revision_data"), section.mended_share, section.repeats_max)
-    return train(run, "sft", rows.select("prompt", pl.col("output").alias("completion")), section)
+    rows = rows.select("prompt", pl.col("output").alias("completion"))
+    return train(run, "sft", rows, section, answer_tokens=run.most_answer_tokens("revise"))
 
 
 def revised_data(run: StageRun) -> dict[str, Any]:

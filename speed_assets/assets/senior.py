@@ -254,7 +254,10 @@ def senior_model(run: StageRun) -> dict[str, Any]:
     least = run.whole_recipe.checks.pairs_min  # changes no model: too few pairs make none
     if rows.height < least:
         raise RecipeError(too_few_pairs(rows.height, least))
-    return train(run, "dpo", rows, run.recipe.senior_model, start=run.input("junior_model")) | {"pairs": rows.height}
+    tokens = run.most_answer_tokens("synthesis")
+    start = run.input("junior_model")
+    told = train(run, "dpo", rows, run.recipe.senior_model, start=start, answer_tokens=tokens)
+    return told | {"pairs": rows.height}
 
 
 def too_few_pairs(pairs: int, least: int) -> str:

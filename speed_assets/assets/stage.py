@@ -25,6 +25,7 @@ from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
 from speed_assets.domain.prompts import PromptKind
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe, RecipeError, Sampling
 
@@ -130,6 +131,11 @@ class StageRun:
         values = {attribute.name: attribute.values for attribute in ATTRIBUTES[task_type]}
         words: int = self.recipe.answers.lengths().most_words(kind, task_type, values, count)
         return words
+
+    def most_answer_tokens(self, kind: PromptKind) -> int:
+        """Tokens of the longest answer of this kind to any task type, asked again once because it was cut off."""
+        lengths = self.recipe.answers.lengths()
+        return max(lengths.grown(lengths.limit(self.most_words(kind, name)), 1) for name in TASK_TYPE_NAMES)
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""
