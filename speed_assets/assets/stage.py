@@ -21,6 +21,7 @@ from resources.releases import released
 from resources.runner import Runner
 from resources.store import ASIDE, PARQUET, SCRATCH, Artifact
 from resources.teacher import Teacher, TeacherUse
+from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
@@ -134,7 +135,7 @@ class StageRun:
 
     def most_answer_tokens(self, kind: PromptKind) -> int:
         """Tokens of the longest answer of this kind to any task type, asked again once because it was cut off."""
-        lengths = self.recipe.answers.lengths()
+        lengths: AnswerLengths = self.recipe.answers.lengths()
         return max(lengths.grown(lengths.limit(self.most_words(kind, name)), 1) for name in TASK_TYPE_NAMES)
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
