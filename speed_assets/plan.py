@@ -286,6 +286,7 @@ _KINDS: dict[str, PromptKind] = {
     "preference_pairs": "judge",
     "mined_negatives": "judge",
     "revision_data": "revise",
+    "row_verdicts": "revise",
 }
 """Kind of prompt that a stage asks the teacher with."""
 
