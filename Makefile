@@ -6,6 +6,9 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 
+# Of `make natural`: full, or ci for a few minutes.
+SIZE ?= full
+
 .DEFAULT_GOAL := help
 .PHONY: help demo natural ui test test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
@@ -42,7 +45,7 @@ test: .venv/ready ## the whole test suite
 	@$(BIN)/python -m pip install --quiet --no-deps -r requirements-natural.lock 1>&2 && touch .venv/natural-ready
 
 natural: .venv/natural-ready .venv-vllm/ready ## the whole loop on natural text with small real models; last line of stdout is JSON
-	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m benchmarks.natural
+	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m benchmarks.natural --size $(SIZE)
 
 test-vllm: .venv/ready .venv-vllm/ready ## the tests with vLLM on the CPU, in an environment of its own
 	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm

@@ -47,7 +47,8 @@ def small_data() -> dict[str, Any]:
         "non_inferior": {"resamples": 500, "margin": 1.0},
         "gain_over_untrained_min": -1.0,
         "gain_over_baselines_min": -1.0,
-        "loss_drop_min": -1.0,
+        "loss_drop_min": -1e6,
+        "reward_accuracy_min": -1.0,
     }
     return data
 

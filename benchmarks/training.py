@@ -186,7 +186,8 @@ def write_ordered(kind: str, folder: Path, settings: dict[str, Any]) -> int:
     """The rows in our order of training, for the plain script; the number of tokens in an epoch of them."""
     from transformers import AutoTokenizer
 
-    from speed_assets.workers import training
+    from speed_assets.workers import examples
+    from speed_assets.workers.dialogue import Dialogue
 
     table = pl.read_parquet(folder / "rows.parquet")
     tokenizer = AutoTokenizer.from_pretrained(BASE)
@@ -198,7 +199,8 @@ def write_ordered(kind: str, folder: Path, settings: dict[str, Any]) -> int:
         return tokens("query", "positive", "negative")
     answers = ("completion",) if kind == "sft" else ("chosen", "rejected")
     params = {"settings": settings, "seed": SEED}
-    training.prepared_rows(table, answers, tokenizer, params).write_parquet(folder / "ordered.parquet")
+    ordered = examples.in_order(examples.encoded(table, answers, Dialogue(tokenizer)), answers, params)
+    ordered.select("prompt", *answers).write_parquet(folder / "ordered.parquet")
     return tokens(*answers) + len(answers) * (tokens("prompt") + table.height)
 
 

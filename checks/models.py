@@ -14,7 +14,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from checks.check import EXAMPLES, Check, Outcome, Subject
+from resources.store import ASIDE
 
+ON = {
+    "held_out": "rows that were held out",
+    "training_rows": "rows of the training itself (too few to hold out enough)",
+}
+"""What rows a training was judged on, in words."""
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
 """File types that may hold a pickle: loading one can run anybody's code."""
 
@@ -68,6 +74,44 @@ def finite_losses(subject: Subject) -> Outcome:
 
 
 def falling_loss(subject: Subject) -> Outcome:
+    """Whether the training got somewhere: a generator by its rows before and after, an embedding model by its curve."""
+    judged = subject.artifact.path / ASIDE / "judged.json"
+    if not judged.is_file():
+        return _falling_curve(subject)
+    first, *others = json.loads(judged.read_text())
+    metadata = {"judged": [{name: str(value) for name, value in told.items()} for told in (first, *others)]}
+    rows = f"{first['rows']} {ON[first['on']]}"
+    if "reward_accuracy" in first:
+        least = subject.recipe.checks.reward_accuracy_min
+        passed = first["reward_accuracy"] > least
+        finding = (
+            f"on {rows} the chosen answer gained more than the rejected one in {first['reward_accuracy']:.1%}, and more than "
+            f"{least:.1%} is asked for (checks.reward_accuracy_min); the mean margin is {first['reward_margin']:.4g}"
+        )
+    else:
+        least = subject.recipe.checks.loss_drop_min
+        before, after = first["loss_before"], first["loss_after"]
+        fall = (before - after) / abs(before) if before else 0.0
+        passed = fall >= least
+        finding = (
+            f"the loss went from {before:.4g} to {after:.4g} on {rows}, a fall of {fall:.1%}, "
+            f"at least {least:.1%} is asked for (checks.loss_drop_min)"
+        )
+    if passed:
+        return Outcome(True, finding, metadata)
+    return Outcome(False, f"{finding}: change the learning rate, train longer or look at the data", metadata)
+
+
+def enough_steps(subject: Subject) -> Outcome:
+    """Optimizer steps of the training."""
+    least, steps = subject.recipe.checks.steps_min, sum(map(len, _losses(subject.artifact.path).values()))
+    finding = f"{steps} steps, at least {least} are asked for (checks.steps_min)"
+    if steps >= least:
+        return Outcome(True, finding)
+    return Outcome(False, f"{finding}: get more rows, raise epochs, or lower batch_size")
+
+
+def _falling_curve(subject: Subject) -> Outcome:
     """Relative fall of the loss from the first tenth of the steps to the last; of several models, the least."""
     least = subject.recipe.checks.loss_drop_min
     falls = {name: _fall(losses) for name, losses in _losses(subject.artifact.path).items()}
@@ -126,6 +170,18 @@ CHECKS: tuple[Check, ...] = tuple(
     for check in (
         Check(asset, "safe_weights", True, "Weights are readable safetensors, and nothing is a pickle.", safe_weights),
         Check(asset, "finite_losses", True, "Every logged loss is a finite number.", finite_losses),
-        Check(asset, "falling_loss", True, "The training loss fell.", falling_loss, ("loss_drop_min",)),
+        Check(
+            asset,
+            "falling_loss",
+            True,
+            "The training got somewhere: on rows it did not see where there are enough.",
+            falling_loss,
+            ("loss_drop_min", "reward_accuracy_min"),
+        ),
     )
+) + tuple(
+    Check(
+        asset, "enough_steps", False, "The training had steps enough to change something.", enough_steps, ("steps_min",)
+    )
+    for asset in ("junior_model", "senior_model", "revisor_model")
 )

@@ -79,6 +79,7 @@ def generate(
         "seed": seed,
         "batch_rows": settings.batch_rows,
         "schema": schema if settings.structured else None,
+        "chat": settings.chat,
         **sampling.model_dump(),
     }
     if settings.engine != "transformers":

@@ -39,6 +39,7 @@ from speed_assets.assets import (
 )
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
+from speed_assets.assets.stand_ins import standing_in
 from speed_assets.automation import automation_sensor, evaluation_schedule, topic_sensor, when_stale
 from speed_assets.domain.graph import Stage
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
@@ -116,7 +117,7 @@ def build_defs(
         assets=[
             asset_for(
                 stage,
-                FUNCTIONS[name],
+                standing_in(FUNCTIONS[name]) if recipe.rehearsal else FUNCTIONS[name],
                 artifacts,
                 when_stale(),
                 (code_versions or {}).get(name),

@@ -68,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
     sub = command("plan", _plan, "Tell what a run would do and cost, and send nothing.")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    sub = command(
+        "rehearse",
+        _rehearse,
+        "Run the whole recipe on a few rows a stage, in a home of its own, and tell what the full one will take.",
+    )
+    sub.add_argument("--rows", type=_count, default=8, metavar="N", help="rows of each task type a stage (default 8)")
+    sub.add_argument(
+        "--skip-evaluation", action="store_true", help="score small sets of this project instead of the recipe's own"
+    )
+    sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
     sub = command("study", _study, "Tell what each part of the loop is worth: the recipe against others made from it.")
     sub.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the recipe's study.seeds")
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
@@ -220,6 +230,29 @@ def _plan(args: argparse.Namespace) -> int:
     for line in planned.warnings:
         print(f"warning: {line}")
     return 0
+
+
+def _rehearse(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from resources.progress import Lines
+    from speed_assets import rehearsal_report, rehearse
+
+    lines = Lines()
+    lines.say(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    done = rehearse.rehearse(
+        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.say
+    )
+    told = rehearsal_report.as_json(recipe, done, args.skip_evaluation)
+    for line in rehearsal_report.as_text(told):
+        print(_safe(line))
+    for error in told["errors"]:
+        print(f"error: {error}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(told), flush=True)
+    return 1 if told["errors"] else 0
 
 
 def _study(args: argparse.Namespace) -> int:

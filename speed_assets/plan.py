@@ -139,7 +139,7 @@ class DryTeacher(Teacher):
         if context.stage == "topic_tree" and self._recipe.topics.expand:
             count = self._recipe.topics.expand.children
         for key in new:
-            tasks = [f"{UNWRITTEN}{number} {key[:16]}" for number in range(count)]
+            tasks = [f"{UNWRITTEN}{key[:16]}x{number}" for number in range(count)]  # no two alike in any word
             # Not simply empty: what cannot be read may be asked again, and nobody knows yet whether it will be.
             known[key] = (
                 TeacherAnswer(json.dumps(tasks))

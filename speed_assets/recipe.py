@@ -22,6 +22,7 @@ from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_gr
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
+from speed_assets.domain.trainings import held_out_rows, optimizer_steps
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = PROJECT / "recipes"
@@ -236,9 +237,15 @@ class Generator(Section):
     dtype: Literal["float32", "bfloat16", "float16"]
     """bfloat16 belongs on a GPU: on most CPUs it is two orders slower."""
     batch_rows: Positive
-    """Rows generated together; also the unit that a resumed run repeats (vLLM streams, and repeats none)."""
+    """Rows generated together; also the unit that a resumed run repeats (vLLM streams, and repeats none). vLLM needs room
+    for as many in its KV cache, or it throws rows out and computes them again: a token of LLaMA-3-8B takes 128 KB, so
+    110 GB hold 1,024 rows of 800 tokens, and an 80 GB card 512."""
     structured: bool = False
     """Constrain the decoding to the record's JSON schema (vLLM only)."""
+    chat: Literal["auto", "never"] = "auto"
+    """`auto` asks in the chat template of the base's tokenizer, in training and in generation alike, where there is one and
+    the base says that it stops at the end of a turn (base models often carry the template of their instruction-tuned
+    twin); `never` asks in plain text (ours)."""
 
 
 class Lora(Section):
@@ -255,8 +262,12 @@ class Training(Section):
     warmup_share: Share = 0.0
     """Share of the steps with a rising learning rate; linear decay follows."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_length: Positive
-    """Tokens of prompt and answer together; longer rows are refused, not cut."""
+    max_length: Positive | None = None
+    """Tokens of prompt and answer together; longer rows are set aside, not cut. null follows from the data: the longest
+    prompt, the most tokens that an answer was given, and its end."""
+    held_out: Share = 0.05
+    """Share of the rows that is not trained on, drawn by a hash of the row: loss and rewards on it, before and after, judge
+    the training. At least 8 rows and at most 256; none where these would be more than a quarter of all (ours)."""
     lora: Lora | None = None
     """Train adapters of this rank and keep them beside the base; null trains every weight."""
     gradient_checkpointing: bool = False
@@ -269,6 +280,10 @@ class Training(Section):
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(f"batch_size={self.batch_size} is no multiple of micro_batch_size={self.micro_batch_size}")
         return self
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of this training on a table of so many rows, those that are held out among them."""
+        return optimizer_steps(rows - held_out_rows(rows, self.held_out), self.batch_size, self.epochs)
 
 
 class Rules(Section):
@@ -349,6 +364,8 @@ class PreferencePairs(Section):
 
 
 class Preference(Training):
+    held_out: Share = 0.1
+    """As in any training; more than elsewhere, since pairs are few (ours)."""
     beta: Rate
     """Strength of the reference in DPO (paper: 0.1)."""
     nll_weight: Annotated[float, Field(ge=0)]
@@ -499,6 +516,16 @@ class NearDuplicates(Section):
     """Hashes in a sketch."""
     jaccard: Share = 0.9
     """Rows whose query and positive together are at least this similar are one row."""
+    query_least: Share | None = None
+    """Rows are one row only if their queries alone are at least this similar, too: other questions on one paragraph are other
+    rows. Of classification the query alone is then compared, at `jaccard`: of ten thousand texts with one label each is a row
+    of its own. Null compares query and positive together, also a label."""
+    same_positive_query_least: Share = 0.9
+    """`query_least` of rows whose positive is the same, word for word."""
+    short_words: Count = 0
+    """Texts of fewer words have to reach `short_jaccard`: one other word makes another text of them; 0 makes no difference."""
+    short_jaccard: Share = 0.95
+    """See `short_words`."""
     query_jaccard: Share | None = None
     """Queries at least this similar make one row of two, whatever their positives; null does not compare them."""
     positive_jaccard: Share | None = None
@@ -777,8 +804,15 @@ class Checks(Section):
     """Largest share of the rows of final_triplets that would have to be of another task type to be as intended."""
     vendi_per_row_min: Share = 0.02
     """Smallest Vendi score per sampled row (1: no two share a word). Hangs on the sample's size and the texts' length."""
-    loss_drop_min: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    """Smallest relative fall of the training loss from its first to its last tenth."""
+    loss_drop_min: Annotated[float, Field(le=1)] = 0.0
+    """Smallest relative fall of the loss: of a generator on its held-out rows, from before the first step to after the
+    last; of an embedding model from the first to the last tenth of its steps."""
+    reward_accuracy_min: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    """Share of preference pairs that must be exceeded by those whose chosen answer gained more likelihood than the rejected
+    one (0.5: chance, and what no training at all gives; ours)."""
+    steps_min: Count = 10
+    """Optimizer steps of a generator's training; fewer are told before it starts, and a warning (ours: with a usual rate
+    Adam moves a weight by some 1e-4 a step)."""
     gain_over_untrained_min: float = 0.0
     """Smallest gain of the mean score over the untrained base, in score points of 0..1."""
     gain_over_baselines_min: float = 0.0
@@ -805,7 +839,8 @@ class Checks(Section):
         """Thresholds that every artifact passes: a study scores also what a gate would stop."""
         highest = {name: 1.0 for name in cls.model_fields if name.endswith("_max")}
         shares = {name: 0 for name in cls.model_fields if name.endswith("_min")}
-        differences = {name: -1.0 for name in cls.model_fields if name.startswith(("gain_", "loss_drop_"))}
+        differences = {name: -1.0 for name in cls.model_fields if name.startswith(("gain_", "reward_accuracy_"))}
+        differences["loss_drop_min"] = -1e6  # a loss may rise to any multiple
         no_release = NonInferior(waived={"": "what a study makes is no release"})  # a fingerprint begins with nothing
         return cls.model_validate({**highest, **shares, **differences, "non_inferior": no_release})
 
@@ -894,6 +929,15 @@ class Runtime(Section):
     """Where generation is spread to; null generates here, in one piece."""
 
 
+class Rehearsal(Section):
+    """What makes a recipe a rehearsal of another one; `speed rehearse` sets it, no file does. All numbers are ours."""
+
+    pairs: Positive = 2
+    """Rows of preference_pairs and revision_data, for each task type, below which stand-ins fill the table."""
+    rows: Positive = 8
+    """Rows of final_triplets below which rows that a filter set aside come back."""
+
+
 class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
     description: str
@@ -927,6 +971,7 @@ class Recipe(Section):
     release: Licences = Licences()
     checks: Checks = Checks()
     study: Study = Study()
+    rehearsal: Rehearsal | None = None
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")
@@ -1015,6 +1060,7 @@ class Recipe(Section):
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
             expanded=self.topics.expand is not None,
+            rehearsed=self.rehearsal is not None,
         )
 
     def rows_wanted(self, task_type: str) -> dict[str, int]:

@@ -241,6 +241,7 @@ DIVERSITY: dict[str, Any] = {
 }
 EVALUATION = known_texts(RECIPE.evaluation)
 METADATA: dict[str, dict[str, Any]] = {
+    "evaluation_texts": {"texts_of": {"STSBenchmark": 3}},
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
     "topic_tree": {"asked": ROWS},
@@ -295,13 +296,20 @@ class Shelf(Artifacts):
             return self._complete(asset, partition, work, {**METADATA.get(asset, {}), **metadata})
 
     def model(
-        self, asset: str, curve: str = losses(2.0, 1.0), metadata: dict[str, Any] | None = None, **files: bytes
+        self,
+        asset: str,
+        curve: str = losses(*[2.0] * 5, *[1.0] * 5),
+        metadata: dict[str, Any] | None = None,
+        judged: str | None = None,
+        **files: bytes,
     ) -> Artifact:
         with self.store.building(digest([asset, None, self.made])) as work:
             (work / "model").mkdir()
             (work / "aside").mkdir()
             save_file({"weight": np.zeros((2, 3), np.float32)}, work / "model" / "model.safetensors")
             (work / "aside" / "losses.jsonl").write_text(curve)
+            if judged:
+                (work / "aside" / "judged.json").write_text(judged)
             for name, content in files.items():
                 (work / "model" / name.replace("__", ".")).write_bytes(content)
             return self._complete(asset, None, work, METADATA.get(asset, {}) | (metadata or {}))
@@ -370,6 +378,14 @@ def test_good_artifacts_pass(shelf: Shelf, asset: str) -> None:
         for check in checks_of(asset):
             outcome = shelf.ask(artifact, check.name)
             assert outcome.passed, f"{label(asset, task_type)} {check.name}: {outcome.reason}"
+
+
+@pytest.mark.parametrize("counts", [{}, {"STSBenchmark": 3, "NFCorpus": 0}])
+def test_an_evaluation_task_of_which_nothing_was_read_is_found(shelf: Shelf, counts: dict[str, int]) -> None:
+    texts = shelf.table("evaluation_texts", pl.DataFrame({"task": ["a"], "text": ["b"]}), texts_of=counts)
+    outcome = shelf.ask(texts, "every_task")
+    assert not outcome.passed
+    assert "evaluation.unsearched" in outcome.reason
 
 
 @pytest.mark.parametrize("asset", sorted(SUITES))
@@ -659,6 +675,45 @@ def test_a_bad_model_is_refused(shelf: Shelf, curve: str, files: dict[str, bytes
     outcome = shelf.ask(shelf.model("junior_model", curve, **files), check)
     assert not outcome.passed
     assert re.search(reason, outcome.reason), outcome.reason
+
+
+SFT = {"on": "held_out", "rows": 9, "loss_before": 2.0, "loss_after": 1.5}
+DPO = {
+    "on": "training_rows",
+    "rows": 40,
+    "loss_before": 0.69,
+    "loss_after": 0.5,
+    "reward_accuracy": 0.75,
+    "reward_margin": 0.2,
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "passed", "reason"),
+    [
+        ([SFT], True, r"from 2 to 1.5 on 9 rows that were held out, a fall of 25.0%, at least 10.0% .*loss_drop_min"),
+        ([{**SFT, "loss_after": 1.9}], False, "a fall of 5.0%"),
+        ([{**SFT, "on": "training_rows"}], True, "of the training itself"),
+        ([DPO, SFT], True, "on 40 rows of the training .* in 75.0%, and more than 50.0% .*reward_accuracy_min"),
+        ([{**DPO, "reward_accuracy": 0.5}], False, "in 50.0%"),
+        ([{**SFT, "loss_after": float("nan")}], False, "a fall of nan%"),
+    ],
+)
+def test_a_generator_is_judged_by_rows_before_and_after(
+    shelf: Shelf, told: list[dict[str, Any]], passed: bool, reason: str
+) -> None:
+    artifact = shelf.model("senior_model", losses(1.0, 2.0), judged=json.dumps(told))  # single steps say nothing
+    outcome = shelf.ask(artifact, "falling_loss")
+    assert outcome.passed == passed
+    assert re.search(reason, outcome.reason), outcome.reason
+
+
+def test_few_steps_are_a_warning(shelf: Shelf) -> None:
+    outcome = shelf.ask(shelf.model("junior_model", losses(*[1.0] * 9)), "enough_steps")
+    assert not outcome.passed
+    assert "9 steps, at least 10 are asked for (checks.steps_min)" in outcome.reason
+    assert not next(check for check in checks_of("junior_model") if check.name == "enough_steps").blocking
+    assert shelf.ask(shelf.model("junior_model", losses(*[1.0] * 10)), "enough_steps").passed
 
 
 def test_a_cut_off_weight_file_is_refused(shelf: Shelf) -> None:

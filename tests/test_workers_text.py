@@ -15,7 +15,7 @@ import torch
 from tiny_text import CONTEXT, write_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from speed_assets.workers import dpo, generate, sft, training
+from speed_assets.workers import dpo, examples, generate, sft
 
 Params = dict[str, Any]
 
@@ -284,8 +284,10 @@ def test_rows_that_do_not_fit_are_counted_or_refused(model: str, tmp_path: Path)
     many = pl.concat([SFT_ROWS, SFT_ROWS, long])
     result = sft.run(training_job(model, tmp_path / "few", many, epochs=0.1), silent)
     assert (result["rows"], result["refused_rows"]) == (160, 1)
-    with pytest.raises(ValueError, match=r"2 of 82 rows are longer than max_length = 40 tokens \(the longest has 52"):
-        sft.run(training_job(model, tmp_path / "more", pl.concat([SFT_ROWS, long, long])), silent)
+    aside = pl.read_parquet(tmp_path / "few" / "out" / "aside" / "too_long.parquet")
+    assert aside.to_dicts() == [{"prompt": "x" * 50, "completion": "y", "tokens": 52, "max_length": 40}]
+    with pytest.raises(ValueError, match=r"5 of 85 rows are longer than max_length = 40 tokens \(the longest has 52"):
+        sft.run(training_job(model, tmp_path / "more", pl.concat([SFT_ROWS, *[long] * 5])), silent)
     with pytest.raises(ValueError, match="do not fill one batch"):
         sft.run(training_job(model, tmp_path / "small", SFT_ROWS[:3]), silent)
     with pytest.raises(ValueError, match="table is empty"):
@@ -333,12 +335,12 @@ def test_preference_training_prefers_the_chosen(
 
 def test_the_order_of_training_keeps_like_lengths_together() -> None:
     lengths = np.random.default_rng(0).integers(10, 200, size=403)
-    order = training.training_order(lengths, 8, seed=1)
+    order = examples.training_order(lengths, 8, seed=1)
     assert sorted(order) == list(range(403))
     batches = lengths[order[:400]].reshape(-1, 8)
     padded = (batches.max(axis=1) * 8).sum()
     assert padded < 1.15 * batches.sum()
     means = batches.mean(axis=1)
     assert abs(means[:25].mean() - means[25:].mean()) < 30  # no stretch holds the short rows only
-    assert np.array_equal(order, training.training_order(lengths, 8, seed=1))
-    assert not np.array_equal(order, training.training_order(lengths, 8, seed=2))
+    assert np.array_equal(order, examples.training_order(lengths, 8, seed=1))
+    assert not np.array_equal(order, examples.training_order(lengths, 8, seed=2))

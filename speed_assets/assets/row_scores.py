@@ -89,7 +89,7 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Dat
     ).drop_nulls("record")
     named = asked.select("row_id", "prompt", "record", "value").rows()
     asked = asked.with_columns(pl.Series("text", [digest(list(row)) for row in named], dtype=pl.String))
-    reading = digest([recipe.generator.dtype, model.digest])
+    reading = digest([recipe.generator.dtype, recipe.generator.chat, model.digest])
     known = _read_before(run, reading)
     new = asked.join(known, on="text", how="anti", maintain_order="left").unique("text", maintain_order=True)
     read = known
@@ -105,6 +105,7 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Dat
                 "revision": source.revision,
                 "adapter": source.adapter,
                 "dtype": recipe.generator.dtype,
+                "chat": recipe.generator.chat,
                 "rows": str(folder / "rows.parquet"),
                 "out": str(folder / "likelihoods.parquet"),
                 "journal": str(folder / "journal"),

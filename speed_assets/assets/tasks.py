@@ -215,8 +215,9 @@ class _Brainstorms:
     def _prompt(self, topic: _Topic) -> str:
         prompt = self._prompts.brainstorm(self._run.task_type, topic.topic, self._run.recipe.task_list.per_topic)
         # What was cut off is asked in the same words, with more room.
-        told = topic.problem not in (None, CUT_OFF)
-        return self._prompts.ask_again(prompt, _PROBLEMS.get(topic.problem, topic.problem)) if told else prompt
+        if topic.problem is None or topic.problem == CUT_OFF:
+            return prompt
+        return self._prompts.ask_again(prompt, _PROBLEMS.get(topic.problem, topic.problem))
 
     def _read(self, topic: _Topic, answer: TeacherAnswer) -> None:
         topic.raw, topic.refused = answer.text, answer.error

@@ -18,7 +18,7 @@ from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
-from speed_assets.domain.rules import RULE_CODES, broken_rules
+from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
 from speed_assets.domain.scoring import SCORE_OF, SCORES, beyond, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
@@ -115,6 +115,8 @@ def filtered(
         field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS
     }
     together = pl.concat_str("query", "positive", separator=" ")
+    if near.query_least is not None:
+        together = pl.when(pl.col("task_type") == "classification").then("query").otherwise(together)
     views = (
         ("near_duplicate", together, near.jaccard),
         ("near_duplicate_query", pl.when(words["query"]).then("query"), near.query_jaccard),
@@ -124,8 +126,13 @@ def filtered(
     # A row has the first rule that it breaks as its reason. A rule that rows are readmitted for is a step of its own, so
     # that passing it is not passing the others.
     readmitted = {rule.reason for rule in section.readmit}
-    apart = [code for code in RULE_CODES if code in readmitted and code not in section.rules.skip]
-    rule_steps = [("rules", {*section.rules.skip, *apart}), *((code, {*RULE_CODES} - {code}) for code in apart)]
+    apart = [code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *BESIDE_ROWS}]
+    rule_steps = [
+        ("rules", {*section.rules.skip, *apart, *BESIDE_ROWS}),
+        *((code, {*RULE_CODES} - {code}) for code in apart),
+    ]
+    # What stands in other rows is asked when repeats are gone, so that of near-identical rows the better one stays.
+    beside_steps = [(code, {*RULE_CODES} - {code}) for code in BESIDE_ROWS if code not in section.rules.skip]
     scores = {}
     for reason, score in SCORE_OF.items():
         least, most = (getattr(section.scores, f"{score}_{bound}", None) for bound in ("min", "max"))
@@ -143,6 +150,7 @@ def filtered(
             if twins is not None and near.semantic is not None
             else ()
         ),
+        *((name, partial(broken_rules, **rules, skip=tuple(skip), seed=seed)) for name, skip in beside_steps),
         ("contamination", _copies(evaluation, section.contamination)),
         *(
             (("contamination_similar", _says_the_same(section.contamination.similarity)),)
@@ -233,11 +241,23 @@ _FOUND = {"reason": pl.String, "detail": pl.String}
 
 
 def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> Finder:
-    similarity = Similarity(near.shingle, near.permutations, jaccard, near.boilerplate)
+    similarity = Similarity(
+        near.shingle,
+        near.permutations,
+        jaccard,
+        near.boilerplate,
+        near.short_words,
+        near.short_jaccard,
+        near.query_least or 0.0,
+        near.same_positive_query_least,
+    )
+    # Of a row as a whole the queries must be alike besides; a field by itself has no such part.
+    has_part = near.query_least is not None and name == "near_duplicate"
+    part = pl.when((pl.col("task_type") != "classification") & has_part).then("query")
 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
-        seen = rows.select(_key(rows), view.alias("text"), _quality(rows))
-        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"])
+        seen = rows.select(_key(rows), view.alias("text"), _quality(rows), part.alias("part"))
+        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"], seen["part"])
         return _repeating(seen, repeats, name)
 
     return find

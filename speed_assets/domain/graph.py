@@ -83,7 +83,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "tasks",
         "table",
         "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
-        ("topics",),
+        ("topic_tree",),
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
@@ -110,7 +110,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("generator_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "junior_data",
@@ -198,7 +198,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "triplets",
         "table",
         "What other readers say of each row: its writer of its least likely word, models trained on other rows of its fit.",
-        ("revised_data", "senior_model"),
+        ("revised_data", "senior_model", EVALUATION_TEXTS),
         reads=("seed", "generator", "evaluation"),
         externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
         gpu=True,
@@ -218,11 +218,11 @@ ALL_STAGES: tuple[Stage, ...] = (
         "triplets",
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
-        ("revised_data", "row_scores", "row_verdicts", "task_list"),
+        ("revised_data", "row_scores", "row_verdicts", "task_list", EVALUATION_TEXTS),
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=6,
+        version=7,
     ),
     Stage(
         "mined_negatives",
@@ -296,6 +296,9 @@ ALL_STAGES: tuple[Stage, ...] = (
     ),
 )
 
+STOOD_IN_FOR = ("junior_data", "preference_pairs", "senior_data", "revision_data", "final_triplets")
+"""Stages in whose tables rows stand in, in a rehearsal, for what was not whole."""
+
 Graph = dict[str, Stage]
 
 
@@ -311,20 +314,21 @@ def build_graph(
     searched: bool = False,
     writer: Writer = "senior_model",
     expanded: bool = False,
+    rehearsed: bool = False,
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
-    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `judged` whether the
-    teacher reads a sample of them, `embedded` whether they are held against evaluation texts in that, `mined` whether
-    negatives are mined, `searched` whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is
-    trained several times, `expanded` whether the teacher grows the topics; `writer` is the model that writes at scale: with
-    the junior there is no DPO. Baselines
-    on tables that the recipe does not make are left out by the caller.
+    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of E5-mistral, and then no
+    generator is trained. `scored` tells whether its rows are scored first, `judged` whether the teacher reads a sample of
+    them, `embedded` whether they are held against evaluation texts in that, `mined` whether negatives are mined, `searched`
+    whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is trained several times, `expanded`
+    whether the teacher grows the topics; `writer` is the model that writes at scale: with the junior there is no DPO.
+    `rehearsed` tells whether the teacher's examples stand in for what a model could not write (`assets/stand_ins.py`).
+    Baselines on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
-    if expanded:
-        stages["task_list"] = replace(stages["task_list"], inputs=("topic_tree",))
+    if not expanded:
+        stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
     texts = (EVALUATION_TEXTS,) if searched else ()
     wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
@@ -349,6 +353,10 @@ def build_graph(
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
     compared = [*["baseline_models"] * bool(baselines), *["embedding_reruns"] * reruns]
     stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
+    for name in STOOD_IN_FOR if rehearsed else ():
+        stage = stages[name]
+        examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
+        stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))
     needed = upstream(stages, ["release"])
     for name, stage in stages.items():
         if stage.gathers:

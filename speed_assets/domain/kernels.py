@@ -236,9 +236,13 @@ def resembling(data, offsets, a, b, table, width, common, least, letters, hashes
 @_kernel
 def compare_buckets(
     data, offsets, longest, table, width, common, least,
-    packed, first, past, order, fresh, jaccard, nearest, budget, tries, partners,
+    packed, first, past, order, fresh, jaccard, part_data, part_offsets, rests, part_jaccard,
+    same_rest_jaccard, nearest, budget, tries, partners,
 ):  # fmt: skip
     """Verify candidates of one band: rows whose band hash is the same, in `packed` as hash << 32 | rank, sorted.
+
+    A pair must reach the larger of the two rows' `jaccard`; its parts, unless both are empty, `part_jaccard`, or
+    `same_rest_jaccard` where what is beside the parts (`rests`, as hashes) is the same.
 
     Each row is compared with the best of its bucket and the `nearest` ones before it, while it has tries left
     and room among its `partners` (rows that it resembles; -1: none). `order` gives the row of a rank, `fresh`
@@ -252,6 +256,7 @@ def compare_buckets(
     keys = np.empty(size, np.uint64)
     marks = np.zeros(size, np.int64)
     stamp = 1
+    no_common = np.zeros(8, np.uint8)
     at = first
     while at > 0 and at < past and (packed[at] >> _32) == (packed[at - 1] >> _32):
         at += 1  # the bucket belongs to the piece in which it begins
@@ -284,8 +289,18 @@ def compare_buckets(
                     data, offsets, row, other, table, width, common, least, letters, hashes, keys, marks, stamp
                 )
                 stamp += 3
-                if similar >= jaccard - 1e-9:
-                    partners[row, room] = other
+                if similar < max(jaccard[row], jaccard[other]) - 1e-9:
+                    continue
+                whole = part_offsets[row + 1] - part_offsets[row] + part_offsets[other + 1] - part_offsets[other]
+                if whole > 0:
+                    similar = resembling(
+                        part_data, part_offsets, row, other, table, width, no_common, least, letters, hashes, keys, marks,
+                        stamp,
+                    )  # fmt: skip
+                    stamp += 3
+                    if similar < (same_rest_jaccard if rests[row] == rests[other] else part_jaccard) - 1e-9:
+                        continue
+                partners[row, room] = other
         at = end
 
 

@@ -15,7 +15,7 @@ from speed_assets.domain.parsing import folded
 
 # Refusals: an assistant that does not do the writing it was asked for. What it refuses is named, or the request itself.
 
-_NOT = r"(?:can[\u2019']?t|cannot|can not|am unable to|[\u2019']m unable to|am not able to|[\u2019']m not able to|won[\u2019']t|will not|could not|couldn[\u2019']t|must decline to|do not feel comfortable|don[\u2019']t feel comfortable)"
+_NOT = r"(?:can[\u2019']?t|cannot|can not|am unable to|[\u2019']m unable to|am not able to|[\u2019']m not able to|won[\u2019']t(?: be able to)?|will not(?: be able to)?|could not|couldn[\u2019']t|must decline to|do not feel comfortable|don[\u2019']t feel comfortable)"
 _SORRY = r"(?:(?:i[\u2019']m |i am |we are )?(?:very |so |truly |really )?sorry|(?:i |my )?apolog(?:i[sz]e|ies)|unfortunately|regrettably|as an ai(?: \w+){0,3}|as a language model|i understand[^.]{0,40}|thank you[^.]{0,40}|no)"
 _WRITTEN = r"(?:examples?|texts?|documents?|contents?|requests?|tasks?|story|stories|quer(?:y|ies)|essays?|articles?|passages?|responses?|answers?|prompts?|instructions?|json|records?|sentences?|paragraphs?|materials?|conversations?|topics?|outputs?|descriptions?|reviews?|translations?|summar(?:y|ies)|information|advice|assistance|details|opinions?|discussions?|data)"
 _OF_THAT = r"(?:an?|any|the|that|this|these|those|such|your|specific|further|more|accurate|personal|real)"
@@ -25,6 +25,7 @@ REFUSAL = (
     rf"(?:help|assist)(?:ing)?(?: you)?(?: with| in)? (?:that|this|these|your|the|such|an?|any|writing|creating|generating|producing|providing|requests?)\b"
     rf"|(?:help|assist)(?: you)?(?: with (?:that|this|it))?\W*$"
     rf"|{_WRITES}(?: you)?(?: with)? (?:{_OF_THAT} )?(?:[\w-]+ ){{0,3}}?{_WRITTEN}\b"
+    rf"|answer(?:ing)? (?:that|this|your|the|such) questions?\b"
     rf"|{_WRITES} (?:that|this|so|it|such a thing)(?:[.,!]|\W*$)"
     r")"
     r"|^\W{0,5}(?:i[\u2019']m |i am )?(?:sorry|afraid)\W{1,3}(?:but )?(?:i (?:do not|don[\u2019']t) (?:have (?:enough|access|the ability|any)|understand (?:the|your|this) (?:task|request|question|prompt))|(?:this|that|your) (?:request|prompt|topic|task) )"
@@ -109,9 +110,8 @@ def given_away(label: str, text: str) -> bool:
     if len(words) >= _LABEL_WORDS_TELLING:
         return f" {' '.join(words)} " in f" {said} "
     named = r"[\W_]+".join(map(re.escape, words))
-    return re.search(_telling(named), text, re.IGNORECASE) is not None or (
-        re.search(rf"#{''.join(map(re.escape, words))}\b", text, re.IGNORECASE) is not None
-    )
+    tagged = rf"#{r'[ _-]?'.join(map(re.escape, words))}\b"
+    return re.search(f"{_telling(named)}|{tagged}", text, re.IGNORECASE) is not None
 
 
 def _telling(named: str) -> str:
@@ -133,10 +133,10 @@ UNFINISHED_END = (
     r"|whereas|into|between|among|via|per|if|whose|to the|such as|as well as|which is|that is|that are|who is))\s*$"
 )
 """How no finished sentence ends, in whatever style."""
-OPEN_END = r"[\p{L}\p{N}%\u2019'\"-]\s*$"
+OPEN_END = r"[\p{L}\p{N}%-]\s*$"
 """No mark at the end: of a text whose other sentences have theirs, unfinished."""
-SENTENCES = r"(?s)\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}\p{L}*[^.!?]{5,}\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}"
-"""Two sentences that end in a mark and are followed by another one."""
+SENTENCES = r"\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}"
+"""A sentence that ends in a mark and is followed by another one."""
 LAST_LINE_IS_NONE = r"\n\s*(?:[-*\u2022\u2013>]|\d+[.)]|[^\n]{0,40}$)[^\n]*$"
 """The last line is an entry of a list or a signature, which ends without a mark."""
 

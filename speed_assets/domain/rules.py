@@ -50,6 +50,8 @@ RuleCode = Literal[
     "negative_is_positive",
 ]
 RULE_CODES: tuple[RuleCode, ...] = get_args(RuleCode)
+BESIDE_ROWS: tuple[RuleCode, ...] = ("repeated_negative", "negative_is_positive")
+"""Rules that look at the other rows of a query: asked of rows without near-duplicates."""
 
 UNFINISHED_WORDS = 20
 """Texts of at most so many words are headlines, queries and labels, which need no end. Given with the rule."""
@@ -166,6 +168,7 @@ def broken_rules(
         ),
         "query_in_positive": (
             ~label
+            & (pl.col("task_type") != "sts")
             & (query.str.count_matches(" ", literal=True) >= query_words_min - 1)
             & may_stand_in(query, positive),
             "positive",

@@ -45,10 +45,13 @@ def preference_trainer(settings: dict[str, Any], arguments: dict[str, Any], **gi
 
 
 class _Trainer(DPOTrainer):
-    """Means are taken over the batch, however many micro-batches and processes it is split over.
+    """Rows come as token ids. Means are taken over the batch, however many micro-batches and processes it is split over.
 
     TRL takes them over each micro-batch, so that a token in a micro-batch of short answers weighs more.
     """
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
 
     def get_batch_samples(self, *args: Any) -> tuple[list[Any], Any]:
         parts, items = super().get_batch_samples(*args)

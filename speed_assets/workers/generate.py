@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.workers.dialogue import Dialogue, dialogue_of
 from speed_assets.workers.host import Report
 from speed_assets.workers.journal import LIMIT, asked
 
@@ -36,7 +37,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     params: model (folder or hub name), revision, adapter (folder in PEFT's format that is merged into the model, or
     null), dtype, prompts, out, journal, seed, temperature (0 is greedy), top_p, max_new_tokens (of rows that do
     not bring their own), batch_rows, and chat
-    (wrap the prompt in the model's chat template; default false). `out` has, in the order of `prompts`: row_id,
+    (see `Dialogue`; default `auto`). `out` has, in the order of `prompts`: row_id,
     candidate, output (text without the end token), prompt_tokens, output_tokens (end token counted), finished (the
     end token was reached), error (null here; other engines say in it why a row has no output). A prompt that leaves
     no room in the model's context gets an empty, unfinished output.
@@ -96,7 +97,7 @@ _LOADED: dict[str, Generator] = {}
 
 def loaded(params: dict[str, Any]) -> Generator:
     """The model of a job: the one that the last job of a resident worker has left, if it is the same."""
-    name = digest([params.get(part) for part in ("model", "revision", "adapter", "dtype")])
+    name = digest([params.get(part) for part in ("model", "revision", "adapter", "dtype", "chat")])
     if name not in _LOADED:
         _LOADED.clear()  # before the next one is loaded: a card has room for one
         _LOADED[name] = Generator(params)
@@ -111,18 +112,10 @@ def load_tokenizer(params: dict[str, Any]) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def by_length(tokenizer: PreTrainedTokenizerBase, rows: pl.DataFrame, chat: bool) -> pl.DataFrame:
+def by_length(dialogue: Dialogue, rows: pl.DataFrame) -> pl.DataFrame:
     """`rows` with position, prompt_tokens and ids, those of like length together. Any run of whole batches of the result
     comes out in the same batches again."""
-    prompts = rows["prompt"].to_list()
-    if chat:
-        prompts = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-            for prompt in prompts
-        ]
-    ids = tokenizer(prompts, add_special_tokens=not chat)["input_ids"] if prompts else []
+    ids = dialogue.prompt_ids(rows["prompt"].to_list())
     return rows.with_columns(
         pl.int_range(pl.len()).alias("position"),
         pl.col("candidate").cast(pl.Int64),
@@ -146,11 +139,8 @@ class Generator:
 
             model = PeftModel.from_pretrained(model, params["adapter"]).merge_and_unload()
         self.model: PreTrainedModel = model.eval().to(device)
-        ends = self.model.generation_config.eos_token_id
-        ends = self.tokenizer.eos_token_id if ends is None else ends
-        if ends is None:
-            raise ValueError(f"{params['model']} names no end token: its outputs would never finish")
-        self.ends = torch.tensor(ends, device=device).reshape(-1)
+        self.dialogue = dialogue_of(self.tokenizer, params, params["model"])
+        self.ends = torch.tensor(self.dialogue.ends, device=device)
         self.pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else int(self.ends[0])
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
@@ -159,7 +149,7 @@ class Generator:
 
         The name holds a digest of all that shapes the outputs, so a shard of another job is never taken for it.
         """
-        table = by_length(self.tokenizer, rows, bool(self.params.get("chat")))
+        table = by_length(self.dialogue, rows)
         shaping = ("model", "revision", "adapter", "dtype", "seed", "temperature", "top_p")
         settings = [self.params.get(name) for name in shaping]
         named = []
@@ -187,7 +177,8 @@ class Generator:
                 tokens[fitting[place]].append(token)
                 ended[fitting[place]] = end
             finished(sum(end or len(t) >= limit for end, t, limit in zip(ended, tokens, limits, strict=True)))
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        said = [row[:-1] if end else row for row, end in zip(tokens, ended, strict=True)]
+        texts = self.tokenizer.batch_decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return shard.select(
             "position",
             "row_id",

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,9 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
         server = Endpoint(params["endpoint"]) if params.get("endpoint") else own_server(params)
         model, context = server.model(params)
         source = {"revision": params.get("revision"), "trust_remote_code": False}
-        stream.use(AutoTokenizer.from_pretrained(params["model"], **source), context)
+        ends = stream.use(AutoTokenizer.from_pretrained(params["model"], **source), context)
         try:
-            asyncio.run(_generate(stream, server, model, params))
+            asyncio.run(_generate(stream, server, model, ends, params))
         except (openai.APIConnectionError, openai.InternalServerError) as error:
             if isinstance(server, Server) and server.ended(20):
                 raise EngineDied(f"the vLLM server died (log: {server.log})") from error
@@ -210,14 +210,14 @@ def gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-async def _generate(stream: Stream, server: Endpoint, model: str, params: dict[str, Any]) -> None:
+async def _generate(stream: Stream, server: Endpoint, model: str, ends: Sequence[int], params: dict[str, Any]) -> None:
     refused = 0
 
     async def work(client: openai.AsyncOpenAI, waiting: Iterator[Request]) -> None:
         nonlocal refused
         for request in waiting:
             try:
-                output = await _ask(client, model, request, params)
+                output = await _ask(client, model, request, ends, params)
                 refused = -1
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 words = " ".join(str(error.message).split())[:500]
@@ -236,7 +236,9 @@ async def _generate(stream: Stream, server: Endpoint, model: str, params: dict[s
             await asyncio.gather(*(work(client, waiting) for _ in range(params["batch_rows"])))
 
 
-async def _ask(client: openai.AsyncOpenAI, model: str, request: Request, params: dict[str, Any]) -> Output:
+async def _ask(
+    client: openai.AsyncOpenAI, model: str, request: Request, ends: Sequence[int], params: dict[str, Any]
+) -> Output:
     schema = params.get("schema")
     form = {"type": "json_schema", "json_schema": {"name": "record", "schema": schema, "strict": True}}
     answer = await client.completions.create(
@@ -246,7 +248,8 @@ async def _ask(client: openai.AsyncOpenAI, model: str, request: Request, params:
         temperature=params["temperature"],
         top_p=params["top_p"],
         seed=request.seed,
-        extra_body={"response_format": form} if schema else None,
+        # vLLM's own field: another server ignores it, and stops where the model's files say.
+        extra_body={"stop_token_ids": list(ends), **({"response_format": form} if schema else {})},
     )
     choice, usage = answer.choices[0], answer.usage
     return Output(

@@ -11,7 +11,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
+
+# Before anything asks CUDA: vLLM forks its engine, and a process in which CUDA has started cannot fork. NVML tells whether
+# there is a card without starting it (vLLM sets this as well, but only when it is imported), and an engine that is
+# spawned inherits nothing.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
 
 import torch
 
@@ -51,15 +58,15 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, prompts, out,
     journal, seed, temperature (0 is greedy), top_p, max_new_tokens, batch_rows (sequences decoded together), schema
     (JSON schema that every output has to follow, or null), gpu_memory_share, max_model_length (tokens, or null), crash
-    (how the last attempt died, or null), load_format (vLLM's; null is `auto`). The columns of `out` are those of
+    (how the last attempt died, or null), load_format (vLLM's; null is `auto`), chat (see `Dialogue`; default `auto`). The columns of `out` are those of
     `generate.run`. Raises EngineDied when the engine's own process ended.
     """
     stream = Stream(params, report)
     if stream.unfinished:
         engine = loaded(params)
-        stream.use(engine.get_tokenizer(), engine.llm_engine.model_config.max_model_len)
+        ends = stream.use(engine.get_tokenizer(), engine.llm_engine.model_config.max_model_len)
         try:
-            _generate(engine, stream, params)
+            _generate(engine, stream, ends, params)
         except EngineDeadError as error:
             raise EngineDied(f"the vLLM engine died: {error}") from error
     return {**stream.close(), "engine": f"vllm {_version()}"}
@@ -102,7 +109,7 @@ def loaded(params: dict[str, Any]) -> LLM:
     return _LOADED[name]
 
 
-def _generate(engine: LLM, stream: Stream, params: dict[str, Any]) -> None:
+def _generate(engine: LLM, stream: Stream, ends: Sequence[int], params: dict[str, Any]) -> None:
     core = engine.llm_engine
     decode = engine.get_tokenizer().batch_decode
     adapter = params.get("adapter")
@@ -117,7 +124,7 @@ def _generate(engine: LLM, stream: Stream, params: dict[str, Any]) -> None:
                     core.add_request(
                         str(request.position),
                         {"prompt_token_ids": request.ids},
-                        _sampling(request, params),
+                        _sampling(request, ends, params),
                         lora_request=lora,
                     )
             if not core.has_unfinished_requests():
@@ -125,7 +132,9 @@ def _generate(engine: LLM, stream: Stream, params: dict[str, Any]) -> None:
             done = [output for output in core.step() if output.finished]
             if not done:
                 continue
-            texts = decode([output.outputs[0].token_ids for output in done], skip_special_tokens=True)
+            texts = decode(
+                [_without_end(output.outputs[0].token_ids, ends) for output in done], skip_special_tokens=True
+            )
             stream.finish(
                 [
                     Output(
@@ -140,13 +149,19 @@ def _generate(engine: LLM, stream: Stream, params: dict[str, Any]) -> None:
             )
 
 
-def _sampling(request: Request, params: dict[str, Any]) -> SamplingParams:
+def _without_end(ids: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """Not every tokenizer counts all its end tokens as special, and so leaves them out of a text."""
+    return list(ids[:-1] if ids and ids[-1] in ends else ids)
+
+
+def _sampling(request: Request, ends: Sequence[int], params: dict[str, Any]) -> SamplingParams:
     schema = params.get("schema")
     return SamplingParams(
         temperature=params["temperature"],
         top_p=params["top_p"],
         max_tokens=request.limit,
         seed=request.seed,
+        stop_token_ids=list(ends),  # a model's files may forget the one that ends a turn
         structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
         detokenize=False,  # whole rows at once are cheaper

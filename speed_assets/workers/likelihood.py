@@ -2,12 +2,13 @@
 
 A sampled text goes astray where an unlikely token was drawn, so the worst token tells more than the mean.
 
-Belongs here: forward passes over given texts, the journal. Not here: generating (`generate.py`) and any threshold.
+Belongs here: forward passes over given texts, the journal of such a job. Not here: generating (`generate.py`) and any threshold.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.scoring import value_spans
+from speed_assets.workers.dialogue import dialogue_of
 from speed_assets.workers.host import Report
+
+TOKENS = 32_768
+"""Tokens of one forward pass on a GPU, padding included: with a vocabulary of 128,256 the logits of them all are 8 GB in
+half precision. Ours; it changes no result."""
+TOKENS_ON_CPU = 16_384
+"""The same on a CPU."""
+CHUNK = 4096
+"""Positions whose logits are turned to float32 together."""
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -25,7 +35,8 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     order.
 
     params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, rows, out, journal,
-    batch_rows. `record` is a JSON object in one line; only tokens that touch one of its values count, or the one value
+    batch_rows (rows that a journal file holds), chat (see `Dialogue`; default `auto`), tokens (of one forward pass; see
+    `answer_log_probs`). `record` is a JSON object in one line; only tokens that touch one of its values count, or the one value
     whose number `value` is (from 0): keys and marks are not what a row says. `least_likely` is in nats, at most 0; null where prompt and record leave the model's
     context, or no value has a token.
     """
@@ -39,7 +50,9 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     )
     files = []
     for number, shard in enumerate(by_length.iter_slices(params["batch_rows"])):
-        named = digest([params["model"], params.get("adapter"), params["dtype"], shard.rows()])
+        named = digest(
+            [params["model"], params.get("adapter"), params["dtype"], params.get("chat") or "auto", shard.rows()]
+        )
         file = journal / f"{number:05d}-{named[:16]}.parquet"
         if not file.exists():
             found = judge.least_likely(*(shard[name].to_list() for name in ("prompt", "record", "value")))
@@ -71,36 +84,84 @@ class Judge:
 
             model = PeftModel.from_pretrained(model, params["adapter"]).merge_and_unload()
         self.model: PreTrainedModel = model.eval().to(self.device)
+        self.dialogue = dialogue_of(self.tokenizer, params, params["model"])
+        self.tokens: int | None = params.get("tokens")
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
-    @torch.inference_mode()
     def least_likely(self, prompts: list[str], records: list[str], values: list[int | None]) -> list[float | None]:
         """The least log-probability of a token of a value of each record, or of the one value, after its prompt."""
-        before = self.tokenizer(prompts)["input_ids"]
-        after = self.tokenizer(records, add_special_tokens=False, return_offsets_mapping=True)
+        before = self.dialogue.prompt_ids(prompts)
+        after = self.dialogue.located(prompts, records)
         spans = [value_spans(record) for record in records]
         wanted = [all_ if value is None else all_[value : value + 1] for all_, value in zip(spans, values, strict=True)]
         counted = [
             [any(start < stop and start < end and begin < stop for begin, end in within) for start, stop in offsets]
-            for within, offsets in zip(wanted, after["offset_mapping"], strict=True)
+            for within, (_, offsets) in zip(wanted, after, strict=True)
         ]
-        texts = [head + tail for head, tail in zip(before, after["input_ids"], strict=True)]
-        fitting = [i for i, text in enumerate(texts) if self.context is None or len(text) <= self.context]
+        texts = [(head, tail) for head, (tail, _) in zip(before, after, strict=True)]
+        fitting = [i for i, (head, tail) in enumerate(texts) if _fits(self.context, head, tail) and any(counted[i])]
         found: list[float | None] = [None] * len(texts)
-        if not fitting:
-            return found
-        longest = max(len(texts[i]) for i in fitting)
-        ids = torch.zeros(len(fitting), longest, dtype=torch.long)
-        mask, counts = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-        for row, i in enumerate(fitting):  # padded at the end: what stands there is seen by nothing that counts
-            ids[row, : len(texts[i])] = torch.tensor(texts[i])
-            mask[row, : len(texts[i])] = 1
-            counts[row, len(before[i]) : len(texts[i])] = torch.tensor(counted[i], dtype=torch.bool)
-        ids, mask, counts = ids.to(self.device), mask.to(self.device), counts.to(self.device)
-        logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
-        likelihood = logits.gather(-1, ids[:, 1:, None]).squeeze(-1) - logits.logsumexp(-1)
-        least = likelihood.masked_fill(~counts[:, 1:], 0.0).amin(dim=1)
-        for row, i in enumerate(fitting):
-            if any(counted[i]):
-                found[i] = round(float(least[row]), 4)
+        read = answer_log_probs(self.model, [texts[i] for i in fitting], self.tokens)
+        for i, likelihoods in zip(fitting, read, strict=True):
+            found[i] = round(float(likelihoods[torch.tensor(counted[i])].min()), 4)
         return found
+
+
+def _fits(context: int | None, head: list[int], tail: list[int]) -> bool:
+    return context is None or len(head) + len(tail) <= context
+
+
+@torch.no_grad()
+def answer_log_probs(
+    model: Any, texts: Sequence[tuple[list[int], list[int]]], tokens: int | None = None
+) -> list[torch.Tensor]:
+    """The log-probability, in nats (float32, on the CPU), of each token of each answer after its prompt.
+
+    Args:
+        model: a causal language model, in the mode and under the autocast in which it is to read.
+        texts: (prompt, answer) as token ids. A first token with nothing before it counts as certain.
+        tokens: tokens of one forward pass, padding included; None takes what the device is good for. It changes no
+            result beyond rounding.
+    """
+    device = next(model.parameters()).device
+    tokens = tokens or (TOKENS if device.type == "cuda" else TOKENS_ON_CPU)
+    found: list[torch.Tensor] = [torch.empty(0)] * len(texts)
+    for batch in _batches([len(head) + len(tail) for head, tail in texts], tokens):
+        longest = max(len(texts[i][0]) + len(texts[i][1]) for i in batch)
+        kept = min(longest, longest - min(len(texts[i][0]) for i in batch) + 1)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, i in enumerate(batch):  # padded at the end: what stands there is seen by nothing that counts
+            text = texts[i][0] + texts[i][1]
+            ids[row, : len(text)], mask[row, : len(text)] = torch.tensor(text), 1
+        given = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
+        logits = model(**given, logits_to_keep=kept).logits  # the prompts' own are not computed
+        for row, i in enumerate(batch):
+            head, tail = texts[i]
+            skipped = 0 if head else 1
+            first = len(head) + skipped - 1 - (longest - kept)  # where the answer's first token is foretold
+            likelihoods = _log_probs(logits[row, first:], torch.tensor(tail[skipped:], dtype=torch.long))
+            found[i] = torch.cat([torch.zeros(skipped), likelihoods])
+    return found
+
+
+def _log_probs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """log-softmax of (positions, vocabulary) at `tokens`, in chunks: in float32, a whole text can be gigabytes."""
+    parts = []
+    for start in range(0, len(tokens), CHUNK):
+        wanted = tokens[start : start + CHUNK].to(logits.device)
+        chunk = logits[start : start + len(wanted)].float()
+        parts.append((chunk.gather(-1, wanted[:, None]).squeeze(-1) - chunk.logsumexp(-1)).cpu())
+    return torch.cat(parts) if parts else torch.empty(0)
+
+
+def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Positions of texts of like length, the short ones first: each batch fills at most `tokens`, or is one text."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[place] > tokens:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch

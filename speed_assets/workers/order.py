@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from speed_assets.workers.dialogue import dialogue_of
 from speed_assets.workers.generate import by_length, load_tokenizer
 from speed_assets.workers.host import Report
 
@@ -20,7 +21,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     params: model (folder or hub name), revision, prompts, out, and chat (as in `generate.run`).
     """
     rows = pl.read_parquet(params["prompts"]).select("row_id", "candidate", "prompt")
-    ordered = by_length(load_tokenizer(params), rows, bool(params.get("chat"))).select("position")
+    ordered = by_length(dialogue_of(load_tokenizer(params), params, params["model"]), rows).select("position")
     unfinished = Path(params["out"]).with_suffix(".tmp")
     ordered.write_parquet(unfinished)
     unfinished.replace(params["out"])

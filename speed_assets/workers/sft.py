@@ -22,5 +22,5 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _trainer(_settings: dict[str, Any], arguments: dict[str, Any], **given: Any) -> SFTTrainer:
-    config = SFTConfig(**arguments, max_length=None, completion_only_loss=True)  # rows fit: none is cut
+    config = SFTConfig(**arguments, max_length=None)  # rows fit, and come as token ids with their labels
     return SFTTrainer(args=config, **given)

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
+from speed_assets.workers.dialogue import Dialogue, dialogue_of
 from speed_assets.workers.host import Report
 from speed_assets.workers.journal import LIMIT, Journal, Output, asked
 
@@ -30,6 +31,7 @@ SHAPING = (
     "top_p",
     "max_model_length",
     "schema",
+    "chat",
 )
 """Parameters that shape an output: a journal of other ones is not taken."""
 CHUNK = 256
@@ -60,7 +62,7 @@ class Stream:
         self._rows = asked(params)
         named = digest([[params.get(name) for name in SHAPING], [short_id(*row) for row in self._rows.iter_rows()]])
         self._journal = Journal(Path(params["journal"]), named[:16], params.get("crash"))
-        self._tokenizer: Any = None
+        self._dialogue: Dialogue | None = None
         self._context = 0
         self._first = self._last = 0.0
         self._tokens = 0
@@ -70,9 +72,13 @@ class Stream:
         """Whether any row is left for an engine."""
         return len(self._journal.done) < self._rows.height
 
-    def use(self, tokenizer: Any, context: int) -> None:
-        """Take the engine's tokenizer (of the transformers kind) and its room for prompt and output in tokens."""
-        self._tokenizer, self._context = tokenizer, context
+    def use(self, tokenizer: Any, context: int) -> tuple[int, ...]:
+        """Take the engine's tokenizer (of the transformers kind) and its room for prompt and output in tokens.
+
+        Returns the tokens at which the engine has to stop, whatever it knows by itself.
+        """
+        self._dialogue, self._context = dialogue_of(tokenizer, self._params, self._params["model"]), context
+        return self._dialogue.ends
 
     def groups(self) -> Iterator[Iterator[list[Request]]]:
         """Groups of rows to be under way together, each in chunks to draw when the engine has room.
@@ -85,7 +91,8 @@ class Stream:
 
     def _requests(self, positions: list[int]) -> list[Request]:
         chunk = self._rows[positions]
-        tokens = self._tokenizer(chunk["prompt"].to_list())["input_ids"]
+        assert self._dialogue is not None  # `use` comes first
+        tokens = self._dialogue.prompt_ids(chunk["prompt"].to_list())
         requests, without_room = [], []
         for position, ids, (row_id, candidate, _, most) in zip(positions, tokens, chunk.iter_rows(), strict=True):
             limit = min(most, self._context - len(ids))

@@ -62,7 +62,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
                 continue
             loaded = task.data_loaded
             if not loaded:
-                task.load_data()
+                _load(task)
             counts[name] = 0
             texts = _once(texts_of(task))
             while block := list(islice(texts, BLOCK)):
@@ -77,6 +77,16 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     report(len(tasks), len(tasks), "tasks")
     unfinished.replace(params["out"])
     return {"tasks": counts, "texts": sum(counts.values()), "unread": unread}
+
+
+def _load(task: AbsTask) -> None:
+    try:
+        task.load_data()
+    except Exception as error:  # whatever hub, network and data set throw
+        raise RuntimeError(
+            f"the data of {task.metadata.name} cannot be loaded ({type(error).__name__}: {str(error)[:300]}): see that the "
+            "hub can be reached, or name the task in evaluation.unsearched and its texts are not looked for"
+        ) from error
 
 
 def named_tasks(names: Iterable[str]) -> Iterator[AbsTask]:
@@ -189,9 +199,11 @@ def _cells(value: Any) -> Iterator[str]:
 
 
 def _once(texts: Iterable[str]) -> Iterator[str]:
-    """Each text the first time; remembered are 8 bytes of its digest, not the text."""
+    """Each text the first time, without blank ones; remembered are 8 bytes of its digest, not the text."""
     seen: set[bytes] = set()
     for text in texts:
+        if not text.strip():
+            continue
         name = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         if name not in seen:
             seen.add(name)

@@ -9,19 +9,14 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-import datasets
-import numpy as np
 import polars as pl
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
@@ -37,14 +32,15 @@ from transformers import (
     set_seed,
 )
 
-from speed_assets.domain.fingerprints import digest, seed_for
-from speed_assets.workers import machine
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.trainings import optimizer_steps, warm_up_steps
+from speed_assets.workers import examples, machine
+from speed_assets.workers.curves import summary as summary
+from speed_assets.workers.curves import write_history as write_history
+from speed_assets.workers.dialogue import Dialogue, choose_pad, dialogue_of
 from speed_assets.workers.host import Report
+from speed_assets.workers.judged import Judged
 
-REFUSED_MAX = 0.01
-"""Share of rows over `max_length` beyond which training refuses to start: the setting is wrong, not the rows."""
-POOL_BATCHES = 16
-"""Batches in a pool of rows that is sorted by length."""
 ORIGIN = "base.json"
 """File beside an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
 MEMORY = ("micro_batch_size", "gradient_checkpointing")
@@ -62,27 +58,39 @@ def fine_tune(
 
     params: base (folder or hub name), revision, dtype, rows, out (the model and `aside/` go below), settings (the
     recipe's training section), seed, checkpoint_minutes, and beside them
-        adapter   folder of an adapter on `base` that training starts from, or None
-        origin    what names `base` wherever it lies ({"base", "revision", "digest"}): then `lora` saves `adapter/`.
-                  None when `base` is no base of the recipe: then `lora` saves a merged `model/`, as full weights do
+        adapter        folder of an adapter on `base` that training starts from, or None
+        origin         what names `base` wherever it lies ({"base", "revision", "digest"}): then `lora` saves `adapter/`.
+                       None when `base` is no base of the recipe: then `lora` saves a merged `model/`, as full weights do
+        chat           see `Dialogue`
+        answer_tokens  most tokens of an answer, from which `max_length` follows where the settings leave it open
 
-    Returns rows, refused_rows (over `max_length` tokens), steps, seconds, tokens, the mean loss of the first and the
-    last tenth of the steps, and gradient norms. Raises ValueError for rows or settings that cannot be trained on,
+    Returns rows, refused_rows (longer than `max_length` tokens: they lie in `aside/too_long.parquet`), max_length, steps,
+    seconds, tokens, the mean loss of the first and the last tenth of the steps, gradient norms, and `judged` (see
+    `judged.py`). Raises ValueError for rows or settings that cannot be trained on, or a training that changed nothing,
     FloatingPointError at a loss that is not finite, RuntimeError with what to change when memory or device fail.
     """
     with machine.explained("the training section of this stage"):
         machine.one_device()
-        table = pl.read_parquet(params["rows"]).select("prompt", *answers)
-        model, tokenizer = load_start(params)
-        rows = prepared_rows(table, answers, tokenizer, params)
-        given = {"model": model, "processing_class": tokenizer, "train_dataset": dataset(rows, checkpoints(params))}
+        model, tokenizer, dialogue = load_start(params)
+        table = examples.encoded(pl.read_parquet(params["rows"]), answers, dialogue)
+        fitting, longest = examples.fitting_rows(table, answers, params, _context(model))
+        kept, held = examples.split(fitting, answers, params)
+        rows = examples.in_order(kept, answers, params)
+        given = {
+            "model": model,
+            "processing_class": tokenizer,
+            "train_dataset": examples.dataset(examples.trained_columns(rows, answers), checkpoints(params)),
+        }
         trainer = trainer_of(params["settings"], arguments(params, len(rows)), **given)
-        result = train(trainer, params, report)
-    return {"rows": len(rows), "refused_rows": len(table) - len(rows), **result}
+        result = train(trainer, params, report, Judged(rows, held, answers, params["settings"], params["seed"]))
+    counts = {"rows": len(rows), "refused_rows": len(table) - len(fitting), "max_length": longest}
+    return {**counts, "chat": dialogue.templated, **result}
 
 
-def load_start(params: dict[str, Any]) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
-    """The model that training starts from, its adapter trainable if `lora` is set, and its tokenizer.
+def load_start(
+    params: dict[str, Any],
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, Dialogue]:
+    """The model that training starts from, its adapter trainable if `lora` is set, its tokenizer, and how it is asked.
 
     Weights that are trained are float32 whatever `dtype` says, since small updates vanish in half precision; a
     half `dtype` then means mixed precision. Under LoRA the frozen weights are held in `dtype`.
@@ -90,10 +98,10 @@ def load_start(params: dict[str, Any]) -> tuple[PreTrainedModel | PeftModel, Pre
     lora, adapter = params["settings"].get("lora"), params.get("adapter")
     source = {"revision": params.get("revision"), "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(params["base"], **source)
-    if tokenizer.eos_token is None:
-        raise ValueError(f"{params['base']} names no end token: a model trained on it would never stop")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    dialogue = dialogue_of(tokenizer, params, params["base"])
+    if tokenizer.eos_token is None:  # what trainers and saved files ask for, where only the model itself names an end
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(dialogue.end)
+    choose_pad(tokenizer, dialogue.end)
     dtype = getattr(torch, params["dtype"]) if lora else torch.float32
     model = AutoModelForCausalLM.from_pretrained(params["base"], dtype=dtype, use_safetensors=True, **source)
     if adapter:
@@ -106,7 +114,8 @@ def load_start(params: dict[str, Any]) -> tuple[PreTrainedModel | PeftModel, Pre
     elif lora:
         set_seed(params["seed"] % 2**32)  # an adapter's first weights are drawn
         model = get_peft_model(model, lora_config(lora))
-    return model, tokenizer
+    model.generation_config.eos_token_id = dialogue.ends[0] if len(dialogue.ends) == 1 else list(dialogue.ends)
+    return model, tokenizer, dialogue
 
 
 def lora_config(lora: dict[str, Any]) -> LoraConfig:
@@ -138,58 +147,9 @@ def _check_origin(adapter: Path, origin: dict[str, Any] | None) -> None:
         )
 
 
-def prepared_rows(
-    rows: pl.DataFrame, answers: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, params: dict[str, Any]
-) -> pl.DataFrame:
-    """The rows whose prompt, longest of the `answers` columns and end token fit `max_length`, in training order.
-
-    Raises ValueError when there are no rows, or more than `REFUSED_MAX` of them do not fit.
-    """
-    max_length = params["settings"]["max_length"]
-    if rows.is_empty():
-        raise ValueError("no rows to train on: the table is empty")
-
-    def lengths(column: str) -> pl.Series:
-        return pl.Series(column, [len(ids) for ids in tokenizer(rows[column].to_list())["input_ids"]])
-
-    total = lengths("prompt") + pl.DataFrame([lengths(column) for column in answers]).max_horizontal() + 1
-    fitting = rows.filter(total <= max_length)
-    refused = len(rows) - len(fitting)
-    if refused > REFUSED_MAX * len(rows):
-        raise ValueError(
-            f"{refused} of {len(rows)} rows are longer than max_length = {max_length} tokens (the longest has "
-            f"{total.max()}, the median {total.median():.0f}): raise max_length, or shorten prompts or answers"
-        )
-    order = training_order(
-        total.filter(total <= max_length).to_numpy(), params["settings"]["batch_size"], params["seed"]
-    )
-    return fitting[order]
-
-
-def training_order(lengths: np.ndarray, batch_size: int, seed: int) -> np.ndarray:
-    """The order of rows, as positions in `lengths`, that puts rows of like length into one batch.
-
-    Batches stand in random order, so that no stretch of the training sees short rows only; only an incomplete one
-    stands last. Rows are sorted within pools of `POOL_BATCHES`, so that lengths are alike and batches still differ.
-    """
-    generator = np.random.default_rng(seed_for(seed, "training order"))
-    shuffled = generator.permutation(len(lengths))
-    size = POOL_BATCHES * batch_size
-    pools = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
-    ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-    whole = len(ordered) // batch_size * batch_size
-    batches = generator.permutation(ordered[:whole].reshape(-1, batch_size))
-    return np.concatenate([batches.reshape(-1), ordered[whole:]])
-
-
-def dataset(rows: pl.DataFrame, folder: Path) -> datasets.Dataset:
-    """The rows as a data set on disk in `folder`: what is computed over it is there for other processes and attempts."""
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
-        if not (folder / "rows").exists():
-            unfinished = folder / "rows.unfinished"
-            datasets.Dataset.from_dict(rows.to_dict(as_series=False)).save_to_disk(unfinished)
-            unfinished.rename(folder / "rows")
-    return datasets.load_from_disk(folder / "rows")
+def _context(model: PreTrainedModel | PeftModel) -> int | None:
+    """Tokens that the model has positions for."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
@@ -210,7 +170,9 @@ def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
         "gradient_accumulation_steps": accumulated,
         "num_train_epochs": settings["epochs"],
         "learning_rate": settings["learning_rate"],
-        "warmup_steps": settings["warmup_share"],  # below 1 it is a share of the steps
+        "warmup_steps": warm_up_steps(
+            optimizer_steps(rows, settings["batch_size"], settings["epochs"]), settings["warmup_share"]
+        ),
         "weight_decay": settings["weight_decay"],
         "lr_scheduler_type": "linear",
         "activation_checkpointing": settings["gradient_checkpointing"],
@@ -250,7 +212,10 @@ def micro_batches(settings: dict[str, Any], processes: int) -> tuple[int, int]:
 def checkpoints(params: dict[str, Any]) -> Path:
     """Where the checkpoints of exactly this training lie, in the job's folder."""
     settings = {name: value for name, value in params["settings"].items() if name not in MEMORY}
-    named = [settings, *(params.get(name) for name in ("base", "revision", "adapter", "dtype", "seed"))]
+    named = [
+        settings,
+        *(params.get(name) for name in ("base", "revision", "adapter", "dtype", "seed", "chat", "answer_tokens")),
+    ]
     return checkpoint_folder(params["folder"], named, pl.read_parquet(params["rows"]))
 
 
@@ -298,22 +263,43 @@ def agreed(answer: bool) -> bool:
     return bool(broadcast_object_list(answers)[0]) if PartialState().num_processes > 1 else answer
 
 
-def train(trainer: Trainer, params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Train, or go on from the newest whole checkpoint; write the model and `aside/` below `out`."""
+def train(trainer: Trainer, params: dict[str, Any], report: Report, judged: Judged) -> dict[str, Any]:
+    """Train, or go on from the newest whole checkpoint; write the model and `aside/` below `out`.
+
+    Raises ValueError when the training has changed nothing.
+    """
     started = time.monotonic()
     trainer.add_callback(Watch(report, params["checkpoint_minutes"]))
+    before = _fingerprint(trainer.model)  # of the start, also when a checkpoint is read later on
+    if machine.leads():
+        judged.before(trainer)
     trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints(params)))
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    told: dict[str, Any] = {"judged": judged.after(trainer)} if machine.leads() else {}
+    if _fingerprint(model) == before or not judged.moved:
+        raise ValueError(
+            f"the training changed nothing: after {trainer.state.global_step} steps the model reads its rows as before; "
+            "raise learning_rate or epochs, lower warmup_share or batch_size, or get more rows"
+        )
     if machine.leads():
         out = Path(params["out"])
-        write_history(out / "aside", history)
+        judged.write(out / "aside")
+        write_history(out / "aside", history, points=judged.points())
         _save(trainer, params, out)
     return {
         "steps": trainer.state.global_step,
         "seconds": round(time.monotonic() - started, 3),
         "tokens": int(history[-1]["num_tokens"]),  # prompts counted, padding not
         **summary(history),
+        **told,
     }
+
+
+def _fingerprint(model: Any) -> list[float]:
+    """A number for each tensor that is trained, which a change of it changes."""
+    with torch.no_grad():
+        return [float(p.double().square().sum()) for _, p in sorted(model.named_parameters()) if p.requires_grad]
 
 
 def newest_checkpoint(folder: Path) -> str | None:
@@ -335,49 +321,6 @@ def _is_whole(state: Path) -> bool:
         return bool(json.loads(state.read_text()))
     except (OSError, ValueError):
         return False
-
-
-def summary(history: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """What metadata tells of a training: means over the first and the last tenth of the steps."""
-
-    def ends(name: str) -> tuple[float, float]:
-        values = [entry[name] for entry in history]
-        tenth = math.ceil(len(values) / 10)
-        return fmean(values[:tenth]), fmean(values[-tenth:])
-
-    told = dict(zip(("loss_first", "loss_last"), ends("loss"), strict=True))
-    told["learning_rate_max"] = max(entry["learning_rate"] for entry in history)
-    told["gradient_norm_last"] = ends("grad_norm")[1]
-    told["gradient_norm_max"] = max(entry["grad_norm"] for entry in history)
-    if "rewards/margins" in history[0]:
-        told["reward_accuracy"] = ends("rewards/accuracies")[1]
-        told["reward_margin"] = ends("rewards/margins")[1]
-    return told
-
-
-def write_history(folder: Path, history: Sequence[dict[str, Any]], title: str = "") -> None:
-    """`losses.jsonl` and `loss.png`, and of preference training `rewards.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = {"loss": "loss", "learning_rate": "learning_rate", "gradient_norm": "grad_norm"}
-    lines = [{"step": entry["step"], **{name: entry[key] for name, key in names.items()}} for entry in history]
-    (folder / "losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    _plot(folder / "loss.png", history, {"training loss": "loss"}, title)
-    if "rewards/margins" in history[0]:
-        rewards = {"share of pairs ranked rightly": "rewards/accuracies", "margin of rewards": "rewards/margins"}
-        _plot(folder / "rewards.png", history, rewards)
-
-
-def _plot(file: Path, history: Sequence[dict[str, Any]], curves: dict[str, str], title: str = "") -> None:
-    figure = Figure(figsize=(5, 3), layout="tight")
-    axes = figure.subplots()
-    for label, key in curves.items():
-        axes.plot([entry["step"] for entry in history], [entry[key] for entry in history], linewidth=1, label=label)
-    axes.set(title=title, xlabel="step")
-    if len(curves) > 1:
-        axes.legend()
-    else:
-        axes.set_ylabel(*curves)
-    FigureCanvasAgg(figure).print_png(str(file))
 
 
 def _save(trainer: Trainer, params: dict[str, Any], out: Path) -> None:

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.prompts_page import page
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import EXAMPLES_SHOWN, PROMPT_KINDS, PromptSet, read_compact, schema_for
@@ -302,3 +303,7 @@ def test_a_reworded_set_changes_the_digest_of_what_it_words_otherwise_and_of_not
 def test_wording_of_another_layout_is_refused(changes: Any, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         PromptSet.load("compact").reworded(changes)
+
+
+def test_the_page_of_prompts_shows_them_as_they_are() -> None:
+    assert (PROJECT / "docs" / "prompts.md").read_text(encoding="utf-8") == page()
