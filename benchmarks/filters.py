@@ -1,7 +1,8 @@
 """What the filters of final_triplets find and what they lose, by the microworld's truth. `python -m benchmarks.filters`.
 
-Two recipes: offline as it is, and `dirty`, the same with a teacher that errs twice as often, and so with generators that
-learned from it. The thresholds are those of the recipe in both. The truth is used to count, by this benchmark alone.
+Two recipes: offline as it is, and `dirty`, the same with a teacher that errs twice as often, in its verdicts too, and so
+with generators that learned from it. The same settings in both: each run finds its own bound. The truth is used to count,
+by this benchmark alone: how many right rows the bound cost is held against what the run told without it.
 Near-duplicates and contamination are not about right or wrong; their rows count as lost where they were right.
 Last line: one JSON object.
 """
@@ -22,6 +23,7 @@ from resources.artifacts import Artifacts
 from resources.progress import Lines
 from resources.store import Store
 from speed_assets import runs
+from speed_assets.domain.scoring import SCORE_OF
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 from speed_assets.microworld.records import truth_of
 from speed_assets.recipe import Recipe, load_recipe
@@ -86,8 +88,19 @@ def measure(name: str, seed: int, home: Path) -> dict[str, Any]:
         "final_right": round(float(kept["right"].mean()), 4),  # type: ignore[arg-type]
         "kept_right": round(int(kept["right"].sum()) / rights, 4),
         "accounted": accounted(recipe, artifacts),
+        "calibration": calibration(final.metadata["calibration"], kept, removed),
         "filters": filters,
     }
+
+
+def calibration(told: dict[str, Any], kept: pl.DataFrame, removed: pl.DataFrame) -> dict[str, Any]:
+    """What the run told of its bound, and what the bound cost (`good_lost_true`): the share of the right rows that reached
+    it. `kept` and `removed` hold whether a row is `right`; what was removed after it had reached it."""
+    later = pl.col("reason").str.starts_with("near_duplicate") | pl.col("reason").str.starts_with("contamination")
+    lost = removed.filter("right", pl.col("reason").is_in(list(SCORE_OF))).height
+    reached = lost + int(kept["right"].sum()) + removed.filter("right", later).height
+    names = ("bound", "judged", "judged_faulty", "scores", "off", "switched_off", "good_lost", "wrong_among_set_aside")
+    return {name: told[name] for name in names if name in told} | {"good_lost_true": round(lost / reached, 4)}
 
 
 def accounted(recipe: Recipe, artifacts: Artifacts) -> bool:
@@ -111,11 +124,12 @@ def accounted(recipe: Recipe, artifacts: Artifacts) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--recipes", nargs="+", choices=["offline", "dirty"], default=["offline", "dirty"])
     parser.add_argument("--homes", type=Path, help="keep the homes here instead of in a temporary folder")
     args = parser.parse_args()
     results: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for name in ("offline", "dirty"):
+        for name in args.recipes:
             for seed in args.seeds:
                 home = (args.homes or Path(temporary)) / f"{name}-{seed}"
                 results.setdefault(name, []).append(measure(name, seed, home))
@@ -126,9 +140,18 @@ def main() -> None:
                 f"| {found['seed']} | {found['rows_in']:,} | {found['right_in']:.1%} | {found['rows_out']:,} "
                 f"| {found['final_right']:.2%} | {found['kept_right']:.1%} |"
             )
+        print("\n| seed | bound | rows judged | by | good rows lost, as told | right rows lost, truly |")
+        print("|---|---|---|---|---|---|")
+        for found in by_seed:
+            bound, told = found["calibration"], found["calibration"].get("good_lost")
+            share = f"{told['share']:.1%} [{told['interval'][0]:.1%}, {told['interval'][1]:.1%}]" if told else "-"
+            print(
+                f"| {found['seed']} | {bound['bound']} | {bound['judged']} | {', '.join(bound['scores']) or '-'} | {share} "
+                f"| {bound['good_lost_true']:.1%} |"
+            )
         print("\n| filter, in this order | removed | of them wrong | of the wrong that reach it | right rows lost |")
         print("|---|---|---|---|---|")
-        for reason in by_seed[0]["filters"]:
+        for reason in dict.fromkeys(reason for found in by_seed for reason in found["filters"]):
             of_reason = [found["filters"][reason] for found in by_seed if reason in found["filters"]]
             removed = sum(f["removed"] for f in of_reason)
             lost = sum(f["right_lost"] for f in of_reason)

@@ -83,7 +83,10 @@ def write_raw(folder: Path, rows: int, seed: int = 1) -> None:
             raws: list[str] = []
             records: list[dict[str, str]] = []
             for row in listed[drawn]:
-                record = {key: " ".join(row[a:b]) for key, a, b in zip(keys, bounds[:-1], bounds[1:], strict=True)}
+                record = {
+                    key: " ".join(row[a:b]) + ("." if b - a > 2 else "")  # sentences end; labels do not
+                    for key, a, b in zip(keys, bounds[:-1], bounds[1:], strict=True)
+                }
                 fate = rng.random()
                 if fate < REPEATED and records:
                     record = {key: edited(text, listed, rng) for key, text in rng.choice(records).items()}

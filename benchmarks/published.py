@@ -89,6 +89,25 @@ def xquad(data: Path, out: Path) -> Path:
     return folder
 
 
+def med(data: Path, out: Path) -> Path:
+    """Thirty questions of physicians against the abstracts that answer them; ours, no task of mteb."""
+    source, folder = data / "med_beir", out / "med_beir"
+    folder.mkdir(parents=True)
+    for name in ("corpus", "queries"):
+        rows = [json.loads(line) for line in (source / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        pl.DataFrame([{"id": row["_id"], "text": row["text"]} for row in rows]).write_ndjson(folder / f"{name}.jsonl")
+    (folder / "qrels.tsv").write_bytes((source / "qrels" / "test.tsv").read_bytes())
+    fields = {"query_id": "query-id", "document_id": "corpus-id", "relevance": "score"}
+    files = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "splits": {"test": "qrels.tsv"}}
+    _describe(folder, name="MED", type="Retrieval", **files, fields=fields)
+    return folder
+
+
+def small_sets(data: Path, out: Path) -> list[Path]:
+    """Those sets that a CPU scores within a minute, for the natural loop."""
+    return [sts_benchmark(data, out), xquad(data, out), med(data, out)]
+
+
 def converted(data: Path, out: Path) -> list[Path]:
     """Every set, in our layout, below `out`."""
     return [

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from speed_assets.recipe import RECIPES
+from speed_assets.recipe import RECIPES, Checks
 
 ROWS = {"classification": 16, "retrieval": 16, "sts": 16, "matching_short": 10, "matching_long": 10}
 
@@ -29,15 +29,20 @@ def small_data() -> dict[str, Any]:
         data[section] |= {"epochs": 3, "batch_size": 4}
     for section in ("junior_data", "senior_data", "revised_data"):
         data[section]["sampling"]["max_new_tokens"] = 100
-    data["final_triplets"] |= {"rules": {}, "scores": {"least_likely_min": -30.0, "margin_min": -0.99}}
+    data["row_verdicts"] |= {"rows": dict.fromkeys(ROWS, 6), "rules": None}
+    data["final_triplets"] |= {
+        "rules": {},
+        "scores": {"calibration": {}, "least_likely_min": -30.0, "margin_min": -0.99},
+    }
     data["embedding_model"] |= {"dimensions": 32, "batch_size": 8, "epochs": 15}
     data["embedding_reruns"] = {"count": 1}
     data["evaluation"]["microworld"] = {"topics": 12, "rows": 60}
-    data["checks"] = {
+    passed = {  # by any model
         name: 0 if name == "pairs_min" else 1.0 if name.endswith("_max") else 0.0
-        for name in data["checks"]
-        if not name.startswith(("gain", "superior", "non_inferior"))
-    } | {
+        for name in Checks.model_fields
+        if name.endswith(("_min", "_max"))
+    }
+    data["checks"] = passed | {
         "superior": {"resamples": 500},
         "non_inferior": {"resamples": 500, "margin": 1.0},
         "gain_over_untrained_min": -1.0,

@@ -36,6 +36,14 @@ from speed_assets.recipe import PROJECT, load_recipe
 
 Answer = Callable[[dict[str, Any]], str]
 """From a chat completions body to the model's text; ValueError for one that it cannot answer."""
+
+
+class Cut(str):
+    """A text that the server breaks off at its limit: its reply says `length`."""
+
+    __slots__ = ()
+
+
 HEAD_BYTES = 64 * 1024
 BODY_BYTES = 256 * 1024 * 1024
 CONNECTIONS = 1024
@@ -258,6 +266,7 @@ class TeacherServer:
             text = self._answer(body)
         except ValueError as error:
             return 400, _error(str(error))
+        reason = "length" if isinstance(text, Cut) else "stop"
         if not self.faults.ignores_format:
             text = _in_format(text, body.get("response_format"))
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
@@ -266,7 +275,7 @@ class TeacherServer:
             "object": "chat.completion",
             "created": 0,
             "model": body["model"],
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}],
             "usage": usage | {"total_tokens": sum(usage.values())},
         }
 

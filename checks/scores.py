@@ -29,7 +29,7 @@ from speed_assets.recipe import NonInferior, Recipe
 MODEL = "embedding_model"
 UNTRAINED = "untrained"
 BM25 = "bm25"
-SAME = ("dataset_revision", "mteb", "sentence_transformers", "transformers")
+SAME = ("dataset_revision", "mteb", "sentence_transformers", "transformers", "instruction")
 """What two scores must share to be compared."""
 
 
@@ -218,7 +218,7 @@ def _noise(verdict: Verdict) -> dict[str, float]:
 
 def unlike(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str]:
     """In which ways two tables of scores were taken otherwise, in words; empty when they may be compared."""
-    ours, theirs = (table.filter(pl.col("model") == MODEL) for table in (ours, theirs))
+    ours, theirs = (_asked(table.filter(pl.col("model") == MODEL)) for table in (ours, theirs))
     here, there = set(ours["task"]), set(theirs["task"])
     found = [f"{task} is missing" for task in sorted(there - here)]
     found += [f"{task} is new" for task in sorted(here - there)]
@@ -228,6 +228,11 @@ def unlike(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str]:
         for task, now, before in other.select("task", column, f"{column}_last").head(1).iter_rows():
             found.append(f"{column} is {now} and was {before} on {task} and {other.height - 1} other tasks")
     return found
+
+
+def _asked(scores: pl.DataFrame) -> pl.DataFrame:
+    """Scores with their instruction; releases from before that column say `none`, as models without one do."""
+    return scores if "instruction" in scores.columns else scores.with_columns(instruction=pl.lit("none"))
 
 
 def _line(rival: str, verdict: Verdict) -> dict[str, Any]:

@@ -89,7 +89,15 @@ _TASK_TYPE = (
 _MATCHING = [name for name, task_type in TASK_TYPES.items() if not task_type.has_negative]
 _SIGNED = ["STS", "Summarization", "InstructionReranking"]
 """mteb task types whose scores are correlations or changes, and may fall below 0."""
-_IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
+_IDENTITY = (
+    "model_digest",
+    "dataset_revision",
+    "mteb",
+    "sentence_transformers",
+    "transformers",
+    "dtype",
+    "instruction",
+)
 _ROW = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _NEARNESS = ("positive_similarity", "negative_similarity", "evaluation_similarity", "evaluation")
 _GENERATED = (*_ROW, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
@@ -131,6 +139,13 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_between("line", 1),
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
+    "topic_tree": (
+        *_columns("topic_id", "path", "topic", "line", "synthesis", "alignment"),
+        *_filled("synthesis", "alignment"),
+        *_id("topic_id"),
+        *_text("path", "topic"),
+        Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
+    ),
     "task_list": (
         *_columns("task_id", "topic_id", "topic", "task_type", "task", "synthesis", "alignment"),
         *_id("task_id"),
@@ -152,7 +167,7 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_TASK_TYPE,
         *_text("prompt", "chosen", "judge_model"),
         *_filled("rejected", "margin"),
-        *_between("margin", 0.5, 1),
+        *_between("margin", 0, 1),
         *_between("verdicts", 2),
         *_differ("chosen", "rejected"),
     ),
@@ -182,6 +197,14 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_between("margin", -1, 1),
         *(expect for name in _NEARNESS[:3] for expect in _between(name, -1.01, 1.01)),
     ),
+    "row_verdicts": (
+        *_columns("row_id", "task_type", "place", "weight", "faulty", "reason"),
+        *_filled("row_id", "place", "weight", "faulty"),
+        *_between("place", 0),
+        Expect("expect_column_values_to_be_unique", {"column": "place"}),
+        *_TASK_TYPE,
+        *_between("weight", 1),
+    ),
     "mined_negatives": (
         *_columns("row_id", "task_type", "negative", "positive_similarity", "negative_similarity", "verdict"),
         *_id("row_id"),
@@ -197,7 +220,6 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_text("topic", "task"),
         *_triplets(),
         *_differ("query", "negative", severity="warning"),
-        Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
     "quarantine": (
         *_columns("row_id", "stage", "task_type", "reason", "detail", "raw"),

@@ -21,6 +21,16 @@ from speed_assets.recipe import PerTaskType
 
 _WRITTEN = ("seed_data", "junior_data", "senior_data", "revision_data", "revised_data")
 _QUARANTINE = "look at the quarantined rows for why, then mend the stage or the threshold"
+_ADVICE = {
+    "seed_data": "look at the quarantined rows for why; seed_data.attempts asks again for what is not whole",
+    "junior_data": "invalid rows stay in this table (`speed show junior_data`) with their problem: more seed rows or epochs "
+    "teach the junior the form (seed_data.rows, junior_model.epochs)",
+    "senior_data": "invalid rows stay in this table (`speed show senior_data`) with their problem; senior_data.attempts asks "
+    "again for what is not whole",
+    "revision_data": "look at the quarantined rows for why: these answers of the teacher cannot be read as revisions",
+    "revised_data": "look at the quarantined rows for why: they were not whole, and the revisor did not make them so",
+}
+"""What to do about too few valid rows, by table. junior_data and senior_data keep all rows and have no quarantine."""
 
 
 def meets_expectations(subject: Subject, severity: Severity) -> Outcome:
@@ -53,7 +63,7 @@ def tasks_missing(subject: Subject) -> Outcome:
         share <= most,
         f"{asked - with_task} of {asked} topics ({share:.1%}) have no task, "
         f"at most {most:.1%} may (checks.tasks_missing_max)",
-        _QUARANTINE,
+        "look at the quarantined rows for why; task_list.attempts asks a topic again until its task can be taken",
         {"missing": asked - with_task, "asked": asked, "share": share, **_quarantined(subject)},
     )
 
@@ -72,43 +82,111 @@ def valid_share(subject: Subject) -> Outcome:
     return _outcome(
         share >= least,
         f"{valid} of {asked} rows asked for ({share:.1%}) are valid, at least {least:.1%} must be (checks.{field})",
-        _QUARANTINE,
+        _ADVICE[subject.artifact.asset],
         metadata,
     )
 
 
-def enough_pairs(subject: Subject) -> Outcome:
-    """Preference pairs of a task type that asked for any."""
-    rows = subject.artifact.table().height
-    asked = _judged(subject)
-    least = subject.recipe.checks.pairs_min if asked else 0
+def some_pairs(subject: Subject) -> Outcome:
+    """A task type that asked for preference pairs has one."""
+    rows, asked = subject.artifact.table().height, _judged(subject)
     return _outcome(
-        rows >= least,
-        f"{rows} preference pairs from {asked} prompts, at least {least} must come out (checks.pairs_min)",
-        "judge more prompts (preference_pairs.prompts) or sample more varied candidates (junior_data.sampling)",
+        rows > 0 or not asked,
+        f"{rows} preference pairs from {asked} prompts, at least 1 should come out of a task type",
+        "look at the quarantined rows for why: what DPO does not see of a task type it cannot align",
         {"pairs": rows, "asked": asked, **_quarantined(subject)},
     )
 
 
-def judge_consistent(subject: Subject) -> Outcome:
-    """Prompts on which the judge says the same in both orders of the candidates."""
-    least = subject.recipe.checks.judge_consistent_min
-    asked = _judged(subject)
-    if not asked:
-        return Outcome(True, "no prompt of this task type was to be judged", {"asked": 0})
-    share = float(subject.artifact.metadata["consistent_share"])
+def enough_pairs(subject: Subject) -> Outcome:
+    """The preference pairs that the senior was trained on, of all task types together."""
+    pairs, least = _number(subject, "pairs"), subject.recipe.checks.pairs_min
     return _outcome(
-        share >= least,
-        f"the judge said the same in both orders on {share:.1%} of {asked} prompts, "
-        f"at least {least:.1%} must agree (checks.judge_consistent_min)",
-        "use a stronger teacher or fewer candidates",
-        {"consistent_share": share, "asked": asked},
+        pairs >= least,
+        f"{pairs} preference pairs of all task types, at least {least} must come out (checks.pairs_min)",
+        "judge more prompts (preference_pairs.prompts), accept less agreement (preference_pairs.margin_min) or sample more "
+        "varied candidates (junior_data.sampling)",
+        {"pairs": pairs},
     )
 
 
+def judge_contradictions(subject: Subject) -> Outcome:
+    """Prompts in which a judge calls a candidate best in one order and worst in another, of the judge that does so most."""
+    most = subject.recipe.checks.judge_contradictions_max
+    judges: dict[str, dict[str, int]] = subject.artifact.metadata["contradictions"]
+    # Of few prompts one alone may already be a large share.
+    over = {
+        judge: found
+        for judge, found in judges.items()
+        if found["contradicted"] > max(1, most * found["prompts"]) or (most == 0 and found["contradicted"])
+    }
+    shown = over or judges
+    worst = max(shown, key=lambda judge: _share_of(shown[judge]), default=None)
+    if worst is None:
+        return Outcome(True, "no prompt of this task type was judged", {"judges": {}})
+    found = shown[worst]
+    return _outcome(
+        not over,
+        f"{worst} called a candidate best in one order and worst in another on {found['contradicted']} of "
+        f"{found['prompts']} prompts with two readable verdicts ({_share_of(found):.1%}), at most {most:.1%} may be so "
+        "(checks.judge_contradictions_max)",
+        "use a stronger teacher or fewer candidates, or look at the verdicts in the quarantined rows",
+        {"judges": judges, **_quarantined(subject)},
+    )
+
+
+def judge_unreadable(subject: Subject) -> Outcome:
+    """Verdicts that could not be read, of the judge of whom the largest share could not."""
+    most = subject.recipe.checks.judge_unreadable_max
+    judges: dict[str, dict[str, int]] = subject.artifact.metadata["unreadable"]
+    shares = {
+        judge: found["unreadable"] / found["verdicts"] if found["verdicts"] else 0.0 for judge, found in judges.items()
+    }
+    worst = max(shares, key=lambda judge: shares[judge], default=None)
+    if worst is None:
+        return Outcome(True, "no prompt of this task type was judged", {"judges": {}})
+    found = judges[worst]
+    return _outcome(
+        shares[worst] <= most,
+        f"{found['unreadable']} of {found['verdicts']} verdicts of {worst} ({shares[worst]:.1%}) could not be read, "
+        f"at most {most:.1%} may be so (checks.judge_unreadable_max)",
+        "look at the verdicts in the quarantined rows; give the judge more tokens, hold it to the schema "
+        "(teacher.structured_output), or use a stronger teacher",
+        {"judges": judges, "problems": subject.artifact.metadata["verdict_problems"], **_quarantined(subject)},
+    )
+
+
+def revisions_readable(subject: Subject) -> Outcome:
+    """The revisor's answers that could be read as revisions: of the others nobody knows what it would have said."""
+    asked, unreadable = _number(subject, "revisions"), _number(subject, "revisions_unreadable")
+    least = subject.recipe.checks.revisions_readable_min
+    share = 1 - unreadable / asked if asked else 1.0
+    return _outcome(
+        share >= least,
+        f"{asked - unreadable} of {asked} revisions ({share:.1%}) can be read, at least {least:.1%} must be "
+        "(checks.revisions_readable_min)",
+        "train the revisor on more rows or longer (revision_data.rows, revisor_model), or leave its stage out",
+        {"revisions": asked, "unreadable": unreadable, "problems": subject.artifact.metadata["revision_problems"]},
+    )
+
+
+def _share_of(found: dict[str, int]) -> float:
+    return found["contradicted"] / found["prompts"] if found["prompts"] else 0.0
+
+
 def kept_share(subject: Subject) -> Outcome:
-    """Rows that reach final_triplets as a share of those that went in."""
+    """Rows that reach final_triplets as a share of those that went in; of none nothing can be made."""
     rows, rows_in = subject.artifact.table().height, _number(subject, "rows_in")
+    if not rows:
+        removed: dict[str, int] = subject.artifact.metadata.get("removed", {})
+        reasons = ", ".join(f"{reason} {count}" for reason, count in removed.items())
+        went = f"all {rows_in} were set aside ({reasons})" if reasons else f"{rows_in} went in"
+        return Outcome(
+            False,
+            f"final_triplets is empty: no row is left to train on; {went}: see the rows with `speed quarantine`, then ask "
+            "for more, use a stronger writer, or skip or readmit what is too strict (final_triplets.rules.skip, .readmit)",
+            {"rows": 0, "rows_in": rows_in, **_quarantined(subject)},
+        )
     least = subject.recipe.checks.kept_min
     share = rows / rows_in if rows_in else 0.0
     return _outcome(
@@ -172,6 +250,18 @@ def all_accounted(subject: Subject) -> Outcome:
         f"which leaves {rows_in - rows - quarantined}, and 0 may be left",
         "find where the stage drops or doubles rows, or why it had nothing to write about",
         {"rows_in": rows_in, "rows": rows, "quarantined": quarantined},
+    )
+
+
+def every_task_read(subject: Subject) -> Outcome:
+    """Every task that the recipe names has texts to look for, or was left out knowingly."""
+    counts: dict[str, int] = subject.artifact.metadata["texts_of"]
+    without = [task for task, texts in counts.items() if not texts]
+    return _outcome(
+        bool(counts) and not without,
+        f"{sum(counts.values())} texts of {len(counts)} evaluation tasks were read, {len(without)} tasks have none",
+        f"see why nothing was read of {', '.join(without) or 'any'}, or name it in evaluation.unsearched",
+        {"tasks": len(counts), "texts": sum(counts.values())},
     )
 
 
@@ -279,6 +369,7 @@ def _expectations(asset: str) -> tuple[Check, ...]:
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("evaluation_texts", "every_task", True, "Every evaluation task has texts to look for.", every_task_read),
     *(check for asset in SUITES for check in _expectations(asset)),
     Check(
         "topics",
@@ -303,23 +394,47 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "preference_pairs",
         "pairs",
+        False,
+        "The task type has preference pairs.",
+        some_pairs,
+        version=2,
+    ),
+    Check(
+        "senior_model",
+        "pairs",
         True,
-        "There are enough preference pairs to learn from.",
+        "There were enough preference pairs to learn from, of all task types together.",
         enough_pairs,
         ("pairs_min",),
     ),
     Check(
         "preference_pairs",
-        "judge_consistent",
+        "judge_contradictions",
         True,
-        "The judge's verdict does not hang on the order of the candidates.",
-        judge_consistent,
-        ("judge_consistent_min",),
+        "The judge does not call the same candidate best in one order and worst in another.",
+        judge_contradictions,
+        ("judge_contradictions_max",),
+    ),
+    Check(
+        "preference_pairs",
+        "judge_unreadable",
+        True,
+        "The judge's verdicts can be read.",
+        judge_unreadable,
+        ("judge_unreadable_max",),
+    ),
+    Check(
+        "revised_data",
+        "revisions_readable",
+        True,
+        "The revisor's answers can be read as revisions.",
+        revisions_readable,
+        ("revisions_readable_min",),
     ),
     Check(
         "final_triplets", "contamination", True, "No row repeats a text that the model is scored on.", uncontaminated
     ),
-    Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share, ("kept_min",)),
+    Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share, ("kept_min",), version=2),
     Check(
         "final_triplets",
         "topic_coverage",
@@ -340,10 +455,12 @@ CHECKS: tuple[Check, ...] = (
     *(
         Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
         for asset in (
+            "topic_tree",
             "task_list",
             *_WRITTEN,
             "preference_pairs",
             "row_scores",
+            "row_verdicts",
             "final_triplets",
             "mined_negatives",
             "quarantine",

@@ -56,7 +56,8 @@ class TeacherAnswer:
     """The teacher's raw text. Token counts as the provider reports them; None when it reports none.
 
     `error` holds the server's words when it refused this one request for good; then `text` is empty. A refused
-    request is not in the ledger, so the next run may ask again.
+    request is not in the ledger, so the next run may ask again. `finished` is True when the server said that the model
+    ended by itself, False when it was cut off at the limit, None when it said neither (and in ledgers of before).
     """
 
     text: str
@@ -64,6 +65,7 @@ class TeacherAnswer:
     output_tokens: int | None = None
     reused: bool = False
     error: str | None = None
+    finished: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ NO_KEY = "none"
 """Sent where no key is set: the client wants one, and servers without keys do not look."""
 ERROR_CHARACTERS = 300
 """A server's words are shortened to this in errors."""
+_FINISHED = {"stop": True, "end_turn": True, "eos": True, "length": False, "max_tokens": False}
+"""What a server's `finish_reason` says: the model ended by itself, or was cut off at the token limit."""
 _RETRYABLE = frozenset((408, 409, 429))
 _OVERLOADED = frozenset((408, 429, 503, 529))
 
@@ -126,9 +128,12 @@ def read_reply(status: int, body: bytes | Any, teacher: Teacher, key: str | None
 
 
 def _read_completion(value: Any, text: str, key: str | None) -> Outcome:
+    finished = None
     try:
-        message = value["choices"][0]["message"]
-        content = message.get("content")
+        choice = value["choices"][0]
+        message = choice["message"]
+        finished = _FINISHED.get(str(choice.get("finish_reason")).casefold())
+        content = message.get("content")  # never `reasoning`, `reasoning_content` or parts of another type: thoughts
         if isinstance(content, list):  # parts, as some servers send them
             content = "".join(part["text"] for part in content if part.get("type") == "text")
         content = content if content is not None else message.get("refusal") or ""
@@ -141,7 +146,8 @@ def _read_completion(value: Any, text: str, key: str | None) -> Outcome:
             return Outcome("again", f"an error with status 200: {shorten(said, key)}")
         return Outcome("again", f"the body is no chat completion: {shorten(text, key)!r}")
     # A lone surrogate could not be kept: what is handed on must equal what a later run finds in the ledger.
-    return Outcome("answered", answer=TeacherAnswer(content.encode("utf-8", "replace").decode(), *counts))
+    text = content.encode("utf-8", "replace").decode()
+    return Outcome("answered", answer=TeacherAnswer(text, *counts, finished=finished))
 
 
 def _count(value: Any) -> int | None:

@@ -54,9 +54,11 @@ CALLS = sa.Table(
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("finished", sa.Boolean(create_constraint=False)),
     *_who_and_what(),
 )
-"""Answered calls: zlib-compressed request (canonical JSON) and answer (UTF-8 text), and what each cost."""
+"""Answered calls: zlib-compressed request (canonical JSON) and answer (UTF-8 text), whether the model ended by itself (null:
+the server did not say), and what each cost."""
 
 UNKEPT = sa.Table(
     "unkept",

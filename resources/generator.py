@@ -19,7 +19,7 @@ import polars as pl
 import polars.selectors as cs
 
 from resources.cluster import ClusterError, Shard, cluster_for, do_shards
-from resources.externals import generator_base
+from resources.externals import generator_base, generator_revision
 from resources.runner import Runner, WorkerFailed
 from resources.store import Artifact
 from speed_assets.domain.fingerprints import digest
@@ -47,7 +47,7 @@ def model_source(settings: GeneratorSettings, artifact: Artifact) -> ModelSource
     """The model of an artifact: its folder `model/`, or the base that generators are tuned from and `adapter/` on it."""
     adapter = artifact.path / "adapter"
     if adapter.is_dir():
-        return ModelSource(generator_base(settings), settings.revision, str(adapter))
+        return ModelSource(generator_base(settings), generator_revision(settings), str(adapter))
     return ModelSource(str(artifact.path / "model"), None, None)
 
 

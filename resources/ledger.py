@@ -57,11 +57,13 @@ class Ledger:
     def find(self, keys: Sequence[str]) -> dict[str, TeacherAnswer]:
         """The known answers among `keys`."""
         found: dict[str, TeacherAnswer] = {}
-        columns = (CALLS.c.key, CALLS.c.answer, CALLS.c.prompt_tokens, CALLS.c.output_tokens)
+        columns = (CALLS.c.key, CALLS.c.answer, CALLS.c.prompt_tokens, CALLS.c.output_tokens, CALLS.c.finished)
         with self.database.reading() as connection:
             for block in blocks(keys):
-                for key, answer, before, after in connection.execute(sa.select(*columns).where(CALLS.c.key.in_(block))):
-                    found[key] = TeacherAnswer(zlib.decompress(answer).decode(), before, after, reused=True)
+                rows = connection.execute(sa.select(*columns).where(CALLS.c.key.in_(block)))
+                for key, answer, before, after, finished in rows:
+                    text = zlib.decompress(answer).decode()
+                    found[key] = TeacherAnswer(text, before, after, reused=True, finished=finished)
         return found
 
     def record(
@@ -100,7 +102,8 @@ class Ledger:
                 count(tally, {**at, "currency": tariff.currency}, 1, counted)
                 if key in kept or key in new:
                     doubled.append(
-                        {k: v for k, v in row.items() if k not in ("request", "answer")} | {"why": "doubled"}
+                        {k: v for k, v in row.items() if k not in ("request", "answer", "finished")}
+                        | {"why": "doubled"}
                     )
                 else:
                     new[key] = row
@@ -268,6 +271,7 @@ def _row(
         "endpoint": request.endpoint,
         "request": zlib.compress(canonical_json(request.named()).encode()),
         "answer": zlib.compress(answer.text.encode("utf-8", "replace")),
+        "finished": answer.finished,
         "prompt_tokens": answer.prompt_tokens,
         "output_tokens": answer.output_tokens,
         "cost": cost,

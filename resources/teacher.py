@@ -49,7 +49,8 @@ class MicroworldEngine:
             answers = []
             for request in block:
                 text = self._teacher.answer(request.prompt, request.key)
-                answers.append((request, TeacherAnswer(text, len(request.prompt.split()), len(text.split()))))
+                counts = len(request.prompt.split()), len(text.split())
+                answers.append((request, TeacherAnswer(text, *counts, finished=True)))
             sink(answers)
             waiting = waiting[len(block) :]
 
@@ -136,24 +137,28 @@ class Teacher:
         schema: dict[str, Any] | None = None,
         sample: int = 0,
         model: str | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[TeacherRequest]:
         """One request to this recipe's teacher for each prompt; equal prompts are samples of their own, numbered in order
-        from `sample`. `model` is another model at the same endpoint."""
+        from `sample`. `model` is another model at the same endpoint. `limits` are the tokens that each answer may have, in
+        place of `sampling.max_new_tokens`. Raises ValueError where neither says it."""
         parameters = sampling.model_dump()
         if self._settings.engine == "microworld":
             parameters["error_rates"] = self._settings.error_rates.model_dump()
         else:
             parameters["structured_output"] = self._settings.structured_output
+        if limits is None and sampling.max_new_tokens is None:
+            raise ValueError("nothing says how long an answer may be: give limits")
         seen: Counter[str] = Counter()
         requests = []
-        for prompt in prompts:
+        for place, prompt in enumerate(prompts):
             requests.append(
                 TeacherRequest(
                     prompt=prompt,
                     model=model or self._settings.model,
                     revision=None if model else self._settings.revision,
                     endpoint=self._settings.endpoint,
-                    parameters=parameters,
+                    parameters=parameters if limits is None else parameters | {"max_new_tokens": limits[place]},
                     schema=schema,
                     sample=sample + seen[prompt],
                 )

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from resources.externals import external_digest
-from speed_assets.domain.graph import Graph
+from speed_assets.domain.graph import EVALUATION_TEXTS, Graph
 from speed_assets.recipe import Recipe
 
 EVALUATION_CRON = "0 3 * * 0"
@@ -84,12 +84,12 @@ def topic_sensor(recipe: Recipe) -> dg.SensorDefinition:
 def evaluation_schedule(graph: Graph) -> dg.ScheduleDefinition:
     """Scores the embedding model anew for what changes outside: libraries, and local evaluation sets, which the rows are
     first held against anew. What has not changed is reused, and what is above the rows is not touched."""
-    first = next(name for name in ("row_scores", "final_triplets") if name in graph)
+    first = [name for name in (EVALUATION_TEXTS, "row_scores", "final_triplets") if name in graph]
     return dg.ScheduleDefinition(
         name="evaluation",
         cron_schedule=EVALUATION_CRON,
         execution_timezone="UTC",
-        target=dg.AssetSelection.assets(first).downstream() & dg.AssetSelection.assets("mteb_scores").upstream(),
+        target=dg.AssetSelection.assets(*first).downstream() & dg.AssetSelection.assets("mteb_scores").upstream(),
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Scores the newest embedding model every week.",
     )

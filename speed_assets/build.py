@@ -23,16 +23,32 @@ from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
 from resources.shared_store import store_of
 from resources.teacher import Teacher
-from speed_assets.assets import embedding, junior, negatives, quarantine, revisor, row_scores, senior, tasks, triplets
+from speed_assets.assets import (
+    embedding,
+    evaluation_texts,
+    junior,
+    negatives,
+    quarantine,
+    revisor,
+    row_scores,
+    row_verdicts,
+    senior,
+    tasks,
+    topic_tree,
+    triplets,
+)
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
+from speed_assets.assets.stand_ins import standing_in
 from speed_assets.automation import automation_sensor, evaluation_schedule, topic_sensor, when_stale
 from speed_assets.domain.graph import Stage
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
+    "evaluation_texts": evaluation_texts.evaluation_texts,
     "topics": tasks.topics,
+    "topic_tree": topic_tree.topic_tree,
     "task_list": tasks.task_list,
     "seed_data": junior.seed_data,
     "junior_model": junior.junior_model,
@@ -44,6 +60,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "revisor_model": revisor.revisor_model,
     "revised_data": revisor.revised_data,
     "row_scores": row_scores.row_scores,
+    "row_verdicts": row_verdicts.row_verdicts,
     "final_triplets": triplets.final_triplets,
     "mined_negatives": negatives.mined_negatives,
     "quarantine": quarantine.quarantine,
@@ -100,7 +117,7 @@ def build_defs(
         assets=[
             asset_for(
                 stage,
-                FUNCTIONS[name],
+                standing_in(FUNCTIONS[name]) if recipe.rehearsal else FUNCTIONS[name],
                 artifacts,
                 when_stale(),
                 (code_versions or {}).get(name),

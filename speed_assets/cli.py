@@ -68,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
     sub = command("plan", _plan, "Tell what a run would do and cost, and send nothing.")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    sub = command(
+        "rehearse",
+        _rehearse,
+        "Run the whole recipe on a few rows a stage, in a home of its own, and tell what the full one will take.",
+    )
+    sub.add_argument("--rows", type=_count, default=8, metavar="N", help="rows of each task type a stage (default 8)")
+    sub.add_argument(
+        "--skip-evaluation", action="store_true", help="score small sets of this project instead of the recipe's own"
+    )
+    sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
     sub = command("study", _study, "Tell what each part of the loop is worth: the recipe against others made from it.")
     sub.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the recipe's study.seeds")
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
@@ -217,7 +227,32 @@ def _plan(args: argparse.Namespace) -> int:
         f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
         f"seconds {_or_dash(summary['seconds'])}"
     )
+    for line in planned.warnings:
+        print(f"warning: {line}")
     return 0
+
+
+def _rehearse(args: argparse.Namespace) -> int:
+    recipe = _recipe(args)
+    home = speed_home()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from resources.progress import Lines
+    from speed_assets import rehearsal_report, rehearse
+
+    lines = Lines()
+    lines.say(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    done = rehearse.rehearse(
+        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.say
+    )
+    told = rehearsal_report.as_json(recipe, done, args.skip_evaluation)
+    for line in rehearsal_report.as_text(told):
+        print(_safe(line))
+    for error in told["errors"]:
+        print(f"error: {error}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(told), flush=True)
+    return 1 if told["errors"] else 0
 
 
 def _study(args: argparse.Namespace) -> int:
@@ -289,11 +324,12 @@ def _count(text: str) -> int:
 
 
 def _quarantine(args: argparse.Namespace) -> int:
-    """Reads the tables of the stages, not the asset `quarantine`: where a gate stopped the run it is not made yet."""
+    """Reads the tables of the stages, not the asset `quarantine`: where a gate stopped the run it is not made yet. Outputs
+    of generators that are not whole are shown, too, though they stay in their tables."""
     recipe = _recipe(args)
 
     from resources.artifacts import Artifacts, label
-    from speed_assets.assets.quarantine import counted, gathered
+    from speed_assets.assets.quarantine import counted, with_broken
 
     artifacts = Artifacts(recipe, store_of(speed_home()))
     tables = [
@@ -301,7 +337,7 @@ def _quarantine(args: argparse.Namespace) -> int:
     ]
     found = [artifacts.find(*table) for table in tables]
     missing = [label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
-    rows = gathered(artifact for artifact in found if artifact is not None)
+    rows = with_broken(artifact for artifact in found if artifact is not None)
     chosen = {name: getattr(args, name) for name in ("stage", "reason", "task_type") if getattr(args, name) is not None}
     for name, value in chosen.items():
         there = rows[name].drop_nulls().unique().sort().to_list()

@@ -20,6 +20,7 @@ from typing import Any
 from resources.accounts import cost_of, costs
 from resources.artifacts import Artifacts, NotMaterialized, label
 from resources.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.enough_topics import warn_of_crowded_prompts
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
 from resources.runner import Runner
@@ -27,12 +28,17 @@ from resources.shared_store import store_of
 from resources.store import Artifact, Sealed, Store
 from resources.teacher import Progress, Teacher, TeacherUse
 from speed_assets.assets.stage import make
+from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
+from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import orders
+from speed_assets.domain.prompts import PromptKind
 from speed_assets.recipe import Recipe
 from speed_assets.runs import Instance, stale_reason
 
+_PAGE_TOKENS = 1_000
+"""Tokens of instructions and asked prompt together (ours: the longest of the `full` set has about 700)."""
 CHARACTERS_PER_TOKEN = 4
 """Of English text with common tokenizers: for the size of a bill that no earlier call tells."""
 
@@ -42,7 +48,7 @@ class Step:
     """One artifact in the plan. `action` is `reuse`, `show` (whole, but Dagster or a check has to see it again) or `make`.
 
     `calls` are new teacher calls, `known_calls` those that the ledger answers. Tokens and money are of the new calls, as
-    the ledger's mean for this stage or by the prompts and `max_new_tokens`; `seconds` are those of the last time, for as
+    the ledger's mean for this stage or at most, by prompts and limits; `seconds` are those of the last time, for as
     many rows. None is unknown.
     """
 
@@ -73,6 +79,8 @@ class Plan:
     currency: str | None
     code_versions: Mapping[str, str]
     """By asset, what Dagster is told so that it shows as stale what is not reused here (`domain/versions.py`)."""
+    warnings: Sequence[str] = ()
+    """What the numbers of the recipe will spoil, one sentence each."""
 
     def as_json(self) -> dict[str, Any]:
         made = [step for step in self.steps if step.action == "make"]
@@ -90,6 +98,7 @@ class Plan:
             "rows": _sum(step.rows for step in made if step.rows is not None),
             "seconds": _sum(step.seconds for step in made),
             "gpu_seconds": _sum(step.seconds for step in made if step.gpu),
+            "warnings": list(self.warnings),
             "steps": [asdict(step) for step in self.steps],
         }
 
@@ -121,17 +130,20 @@ class DryTeacher(Teacher):
     def ask(
         self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
-        """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new."""
+        """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new;
+        an unknown expansion gives as many subtopics as it was asked for, so what is asked of them is counted at most."""
         known = self._ledger.find([request.key for request in requests])
         new = {request.key: request for request in requests if request.key not in known}
         self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
-        unwritten = [f"unwritten {number}" for number in range(self._recipe.task_list.per_topic)]
+        count = self._recipe.task_list.per_topic
+        if context.stage == "topic_tree" and self._recipe.topics.expand:
+            count = self._recipe.topics.expand.children
         for key in new:
-            tasks = [f"{task} {key}" for task in unwritten]
+            tasks = [f"{UNWRITTEN}{key[:16]}x{number}" for number in range(count)]  # no two alike in any word
             # Not simply empty: what cannot be read may be asked again, and nobody knows yet whether it will be.
             known[key] = (
                 TeacherAnswer(json.dumps(tasks))
-                if context.stage == "task_list"
+                if context.stage in ("topic_tree", "task_list")
                 else TeacherAnswer("", error="not asked yet")
             )
         nothing = cost_of(self._ledger, [])
@@ -161,7 +173,8 @@ class _Overlay(Store):
 
 def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
     """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` is the home's own unless
-    another is given."""
+    another is given. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
+    warnings = warn_of_crowded_prompts(recipe)
     real = Artifacts(recipe, store_of(home))
     instance = (instance or Instance.of(home)).at_rest()
     ledger = Ledger.at(home)
@@ -193,7 +206,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
             else step
             for step in steps
         ]
-    return Plan(recipe.name, steps, tariff.currency or None, code_versions)
+    return Plan(recipe.name, steps, tariff.currency or None, code_versions, warnings)
 
 
 def _asks(stage: Stage) -> bool:
@@ -218,6 +231,7 @@ def _carry_out(
     if (
         any(a.digest.startswith("provisional:") for group in inputs.values() for a in group.values())
         and not stage.takes
+        and stage.name != "task_list"  # of a topic that nobody has named yet the call is known, if not its words
     ):
         return None
     teacher.need = Need()
@@ -247,22 +261,52 @@ def _step(
     if not _asks(stage):
         return step
     calls = len(need.new) if need else _calls(recipe, stage.name, partition)
-    prompt, output = _tokens(recipe, paid, stage.name, calls, need)
+    prompt, output = _tokens(recipe, paid, stage.name, partition, calls, need)
     money = in_currency(tariff.cost(prompt, output)) if calls else 0.0
     known = need.known if need else 0
     return replace(step, calls=calls, known_calls=known, prompt_tokens=prompt, output_tokens=output, money=money)
 
 
 def _tokens(
-    recipe: Recipe, paid: Mapping[str, Any] | None, stage: str, calls: int, need: Need | None
+    recipe: Recipe, paid: Mapping[str, Any] | None, stage: str, partition: str | None, calls: int, need: Need | None
 ) -> tuple[int | None, int | None]:
-    """(prompt, output) tokens of new calls: the mean of the stage's calls so far, else by characters and limits."""
+    """(prompt, output) tokens of new calls: the mean of the stage's calls so far, else at most, by characters and limits."""
     if paid and paid["calls"] and None not in (paid["prompt_tokens"], paid["output_tokens"]):
         return tuple(round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
-    most = calls * getattr(recipe, stage).sampling.max_new_tokens
     if need is None:
-        return None, most
+        prompt_most, output_most = _most_tokens(recipe, stage, partition)
+        return calls * prompt_most, calls * output_most
+    most = sum(int(request.parameters["max_new_tokens"]) for request in need.new)
     return sum(len(request.prompt) for request in need.new) // CHARACTERS_PER_TOKEN, most
+
+
+_KINDS: dict[str, PromptKind] = {
+    "task_list": "brainstorm",
+    "seed_data": "synthesis",
+    "preference_pairs": "judge",
+    "mined_negatives": "judge",
+    "revision_data": "revise",
+    "row_verdicts": "revise",
+}
+"""Kind of prompt that a stage asks the teacher with."""
+
+
+def _most_tokens(recipe: Recipe, stage: str, partition: str | None) -> tuple[int, int]:
+    """(prompt, output) tokens at most of one call of a stage whose prompts nobody knows yet.
+
+    A judge reads every candidate and a revisor one draft, each at most as long as its limit; the asked prompt and the
+    instructions are counted as one page.
+    """
+    task_type = partition or "retrieval"  # without a task type of its own: the longest
+    lengths = recipe.answers.lengths()
+    values = {attribute.name: attribute.values for attribute in ATTRIBUTES[task_type]}
+    kind = _KINDS[stage]
+    sampling = getattr(recipe, stage).sampling
+    output = sampling.max_new_tokens or lengths.limit(lengths.most_words(kind, task_type, values))
+    written = recipe.junior_data.sampling.max_new_tokens if recipe.junior_data else None
+    record = written or lengths.limit(lengths.most_words("synthesis", task_type, values))
+    shown = {"judge": recipe.junior_data.candidates if recipe.junior_data else 2, "revise": 1}.get(kind, 0)
+    return _PAGE_TOKENS + shown * record, output
 
 
 def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
@@ -279,6 +323,8 @@ def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
         return of(recipe.preference_pairs.prompts)
     if asset == "revision_data" and recipe.revision_data:
         return of(recipe.revision_data.rows)
+    if asset == "row_verdicts" and recipe.row_verdicts:
+        return of(recipe.row_verdicts.rows)
     if asset in ("senior_data", "revised_data") and recipe.senior_data:
         return of(recipe.senior_data.rows)
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +16,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, written_by
+from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 from speed_assets.domain.trainings import held_out_rows, optimizer_steps
@@ -52,6 +55,23 @@ class PerTaskType(Section):
         return sum(getattr(self, name) for name in TASK_TYPE_NAMES)
 
 
+class Expand(Section):
+    """How the teacher grows the topics of `topics.file` into a tree. All numbers are ours; the paper draws from the Open
+    Directory, whose branch Sports alone has 15,018 topics."""
+
+    children: Annotated[int, Field(ge=1, le=50)] = 12
+    """Subtopics that each topic is asked for."""
+    levels: Annotated[int, Field(ge=1, le=4)] = 2
+    """Times that the newest topics are asked for subtopics of theirs."""
+    target: Positive
+    """Topics at most, those of the file among them; no more are asked for subtopics than this needs."""
+    attempts: Positive = 2
+    """Times that a topic is asked while its answer is no list, or fewer than `enough` of its subtopics are new."""
+    enough: Share = 0.5
+    """Share of `children` that have to be new, or the topic is asked again, with those that are there already named."""
+    sampling: Sampling
+
+
 class Topics(Section):
     file: str
     """Topic file; a relative path starts at the recipe's folder."""
@@ -66,6 +86,14 @@ class Topics(Section):
     """Fewer topics than this end the run (our choice: held-out and training topics need some variety)."""
     limit: Positive | None = None
     """Topics taken, by hash of the path; null takes all."""
+    expand: Expand | None = None
+    """Have the teacher grow the topics into a tree; null takes the file as it is. Alignment topics of a file of their own
+    stay as they are."""
+    rows_per_prompt_max: Annotated[float, Field(ge=1)] = 3.0
+    """Rows for each different prompt, on average, above which `speed plan` and `speed run` warn: such rows differ by the luck
+    of sampling alone (ours)."""
+    refuse: bool = False
+    """Above `rows_per_prompt_max` nothing is asked for at all."""
 
 
 class Prompts(Section):
@@ -170,8 +198,31 @@ class Sampling(Section):
     """0 is greedy (paper: 1.0 everywhere, 0 for the judge)."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus (paper: 1.0)."""
-    max_new_tokens: Positive
-    """Tokens (authors' repository: 800)."""
+    max_new_tokens: Positive | None = None
+    """Tokens of an answer at most. null takes, for each prompt, what the words that it asks for need (`answers`): SPEED's
+    repository has 800 for all, which cuts every second pair of documents of 500 words."""
+
+
+class Answers(Section):
+    """How many tokens an answer may have where `sampling.max_new_tokens` is null. All numbers are ours."""
+
+    tokens_per_word: Rate = 1.5
+    """Tokens that an English word needs, JSON included (measured: 1.31 on XQuAD's paragraphs with a LLaMA-3-like
+    vocabulary; small vocabularies and other languages need more)."""
+    margin: Annotated[float, Field(ge=1)] = 1.5
+    """How far beyond the words asked for a writer may go before it is cut off."""
+    open_factor: Annotated[float, Field(ge=1)] = 2.0
+    """Words of an answer that was asked for `at least N` words, in multiples of N."""
+    structure_tokens: Positive = 60
+    """Tokens of keys, quotes and brackets."""
+    thought_tokens: Count = 0
+    """Tokens that a model may think before it answers; for models that do."""
+    cut_growth: Annotated[float, Field(ge=1)] = 2.0
+    """Factor on the limit each time that an answer is asked for again because it was cut off."""
+
+    def lengths(self) -> AnswerLengths:
+        """The same as the domain's value."""
+        return AnswerLengths(**self.model_dump())
 
 
 class Generator(Section):
@@ -235,18 +286,49 @@ class Training(Section):
         return optimizer_steps(rows - held_out_rows(rows, self.held_out), self.batch_size, self.epochs)
 
 
+class Rules(Section):
+    """What is no training row whatever a model may learn from it. All numbers are ours."""
+
+    skip: tuple[RuleCode, ...] = ()
+    """Codes of rules that are not applied."""
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    """ISO 639-1 codes of the languages that rows are written in."""
+    language_confidence: Share | None = None
+    """Probability of another language, by the identifier, from which on a text is set aside; null does not ask, which a world
+    of its own words needs. 0.98 sets 3 of 13,000 human English texts aside and finds 99.8 % of others (docs/filters.md)."""
+    language_characters_min: Positive = 30
+    """Bytes of plain words from which on a language can be told."""
+    other_script_max: Share = 0.3
+    """Largest share of a text's characters that may be letters of scripts in which none of the languages is written."""
+    query_words_min: Positive = 8
+    """A query of so many words that stands whole in its positive is a copied one; shorter ones are names and phrases."""
+    length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
+    any length."""
+    label_words_max: Positive | None = None
+    """Most words of a classification label; null takes any length."""
+    topic_words_min: Share = 0.0
+    """Smallest share of the words of the topic (its last level) that every text of a row must hold, labels aside."""
+
+
 class SeedData(Section):
     rows: PerTaskType
     """Examples asked of the teacher (paper: 25K)."""
     sampling: Sampling
     attempts: Positive = 1
     """Times that an example is asked for until it is whole; each is a call (paper: none is asked again)."""
+    rules: Rules | None = None
+    """Rules that an example must keep, as rows of final_triplets do: what breaks one is asked for again with the reason, and
+    is never taught. null teaches whatever is whole."""
 
 
 class TaskList(Section):
     per_topic: Positive = 1
     """Tasks for each topic (paper: one is best)."""
     sampling: Sampling
+    attempts: Positive = 3
+    """Times that a topic is asked for a task until one stands the rules of tasks (ours; a task is an instruction above many
+    rows, and costs one call)."""
 
 
 class JuniorData(Section):
@@ -265,8 +347,11 @@ class PreferencePairs(Section):
     count alike."""
     orders_max: Annotated[int, Field(ge=2)] = 2
     """Orders in which candidates may be shown. Two are asked first; as long as they do not agree, two more are."""
-    margin_min: Annotated[float, Field(gt=0.5, le=1)] = 1.0
-    """Smallest share of the verdicts that must be the same."""
+    margin_min: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Smallest share that the two have of the readable verdicts' votes, one for best and one for worst each. Of two orders
+    0.75 asks for the same best or the same worst in both; 1 for both; 0.5 only that neither is contradicted (ours; docs/benchmarks.md)."""
+    rules: Rules | None = None
+    """Rules of final_triplets that a chosen answer must keep; null asks for none."""
     length_share_max: Share = 0.8
     """Where more than this share of the verdicts take the longest candidate as best and the shortest as worst, or the
     other way about, those make no pairs: a judge that reads nothing but the length could have given them."""
@@ -307,6 +392,9 @@ class Revisor(Training):
     mended_share: Share
     """Share of training rows that mend something; whole rows are repeated to reach it (our choice: 0.5, so
     that the revisor learns to leave good rows alone as well as to mend bad ones)."""
+    repeats_max: Positive = 3
+    """Times that one row may be there for `mended_share` (ours: a strong teacher mends nearly every draft of a weak junior,
+    and the few it leaves alone would be learnt by heart)."""
 
 
 class RevisedData(Section):
@@ -381,9 +469,34 @@ class MinedNegatives(Section):
         return self
 
 
-class Scores(Section):
-    """Rows whose score is known and beyond a bound are set aside; null asks nothing of a score. All numbers are ours."""
+class Calibration(Section):
+    """How rows are set aside by all scores together, from the verdicts of `row_verdicts`: a fit tells how likely a row is
+    faulty (`domain/calibration.py`). All numbers are ours, chosen on seeds 1 and 7 of the microworld."""
 
+    wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """A row is set aside from this likelihood of being faulty on: at the bound, three good rows are given up for one that
+    is faulty, and fewer beyond it."""
+    odds_min: Annotated[float, Field(ge=1)] = 2.0
+    """And if its odds are at least this many times those of all rows: a teacher that would mend every second row is
+    not to have every second row set aside."""
+    loss_max: Share = 0.07
+    """Share of the good rows that this may cost, as estimated on rows that the fit did not see."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of the test whether a score tells faulty rows from others (it is left out otherwise), and of intervals."""
+    ridge: Rate = 1.0
+    """Penalty on the slope of a score and on what a task type is faulty more or less often: half of this times its square,
+    where a row's log-likelihood counts 1."""
+    ridge_by_type: Rate = 16.0
+    """The same on what a task type's slope is more or less than that: the larger, the more task types learn together."""
+
+
+class Scores(Section):
+    """Rows set aside for their scores: by verdicts of the teacher on this run's rows (`calibration`), or beyond bounds that
+    are numbers. What is right for one model, seed or language is not for the next, so numbers are for whoever has
+    measured them on rows of the same kind. Null asks nothing of a score. All numbers are ours."""
+
+    calibration: Calibration | None = None
+    """Null sets no row aside by its likelihood of being faulty."""
     least_likely_min: Annotated[float, Field(le=0)] | None = None
     """Natural log-probability of the least likely token of what a row says, under the model that wrote it."""
     swapped_max: Annotated[float, Field(le=0)] | None = None
@@ -403,6 +516,16 @@ class NearDuplicates(Section):
     """Hashes in a sketch."""
     jaccard: Share = 0.9
     """Rows whose query and positive together are at least this similar are one row."""
+    query_least: Share | None = None
+    """Rows are one row only if their queries alone are at least this similar, too: other questions on one paragraph are other
+    rows. Of classification the query alone is then compared, at `jaccard`: of ten thousand texts with one label each is a row
+    of its own. Null compares query and positive together, also a label."""
+    same_positive_query_least: Share = 0.9
+    """`query_least` of rows whose positive is the same, word for word."""
+    short_words: Count = 0
+    """Texts of fewer words have to reach `short_jaccard`: one other word makes another text of them; 0 makes no difference."""
+    short_jaccard: Share = 0.95
+    """See `short_words`."""
     query_jaccard: Share | None = None
     """Queries at least this similar make one row of two, whatever their positives; null does not compare them."""
     positive_jaccard: Share | None = None
@@ -431,22 +554,18 @@ class Contamination(Section):
     ask."""
 
 
-class Rules(Section):
-    """What is no training row whatever a model may learn from it. All numbers are ours."""
+class RowVerdicts(Section):
+    """A sample of the rows that the teacher reads, as it reads junior output for revision_data, to tell which are faulty.
+    The paper has no such step: all numbers are ours."""
 
-    skip: tuple[RuleCode, ...] = ()
-    """Codes of rules that are not applied."""
-    language_characters_min: Positive = 120
-    """Shorter texts are too short to tell their language."""
-    other_script_max: Share = 0.3
-    """Largest share of a text's characters that may be letters of other scripts than Latin."""
-    length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
-    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
-    any length."""
-    label_words_max: Positive | None = None
-    """Most words of a classification label; null takes any length."""
-    topic_words_min: Share = 0.0
-    """Smallest share of the words of the topic (its last level) that every text of a row must hold, labels aside."""
+    rows: PerTaskType
+    """Rows read, one call each, at most."""
+    suspicious_share: Share = 0.7
+    """Share of the sample that prefers rows that a score finds suspicious: a bound is decided among them. The rest is
+    drawn evenly."""
+    rules: Rules | None = None
+    """Rows that break one of these are not read, since final_triplets removes them anyway: give the same rules."""
+    sampling: Sampling
 
 
 class Diversity(Section):
@@ -519,7 +638,10 @@ class EmbeddingModel(Section):
     pooling: Literal["mean", "last"] = "mean"
     """`last` appends the end token (paper)."""
     instruction: str | None = None
-    """Template with {task} and {query}, put on queries only; null adds nothing."""
+    """Template with {task} and {query}, put on queries, and on every text of STS rows, whose sides are alike (E5-mistral);
+    null keeps the base's own prompts, if it has any."""
+    sts_instructions: Annotated[tuple[str, ...], Field(min_length=1)] = SIMILARITY_WORDINGS
+    """What {task} is for STS rows, whose task is a topic; one of them for each row (E5-mistral's, and three of ours)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     temperature: Rate
     """tau of InfoNCE (E5-mistral: 0.02)."""
@@ -586,7 +708,8 @@ class Evaluation(Section):
     tasks: tuple[str, ...] = ()
     """mteb task or benchmark names, beside or instead of the microworld. Their texts must not be in the triplets."""
     unsearched: tuple[str, ...] = ()
-    """Names in `tasks` whose texts are not looked for in the triplets, knowingly; the cards of a release name them."""
+    """Names in `tasks`, or of tasks within a benchmark, whose texts are not looked for in the triplets, knowingly; the cards
+    of a release name them."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
     either. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
@@ -661,12 +784,18 @@ class Checks(Section):
     """Smallest share of the teacher's answers that parse into a whole record."""
     junior_data_valid_min: Share = 0.5
     pairs_min: Count = 20
-    """Fewest preference pairs over which DPO starts, per task type that asked for any."""
-    judge_consistent_min: Share = 0.5
-    """Smallest share of prompts on which both orders gave the same verdict."""
+    """Fewest preference pairs, of all task types together, over which DPO starts."""
+    judge_contradictions_max: Share = 0.3
+    """Largest share of a task type's prompts with two readable verdicts in which some candidate is best in one order and
+    worst in another. One such prompt is always allowed. (Ours: a judge that guesses among five candidates comes to 0.35,
+    one that always takes the first to 1.)"""
+    judge_unreadable_max: Share = 0.2
+    """Largest share of verdicts that could not be read (ours)."""
     senior_data_valid_min: Share = 0.7
     revision_data_valid_min: Share = 0.7
     revised_data_valid_min: Share = 0.8
+    revisions_readable_min: Share = 0.5
+    """Smallest share of revised_data's revisions that can be read: what cannot be read leaves its row as it was (ours)."""
     kept_min: Share = 0.5
     """Smallest share of rows that reach final_triplets."""
     topic_coverage_min: Share = 0.9
@@ -690,6 +819,20 @@ class Checks(Section):
     """The same over every trained baseline; a warning, not a gate."""
     superior: Superior = Superior()
     non_inferior: NonInferior = NonInferior()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, data: Any) -> Any:
+        """Recipes from before agreement counted best and worst apart still load: their threshold asked something else."""
+        if isinstance(data, Mapping) and "judge_consistent_min" in data:
+            warnings.warn(
+                "checks.judge_consistent_min is no longer read: set checks.judge_contradictions_max, the largest share of "
+                "prompts in which a candidate is best in one order and worst in another",
+                FutureWarning,
+                stacklevel=2,
+            )
+            return {name: value for name, value in data.items() if name != "judge_consistent_min"}
+        return data
 
     @classmethod
     def waived(cls) -> Checks:
@@ -786,6 +929,15 @@ class Runtime(Section):
     """Where generation is spread to; null generates here, in one piece."""
 
 
+class Rehearsal(Section):
+    """What makes a recipe a rehearsal of another one; `speed rehearse` sets it, no file does. All numbers are ours."""
+
+    pairs: Positive = 2
+    """Rows of preference_pairs and revision_data, for each task type, below which stand-ins fill the table."""
+    rows: Positive = 8
+    """Rows of final_triplets below which rows that a filter set aside come back."""
+
+
 class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
     description: str
@@ -796,6 +948,7 @@ class Recipe(Section):
     teacher: Teacher
     calls: Calls = Calls()
     money: Money = Money()
+    answers: Answers = Answers()
     generator: Generator | None = None
     task_list: TaskList
     seed_data: SeedData
@@ -808,6 +961,7 @@ class Recipe(Section):
     revisor_model: Revisor | None = None
     revised_data: RevisedData | None = None
     row_scores: RowScores | None = None
+    row_verdicts: RowVerdicts | None = None
     final_triplets: FinalTriplets
     mined_negatives: MinedNegatives | None = None
     embedding_model: EmbeddingModel
@@ -817,6 +971,7 @@ class Recipe(Section):
     release: Licences = Licences()
     checks: Checks = Checks()
     study: Study = Study()
+    rehearsal: Rehearsal | None = None
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")
@@ -830,6 +985,14 @@ class Recipe(Section):
         thresholds = self.final_triplets.scores.model_dump(exclude_none=True)
         if thresholds and self.row_scores is None:
             problems.append(f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it")
+        if self.row_verdicts and self.row_scores is None:
+            problems.append(
+                "`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious"
+            )
+        if "calibration" in thresholds and self.row_verdicts is None:
+            problems.append(
+                "`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher"
+            )
         near, copies = self.final_triplets.near_duplicates.semantic, self.final_triplets.contamination.similarity
         if not (self.row_scores and self.row_scores.embedder) and (near or copies):
             named = "near_duplicates.semantic" if near else "contamination.similarity"
@@ -848,6 +1011,10 @@ class Recipe(Section):
         compared = [*scored.baselines, *["untrained"] * scored.untrained, *["bm25"] * scored.bm25]
         for name in set(self.checks.superior.over) - set(compared):
             problems.append(f"checks.superior.over names {name}, which mteb_scores does not score")
+        if self.topics.expand and self.prompts.set == "compact" and self.prompts.file is None:
+            problems.append(
+                "topics.expand needs a prompt for subtopics: set prompts.set=full, or word `expand` in prompts.file"
+            )
         if self.teacher.engine == "microworld" and self.prompts.set != "compact":
             problems.append("teacher.engine=microworld reads compact prompts only: set prompts.set=compact")
         if self.generator and self.generator.endpoint and self.generator.engine != "vllm_server":
@@ -886,11 +1053,25 @@ class Recipe(Section):
             self.final_triplets.source,
             self.mteb_scores.baselines,
             scored=self.row_scores is not None,
+            judged=self.row_verdicts is not None,
             embedded=bool(self.row_scores and self.row_scores.embedder),
             reruns=self.embedding_reruns.count > 0,
+            searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
+            expanded=self.topics.expand is not None,
+            rehearsed=self.rehearsal is not None,
         )
+
+    def rows_wanted(self, task_type: str) -> dict[str, int]:
+        """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""
+        graph = self.graph()
+        wanted = {"seed_data": self.seed_data.rows}
+        if self.junior_data and "junior_data" in graph:
+            wanted["junior_data"] = self.junior_data.prompts
+        if self.senior_data and "senior_data" in graph:
+            wanted["senior_data"] = self.senior_data.rows
+        return {stage: int(getattr(rows, task_type)) for stage, rows in wanted.items()}
 
     def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
         """What `stage` reads, as plain JSON values: its own section and those named in `reads`.
@@ -928,6 +1109,8 @@ _MEMORY = {
 UNFINGERPRINTED: dict[str, str] = {
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
     "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
+    "topics.rows_per_prompt_max": "when to warn, never what is asked",
+    "topics.refuse": "whether a warning is an error",
     "topics.alignment": "where they lie; their content is in the fingerprint instead",
     "prompts.file": "where it lies; the prompts that a stage asks with are in its fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",

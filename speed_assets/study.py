@@ -127,7 +127,13 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     alone = {"baselines": (), "untrained": False, "bm25": False}
     speed = changed(
         recipe,
-        {"seed": seed, "mteb_scores": alone, "embedding_reruns": {"count": 0}, "checks": Checks.waived().model_dump()},
+        {
+            "seed": seed,
+            "topics.refuse": False,  # a gate as well: arms with more rows of fewer topics are what is compared
+            "mteb_scores": alone,
+            "embedding_reruns": {"count": 0},
+            "checks": Checks.waived().model_dump(),
+        },
     )
     settings = recipe.study
     found = {at_share(share): _share(speed, share) for share in sizes(recipe)}

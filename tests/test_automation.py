@@ -164,7 +164,14 @@ def test_the_schedule_scores_what_is_held_against_evaluation_texts_first(tmp_pat
     (schedule,) = definitions.get_repository_def().schedule_defs
     chosen = schedule.job.selection.resolve(graph)
     names = {key.to_user_string() for key in chosen}
-    assert names == {"row_scores", "final_triplets", "embedding_model", "embedding_reruns", "mteb_scores"}
+    assert names == {
+        "row_scores",
+        "row_verdicts",
+        "final_triplets",
+        "embedding_model",
+        "embedding_reruns",
+        "mteb_scores",
+    }
 
 
 def test_other_libraries_make_scores_stale_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
     kind = task_type or "retrieval"
     number = pl.int_range(ROWS).cast(pl.String)
     base = written(kind)
-    if asset == "topics":
+    if asset in ("topics", "topic_tree"):
         return pl.select(
             topic_id=pl.concat_str(pl.lit("topic"), number),
             path=pl.lit("Arts/Violins"),
@@ -170,6 +170,15 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
             evaluation_similarity=pl.lit(None, pl.Float64),
             evaluation=pl.lit(None, pl.String),
         )
+    if asset == "row_verdicts":
+        return base.select(
+            "row_id",
+            "task_type",
+            place=pl.int_range(ROWS),
+            weight=pl.lit(2.5),
+            faulty=pl.int_range(ROWS) % 2 == 0,
+            reason=pl.lit(None, pl.String),
+        )
     if asset == "mined_negatives":
         return base.select(
             "row_id",
@@ -203,7 +212,7 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
                     "score": score,
                     "samples": SAMPLES,
                     **dict.fromkeys(("model_digest", "dataset_revision", "mteb"), "1"),
-                    **dict.fromkeys(("sentence_transformers", "transformers", "dtype"), "1"),
+                    **dict.fromkeys(("sentence_transformers", "transformers", "dtype", "instruction"), "1"),
                 }
                 for model, score in scores.items()
                 for task in ("Retrieval", "STS")
@@ -232,12 +241,26 @@ DIVERSITY: dict[str, Any] = {
 }
 EVALUATION = known_texts(RECIPE.evaluation)
 METADATA: dict[str, dict[str, Any]] = {
+    "evaluation_texts": {"texts_of": {"STSBenchmark": 3}},
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
-    "preference_pairs": {"asked": 4, "consistent_share": 0.9},
+    "topic_tree": {"asked": ROWS},
+    "preference_pairs": {
+        "asked": 4,
+        "contradictions": {"judge": {"prompts": 4, "contradicted": 1}},
+        "unreadable": {"judge": {"verdicts": 10, "unreadable": 1}},
+        "verdict_problems": {"not_json": 1},
+    },
+    "senior_model": {"pairs": 3},
     "revision_data": {"asked": 5},
-    "revised_data": {"asked": ROWS},
+    "revised_data": {
+        "asked": ROWS,
+        "revisions": 20,
+        "revisions_unreadable": 1,
+        "revision_problems": {"missing_key:revision": 1},
+    },
     "row_scores": {"asked": ROWS},
+    "row_verdicts": {"asked": ROWS},
     "mined_negatives": {"asked": ROWS},
     "quarantine": {"asked": ROWS},
     "final_triplets": {
@@ -273,7 +296,12 @@ class Shelf(Artifacts):
             return self._complete(asset, partition, work, {**METADATA.get(asset, {}), **metadata})
 
     def model(
-        self, asset: str, curve: str = losses(*[2.0] * 5, *[1.0] * 5), judged: str | None = None, **files: bytes
+        self,
+        asset: str,
+        curve: str = losses(*[2.0] * 5, *[1.0] * 5),
+        metadata: dict[str, Any] | None = None,
+        judged: str | None = None,
+        **files: bytes,
     ) -> Artifact:
         with self.store.building(digest([asset, None, self.made])) as work:
             (work / "model").mkdir()
@@ -284,7 +312,7 @@ class Shelf(Artifacts):
                 (work / "aside" / "judged.json").write_text(judged)
             for name, content in files.items():
                 (work / "model" / name.replace("__", ".")).write_bytes(content)
-            return self._complete(asset, None, work, {})
+            return self._complete(asset, None, work, METADATA.get(asset, {}) | (metadata or {}))
 
     def release(self, scores: Artifact) -> Artifact:
         """A release of these scores, in use from now on."""
@@ -352,10 +380,18 @@ def test_good_artifacts_pass(shelf: Shelf, asset: str) -> None:
             assert outcome.passed, f"{label(asset, task_type)} {check.name}: {outcome.reason}"
 
 
+@pytest.mark.parametrize("counts", [{}, {"STSBenchmark": 3, "NFCorpus": 0}])
+def test_an_evaluation_task_of_which_nothing_was_read_is_found(shelf: Shelf, counts: dict[str, int]) -> None:
+    texts = shelf.table("evaluation_texts", pl.DataFrame({"task": ["a"], "text": ["b"]}), texts_of=counts)
+    outcome = shelf.ask(texts, "every_task")
+    assert not outcome.passed
+    assert "evaluation.unsearched" in outcome.reason
+
+
 @pytest.mark.parametrize("asset", sorted(SUITES))
 def test_an_empty_table_is_no_crash(asset: str) -> None:
     outcome = validate(asset, good_table(asset, partition_of(asset)).clear(), partition_of(asset))
-    assert outcome.passed == (asset not in ("topics", "final_triplets", "mteb_scores")), outcome.reason
+    assert outcome.passed == (asset not in ("topics", "topic_tree", "mteb_scores")), outcome.reason
 
 
 # Expectations on rows
@@ -389,6 +425,9 @@ FAULTS = [
     ("revised_data", put("before", None), "column_values_to_not_be_null(before)"),
     ("row_scores", put("least_likely", 0.5), "column_values_to_be_between(least_likely)"),
     ("row_scores", put("margin", -1.5), "column_values_to_be_between(margin)"),
+    ("row_verdicts", put("weight", 0.5), "column_values_to_be_between(weight)"),
+    ("row_verdicts", put("place", 1), "column_values_to_be_unique(place)"),
+    ("row_verdicts", put("faulty", None), "column_values_to_not_be_null(faulty)"),
     ("final_triplets", put("task_type", "haiku"), "column_values_to_be_in_set(task_type)"),
     ("final_triplets", put("positive", pl.col("query")), "where query == positive)"),
     ("quarantine", put("reason", None), "column_values_to_not_be_null(reason)"),
@@ -475,8 +514,35 @@ SHARES = [
     (cut("senior_data", 6), "valid_share", r"6 of 10 .*senior_data_valid_min"),
     (cut("revision_data", 3, 2), "valid_share", r"3 of 5 .*revision_data_valid_min"),
     (cut("revised_data", 7, 3), "valid_share", r"7 of 10 .*at least 80.0%.*revised_data_valid_min"),
-    (cut("preference_pairs", 2, 2), "pairs", r"2 preference pairs from 5 prompts, at least 3.*pairs_min"),
-    (good_with("preference_pairs", consistent_share=0.4), "judge_consistent", r"40.0% of 5.*judge_consistent_min"),
+    (cut("preference_pairs", 0, 4), "pairs", r"0 preference pairs from 5 prompts, at least 1"),
+    (
+        lambda shelf: shelf.model("senior_model", metadata={"pairs": 2}),
+        "pairs",
+        r"2 preference pairs of all task types, at least 3.*pairs_min",
+    ),
+    (
+        good_with(
+            "preference_pairs",
+            contradictions={"good": {"prompts": 9, "contradicted": 0}, "bad": {"prompts": 8, "contradicted": 3}},
+        ),
+        "judge_contradictions",
+        r"bad called .* worst in another on 3 of 8 prompts .*37.5%.*at most 30.0%.*judge_contradictions_max",
+    ),
+    (
+        good_with("preference_pairs", unreadable={"judge": {"verdicts": 8, "unreadable": 8}}),
+        "judge_unreadable",
+        r"8 of 8 verdicts of judge \(100.0%\).*at most 20.0%.*judge_unreadable_max",
+    ),
+    (
+        good_with("revised_data", revisions_unreadable=11),
+        "revisions_readable",
+        r"9 of 20 revisions \(45.0%\).*at least 50.0%.*revisions_readable_min",
+    ),
+    (
+        cut("final_triplets", 0, 10, removed={"too_short": 10}),
+        "kept_share",
+        r"is empty.*all 10 .*too_short 10.*quarantine",
+    ),
     (cut("final_triplets", 4, 6), "kept_share", r"4 of 10 rows \(40.0%\).*at least 50.0%.*kept_min"),
     (cut("final_triplets", 9), "accounted", r"of 10 rows .* 9 are in the table and 0 in the quarantine.*leaves 1"),
     (cut("final_triplets", 10, 1), "accounted", r"leaves -1"),
@@ -492,6 +558,8 @@ def test_too_little_is_refused_with_number_and_threshold(shelf: Shelf, plant: An
     outcome = shelf.ask(artifact, check)
     assert not outcome.passed
     assert re.search(reason, outcome.reason), outcome.reason
+    if not (artifact.path / "quarantine.parquet").exists():
+        return
     quarantine = artifact.table("quarantine")
     if quarantine.height and check != "accounted":
         assert outcome.metadata["quarantined_by_reason"] == [{"reason": "not_json", "rows": quarantine.height}]
@@ -853,7 +921,7 @@ def test_the_key_of_a_verdict_follows_check_and_thresholds() -> None:
     keys = {check_key(check, RECIPE) for check in CHECKS}
     assert len(keys) == len(CHECKS)
     moved = [check for check in CHECKS if check_key(check, RECIPE) != check_key(check, recipe_with(pairs_min=4))]
-    assert [(check.asset, check.name) for check in moved] == [("preference_pairs", "pairs")]
+    assert [(check.asset, check.name) for check in moved] == [("senior_model", "pairs")]
 
 
 def test_a_check_sees_no_threshold_that_is_not_in_its_key(shelf: Shelf) -> None:

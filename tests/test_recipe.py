@@ -32,7 +32,8 @@ def test_paper_recipe_spends_the_papers_calls() -> None:
 
 def test_teacher_only_trains_no_generator() -> None:
     assert list(load_recipe("teacher_only").graph()) == [
-        "topics", "task_list", "seed_data", "final_triplets", "quarantine", "embedding_model", "mteb_scores", "release",
+        "evaluation_texts", "topics", "task_list", "seed_data", "final_triplets", "quarantine", "embedding_model",
+        "mteb_scores", "release",
     ]  # fmt: skip
 
 
@@ -44,7 +45,11 @@ def test_without_dpo_the_junior_writes_and_nobody_is_asked_to_judge() -> None:
     neither = tiny_recipe(
         senior_data__writer="junior_model", final_triplets__source="senior_data", mteb_scores__baselines=[]
     ).graph()
-    assert [name for name, stage in neither.items() if "teacher" in stage.reads] == ["task_list", "seed_data"]
+    assert [name for name, stage in neither.items() if "teacher" in stage.reads] == [
+        "task_list",
+        "seed_data",
+        "row_verdicts",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -159,3 +164,20 @@ def test_wording_of_ones_own_is_found_beside_the_recipe_and_counts_by_content(tm
     (tmp_path / "mine.yaml").write_text("judge:\n  sts: 3\n  sts: 4\n")
     with pytest.raises(RecipeError, match=r"prompts\.file: .*mine\.yaml"):
         prompt_set(mine.prompts)
+
+
+def test_a_recipe_with_the_older_threshold_of_agreement_still_loads_and_is_told() -> None:
+    data = tiny_data()
+    data["checks"] = {**data["checks"], "judge_consistent_min": 0.5}
+    with pytest.warns(
+        FutureWarning, match=r"judge_consistent_min is no longer read: set checks\.judge_contradictions_max"
+    ):
+        recipe = parse_recipe(data, RECIPES / "tiny.yaml")
+    assert not hasattr(recipe.checks, "judge_consistent_min")
+
+
+def test_rows_wanted_are_those_of_the_stages_of_the_recipe() -> None:
+    recipe = tiny_recipe()
+    assert set(recipe.rows_wanted("sts")) == {"seed_data", "junior_data", "senior_data"}
+    alone = tiny_recipe(final_triplets__source="seed_data", mteb_scores__baselines=[])
+    assert set(alone.rows_wanted("sts")) == {"seed_data"}

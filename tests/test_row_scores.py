@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,24 @@ def test_scores_of_other_rows_are_refused(rows: pl.DataFrame) -> None:
 
 def test_a_threshold_needs_scores() -> None:
     data = tiny_data()
-    del data["row_scores"]
-    with pytest.raises(RecipeError, match="`row_scores` is missing"):
+    del data["row_scores"], data["row_verdicts"]
+    data["final_triplets"]["scores"] = {"margin_min": 0.0}
+    with pytest.raises(RecipeError, match=r"`row_scores` is missing: final_triplets\.scores\.margin_min asks for it"):
+        parse_recipe(data, RECIPES / "tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        (
+            "row_verdicts",
+            "`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher",
+        ),
+        ("row_scores", "`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious"),
+    ],
+)
+def test_calibration_needs_verdicts_and_verdicts_need_scores(missing: str, words: str) -> None:
+    data = tiny_data()
+    del data[missing]
+    with pytest.raises(RecipeError, match=re.escape(words)):
         parse_recipe(data, RECIPES / "tiny.yaml")

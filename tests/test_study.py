@@ -130,6 +130,10 @@ def test_waived_checks_let_everything_pass() -> None:
     assert "".startswith(*Checks.waived().non_inferior.waived)
 
 
+def test_arms_are_compared_whatever_their_rows_share() -> None:
+    assert not any(arm.topics.refuse for arm in study.arms(tiny_recipe(topics__refuse=True), 1).values())
+
+
 def test_a_study_is_in_no_fingerprint() -> None:
     one, other = tiny_recipe(), small()
     assert one.digest() == other.digest()

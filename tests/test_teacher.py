@@ -29,7 +29,7 @@ from speed_assets.assets.senior import preference_pairs
 from speed_assets.assets.stage import RUN_TAG, RecipeView, StageFunction, StageRun, run_of
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import ALL_STAGES
-from speed_assets.domain.rows import QUARANTINE_SCHEMA
+from speed_assets.domain.rows import QUARANTINE_SCHEMA, parse_outputs
 from speed_assets.recipe import RecipeError
 
 CONTEXT = CallContext("run-1", "seed_data", "sts")
@@ -252,7 +252,8 @@ def test_calls_are_paid_in_the_name_of_run_stage_and_partition(refused_home: Pat
 def stage_run(home: Path, out: Path, name: str, junior: pl.DataFrame, **changes: Any) -> StageRun:
     recipe = tiny_recipe(preference_pairs__prompts__retrieval=16, **changes)
     (stage,) = (stage for stage in ALL_STAGES if stage.name == name)
-    source = cast(Any, SimpleNamespace(table=lambda: junior))
+    answers = junior.drop("query", "positive", "negative", "valid", "problem", strict=False)
+    source = cast(Any, SimpleNamespace(table=lambda: parse_outputs(answers, "retrieval")))
     out.mkdir()
     return StageRun(
         stage=stage,
@@ -295,7 +296,7 @@ def test_what_two_orders_disagree_on_is_asked_again_and_paid_once(refused_home: 
     # Equally right, so that the place decides.
     junior = pl.concat(
         [
-            seed.with_columns(pl.col("output").str.replace_all(r"\}\s*$", f"{' ' * i}}}"), candidate=pl.lit(i))
+            seed.with_columns(pl.col("output").str.replace(r'"\}\s*$', f'{"!" * i}"}}'), candidate=pl.lit(i))
             for i in range(3)
         ]
     )
@@ -314,16 +315,16 @@ def test_a_panel_is_asked_beside_the_teacher_and_each_judge_is_told_apart(refuse
     seed = Artifacts(tiny_recipe(), Store(refused_home)).get("seed_data", "retrieval").table()
     second = seed.with_columns(pl.col("output").shift(1, fill_value=seed["output"][-1]), candidate=pl.lit(1))
     junior = pl.concat([seed.with_columns(candidate=pl.lit(0)), second])
-    changes = {"preference_pairs__panel": ["another-judge"], "preference_pairs__margin_min": 0.75}
+    changes = {"preference_pairs__panel": ["another-judge"], "preference_pairs__margin_min": 0.8}
     run = stage_run(refused_home, tmp_path / "panel", "preference_pairs", junior, **changes)
     metadata = preference_pairs(run)
     ours = tiny_recipe().teacher.model
-    assert set(metadata["judge_leanings"]) == set(metadata["consistent_shares"]) == {ours, "another-judge"}
+    assert set(metadata["judge_leanings"]) == set(metadata["contradictions"]) == {ours, "another-judge"}
     assert metadata["asked_again"] == 0
     data = run.tables["data"]
     assert set(data["verdicts"]) == {4}
     assert set(data["judge_model"]) == {f"{ours}, another-judge"}
-    assert set(data["margin"]) <= {0.75, 1.0}
+    assert set(data["margin"]) <= {0.875, 1.0}
     by_model = {row["model"]: row["calls"] for row in accounts.costs(Ledger.at(refused_home))["by"]["model"]}
     assert by_model["another-judge"] > 0, "paid under its own name"
 

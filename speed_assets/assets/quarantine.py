@@ -14,7 +14,7 @@ import polars as pl
 
 from resources.store import ASIDE, Artifact
 from speed_assets.assets.stage import StageRun
-from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine
+from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine, quarantined
 
 _BARS = 24
 """Reasons in the plot; what is rarer is in the metadata."""
@@ -38,6 +38,28 @@ def gathered(artifacts: Iterable[Artifact]) -> pl.DataFrame:
     """What these artifacts set aside, under each other."""
     tables = [artifact.table("quarantine") for artifact in artifacts]
     return pl.concat([no_quarantine(), *(table.select(*QUARANTINE_SCHEMA) for table in tables if table.width)])
+
+
+def with_broken(artifacts: Iterable[Artifact]) -> pl.DataFrame:
+    """What these artifacts set aside, and the rows that are not whole in tables that keep such rows.
+
+    A generator's table holds every output, since judge and revisor learn from flawed ones. So a run that its gate stops has
+    nothing in a quarantine to look at, and the outputs are what explains it.
+    """
+    kept = list(artifacts)
+    broken = [
+        quarantined(
+            rows.filter(~pl.col("valid")),
+            artifact.asset,
+            None,
+            pl.col("problem").fill_null("not_whole"),
+            pl.format("candidate {}, kept in the table", "candidate"),
+            pl.col("output"),
+        )
+        for artifact in kept
+        if {"valid", "candidate", "problem", "output"} <= {*(rows := artifact.table()).columns}
+    ]
+    return pl.concat([gathered(kept), *broken])
 
 
 def counted(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
@@ -9,11 +10,17 @@ import polars as pl
 from resources.externals import prompt_set
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import WRITTEN, generated, truth
-from speed_assets.domain.parsing import parse_revision
+from speed_assets.assets.writing import WRITTEN, generated, problem_counts, truth
+from speed_assets.domain.answers import CUT_OFF
+from speed_assets.domain.attributes import draw_attributes
+from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.parsing import parse_revision, stands_in
 from speed_assets.domain.prompts import schema_for
+from speed_assets.domain.records import canonical_revision
 from speed_assets.domain.revising import Revised, as_draft, balance, read_through, revise
 from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
+from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.recipe import Sampling
 
 
 def revision_data(run: StageRun) -> dict[str, Any]:
@@ -24,39 +31,60 @@ def revision_data(run: StageRun) -> dict[str, Any]:
         run.input("junior_data").table().filter(pl.col("candidate") == 0).head(getattr(section.rows, run.task_type))
     )
     texts = [
-        prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row))
-        for row in drafts.select("task", "query", "positive", "negative", "output").iter_rows(named=True)
+        prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row), row["prompt"])
+        for row in drafts.select("task", "prompt", "query", "positive", "negative", "output").iter_rows(named=True)
     ]
-    answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type))
-    revisions = [parse_revision(run.task_type, answer.text) for answer in answers]
+    limits = revision_limits(run, section.sampling, drafts["row_id"])
+    answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
+    revisions = [parse_revision(run.task_type, answer.text, answer.finished) for answer in answers]
     rows = drafts.select("row_id", "task_type").with_columns(
         pl.Series("prompt", texts, dtype=pl.String),
-        pl.Series("output", [a.text for a in answers], dtype=pl.String),
+        pl.Series("output", [canonical_revision(r.reason, r.changes) for r in revisions], dtype=pl.String),
+        pl.Series("raw", [a.text for a in answers], dtype=pl.String),
         pl.Series("mended", [bool(r.changes) for r in revisions], dtype=pl.Boolean),
         pl.Series("problem", [r.problem for r in revisions], dtype=pl.String),
         pl.Series("refused", [a.error for a in answers], dtype=pl.String),
     )
     rows = rows.with_columns(problem=unless_refused(pl.col("problem")))
     good, bad = rows.filter(pl.col("problem").is_null()), rows.filter(pl.col("problem").is_not_null())
-    run.write(good.drop("problem", "refused"))
+    run.write(good.drop("raw", "problem", "refused"))
     run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), refusal_or("no revision"), pl.col("output")),
+        quarantined(
+            bad,
+            run.stage.name,
+            run.task_type,
+            pl.col("problem"),
+            refusal_or("the answer cannot be read as a revision"),
+            pl.col("raw"),
+        ),
         "quarantine",
     )
-    return {"asked": drafts.height, "mended": int(good["mended"].sum()), **use.metadata()}
+    return {
+        "asked": drafts.height,
+        "mended": int(good["mended"].sum()),
+        "problems": problem_counts(bad),
+        **use.metadata(),
+    }
+
+
+def revision_limits(run: StageRun, sampling: Sampling, row_ids: Iterable[str]) -> list[int]:
+    """Tokens that a revision of each row may have: at most all of the record that its prompt asked for, and a reason."""
+    lengths = run.recipe.answers.lengths()
+    drawn = (draw_attributes(run.task_type, seed_for(run.recipe.seed, "attributes", row_id)) for row_id in row_ids)
+    return run.limits(sampling, [lengths.words("revise", run.task_type, attributes) for attributes in drawn])
 
 
 def revisor_model(run: StageRun) -> dict[str, Any]:
     """Supervised fine-tuning of the unaligned base on the teacher's revisions, mending and leaving alone in balance."""
     section = run.recipe.revisor_model
-    rows = balance(run.input_rows("revision_data"), section.mended_share)
+    rows = balance(run.input_rows("revision_data"), section.mended_share, section.repeats_max)
     return train(run, "sft", rows.select("prompt", pl.col("output").alias("completion")), section)
 
 
 def revised_data(run: StageRun) -> dict[str, Any]:
     """The revisor reads every row and mends it, as often as the recipe says; `doubt` holds what it still finds wrong.
 
-    A revision that would spoil a row is not taken.
+    A revision that would spoil a row is not taken, and one that cannot be read says nothing.
     """
     section, prompts = run.recipe.revised_data, prompt_set(run.recipe.prompts)
     written = run.input("senior_data").table()
@@ -64,41 +92,68 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         as_draft(run.task_type, row)
         for row in written.select("query", "positive", "negative", "output").iter_rows(named=True)
     ]
+    limits = pl.Series("max_new_tokens", revision_limits(run, section.sampling, written["row_id"]), dtype=pl.Int64)
     told: list[dict[str, Any]] = []
 
     def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:
-        asked = written.select("row_id", "candidate", "task")[rows]
-        texts = [prompts.revise(run.task_type, *asks) for asks in zip(asked["task"], records, strict=True)]
-        requests = asked.with_columns(pl.Series("prompt", texts, dtype=pl.String))
+        asked = written.select("row_id", "candidate", "task", "prompt")[rows]
+        asks = zip(asked["task"], records, asked["prompt"], strict=True)
+        texts = [prompts.revise(run.task_type, *ask) for ask in asks]
+        requests = asked.with_columns(pl.Series("prompt", texts, dtype=pl.String), limits[rows])
         schema = schema_for("revise", run.task_type)
         answers, made = generated(run, "revisor_model", requests, section.sampling, schema, f"reading_{reading}")
         told.append({**made, "output_tokens": int(answers["output_tokens"].sum())})
-        return [revise(run.task_type, *answer) for answer in zip(records, answers["output"], strict=True)]
+        said = zip(records, answers["output"], answers["finished"], strict=True)
+        return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in said]
 
     mended = read_through(drafts, section.readings, read)
+    # A draft that was cut off stays so, however whole it looks, unless the revisor wrote it again.
+    changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
+    cut = ~changed & (written["problem"] == CUT_OFF).fill_null(False)
     revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
         pl.col("output").alias("written"),
         pl.Series("before", drafts, dtype=pl.String),
         pl.Series("output", mended.records, dtype=pl.String),
-        pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean),
+        changed,
         pl.Series("reason", mended.reasons, dtype=pl.String),
         pl.Series("doubt", mended.doubts, dtype=pl.String),
+        pl.Series("finished", [False if one else None for one in cut], dtype=pl.Boolean),
+        pl.Series("readable", mended.readable, dtype=pl.Boolean),
     )
     revised = parse_outputs(revised, run.task_type)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
     run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt"))
-    run.write(
-        quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), pl.lit("not mended"), pl.col("written")),
-        "quarantine",
+    why = (
+        pl.when(~pl.col("readable"))
+        .then(pl.lit("not whole, and no revision of it could be read"))
+        .when(pl.col("doubt").is_not_null())
+        .then(pl.lit("not whole, and its revision was not taken: ") + pl.col("doubt"))
+        .when("changed")
+        .then(pl.lit("not whole even as the revisor changed it: ") + pl.col("reason").fill_null("no reason given"))
+        .otherwise(pl.lit("not whole, and the revisor left it so: ") + pl.col("reason").fill_null("no reason given"))
     )
+    run.write(quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), why, pl.col("written")), "quarantine")
     counted = ("generated_rows", "known_rows", "output_tokens")
+    asked, unreadable = (sum(reading[name] for reading in mended.readings) for name in ("rows", "unreadable"))
     return {
         "asked": written.height,
         "changed": int(good["changed"].sum()),
         "doubted": int(good["doubt"].is_not_null().sum()),
+        "revisions": asked,
+        "revisions_unreadable": unreadable,
+        "revision_problems": mended.problems,
         "revisions_not_taken": sum(reading["not_taken"] for reading in mended.readings),
         "readings": mended.readings,
+        **_labels_not_named(good, run.task_type),
         "generation": told[0]["generation"],
         **{name: sum(made[name] for made in told) for name in counted},
         **truth(run, good, written.height),
     }
+
+
+def _labels_not_named(rows: pl.DataFrame, task_type: str) -> dict[str, Any]:
+    """How many rows have a label that their task does not name: near-synonyms of one class are negatives of each other."""
+    if not TASK_TYPES[task_type].labels:
+        return {}
+    labels = zip(rows["positive"], rows["task"], strict=True)
+    return {"label_not_named": sum(not stands_in(label, task, 1) for label, task in labels)}

@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from resources.externals import located_embedder
 from resources.generator import model_source
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
@@ -33,7 +35,7 @@ def row_scores(run: StageRun) -> dict[str, Any]:
     A score is null where there is nothing to say: no writer but the teacher, no embedder, a row that is not whole. The
     table `twins` (a, b, similarity) holds places of rows that are alike.
     """
-    source, *writer = run.stage.inputs
+    source, *writer = (name for name in run.stage.inputs if name != EVALUATION_TEXTS)
     rows = run.input_rows(source)
     whole = rows["valid"] if "valid" in rows.columns else pl.repeat(True, rows.height, eager=True)
     told: dict[str, Any] = {}
@@ -153,17 +155,23 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     folder = run.scratch / "neighbours"
     folder.mkdir(parents=True, exist_ok=True)
     rows.select("row_id", *TRIPLET_FIELDS).write_parquet(folder / "rows.parquet")
-    texts = [(task, text) for task, group in evaluation_texts(run).items() for text in group]
-    pl.DataFrame(texts, schema={"task": pl.String, "text": pl.String}, orient="row").write_parquet(
-        folder / "texts.parquet"
+    texts = pl.concat(
+        [
+            pl.DataFrame(schema={"task": pl.String, "text": pl.String}),
+            *(
+                pl.select(task=pl.lit(task), text=pl.Series("text", group, dtype=pl.String))
+                for task, group in evaluation_texts(run).items()
+            ),
+        ]
     )
+    texts.write_parquet(folder / "texts.parquet")
     run.runner.run(
         "neighbours",
         {
             "task": "measure",
-            **section.embedder.model_dump(),
+            **located_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
-            "evaluation": str(folder / "texts.parquet") if texts else None,
+            "evaluation": str(folder / "texts.parquet") if texts.height else None,
             "twin_min": section.twin_min,
             "twins_max": section.twins_max,
             "out": str(folder / "similarities.parquet"),

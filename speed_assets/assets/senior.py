@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +13,24 @@ from resources.externals import prompt_set
 from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.training import train
-from speed_assets.assets.writing import write_with
-from speed_assets.domain.judging import Order, Preference, agree, explained_by_length, in_order, leanings, orders
+from speed_assets.assets.writing import keeping_rules, write_with
+from speed_assets.domain.answers import CUT_OFF
+from speed_assets.domain.judging import (
+    Order,
+    Preference,
+    agree,
+    contradicted,
+    explained_by_length,
+    in_order,
+    leanings,
+    orders,
+)
 from speed_assets.domain.parsing import Verdict, parse_verdict
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
+from speed_assets.domain.records import canonical_record
+from speed_assets.domain.rows import quarantined, unless_refused
+from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.recipe import RecipeError
 
 PAIRS = {
     "row_id": pl.String,
@@ -29,40 +44,77 @@ PAIRS = {
 }
 
 
+_RAW_CHARACTERS = 18_000
+"""Characters of what the quarantine keeps of one prompt: all its texts together, each cut to an equal share (ours)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """One answer of the junior. `text` is its record as it is taught, or what it wrote where no whole record was read;
+    `problem` is why it may not be chosen."""
+
+    text: str
+    problem: str | None
+
+
 @dataclass
 class _Group:
     """The candidates of one prompt, and what has been said of them."""
 
     row: dict[str, Any]
+    candidates: list[_Candidate]
+    """Those that the judge is shown: finished ones, each text once."""
     verdicts: list[tuple[Order, Verdict | str]] = field(default_factory=list)
     judges: list[str] = field(default_factory=list)
     """Who gave each of the verdicts."""
+    said: list[str] = field(default_factory=list)
+    """The raw text of each of the verdicts."""
     preference: Preference | None = None
     why_not: str | None = None
+    detail: str = "no pair from this prompt"
     refused: str | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [candidate.text for candidate in self.candidates]
+
+    def read(self, margin_min: float) -> None:
+        """Find what the verdicts support. What is chosen has to be whole, finished and free of broken rules."""
+        self.preference, self.why_not = agree(self.texts, self.verdicts, margin_min)
+        if self.preference is None:
+            return
+        problem = self.candidates[self.texts.index(self.preference.chosen)].problem
+        if problem is not None:
+            broken = problem.startswith("rule:")
+            self.preference, self.why_not = None, "chosen_breaks_rule" if broken else "chosen_not_whole"
+            self.detail = problem
+
+    def raw(self) -> str:
+        """Prompt, candidates and verdicts as JSON, cut to a bounded length."""
+        most = _RAW_CHARACTERS // (1 + len(self.candidates) + len(self.said))
+        verdicts = [
+            {"judge": judge, "order": [i + 1 for i in order], "text": text[:most]}
+            for judge, (order, _), text in zip(self.judges, self.verdicts, self.said, strict=True)
+        ]
+        shown = {"prompt": self.row["prompt"][:most], "candidates": [text[:most] for text in self.texts]}
+        return json.dumps({**shown, "verdicts": verdicts}, ensure_ascii=False)
 
 
 def preference_pairs(run: StageRun) -> dict[str, Any]:
     """Best and worst candidate of each prompt, asked in two orders, and in more while those disagree and the recipe
     allows; what stays without agreement is an abstention."""
     section = run.recipe.preference_pairs
-    rows = (
-        run.input("junior_data")
-        .table()
-        .group_by("row_id", maintain_order=True)
-        .agg(pl.first("task_type", "task", "prompt"), pl.col("output").alias("candidates"))
-        .head(getattr(section.prompts, run.task_type))
-    )
-    groups = [_Group(row) for row in rows.iter_rows(named=True)]
+    groups = _groups(run)
     rounds: list[TeacherUse] = []
-    pending = groups
+    pending = [group for group in groups if group.why_not is None]
     for asked in range(0, section.orders_max, 2):
         rounds.append(_judge(run, pending, asked, min(asked + 2, section.orders_max)))
-        pending = [group for group in pending if group.why_not == "orders_disagree" and group.refused is None]
+        disputed = ("orders_disagree", "low_margin")
+        pending = [group for group in pending if group.why_not in disputed and group.refused is None]
         if not pending:
             break
     decided = [(group, group.preference) for group in groups if group.preference is not None]
-    blamed = explained_by_length([(group.row["candidates"], said) for group, said in decided], section.length_share_max)
+    blamed = explained_by_length([(group.texts, said) for group, said in decided], section.length_share_max)
     for (group, _), length in zip(decided, blamed, strict=True):
         if length:
             group.preference, group.why_not = None, "explained_by_length"
@@ -80,70 +132,143 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
     ]
     run.write(pl.DataFrame(pairs, schema=PAIRS))
     abstained = [
-        {"row_id": group.row["row_id"], "reason": group.why_not, "raw": group.row["prompt"], "refused": group.refused}
+        {
+            "row_id": group.row["row_id"],
+            "reason": group.why_not,
+            "detail": group.detail,
+            "raw": group.raw(),
+            "refused": group.refused,
+        }
         for group in groups
         if group.preference is None
     ]
-    aside = pl.DataFrame(abstained, schema=dict.fromkeys(("row_id", "reason", "raw", "refused"), pl.String))
-    aside = aside.with_columns(reason=unless_refused(pl.col("reason")))
-    why = refusal_or("no pair from this prompt")
-    run.write(quarantined(aside, run.stage.name, run.task_type, pl.col("reason"), why, pl.col("raw")), "quarantine")
+    names = ("row_id", "reason", "detail", "raw", "refused")
+    aside = pl.DataFrame(abstained, schema=dict.fromkeys(names, pl.String))
+    aside = aside.with_columns(reason=unless_refused(pl.col("reason")), detail=pl.coalesce("refused", "detail"))
+    run.write(
+        quarantined(aside, run.stage.name, run.task_type, pl.col("reason"), pl.col("detail"), pl.col("raw")),
+        "quarantine",
+    )
+    return {
+        "asked": len(groups),
+        "abstentions": dict(aside["reason"].value_counts(sort=True).iter_rows()),
+        **_of_the_judges(groups),
+        "asked_again": sum(len(group.verdicts) > 2 * len({*group.judges}) for group in groups),
+        **sum(rounds[1:], start=rounds[0]).metadata(),
+    }
+
+
+def _groups(run: StageRun) -> list[_Group]:
+    """The prompts to be judged with those candidates that a judge is shown. Cut-off answers are left out: a judge cannot
+    tell what they would have become."""
+    section = run.recipe.preference_pairs
+    junior = keeping_rules(run.input("junior_data").table(), section.rules, run.recipe.seed)
+    keys = TASK_TYPES[run.task_type].keys
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in junior.iter_rows(named=True):
+        groups.setdefault(row["row_id"], []).append(row)
+    found = []
+    for rows in list(groups.values())[: getattr(section.prompts, run.task_type)]:
+        finished = [row for row in rows if row["problem"] != CUT_OFF]
+        shown: dict[str, _Candidate] = {}
+        for row in finished:
+            whole = len(TASK_TYPES[run.task_type].record(row)) == len(keys)
+            text = canonical_record(run.task_type, row) if whole else row["output"] or ""
+            shown.setdefault(text, _Candidate(text, row["problem"]))
+        group = _Group(rows[0], list(shown.values()))
+        if len(shown) < 2:
+            group.why_not = "same_text" if len(finished) > 1 else "too_few_candidates"
+            group.detail = f"{len(finished)} of {len(rows)} candidates are finished, {len(shown)} of them different"
+        found.append(group)
+    return found
+
+
+def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
+    """How far each judge can be relied on: what it contradicts, what of it cannot be read, what it leans to.
+
+    `contradictions` has, by judge, the prompts whose first two verdicts could be read, and those among them in which a
+    candidate is best in one order and worst in the other.
+    """
     told: dict[str, list[tuple[list[str], Order, Verdict | str]]] = {}
-    consistent: dict[str, list[bool]] = {}
+    against: dict[str, list[bool | None]] = {}
     for group in groups:
-        candidates = group.row["candidates"]
         said: dict[str, list[tuple[Order, Verdict | str]]] = {}
         for judge, verdict in zip(group.judges, group.verdicts, strict=True):
             said.setdefault(judge, []).append(verdict)
-            told.setdefault(judge, []).append((candidates, *verdict))
+            told.setdefault(judge, []).append((group.texts, *verdict))
         for judge, verdicts in said.items():
-            consistent.setdefault(judge, []).append(agree(candidates, verdicts[:2])[1] != "orders_disagree")
-    shares = {judge: round(sum(same) / len(same), 4) for judge, same in consistent.items()}
+            against.setdefault(judge, []).append(contradicted(group.texts, verdicts[:2]))
+    problems = Counter(verdict for verdicts in told.values() for *_, verdict in verdicts if isinstance(verdict, str))
+    unread = {judge: [isinstance(verdict, str) for *_, verdict in verdicts] for judge, verdicts in told.items()}
     return {
-        "asked": len(groups),
-        "consistent_share": min(shares.values(), default=1.0),
-        "consistent_shares": shares,
-        "abstentions": dict(aside["reason"].value_counts(sort=True).iter_rows()),
+        "contradictions": {
+            judge: {"prompts": sum(one is not None for one in found), "contradicted": sum(one is True for one in found)}
+            for judge, found in against.items()
+        },
+        "unreadable": {judge: {"verdicts": len(found), "unreadable": sum(found)} for judge, found in unread.items()},
+        "verdict_problems": dict(problems.most_common()),
         "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in told.items()},
-        "asked_again": sum(len(group.verdicts) > 2 * len({*group.judges}) for group in groups),
-        **sum(rounds[1:], start=rounds[0]).metadata(),
     }
 
 
 def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> TeacherUse:
     """Ask for verdicts on the candidates of each group in its orders from `first` to `last`."""
     section, prompts = run.recipe.preference_pairs, prompt_set(run.recipe.prompts)
-    shown = [
-        (group, order)
-        for group in groups
-        for order in orders(len(group.row["candidates"]), section.orders_max)[first:last]
-    ]
-    texts = [
-        prompts.judge(run.task_type, group.row["task"], in_order(group.row["candidates"], order))
-        for group, order in shown
-    ]
-    uses = []
-    for judge in (run.recipe.teacher.model, *section.panel):
-        model = None if judge == run.recipe.teacher.model else judge
-        answers, use = run.ask(texts, section.sampling, schema_for("judge", run.task_type), model=model)
-        uses.append(use)
-        for (group, order), answer in zip(shown, answers, strict=True):
-            group.verdicts.append((order, parse_verdict(answer.text, len(order))))
-            group.judges.append(judge)
-            group.refused = group.refused or answer.error
+    uses = [run.ask([], section.sampling)[1]]
+    # The schema names the largest number that a verdict may have.
+    for count in sorted({len(group.candidates) for group in groups}):
+        shown = [
+            (group, order)
+            for group in groups
+            if len(group.candidates) == count
+            for order in orders(count, section.orders_max)[first:last]
+        ]
+        texts = [
+            prompts.judge(run.task_type, group.row["task"], in_order(group.texts, order), group.row["prompt"])
+            for group, order in shown
+        ]
+        schema = schema_for("judge", run.task_type, count)
+        limits = run.limits(section.sampling, [run.most_words("judge")] * len(texts))
+        for judge in (run.recipe.teacher.model, *section.panel):
+            model = None if judge == run.recipe.teacher.model else judge
+            answers, use = run.ask(texts, section.sampling, schema, model=model, limits=limits)
+            uses.append(use)
+            for (group, order), answer in zip(shown, answers, strict=True):
+                group.verdicts.append((order, parse_verdict(answer.text, len(order), answer.finished)))
+                group.judges.append(judge)
+                group.said.append(answer.text)
+                group.refused = group.refused or answer.error
     for group in groups:
-        group.preference, group.why_not = agree(group.row["candidates"], group.verdicts, section.margin_min)
+        group.read(section.margin_min)
     return sum(uses[1:], start=uses[0])
 
 
 def senior_model(run: StageRun) -> dict[str, Any]:
-    """DPO from the junior, with the frozen junior as reference."""
+    """DPO from the junior, with the frozen junior as reference.
+
+    Raises:
+        RecipeError: there are fewer pairs than `checks.pairs_min`, of all task types together. A check of this stage says
+            the same of what was trained; said here, no training is paid for in vain.
+    """
     rows = run.input_rows("preference_pairs").select("prompt", "chosen", "rejected")
-    return train(run, "dpo", rows, run.recipe.senior_model, start=run.input("junior_model"))
+    least = run.whole_recipe.checks.pairs_min  # changes no model: too few pairs make none
+    if rows.height < least:
+        raise RecipeError(too_few_pairs(rows.height, least))
+    return train(run, "dpo", rows, run.recipe.senior_model, start=run.input("junior_model")) | {"pairs": rows.height}
+
+
+def too_few_pairs(pairs: int, least: int) -> str:
+    """What is said of too few preference pairs, and what to do."""
+    return (
+        f"{pairs} preference pairs came out over all task types, at least {least} must (checks.pairs_min): see why with "
+        "`speed quarantine --stage preference_pairs`, then judge more prompts (preference_pairs.prompts), accept less "
+        "agreement (preference_pairs.margin_min), sample more varied candidates (junior_data.sampling), or leave out DPO "
+        "(senior_data.writer: junior_model)"
+    )
 
 
 def senior_data(run: StageRun) -> dict[str, Any]:
     """One output of the model that writes at scale, for each row asked for."""
     section = run.recipe.senior_data
-    _, writer = run.stage.inputs
+    writer = run.stage.inputs[1]  # in a rehearsal the teacher's examples come after it
     return write_with(run, writer, section.rows, 1, section.sampling, section.attempts)

@@ -6,7 +6,7 @@ same way. Belongs here: that way. Not here: what any one stage does.
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from resources.releases import released
 from resources.runner import Runner
 from resources.store import ASIDE, PARQUET, SCRATCH, Artifact
 from resources.teacher import Teacher, TeacherUse
+from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage
+from speed_assets.domain.prompts import PromptKind
 from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe, RecipeError, Sampling
 
@@ -92,11 +94,42 @@ class StageRun:
         schema: dict[str, Any] | None = None,
         sample: int = 0,
         model: str | None = None,
+        limits: Sequence[int] | None = None,
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
-        """The teacher's answers to `prompts` in order, paid for in the name of this stage, and what they took. Another
-        `sample` of a prompt is another answer; `model` is another teacher at the same endpoint."""
-        requests = self.teacher.requests(prompts, sampling, schema, sample, model)
+        """Asks the teacher, in the name of this stage.
+
+        Args:
+            prompts: what is asked.
+            sampling: how answers are drawn.
+            schema: JSON schema of an answer.
+            sample: number that tells further answers to the same prompt apart.
+            model: another teacher at the same endpoint.
+            limits: tokens of each answer at most (`limits`), in place of `sampling.max_new_tokens`.
+
+        Returns:
+            The answers in the order of the prompts, and what they took.
+        """
+        requests = self.teacher.requests(prompts, sampling, schema, sample, model, limits)
         return self.teacher.ask(self.context, requests, self.progress)
+
+    def limits(self, sampling: Sampling, words: Iterable[int], cuts: Iterable[int] | None = None) -> list[int]:
+        """Tokens that each answer may have: the recipe's number, or what its `words` need (`answers`).
+
+        Args:
+            sampling: the stage's sampling; its `max_new_tokens` goes before the words.
+            words: words that each prompt asks for.
+            cuts: how often each answer was cut off before, which makes its limit larger; none by default.
+        """
+        lengths, fixed = self.recipe.answers.lengths(), sampling.max_new_tokens
+        base = [lengths.limit(number) if fixed is None else fixed for number in words]
+        return base if cuts is None else [lengths.grown(limit, cut) for limit, cut in zip(base, cuts, strict=True)]
+
+    def most_words(self, kind: PromptKind, task_type: str | None = None, count: int = 1) -> int:
+        """Words that any prompt of this kind may ask for in this task type (the stage's own unless one is named)."""
+        task_type = task_type or self.task_type
+        values = {attribute.name: attribute.values for attribute in ATTRIBUTES[task_type]}
+        words: int = self.recipe.answers.lengths().most_words(kind, task_type, values, count)
+        return words
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from resources.calls import TeacherAnswer
+from resources.enough_topics import warn_of_crowded_prompts
 from resources.externals import prompt_set
 from speed_assets.assets.stage import StageRun
+from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
+from speed_assets.domain.task_rules import broken_task_rule
 from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.topic_tree import words_of
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.microworld.language import topic_phrase
 from speed_assets.recipe import RecipeError, Topics
+
+UNWRITTEN = "unwritten "
+"""How a task begins that stands in for one which nobody has asked for yet (`plan.py`)."""
+
+_PROBLEMS = {
+    "no_task": "it held no list of tasks",
+    "repeats_task": "the same task stands in the list of another topic already",
+    "too_short": "the task was too short to say what is to be done",
+    "too_long": "the task was too long to stand above every example",
+    "heading": "it was a heading and not an instruction",
+    "topic_echo": "it merely repeated the topic",
+    "prompt_echo": "it repeated what it was asked instead of inventing a task",
+    "question": "it was a question and not an instruction",
+    "fragment": "it was no whole sentence",
+    "other_language": "it was not in English",
+    "other_script": "it was not in English",
+    "asks_to_write": "the task asks to write a text, not to classify, find or match one",
+    "no_instruction": "it was no instruction in the imperative",
+    "other_kind": "it was a task of another kind than asked for",
+}
+"""How a teacher is told what was wrong with a task; other codes are told as they are."""
 
 
 def topics(run: StageRun) -> dict[str, Any]:
@@ -25,6 +53,7 @@ def topics(run: StageRun) -> dict[str, Any]:
     `synthesis` marks the topics of `topics.file`, `alignment` those that the alignment stages take their tasks from.
     """
     section = run.recipe.topics
+    crowded = warn_of_crowded_prompts(run.whole_recipe)
     rows, refused = _topic_rows(run, "file", section.file)
     if section.limit is not None:
         rows = rows.join(_lowest(rows, section.limit), on="topic_id", how="semi", maintain_order="left")
@@ -53,6 +82,7 @@ def topics(run: StageRun) -> dict[str, Any]:
         "refused_lines": refused.head(10).to_dicts(),
         "file": Path(section.file).name,
         "alignment_topics": int(rows["alignment"].sum()),
+        "crowded_prompts": crowded,
     }
 
 
@@ -90,28 +120,26 @@ def _lowest(rows: pl.DataFrame, limit: int) -> pl.DataFrame:
 
 
 def task_list(run: StageRun) -> dict[str, Any]:
-    """One task per topic and task type; for STS the topic is the task and nobody is asked."""
-    prompts = prompt_set(run.recipe.prompts)
-    section = run.recipe.task_list
-    topic_rows = run.input("topics").table().select("topic_id", "topic", "synthesis", "alignment")
+    """One task per topic and task type, checked and asked for again where it is none; for STS the topic is the task and
+    nobody is asked, and nobody is where no row of the task type is wanted anywhere."""
+    (above,) = run.stage.inputs
+    topic_rows = run.input(above).table().select("topic_id", "topic", "synthesis", "alignment")
+    if not any(run.whole_recipe.rows_wanted(run.task_type).values()):
+        topic_rows = topic_rows.clear()
     metadata: dict[str, Any] = {}
     if TASK_TYPES[run.task_type].has_brainstorm:
-        asked = [prompts.brainstorm(run.task_type, topic, section.per_topic) for topic in topic_rows["topic"]]
-        answers, use = run.ask(asked, section.sampling, schema_for("brainstorm", run.task_type))
-        texts = [answer.text for answer in answers]
-        refused = [answer.error for answer in answers]
-        tasks = [list(parse_tasks(text, section.per_topic)) for text in texts]
-        metadata |= use.metadata()
+        brainstorms = _Brainstorms(run, topic_rows["topic"].to_list())
+        metadata = brainstorms.ask()
+        found = brainstorms.topics
     else:
         readable = topic_phrase if run.recipe.prompts.set == "compact" else _readable
-        texts = list(topic_rows["topic"])
-        refused = [None] * len(texts)
-        tasks = [[readable(topic)] for topic in topic_rows["topic"]]
+        found = [_Topic(topic, [readable(topic)]) for topic in topic_rows["topic"]]
     frame = topic_rows.with_columns(
         pl.lit(run.task_type).alias("task_type"),
-        pl.Series("raw", texts, dtype=pl.String),
-        pl.Series("task", tasks, dtype=pl.List(pl.String)),
-        pl.Series("refused", refused, dtype=pl.String),
+        pl.Series("raw", [topic.raw for topic in found], dtype=pl.String),
+        pl.Series("task", [topic.tasks for topic in found], dtype=pl.List(pl.String)),
+        pl.Series("reason", [topic.problem for topic in found], dtype=pl.String),
+        pl.Series("refused", [topic.refused for topic in found], dtype=pl.String),
     )
     without = frame.filter(pl.col("task").list.len() == 0).rename({"topic_id": "row_id"})
     data = frame.filter(pl.col("task").list.len() > 0).explode("task")
@@ -119,21 +147,101 @@ def task_list(run: StageRun) -> dict[str, Any]:
     data = data.with_columns(pl.Series("task_id", ids, dtype=pl.String)).unique("task_id", maintain_order=True)
     data = data.select("task_id", "topic_id", "topic", "task_type", "task", "synthesis", "alignment")
     run.write(data)
-    run.write(
-        quarantined(
-            without,
-            run.stage.name,
-            run.task_type,
-            unless_refused(pl.lit("no_task")),
-            refusal_or("the answer held no task"),
-            pl.col("raw"),
-        ),
-        "quarantine",
-    )
+    reason, why = unless_refused(pl.col("reason")), refusal_or("no task of the last answer could be taken")
+    run.write(quarantined(without, run.stage.name, run.task_type, reason, why, pl.col("raw")), "quarantine")
     parts = {
         part: digest(data.filter(part).drop("synthesis", "alignment").rows()) for part in ("synthesis", "alignment")
     }
     return {"asked": topic_rows.height, "parts": parts, **metadata}
+
+
+@dataclass
+class _Topic:
+    """A topic that tasks are wanted for, and what came of it."""
+
+    topic: str
+    tasks: list[str] = field(default_factory=list)
+    raw: str = ""
+    problem: str | None = None
+    """What was wrong with the last answer, while there is no task."""
+    refused: str | None = None
+    cuts: int = 0
+
+
+class _Brainstorms:
+    """Tasks for topics: asked for, checked, and asked for again with what was wrong.
+
+    The microworld's tasks are phrases of its own language, so the rules of tasks are asked of other prompt sets only.
+    """
+
+    def __init__(self, run: StageRun, topics: list[str]) -> None:
+        self._run = run
+        self._prompts = prompt_set(run.recipe.prompts)
+        self._checked = run.recipe.prompts.set != "compact"
+        self.topics = [_Topic(topic) for topic in topics]
+        self._taken: dict[frozenset[str], str] = {}
+        """The topic of each task that was taken, by the words of the task."""
+        self._dropped: Counter[str] = Counter()
+
+    def ask(self) -> dict[str, Any]:
+        """Fill in the topics; what that took, as metadata."""
+        run, section = self._run, self._run.recipe.task_list
+        uses, again = [], []
+        pending = self.topics
+        for attempt in range(section.attempts):
+            texts = [self._prompt(topic) for topic in pending]
+            words = [run.most_words("brainstorm", count=section.per_topic)] * len(texts)
+            answers, use = run.ask(
+                texts,
+                section.sampling,
+                schema_for("brainstorm", run.task_type, section.per_topic),
+                sample=attempt,
+                limits=run.limits(section.sampling, words, [topic.cuts for topic in pending]),
+            )
+            uses.append(use)
+            for topic, answer in zip(pending, answers, strict=True):
+                self._read(topic, answer)
+            if attempt:
+                again.append({"rows": len(pending), "whole": sum(bool(topic.tasks) for topic in pending)})
+            pending = [topic for topic in pending if not topic.tasks and topic.refused is None]
+            if not pending:
+                break
+        return {
+            "asked_again": again,
+            "tasks_dropped": dict(self._dropped.most_common()),
+            **sum(uses[1:], start=uses[0]).metadata(),
+        }
+
+    def _prompt(self, topic: _Topic) -> str:
+        prompt = self._prompts.brainstorm(self._run.task_type, topic.topic, self._run.recipe.task_list.per_topic)
+        # What was cut off is asked in the same words, with more room.
+        if topic.problem is None or topic.problem == CUT_OFF:
+            return prompt
+        return self._prompts.ask_again(prompt, _PROBLEMS.get(topic.problem, topic.problem))
+
+    def _read(self, topic: _Topic, answer: TeacherAnswer) -> None:
+        topic.raw, topic.refused = answer.text, answer.error
+        topic.problem = CUT_OFF if answer.finished is False else "no_task"
+        topic.cuts += answer.finished is False
+        for task in parse_tasks(answer.text, self._run.recipe.task_list.per_topic, answer.finished):
+            broken = self._broken(task, topic.topic)
+            if broken is None:
+                topic.tasks.append(task)
+                self._taken[words_of(task)] = topic.topic
+            else:
+                topic.problem = broken
+                self._dropped[broken] += 1
+        if topic.tasks:
+            topic.problem = None
+
+    def _broken(self, task: str, topic: str) -> str | None:
+        """The code of what is wrong with a task, or None."""
+        if not self._checked or task.startswith(UNWRITTEN):
+            return None
+        prompt = self._prompts.brainstorm(self._run.task_type, topic, self._run.recipe.task_list.per_topic)
+        if self._taken.get(words_of(task), topic) != topic:
+            return "repeats_task"
+        return broken_task_rule(task, topic, self._run.task_type, prompt)
 
 
 def _readable(topic: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import external_digest, generator_base
+from resources.externals import external_digest, generator_base, generator_revision
 from resources.store import ASIDE, Artifact
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
@@ -77,7 +77,7 @@ def _start(run: StageRun, start: Artifact | None) -> dict[str, Any]:
         return {"base": str(start.path / "model"), "revision": None, "adapter": None, "origin": None}
     return {
         "base": generator_base(generator),
-        "revision": generator.revision,
+        "revision": generator_revision(generator),
         "adapter": str(start.path / "adapter") if start else None,
         "origin": {
             "base": generator.base,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,20 @@ from resources.store import ASIDE
 from speed_assets.assets.diversity import measured
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth
+from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.contamination import EvaluationIndex, Limits
+from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
-from speed_assets.domain.rules import RULE_CODES, broken_rules
-from speed_assets.domain.scoring import SCORES, beyond, doubted
+from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
+from speed_assets.domain.scoring import SCORE_OF, SCORES, beyond, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
 _NEARNESS = ("evaluation_similarity", "evaluation")
-_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES, "place", *_NEARNESS)
-_SCORE_STEPS = {
-    "unlikely": "least_likely",
-    "negative_answers": "swapped",
-    "wrong_role": "role",
-    "negative_fits": "margin",
-}
-"""Score that a filter asks, by the filter's reason."""
+_VERDICT = ("faulty", "weight")
+_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES, "place", *_NEARNESS, *_VERDICT)
 
 
 def final_triplets(run: StageRun) -> dict[str, Any]:
@@ -43,17 +39,26 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
         rows = scored(rows, run.input("row_scores").table())
         twins = run.input("row_scores").table("twins")
     section, seed = run.recipe.final_triplets, run.recipe.seed
-    funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins)
+    likely_faulty = None
+    if "row_verdicts" in run.inputs:
+        rows = judged(rows, run.input_rows("row_verdicts"))
+        if section.scores.calibration is not None:
+            settings = Settings(**section.scores.calibration.model_dump())
+            likely_faulty = LikelyFaulty(settings, seed_for(seed, run.stage.name, "calibration"))
+    funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
     run.write(funnel.rows.select(TRIPLETS))
     run.write(funnel.quarantine, "quarantine")
     (run.out / ASIDE).mkdir(exist_ok=True)
     plot_funnel(funnel, run.out / ASIDE / "funnel.png")
+    if likely_faulty is not None:
+        plot_calibration(likely_faulty, run.out / ASIDE / "calibration.png")
     asked = sum(artifact.metadata["asked"] for artifact in run.inputs[source].values())
     removed = funnel.quarantine
     return {
         "asked": asked,
         "rows_in": funnel.steps[0].rows_in,
         "steps": funnel.table(),
+        **({} if likely_faulty is None else {"calibration": likely_faulty.told}),
         "removed": dict(removed["reason"].value_counts(sort=True).iter_rows()),
         "contamination": contamination_report(removed, evaluation),
         "diversity": measured(run, funnel.rows),
@@ -72,6 +77,19 @@ def scored(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     return rows.hstack(scores.select(*SCORES, *_NEARNESS, place, *known))
 
 
+def judged(rows: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Rows with the teacher's verdict (`faulty`, `weight`) where it read them."""
+    of_type = pl.int_range(pl.len(), dtype=pl.Int64).over("task_type").alias("_of_type")
+    found = rows.with_columns(of_type).join(
+        verdicts.select("task_type", pl.col("place").alias("_of_type"), *_VERDICT),
+        on=["task_type", "_of_type"],
+        how="left",
+        maintain_order="left",
+        validate="1:1",
+    )
+    return found.drop("_of_type")
+
+
 def filtered(
     rows: pl.DataFrame,
     section: FinalTriplets,
@@ -80,10 +98,12 @@ def filtered(
     stage: str = "final_triplets",
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
     twins: pl.DataFrame | None = None,
+    likely_faulty: LikelyFaulty | None = None,
 ) -> Funnel:
     """The funnel of written rows after every filter of the section. Columns that no filter needs are dropped.
 
-    `twins` (a, b, similarity) are places (column `place`) of rows that an embedder finds alike.
+    `twins` (a, b, similarity) are places (column `place`) of rows that an embedder finds alike. `likely_faulty` finds rows
+    by the verdicts of the teacher on some of them.
 
     Of rows that say the same the one with the highest `quality` stays; without that column the longest.
     """
@@ -95,6 +115,8 @@ def filtered(
         field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS
     }
     together = pl.concat_str("query", "positive", separator=" ")
+    if near.query_least is not None:
+        together = pl.when(pl.col("task_type") == "classification").then("query").otherwise(together)
     views = (
         ("near_duplicate", together, near.jaccard),
         ("near_duplicate_query", pl.when(words["query"]).then("query"), near.query_jaccard),
@@ -104,10 +126,15 @@ def filtered(
     # A row has the first rule that it breaks as its reason. A rule that rows are readmitted for is a step of its own, so
     # that passing it is not passing the others.
     readmitted = {rule.reason for rule in section.readmit}
-    apart = [code for code in RULE_CODES if code in readmitted and code not in section.rules.skip]
-    rule_steps = [("rules", {*section.rules.skip, *apart}), *((code, {*RULE_CODES} - {code}) for code in apart)]
+    apart = [code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *BESIDE_ROWS}]
+    rule_steps = [
+        ("rules", {*section.rules.skip, *apart, *BESIDE_ROWS}),
+        *((code, {*RULE_CODES} - {code}) for code in apart),
+    ]
+    # What stands in other rows is asked when repeats are gone, so that of near-identical rows the better one stays.
+    beside_steps = [(code, {*RULE_CODES} - {code}) for code in BESIDE_ROWS if code not in section.rules.skip]
     scores = {}
-    for reason, score in _SCORE_STEPS.items():
+    for reason, score in SCORE_OF.items():
         least, most = (getattr(section.scores, f"{score}_{bound}", None) for bound in ("min", "max"))
         if least is not None or most is not None:
             scores[reason] = beyond(score, reason, least, most)
@@ -116,12 +143,14 @@ def filtered(
         *((name, partial(broken_rules, **rules, skip=tuple(skip), seed=seed)) for name, skip in rule_steps),
         *((("doubted", doubted),) if "doubt" in rows.columns else ()),
         *scores.items(),
+        *((("likely_faulty", likely_faulty),) if likely_faulty is not None else ()),
         *((name, _repeats(name, view, near, jaccard)) for name, view, jaccard in views if jaccard is not None),
         *(
             (("near_duplicate_semantic", _twins(twins, near.semantic)),)
             if twins is not None and near.semantic is not None
             else ()
         ),
+        *((name, partial(broken_rules, **rules, skip=tuple(skip), seed=seed)) for name, skip in beside_steps),
         ("contamination", _copies(evaluation, section.contamination)),
         *(
             (("contamination_similar", _says_the_same(section.contamination.similarity)),)
@@ -138,7 +167,7 @@ def filtered(
     return funnel
 
 
-def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Sized]) -> list[dict[str, Any]]:
     """One line per evaluation task: its texts, and how many rows were removed for repeating one, in which way."""
     counts = (
         removed.filter(pl.col("reason").str.starts_with("contamination_"))
@@ -149,7 +178,7 @@ def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Iterabl
     for task, how, count in counts.sort("task", "how").iter_rows():
         by_task[task][how] = count
     return [
-        {"task": task, "texts": len(list(evaluation[task])), "removed": sum(hows.values()), **hows}
+        {"task": task, "texts": len(evaluation[task]), "removed": sum(hows.values()), **hows}
         for task, hows in by_task.items()
     ]
 
@@ -172,6 +201,32 @@ def plot_funnel(funnel: Funnel, path: Path) -> None:
     figure.savefig(path)
 
 
+def plot_calibration(likely_faulty: LikelyFaulty, path: Path) -> None:
+    """How likely rows are faulty, the bound, and how often the teacher found judged rows of that likelihood faulty."""
+    from matplotlib.figure import Figure
+
+    found, faulty = likely_faulty.found, likely_faulty.faulty
+    figure = Figure(figsize=(5, 2.8), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    if found is not None and faulty is not None:
+        bins = [place / 20 for place in range(21)]
+        asked = faulty.is_not_null().to_numpy()
+        said = faulty.fill_null(False).to_numpy()
+        shown = {
+            "rows": found.likelihood,
+            "judged, good": found.likelihood[asked & ~said],
+            "judged, faulty": found.likelihood[asked & said],
+        }
+        axes.hist(list(shown.values()), bins=bins, label=list(shown), color=["#bbbbbb", "#4c72b0", "#c44e52"])
+        axes.set_yscale("log")
+        if found.told["bound"] is not None:
+            axes.axvline(found.told["bound"], color="black", label=f"bound {found.told['bound']:.2f}")
+        axes.legend(fontsize=7)
+        axes.set_title(found.told.get("switched_off", ""), fontsize=8)
+    axes.set_xlabel("likelihood of being faulty, by scores and verdicts")
+    figure.savefig(path)
+
+
 def _not_whole(rows: pl.DataFrame) -> pl.DataFrame:
     if "valid" not in rows.columns:
         return pl.DataFrame({"reason": [None] * rows.height, "detail": [None] * rows.height}, schema=_FOUND)
@@ -186,11 +241,23 @@ _FOUND = {"reason": pl.String, "detail": pl.String}
 
 
 def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> Finder:
-    similarity = Similarity(near.shingle, near.permutations, jaccard, near.boilerplate)
+    similarity = Similarity(
+        near.shingle,
+        near.permutations,
+        jaccard,
+        near.boilerplate,
+        near.short_words,
+        near.short_jaccard,
+        near.query_least or 0.0,
+        near.same_positive_query_least,
+    )
+    # Of a row as a whole the queries must be alike besides; a field by itself has no such part.
+    has_part = near.query_least is not None and name == "near_duplicate"
+    part = pl.when((pl.col("task_type") != "classification") & has_part).then("query")
 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
-        seen = rows.select(_key(rows), view.alias("text"), _quality(rows))
-        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"])
+        seen = rows.select(_key(rows), view.alias("text"), _quality(rows), part.alias("part"))
+        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"], seen["part"])
         return _repeating(seen, repeats, name)
 
     return find

@@ -6,6 +6,9 @@ Belongs here: steps that several assets take in the same way. Not here: any one 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import polars as pl
@@ -15,15 +18,25 @@ from resources.externals import prompt_set
 from resources.generator import generate, model_source
 from resources.store import ASIDE
 from speed_assets.assets.stage import StageRun
+from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import parse_outputs, synthesis_rows, until_whole
+from speed_assets.domain.rows import cuts_before, parse_outputs, synthesis_rows, until_whole
+from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.records import Truth, truth_of
-from speed_assets.recipe import Evaluation, PerTaskType, Sampling
+from speed_assets.recipe import PerTaskType, Rules, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
-_OUTPUT = ("output", "prompt_tokens", "output_tokens", "finished", "error")
+_KEY = {"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String, "max_new_tokens": pl.Int64}
+_OUTPUT = {
+    "output": pl.String,
+    "prompt_tokens": pl.Int64,
+    "output_tokens": pl.Int64,
+    "finished": pl.Boolean,
+    "error": pl.String,
+}
 GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
@@ -37,32 +50,61 @@ def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
         run.recipe.seed,
         run.stage.name,
         prompt_set(run.recipe.prompts),
+        run.recipe.answers.lengths(),
     )
+
+
+def asked_again(run: StageRun, pending: pl.DataFrame, attempt: int) -> list[str]:
+    """The prompts of a further attempt: what was cut off is asked in the same words, with more room; the others are told what
+    was wrong with their last answer."""
+    if not attempt:
+        return pending["prompt"].to_list()
+    texts = prompt_set(run.recipe.prompts)
+    return [
+        prompt if problem == CUT_OFF else texts.ask_again(prompt, problem)
+        for prompt, problem in pending.select("prompt", "problem").iter_rows()
+    ]
+
+
+def keeping_rules(rows: pl.DataFrame, rules: Rules | None, seed: int) -> pl.DataFrame:
+    """Parsed rows, of which those that break a rule are no longer valid: their problem is `rule:CODE`.
+
+    Args:
+        rows: row_id, task_type, topic, task, query, positive, negative, valid, problem.
+        rules: the rules; None asks for none.
+        seed: that of the recipe, from which the lengths asked for are drawn again.
+    """
+    if rules is None or rows.is_empty():
+        return rows
+    broken = broken_rules(rows, **rules.model_dump(exclude={"skip"}), skip=rules.skip, seed=seed)["reason"]
+    code = pl.when(pl.col("valid") & broken.is_not_null()).then(pl.lit("rule:") + broken)
+    return rows.with_columns(problem=pl.coalesce("problem", code)).with_columns(valid=pl.col("problem").is_null())
 
 
 def write_with(
     run: StageRun, model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
 ) -> dict[str, Any]:
     """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
-    texts = prompt_set(run.recipe.prompts)
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
     told: list[dict[str, Any]] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
-        asks = pending.select(prompts.columns)
-        if attempt:
-            again = [texts.ask_again(*why) for why in pending.select("prompt", "problem").iter_rows()]
+        asks = pending.select(prompts.columns).with_columns(
             # Each candidate number has draws of its own.
-            new = pl.col("candidate") + attempt * candidates
-            asks = asks.with_columns(new, pl.Series("prompt", again, dtype=pl.String))
+            pl.col("candidate") + attempt * candidates,
+            pl.Series("prompt", asked_again(run, pending, attempt), dtype=pl.String),
+            pl.Series(
+                "max_new_tokens", run.limits(sampling, pending["words"], cuts_before(pending, attempt)), dtype=pl.Int64
+            ),
+        )
         name = f"outputs_{attempt}" if attempt else "outputs"
         outputs, made = generated(run, model, asks, sampling, schema_for("synthesis", run.task_type), name)
         told.append(made)
-        outputs = outputs.with_columns(pending["candidate"], pending["prompt"])
+        outputs = outputs.drop("max_new_tokens").with_columns(pending["candidate"], pending["prompt"])
         return parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
 
-    parsed, asked_again = until_whole(prompts, attempts, ask)
+    parsed, again = until_whole(prompts, attempts, ask)
     written = parsed.select(GENERATED)
     run.write(written)
     plot_reading(run, parsed)
@@ -70,7 +112,7 @@ def write_with(
         **generation_metadata(written),
         "generation": told[0]["generation"],
         **{name: sum(made[name] for made in told) for name in ("generated_rows", "known_rows")},
-        "asked_again": asked_again,
+        "asked_again": again,
         "read_as": read_as(parsed),
     }
     return {**about, **truth(run, written, written.height)}
@@ -84,13 +126,15 @@ def generated(
     schema: dict[str, Any],
     name: str = "outputs",
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The outputs of `model` to `prompts` (row_id, candidate, prompt), and what that took. A stage that generates more
-    than once gives each time a name.
+    """The outputs of `model` to `prompts` (row_id, candidate, prompt, max_new_tokens), and what that took. A stage that
+    generates more than once gives each time a name.
 
     A row that the same model has answered before, to the same prompt under the same settings, is taken from the artifact
     that holds it: a few new topics cost a few rows.
     """
     recipe = run.recipe
+    if "max_new_tokens" not in prompts.columns:
+        prompts = prompts.with_columns(pl.lit(sampling.max_new_tokens, pl.Int64).alias("max_new_tokens"))
     named = [
         recipe.generator.model_dump(mode="json"),
         sampling.model_dump(),
@@ -99,7 +143,7 @@ def generated(
         schema,
     ]
     generation = digest(named)
-    key = ["row_id", "candidate", "prompt"]
+    key = list(_KEY)
     known = _outputs_before(run, generation, name)
     new = prompts.join(known, on=key, how="anti", maintain_order="left") if known.height else prompts
     outputs = known
@@ -125,13 +169,13 @@ def generated(
 
 def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
     """Outputs in complete artifacts of this stage and task type that were made in the same way."""
+    columns = _KEY | _OUTPUT
     tables = [
-        table.filter(pl.col("error").is_null())
+        table.select(columns).filter(pl.col("error").is_null())
         for table in made_before(run, f"{name}.parquet", "generation", generation)
+        if {*columns} <= {*table.columns}  # older versions kept no limits
     ]
-    if not tables:
-        return pl.DataFrame(schema={"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String})
-    return pl.concat(tables).unique(["row_id", "candidate", "prompt"], keep="first", maintain_order=True)
+    return pl.concat([pl.DataFrame(schema=columns), *tables]).unique(list(_KEY), keep="first", maintain_order=True)
 
 
 def made_before(run: StageRun, file: str, name: str, value: str) -> list[pl.DataFrame]:
@@ -210,21 +254,23 @@ def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
     ]
 
 
-def evaluation_texts(run: StageRun) -> dict[str, list[str]]:
+def evaluation_texts(run: StageRun) -> dict[str, Sequence[str] | pl.Series]:
     """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, and of the mteb tasks
-    that the recipe names, which are kept beside the artifact for whoever asks again.
-
-    Raises WorkerFailed when a named task cannot be loaded: what is not known cannot be kept out.
+    that the recipe names (`evaluation_texts`), which are kept beside the artifact for whoever asks again.
     """
-    section: Evaluation = run.recipe.evaluation
-    if section.searched:
+    if EVALUATION_TEXTS in run.inputs:
         (run.out / ASIDE).mkdir(exist_ok=True)
-        out = run.out / ASIDE / TASK_TEXTS
-        if not out.exists():
-            folder = run.scratch / "task_texts"
-            folder.mkdir(parents=True, exist_ok=True)
-            run.runner.run("task_texts", {"tasks": list(section.searched), "out": str(out)}, folder, run.progress)
-    return known_texts(section) | task_texts(run.out)
+        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.out / ASIDE / TASK_TEXTS)
+    return {**known_texts(run.recipe.evaluation), **task_texts(run.out)}
+
+
+def _beside(source: Path, target: Path) -> None:
+    """The file under another name too, without its bytes twice where the disk can do that."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        copyfile(source, target)
 
 
 def _share(column: pl.Series) -> float:

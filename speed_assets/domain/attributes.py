@@ -4,11 +4,15 @@ Values and weights are those of SPEED (arXiv 2410.18634), as its released prompt
 (https://github.com/haon-chen/SPEED); retrieval, classification and STS follow E5-mistral
 (arXiv 2401.00368). Matching prompts have none. Every text is English.
 
+All attributes of a task type are drawn for every row, whichever prompt set asks for it; a set says those that its
+templates name, and `PromptSet.said` tells which. New ones stand last, so that no earlier draw moves.
+
 Belongs here: names, values, weights, drawing. Not here: the words a prompt puts around a value (`prompt_sets/`).
 """
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -40,6 +44,8 @@ ATTRIBUTES: dict[str, tuple[Attribute, ...]] = {
             ),
             (0.1, 0.3, 0.2, 0.2, 0.2),
         ),
+        Attribute("text_clarity", ("clear", "understandable with some effort", "ambiguous"), (0.6, 0.2, 0.2)),
+        _even("education", "high school", "college", "PhD", presence=0.5),
     ),
     "retrieval": (
         Attribute("query_length", ("less than 5 words", "5 to 15 words", "at least 10 words"), (0.4, 0.4, 0.2)),
@@ -52,6 +58,7 @@ ATTRIBUTES: dict[str, tuple[Attribute, ...]] = {
         Attribute("unit", ("sentence", "phrase", "passage"), (0.9, 0.05, 0.05)),
         _even("high_score", "4", "4.5", "5"),
         _even("low_score", "2.5", "3", "3.5"),
+        _even("education", "high school", "college", "PhD", presence=0.5),
     ),
     "matching_short": (),
     "matching_long": (),
@@ -59,7 +66,7 @@ ATTRIBUTES: dict[str, tuple[Attribute, ...]] = {
 """Attributes of each task type. `high_score` is that of S1 and S2, `low_score` that of S1 and S3, out of 5."""
 
 GUIDELINE_ORDER = "guideline_order"
-GUIDELINES: dict[str, int] = {"retrieval": 6}
+GUIDELINES: dict[str, int] = {"classification": 6, "retrieval": 6, "sts": 5}
 """Guidelines of the task types that shuffle them: a prompt set that states guidelines states this many."""
 
 
@@ -79,3 +86,53 @@ def draw_attributes(task_type: str, seed: int) -> dict[str, str]:
         order = range(GUIDELINES[task_type])
         drawn[GUIDELINE_ORDER] = ",".join(str(i) for i in rng.sample(order, len(order)))
     return drawn
+
+
+def combinations(task_type: str, said: frozenset[str]) -> list[float]:
+    """The probability of each combination of values that a prompt with these attributes can have; they sum to 1.
+
+    An order of guidelines is no other request, so it makes no combination of its own.
+    """
+    found = [1.0]
+    for attribute in ATTRIBUTES[task_type]:
+        if attribute.name not in said:
+            continue
+        total = sum(attribute.weights)
+        options = [attribute.presence * weight / total for weight in attribute.weights]
+        if attribute.presence < 1:
+            options.append(1 - attribute.presence)
+        found = [one * option for one in found for option in options]
+    return found
+
+
+def rows_per_prompt(task_type: str, said: frozenset[str], tasks: int, rows: int) -> float:
+    """Rows for each different prompt among `rows` rows that are drawn over `tasks` tasks in turn: the expected value.
+
+    Of n draws, a combination with probability p comes at all with probability 1 - (1 - p)^n. Infinite without a task.
+
+    >>> rows_per_prompt("matching_short", frozenset(), 10, 30)
+    3.0
+    """
+    if not rows:
+        return 0.0
+    if not tasks:
+        return math.inf
+    each, more = divmod(rows, tasks)
+    chances = combinations(task_type, said)
+
+    def different(draws: int) -> float:
+        return sum(1 - (1 - chance) ** draws for chance in chances)
+
+    return rows / (more * different(each + 1) + (tasks - more) * different(each))
+
+
+def tasks_needed(task_type: str, said: frozenset[str], rows: int, most: float) -> int:
+    """The fewest tasks over which `rows` rows have at most `most` (>= 1) rows for each different prompt."""
+    low, high = 1, max(rows, 1)
+    while low < high:
+        middle = (low + high) // 2
+        if rows_per_prompt(task_type, said, middle, rows) <= most:
+            high = middle
+        else:
+            low = middle + 1
+    return low

@@ -43,10 +43,11 @@ class EvaluationIndex:
         from speed_assets.domain import kernels
 
         self._limits = limits
-        tasks = [(task, text) for task, group in texts.items() for text in dict.fromkeys(group)]
-        self.tasks = pl.Series([task for task, _ in tasks], dtype=pl.String)
-        text = buffer(pl.Series([text for _, text in tasks], dtype=pl.String))
-        counts = np.empty(len(tasks), np.int64)
+        columns = [pl.Series(group, dtype=pl.String).unique(maintain_order=True) for group in texts.values()]
+        owners = [pl.repeat(task, len(column), eager=True) for task, column in zip(texts, columns, strict=True)]
+        self.tasks = pl.concat([pl.Series(dtype=pl.String), *owners])
+        text = buffer(pl.concat([pl.Series(dtype=pl.String), *columns]))
+        counts = np.empty(len(self.tasks), np.int64)
         kernels.count_words(*text, fold_table(), counts)
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._words = np.empty(self._starts[-1], np.uint64)
@@ -55,9 +56,9 @@ class EvaluationIndex:
         self._runs = self._table(limits.ngram)
         self._run_bits = np.zeros(max(64, len(self._runs[0])), np.uint8)
         kernels.mark_all(self._run_bits, self._runs[0][self._runs[0] != 0])
-        owners = np.repeat(np.arange(len(tasks)), counts)
+        places = np.repeat(np.arange(len(self.tasks)), counts)
         known, ids = np.unique(self._words, return_inverse=True)
-        once = np.unique(np.stack([ids, owners], axis=1).reshape(-1, 2), axis=0)  # a text once per word
+        once = np.unique(np.stack([ids, places], axis=1).reshape(-1, 2), axis=0)  # a text once per word
         self._postings = np.ascontiguousarray(once[:, 1])
         self._posting_starts = np.searchsorted(once[:, 0], np.arange(len(known) + 1))
         self._vocabulary = _table(known, np.arange(len(known)))

@@ -141,12 +141,14 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 4) if whole else 1.0
 
 
-def attribute_use(rows: pl.DataFrame, seed: int) -> list[dict[str, Any]]:
+def attribute_use(
+    rows: pl.DataFrame, seed: int, said: Mapping[str, frozenset[str]] | None = None
+) -> list[dict[str, Any]]:
     """What the prompts of these rows (row_id, task_type) asked for, by task type and attribute, drawn again from `seed`.
 
     `entropy` is that of the values of these rows, `entropy_asked` that of the weights they were drawn by, both
     normalized; `distance` is the share of these rows that would have to have another value, `never` names values that
-    no row has.
+    no row has. `said` are, by task type, the attributes that the prompts said; None takes all that are drawn.
     """
     use = []
     for task_type, attributes in ATTRIBUTES.items():
@@ -155,6 +157,8 @@ def attribute_use(rows: pl.DataFrame, seed: int) -> list[dict[str, Any]]:
             continue
         drawn = [draw_attributes(task_type, seed_for(seed, "attributes", row_id)) for row_id in ids]
         for attribute in attributes:
+            if said is not None and attribute.name not in said[task_type]:
+                continue
             values = [draw[attribute.name] for draw in drawn if attribute.name in draw]
             counts = {value: values.count(value) for value in attribute.values}
             weights = dict(zip(attribute.values, attribute.weights, strict=True))
@@ -180,12 +184,13 @@ def diversity(
     rows_max: int,
     vendi_rows_max: int,
     seed: int,
+    said: Mapping[str, frozenset[str]] | None = None,
 ) -> dict[str, Any]:
     """Every measure of the rows of final_triplets, as plain values.
 
     `asked_topics` holds (task_type, topic) of the rows that were asked for, `intended` a number for each task type, of
     any scale. Topics and task types are counted over all rows; attributes and n-grams on a sample of `rows_max`, the
-    Vendi score on one of `vendi_rows_max`. `seed` is the recipe's.
+    Vendi score on one of `vendi_rows_max`. `seed` is the recipe's; `said` as in `attribute_use`.
     """
     some = sampled(rows, rows_max, seed_for(seed, "diversity"))
     few = some.head(vendi_rows_max)
@@ -199,7 +204,7 @@ def diversity(
             "intended": {name: round(number / max(sum(intended.values()), 1), 4) for name, number in intended.items()},
             "distance": round(share_distance(kept, intended), 4),
         },
-        "attributes": attribute_use(some, seed),
+        "attributes": attribute_use(some, seed, said),
         "distinct": {field: distinct(some[field]) for field in TRIPLET_FIELDS},
         "vendi": {"rows": few.height, "score": round(score, 2), "per_row": round(score / max(few.height, 1), 4)},
     }

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["table", "model", "scores", "release"]
+Kind = Literal["texts", "table", "model", "scores", "release"]
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
 Writer = Literal["senior_model", "junior_model"]
 
@@ -44,13 +44,23 @@ class Stage:
     version: int = 1
 
 
-_TEACHER = ("seed", "teacher", "prompts")
-_GENERATOR = ("seed", "generator", "prompts")
+_TEACHER = ("seed", "teacher", "prompts", "answers")
+_GENERATOR = ("seed", "generator", "prompts", "answers")
 
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
 
+EVALUATION_TEXTS = "evaluation_texts"
+
 ALL_STAGES: tuple[Stage, ...] = (
+    Stage(
+        EVALUATION_TEXTS,
+        "tasks",
+        "texts",
+        "Texts of the mteb tasks that the model is scored on, to be kept out of the rows; first, as nothing is paid for them.",
+        reads=("evaluation",),
+        externals=("mteb_version",),
+    ),
     Stage(
         "topics",
         "tasks",
@@ -60,15 +70,24 @@ ALL_STAGES: tuple[Stage, ...] = (
         version=3,
     ),
     Stage(
+        "topic_tree",
+        "tasks",
+        "table",
+        "The topics and their subtopics, which the teacher names level by level; what repeats another is set aside.",
+        ("topics",),
+        reads=(*_TEACHER, "topics"),
+        externals=("prompt:expand",),
+    ),
+    Stage(
         "task_list",
         "tasks",
         "table",
-        "One task per topic, brainstormed by the teacher (STS: the topic itself).",
-        ("topics",),
+        "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
+        ("topic_tree",),
         partitioned=True,
         reads=_TEACHER,
-        externals=("prompt:brainstorm",),
-        version=2,
+        externals=("prompt:brainstorm", "rows_wanted"),
+        version=3,
     ),
     Stage(
         "seed_data",
@@ -80,7 +99,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=2,
+        version=3,
     ),
     Stage(
         "junior_model",
@@ -103,7 +122,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=2,
+        version=3,
         gpu=True,
     ),
     Stage(
@@ -115,7 +134,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:judge",),
-        version=2,
+        version=3,
     ),
     Stage(
         "senior_model",
@@ -137,7 +156,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
         takes="synthesis",
-        version=2,
+        version=3,
         gpu=True,
     ),
     Stage(
@@ -149,7 +168,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=2,
+        version=3,
     ),
     Stage(
         "revisor_model",
@@ -171,7 +190,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
-        version=3,
+        version=4,
         gpu=True,
     ),
     Stage(
@@ -179,21 +198,31 @@ ALL_STAGES: tuple[Stage, ...] = (
         "triplets",
         "table",
         "What other readers say of each row: its writer of its least likely word, models trained on other rows of its fit.",
-        ("revised_data", "senior_model"),
+        ("revised_data", "senior_model", EVALUATION_TEXTS),
         reads=("seed", "generator", "evaluation"),
         externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
         gpu=True,
+    ),
+    Stage(
+        "row_verdicts",
+        "triplets",
+        "table",
+        "The teacher's verdicts on a sample of the rows: by them each run finds the bounds of its scores.",
+        ("revised_data", "row_scores"),
+        partitioned=True,
+        reads=_TEACHER,
+        externals=("prompt:revise",),
     ),
     Stage(
         "final_triplets",
         "triplets",
         "table",
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
-        ("revised_data", "row_scores", "task_list"),
+        ("revised_data", "row_scores", "row_verdicts", "task_list", EVALUATION_TEXTS),
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=5,
+        version=7,
     ),
     Stage(
         "mined_negatives",
@@ -221,7 +250,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed",),
         externals=("embedding_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "baseline_models",
@@ -232,7 +261,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "embedding_reruns",
@@ -243,6 +272,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
         gpu=True,
+        version=2,
     ),
     Stage(
         "mteb_scores",
@@ -253,7 +283,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base", "scoring_libraries"),
         gpu=True,
-        version=3,
+        version=4,
     ),
     Stage(
         "release",
@@ -266,6 +296,9 @@ ALL_STAGES: tuple[Stage, ...] = (
     ),
 )
 
+STOOD_IN_FOR = ("junior_data", "preference_pairs", "senior_data", "revision_data", "final_triplets")
+"""Stages in whose tables rows stand in, in a rehearsal, for what was not whole."""
+
 Graph = dict[str, Stage]
 
 
@@ -274,33 +307,44 @@ def build_graph(
     baselines: Sequence[str] = ("seed_data", "junior_data"),
     *,
     scored: bool = True,
+    judged: bool = True,
     embedded: bool = True,
     mined: bool = True,
     reruns: bool = True,
+    searched: bool = False,
     writer: Writer = "senior_model",
+    expanded: bool = False,
+    rehearsed: bool = False,
 ) -> Graph:
     """The stages that a recipe needs, in an order in which every input precedes its reader.
 
-    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of
-    E5-mistral, and then no generator is trained. `scored` tells whether its rows are scored first, `embedded` whether
-    they are held against evaluation texts in that, `mined` whether negatives are mined, `reruns` whether the embedding
-    model is trained several times; `writer` is the model that writes at scale: with the junior there is no DPO. Baselines
-    on tables that the recipe does not make are left out by the caller.
+    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of E5-mistral, and then no
+    generator is trained. `scored` tells whether its rows are scored first, `judged` whether the teacher reads a sample of
+    them, `embedded` whether they are held against evaluation texts in that, `mined` whether negatives are mined, `searched`
+    whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is trained several times, `expanded`
+    whether the teacher grows the topics; `writer` is the model that writes at scale: with the junior there is no DPO.
+    `rehearsed` tells whether the teacher's examples stand in for what a model could not write (`assets/stand_ins.py`).
+    Baselines on tables that the recipe does not make are left out by the caller.
     """
     stages = {stage.name: stage for stage in ALL_STAGES}
+    if not expanded:
+        stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
+    texts = (EVALUATION_TEXTS,) if searched else ()
     wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
     stages["row_scores"] = replace(
         stages["row_scores"],
-        inputs=(source, wrote) if wrote else (source,),
+        inputs=(source, *((wrote,) if wrote else ()), *(texts if embedded else ())),
         reads=("seed", "generator", *(("evaluation",) if embedded else ())),
         externals=tuple(
             name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else embedded)
         ),
     )
+    stages["row_verdicts"] = replace(stages["row_verdicts"], inputs=(source, "row_scores"))
+    read_by = [*["row_scores"] * scored, *["row_verdicts"] * (scored and judged)]
     stages["final_triplets"] = replace(
         stages["final_triplets"],
-        inputs=(source, *(("row_scores",) if scored else ()), "task_list"),
+        inputs=(source, *read_by, "task_list", *texts),
         reads=("seed", "evaluation", written_by(source)),
         takes=stages[written_by(source)].takes,
     )
@@ -309,6 +353,10 @@ def build_graph(
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
     compared = [*["baseline_models"] * bool(baselines), *["embedding_reruns"] * reruns]
     stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
+    for name in STOOD_IN_FOR if rehearsed else ():
+        stage = stages[name]
+        examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
+        stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))
     needed = upstream(stages, ["release"])
     for name, stage in stages.items():
         if stage.gathers:

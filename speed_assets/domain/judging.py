@@ -1,4 +1,4 @@
-"""Judging in several orders: what they agree on is a preference, what they do not is an abstention.
+"""Judging in several orders: what they support and do not contradict is a preference, the rest is an abstention.
 
 A judge's verdict leans on the place of a candidate, most of all between close ones (arXiv 2406.07791).
 
@@ -19,7 +19,8 @@ Order = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one prompt. `margin` is the share of verdicts that were this one (1.0: all)."""
+    """Two answers to one prompt. `margin` is the share of the readable verdicts' votes, for best and for worst, that these
+    two have (1.0: every verdict named both)."""
 
     chosen: str
     rejected: str
@@ -47,24 +48,50 @@ def in_order(candidates: Sequence[str], order: Order) -> list[str]:
 
 
 def agree(
-    candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]], margin_min: float = 1.0
+    candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]], margin_min: float = 0.5
 ) -> tuple[Preference | None, str | None]:
-    """(preference, None) where at least `margin_min` of the verdicts are the same, or (None, why not):
-    unreadable_verdict, orders_disagree or same_text.
+    """(preference, None) where the verdicts support one, or (None, why not): unreadable_verdict, orders_disagree,
+    low_margin or same_text.
+
+    Best and worst are counted apart. A text may be chosen that some verdict calls best and none calls worst, and one may
+    be rejected that some verdict calls worst and none calls best; of those the ones with the most votes, and where votes
+    are equal, two that one verdict named together. At least two verdicts have to be readable: one alone is no agreement.
+    `orders_disagree` says that each best, or each worst, is contradicted.
     """
-    named = Counter(
+    named = [
         (candidates[order[verdict.best]], candidates[order[verdict.worst]])
         for order, verdict in verdicts
         if not isinstance(verdict, str)
-    )
-    unreadable = len(verdicts) - named.total()
-    (chosen, rejected), agreeing = named.most_common(1)[0] if named else (("", ""), 0)
-    if agreeing < margin_min * len(verdicts):
-        with_those = agreeing + unreadable >= margin_min * len(verdicts)
-        return None, "unreadable_verdict" if unreadable and with_those else "orders_disagree"
-    if chosen == rejected:
-        return None, "same_text"
-    return Preference(chosen, rejected, round(agreeing / len(verdicts), 4)), None
+    ]
+    if len(named) < min(2, len(verdicts)):
+        return None, "unreadable_verdict"
+    best, worst = Counter(pair[0] for pair in named), Counter(pair[1] for pair in named)
+    pairs = [
+        (best[chosen] + worst[rejected], (chosen, rejected) in named, chosen, rejected)
+        for chosen in best
+        if chosen not in worst
+        for rejected in worst
+        if rejected not in best
+    ]
+    if not pairs:
+        return None, "same_text" if all(chosen == rejected for chosen, rejected in named) else "orders_disagree"
+    votes, _, chosen, rejected = max(pairs, key=lambda pair: pair[:2])  # the first of equals
+    margin = votes / (2 * len(named))
+    if margin < margin_min:
+        return None, "low_margin"
+    return Preference(chosen, rejected, round(margin, 4)), None
+
+
+def contradicted(candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]]) -> bool | None:
+    """Whether some text is best in one verdict and worst in another; None where fewer than two can be read."""
+    named = [
+        (candidates[order[verdict.best]], candidates[order[verdict.worst]])
+        for order, verdict in verdicts
+        if not isinstance(verdict, str)
+    ]
+    if len(named) < 2:
+        return None
+    return bool({best for best, _ in named} & {worst for _, worst in named})
 
 
 def explained_by_length(

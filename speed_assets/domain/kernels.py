@@ -236,9 +236,13 @@ def resembling(data, offsets, a, b, table, width, common, least, letters, hashes
 @_kernel
 def compare_buckets(
     data, offsets, longest, table, width, common, least,
-    packed, first, past, order, fresh, jaccard, nearest, budget, tries, partners,
+    packed, first, past, order, fresh, jaccard, part_data, part_offsets, rests, part_jaccard,
+    same_rest_jaccard, nearest, budget, tries, partners,
 ):  # fmt: skip
     """Verify candidates of one band: rows whose band hash is the same, in `packed` as hash << 32 | rank, sorted.
+
+    A pair must reach the larger of the two rows' `jaccard`; its parts, unless both are empty, `part_jaccard`, or
+    `same_rest_jaccard` where what is beside the parts (`rests`, as hashes) is the same.
 
     Each row is compared with the best of its bucket and the `nearest` ones before it, while it has tries left
     and room among its `partners` (rows that it resembles; -1: none). `order` gives the row of a rank, `fresh`
@@ -252,6 +256,7 @@ def compare_buckets(
     keys = np.empty(size, np.uint64)
     marks = np.zeros(size, np.int64)
     stamp = 1
+    no_common = np.zeros(8, np.uint8)
     at = first
     while at > 0 and at < past and (packed[at] >> _32) == (packed[at - 1] >> _32):
         at += 1  # the bucket belongs to the piece in which it begins
@@ -284,8 +289,18 @@ def compare_buckets(
                     data, offsets, row, other, table, width, common, least, letters, hashes, keys, marks, stamp
                 )
                 stamp += 3
-                if similar >= jaccard - 1e-9:
-                    partners[row, room] = other
+                if similar < max(jaccard[row], jaccard[other]) - 1e-9:
+                    continue
+                whole = part_offsets[row + 1] - part_offsets[row] + part_offsets[other + 1] - part_offsets[other]
+                if whole > 0:
+                    similar = resembling(
+                        part_data, part_offsets, row, other, table, width, no_common, least, letters, hashes, keys, marks,
+                        stamp,
+                    )  # fmt: skip
+                    stamp += 3
+                    if similar < (same_rest_jaccard if rests[row] == rests[other] else part_jaccard) - 1e-9:
+                        continue
+                partners[row, room] = other
         at = end
 
 
@@ -500,3 +515,110 @@ def find_copies(
                     most = common
                     found[row] = text
                     how[row] = 3
+
+
+@_kernel
+def _foreign_part(letters, begin, end, moves, rows, features, weights, priors, wanted, counts, seen, scores):
+    """Probability that these bytes are in none of the wanted languages; `counts` holds zeros and is left so."""
+    state = 0
+    found = 0
+    for at in range(begin, end):
+        state = moves[(rows[state] << 8) + letters[at]]
+        feature = features[state]
+        if feature >= 0:
+            if counts[feature] == 0:
+                seen[found] = feature
+                found += 1
+            counts[feature] += 1
+    scores[:] = priors
+    for i in range(found):
+        feature = seen[i]
+        often = np.float32(np.log1p(counts[feature]))
+        counts[feature] = 0
+        of_feature = weights[feature]
+        for language in range(scores.size):
+            scores[language] += often * of_feature[language]
+    # The model's own temperature keeps the figures comparable between lengths.
+    cold = np.float32(1.0 / np.sqrt(max(end - begin, 1)))
+    best = scores.max()
+    inside, whole = 0.0, 0.0
+    for language in range(scores.size):
+        part = np.exp((scores[language] - best) * cold)
+        whole += part
+        if wanted[language]:
+            inside += part
+    return 1.0 - inside / whole
+
+
+@_kernel
+def _no_plain(letter):
+    """Whether a byte makes the word that it stands in no plain one."""
+    return (48 <= letter <= 57) or letter in (
+        64,
+        47,
+        92,
+        95,
+        60,
+        62,
+        61,
+        123,
+        125,
+        124,
+        35,
+        36,
+        37,
+        91,
+        93,
+        94,
+        96,
+        126,
+    )
+
+
+@_kernel
+def foreign(
+    data, offsets, first, past, longest, moves, rows, features, weights, priors, wanted, window, least, found
+):  # fmt: skip
+    """Per text the probability that it is in none of the wanted languages into `found`; NaN below `least` bytes."""
+    letters = np.empty(longest + 2, np.uint8)
+    counts = np.zeros(weights.shape[0], np.int32)
+    seen = np.empty(longest + 2, np.int32)
+    scores = np.empty(weights.shape[1], np.float32)
+    for row in range(first, past):
+        found[row] = np.nan
+        count = 0
+        shouted = True
+        at, end = offsets[row], offsets[row + 1]
+        while at < end:
+            begin = at
+            plain = True
+            while at < end and data[at] > 32:
+                letter = data[at]
+                inside = (letter == 46 or letter == 58) and at > begin and at + 1 < end and data[at + 1] > 32
+                if _no_plain(letter) or inside:
+                    plain = False
+                at += 1
+            if plain and at > begin:
+                for i in range(begin, at):
+                    letters[count] = data[i]
+                    if data[i] >= 97:
+                        shouted = False
+                    count += 1
+                if at < end:
+                    letters[count] = 32
+                    count += 1
+            at += 1
+        if count < least:
+            continue
+        if shouted:
+            for i in range(count):
+                if 65 <= letters[i] <= 90:
+                    letters[i] += np.uint8(32)
+        part = min(window, count)
+        sure = _foreign_part(letters, 0, part, moves, rows, features, weights, priors, wanted, counts, seen, scores)
+        if count > 2 * window:
+            late = _foreign_part(
+                letters, count - window, count, moves, rows, features, weights, priors, wanted, counts, seen, scores
+            )
+            sure = max(sure, late)
+        found[row] = sure

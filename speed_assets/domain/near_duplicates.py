@@ -39,6 +39,14 @@ class Similarity:
     """0..1, over all shingles of the folded texts and over those that are no boilerplate: both must reach it."""
     boilerplate: float
     """Shingles in at least this share of the rows are boilerplate."""
+    short_words: int = 0
+    """Texts of fewer words are short: one other word makes another text of them."""
+    short_jaccard: float = 1.0
+    """What a pair with a short text must reach instead of `jaccard`, where it is more."""
+    part_jaccard: float = 0.0
+    """What the parts of two texts must reach besides, such as the queries of two rows; parts that are empty are not asked."""
+    same_rest_jaccard: float = 0.0
+    """The same where the texts without their parts are equal: other questions on one paragraph."""
 
     @property
     def bands(self) -> tuple[int, int]:
@@ -56,7 +64,9 @@ class NearDuplicates:
 
     def __init__(self, similarity: Similarity) -> None:
         self.similarity = similarity
-        self._rows = pl.DataFrame(schema={"row_id": pl.String, "quality": pl.Float64, "text": pl.String})
+        self._rows = pl.DataFrame(
+            schema={"row_id": pl.String, "quality": pl.Float64, "text": pl.String, "part": pl.String}
+        )
         self._exact = np.empty(0, np.uint64)
         self._bands = np.empty((0, similarity.bands[0]), np.uint32)
         self._pairs = np.empty((0, 2), np.int64)
@@ -66,8 +76,12 @@ class NearDuplicates:
     def __len__(self) -> int:
         return self._rows.height
 
-    def add(self, row_ids: pl.Series, texts: pl.Series, quality: pl.Series | None = None) -> None:
+    def add(
+        self, row_ids: pl.Series, texts: pl.Series, quality: pl.Series | None = None, parts: pl.Series | None = None
+    ) -> None:
         """Sketch new rows and compare them with each other and with all before them. Row ids are unique.
+
+        `parts` are the beginnings of the texts that must be alike besides (`Similarity.part_jaccard`); null asks nothing.
 
         Of two rows that resemble each other the one of higher `quality` survives, then the one of lower row id.
         What is boilerplate is settled by the rows at hand when the index has grown to twice what it was then.
@@ -80,8 +94,9 @@ class NearDuplicates:
                 "row_id": row_ids.cast(pl.String),
                 "quality": pl.zeros(len(row_ids), pl.Float64, eager=True) if quality is None else quality,
                 "text": texts,
+                "part": pl.repeat(None, len(row_ids), dtype=pl.String, eager=True) if parts is None else parts,
             },
-            schema_overrides={"quality": pl.Float64},
+            schema_overrides={"quality": pl.Float64, "text": pl.String, "part": pl.String},
         )
         self._rows = pl.concat([self._rows, batch], rechunk=True) if old else batch
         if self._rows["row_id"].n_unique() < len(self):
@@ -136,7 +151,7 @@ class NearDuplicates:
         """The index that `tables` was made of, under the same similarity."""
         index = cls(similarity)
         rows = tables["rows"]
-        index._rows = rows.select("row_id", "quality", "text")
+        index._rows = rows.select("row_id", "quality", "text", "part")
         index._exact = rows["exact"].to_numpy()
         index._bands = rows["bands"].to_numpy()
         index._pairs = tables["pairs"].to_numpy().reshape(-1, 2)
@@ -180,6 +195,18 @@ class NearDuplicates:
         single = order[twin[order] < 0]
         ranks = np.arange(len(single), dtype=np.uint64)
         tries = np.zeros(len(self), np.int32)
+        words = self._rows["text"].str.count_matches(r"\S+").fill_null(0).to_numpy()
+        strict = max(self.similarity.short_jaccard, self.similarity.jaccard)
+        jaccard = np.where(words < self.similarity.short_words, strict, self.similarity.jaccard)
+        part = buffer(self._rows["part"])
+        rests = self._rows.select(
+            pl.col("text")
+            .str.slice(pl.col("part").str.len_chars())
+            .str.strip_chars()
+            .str.to_lowercase()
+            .hash()
+            .fill_null(0)
+        )["text"].to_numpy()
         partners = np.full((len(self), _PARTNERS), -1, np.int32)
         for band in range(self._bands.shape[1]):
             packed = (self._bands[single, band].astype(np.uint64) << np.uint64(32)) | ranks
@@ -188,8 +215,9 @@ class NearDuplicates:
 
             def compare(first: int, past: int, packed: np.ndarray = packed) -> None:
                 kernels.compare_buckets(
-                    *text, text.longest, fold_table(), self.similarity.shingle, self._common, _INFORMATIVE_LEAST,
-                    packed, first, past, single, fresh, self.similarity.jaccard, _NEAREST, _TRIES, tries, partners,
+                    *text, max(text.longest, part.longest), fold_table(), self.similarity.shingle, self._common, _INFORMATIVE_LEAST,
+                    packed, first, past, single, fresh, jaccard, *part, rests, self.similarity.part_jaccard,
+                    self.similarity.same_rest_jaccard, _NEAREST, _TRIES, tries, partners,
                 )  # fmt: skip
 
             in_parallel(compare, len(packed))
@@ -199,11 +227,15 @@ class NearDuplicates:
 
 
 def near_duplicates(
-    row_ids: pl.Series, texts: pl.Series, similarity: Similarity, quality: pl.Series | None = None
+    row_ids: pl.Series,
+    texts: pl.Series,
+    similarity: Similarity,
+    quality: pl.Series | None = None,
+    parts: pl.Series | None = None,
 ) -> pl.DataFrame:
     """(row_id, repeats) of the rows whose text repeats that of a better one."""
     index = NearDuplicates(similarity)
-    index.add(row_ids, texts, quality)
+    index.add(row_ids, texts, quality, parts)
     return index.repeats()
 
 

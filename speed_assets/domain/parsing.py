@@ -1,46 +1,29 @@
 """Reading what a model wrote: hostile text in, values and short problem codes out, never an exception.
 
-Every parser takes any string and ends in bounded time: longer texts than `MAX_CHARACTERS` are refused,
-the scan for JSON is linear, and repair, which is not, is tried only where `_repairable` says it is cheap.
-
-Belongs here: from one raw text to values. Not here: whole tables (`rows.py`), and whether the values are any good
-(`rules.py`, the judge).
+Belongs here: from one raw text to a record, a verdict, a revision, tasks. Not here: finding JSON in a text
+(`answers.py`), whole tables (`rows.py`), and whether the values are any good (`rules.py`, the judge).
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
-import json_repair
 import msgspec
 
+from speed_assets.domain.answers import UNREADABLE, Doubled, Problem, read_answer
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
-
-MAX_CHARACTERS = 200_000
-"""Longer answers are refused unread (our choice: some fifty times what an answer of 800 tokens has)."""
-MAX_REPAIRED = 20_000
-"""Longer answers are not repaired (our choice: the repair is meant for slips, and slower than reading)."""
-MAX_REPAIR_BRACKETS = 16
-MAX_REPAIR_WORK = 2_000_000
-"""Nor is what has more opening brackets, or more characters times punctuation marks: json_repair looks ahead to
-the end of the text from each of them. 20,000 characters of `{a:` took it over a minute; within these limits the
-worst of some 5,000 hostile texts took 1 s. An answer of 800 tokens has about 4,000 characters and 150 marks."""
 
 QUERY_WORDS_LEAST = 4
 """A query of fewer words may well stand in its document."""
 
-Problem = str
-"""A short stable code to group by, e.g. `not_json`, `missing_key:label`, `out_of_range:best`."""
-
-_UNREADABLE = ("not_json", "not_object", "too_long")
-_BRACKETS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
-_MARK = re.compile(r"[^\w\s.]")
-_FENCE = re.compile(r"```[\w-]*\s*")
+_NOTHING = frozenset(("", "null", "none", "nothing", "no change", "no changes", "n/a"))
+"""Texts that a model writes where null was asked for."""
+_TEMPLATE_WORDS = re.compile(r"<[^<>]*(?:what is wrong|nothing is|an object that holds|new text|what decides)[^<>]*>")
+"""The words in angle brackets of the prompt sets: an answer that repeats them has said nothing."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
 _PUNCTUATION = re.compile(r"[\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]+")
@@ -54,12 +37,12 @@ class ParsedRecord:
     """Known keys with texts that are not empty, in the order of the task type."""
     problem: Problem | None
     repaired: bool
-    """The text was no JSON, and a repair made it some. A cut-off answer looks like this too."""
+    """The text was no JSON, and a repair made it some."""
 
     @property
     def unparseable(self) -> bool:
         """There is nothing to keep but the raw text."""
-        return not self.record and self.problem in _UNREADABLE
+        return not self.record and self.problem in UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +63,27 @@ class Revision:
     problem: Problem | None
 
 
-def parse_record(task_type: str, raw: str) -> ParsedRecord:
+def parse_record(task_type: str, raw: str, finished: bool | None = None) -> ParsedRecord:
     """The record in a model's answer.
 
-    Problems, gravest first: `too_long`, `not_json`, `not_object`; `missing_key:K`, `wrong_type:K`,
-    `empty_value:K`; `same_positive_negative`, `copied_query` (the positive is the query, but for case,
-    spacing and punctuation), `query_in_positive` (from four words on); `doubled_key` (the last one
-    counts), `unknown_key`.
+    Problems, gravest first: `cut_off`, `too_long`, `not_json`, `not_object`; `missing_key:K`, `wrong_type:K`,
+    `empty_value:K`; `same_positive_negative`, `copied_query` (the positive is the query, but for spacing);
+    `doubled_key` (the last one counts), `unknown_key`.
+
+    Args:
+        task_type: the task type whose keys are asked for.
+        raw: the model's text.
+        finished: True when the model ended by itself, False when it was cut off, None when nobody said.
     """
-    found = _read_object(raw)
+    keys = TASK_TYPES[task_type].keys
+
+    def whole(values: dict[str, Any]) -> bool:
+        return all(isinstance(values.get(key), str) and values[key].strip() for key in keys)
+
+    found = read_answer(raw, "{", _mapping, whole, finished)
     if isinstance(found, str):
         return ParsedRecord({}, found, repaired=False)
     values, repaired = found
-    keys = TASK_TYPES[task_type].keys
     if repaired and not values.keys() & set(keys):
         return ParsedRecord({}, "not_json", repaired=False)  # a repair makes an object of nearly anything
     record, problems = _known_texts(keys, values)
@@ -127,13 +118,13 @@ def decode_typed(task_type: str, raws: Iterable[str | None]) -> list[tuple[str, 
     return found
 
 
-def parse_verdict(raw: str, count: int) -> Verdict | Problem:
+def parse_verdict(raw: str, count: int, finished: bool | None = None) -> Verdict | Problem:
     """A judge's verdict on `count` candidates, or the code of what is wrong with it.
 
     Codes: those of an unreadable record, `missing_key:K`, `wrong_type:K`, `out_of_range:K`, `same_best_worst`.
     Numbers may come as text; a reason that is no text is left empty.
     """
-    found = _read_object(raw)
+    found = read_answer(raw, "{", _mapping, lambda values: {"best", "worst"} <= values.keys(), finished)
     if isinstance(found, str):
         return found
     values, _ = found
@@ -152,31 +143,45 @@ def parse_verdict(raw: str, count: int) -> Verdict | Problem:
     return Verdict(chosen["best"], chosen["worst"], _reason(values))
 
 
-def parse_revision(task_type: str, raw: str) -> Revision:
-    """A revisor's patch. No revision, null, or null for a field leaves things as they are.
+def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Revision:
+    """A revisor's answer: a patch under `revision`, null for nothing to mend, or a patch at the top level.
 
-    Codes: those of an unreadable record, `wrong_type:revision`, `wrong_type:K`, `empty_value:K`,
-    `doubled_key`, `unknown_key`. Changes that can be read are returned in spite of a problem.
+    Codes: those of an unreadable record, `missing_key:revision` (an object that says neither), `template_echo` (the words
+    of the prompt's own template), `wrong_type:revision`, `wrong_type:K`, `empty_value:K`, `doubled_key`, `unknown_key`.
+    Changes that can be read are returned in spite of a problem; whoever applies them asks for the problem first.
     """
-    found = _read_object(raw)
+    keys = TASK_TYPES[task_type].keys
+
+    def says(values: dict[str, Any]) -> bool:
+        return "revision" in values or any(key in values for key in keys)
+
+    found = read_answer(raw, "{", _mapping, says, finished)
     if isinstance(found, str):
         return Revision("", {}, found)
-    values, _ = found
+    values, repaired = found
     reason = _reason(values)
-    patch = values.get("revision")
-    if patch is None:
+    if _TEMPLATE_WORDS.search(reason):
+        return Revision(reason, {}, "template_echo")
+    if "revision" in values:
+        patch = values["revision"]
+    elif not repaired and says(values):
+        patch = {key: value for key, value in values.items() if key != "reason"}
+    else:
+        return Revision(reason, {}, "missing_key:revision")
+    if patch is None or (isinstance(patch, str) and patch.strip().casefold() in _NOTHING):
         return Revision(reason, {}, None)
     if not isinstance(patch, dict):
-        return Revision(reason, {}, "wrong_type:revision")
-    keys = TASK_TYPES[task_type].keys
+        return Revision(reason, {}, "template_echo" if _is_template(patch) else "wrong_type:revision")
     changes, problems = _known_texts(keys, {key: value for key, value in patch.items() if value is not None})
+    if any(_TEMPLATE_WORDS.fullmatch(text.strip()) for text in changes.values()):
+        return Revision(reason, {}, "template_echo")
     problems += _key_problems(keys, patch)
     return Revision(reason, changes, problems[0] if problems else None)
 
 
-def parse_tasks(raw: str, count: int) -> tuple[str, ...]:
+def parse_tasks(raw: str, count: int, finished: bool | None = None) -> tuple[str, ...]:
     """At most `count` different tasks, each on one line, from a JSON list of texts or an object that holds one list."""
-    found = _read(raw, "[{", _task_list)
+    found = read_answer(raw, "[{", _task_list, lambda items: True, finished)
     if isinstance(found, str):
         return ()
     tasks: dict[str, str] = {}
@@ -191,6 +196,14 @@ def _task_list(value: Any) -> list[Any] | None:
         lists = [item for item in value.values() if isinstance(item, list)]
         value = lists[0] if len(lists) == 1 else None
     return value if isinstance(value, list) and any(isinstance(item, str) for item in value) else None
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and bool(_TEMPLATE_WORDS.search(value))
 
 
 # What a record consists of
@@ -213,7 +226,7 @@ def _known_texts(keys: tuple[str, ...], values: dict[str, Any]) -> tuple[dict[st
 
 
 def _key_problems(keys: tuple[str, ...], values: dict[str, Any]) -> list[Problem]:
-    doubled = ["doubled_key"] if isinstance(values, _Doubled) else []
+    doubled = ["doubled_key"] if isinstance(values, Doubled) else []
     return doubled + (["unknown_key"] if values.keys() - set(keys) else [])
 
 
@@ -225,11 +238,8 @@ def _content_problems(texts: list[str | None]) -> list[Problem]:
     # Punctuation counts here, for labels such as C, C# and C++ are different answers.
     if positive and negative and caseless(positive) == caseless(negative):
         problems.append("same_positive_negative")
-    if query and positive:
-        if folded(query) == folded(positive):
-            problems.append("copied_query")
-        elif stands_in(query, positive, QUERY_WORDS_LEAST):
-            problems.append("query_in_positive")
+    if query and positive and query.split() == positive.split():
+        problems.append("copied_query")
     return problems
 
 
@@ -266,94 +276,3 @@ def caseless(text: str) -> str:
 def folded(text: str) -> str:
     """Lower case words between single spaces; of a text without words, its characters."""
     return _PUNCTUATION.sub(" ", text.casefold()).strip() or caseless(text)
-
-
-# From text to JSON
-
-
-class _Doubled(dict[str, Any]):
-    """A JSON object in which a key stood twice."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    return values if len(values) == len(pairs) else _Doubled(values)
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
-_INVALID = object()
-_T = TypeVar("_T")
-
-
-def _read_object(raw: str) -> tuple[dict[str, Any], bool] | Problem:
-    return _read(raw, "{", lambda value: value if isinstance(value, dict) else None)
-
-
-def _read(raw: str, openers: str, accept: Callable[[Any], _T | None]) -> tuple[_T, bool] | Problem:
-    """The first value that `accept` does not answer with None, and whether it took a repair to read it.
-
-    Tried in turn: the whole text, the balanced pieces in it that begin with one of `openers`, a repair.
-    """
-    if len(raw) > MAX_CHARACTERS:
-        return "too_long"
-    text = raw.strip("\ufeff \t\r\n")
-    if fence := _FENCE.match(text):
-        text = text[fence.end() :].removesuffix("```")
-    whole = _strict(text)
-    if whole is not _INVALID:
-        accepted = accept(whole)
-        return "not_object" if accepted is None else (accepted, False)
-    for piece in _balanced(text, openers):
-        if accepted := accept(_strict(piece)):  # an empty one is more likely a stray {} in prose
-            return accepted, False
-    start = min((at for opener in openers if (at := text.find(opener)) >= 0), default=None)
-    if start is None or len(raw) > MAX_REPAIRED or not _repairable(text[start:]):
-        return "not_json"
-    value = _repaired(text[start:])
-    for item in (value, *(value if isinstance(value, list) else ())):
-        if accepted := accept(item):
-            return accepted, True
-    return "not_json"
-
-
-def _strict(text: str) -> Any:
-    """The value of a JSON text, or `_INVALID`. A number too long to convert and too deep a nesting are invalid too."""
-    try:
-        return _DECODER.decode(text)
-    except (ValueError, RecursionError):
-        return _INVALID
-
-
-def _balanced(text: str, openers: str) -> Iterator[str]:
-    """Pieces of `text` from an opening bracket to its closing one, outermost only; brackets in strings do not count."""
-    closers = openers.translate(str.maketrans("[{", "]}"))
-    depth, start, quoted = 0, 0, False
-    for match in _BRACKETS.finditer(text):
-        mark = match[0]
-        if depth == 0:
-            if mark in openers:
-                depth, start = 1, match.start()
-        elif mark == '"':
-            quoted = not quoted
-        elif quoted:
-            continue
-        elif mark in openers:
-            depth += 1
-        elif mark in closers:
-            depth -= 1
-            if depth == 0:
-                yield text[start : match.end()]
-
-
-def _repairable(text: str) -> bool:
-    return (
-        text.count("{") + text.count("[") <= MAX_REPAIR_BRACKETS
-        and len(text) * len(_MARK.findall(text)) <= MAX_REPAIR_WORK
-    )
-
-
-def _repaired(text: str) -> Any:
-    try:
-        return json_repair.repair_json(text, return_objects=True, skip_json_loads=True)
-    except Exception:  # a third party's parser on hostile text: whatever it trips over, there is no record in it
-        return None

@@ -9,6 +9,7 @@ drawn (`attributes.py`), what a model answers (`parsing.py`), any wording (`prom
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER, GUIDELINES
-from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.task_types import TASK_TYPES
 
 PromptKind = Literal["brainstorm", "synthesis", "judge", "revise"]
@@ -29,20 +30,25 @@ _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _LINE_BREAKS = re.compile(r"[\r\n]+")
 _NOTHING_DRAWN = "-"
 _PLACEHOLDERS: dict[PromptKind, frozenset[str]] = {
-    "brainstorm": frozenset(("task_type", "topic", "count")),
+    "brainstorm": frozenset(("task_type", "topic", "count", "examples")),
     "synthesis": frozenset(("task_type", "task", "keys", "attributes", "guidelines")),
-    "judge": frozenset(("task_type", "task", "keys", "candidates")),
-    "revise": frozenset(("task_type", "task", "keys", "draft")),
+    "judge": frozenset(("task_type", "task", "keys", "prompt", "candidates")),
+    "revise": frozenset(("task_type", "task", "keys", "prompt", "draft")),
 }
+_EXPAND_PLACEHOLDERS = frozenset(("topic", "count", "known"))
+EXAMPLES_SHOWN = 7
+"""Example tasks in a brainstorm (authors' repository: 7), drawn anew and in another order for each topic."""
+_CLOSING = re.compile(r"</([a-z]+)>")
 
 
 _BY_TASK_TYPE = dict.fromkeys(TASK_TYPES, str)
 _LAYOUT: Mapping[str, Any] = {
-    **dict.fromkeys(("version", "candidate", "again"), str),
+    **dict.fromkeys(("version", "candidate", "again", "expand"), str),
     "one_line": bool,
     "parts": str,
     "attributes": {attribute.name: str for table in ATTRIBUTES.values() for attribute in table},
     "guidelines": dict.fromkeys(TASK_TYPES, list),
+    "examples": dict.fromkeys(TASK_TYPES, list),
     **dict.fromkeys(PROMPT_KINDS, _BY_TASK_TYPE),
 }
 """What a set's file may hold: a type for each text, or those of a mapping's keys (`parts` has names of its own)."""
@@ -98,6 +104,10 @@ class PromptSet:
     """Line breaks in inserted texts become spaces."""
     again: str = "{prompt}"
     """How a `{prompt}` is asked again when its answer had a `{problem}`."""
+    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Example tasks by task type, of which `{examples}` of a brainstorm shows some."""
+    expansion: str = ""
+    """Asks for `{count}` subtopics of a `{topic}`, `{known}` ones left out; empty where the set cannot ask for them."""
     source: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The plain values that the set was made from."""
 
@@ -121,6 +131,8 @@ class PromptSet:
             candidate=data["candidate"],
             one_line=bool(data.get("one_line", False)),
             again=data.get("again", "{prompt}"),
+            examples={task_type: tuple(tasks) for task_type, tasks in data.get("examples", {}).items()},
+            expansion=_fill(data.get("expand", ""), parts),
             source=data,
         )
         prompts._check()
@@ -137,6 +149,16 @@ class PromptSet:
         if "prompt" not in _names(self.again) or not _names(self.again) <= {"prompt", "problem"}:
             raise ValueError(
                 f"prompt set {self.name}: again must name {{prompt}}, may name {{problem}}, and nothing else"
+            )
+        for name, lists in (("examples", self.examples), ("guidelines", self.guidelines)):
+            for task_type, lines in lists.items():
+                if odd := [line for line in lines if not isinstance(line, str)]:
+                    raise ValueError(
+                        f"prompt set {self.name}: {name} of {task_type} holds {odd[0]!r}, which is no text: put it in quotes"
+                    )
+        if unknown := sorted(_names(self.expansion) - _EXPAND_PLACEHOLDERS):
+            raise ValueError(
+                f"prompt set {self.name}: expand names {unknown}, known are {sorted(_EXPAND_PLACEHOLDERS)}"
             )
         for task_type, shape in TASK_TYPES.items():
             drawn = {attribute.name for attribute in ATTRIBUTES[task_type]}
@@ -174,7 +196,8 @@ class PromptSet:
         """
         shape: list[Any] = [self.version, kind, task_type, self._template(kind, task_type), self.one_line]
         if kind == "synthesis":
-            table = ATTRIBUTES[task_type]
+            said = self.said(task_type)
+            table = [attribute for attribute in ATTRIBUTES[task_type] if attribute.name in said]
             shape += [
                 [asdict(attribute) for attribute in table],
                 [self.sayings.get(attribute.name) for attribute in table],
@@ -183,13 +206,50 @@ class PromptSet:
             ]
         elif kind == "judge":
             shape.append(self.candidate)
+        elif kind == "brainstorm" and self.examples.get(task_type):
+            shape.append(self.examples[task_type])
         return digest(shape)
 
+    def expansion_digest(self) -> str:
+        """sha256 over all that shapes the prompt for subtopics."""
+        return digest([self.version, "expand", self.expansion, self.one_line])
+
+    def said(self, task_type: str) -> frozenset[str]:
+        """The names of the drawn attributes that a synthesis prompt of this task type says when they are there."""
+        template = self._template("synthesis", task_type)
+        named = _names(template)
+        if "guidelines" in named:
+            named |= {name for line in self.guidelines.get(task_type, ()) for name in _names(line)}
+        if "attributes" in named:
+            named |= set(self.sayings)
+        return frozenset(attribute.name for attribute in ATTRIBUTES[task_type] if attribute.name in named)
+
     def brainstorm(self, task_type: str, topic: str, count: int) -> str:
-        """Asks for `count` tasks on a topic. STS has no such prompt: there the topic is the task."""
+        """Asks for `count` tasks on a topic. STS has no such prompt: there the topic is the task.
+
+        Which examples it shows, and in which order, follows from the topic alone.
+        """
         if count < 1:
             raise ValueError(f"count={count}: ask for at least one task")
-        return self._render("brainstorm", task_type, topic=self._line(topic), count=str(count))
+        pool = self.examples.get(task_type, ())
+        rng = random.Random(seed_for(0, "examples", task_type, topic))
+        shown = rng.sample(pool, min(EXAMPLES_SHOWN, len(pool)))
+        return self._render(
+            "brainstorm",
+            task_type,
+            topic=self._line(topic),
+            count=str(count),
+            examples="\n".join(f"- {example}" for example in shown),
+        )
+
+    def expand(self, topic: str, count: int, known: Sequence[str] = ()) -> str:
+        """Asks for `count` subtopics of a topic, other ones than those `known`. Raises ValueError where the set cannot."""
+        if not self.expansion:
+            raise ValueError(f"prompt set {self.name} has no prompt for subtopics (expand)")
+        if count < 1:
+            raise ValueError(f"count={count}: ask for at least one subtopic")
+        there = "; ".join(map(self._line, known)) or "none yet"
+        return _fill(self.expansion, {"topic": self._line(topic), "count": str(count), "known": there})
 
     def synthesis(self, task_type: str, task: str, attributes: Mapping[str, str]) -> str:
         """Asks for one record, with the attributes that `draw_attributes` drew."""
@@ -217,24 +277,50 @@ class PromptSet:
         """Asks once more what an unusable answer was given to, and tells what was wrong with it."""
         return _fill(self.again, {"prompt": prompt, "problem": self._line(problem)})
 
-    def judge(self, task_type: str, task: str, candidates: Sequence[str]) -> str:
-        """Asks for the best and the worst of at least two candidates, numbered from 1 in the given order."""
+    def judge(self, task_type: str, task: str, candidates: Sequence[str], prompt: str | None = None) -> str:
+        """Asks for the best and the worst of at least two candidates, numbered from 1 in the given order.
+
+        `prompt` is what the candidates are answers to; without one it is the task.
+        """
         if len(candidates) < 2:
             raise ValueError(f"{len(candidates)} candidate(s): a judge compares at least two")
+        template = self._template("judge", task_type) + self.candidate
         shown = (
-            _fill(self.candidate, {"number": str(number), "text": self._line(text)})
+            _fill(self.candidate, {"number": str(number), "text": self._material(text, template)})
             for number, text in enumerate(candidates, 1)
         )
-        return self._render("judge", task_type, task=self._line(task), candidates="".join(shown))
+        return self._render(
+            "judge",
+            task_type,
+            task=self._line(task),
+            prompt=self._material(prompt or task, template),
+            candidates="".join(shown),
+        )
 
-    def revise(self, task_type: str, task: str, draft: str) -> str:
-        """Asks what is wrong with a draft, and for a patch of the fields that are (null for none)."""
-        return self._render("revise", task_type, task=self._line(task), draft=self._line(draft))
+    def revise(self, task_type: str, task: str, draft: str, prompt: str | None = None) -> str:
+        """Asks what is wrong with a draft, and for a patch of the fields that are (null for none).
+
+        `prompt` is what the draft is an answer to; without one it is the task.
+        """
+        template = self._template("revise", task_type)
+        return self._render(
+            "revise",
+            task_type,
+            task=self._line(task),
+            prompt=self._material(prompt or task, template),
+            draft=self._material(draft, template),
+        )
 
     def _render(self, kind: PromptKind, task_type: str, **values: str) -> str:
         template = self._template(kind, task_type)
         keys = _listed(task_type)
         return _fill(template, {"task_type": task_type, "keys": keys, **values})
+
+    def _material(self, text: str, template: str) -> str:
+        """A text to be looked at: it cannot close a tag of the template that it is put into."""
+        tags = "|".join(dict.fromkeys(_CLOSING.findall(template)))
+        text = self._line(text).strip() if tags else self._line(text)
+        return re.sub(rf"</(?=(?:{tags})\b)", "</ ", text) if tags else text
 
     def _line(self, text: str) -> str:
         return _LINE_BREAKS.sub(" ", text) if self.one_line else text
@@ -262,19 +348,26 @@ def _load(name: str) -> PromptSet:
     return PromptSet.from_data(name, yaml.safe_load(files[f"{name}.yaml"].read_text(encoding="utf-8")))
 
 
-def schema_for(kind: PromptKind, task_type: str) -> dict[str, Any]:
+def list_schema(count: int | None = None) -> dict[str, Any]:
+    """The JSON schema of a list of texts: of exactly `count` ones, or of any number."""
+    sized = {"minItems": count, "maxItems": count} if count else {}
+    return {"type": "array", "items": {"type": "string"}, **sized}
+
+
+def schema_for(kind: PromptKind, task_type: str, count: int | None = None) -> dict[str, Any]:
     """The JSON schema of an answer, for engines that can hold a model to one.
 
-    A brainstorm answers with a list, which some endpoints accept only inside an object; `parse_tasks` reads both.
+    `count` is the number of tasks or of candidates where it is known. A brainstorm answers with a list, which some
+    endpoints accept only inside an object; `parse_tasks` reads both.
     """
     text = {"type": "string"}
     fields = dict.fromkeys(TASK_TYPES[task_type].keys, text)
     if kind == "brainstorm":
-        return {"type": "array", "items": text}
+        return list_schema(count)
     if kind == "synthesis":
         return _object(fields)
     if kind == "judge":
-        number = {"type": "integer", "minimum": 1}
+        number = {"type": "integer", "minimum": 1, **({"maximum": count} if count else {})}
         return _object({"reason": text, "best": number, "worst": number})
     patch = _object(fields) | {"required": []}
     return _object({"reason": text, "revision": {"anyOf": [patch, {"type": "null"}]}})

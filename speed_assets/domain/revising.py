@@ -1,11 +1,16 @@
 """Revisions: a patch on a draft, taken only where it leaves a whole record.
 
+What cannot be read says nothing: it changes no row, approves none and casts no doubt on any. A doubt comes from a readable
+finding alone: a fault that the last of several readings still names, or a patch that was not taken because it would have
+spoiled the record, so that the fault it was meant for is still there.
+
 Belongs here: applying and balancing revisions. Not here: reading model text (`parsing.py`) or asking for it.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,12 +22,14 @@ from speed_assets.domain.task_types import TASK_TYPES
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """A record after revision, as JSON text. `refused` marks a revision that would have spoiled it."""
+    """A record after revision, as JSON text. `spoils` marks a revision that would have spoiled it and was not taken;
+    `problem` is why a revision could not be read, and then `reason` is None."""
 
     record: str
     changed: bool
-    refused: bool
+    spoils: bool
     reason: str | None
+    problem: str | None = None
 
 
 def as_draft(task_type: str, row: Mapping[str, str | None]) -> str:
@@ -31,18 +38,26 @@ def as_draft(task_type: str, row: Mapping[str, str | None]) -> str:
     return json.dumps(record, ensure_ascii=False) if record else row["output"] or ""
 
 
-def revise(task_type: str, draft: str, answer: str) -> Revised:
-    """Apply the revisor's raw answer to a draft. Unreadable answers and spoiling patches leave the draft as it was."""
-    revision = parse_revision(task_type, answer)
+def revise(task_type: str, draft: str, answer: str, finished: bool | None = None) -> Revised:
+    """Apply the revisor's raw answer to a draft. Unreadable answers and spoiling patches leave the draft as it was.
+
+    Args:
+        task_type: that of the draft.
+        draft: the record as JSON, or raw text where none could be read.
+        answer: the revisor's raw text.
+        finished: whether the revisor ended by itself; None where nobody said.
+    """
+    revision = parse_revision(task_type, answer, finished)
     if revision.problem is not None:
-        return Revised(draft, False, True, f"unreadable revision: {revision.problem}")
+        return Revised(draft, False, False, None, revision.problem)
     if not revision.changes:
         return Revised(draft, False, False, revision.reason)
     before = parse_record(task_type, draft)
-    patched = json.dumps(before.record | revision.changes, ensure_ascii=False)
+    after = before.record | revision.changes
+    patched = json.dumps({key: after[key] for key in TASK_TYPES[task_type].keys if key in after}, ensure_ascii=False)
     if parse_record(task_type, patched).problem is not None and before.problem is None:
         return Revised(draft, False, True, revision.reason)
-    return Revised(patched, before.record != before.record | revision.changes, False, revision.reason)
+    return Revised(patched, before.record != after, False, revision.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,11 @@ class Mended:
     doubts: list[str | None]
     """What was said of a fault that is still there; None where the revisor was content."""
     readings: list[dict[str, int]]
-    """Of each reading: rows read, rows in which a fault was found, revisions not taken."""
+    """Of each reading: rows read, revisions that could not be read, rows in which a fault was found, revisions not taken."""
+    problems: dict[str, int]
+    """Revisions that could not be read, by problem, most frequent first."""
+    readable: list[bool]
+    """Whether any reading of the record could be read."""
 
 
 def read_through(
@@ -66,13 +85,18 @@ def read_through(
 
     `read` is given the number of the reading, the places of the rows and their records, and revises each.
     """
-    mended = Mended(list(drafts), [None] * len(drafts), [None] * len(drafts), [])
+    mended = Mended(list(drafts), [None] * len(drafts), [None] * len(drafts), [], {}, [False] * len(drafts))
+    unread: Counter[str] = Counter()
     pending = list(range(len(drafts)))
     for reading in range(readings):
         judging = reading == readings - 1 and readings > 1
         results = read(reading, pending, [mended.records[row] for row in pending])
         for row, result in zip(pending, results, strict=True):
-            if result.refused or (judging and result.changed):
+            if result.problem is not None:
+                unread[result.problem] += 1
+                continue
+            mended.readable[row] = True
+            if result.spoils or (judging and result.changed):
                 mended.doubts[row] = result.reason or "no reason given"
             elif result.changed:
                 mended.records[row] = result.record
@@ -81,29 +105,33 @@ def read_through(
         mended.readings.append(
             {
                 "rows": len(pending),
-                "found_fault": sum(result.changed or result.refused for result in results),
-                "not_taken": sum(result.refused for result in results),
+                "unreadable": sum(result.problem is not None for result in results),
+                "found_fault": sum(result.changed or result.spoils for result in results),
+                "not_taken": sum(result.spoils for result in results),
             }
         )
         pending = [row for row, result in zip(pending, results, strict=True) if result.changed]
         if not pending:
             break
+    mended.problems.update(unread.most_common())
     return mended
 
 
-def balance(rows: pl.DataFrame, mended_share: float) -> pl.DataFrame:
+def balance(rows: pl.DataFrame, mended_share: float, repeats_max: int = 3) -> pl.DataFrame:
     """Rows of which `mended_share` mend something: whole rows of the rarer kind are repeated, in order.
 
-    With no row of one kind the rows stay as they are.
+    No row is there more than `repeats_max` times, even if the share is not reached then: a few answers that are learnt by
+    heart teach less than they cost. With no row of one kind the rows stay as they are.
     """
     mended, fine = rows.filter("mended"), rows.filter(~pl.col("mended"))
     if mended.is_empty() or fine.is_empty() or not 0 < mended_share < 1:
         return rows
     wanted_mended = round(fine.height * mended_share / (1 - mended_share))
     if wanted_mended >= mended.height:
-        mended = _repeat(mended, wanted_mended)
+        mended = _repeat(mended, min(wanted_mended, repeats_max * mended.height))
     else:
-        fine = _repeat(fine, round(mended.height * (1 - mended_share) / mended_share))
+        wanted_fine = round(mended.height * (1 - mended_share) / mended_share)
+        fine = _repeat(fine, min(wanted_fine, repeats_max * fine.height))
     return pl.concat([mended, fine])
 
 

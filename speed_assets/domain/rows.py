@@ -10,12 +10,16 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
+from speed_assets.domain.answer_lengths import AnswerLengths
+from speed_assets.domain.answers import CUT_OFF, MAX_CHARACTERS
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
-from speed_assets.domain.parsing import MAX_CHARACTERS, decode_typed, parse_record
+from speed_assets.domain.parsing import decode_typed, parse_record
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
+ASKED = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
+"""Columns of a row that is asked for, beside the words that its prompt asks for."""
 QUARANTINE_SCHEMA = {
     "row_id": pl.String,
     "stage": pl.String,
@@ -50,9 +54,10 @@ def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: st
 
 
 def synthesis_rows(
-    tasks: pl.DataFrame, task_type: str, rows: int, seed: int, stage: str, prompts: PromptSet
+    tasks: pl.DataFrame, task_type: str, rows: int, seed: int, stage: str, prompts: PromptSet, lengths: AnswerLengths
 ) -> pl.DataFrame:
-    """Rows to be written: row_id, task_id, task_type, topic, task, prompt, with attributes drawn per row."""
+    """Rows to be written: row_id, task_id, task_type, topic, task, prompt, with attributes drawn per row, and the `words`
+    that the prompt asks for at most."""
     by_id = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
     asked = []
     pairs = tasks.select("topic_id", "task_id").rows()
@@ -68,10 +73,10 @@ def synthesis_rows(
                 "topic": task["topic"],
                 "task": task["task"],
                 "prompt": prompts.synthesis(task_type, task["task"], attributes),
+                "words": lengths.words("synthesis", task_type, attributes),
             }
         )
-    columns = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
-    return pl.DataFrame(asked, schema=dict.fromkeys(columns, pl.String))
+    return pl.DataFrame(asked, schema=dict.fromkeys(ASKED, pl.String) | {"words": pl.Int64})
 
 
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
@@ -79,9 +84,14 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
 
     `read_as` tells how far the funnel had to go: `typed` (exactly the object asked for), `json` (after fences, prose
     or a second look), `repaired`, or `unread`. What is read is what `parse_record` reads: the typed way is only faster.
+
+    The column `finished`, where there is one, tells whether the writer ended by itself (null: nobody said). An answer that
+    was cut off is `cut_off` and has no texts, however whole it looks.
     """
     kind = TASK_TYPES[task_type]
-    raws = frame["output"]
+    finished = frame["finished"] if "finished" in frame.columns else pl.repeat(None, frame.height, eager=True)
+    finished = finished.cast(pl.Boolean)
+    raws = frame.select(pl.when(finished.fill_null(True)).then("output"))["output"]  # what was cut off is not read
     typed = pl.DataFrame(
         [texts or (None,) * len(kind.keys) for texts in decode_typed(task_type, _plainly_typed(raws, kind.keys))],
         schema=dict.fromkeys(TRIPLET_FIELDS[: len(kind.keys)], pl.String),
@@ -92,8 +102,9 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     doubtful = looks.collect().to_series()
     again = doubtful.fill_null(True).arg_true()
     found: dict[str, list[str | None]] = {name: [] for name in (*TRIPLET_FIELDS, "problem", "read_as")}
-    for raw, was_typed in zip(raws.gather(again), typed["query"].gather(again).is_not_null(), strict=True):
-        parsed = parse_record(task_type, raw or "")
+    suspects = zip(raws.gather(again), typed["query"].gather(again).is_not_null(), finished.gather(again), strict=True)
+    for raw, was_typed, ended in suspects:
+        parsed = parse_record(task_type, raw or "", ended)
         slow = "repaired" if parsed.repaired else "unread" if parsed.unparseable else "json"
         found["read_as"].append("typed" if was_typed else slow)
         found["problem"].append(parsed.problem)
@@ -114,7 +125,8 @@ def until_whole(
 
     `ask` is given the number of the attempt and the rows still without a whole answer, and returns them parsed, in their
     order. It is asked at most `attempts` times; an answer that is no better than the last one takes its place. A request
-    that the server refused for good is not repeated.
+    that the server refused for good is not repeated. What was cut off is worth another try with a larger limit, which is
+    for `ask` to set (`cuts_before`).
     """
     answers = ask(0, rows)
     again = []
@@ -129,6 +141,13 @@ def until_whole(
         rest = answers.with_columns(place).filter(~pl.col("_place").is_in(open_.implode()))
         answers = pl.concat([rest, numbered]).sort("_place").drop("_place")
     return answers, again
+
+
+def cuts_before(pending: pl.DataFrame, attempt: int) -> list[int]:
+    """How often the answer to each row was cut off before this attempt; one that failed otherwise has room enough."""
+    if not attempt:
+        return [0] * pending.height
+    return [attempt if problem == CUT_OFF else 0 for problem in pending["problem"]]
 
 
 def _same(text: str | None, rows: int) -> pl.Series:

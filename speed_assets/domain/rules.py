@@ -1,23 +1,26 @@
-"""What is no training row, whoever wrote it: refusals, echoes, given-away labels, copied queries, other languages.
+"""What is no training row, whoever wrote it: refusals, echoes, given-away labels, copied queries, noise, other languages.
 
 Each rule has a code that never changes its meaning. A rule sees the columns task_type, task, query, positive and
 negative of many rows at once; what only Python can tell exactly is asked of the few rows that a first look suspects.
+A rule is for what a writer of rows does wrong. What people write passes: `benchmarks/human_rows.py` counts.
 
-Belongs here: rules on one row. Not here: rows that repeat others (`near_duplicates.py`, `contamination.py`), and
-whether a text is right (the judge).
+Belongs here: which fields of which rows a rule asks. Not here: what it looks for in a text (`row_patterns.py`, `noise.py`,
+`language.py`), rows that repeat others (`near_duplicates.py`, `contamination.py`), whether a text is right (the judge).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Literal, get_args
 
 import polars as pl
 
+from speed_assets.domain import row_patterns as patterns
+from speed_assets.domain.answer_lengths import words_asked
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.language import foreign
+from speed_assets.domain.noise import MASH_LONGEST, SUSPECT, SUSPECT_MASH, is_noise
 from speed_assets.domain.parsing import QUERY_WORDS_LEAST, folded, stands_in
 from speed_assets.domain.rows import may_be_the_same, may_stand_in
 from speed_assets.domain.task_types import TRIPLET_FIELDS
@@ -37,38 +40,46 @@ RuleCode = Literal[
     "too_long",
     "label_too_long",
     "topic_not_named",
+    "unfinished",
+    "noise",
+    "markup",
+    "about_the_document",
+    "personal_data",
+    "query_in_positive",
+    "repeated_negative",
+    "negative_is_positive",
 ]
 RULE_CODES: tuple[RuleCode, ...] = get_args(RuleCode)
+BESIDE_ROWS: tuple[RuleCode, ...] = ("repeated_negative", "negative_is_positive")
+"""Rules that look at the other rows of a query: asked of rows without near-duplicates."""
 
-_WRITE = r"(?:help|assist|provide|generate|create|write|fulfil|comply|complete|produce|answer|do that)"
-_NOT = r"(?:can[\u2019']t|cannot|can not|am unable|[\u2019']m unable|am not able|[\u2019']m not able|won[\u2019']t|will not)"
-_REFUSAL = (
-    rf"(?i)^\W{{0,5}}(?:(?:i[\u2019']m |i am )?(?:very |so |truly )?sorry|i apologi[sz]e|unfortunately|as an ai)[^.]{{0,60}}"
-    rf"\b{_NOT}\b[^.]{{0,60}}\b{_WRITE}"
-    rf"|^\W{{0,5}}i {_NOT}(?: to)? {_WRITE}"
+UNFINISHED_WORDS = 20
+"""Texts of at most so many words are headlines, queries and labels, which need no end. Given with the rule."""
+_ABOUT_LANGUAGES = (
+    r"(?i)\b(?:translat\w*|languages?|multilingual|bilingual|english|german|french|spanish|italian|portuguese|dutch|russian|chinese"
+    r"|japanese|korean|arabic|hindi|latin|greek|hebrew|turkish|polish|loanwords?|foreign words?)\b"
 )
-_AS_AN_AI = (
-    r"(?i)\bas an? (?:ai|artificial intelligence|large language|language) (?:language )?(?:model|assistant)?,? ?i\b"
-    r"|\bi am an? (?:ai|large) language model\b|\bi'm an? (?:ai|large) language model\b"
-)
-_SLOTS = "task|topic|query|text|document|label|language|value|unit|clarity|difficulty|query_type|query_length"
-_TEMPLATE = (
-    r"(?-u:\b)(?:user_query|positive_document|hard_negative_document|input_text|misleading_label)(?-u:\b)"
-    rf"|\{{\{{? ?(?:{_SLOTS}) ?\}}?\}}"
-    r"|[<\[](?:[Yy]our|[Ii]nsert|YOUR|INSERT) [^>\]\n]{1,40}[>\]]|[Ll]orem ipsum"
-)
-_FUNCTION_WORD = r"(?i)(?-u:\b)(?:the|and|of|with|that|this|are|was|from|for|to|is|it|an|you|your)(?-u:\b)"
-_OTHER_SCRIPT = r"[\p{L}--\p{Latin}]"
-
-_WORDS = re.compile(r"(at least|less than)? ?(\d+)(?: to (\d+))? words")
+"""Tasks whose rows may well hold other languages."""
+_SCRIPTS = {
+    "ar": "Arabic", "be": "Cyrillic", "bg": "Cyrillic", "bn": "Bengali", "el": "Greek", "fa": "Arabic", "gu": "Gujarati",
+    "he": "Hebrew", "hi": "Devanagari", "hy": "Armenian", "ja": "Han}\\p{Hiragana}\\p{Katakana", "ka": "Georgian",
+    "kk": "Cyrillic", "km": "Khmer", "kn": "Kannada", "ko": "Hangul", "lo": "Lao", "mk": "Cyrillic", "ml": "Malayalam",
+    "mn": "Cyrillic", "mr": "Devanagari", "ne": "Devanagari", "or": "Oriya", "pa": "Gurmukhi", "ru": "Cyrillic",
+    "si": "Sinhala", "sr": "Cyrillic", "ta": "Tamil", "te": "Telugu", "th": "Thai", "uk": "Cyrillic", "ur": "Arabic",
+    "zh": "Han",
+}  # fmt: skip
+"""Scripts of languages that are not written in Latin letters, as a character class names them."""
 
 
 def broken_rules(
     rows: pl.DataFrame,
     *,
     skip: tuple[str, ...] = (),
-    language_characters_min: int,
+    languages: tuple[str, ...] = ("en",),
+    language_characters_min: int = 30,
+    language_confidence: float | None = None,
     other_script_max: float,
+    query_words_min: int = 8,
     length_tolerance: float | None = None,
     label_words_max: int | None = None,
     topic_words_min: float = 0.0,
@@ -76,8 +87,20 @@ def broken_rules(
 ) -> pl.DataFrame:
     """(reason, detail) of each row: the first rule that it breaks and the field that does; null where none is broken.
 
-    `seed` is that of the recipe, from which the lengths asked for are drawn again. The rules are in the order of
-    `RULE_CODES`.
+    Args:
+        rows: row_id, task_type, topic, task, query, positive, negative.
+        skip: Codes that are not asked for.
+        languages: ISO 639-1 codes of the languages that rows are to be written in.
+        language_characters_min: Bytes of plain words from which on a text has a language that can be told.
+        language_confidence: Probability of another language from which on a text is set aside; None does not ask.
+        other_script_max: Share of the characters that may be letters of scripts in which none of `languages` is written.
+        query_words_min: Words of a query that may not stand in its positive.
+        length_tolerance: See `recipe.Rules`; None takes any length.
+        label_words_max: Most words of a label; None takes any.
+        topic_words_min: Share of the topic's words that every text holds.
+        seed: Of the recipe, from which the lengths asked for are drawn again.
+
+    Rules are in the order of `RULE_CODES` within three groups: what an expression tells, what needs a second look, lengths.
     """
     fields = [pl.col(field) for field in TRIPLET_FIELDS]
     label = pl.col("task_type") == "classification"
@@ -86,25 +109,23 @@ def broken_rules(
     def any_field(test: Callable[[pl.Expr], pl.Expr]) -> dict[str, pl.Expr]:
         return {field: test(pl.col(field)) for field in TRIPLET_FIELDS}
 
+    def documents(test: Callable[[pl.Expr], pl.Expr]) -> dict[str, pl.Expr]:
+        return {field: ~label & test(pl.col(field)) for field in ("positive", "negative")}
+
     task = pl.col("task").str.to_lowercase().str.strip_chars()
+    plain_task = ~pl.col("task").fill_null("").str.contains(patterns.MARKUP_IS_SUBJECT)
     rules: dict[str, dict[str, pl.Expr]] = {
-        "refusal": any_field(lambda text: text.str.contains(_REFUSAL)),
-        "as_an_ai": any_field(lambda text: text.str.contains(_AS_AN_AI)),
-        "template_echo": any_field(lambda text: text.str.contains(_TEMPLATE)),
+        "refusal": any_field(lambda text: text.str.contains(patterns.REFUSAL)),
+        "as_an_ai": any_field(lambda text: text.str.contains(patterns.AS_AN_AI)),
+        "template_echo": any_field(lambda text: text.str.contains(patterns.TEMPLATE)),
         "task_echo": {
             "query": query.str.to_lowercase() == task,
             "positive": ~label & (positive.str.to_lowercase() == task),
         },
-        "other_script": any_field(
-            lambda text: (
-                (text.str.len_bytes() != text.str.len_chars())
-                & (text.str.count_matches(r"[\p{L}--\p{Latin}]") > other_script_max * text.str.len_chars())
-            )
-        ),
-        "other_language": any_field(
-            lambda text: (text.str.len_chars() >= language_characters_min) & ~text.str.contains(_FUNCTION_WORD)
-        ),
+        "other_script": _other_script(languages, other_script_max),
     }
+    if language_confidence is not None and "other_language" not in skip:
+        rules["other_language"] = _other_language(rows, languages, language_characters_min, language_confidence)
     if label_words_max is not None:
         rules["label_too_long"] = {
             field: label & (pl.col(field).str.count_matches(r"\S+") > label_words_max)
@@ -117,11 +138,18 @@ def broken_rules(
             & (topic.list.set_intersection(_words(pl.col(field))).list.len() < topic_words_min * topic.list.len())
             for field in TRIPLET_FIELDS
         }
+    rules |= {
+        "unfinished": {"query": _breaks_off(query)}
+        | documents(lambda text: _breaks_off(text) | _ends_without_mark(text)),
+        "markup": any_field(lambda text: text.str.contains(patterns.MARKUP) & plain_task),
+        "about_the_document": documents(lambda text: text.str.contains(patterns.ABOUT)),
+        **_beside_other_rows(rows, skip),
+    }
     exact: dict[str, tuple[pl.Expr, str, Callable[[str, str, str], bool]]] = {
         "label_in_text": (
             label & may_stand_in(positive, query),
             "query",
-            lambda query, positive, negative: stands_in(positive, query, 1),
+            lambda query, positive, negative: patterns.given_away(positive, query),
         ),
         "query_in_negative": (
             ~label & may_stand_in(query, negative),
@@ -138,12 +166,33 @@ def broken_rules(
             "negative",
             lambda query, positive, negative: folded(positive) == folded(negative),
         ),
+        "query_in_positive": (
+            ~label
+            & (pl.col("task_type") != "sts")
+            & (query.str.count_matches(" ", literal=True) >= query_words_min - 1)
+            & may_stand_in(query, positive),
+            "positive",
+            lambda query, positive, negative: stands_in(query, positive, query_words_min),
+        ),
     }
+    for number, field in enumerate(TRIPLET_FIELDS):
+        text = pl.col(field)
+        mashed = (text.str.len_bytes() <= MASH_LONGEST) & text.str.contains(SUSPECT_MASH)
+        exact[f"noise {field}"] = (
+            text.str.contains(SUSPECT) | mashed,
+            field,
+            lambda *texts, number=number: is_noise(texts[number]),  # type: ignore[misc]
+        )
+        exact[f"personal_data {field}"] = (
+            text.str.contains(patterns.PERSONAL_SUSPECT),
+            field,
+            lambda *texts, number=number: patterns.has_personal_data(texts[number]),  # type: ignore[misc]
+        )
     told_at_once = [
         (code, field, test) for code, tests in rules.items() if code not in skip for field, test in tests.items()
     ]
     found = [pl.when(test).then(pl.lit(number, dtype=pl.UInt8)) for number, (_, _, test) in enumerate(told_at_once)]
-    suspects = [(code, *rule) for code, rule in exact.items() if code not in skip]
+    suspects = [(code, *rule) for code, rule in exact.items() if code.split()[0] not in skip]
     # Lazily, so that what several rules look at is made once.
     looks = rows.lazy().with_columns(
         pl.coalesce(*found, pl.lit(None, dtype=pl.UInt8)).alias("found"),
@@ -156,7 +205,7 @@ def broken_rules(
         for row in checked[code].arg_true():
             of_row = [column[row] for column in texts]
             if row not in told and really(*(text or "" for text in of_row)):
-                told[row] = (code, field)
+                told[row] = (code.split()[0], field)
     number = checked["found"]
     reasons = pl.DataFrame(
         {
@@ -186,28 +235,85 @@ def broken_rules(
     )
 
 
+def _other_script(languages: tuple[str, ...], most: float) -> dict[str, pl.Expr]:
+    """Letters of scripts in which none of the languages is written; tasks about languages may have them."""
+    own = "".join(rf"\p{{{_SCRIPTS[language]}}}" for language in languages if language in _SCRIPTS)
+    letters = rf"[\p{{L}}--[\p{{Latin}}{own}]]"
+    elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
+    return {
+        field: (pl.col(field).str.len_bytes() != pl.col(field).str.len_chars())
+        & (pl.col(field).str.count_matches(letters) > most * pl.col(field).str.len_chars())
+        & elsewhere
+        for field in TRIPLET_FIELDS
+    }
+
+
+def _other_language(
+    rows: pl.DataFrame, languages: tuple[str, ...], characters_min: int, confidence: float
+) -> dict[str, pl.Expr]:
+    elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
+    return {
+        field: pl.lit((foreign(rows[field], languages, characters_min) >= confidence).fill_null(False)) & elsewhere
+        for field in TRIPLET_FIELDS
+    }
+
+
+def _long_enough(text: pl.Expr) -> pl.Expr:
+    # A first look at the length spares counting the words of most short texts.
+    return (text.str.len_bytes() > 2 * UNFINISHED_WORDS) & (text.str.count_matches(r"\S+") > UNFINISHED_WORDS)
+
+
+def _breaks_off(text: pl.Expr) -> pl.Expr:
+    """Whether a long text ends as no sentence ends."""
+    return text.str.tail(24).str.contains(patterns.UNFINISHED_END) & _long_enough(text)
+
+
+def _ends_without_mark(text: pl.Expr) -> pl.Expr:
+    """Whether the last of a long text's sentences lacks the mark that the others have."""
+    return (
+        text.str.tail(8).str.contains(patterns.OPEN_END)
+        & text.str.contains(patterns.SENTENCES)
+        & ~text.str.tail(200).str.contains(patterns.LAST_LINE_IS_NONE)
+        & _long_enough(text)
+    )
+
+
+def _beside_other_rows(rows: pl.DataFrame, skip: tuple[str, ...]) -> dict[str, dict[str, pl.Expr]]:
+    """Negatives of one query beside each other and beside its positives; labels are not asked.
+
+    Of rows with the same query and negative, and different positives, the one of the lowest row id stays. Rows that are the
+    same in all are left to `near_duplicates.py`, which knows the better one.
+    """
+    negatives = pl.col("negative").is_not_null() & (pl.col("task_type") != "classification")
+    found: dict[str, dict[str, pl.Expr]] = {}
+    key = (pl.col("task_type") + "\n" + pl.col("query").str.strip_chars().str.to_lowercase()).hash()
+    plain = [
+        pl.col(field).str.strip_chars().str.to_lowercase().hash().alias(field) for field in ("positive", "negative")
+    ]
+    seen = rows.select(
+        key.alias("query"), *plain, negatives.alias("asked"), pl.col("row_id"), pl.int_range(pl.len()).alias("at")
+    )
+    several = seen.filter(pl.col("query").is_not_null() & (pl.len().over("query") > 1))
+    if "repeated_negative" not in skip:
+        first = pl.col("positive").sort_by("row_id").first().over("query", "negative")
+        gone = several.filter("asked").filter(pl.col("positive") != first)["at"]
+        found["repeated_negative"] = {"negative": pl.lit(_marked(gone, rows.height))}
+    if "negative_is_positive" not in skip:
+        positives = several.select("query", pl.col("positive").alias("negative")).unique()
+        gone = several.filter("asked").join(positives, on=["query", "negative"], how="semi")["at"]
+        found["negative_is_positive"] = {"negative": pl.lit(_marked(gone, rows.height))}
+    return found
+
+
+def _marked(places: pl.Series, rows: int) -> pl.Series:
+    marks = pl.repeat(False, rows, dtype=pl.Boolean, eager=True)
+    return marks.scatter(places, True) if len(places) else marks
+
+
 def _words(text: pl.Expr) -> pl.Expr:
     """The words of a text, in lower case and without the marks on letters."""
     plain = text.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase().str.replace_all("_", " ")
     return plain.str.extract_all(r"[\p{L}\p{N}]+")
-
-
-@lru_cache(maxsize=64)
-def words_asked(value: str) -> tuple[int, int | None]:
-    """Fewest and most words that an attribute such as `at least 50 words` allows; None is no bound.
-
-    >>> words_asked("5 to 15 words"), words_asked("less than 10 words"), words_asked("100 words")
-    ((5, 15), (0, 10), (100, 100))
-    """
-    match = _WORDS.search(value)
-    if match is None:
-        return 0, None
-    bound, first, last = match.groups()
-    if bound == "at least":
-        return int(first), None
-    if bound == "less than":
-        return 0, int(first)
-    return int(first), int(last or first)
 
 
 def _wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[str, ...]) -> pl.DataFrame:

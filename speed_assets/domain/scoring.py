@@ -1,7 +1,7 @@
 """What other readers say of rows, and the filters that ask them.
 
-Belongs here: where the values of a record stand, and which rows a threshold sets aside. Not here: the models that
-read (`workers/likelihood.py`, `workers/consistency.py`).
+Belongs here: where the values of a record stand, and which rows a bound sets aside. Not here: the models that
+read (`workers/likelihood.py`, `workers/consistency.py`), how a run finds a bound of its own (`calibration.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ from speed_assets.domain.funnel import Finder
 
 SCORES = ("least_likely", "swapped", "role", "margin")
 """Columns of scores; more is better, but for `swapped`."""
+HIGH_IS_WORSE = ("swapped",)
+SCORE_OF = {
+    "unlikely": "least_likely",
+    "negative_answers": "swapped",
+    "wrong_role": "role",
+    "negative_fits": "margin",
+}
+"""The score that speaks against a row, by the reason for which it is set aside."""
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,8 @@ from datasets import Dataset, DatasetDict
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.losses import (
-    CachedMultipleNegativesRankingLoss,
-    MatryoshkaLoss,
-    MultipleNegativesRankingLoss,
-)
-from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
-from sentence_transformers.util.file_io import is_sentence_transformer_model
-from tokenizers import Tokenizer, processors
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import (
-    PreTrainedTokenizerFast,
     PrinterCallback,
     TrainerCallback,
     TrainerControl,
@@ -46,11 +38,13 @@ from transformers import (
     set_seed,
 )
 
+from speed_assets.domain.instructions import SYMMETRIC, trained_prompts
+from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.workers import machine, training
+from speed_assets.workers.embedding_base import INSTRUCTION, base_model, saved_alike
 from speed_assets.workers.host import Report, write_json
+from speed_assets.workers.ranking_loss import loss_of, padding_of
 
-INSTRUCTION = "instruction"
-"""Name of the saved prompt that still holds {task}: whoever embeds fills it in."""
 CHECKPOINT_WEIGHTS = "model.safetensors"
 
 
@@ -78,17 +72,16 @@ def _one(job: dict[str, Any], report: Report) -> dict[str, Any]:
     if folder and (folder / "result.json").exists():
         finished: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return finished
-    model = _base(job["base"], settings, job["seed"])
-    if settings["instruction"]:
-        _keep_instruction(model, settings["instruction"])
+    model = base_model(job["base"], settings, job["seed"])
     if rows is not None and folder is not None:
-        history = _train(model, rows, job, folder, lambda done, total, _note: report(done, total, job["name"]))
-        result = {"rows": rows.height, "steps": len(history), **training.summary(history)}
+        history, padding = _train(model, rows, job, folder, lambda done, total, _note: report(done, total, job["name"]))
+        result = {"rows": rows.height, "steps": len(history), **training.summary(history), "padding": padding}
         training.write_history(Path(job["aside"]), history, job["name"])
     if job["base"]["kind"] != "static":
         model.to(getattr(torch, settings["dtype"]))
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(str(out), create_model_card=False)  # a card holds timings, and a digest must not
+    saved_alike(model, out)
     result["seconds"] = round(time.monotonic() - started, 3)
     if folder:
         write_json(folder / "result.json", result)
@@ -101,138 +94,49 @@ def _named(job: dict[str, Any]) -> list[Any]:
     return [job["name"], job["out"], job["base"], settings, job["seed"]]
 
 
-def _base(base: dict[str, Any], settings: dict[str, Any], seed: int) -> SentenceTransformer:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if base["kind"] == "static":
-        tokenizer = Tokenizer.from_file(str(Path(base["tokenizer"]) / "tokenizer.json"))
-        tokenizer.enable_truncation(settings["max_length"])
-        draws = torch.Generator().manual_seed(seed)
-        vectors = torch.randn(tokenizer.get_vocab_size(), base["dimensions"], generator=draws)
-        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=vectors)], device=device)
-
-    name, revision = base["name"], base.get("revision")
-    model = SentenceTransformer(
-        name,
-        revision=revision,
-        device=device,
-        trust_remote_code=False,
-        # Small updates vanish in half precision: weights that are trained are float32, then saved in `dtype`.
-        model_kwargs={
-            "use_safetensors": True,
-            "dtype": getattr(torch, settings["dtype"] if settings["lora"] else "float32"),
-        },
-    )
-    model.max_seq_length = settings["max_length"]
-    if not is_sentence_transformer_model(name, revision=revision):  # a plain language model: it has no pooling yet
-        last = settings["pooling"] == "last"
-        model[1] = Pooling(model[0].get_embedding_dimension(), "lasttoken" if last else "mean")
-        if last:
-            _append_end_token(model.tokenizer)
-    return model
-
-
-def _append_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Let every text end with the end token, whose state `last` pooling takes (paper section 3.4)."""
-    backend = tokenizer.backend_tokenizer
-    if backend.encode("a").tokens[-1] == tokenizer.eos_token:
-        return
-    end = processors.TemplateProcessing(
-        single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)]
-    )
-    present = backend.post_processor
-    backend.post_processor = processors.Sequence([present, end]) if present else end
-
-
-def _keep_instruction(model: SentenceTransformer, template: str) -> None:
-    if not template.endswith("{query}"):
-        raise ValueError(
-            f"embedding_model.instruction {template!r} must end with {{query}}: models keep it as a prefix"
-        )
-    prefix = template.removesuffix("{query}")
-    model.prompts = {**model.prompts, INSTRUCTION if "{task}" in prefix else "query": prefix}
-
-
-def _instruct(template: str, task: str, query: str) -> str:
-    """The template filled in one pass, so that braces in texts stay what they are.
-
-    >>> _instruct("{task}: {query}", "find {query}", "a {task}")
-    'find {query}: a {task}'
-    """
-    return re.sub(r"\{(task|query)\}", lambda field: task if field[1] == "task" else query, template)
-
-
-def datasets_of(rows: pl.DataFrame, settings: dict[str, Any]) -> DatasetDict:
+def datasets_of(
+    rows: pl.DataFrame, settings: dict[str, Any], prompts: Mapping[str, str] | None = None, default: str = ""
+) -> DatasetDict:
     """One dataset for each kind of batch: a task type when `homogeneous`, and with or without negatives in any case.
 
-    Columns: query, positive[, negative], and `label`: the ids of these texts, equal for equal texts. The
-    loss needs them to tell what is no negative at all.
+    Args:
+        rows: query, positive, negative, task_type, and `task`, which an instruction's {task} is filled with.
+        settings: The recipe's section `embedding_model`.
+        prompts: The model's prompts; None has none.
+        default: What the model puts before texts that have no prompt of their own.
+
+    Returns:
+        Columns query, positive[, negative] with the prompts that evaluation will put before such texts, and `label`: the
+        ids of the texts without them, equal for equal texts. The loss needs them to tell what is no negative at all.
     """
-    if settings["instruction"]:
-        filled = [
-            _instruct(settings["instruction"], task, query) for task, query in rows.select("task", "query").rows()
-        ]
-        rows = rows.with_columns(query=pl.Series(filled))
-    texts = pl.concat([rows[field] for field in ("query", "positive", "negative")]).unique(maintain_order=True)
+    texts = pl.concat([rows[field] for field in TRIPLET_FIELDS]).unique(maintain_order=True)
     ids = {text: number for number, text in enumerate(texts)}
+    shown = _prompted(rows, prompts or {}, default)
+    rows = rows.with_columns(pl.Series(f"shown_{field}", shown[field], dtype=pl.String) for field in TRIPLET_FIELDS)
     rows = rows.with_columns(has_negative=pl.col("negative").is_not_null())
     kinds = ["task_type", "has_negative"] if settings["homogeneous"] else ["has_negative"]
     found = {}
     for kind, part in rows.partition_by(kinds, as_dict=True, maintain_order=True).items():
-        fields = ["query", "positive", "negative"] if kind[-1] else ["query", "positive"]
-        columns: dict[str, list[Any]] = {field: part[field].to_list() for field in fields}
-        columns["label"] = [[ids[text] for text in row] for row in zip(*columns.values(), strict=True)]
+        fields = TRIPLET_FIELDS if kind[-1] else TRIPLET_FIELDS[:2]
+        columns: dict[str, list[Any]] = {field: part[f"shown_{field}"].to_list() for field in fields}
+        columns["label"] = [[ids[text] for text in row] for row in part.select(fields).rows()]
         found["-".join(map(str, kind))] = Dataset.from_dict(columns)
     return DatasetDict(found)
 
 
-class RankingLoss(MultipleNegativesRankingLoss):
-    """InfoNCE over in-batch and hard negatives, without those that are known to be none.
-
-    Left out of a row's negatives is every text of the batch that equals the row's positive or its query,
-    or that is the positive of another row with the same query. So a classification batch may be large,
-    though its positives are a few labels: a no-duplicates sampler would cut it to as many rows as labels.
-
-    With a `margin` every text of another row whose similarity exceeds the positive's by more is left out, too: it is
-    probably an answer that nobody has marked. (sentence-transformers masks so with a second model only, GISTEmbedLoss.)
-    """
-
-    def __init__(self, model: SentenceTransformer, scale: float, margin: float | None = None) -> None:
-        super().__init__(model, scale=scale)
-        self.margin = margin
-
-    def compute_loss_from_embeddings(self, embeddings: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss; `embeddings` are (rows, dimensions) of each column, `labels` (rows, columns) text ids."""
-        queries, positives, documents = labels[:, :1], labels[:, 1:2], labels[:, 1:].T.reshape(1, -1)
-        similarities = self.similarity_fct(embeddings[0], torch.cat(embeddings[1:]))
-        rows = len(labels)
-        no_negative = (documents == positives) | (documents == queries)
-        no_negative[:, :rows] |= queries == queries.T
-        if self.margin is not None:
-            others = ~torch.eye(rows, dtype=torch.bool, device=similarities.device).repeat(1, len(embeddings) - 1)
-            no_negative |= others & (similarities > similarities.diagonal()[:, None] + self.margin)
-        no_negative[:, :rows].fill_diagonal_(False)
-        targets = torch.arange(rows, device=similarities.device)
-        scores = (similarities * self.scale).masked_fill(no_negative, -torch.inf)
-        return torch.nn.functional.cross_entropy(scores, targets)
-
-
-class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
-    """`RankingLoss` for batches that do not fit into memory at once (GradCache, arXiv 2101.06983)."""
-
-    def __init__(
-        self, model: SentenceTransformer, scale: float, mini_batch_size: int, margin: float | None = None
-    ) -> None:
-        super().__init__(model, scale=scale, mini_batch_size=mini_batch_size)
-        self.loss = RankingLoss(model, scale, margin)
-
-    def calculate_loss(
-        self, reps: list[list[torch.Tensor]], labels: torch.Tensor | None = None, *, with_backward: bool = False
-    ) -> torch.Tensor:
-        loss = self.loss.compute_loss_from_embeddings([torch.cat(parts) for parts in reps], labels)
-        if with_backward:
-            loss.backward()
-            loss = loss.detach()
-        return loss
+def _prompted(rows: pl.DataFrame, prompts: Mapping[str, str], default: str) -> dict[str, list[str | None]]:
+    """The texts of each field with what stands before them, in the order of the rows."""
+    template = prompts.get(INSTRUCTION)
+    shown: dict[str, list[str | None]] = {field: [] for field in TRIPLET_FIELDS}
+    for task_type, task, *texts in rows.select("task_type", "task", *TRIPLET_FIELDS).iter_rows():
+        if template is None:
+            query, document = trained_prompts(prompts, task_type, default)
+        else:
+            query = template.replace("{task}", task)
+            document = query if task_type in SYMMETRIC else ""
+        for field, prompt, text in zip(TRIPLET_FIELDS, (query, document, document), texts, strict=True):
+            shown[field].append(None if text is None else f"{prompt}{text}")
+    return shown
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -297,8 +201,9 @@ class EpochEnds(TrainerCallback):
 
 def _train(
     model: SentenceTransformer, rows: pl.DataFrame, job: dict[str, Any], folder: Path, report: Report
-) -> list[dict[str, Any]]:
-    """Train `model` in place, from the newest checkpoint in `folder` if there is one; the log of every step."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Train `model` in place, from the newest checkpoint in `folder` if there is one; the log of every step, and what was
+    embedded in the steps of this process."""
     settings = job["settings"]
     transformer = not isinstance(model[0], StaticEmbedding)
     lora = settings["lora"] if transformer else None
@@ -330,11 +235,13 @@ def _train(
         dataloader_pin_memory=gpu,
     )
     ends = EpochEnds(folder / "epochs", settings["average_last"])
+    loss = loss_of(model, settings)
+    default = model.prompts.get(model.default_prompt_name or "", "")
     trainer = _Trainer(
         model=model,
         args=arguments,
-        train_dataset=datasets_of(rows, settings),
-        loss=loss_of(model, settings),
+        train_dataset=datasets_of(rows, settings, model.prompts, default),
+        loss=loss,
         callbacks=[
             training.Watch(report, job["checkpoint_minutes"]),
             *([ends] if settings["average_last"] > 1 else []),
@@ -346,22 +253,6 @@ def _train(
         ends.average(model)
     if lora:
         model[0].model = model[0].model.merge_and_unload()
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
-
-
-def loss_of(model: SentenceTransformer, settings: dict[str, Any]) -> torch.nn.Module:
-    """The loss, cached when a transformer's batch does not fit into memory at once, and over every size of the vectors."""
-    scale, micro, margin = 1 / settings["temperature"], settings["micro_batch_size"], settings["false_negative_margin"]
-    loss: torch.nn.Module
-    if isinstance(model[0], StaticEmbedding) or settings["batch_size"] <= micro:
-        loss = RankingLoss(model, scale, margin)
-    else:
-        loss = CachedRankingLoss(model, scale, micro, margin)
-    if not settings["matryoshka"]:
-        return loss
-    whole = model.get_embedding_dimension()
-    if max(settings["matryoshka"]) >= whole:
-        raise ValueError(
-            f"embedding_model.matryoshka {settings['matryoshka']} must be below the model's {whole} dimensions"
-        )
-    return MatryoshkaLoss(model, loss, sorted({*settings["matryoshka"], whole}))
+    padding = padding_of(loss)
+    told = {"tokens": padding.tokens, "run": padding.run, "ratio": padding.ratio}
+    return [entry for entry in trainer.state.log_history if "loss" in entry], told

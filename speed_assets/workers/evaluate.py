@@ -13,73 +13,53 @@ Job parameters:
     cache       folder of results, kept between runs
     batch_size  texts embedded at once
 
-Every score carries its identity: digest of the model, revision of the set, versions of the libraries and dtype. The
-cache is keyed by nothing else, and scores whose sets, versions or dtypes differ are not to be compared.
+Every score carries its identity: digest of the model, revision of the set, versions of the libraries, dtype, and what stood
+before the texts (`instruction`). The cache is keyed by nothing else, and scores whose sets, versions, dtypes or
+instructions differ are not to be compared. An aggregate of mteb (CQADupstack) is scored part by part and averaged as mteb
+does.
 
 `bm25` is BM25 where documents are ranked. Other tasks ask for vectors, which BM25 has none of; there its
-lexical twin stands in (see `LexicalVectors`), so that every model has every task and means compare.
+lexical twin stands in (`encoders.py`), so that every model has every task and means compare.
 
-Belongs here: tasks as mteb has them, running, tables. Not here: the held-out texts
-(`microworld/evaluation.py`), comparisons between models (`domain/statistics.py`).
+Belongs here: running tasks, tables. Not here: the tasks (`held_out.py`, `local_sets.py`), the models (`encoders.py`),
+comparisons between models (`domain/statistics.py`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mteb
-import numpy as np
 import polars as pl
-from datasets import Dataset
 from matplotlib.figure import Figure
-from mteb.abstasks import (
-    AbsTask,
-    AbsTaskClassification,
-    AbsTaskClustering,
-    AbsTaskPairClassification,
-    AbsTaskRetrieval,
-    AbsTaskSTS,
-)
-from mteb.abstasks.task_metadata import TaskMetadata
-from mteb.models import SentenceTransformerEncoderWrapper
-from mteb.models.abs_encoder import AbsEncoder
-from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
-from mteb.models.model_implementations.bm25 import BM25Search
-from mteb.models.model_meta import ModelMeta
-from sentence_transformers import SentenceTransformer
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from mteb.abstasks import AbsTask
+from mteb.results import TaskResult
 from threadpoolctl import threadpool_limits
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
-from speed_assets.microworld.evaluation import (
-    EVALUATION_VERSION,
-    EvaluationSets,
-    Labelled,
-    Pairs,
-    Ranking,
-    evaluation_sets,
-)
+from speed_assets.microworld.evaluation import EVALUATION_VERSION, EvaluationSets, evaluation_sets
 from speed_assets.microworld.language import LANGUAGE_VERSION
-from speed_assets.workers.embed import INSTRUCTION
+from speed_assets.workers.encoders import asked_with, encoders_of
+from speed_assets.workers.held_out import held_out_tasks, is_held_out
 from speed_assets.workers.local_sets import local_task
-from speed_assets.workers.samples import Samples
+from speed_assets.workers.samples import SAMPLE_SCHEMA, Samples
 from speed_assets.workers.task_texts import named_tasks
 
 Report = Callable[[int, int, str], None]
 
 BM25 = "bm25"
-HELD_OUT = "speed/microworld"
-IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype")
-EVALUATOR_VERSION = "1"
+IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype", "instruction")
+EVALUATOR_VERSION = "2"
 """Raised when the same identity may be scored otherwise than before."""
 DIGITS = 6
 """Decimals of a score and of its samples."""
@@ -112,22 +92,18 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     cached = 0
     for number, model in enumerate(models):
         started = time.monotonic()
-        encoders = _encoders(model)
+        scorer = _Scorer(model, Path(params["cache"]), params["batch_size"])
         tasks = list(_tasks(sets, params))  # anew for each model: draws within a task go on from run to run
         for place, task in enumerate(tasks):
             name = task.metadata.name
             report(number * len(tasks) + place, len(models) * len(tasks), f"{model['name']}: {name}")
-            encoder = encoders["ranking" if task.metadata.type in _RANKING else "vectors"]
-            identity = _identity(model, task, encoder)
-            kept = Path(params["cache"]) / digest([EVALUATOR_VERSION, name, _settings(task), identity])[:24]
-            if not kept.exists():
-                _score(task, encoder, kept, params["batch_size"])
-            else:
-                cached += 1
-            found = json.loads((kept / "score.json").read_text())
-            table = pl.read_parquet(kept / "samples.parquet")
-            rows.append({"model": model["name"], "task": name, **found, "samples": table.height, **identity})
-            samples.append(table.select(pl.lit(model["name"]).alias("model"), pl.lit(name).alias("task"), pl.all()))
+            found = scorer.score(task)
+            rows.append(
+                {"model": model["name"], "task": name, **found.told, "samples": found.samples.height, **found.identity}
+            )
+            named = (pl.lit(model["name"]).alias("model"), pl.lit(name).alias("task"))
+            samples.append(found.samples.select(*named, pl.all()))
+        cached += scorer.cached
         seconds[model["name"]] = time.monotonic() - started
 
     table = pl.DataFrame(rows, schema=SCORE_SCHEMA)
@@ -144,12 +120,77 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"scores": scores, "seconds": seconds, "versions": versions, "cached": cached}
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """One model's score on one task: `told` is type, metric and score, `result` mteb's own."""
+
+    told: dict[str, Any]
+    samples: pl.DataFrame
+    identity: dict[str, str]
+    result: TaskResult
+
+
+class _Scorer:
+    """Scores one model, task by task; what is in the cache is not scored again."""
+
+    def __init__(self, model: dict[str, Any], cache: Path, batch_size: int) -> None:
+        self._model, self._cache, self._batch_size = model, cache, batch_size
+        self._encoders = encoders_of(model)
+        self.cached = 0
+
+    def score(self, task: AbsTask) -> _Scored:
+        """The score of a task, or of an aggregate as mteb makes it from its parts'."""
+        if task.is_aggregate:
+            return _aggregated(task, [self.score(copy(part)) for part in task.tasks])
+        encoder = self._encoders["ranking" if task.metadata.type in _RANKING else "vectors"]
+        identity = _identity(self._model, task, encoder)
+        kept = self._cache / digest([EVALUATOR_VERSION, task.metadata.name, _settings(task), identity])[:24]
+        if kept.exists():
+            self.cached += 1
+        else:
+            _score(task, encoder, kept, self._batch_size)
+        table = pl.read_parquet(kept / "samples.parquet")
+        told = json.loads((kept / "score.json").read_text())
+        return _Scored(told, table, identity, TaskResult.from_disk(kept / "result.json"))
+
+
+def _aggregated(task: AbsTask, parts: list[_Scored]) -> _Scored:
+    """The score that mteb gives an aggregate, and the samples of its parts under their names.
+
+    A score is compared through its samples as the mean over their parts, so they are kept only where that is mteb's score.
+    """
+    result = task.combine_task_results([part.result for part in parts])
+    score = round(float(result.get_score()), DIGITS)
+    tables = [
+        part.samples.with_columns(part=pl.format("{}/{}", pl.lit(part.result.task_name), "part")) for part in parts
+    ]
+    sizes = {part.samples["part"].n_unique() for part in parts}
+    samples = pl.concat(tables) if len(sizes) == 1 and 0 not in sizes else pl.DataFrame(schema=SAMPLE_SCHEMA)
+    mean = sum(part.told["score"] for part in parts) / len(parts)
+    if abs(mean - score) > 10**-DIGITS * len(parts):
+        samples = samples.clear()
+    identity = {
+        **parts[0].identity,
+        "dataset_revision": digest([part.identity["dataset_revision"] for part in parts])[:16],
+        "instruction": " || ".join(dict.fromkeys(part.identity["instruction"] for part in parts)),
+    }
+    told = {"type": task.metadata.type, "metric": task.metadata.main_score, "score": score}
+    return _Scored(told, samples, identity, result)
+
+
 def _identity(model: dict[str, str], task: AbsTask, encoder: Any) -> dict[str, str]:
     loaded = getattr(encoder, "model", None)
     dtype = str(next(loaded.parameters()).dtype).removeprefix("torch.") if loaded is not None else "none"
     libraries = {name: version(name.replace("_", "-")) for name in IDENTITY[2:5]}
     revision = str(task.metadata.dataset["revision"])
-    return {"model_digest": model["digest"], "dataset_revision": revision, **libraries, "dtype": dtype}
+    instruction = asked_with(encoder, task)
+    return {
+        "model_digest": model["digest"],
+        "dataset_revision": revision,
+        **libraries,
+        "dtype": dtype,
+        "instruction": instruction,
+    }
 
 
 def _settings(task: AbsTask) -> list[Any]:
@@ -161,10 +202,13 @@ def _settings(task: AbsTask) -> list[Any]:
 def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
     """Run one task; its score and samples appear in `kept` whole or not at all."""
     kept.parent.mkdir(parents=True, exist_ok=True)
+    loaded = task.data_loaded
+    if not loaded:
+        task.load_data()  # here, since mteb drops what it has loaded itself, and samples are read from it
     with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
         work = Path(temporary) / "work"
         listener = Samples(task, Path(temporary) / "predictions")
-        with threadpool_limits(1 if _is_held_out(task) else None, "blas"):  # small matrices: threads only wait
+        with threadpool_limits(1 if is_held_out(task) else None, "blas"):  # small matrices: threads only wait
             result = mteb.evaluate(
                 encoder,
                 task,
@@ -180,73 +224,11 @@ def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
         found = {"type": task.metadata.type, "metric": task.metadata.main_score}
         score = round(float(result.get_score()), DIGITS)
         (work / "score.json").write_text(json.dumps({**found, "score": score}))
+        result.to_disk(work / "result.json")
         with suppress(OSError):  # another run has put the same result there
             work.rename(kept)
-
-
-# Models
-
-
-def _encoders(model: dict[str, str]) -> dict[str, Any]:
-    """What mteb runs for a model, on ranking tasks and on those that ask for vectors."""
-    meta = ModelMeta.create_empty({"name": f"speed/{model['name']}", "revision": model["digest"]})
-    if "path" not in model:
-        ranking: Any = BM25Search(tokenizer=words)
-        encoders = {"ranking": ranking, "vectors": LexicalVectors()}
-    else:
-        encoder = _encoder(model)
-        encoders = {"ranking": encoder, "vectors": encoder}
-    for found in encoders.values():
-        found.mteb_model_meta = meta
-    return encoders
-
-
-def _encoder(model: dict[str, str]) -> AbsEncoder:
-    loaded = SentenceTransformer(model["path"], trust_remote_code=False)
-    if INSTRUCTION not in loaded.prompts:
-        return SentenceTransformerEncoderWrapper(loaded)
-    template = loaded.prompts[INSTRUCTION].replace("{task}", "{instruction}")
-    return InstructSentenceTransformerModel(
-        model["path"], model["digest"], instruction_template=template, apply_instruction_to_passages=False
-    )
-
-
-def words(text: str) -> list[str]:
-    """Words as the lexical baseline sees them: no stemmer and no list of stop words, so no language is assumed.
-
-    >>> words("The cost, of Tea-pots")
-    ['the', 'cost', 'of', 'tea', 'pots']
-    """
-    return re.findall(r"\w+", text.lower())
-
-
-class LexicalVectors(AbsEncoder):
-    """The lexical twin of BM25 for tasks that ask for vectors: hashed words under tf-idf, unit length.
-
-    Inverse document frequencies are those of the first texts that a task shows (training texts, or the first
-    sides of pairs). Words not among them count as rarest.
-    """
-
-    def __init__(self) -> None:
-        self._counts = HashingVectorizer(n_features=2**12, analyzer=words, norm=None)
-        self._weights: dict[tuple[str, str], TfidfTransformer] = {}
-
-    def encode(
-        self,
-        inputs: Any,
-        *,
-        task_metadata: TaskMetadata,
-        hf_split: str,
-        hf_subset: str,
-        prompt_type: Any = None,
-        **kwargs: Any,
-    ) -> np.ndarray:
-        """(texts, 4096) float32."""
-        counts = self._counts.transform(text for batch in inputs for text in batch["text"])
-        key = (task_metadata.name, hf_subset)
-        if key not in self._weights:
-            self._weights[key] = TfidfTransformer().fit(counts)
-        return self._weights[key].transform(counts).toarray().astype(np.float32)
+    if not loaded:
+        task.unload_data()
 
 
 # Tasks
@@ -271,102 +253,6 @@ def _all_tasks(sets: EvaluationSets | None, params: dict[str, Any]) -> Iterator[
     for one in params.get("local", ()):
         yield local_task(Path(one["path"]), one["digest"])
     yield from named_tasks(params["tasks"])
-
-
-def _is_held_out(task: AbsTask) -> bool:
-    return task.metadata.dataset["path"] == HELD_OUT
-
-
-def _metadata(kind: str, main_score: str, prompt: str) -> TaskMetadata:
-    return TaskMetadata(
-        name=f"Microworld{kind}",
-        description=f"{kind} on invented topics of the microworld",
-        dataset={"path": HELD_OUT, "revision": EVALUATION_VERSION},
-        type=kind,
-        category="t2t",
-        eval_splits=["test"],
-        eval_langs=["eng-Latn"],
-        main_score=main_score,
-        prompt=prompt,
-    )
-
-
-class MicroworldRetrieval(AbsTaskRetrieval):
-    k_values = (1, 3, 5, 10)
-    metadata = _metadata("Retrieval", "ndcg_at_10", "Given a question, retrieve texts that answer it")
-
-
-class MicroworldReranking(AbsTaskRetrieval):
-    metadata = _metadata("Reranking", "ndcg_at_10", "Given a question, retrieve texts that answer it")
-
-
-class MicroworldSTS(AbsTaskSTS):
-    metadata = _metadata("STS", "cosine_spearman", "Retrieve semantically similar text")
-
-
-class MicroworldClassification(AbsTaskClassification):
-    metadata = _metadata("Classification", "accuracy", "Classify what a text says about its topic")
-
-    def _calculate_scores(self, y_test: Any, y_pred: Any) -> Any:
-        """Scores from an array of labels: a dataset's column is read anew, row by row, for each of ten metrics."""
-        return super()._calculate_scores(np.asarray(y_test), y_pred)
-
-
-class MicroworldClustering(AbsTaskClustering):
-    metadata = _metadata("Clustering", "v_measure", "Identify what texts say about their topics")
-    max_fraction_of_documents_to_embed = None
-
-
-class MicroworldPairClassification(AbsTaskPairClassification):
-    metadata = _metadata("PairClassification", "max_ap", "Retrieve texts that say the same about the same topic")
-
-
-def held_out_tasks(sets: EvaluationSets) -> Iterator[AbsTask]:
-    """The six held-out tasks, with their texts in them: nothing is loaded from anywhere."""
-    clustering = MicroworldClustering()
-    clustering.max_documents_per_cluster = len(sets.clustering.texts)  # drawn with replacement, so no fewer differ
-    for task, data in (
-        (MicroworldRetrieval(), _ranking_data(sets.retrieval)),
-        (MicroworldReranking(), _ranking_data(sets.reranking)),
-        (MicroworldSTS(), {"test": _pairs_data(sets.sts, "score")}),
-        (
-            MicroworldClassification(),
-            {"train": _labelled_data(sets.classification_train), "test": _labelled_data(sets.classification_test)},
-        ),
-        (
-            clustering,
-            {"test": _labelled_data(sets.clustering).rename_columns({"text": "sentences", "label": "labels"})},
-        ),
-        (MicroworldPairClassification(), {"test": _pairs_data(sets.pair_classification, "labels")}),
-    ):
-        task.dataset = {"default": data}
-        task.data_loaded = True
-        yield task
-
-
-def _ranking_data(ranking: Ranking) -> dict[str, Any]:
-    def rows(texts: dict[str, str], **more: str) -> Dataset:
-        return Dataset.from_list([{"id": name, "text": text, **more} for name, text in texts.items()])
-
-    candidates = ranking.candidates and {query: list(names) for query, names in ranking.candidates.items()}
-    return {
-        "test": {
-            "corpus": rows(ranking.corpus, title=""),
-            "queries": rows(ranking.queries),
-            "relevant_docs": {query: dict.fromkeys(names, 1) for query, names in ranking.relevant.items()},
-            "top_ranked": candidates,
-        }
-    }
-
-
-def _pairs_data(pairs: Pairs, column: str) -> Dataset:
-    scores = [int(score) for score in pairs.scores]
-    return Dataset.from_dict({"sentence1": list(pairs.first), "sentence2": list(pairs.second), column: scores})
-
-
-def _labelled_data(labelled: Labelled) -> Dataset:
-    numbers = {label: number for number, label in enumerate(sorted(set(labelled.labels)))}
-    return Dataset.from_dict({"text": list(labelled.texts), "label": [numbers[label] for label in labelled.labels]})
 
 
 def _plot(table: pl.DataFrame, file: Path) -> None:

@@ -106,6 +106,36 @@ def test_local_sets_are_read_from_every_format(tmp_path: Path) -> None:
         local_texts([str(tmp_path / "nothing")])
 
 
+def test_labels_ids_and_names_of_columns_are_no_texts(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    rows = [f"how do I get a new card number {i}\tlost or stolen card\t{i} in the list" for i in range(60)]
+    (plain / "a.tsv").write_text("\n".join(["what customers write\tthe intent of it\tnumber of row", *rows]))
+    (plain / "b.jsonl").write_text(
+        '{"_id": "the first of all", "text": "what is it called", "labels": ["one of two labels"]}\n'
+    )
+    named = tmp_path / "named"
+    named.mkdir()
+    (named / "task.yaml").write_text(
+        "name: Named\ntype: Classification\nsplits: {train: a.csv, test: a.csv}\nfields: {label: reply}\n"
+    )
+    (named / "a.csv").write_text("text,reply\nit was lost on Monday,a lost and stolen card\n")
+    texts = local_texts([str(plain), str(named)])
+    assert "lost or stolen card" not in texts["plain"] and "how do I get a new card number 7" in texts["plain"]
+    assert "what is it called" in texts["plain"]
+    assert not {"the first of all", "one of two labels"} & {*texts["plain"]}
+    assert texts["named"] == ["it was lost on Monday"]
+
+
+def test_paragraphs_that_many_questions_share_are_texts(tmp_path: Path) -> None:
+    paragraph = "The council decided on Tuesday evening that the bridge will be shut from the first of May."
+    (tmp_path / "a.tsv").write_text(
+        "\n".join(["question\tparagraph", *(f"why is it {i}\t{paragraph}" for i in range(99))])
+    )
+    ((texts),) = local_texts([str(tmp_path)]).values()
+    assert paragraph in texts and "why is it 3" in texts
+
+
 def test_the_content_of_a_local_set_is_in_the_fingerprint_and_its_place_is_not(tmp_path: Path) -> None:
     digests = []
     for name, text in (("a", "one two three"), ("b", "one two three"), ("c", "four five six")):

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speed_assets.domain.judging import Order, Preference, agree, explained_by_length, in_order, leanings, orders
+from speed_assets.domain.judging import (
+    Order,
+    Preference,
+    agree,
+    contradicted,
+    explained_by_length,
+    in_order,
+    leanings,
+    orders,
+)
 from speed_assets.domain.parsing import Verdict
 
 Judge = Callable[[Sequence[str]], Verdict]
@@ -46,6 +55,63 @@ def test_a_judge_that_always_takes_the_first_makes_no_pair() -> None:
     assert agree(["a", "b", "c"], verdicts) == (None, "orders_disagree")
     assert agree(["a", "b", "c"], [(orders(3)[0], "not_json")]) == (None, "unreadable_verdict")
     assert agree(["a", "a"], [(o, Verdict(0, 1, "")) for o in orders(2)]) == (None, "same_text")
+
+
+def named(*pairs: tuple[str, str], shown: str = "abcde") -> list[tuple[Order, Verdict | str]]:
+    """Verdicts by the letters of best and worst."""
+    straight = tuple(range(len(shown)))
+    return [(straight, Verdict(shown.index(best), shown.index(worst), "")) for best, worst in pairs]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "pair", "margin"),
+    [
+        (named(("a", "e"), ("a", "e")), ("a", "e"), 1.0),
+        (named(("a", "e"), ("a", "d")), ("a", "e"), 0.75),
+        (named(("b", "e"), ("a", "e")), ("b", "e"), 0.75),
+        (named(("a", "e"), ("b", "d")), ("a", "e"), 0.5),
+        (named(("a", "b"), ("b", "c")), ("a", "c"), 0.5),
+        (named(("b", "d"), ("a", "e"), ("a", "e")), ("a", "e"), 0.6667),
+        ([*named(("a", "e"), ("a", "e")), ((0, 1, 2, 3, 4), "not_json")], ("a", "e"), 1.0),
+    ],
+)
+def test_best_and_worst_count_apart(verdicts: Any, pair: tuple[str, str], margin: float) -> None:
+    assert agree("abcde", verdicts) == (Preference(*pair, margin), None)
+    assert agree("abcde", verdicts, margin - 0.01)[0] is not None
+    assert margin == 1 or agree("abcde", verdicts, margin + 0.01) == (None, "low_margin")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "why"),
+    [
+        (named(("a", "e"), ("e", "a")), "orders_disagree"),
+        ([(orders(5)[0], "not_json"), (orders(5)[1], "cut_off")], "unreadable_verdict"),
+        ([*named(("a", "e")), (orders(5)[1], "not_json")], "unreadable_verdict"),
+    ],
+)
+def test_what_is_best_in_one_order_and_worst_in_another_makes_no_pair(verdicts: Any, why: str) -> None:
+    assert agree("abcde", verdicts) == (None, why)
+
+
+def test_where_one_end_is_contradicted_the_other_verdicts_end_takes_its_place() -> None:
+    for verdicts, pair in (
+        (named(("a", "e"), ("b", "a")), ("b", "e")),
+        (named(("a", "e"), ("e", "b")), ("a", "b")),
+    ):
+        assert agree("abcde", verdicts) == (Preference(*pair, 0.5), None)
+        assert contradicted("abcde", verdicts) is True, "and the prompt counts as contradicted all the same"
+
+
+def test_contradictions_are_counted_where_two_verdicts_can_be_read() -> None:
+    assert contradicted("abcde", named(("a", "e"), ("e", "a"))) is True
+    assert contradicted("abcde", named(("a", "e"), ("b", "d"))) is False
+    assert contradicted("abcde", [*named(("a", "e")), (orders(5)[1], "not_json")]) is None
+
+
+def test_a_judge_of_whom_nothing_can_be_read_agrees_with_nobody() -> None:
+    verdicts: list[tuple[Order, Verdict | str]] = [(order, "not_json") for order in orders(5)]
+    assert agree("abcde", verdicts) == (None, "unreadable_verdict")
+    assert contradicted("abcde", verdicts) is None
 
 
 def test_a_judge_that_always_takes_the_first_is_exposed_and_makes_no_pair() -> None:
@@ -113,11 +179,11 @@ def test_more_orders_decide_what_two_did_not() -> None:
     four = orders(3, 4)
     verdicts = [(order, Verdict(order.index(0), order.index(2), "")) for order in four]
     verdicts[1] = (four[1], Verdict(four[1].index(1), four[1].index(2), ""))
-    assert agree(["a", "b", "c"], verdicts[:2], 0.7) == (None, "orders_disagree")
-    assert agree(["a", "b", "c"], verdicts, 0.7) == (Preference("a", "c", 0.75), None)
-    assert agree(["a", "b", "c"], verdicts, 0.8) == (None, "orders_disagree")
-    verdicts[1] = (four[1], "not_json")
-    assert agree(["a", "b", "c"], verdicts, 0.8) == (None, "unreadable_verdict")
+    assert agree(["a", "b", "c"], verdicts[:2], 0.8) == (None, "low_margin")
+    assert agree(["a", "b", "c"], verdicts, 0.8) == (Preference("a", "c", 0.875), None)
+    assert agree(["a", "b", "c"], verdicts, 0.9) == (None, "low_margin")
+    verdicts[1] = (four[1], Verdict(four[1].index(2), four[1].index(0), ""))
+    assert agree(["a", "b", "c"], verdicts) == (None, "orders_disagree"), "no majority outvotes a contradiction"
 
 
 def test_ties_are_told() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import polars as pl
+import pytest
 
 from speed_assets.domain.revising import Revised, as_draft, balance, read_through, revise
 
@@ -17,20 +18,50 @@ def test_a_revision_changes_its_fields_only() -> None:
     assert done.changed
 
 
-def test_a_revision_that_spoils_or_cannot_be_read_is_not_taken() -> None:
-    for answer in ("rubbish", '{"reason": "r", "revision": {"positive_document": "n"}}'):
-        done = revise("retrieval", DRAFT, answer)
-        assert (done.record, done.changed, done.refused) == (DRAFT, False, True)
+def test_a_revision_that_spoils_is_not_taken_and_its_finding_stands() -> None:
+    done = revise("retrieval", DRAFT, '{"reason": "r", "revision": {"positive_document": "n"}}')
+    assert (done.record, done.changed, done.spoils, done.reason, done.problem) == (DRAFT, False, True, "r", None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "finished", "problem"),
+    [
+        ("rubbish", None, "not_json"),
+        ('{"reason": "r", "revision": {"nonsense": "n"}}', None, "unknown_key"),
+        ('{"reason": "r", "revision": "rewrite it"}', None, "wrong_type:revision"),
+        ('{"reason": "r", "verdict": "good"}', None, "missing_key:revision"),
+        ('{"reason": "r", "revision": {"positive_document": "cut of', False, "cut_off"),
+    ],
+)
+def test_a_revision_that_cannot_be_read_says_nothing(answer: str, finished: bool | None, problem: str) -> None:
+    done = revise("retrieval", DRAFT, answer, finished)
+    assert done == Revised(DRAFT, False, False, None, problem)
+
+
+def test_what_cannot_be_read_changes_no_row_approves_none_and_casts_no_doubt() -> None:
+    def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:
+        return [
+            Revised(record, False, False, None, "not_json")
+            if row == 0 or reading
+            else Revised(f"{record}!", True, False, "r")
+            for row, record in zip(rows, records, strict=True)
+        ]
+
+    mended = read_through(["a", "b"], 2, read)
+    assert (mended.records, mended.doubts, mended.reasons) == (["a", "b!"], [None, None], [None, "r"])
+    assert mended.readable == [False, True]
+    assert mended.problems == {"not_json": 2}
+    assert [reading["unreadable"] for reading in mended.readings] == [1, 1]
 
 
 def test_what_was_changed_is_read_again_and_the_last_reading_only_judges() -> None:
     asked: list[tuple[int, list[int]]] = []
 
     def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:
-        """A revisor that takes a star from each record, and cannot be read on the third."""
+        """A revisor that takes a star from each record, and would spoil the third."""
         asked.append((reading, rows))
         return [
-            Revised(record, False, True, "unreadable")
+            Revised(record, False, True, "spoilt")
             if row == 2
             else Revised(record[:-1], True, False, f"a star at {reading}")
             if record.endswith("*")
@@ -42,11 +73,11 @@ def test_what_was_changed_is_read_again_and_the_last_reading_only_judges() -> No
     mended = read_through(drafts, 3, read)
     assert asked == [(0, [0, 1, 2, 3]), (1, [1, 3]), (2, [3])]
     assert mended.records == ["a", "b", "c*", "d*"], "the judge changes nothing"
-    assert mended.doubts == [None, None, "unreadable", "a star at 2"]
-    assert mended.reasons == ["fine", "a star at 0", "unreadable", "a star at 1"]
+    assert mended.doubts == [None, None, "spoilt", "a star at 2"]
+    assert mended.reasons == ["fine", "a star at 0", "spoilt", "a star at 1"]
     assert [reading["rows"] for reading in mended.readings] == [4, 2, 1]
     once = read_through(drafts, 1, read)
-    assert (once.records, once.doubts) == (["a", "b", "c*", "d**"], [None, None, "unreadable", None])
+    assert (once.records, once.doubts) == (["a", "b", "c*", "d**"], [None, None, "spoilt", None])
 
 
 def test_a_draft_that_cannot_be_read_is_shown_as_it_is_and_can_be_written_anew() -> None:
@@ -61,7 +92,10 @@ def test_a_draft_that_cannot_be_read_is_shown_as_it_is_and_can_be_written_anew()
 
 def test_balance_repeats_the_rarer_kind() -> None:
     rows = pl.DataFrame({"id": range(10), "mended": [True] * 2 + [False] * 8})
-    balanced = balance(rows, 0.5)
+    balanced = balance(rows, 0.5, repeats_max=4)
     assert balanced["mended"].sum() == 8
     assert set(balanced["id"]) == set(range(10))
+    capped = balance(rows, 0.5)
+    assert capped["mended"].sum() == 6, "a row is repeated three times at most"
+    assert capped["id"].value_counts().select(pl.col("count").max()).item() == 3
     assert balance(rows.filter("mended"), 0.5).height == 2

@@ -33,7 +33,7 @@ OPTIONS = {"label_too_long": {"label_words_max": 3}, "topic_not_named": {"topic_
 
 def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str | None, str | None]]:
     rows = pl.DataFrame([RIGHT | change for change in changes], schema=dict.fromkeys(RIGHT, pl.String))
-    settings = {"language_characters_min": 120, "other_script_max": 0.3} | options
+    settings = {"language_confidence": 0.98, "other_script_max": 0.3} | options
     return broken_rules(rows, **settings).rows()  # type: ignore[arg-type]
 
 
@@ -112,7 +112,7 @@ def test_no_rule_catches_right_rows_of_the_microworld() -> None:
             rows.append(
                 {"row_id": f"{i}", "task_type": task_type, "task": task, **TASK_TYPES[task_type].triplet(record)}
             )
-    found = broken_rules(pl.DataFrame(rows), language_characters_min=120, other_script_max=0.3)
+    found = broken_rules(pl.DataFrame(rows), other_script_max=0.3)
     assert found["reason"].null_count() >= 0.999 * len(rows)
 
 

@@ -1,0 +1,248 @@
+"""What rules and filters of a recipe set aside of rows that people wrote, and what they find of planted bad ones.
+
+`python -m benchmarks.human_rows --data FOLDER` makes rows as SPEED's out of sets that lie in a folder: retrieval from
+`xquad_en` and `med_beir`, classification from `banking77`, `clinc150` and `amazon_counterfactual`, STS from `stsb` (pairs from 4
+on, the negative from a pair of the first sentence below 3 where there is one). Each set is cut into two halves by a hash
+of its texts. Thresholds were chosen with `--half choose`; what is reported is the other half. The rule on lengths is not asked:
+nobody was asked for a length. True finds are no errors and are counted apart: rows whose query is, but for case and
+punctuation, that of another row (`near_duplicate`), and rows of which a text stands, word for word, in the other sets or in the
+other half (`contamination`).
+
+Planted rows (`planted_rows.py`) are cut in halves too. Last line: one JSON object.
+
+`--show RULE` prints rows that went and rows that stayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from benchmarks.planted_rows import PLANTED
+from resources.evaluation_texts import local_texts
+from speed_assets.assets.triplets import filtered
+from speed_assets.domain.folding import fold
+from speed_assets.domain.rules import broken_rules
+from speed_assets.recipe import FinalTriplets, load_recipe
+
+BOUND_RULE, BOUND_ALL = 0.01, 0.02
+SETS = ("xquad_en", "med_beir", "banking77", "clinc150", "amazon_counterfactual", "stsb")
+_COPIED_WORDS = 8  # a run of so many words in common is a true copy
+Row = dict[str, Any]
+
+
+def half_of(name: str) -> str:
+    """`choose` or `report`, by a hash."""
+    return "report" if hashlib.sha256(name.encode()).digest()[0] % 2 else "choose"
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
+    with opened as lines:
+        yield from map(json.loads, lines)
+
+
+def _table(file: Path) -> pl.DataFrame:
+    return pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
+
+
+def _retrieval(folder: Path, task: str, half_by: str) -> Iterator[Row]:
+    packed = ".gz" if (folder / "corpus.jsonl.gz").exists() else ""
+    corpus = {
+        line["_id"]: f"{line.get('title') or ''}\n{line['text']}".strip()
+        for line in _lines(folder / f"corpus.jsonl{packed}")
+    }
+    queries = {line["_id"]: line["text"] for line in _lines(folder / f"queries.jsonl{packed}")}
+    names = list(corpus)
+    file = folder / "qrels.tsv"
+    judged = _table(file if file.exists() else folder / "qrels" / "test.tsv")
+    right: dict[str, set[str]] = defaultdict(set)
+    for query, document, score in judged.iter_rows():
+        if float(score) > 0:
+            right[query].add(document)
+    for query, documents in right.items():
+        if query not in queries:
+            continue
+        # The nearest documents in the file are of the same article: no hard negatives, but no strangers either.
+        others = iter(
+            sorted(set(names) - documents, key=lambda name: abs(names.index(name) - names.index(min(documents))))
+        )
+        for document in sorted(documents):
+            yield {
+                "task_type": "retrieval", "task": task, "query": queries[query], "positive": corpus[document],
+                "negative": corpus[next(others)], "half": half_of(document if half_by == "document" else query),
+            }  # fmt: skip
+
+
+def _classification(folder: Path, task: str, names: dict[str, str]) -> Iterator[Row]:
+    frame = pl.concat(
+        [_table(file).select("text", "label") for file in sorted(folder.glob("*.tsv")) if "oos" not in file.name]
+    )
+    labels = sorted(frame["label"].unique())
+    said = {label: names.get(label, label.replace("_", " ")) for label in labels}
+    for text, label in frame.unique(maintain_order=True).iter_rows():
+        other = random.Random(text).choice([name for name in labels if name != label])
+        yield {
+            "task_type": "classification", "task": task, "query": text, "positive": said[label], "negative": said[other],
+            "half": half_of(text),
+        }  # fmt: skip
+
+
+def _sts(folder: Path) -> Iterator[Row]:
+    frame = pl.concat([_table(file) for file in sorted(folder.glob("*.tsv"))]).with_columns(
+        pl.col("score").cast(pl.Float64)
+    )
+    unlike = dict(frame.filter(pl.col("score") < 3).select("sentence1", "sentence2").iter_rows())
+    strangers = frame.filter(pl.col("score") < 3)["sentence2"].to_list()
+    # One sentence may be in several pairs: its first row has the negative that people graded, the others a stranger.
+    for one, other, _ in frame.filter(pl.col("score") >= 4).unique(maintain_order=True).iter_rows():
+        yield {
+            "task_type": "sts", "task": "Everyday sentences", "query": one, "positive": other,
+            "negative": unlike.pop(one, None) or random.Random(one + other).choice(strangers), "half": half_of(one),
+        }  # fmt: skip
+
+
+def human_rows(data: Path) -> dict[str, pl.DataFrame]:
+    """Rows of every set, whole, with the half that each is in."""
+    made: dict[str, Iterator[Row]] = {
+        "xquad_en": _retrieval(data / "xquad_en", "Given a question, find the paragraph that answers it", "document"),
+        "med_beir": _retrieval(
+            data / "med_beir", "Given a question, find the medical abstracts that are about it", "query"
+        ),
+        "banking77": _classification(data / "banking77", "Classify customers' questions to a bank by intent", {}),
+        "clinc150": _classification(data / "clinc150", "Classify what people say to an assistant by intent", {}),
+        "amazon_counterfactual": _classification(
+            data / "amazon_counterfactual",
+            "Tell whether a sentence of a review says what might have been",
+            {"0": "not counterfactual", "1": "counterfactual"},
+        ),
+        "stsb": _sts(data / "stsb"),
+    }
+    return {
+        name: pl.DataFrame(list(rows)).with_columns(
+            row_id=pl.format("{}-{}", pl.lit(name), pl.int_range(pl.len())), topic=pl.lit(name), valid=pl.lit(True)
+        )
+        for name, rows in made.items()
+    }
+
+
+class Truth:
+    """Whether a text really stands in the evaluation texts: as a whole, or in a run of eight words."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.whole, self.runs = set(), set()
+        for text in texts:
+            words = fold(text).split()
+            self.whole.add(" ".join(words))
+            self.runs |= {" ".join(words[at : at + _COPIED_WORDS]) for at in range(len(words) - _COPIED_WORDS + 1)}
+
+    def holds(self, text: str) -> bool:
+        words = fold(text).split()
+        runs = {" ".join(words[at : at + _COPIED_WORDS]) for at in range(len(words) - _COPIED_WORDS + 1)}
+        return " ".join(words) in self.whole or bool(runs & self.runs)
+
+
+def set_aside(rows: pl.DataFrame, half: str, section: FinalTriplets, others: dict[str, list[str]]) -> dict[str, Any]:
+    """What is set aside of one half of a set's rows: {rows, wrong: {rule: rows}, true: {rule: rows}} and the finds."""
+    asked = rows.filter(pl.col("half") == half)
+    rest = rows.filter(pl.col("half") != half)
+    evaluation = others | {
+        "the other half": [*rest["query"], *rest.filter(pl.col("task_type") != "classification")["positive"]]
+    }
+    truth = Truth([text for texts in evaluation.values() for text in texts])
+    funnel = filtered(asked.drop("half"), section, evaluation, seed=1)
+    gone = funnel.quarantine.select("row_id", "reason", "detail").join(asked, on="row_id")
+    said = defaultdict(int)
+    folded_queries = {row: f"{fold(query)}" for row, query in asked.select("row_id", "query").iter_rows()}
+    for text in folded_queries.values():
+        said[text] += 1
+    wrong: dict[str, list[Row]] = defaultdict(list)
+    true: dict[str, int] = defaultdict(int)
+    for row in gone.iter_rows(named=True):
+        rule = row["reason"].partition("_exact")[0].partition("_ngram")[0]
+        rule = "contamination" if rule.startswith("contamination") else rule
+        copied = rule == "contamination" and any(
+            truth.holds(row[field] or "") for field in ("query", "positive", "negative")
+        )
+        repeated = rule.startswith("near_duplicate") and said[folded_queries[row["row_id"]]] > 1
+        if copied or repeated:
+            true[rule] += 1
+        else:
+            wrong[rule].append(row)
+    return {"rows": asked.height, "wrong": wrong, "true": dict(true), "kept": funnel.rows}
+
+
+def planted_found(half: str, section: FinalTriplets) -> dict[str, dict[str, float]]:
+    """Of each rule's planted rows the share that is set aside, and the share that is for this rule's own reason."""
+    found = {}
+    for rule, planted in PLANTED.items():
+        rows = pl.DataFrame(
+            [{"row_id": f"{rule}-{number}", "valid": True, **row} for number, row in enumerate(planted)],
+            infer_schema_length=None,
+        )[0 if half == "choose" else 1 :: 2]
+        # Planted rows share queries and negatives, which only the rules on rows beside each other shall mind.
+        beside = {"repeated_negative", "negative_is_positive"}
+        settings = section.rules.model_dump(exclude={"skip"})
+        reasons = broken_rules(rows, **settings, skip=tuple(beside - {rule}), seed=1)["reason"]
+        if "right" in rows.columns:  # the first row of a query keeps its negative
+            reasons, rows = reasons.filter(~rows["right"]), rows.filter(~rows["right"])
+        own = int((reasons == rule).sum())
+        found[rule] = {
+            "rows": rows.height,
+            "found": round(reasons.count() / rows.height, 4),
+            "for_this_reason": round(own / rows.height, 4),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--recipe", default="laptop")
+    parser.add_argument("--half", choices=["choose", "report"], default="report")
+    parser.add_argument("--show", metavar="RULE", help="print rows that this rule sets aside, and rows that stay")
+    parser.add_argument("--rows", type=int, default=50, help="of --show")
+    args = parser.parse_args()
+    section = load_recipe(args.recipe).final_triplets
+    section = section.model_copy(update={"rules": section.rules.model_copy(update={"length_tolerance": None})})
+    texts = local_texts(str(args.data / name) for name in SETS)
+    sets: dict[str, Any] = {}
+    holds = True
+    for name, rows in human_rows(args.data).items():
+        others = {other: group for other, group in texts.items() if other != name}
+        seen = set_aside(rows, args.half, section, others)
+        wrong = {rule: round(len(found) / seen["rows"], 5) for rule, found in sorted(seen["wrong"].items())}
+        in_all = round(sum(map(len, seen["wrong"].values())) / seen["rows"], 5)
+        true = {rule: round(count / seen["rows"], 5) for rule, count in sorted(seen["true"].items())}
+        sets[name] = {"rows": seen["rows"], "wrong": wrong, "wrong_in_all": in_all, "true_finds": true}
+        holds &= in_all <= BOUND_ALL and max(wrong.values(), default=0) <= BOUND_RULE
+        print(
+            f"{name:22} {seen['rows']:>6} rows, wrongly set aside {in_all:.2%}: {wrong}; true finds {true}", flush=True
+        )
+        if args.show:
+            for row in seen["wrong"].get(args.show, [])[: args.rows]:
+                print(
+                    "  gone",
+                    *(repr((row[key] or "")[:300]) for key in ("detail", "query", "positive", "negative")),
+                    sep=" | ",
+                )
+            for row in seen["kept"].sample(min(args.rows, seen["kept"].height), seed=1).iter_rows(named=True):
+                print("  stay", *(repr((row[key] or "")[:200]) for key in ("query", "positive", "negative")), sep=" | ")
+    planted = planted_found(args.half, section)
+    for rule, figures in planted.items():
+        print(f"planted {rule:22} {figures}")
+    print("The rule on lengths is not asked: nobody asked these writers for a length.")
+    print(json.dumps({"half": args.half, "sets": sets, "bounds_hold": holds, "planted_found": planted}))
+
+
+if __name__ == "__main__":
+    main()

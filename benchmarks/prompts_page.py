@@ -1,0 +1,64 @@
+"""One prompt of each kind and task type as models see it: `python -m benchmarks.prompts_page > docs/prompts.md`.
+
+Belongs here: the page. Not here: any wording of prompts (`speed_assets/domain/prompt_sets/full.yaml`).
+"""
+
+from __future__ import annotations
+
+import json
+
+from speed_assets.domain.attributes import draw_attributes
+from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.task_types import TASK_TYPES
+
+TOPIC = "Arts/Music/String Instruments/Violins"
+TASKS = {
+    "classification": "Given a message to a violin maker, tell whether it asks for a repair, an appraisal or a lesson.",
+    "retrieval": "Given a player's question about the care of a violin, retrieve advice that names the cause and the remedy.",
+    "sts": "Arts > Music > String Instruments > Violins",
+    "matching_short": "Match the name of a part of the violin with a phrase that says what it does.",
+    "matching_long": "Given the description of a violin by its owner, match it with the report of an appraiser on it.",
+}
+SEED = 4
+"""Of the attributes drawn (ours: one under which all five task types have a level of education where they may)."""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    prompts = PromptSet.load("full")
+    parts = [
+        "# Prompts\n",
+        "The set `full` as models see it, one of each kind; made by `python -m benchmarks.prompts_page`. Attributes are drawn "
+        "for each row, guidelines and examples shuffled. Judge and revisor read what is always the same first and all that was "
+        "drawn or written last, so that a server computes the beginning once. Two texts that stand in for a model's are `...`.\n",
+        "## Subtopics of a topic (`expand`)\n",
+        _block(prompts.expand("Arts/Music", 12, ["Oboes", "Sea Shanties"])),
+    ]
+    for task_type, kind in TASK_TYPES.items():
+        asked = prompts.synthesis(task_type, TASKS[task_type], draw_attributes(task_type, SEED))
+        draft = json.dumps(dict.fromkeys(kind.keys, "..."))
+        parts.append(f"## {task_type}\n")
+        if kind.has_brainstorm:
+            parts += ["### Brainstorm\n", _block(prompts.brainstorm(task_type, TOPIC, 1))]
+        parts += [
+            "### Synthesis\n",
+            _block(asked),
+            "### Judge\n",
+            _block(_short(prompts.judge(task_type, TASKS[task_type], [draft, draft], asked), asked)),
+            "### Revise\n",
+            _block(_short(prompts.revise(task_type, TASKS[task_type], draft, asked), asked)),
+        ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _short(prompt: str, asked: str) -> str:
+    """The prompt without the whole of what it repeats."""
+    return prompt.replace(asked.strip(), f"{asked.strip().splitlines()[0]}\n[... the whole synthesis prompt above]")
+
+
+def _block(text: str) -> str:
+    return f"```text\n{text.rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,29 @@
+"""The texts of the mteb tasks that the model will be scored on: read at the start of a run, before anything is paid.
+
+A task whose data cannot be had ends the run here, and not after the rows are written. `row_scores` and `final_triplets`
+look for the texts in the rows. The microworld's texts and those of folders are at hand (`resources/evaluation_texts.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from speed_assets.assets.stage import StageRun
+from speed_assets.recipe import Evaluation
+
+
+def evaluation_texts(run: StageRun) -> dict[str, Any]:
+    """The table (task, text), written in blocks by the worker and never read here."""
+    section: Evaluation = run.recipe.evaluation
+    run.scratch.mkdir(parents=True, exist_ok=True)
+    found = run.runner.run(
+        "task_texts",
+        {
+            "tasks": list(section.searched),
+            "left_out": list(section.unsearched),
+            "out": str(run.out / "data.parquet"),
+        },
+        run.scratch / "task_texts",
+        run.progress,
+    )
+    return {"rows": found["texts"], "texts_of": found["tasks"], "unread_splits": found["unread"]}

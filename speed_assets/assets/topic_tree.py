@@ -1,0 +1,133 @@
+"""The topic tree: the recipe's topics, and subtopics that the teacher names for them, level by level.
+
+The prompt for a topic's children names that topic and nothing else, so a new topic costs the calls for its own children
+and for theirs: all others are in the ledger. Which topics are asked follows from hashes of their paths, for the same reason.
+
+Belongs here: the stage. Not here: what a repeat is, and who is asked (`domain/topic_tree.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import polars as pl
+
+from resources.externals import prompt_set
+from resources.teacher import TeacherUse
+from speed_assets.assets.stage import StageRun
+from speed_assets.domain.fingerprints import short_id
+from speed_assets.domain.parsing import parse_tasks
+from speed_assets.domain.prompts import list_schema
+from speed_assets.domain.rows import TEACHER_REFUSED, quarantined
+from speed_assets.domain.topic_tree import NAME_WORDS_MAX, Node, Tree, parents_asked
+from speed_assets.recipe import Expand
+
+NAMED_MORE = 2
+"""More children are read from an answer than were asked for, by this factor: what comes after the last new one is dropped."""
+
+
+def topic_tree(run: StageRun) -> dict[str, Any]:
+    """The topics of the input, then their children, then those of the children, until `topics.expand` has enough."""
+    section: Expand = run.recipe.topics.expand
+    roots = run.input("topics").table()
+    tree = Tree(run.recipe.topics.max_levels, run.recipe.topics.max_characters)
+    written = roots.filter("synthesis")
+    tree.plant(Node(path, topic) for path, topic in written.select("path", "topic").iter_rows())
+    growth = _Growth(run, section, tree)
+    level, levels = list(tree.nodes), []
+    for _ in range(section.levels):
+        asked = parents_asked(level, section.target - len(tree.nodes), section.children)
+        if not asked:
+            break
+        level = growth.children_of(asked)
+        levels.append({"asked": len(asked), "new": len(level)})
+    new = tree.nodes[written.height :]
+    # Subtopics are for synthesis; without alignment topics of their own all topics serve both.
+    both = bool(roots["alignment"].all())
+    grown = pl.DataFrame(
+        {
+            "topic_id": [short_id("topic", node.topic) for node in new],
+            "path": [node.path for node in new],
+            "topic": [node.topic for node in new],
+        },
+        schema={"topic_id": pl.String, "path": pl.String, "topic": pl.String},
+    ).with_columns(line=pl.lit(None, pl.Int64), synthesis=pl.lit(True), alignment=pl.lit(both))
+    rows = pl.concat([roots, grown.select(roots.columns)])
+    run.write(rows)
+    aside = pl.DataFrame(
+        growth.aside, schema=dict.fromkeys(("row_id", "task_type", "reason", "detail", "raw"), pl.String)
+    )
+    run.write(quarantined(aside, run.stage.name, None, pl.col("reason"), pl.col("detail"), pl.col("raw")), "quarantine")
+    return {
+        "asked": rows.height + aside.height,
+        "topics_before": roots.height,
+        "levels": levels,
+        "dropped": dict(aside["reason"].value_counts(sort=True).iter_rows()),
+        **(sum(growth.used[1:], start=growth.used[0]).metadata() if growth.used else {}),
+    }
+
+
+class _Growth:
+    """Asking for children, and what was set aside meanwhile."""
+
+    def __init__(self, run: StageRun, section: Expand, tree: Tree) -> None:
+        self._run, self._section, self._tree = run, section, tree
+        self._prompts = prompt_set(run.recipe.prompts)
+        self.used: list[TeacherUse] = []
+        self.aside: list[dict[str, str | None]] = []
+
+    def children_of(self, parents: list[Node]) -> list[Node]:
+        """The new topics below `parents`, in the order of these; none beyond the target."""
+        section = self._section
+        found: dict[str, list[Node]] = {parent.path: [] for parent in parents}
+        pending, cuts = parents, Counter[str]()
+        for attempt in range(section.attempts):
+            texts = [self._prompt(parent, attempt) for parent in pending]
+            words = [NAME_WORDS_MAX * section.children] * len(texts)
+            answers, use = self._run.ask(
+                texts,
+                section.sampling,
+                list_schema(section.children),
+                sample=attempt,
+                limits=self._run.limits(section.sampling, words, [cuts[parent.path] for parent in pending]),
+            )
+            self.used.append(use)
+            again = []
+            for parent, answer in zip(pending, answers, strict=True):
+                names = parse_tasks(answer.text, NAMED_MORE * section.children, answer.finished)
+                found[parent.path] += self._grown(parent, names, section.children - len(found[parent.path]))
+                few = len(found[parent.path]) < section.enough * section.children
+                if few and answer.error is None:
+                    again.append(parent)
+                    cuts[parent.path] += answer.finished is False
+                if answer.error is not None:
+                    self._set_aside(parent, TEACHER_REFUSED, answer.error, answer.text)
+                elif not names:
+                    reason = "cut_off" if answer.finished is False else "no_subtopics"
+                    self._set_aside(parent, reason, f"attempt {attempt + 1} of {section.attempts}", answer.text)
+            pending = again
+            if not pending:
+                break
+        return [node for parent in parents for node in found[parent.path]]
+
+    def _prompt(self, parent: Node, attempt: int) -> str:
+        known = self._tree.children(parent) if attempt else ()
+        return self._prompts.expand(parent.path, self._section.children, known)
+
+    def _grown(self, parent: Node, names: tuple[str, ...], wanted: int) -> list[Node]:
+        """The first `wanted` new topics among the names."""
+        new: list[Node] = []
+        for name in names:
+            if len(new) >= wanted or len(self._tree.nodes) >= self._section.target:
+                break
+            node = self._tree.grow(parent, name)
+            if isinstance(node, Node):
+                new.append(node)
+            else:
+                self._set_aside(parent, node, f"below {parent.path}", name)
+        return new
+
+    def _set_aside(self, parent: Node, reason: str, detail: str, raw: str) -> None:
+        row_id = short_id("topic", parent.path, raw, len(self.aside))
+        self.aside.append({"row_id": row_id, "task_type": None, "reason": reason, "detail": detail, "raw": raw})

@@ -1,0 +1,117 @@
+"""How long an answer may be: the words that a prompt asks for, and the tokens that a writer who obeys needs for them.
+
+A limit below what was asked for cuts obedient writers; one far above it lets a model that rambles run on, and makes the
+bound of a bill useless. So the limit of every answer follows from its own prompt.
+
+Belongs here: words asked for, and limits from words. Not here: what is drawn (`attributes.py`), whether a text kept to its
+length (`rules.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from speed_assets.domain.prompts import PromptKind
+from speed_assets.domain.task_types import TASK_TYPES
+
+_WORDS = re.compile(r"(at least|less than)? ?(\d+)(?: to (\d+))? words")
+_UNIT_WORDS = {"phrase": 15, "sentence": 40, "passage": 150}
+"""Words of a long one of its kind (ours)."""
+_LABEL_WORDS = 12
+_SHORT_TEXT_WORDS = 40
+"""Words of a text that a prompt calls short: a phrase or a sentence (ours)."""
+LONG_TEXT_WORDS = 300
+"""Words that prompts of long matching ask for at least [R: SPEED's released prompts]."""
+TASK_WORDS = 60
+"""Words of one task with the classes that it names (ours: most have 10 to 30)."""
+REASON_WORDS = 80
+"""Words of a reason of one or two sentences (ours)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLengths:
+    """From words to tokens. Fields as in the recipe's section `answers`."""
+
+    tokens_per_word: float
+    margin: float
+    open_factor: float
+    structure_tokens: int
+    thought_tokens: int
+    cut_growth: float
+
+    def limit(self, words: int, cuts: int = 0) -> int:
+        """Tokens of an answer of so many words, after it was cut off `cuts` times.
+
+        >>> AnswerLengths(1.5, 1.5, 2.0, 60, 0, 2.0).limit(100)
+        285
+        """
+        once = math.ceil(words * self.tokens_per_word * self.margin) + self.structure_tokens + self.thought_tokens
+        return self.grown(once, cuts)
+
+    def grown(self, limit: int, cuts: int) -> int:
+        """A limit after an answer under it was cut off `cuts` times."""
+        return math.ceil(limit * self.cut_growth**cuts)
+
+    def words(self, kind: PromptKind, task_type: str, attributes: Mapping[str, str], count: int = 1) -> int:
+        """Words that the answer to a prompt may need when it does what is asked.
+
+        Args:
+            kind: the kind of prompt.
+            task_type: its task type.
+            attributes: those drawn for a synthesis prompt; of a revision, those of the draft's prompt.
+            count: tasks that a brainstorm asks for.
+        """
+        if kind == "brainstorm":
+            return TASK_WORDS * count
+        if kind == "judge":
+            return REASON_WORDS
+        record = sum(self._field_words(task_type, attributes))
+        return record + (REASON_WORDS if kind == "revise" else 0)
+
+    def most_words(
+        self, kind: PromptKind, task_type: str, values: Mapping[str, tuple[str, ...]], count: int = 1
+    ) -> int:
+        """The largest number of words that any draw of the attributes (`values` by name) may ask for."""
+        longest = {name: max(options, key=self._bound) for name, options in values.items()}
+        if "unit" in values:
+            longest["unit"] = max(values["unit"], key=lambda unit: _UNIT_WORDS.get(unit, 0))
+        return self.words(kind, task_type, longest, count)
+
+    def _field_words(self, task_type: str, attributes: Mapping[str, str]) -> tuple[int, ...]:
+        if task_type == "classification":
+            return self._bound(attributes.get("text_length", "200 words")), _LABEL_WORDS, _LABEL_WORDS
+        if task_type == "retrieval":
+            document = self._bound(attributes.get("document_length", "500 words"))
+            return self._bound(attributes.get("query_length", "15 words")), document, document
+        if task_type == "sts":
+            return (_UNIT_WORDS.get(attributes.get("unit", "passage"), _UNIT_WORDS["passage"]),) * 3
+        if task_type == "matching_long":
+            return (math.ceil(self.open_factor * LONG_TEXT_WORDS),) * 2
+        return (_SHORT_TEXT_WORDS,) * len(TASK_TYPES[task_type].keys)
+
+    def _bound(self, value: str) -> int:
+        """Most words of an attribute; one without an upper bound gets `open_factor` times its lower one."""
+        least, most = words_asked(value)
+        return most if most is not None else math.ceil(self.open_factor * least)
+
+
+@lru_cache(maxsize=256)
+def words_asked(value: str) -> tuple[int, int | None]:
+    """Fewest and most words that an attribute such as `at least 50 words` allows; None is no bound.
+
+    >>> words_asked("5 to 15 words"), words_asked("less than 10 words"), words_asked("100 words")
+    ((5, 15), (0, 10), (100, 100))
+    """
+    match = _WORDS.search(value)
+    if match is None:
+        return 0, None
+    bound, first, last = match.groups()
+    if bound == "at least":
+        return int(first), None
+    if bound == "less than":
+        return 0, int(first)
+    return int(first), int(last or first)

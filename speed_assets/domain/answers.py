@@ -1,0 +1,258 @@
+"""From a model's answer to the JSON value it holds: thoughts left out, drafts passed over, slips repaired.
+
+An answer that was cut off holds no value: what a repair would close is half a text, and half texts were once taught as
+whole ones. The server's word for it (`finished`) counts first; where a server says nothing, brackets that never close do.
+
+Every reader takes any string and ends in bounded time: longer texts than `MAX_CHARACTERS` are refused, the scans are linear
+or bounded in number, and repair, which is not, is tried only where `_repairable` says it is cheap.
+
+Belongs here: finding and decoding JSON in a text. Not here: what the value means (`parsing.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import json_repair
+
+MAX_CHARACTERS = 200_000
+"""Longer answers are refused unread (our choice: some fifty times what an answer of 800 tokens has)."""
+MAX_REPAIRED = 20_000
+"""Longer answers are not repaired (our choice: the repair is meant for slips, and slower than reading)."""
+MAX_REPAIR_BRACKETS = 16
+MAX_REPAIR_WORK = 2_000_000
+"""Nor is what has more opening brackets, or more characters times punctuation marks: json_repair looks ahead to
+the end of the text from each of them. 20,000 characters of `{a:` took it over a minute; within these limits the
+worst of some 5,000 hostile texts took 1 s. An answer of 800 tokens has about 4,000 characters and 150 marks."""
+MAX_STARTS = 64
+"""Opening brackets from which a value is looked for in a text whose brackets do not match (our choice)."""
+
+Problem = str
+"""A short stable code to group by, e.g. `not_json`, `missing_key:label`, `out_of_range:best`."""
+CUT_OFF = "cut_off"
+"""Problem of an answer that ends before its end: at a token limit, within a thought, within an object."""
+UNREADABLE = ("not_json", "not_object", "too_long", CUT_OFF)
+
+_T = TypeVar("_T")
+_INVALID = object()
+_BRACKETS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
+_MARK = re.compile(r"[^\w\s.]")
+_FENCE = re.compile(r"```[\w-]*\s*")
+_CLOSERS = {"{": "}", "[": "]"}
+_THOUGHT = "think|thinking|thought|thoughts|reasoning|reflection"
+_TAG = re.compile(rf"<\s*(/?)\s*(?:{_THOUGHT})\s*>|\[(/?)THINK\]", re.IGNORECASE)
+_FINAL_CHANNEL = "<|channel|>final<|message|>"
+"""What precedes the answer in OpenAI's harmony format (gpt-oss) when its special tokens are left in."""
+
+
+class Doubled(dict[str, Any]):
+    """A JSON object in which a key stood twice; the last value counts."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    return values if len(values) == len(pairs) else Doubled(values)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def read_answer(
+    raw: str,
+    openers: str,
+    accept: Callable[[Any], _T | None],
+    whole: Callable[[_T], bool],
+    finished: bool | None = None,
+) -> tuple[_T, bool] | Problem:
+    """The value that an answer ends in, and whether it took a repair to read it.
+
+    Tried in turn: the whole text, the pieces in it that begin with one of `openers`, a repair. Of several pieces the last
+    whole one counts, since models draft before they answer; without a whole one, the last that is accepted.
+
+    Args:
+        raw: the model's text.
+        openers: the brackets that a value may begin with, `{` or `[{`.
+        accept: the value as the caller wants it, None for one that is nothing of the kind.
+        whole: whether an accepted value has all that was asked for.
+        finished: True when the model ended by itself, False when it was cut off at a limit, None when nobody said.
+
+    Returns:
+        (value, repaired), or a problem: `cut_off`, `too_long`, `not_json`, `not_object`.
+    """
+    if finished is False:
+        return CUT_OFF
+    if len(raw) > MAX_CHARACTERS:
+        return "too_long"
+    text = _unfenced(raw)
+    decoded = _strict(text)
+    if decoded is _INVALID:
+        answer = without_thoughts(text)
+        if answer is None:
+            return CUT_OFF
+        text = _unfenced(answer)
+        decoded = _strict(text)
+    if decoded is not _INVALID:
+        found = _inside(decoded, accept, whole)
+        return "not_object" if found is None else (found, False)
+    return _read_pieces(raw, text, openers, accept, whole, finished)
+
+
+def _read_pieces(
+    raw: str,
+    text: str,
+    openers: str,
+    accept: Callable[[Any], _T | None],
+    whole: Callable[[_T], bool],
+    finished: bool | None,
+) -> tuple[_T, bool] | Problem:
+    """As `read_answer`, of a `text` that is `raw` without its thoughts and no JSON as a whole."""
+    pieces, closed = _balanced(text, openers)
+    if not closed and finished is None:
+        return CUT_OFF
+    partial: _T | None = None
+    for piece in reversed(pieces):
+        accepted = _inside(_strict(piece), accept, whole)
+        if accepted is not None and whole(accepted):
+            return accepted, False
+        if partial is None and accepted:  # an empty one is more likely a stray {} in prose
+            partial = accepted
+    for value in _from_any_start(text, openers):
+        if (accepted := accept(value)) is not None and whole(accepted):
+            return accepted, False
+    if partial is not None:
+        return partial, False
+    if finished is None and _TAG.search(raw):
+        return CUT_OFF  # a tag may have stood in a text that was cut: what is left of it is not to be repaired
+    start = min((at for opener in openers if (at := text.find(opener)) >= 0), default=None)
+    if start is None or len(text) > MAX_REPAIRED or not _repairable(text[start:]):
+        return "not_json"
+    repaired = _repaired(text[start:])
+    for item in (repaired, *(repaired if isinstance(repaired, list) else ())):
+        if accepted := accept(item):
+            return accepted, True
+    return "not_json"
+
+
+def without_thoughts(text: str) -> str | None:
+    """The text without what stands in thought tags; None where a thought never ends.
+
+    A tag within a JSON value is text, not a thought. A closing tag without an opening one ends a thought that the chat
+    template had begun.
+
+    >>> without_thoughts('<think>{"a": 1}? No.</think>{"a": 2}')
+    '{"a": 2}'
+    """
+    if _FINAL_CHANNEL in text:
+        text = text.rpartition(_FINAL_CHANNEL)[2]
+    kept: list[str] = []
+    at = 0
+    while tag := _TAG.search(text, at):
+        start = _first_bracket(text, at, tag.start())
+        if start is not None and (end := _end_of_value(text, start)) > tag.start():
+            kept.append(text[at:end])
+            at = end
+            continue
+        if tag[1] or tag[2]:  # a closing tag: all before it was thought
+            kept, at = [], tag.end()
+            continue
+        closing = next((other for other in _TAG.finditer(text, tag.end()) if other[1] or other[2]), None)
+        if closing is None:
+            return None
+        kept.append(text[at : tag.start()])
+        at = closing.end()
+    return "".join([*kept, text[at:]])
+
+
+def _first_bracket(text: str, start: int, end: int) -> int | None:
+    found = [at for opener in "{[" if (at := text.find(opener, start, end)) >= 0]
+    # `[THINK]` itself begins with a bracket, and is none of a value's: `end` is where the tag begins.
+    return min(found, default=None)
+
+
+def _end_of_value(text: str, start: int) -> int:
+    """Where the JSON value that begins at `start` ends; -1 where none does."""
+    try:
+        return _DECODER.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return -1
+
+
+def _unfenced(raw: str) -> str:
+    text = raw.strip("\ufeff \t\r\n")
+    if fence := _FENCE.match(text):
+        text = text[fence.end() :].removesuffix("```").rstrip()
+    return text
+
+
+def _strict(text: str) -> Any:
+    """The value of a JSON text, or `_INVALID`. A number too long to convert and too deep a nesting are invalid too."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return _INVALID
+
+
+def _inside(decoded: Any, accept: Callable[[Any], _T | None], whole: Callable[[_T], bool]) -> _T | None:
+    """The value itself, or the last whole one that it merely wraps (`{"example": {...}}`, `[{...}]`)."""
+    accepted = None if decoded is _INVALID else accept(decoded)
+    if accepted is not None and whole(accepted):
+        return accepted
+    wrapped = decoded.values() if isinstance(decoded, dict) else decoded if isinstance(decoded, list) else ()
+    for item in reversed(list(wrapped)):
+        inner = accept(item)
+        if inner is not None and whole(inner):
+            return inner
+    return accepted
+
+
+def _balanced(text: str, openers: str) -> tuple[list[str], bool]:
+    """Pieces from an opening bracket to its closing one, outermost only, and whether every bracket and string is closed.
+
+    Brackets in strings do not count.
+    """
+    closers = [_CLOSERS[opener] for opener in openers]
+    pieces: list[str] = []
+    depth, start, quoted = 0, 0, False
+    for match in _BRACKETS.finditer(text):
+        mark = match[0]
+        if depth == 0:
+            if mark in openers:
+                depth, start = 1, match.start()
+        elif mark == '"':
+            quoted = not quoted
+        elif quoted:
+            continue
+        elif mark in openers:
+            depth += 1
+        elif mark in closers:
+            depth -= 1
+            if depth == 0:
+                pieces.append(text[start : match.end()])
+    return pieces, depth == 0
+
+
+def _from_any_start(text: str, openers: str) -> Iterator[Any]:
+    """Values that begin at one of the last `MAX_STARTS` opening brackets, the last one first."""
+    starts = [match.start() for match in re.finditer(f"[{re.escape(openers)}]", text)]
+    for start in reversed(starts[-MAX_STARTS:]):
+        try:
+            yield _DECODER.raw_decode(text, start)[0]
+        except (ValueError, RecursionError):
+            continue
+
+
+def _repairable(text: str) -> bool:
+    return (
+        text.count("{") + text.count("[") <= MAX_REPAIR_BRACKETS
+        and len(text) * len(_MARK.findall(text)) <= MAX_REPAIR_WORK
+    )
+
+
+def _repaired(text: str) -> Any:
+    try:
+        return json_repair.repair_json(text, return_objects=True, skip_json_loads=True)
+    except Exception:  # a third party's parser on hostile text: whatever it trips over, there is no record in it
+        return None

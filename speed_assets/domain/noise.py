@@ -1,0 +1,147 @@
+"""Noise: what no language writes, told from the words of one text.
+
+A sampled model that goes astray writes words run together (`LIFAddingAscendablassamSearchVBA`), encoded bytes, or letters as
+if keys were hit at random. Each shows in a word by its length, its changes of case, its vowels. What a word may be all the
+same (addresses, names in code, chemical names, numbers of parts) is allowed for by length. All numbers are ours, chosen on
+half of the rows that people wrote (docs/filters.md).
+
+Belongs here: whether a text is noise. Not here: which rows are set aside for it (`rules.py`).
+"""
+
+from __future__ import annotations
+
+import re
+
+_LONGEST_WORD = 36  # letters in lower case: chemical names have up to some thirty
+_RUN_TOGETHER = 24  # letters with changes of case inside: longer names in code consist of shorter words
+_LONGEST_PART = 14  # letters between two changes of case in such a word
+_MOST_CHANGES = 6  # words run together: no name in code has more
+_ENCODED = 20  # characters of letters and digits mixed
+_ENCODED_CHANGES = 0.25  # changes between capitals, small letters and digits, per character
+_CONSONANTS = 8  # in a row: "Hirschsprung" has seven
+MASH_LONGEST = 400  # characters: hits of keys are looked for in shorter texts only
+_MASH_LEAST = 0.4  # share of the words that no English reader could say
+
+_ODD = (
+    r"q[bcdfghjklmnpqrstvwxyz]|j[bcdfghjklmnpqrstvwxyz]|v[bcdfghjklmnpqtwxz]|z[bcdfghjkmnpqrstvwx]|x[zjkgrqd]|w[qxzvj]|k[qxzjv]"
+    r"|h[qxzjv]|[bcdfgkpqtvwz]x|f[bcdghjkpqvxz]|lkj|jhg|kjh|sdf|dfg|fgh|ghj|hjk|jkl|qwe|asd"
+)
+_CONSONANT = "[bcdfghjklmnpqrstvwxz]"
+
+SUSPECT = (
+    rf"[A-Za-z0-9+/=_-]{{{_ENCODED},}}|{_CONSONANT}{{{_CONSONANTS},}}|\d_\d+_\d"
+    r"|^[A-Z]?[a-z]+[A-Z]{2,}[a-z]*$"
+)
+"""What every text with noise has, but for keys hit at random; few others have it."""
+SUSPECT_MASH = rf"(?i)(?:{_ODD})|(?-u:\b){_CONSONANT}{{5,}}(?-u:\b)"
+"""The same for keys hit at random, of texts of at most `MASH_LONGEST` characters."""
+
+_ADDRESS = re.compile(r"\S*(?:://|www\.|@)\S*|\S*\.(?:com|org|net|gov|edu|html?|php|pdf)\b\S*")
+_LONG = re.compile(rf"[A-Za-z0-9+/=_-]{{{_ENCODED},}}")
+_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[A-Z]")
+_KINDS = re.compile(r"[A-Z]+|[a-z]+|[0-9]+")
+_CONSONANT_RUN = re.compile(rf"(?i){_CONSONANT}{{{_CONSONANTS},}}")
+_NUMBERED = re.compile(r"[A-Za-z]\w*?_\d+_\d+_\d+_\d")
+_WORD = re.compile(r"[^\W\d_]+")
+_UNSAYABLE = re.compile(rf"(?i){_ODD}|^{_CONSONANT}{{5,}}$")
+_SHOUTING_END = re.compile(r"^[A-Z]?[a-z]+([A-Z]{3,})[a-z]*$")
+_ACRONYMS = frozenset(
+    [
+        "AIR",
+        "API",
+        "APP",
+        "BERT",
+        "CAD",
+        "CMS",
+        "CRM",
+        "CSS",
+        "CSV",
+        "DNA",
+        "DOS",
+        "ERP",
+        "GIS",
+        "GPT",
+        "GPU",
+        "GUI",
+        "HTML",
+        "HTTP",
+        "IDE",
+        "JDBC",
+        "JSON",
+        "LAN",
+        "LLM",
+        "MATH",
+        "NET",
+        "NMR",
+        "PCR",
+        "PDF",
+        "PHP",
+        "RAM",
+        "RNA",
+        "ROM",
+        "RPC",
+        "SDK",
+        "SQL",
+        "SSH",
+        "SSL",
+        "TCP",
+        "TDD",
+        "TLS",
+        "UML",
+        "URL",
+        "USA",
+        "USB",
+        "VPN",
+        "WAN",
+        "XML",
+        "XSS",
+        "YAML",
+    ]
+)
+
+
+def is_noise(text: str) -> bool:
+    """Whether a text holds a word that no language writes, or consists of such words.
+
+    >>> is_noise("LIFAddingAscendablassamSearchVBA finds it"), is_noise("ConcurrentModificationException in a loop")
+    (True, False)
+    """
+    if len(text) <= MASH_LONGEST and _mashed(text):
+        return True
+    plain = _ADDRESS.sub(" ", text)
+    if _CONSONANT_RUN.search(plain) or _NUMBERED.search(plain) or any(map(_is_garbled, _LONG.findall(plain))):
+        return True
+    ending = _SHOUTING_END.match(plain.strip())
+    return ending is not None and ending[1] not in _ACRONYMS
+
+
+def _is_garbled(word: str) -> bool:
+    """Whether a long word is run together or encoded."""
+    for piece in re.split(r"[-_/=+]+", word):
+        letters = re.findall(r"[A-Za-z]+", piece)
+        for run in letters:
+            parts = _PARTS.findall(run)
+            if len(run) > _LONGEST_WORD and len(parts) == 1:
+                return True
+            if (
+                len(run) >= _RUN_TOGETHER
+                and len(parts) > 1
+                and (max(map(len, parts)) >= _LONGEST_PART or len(parts) - 1 > _MOST_CHANGES)
+            ):
+                return True
+        kinds = _KINDS.findall(piece)
+        if (
+            len(piece) >= _ENCODED
+            and len(kinds) - 1 >= _ENCODED_CHANGES * len(piece)
+            and re.search("[a-z]", piece)
+            and re.search("[A-Z]", piece)
+        ):
+            return True
+    return False
+
+
+def _mashed(text: str) -> bool:
+    """Whether so many words of a text cannot be said that keys were hit at random."""
+    words = _WORD.findall(text)
+    odd = sum(1 for word in words if len(word) >= 4 and not word.isupper() and _UNSAYABLE.search(word))
+    return odd >= 2 and odd >= _MASH_LEAST * len(words)

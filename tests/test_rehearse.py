@@ -1,0 +1,120 @@
+"""The real recipes, untouched but for tiny random models of their families and a teacher on loopback, reach a release
+decision by `speed rehearse`.
+
+Engines are `transformers` here: vLLM has an environment of its own (`tests_vllm`). Evaluation sets are this project's small
+ones: the recipes' own are on a hub.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_families
+
+from benchmarks.natural_teacher import natural
+from benchmarks.teacher_server import TeacherServer
+from resources.artifacts import Artifacts
+from resources.store import Store
+from speed_assets import rehearsal_report
+from speed_assets.recipe import Recipe, RecipeError, load_recipe
+from speed_assets.rehearse import Rehearsed, home_of, rehearsal_of, rehearse
+
+GENERATORS = {"laptop": "qwen", "gpu": "qwen", "paper": "llama3"}
+EMBEDDERS = {"laptop": "bert", "gpu": "qwen", "paper": "mistral", "teacher_only": "mistral"}
+
+
+def with_small_models(name: str, folder: Path, endpoint: str) -> Recipe:
+    """The recipe with nothing changed but where its models and its teacher are."""
+    recipe = load_recipe(name)
+    data = recipe.model_dump()
+    data["teacher"] |= {"endpoint": endpoint, "key_variable": None}
+    if recipe.generator is not None:
+        base = getattr(small_families, GENERATORS[name])(folder / "generator")
+        data["generator"] |= {"base": base, "revision": None, "engine": "transformers", "dtype": "float32"}
+    data["embedding_model"] |= {
+        "base": getattr(small_families, EMBEDDERS[name])(folder / "embedder", writes=False),
+        "revision": None,
+        "dtype": "float32",
+    }
+    return Recipe.model_validate(data)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("SPEED_HOME", str(tmp_path / "home"))
+
+    def rehearsed(name: str, rows: int = 4, cut: bool = True) -> tuple[Recipe, Rehearsed, dict[str, Any]]:
+        with TeacherServer(natural(cut)) as server:
+            recipe = with_small_models(name, tmp_path, server.url)
+            done = rehearse(recipe, tmp_path / "home", rows=rows, skip_evaluation=True)
+        return recipe, done, rehearsal_report.as_json(recipe, done, skipped=True)
+
+    return rehearsed
+
+
+@pytest.mark.parametrize("name", ["laptop", "gpu", "paper", "teacher_only"])
+def test_a_real_recipe_reaches_a_release_decision(name: str, run: Any, tmp_path: Path) -> None:
+    recipe, done, told = run(name)
+    assert told["errors"] == []
+    assert told["reached_the_end"]
+    stages = {line["stage"]: line for line in told["stages"]}
+    assert set(stages) == {*recipe.graph()} - {"release"} | {"release"}
+    assert stages["seed_data"]["whole"] > 0
+    if recipe.generator is not None:
+        # Random weights write no record: all the later stages ran on the teacher's examples, and the table says so.
+        for written in ("junior_data", "senior_data"):
+            assert stages[written]["stand_ins"] > 0
+            assert stages[written]["whole"] + stages[written]["stand_ins"] <= stages[written]["made"]
+        assert any(gate["check"] == "valid_share" for gate in told["gates_that_would_refuse"])
+    ahead = told["full"]
+    assert ahead["calls"] >= recipe.seed_data.rows.total()
+    assert ahead["teacher_tokens"]["low"] <= ahead["teacher_tokens"]["likely"] <= ahead["teacher_tokens"]["high"]
+    text = rehearsal_report.as_text(told)
+    assert max(map(len, text)) <= 80
+    # Nothing of it touches the real home.
+    assert done.home == home_of(tmp_path / "home", recipe)
+    assert {path.name for path in (tmp_path / "home").iterdir()} <= {"rehearsals", "models"}
+    json.dumps(told)
+
+
+def test_a_rehearsal_is_the_recipe_with_fewer_rows() -> None:
+    recipe = load_recipe("paper")
+    small = rehearsal_of(recipe, 8)
+    for section in ("teacher", "generator", "prompts", "answers"):
+        assert getattr(small, section) == getattr(recipe, section)
+    assert small.seed_data.sampling == recipe.seed_data.sampling
+    assert small.evaluation == recipe.evaluation
+    assert small.seed_data.rows.total() == 40
+    assert small.rehearsal is not None
+    graphs = [{name: stage.reads for name, stage in r.graph().items()} for r in (recipe, small)]
+    assert graphs[0].keys() == graphs[1].keys()
+    assert "rehearsal" in graphs[1]["senior_data"]
+    for section in ("junior_model", "senior_model", "revisor_model", "embedding_model"):
+        settings = getattr(small, section)
+        assert settings.batch_size <= 10
+        assert not settings.micro_batch_size or settings.batch_size % settings.micro_batch_size == 0
+    with pytest.raises(RecipeError, match="at least 4 rows"):
+        rehearsal_of(recipe, 2)
+
+
+def test_a_recipe_with_fewer_rows_than_a_rehearsal_asks_for_keeps_them() -> None:
+    recipe = load_recipe("laptop")
+    data = recipe.model_dump()
+    data["seed_data"]["rows"] |= {"matching_long": 0, "sts": 3}
+    small = rehearsal_of(Recipe.model_validate(data), 8)
+    assert (small.seed_data.rows.matching_long, small.seed_data.rows.sts, small.seed_data.rows.retrieval) == (0, 3, 8)
+
+
+def test_stand_ins_are_known_to_the_fingerprint(run: Any) -> None:
+    _, done, _ = run("laptop")
+    artifacts = Artifacts(done.recipe, Store(done.home))
+    senior = artifacts.get("senior_data", "sts")
+    assert senior.lineage["recipe"]["rehearsal"] is not None
+    assert "seed_data[sts]" in senior.lineage["inputs"]
+    rows = senior.table()
+    assert rows["valid"].all()
+    seeds = artifacts.get("seed_data", "sts").table()
+    assert set(rows["query"]) <= set(seeds["query"])

@@ -1,0 +1,62 @@
+"""Branches of a model hub become commits at their first use, and stay those."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from resources import externals, revisions
+from resources.revisions import commit_of, known_commit
+from speed_assets.recipe import RecipeError, load_recipe
+
+FIRST, SECOND = "a" * 40, "b" * 40
+
+
+def test_a_branch_means_what_it_meant_first(tmp_path: Path) -> None:
+    asked = []
+
+    def hub(name: str, revision: str | None) -> str:
+        asked.append((name, revision))
+        return FIRST if len(asked) == 1 else SECOND
+
+    assert known_commit("owner/name", "main", tmp_path) is None
+    assert commit_of("owner/name", "main", tmp_path, hub) == FIRST
+    assert commit_of("owner/name", "main", tmp_path, hub) == FIRST  # the branch has moved, this home has not
+    assert commit_of("owner/name", "v2", tmp_path, hub) == SECOND
+    assert asked == [("owner/name", "main"), ("owner/name", "v2")]
+    assert json.loads((tmp_path / "revisions.json").read_text()) == {"owner/name@main": FIRST, "owner/name@v2": SECOND}
+
+
+def test_a_commit_is_not_asked_about(tmp_path: Path) -> None:
+    assert commit_of("owner/name", FIRST, tmp_path) == FIRST
+    assert not (tmp_path / "revisions.json").exists()
+
+
+def test_without_a_hub_one_message_says_what_to_do(tmp_path: Path) -> None:
+    def hub(name: str, revision: str | None) -> str:
+        raise ConnectionError("Network is unreachable")
+
+    with pytest.raises(RecipeError, match=r"owner/name, revision main: .*Network is unreachable.*HF_TOKEN") as told:
+        commit_of("owner/name", "main", tmp_path, hub)
+    assert "\n" not in str(told.value)
+    (tmp_path / "revisions.json").write_text("{")
+    with pytest.raises(RecipeError, match="is no JSON"):
+        commit_of("owner/name", "main", tmp_path, hub)
+
+
+def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEED_HOME", str(tmp_path))
+    monkeypatch.setattr(revisions, "ask_hub", lambda name, revision: SECOND)
+    recipe = load_recipe("gpu")
+    before = externals.external_digest(recipe, "generator_base", None)
+    externals.pin_revisions(recipe)
+    kept = json.loads((tmp_path / "revisions.json").read_text())
+    assert recipe.generator is not None
+    assert set(kept) == {
+        f"{recipe.generator.base}@{recipe.generator.revision}",
+        f"{recipe.embedding_model.base}@{recipe.embedding_model.revision}",
+    }
+    assert externals.external_digest(recipe, "generator_base", None) != before
+    assert externals.generator_revision(recipe.generator) == SECOND
