@@ -73,7 +73,9 @@ def _retrieval(folder: Path, task: str, half_by: str) -> Iterator[Row]:
         if query not in queries:
             continue
         # The nearest documents in the file are of the same article: no hard negatives, but no strangers either.
-        others = iter(sorted(set(names) - documents, key=lambda name: abs(names.index(name) - names.index(min(documents)))))
+        others = iter(
+            sorted(set(names) - documents, key=lambda name: abs(names.index(name) - names.index(min(documents))))
+        )
         for document in sorted(documents):
             yield {
                 "task_type": "retrieval", "task": task, "query": queries[query], "positive": corpus[document],
@@ -113,7 +115,9 @@ def human_rows(data: Path) -> dict[str, pl.DataFrame]:
     """Rows of every set, whole, with the half that each is in."""
     made: dict[str, Iterator[Row]] = {
         "xquad_en": _retrieval(data / "xquad_en", "Given a question, find the paragraph that answers it", "document"),
-        "med_beir": _retrieval(data / "med_beir", "Given a question, find the medical abstracts that are about it", "query"),
+        "med_beir": _retrieval(
+            data / "med_beir", "Given a question, find the medical abstracts that are about it", "query"
+        ),
         "banking77": _classification(data / "banking77", "Classify customers' questions to a bank by intent", {}),
         "clinc150": _classification(data / "clinc150", "Classify what people say to an assistant by intent", {}),
         "amazon_counterfactual": _classification(
@@ -151,7 +155,9 @@ def set_aside(rows: pl.DataFrame, half: str, section: FinalTriplets, others: dic
     """What is set aside of one half of a set's rows: {rows, wrong: {rule: rows}, true: {rule: rows}} and the finds."""
     asked = rows.filter(pl.col("half") == half)
     rest = rows.filter(pl.col("half") != half)
-    evaluation = others | {"the other half": [*rest["query"], *rest.filter(pl.col("task_type") != "classification")["positive"]]}
+    evaluation = others | {
+        "the other half": [*rest["query"], *rest.filter(pl.col("task_type") != "classification")["positive"]]
+    }
     truth = Truth([text for texts in evaluation.values() for text in texts])
     funnel = filtered(asked.drop("half"), section, evaluation, seed=1)
     gone = funnel.quarantine.select("row_id", "reason", "detail").join(asked, on="row_id")
@@ -164,7 +170,9 @@ def set_aside(rows: pl.DataFrame, half: str, section: FinalTriplets, others: dic
     for row in gone.iter_rows(named=True):
         rule = row["reason"].partition("_exact")[0].partition("_ngram")[0]
         rule = "contamination" if rule.startswith("contamination") else rule
-        copied = rule == "contamination" and any(truth.holds(row[field] or "") for field in ("query", "positive", "negative"))
+        copied = rule == "contamination" and any(
+            truth.holds(row[field] or "") for field in ("query", "positive", "negative")
+        )
         repeated = rule.startswith("near_duplicate") and said[folded_queries[row["row_id"]]] > 1
         if copied or repeated:
             true[rule] += 1
@@ -217,10 +225,16 @@ def main() -> None:
         true = {rule: round(count / seen["rows"], 5) for rule, count in sorted(seen["true"].items())}
         sets[name] = {"rows": seen["rows"], "wrong": wrong, "wrong_in_all": in_all, "true_finds": true}
         holds &= in_all <= BOUND_ALL and max(wrong.values(), default=0) <= BOUND_RULE
-        print(f"{name:22} {seen['rows']:>6} rows, wrongly set aside {in_all:.2%}: {wrong}; true finds {true}", flush=True)
+        print(
+            f"{name:22} {seen['rows']:>6} rows, wrongly set aside {in_all:.2%}: {wrong}; true finds {true}", flush=True
+        )
         if args.show:
             for row in seen["wrong"].get(args.show, [])[: args.rows]:
-                print("  gone", *(repr((row[key] or "")[:300]) for key in ("detail", "query", "positive", "negative")), sep=" | ")
+                print(
+                    "  gone",
+                    *(repr((row[key] or "")[:300]) for key in ("detail", "query", "positive", "negative")),
+                    sep=" | ",
+                )
             for row in seen["kept"].sample(min(args.rows, seen["kept"].height), seed=1).iter_rows(named=True):
                 print("  stay", *(repr((row[key] or "")[:200]) for key in ("query", "positive", "negative")), sep=" | ")
     planted = planted_found(args.half, section)

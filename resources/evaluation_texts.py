@@ -107,9 +107,7 @@ def _is_no_text(name: str, cells: Sequence[str]) -> bool:
     words = sum(cell.count(" ") + 1 for cell in cells) / len(cells)
     if words > _LABEL_WORDS:
         return False
-    return bool(_NO_TEXT.match(name)) or (
-        len(cells) >= _LABEL_ROWS and len(set(cells)) <= _LABEL_SHARE * len(cells)
-    )
+    return bool(_NO_TEXT.match(name)) or (len(cells) >= _LABEL_ROWS and len(set(cells)) <= _LABEL_SHARE * len(cells))
 
 
 def scored_folders(folders: Iterable[str]) -> list[Path]:

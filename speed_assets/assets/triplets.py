@@ -242,7 +242,13 @@ _FOUND = {"reason": pl.String, "detail": pl.String}
 
 def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> Finder:
     similarity = Similarity(
-        near.shingle, near.permutations, jaccard, near.boilerplate, near.short_words, near.short_jaccard, near.query_least or 0.0,
+        near.shingle,
+        near.permutations,
+        jaccard,
+        near.boilerplate,
+        near.short_words,
+        near.short_jaccard,
+        near.query_least or 0.0,
         near.same_positive_query_least,
     )
     # Of a row as a whole the queries must be alike besides; a field by itself has no such part.

@@ -64,7 +64,9 @@ class NearDuplicates:
 
     def __init__(self, similarity: Similarity) -> None:
         self.similarity = similarity
-        self._rows = pl.DataFrame(schema={"row_id": pl.String, "quality": pl.Float64, "text": pl.String, "part": pl.String})
+        self._rows = pl.DataFrame(
+            schema={"row_id": pl.String, "quality": pl.Float64, "text": pl.String, "part": pl.String}
+        )
         self._exact = np.empty(0, np.uint64)
         self._bands = np.empty((0, similarity.bands[0]), np.uint32)
         self._pairs = np.empty((0, 2), np.int64)
@@ -198,7 +200,12 @@ class NearDuplicates:
         jaccard = np.where(words < self.similarity.short_words, strict, self.similarity.jaccard)
         part = buffer(self._rows["part"])
         rests = self._rows.select(
-            pl.col("text").str.slice(pl.col("part").str.len_chars()).str.strip_chars().str.to_lowercase().hash().fill_null(0)
+            pl.col("text")
+            .str.slice(pl.col("part").str.len_chars())
+            .str.strip_chars()
+            .str.to_lowercase()
+            .hash()
+            .fill_null(0)
         )["text"].to_numpy()
         partners = np.full((len(self), _PARTNERS), -1, np.int32)
         for band in range(self._bands.shape[1]):

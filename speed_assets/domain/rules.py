@@ -167,7 +167,8 @@ def broken_rules(
             lambda query, positive, negative: folded(positive) == folded(negative),
         ),
         "query_in_positive": (
-            ~label & (pl.col("task_type") != "sts")
+            ~label
+            & (pl.col("task_type") != "sts")
             & (query.str.count_matches(" ", literal=True) >= query_words_min - 1)
             & may_stand_in(query, positive),
             "positive",
@@ -270,7 +271,7 @@ def _breaks_off(text: pl.Expr) -> pl.Expr:
 def _ends_without_mark(text: pl.Expr) -> pl.Expr:
     """Whether the last of a long text's sentences lacks the mark that the others have."""
     return (
-        text.str.tail(8).str.contains(patterns.OPEN_END)
+        text.str.tail(30).str.contains(patterns.OPEN_END)
         & text.str.contains(patterns.SENTENCES)
         & ~text.str.tail(200).str.contains(patterns.LAST_LINE_IS_NONE)
         & _long_enough(text)

@@ -111,7 +111,9 @@ def test_labels_ids_and_names_of_columns_are_no_texts(tmp_path: Path) -> None:
     plain.mkdir()
     rows = [f"how do I get a new card number {i}\tlost or stolen card\t{i} in the list" for i in range(60)]
     (plain / "a.tsv").write_text("\n".join(["what customers write\tthe intent of it\tnumber of row", *rows]))
-    (plain / "b.jsonl").write_text('{"_id": "the first of all", "text": "what is it called", "labels": ["one of two labels"]}\n')
+    (plain / "b.jsonl").write_text(
+        '{"_id": "the first of all", "text": "what is it called", "labels": ["one of two labels"]}\n'
+    )
     named = tmp_path / "named"
     named.mkdir()
     (named / "task.yaml").write_text(
@@ -127,7 +129,9 @@ def test_labels_ids_and_names_of_columns_are_no_texts(tmp_path: Path) -> None:
 
 def test_paragraphs_that_many_questions_share_are_texts(tmp_path: Path) -> None:
     paragraph = "The council decided on Tuesday evening that the bridge will be shut from the first of May."
-    (tmp_path / "a.tsv").write_text("\n".join(["question\tparagraph", *(f"why is it {i}\t{paragraph}" for i in range(99))]))
+    (tmp_path / "a.tsv").write_text(
+        "\n".join(["question\tparagraph", *(f"why is it {i}\t{paragraph}" for i in range(99))])
+    )
     ((texts),) = local_texts([str(tmp_path)]).values()
     assert paragraph in texts and "why is it 3" in texts
 
