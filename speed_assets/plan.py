@@ -20,7 +20,7 @@ from typing import Any
 from resources.accounts import cost_of, costs
 from resources.artifacts import Artifacts, NotMaterialized, label
 from resources.calls import CallContext, TeacherAnswer, TeacherRequest
-from resources.enough_topics import warn_of_crowded_prompts
+from resources.foresight import warnings_before
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
 from resources.runner import Runner
@@ -174,7 +174,7 @@ class _Overlay(Store):
 def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
     """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` is the home's own unless
     another is given. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
-    warnings = warn_of_crowded_prompts(recipe)
+    warnings = warnings_before(recipe)
     real = Artifacts(recipe, store_of(home))
     instance = (instance or Instance.of(home)).at_rest()
     ledger = Ledger.at(home)

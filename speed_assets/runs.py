@@ -25,8 +25,8 @@ from sqlalchemy.exc import DBAPIError
 from checks.registry import check_key, checks_of
 from resources import disk, gpu, living
 from resources.artifacts import Artifacts, label, partitions_of
-from resources.enough_topics import warn_of_crowded_prompts
 from resources.externals import pin_revisions
+from resources.foresight import warnings_before
 from resources.home import POSTGRES_VARIABLE, prepare
 from resources.ledger import Ledger
 from resources.plainly import causes, plainly
@@ -188,7 +188,7 @@ def run(
     Runs that follow each other may share a `runner`, and with it its warm processes; then the caller closes it.
     """
     started = time.monotonic()
-    for line in warn_of_crowded_prompts(recipe):
+    for line in warnings_before(recipe):
         say(f"warning: {line}")
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance.of(home)
