@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001, RUF005 - letters of other alphabets are what these rows are about
 """Brainstormed tasks written by hand: sixty that may stand above examples, sixty that may not.
 
 Rules were chosen on every second one (`[0::2]`); the others (`[1::2]`) are only counted.
