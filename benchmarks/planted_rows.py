@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001, RUF005 - letters of other alphabets are what these rows are about
 """Bad rows of every kind, written by hand or made from right ones by a fault that a writer of rows makes.
 
 At least thirty for each rule. Rules were chosen on every second one (`[0::2]`); the others are only counted.

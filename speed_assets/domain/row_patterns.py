@@ -136,9 +136,9 @@ UNFINISHED_END = (
     r"|whereas|into|between|among|via|per|if|whose|to the|such as|as well as|which is|that is|that are|who is))\s*$"
 )
 """How no finished sentence ends, in whatever style."""
-OPEN_END = r"\s\p{Ll}[\p{Ll}\u2019'-]*\s*$"
+OPEN_END = r"\s\p{Ll}[\p{Ll}\u2019'-]*\s*$|[a-z)][.!?]\s+\p{Lu}\p{Ll}*\s*$"
 """No mark after the last word: of a text whose other sentences have theirs, unfinished. Names, figures and references at the
-end of an encyclopedia's paragraph often lack one."""
+end of an encyclopedia's paragraph often lack one; one word alone after the last mark is a sentence that was begun."""
 SENTENCES = r"\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}"
 """A sentence that ends in a mark and is followed by another one."""
 LAST_LINE_IS_NONE = r"\n\s*(?:[-*\u2022\u2013>]|\d+[.)]|[^\n]{0,40}$)[^\n]*$"

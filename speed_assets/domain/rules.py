@@ -206,11 +206,11 @@ def broken_rules(
             of_row = [column[row] for column in texts]
             if row not in told and really(*(text or "" for text in of_row)):
                 told[row] = (code.split()[0], field)
-    number = checked["found"]
+    code_numbers = checked["found"]
     reasons = pl.DataFrame(
         {
-            "reason": pl.Series([code for code, _, _ in told_at_once], dtype=pl.String).gather(number),
-            "detail": pl.Series([field for _, field, _ in told_at_once], dtype=pl.String).gather(number),
+            "reason": pl.Series([code for code, _, _ in told_at_once], dtype=pl.String).gather(code_numbers),
+            "detail": pl.Series([field for _, field, _ in told_at_once], dtype=pl.String).gather(code_numbers),
         }
     )
     if told:

@@ -121,7 +121,8 @@ def test_labels_ids_and_names_of_columns_are_no_texts(tmp_path: Path) -> None:
     )
     (named / "a.csv").write_text("text,reply\nit was lost on Monday,a lost and stolen card\n")
     texts = local_texts([str(plain), str(named)])
-    assert "lost or stolen card" not in texts["plain"] and "how do I get a new card number 7" in texts["plain"]
+    assert "lost or stolen card" not in texts["plain"]
+    assert "how do I get a new card number 7" in texts["plain"]
     assert "what is it called" in texts["plain"]
     assert not {"the first of all", "one of two labels"} & {*texts["plain"]}
     assert texts["named"] == ["it was lost on Monday"]
@@ -133,7 +134,8 @@ def test_paragraphs_that_many_questions_share_are_texts(tmp_path: Path) -> None:
         "\n".join(["question\tparagraph", *(f"why is it {i}\t{paragraph}" for i in range(99))])
     )
     ((texts),) = local_texts([str(tmp_path)]).values()
-    assert paragraph in texts and "why is it 3" in texts
+    assert paragraph in texts
+    assert "why is it 3" in texts
 
 
 def test_the_content_of_a_local_set_is_in_the_fingerprint_and_its_place_is_not(tmp_path: Path) -> None:
