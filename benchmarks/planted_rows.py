@@ -8,12 +8,9 @@ Belongs here: rows and the rule that each is planted for. Not here: counting (`h
 from __future__ import annotations
 
 import base64
-import json
 import random
 from collections.abc import Iterable
 from typing import Any
-
-from speed_assets.domain.task_types import TASK_TYPES
 
 Row = dict[str, Any]
 
@@ -370,7 +367,7 @@ def _planted() -> dict[str, list[Row]]:
         "about_the_document": [*_in_turn(ABOUT, ("positive", "negative"))],
         "repeated_negative": _beside("negative"),
         "negative_is_positive": _beside("positive"),
-        "personal_data": [*_after((f" {text}" for text in PERSONAL))],
+        "personal_data": [*_after(f" {text}" for text in PERSONAL)],
     }
 
 

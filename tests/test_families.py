@@ -221,6 +221,7 @@ def test_an_answer_that_spells_the_end_is_taught_in_pieces(tmp_path: Path) -> No
     assert ids.count(dialogue.end) == 1
     assert ids[-1] == dialogue.end
     assert tokenizer.decode(ids[:-1]) == "it ends with <|im_end|> here"
+    assert dialogue.dropped([ids, *dialogue.answer_ids(["a"], ["b <|im_start|> c"])]) == {"<|im_start|>": 1}
 
 
 def test_a_tokenizer_that_ends_every_text_ends_no_prompt(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny import tiny_data
 from tiny_text import CONTEXT, write_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 from speed_assets.assets.triplets import scored
 from speed_assets.microworld import language as lang
@@ -37,7 +37,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def read(
-    model: str, folder: Path, records: list[str] = RECORDS, batch_rows: int = 2, value: int | None = None
+    model: str,
+    folder: Path,
+    records: list[str] = RECORDS,
+    batch_rows: int = 2,
+    value: int | None = None,
+    tokens: int | None = None,
 ) -> list[float | None]:
     rows = pl.DataFrame({"row_id": [f"r{i}" for i in range(len(records))], "prompt": "write\n", "record": records})
     rows = rows.with_columns(value=pl.lit(value, pl.Int64))
@@ -50,11 +55,34 @@ def read(
         "out": str(folder / "out.parquet"),
         "journal": str(folder / "journal"),
         "batch_rows": batch_rows,
+        "tokens": tokens,
     }
     likelihood.run(params, silent)
     out = pl.read_parquet(folder / "out.parquet")
     assert out["row_id"].to_list() == rows["row_id"].to_list()
     return out["least_likely"].to_list()
+
+
+def test_a_forward_pass_is_cut_by_tokens_and_changes_nothing(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [json.dumps({"a": "oboe " * (1 + row * 7 % 5)}) for row in range(20)]
+    whole = read(model, tmp_path / "whole", records, batch_rows=20)
+    widths: list[tuple[int, int]] = []
+    forward = Qwen3ForCausalLM.forward
+
+    def counted(self: Any, input_ids: torch.Tensor, **given: Any) -> Any:
+        output = forward(self, input_ids=input_ids, **given)
+        widths.append((input_ids.numel(), output.logits.shape[0] * output.logits.shape[1]))
+        return output
+
+    monkeypatch.setattr(Qwen3ForCausalLM, "forward", counted)
+    monkeypatch.setattr(likelihood, "CHUNK", 5)
+    cut = read(model, tmp_path / "cut", records, batch_rows=20, tokens=100)
+    assert cut == pytest.approx(whole, abs=2e-4)
+    assert len(widths) > 5
+    assert all(tokens <= 100 for tokens, _ in widths)
+    assert all(kept < tokens for tokens, kept in widths)  # the prompts' logits are not there
 
 
 def test_the_least_likely_token_of_the_values_is_that_of_the_model(model: str, tmp_path: Path) -> None:

@@ -261,3 +261,19 @@ def test_workers_see_no_secrets() -> None:
     plain = {"PATH": "/bin", "KEYBOARD": "us", "TOKENIZERS_PARALLELISM": "0", "SPEED_STORE_URL": "s3://bucket/prefix"}
     needed = {"HF_TOKEN": "x"}  # to load a model that asks for consent
     assert worker_environment(secret | plain | needed) == plain | needed
+
+
+def test_no_worker_starts_cuda_to_ask_whether_there_is_a_gpu() -> None:
+    """vLLM forks its engine and the zygote its workers: neither is possible once CUDA has started in the process."""
+    code = "import os; from speed_assets.workers import host; host.prepare_process(1)"
+    code += "; print(os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'])"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTORCH_NVML_BASED_CUDA_CHECK"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "1"
+    engine = (PROJECT / "speed_assets" / "workers" / "generate_vllm.py").read_text()
+    places = [
+        engine.index(words) for words in ("_CUDA_CHECK", "METHOD", "import torch", ".is_available()", "from vllm")
+    ]
+    assert places == sorted(places)

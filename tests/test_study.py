@@ -89,12 +89,12 @@ def test_an_arm_counts_its_calls_in_full_whoever_asked_first() -> None:
 
     calls = {name: study._calls(Made(arm), "mteb_scores") / 42 for name, arm in study.arms(small(), 1).items()}  # type: ignore[arg-type]
     assert calls == {
-        "speed": 4 + 3 * 5,
-        "speed_0.75": 4 + 3 * 5,
-        "speed_0.5": 4 + 3 * 5,
-        "no_revisor": 4 + 2 * 5,
-        "no_dpo": 4 + 2 * 5,
-        "junior_only": 4 + 5,
+        "speed": 4 + 4 * 5,  # task_list of four types; seeds, pairs, revisions and verdicts of five
+        "speed_0.75": 4 + 4 * 5,
+        "speed_0.5": 4 + 4 * 5,
+        "no_revisor": 4 + 3 * 5,
+        "no_dpo": 4 + 3 * 5,
+        "junior_only": 4 + 2 * 5,
     }
 
 

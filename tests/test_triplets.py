@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from tiny import tiny_recipe
 
-from benchmarks.hostile import mutated, words
+from benchmarks.hostile import mutated
 from speed_assets.assets.diversity import plot_diversity
 from speed_assets.assets.triplets import contamination_report, filtered, plot_funnel
 from speed_assets.domain.funnel import Funnel

@@ -33,7 +33,8 @@ SUSPECT = (
     r"|^[A-Z]?[a-z]+[A-Z]{2,}[a-z]*$"
 )
 """What every text with noise has, but for keys hit at random; few others have it."""
-SUSPECT_MASH = rf"(?i)(?:{_ODD})|(?-u:\b){_CONSONANT}{{5,}}(?-u:\b)"
+_HIT = rf"(?:{_ODD}|\b{_CONSONANT}{{5,}}\b)"
+SUSPECT_MASH = rf"(?is)(?-u:{_HIT})[^ ]* .*?(?-u:{_HIT})"
 """The same for keys hit at random, of texts of at most `MASH_LONGEST` characters."""
 
 _ADDRESS = re.compile(r"\S*(?:://|www\.|@)\S*|\S*\.(?:com|org|net|gov|edu|html?|php|pdf)\b\S*")

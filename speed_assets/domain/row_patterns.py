@@ -107,8 +107,11 @@ def given_away(label: str, text: str) -> bool:
     said = folded(text)
     if said == " ".join(words):
         return True
+    if f" {' '.join(words)} " not in f" {said} ":
+        # A pattern for each label costs more than a look; run together it can only be a hashtag.
+        return f"#{''.join(words)}" in text.lower()
     if len(words) >= _LABEL_WORDS_TELLING:
-        return f" {' '.join(words)} " in f" {said} "
+        return True
     named = r"[\W_]+".join(map(re.escape, words))
     tagged = rf"#{r'[ _-]?'.join(map(re.escape, words))}\b"
     return re.search(f"{_telling(named)}|{tagged}", text, re.IGNORECASE) is not None
@@ -133,8 +136,9 @@ UNFINISHED_END = (
     r"|whereas|into|between|among|via|per|if|whose|to the|such as|as well as|which is|that is|that are|who is))\s*$"
 )
 """How no finished sentence ends, in whatever style."""
-OPEN_END = r"[\p{L}\p{N}%-]\s*$"
-"""No mark at the end: of a text whose other sentences have theirs, unfinished."""
+OPEN_END = r"\s\p{Ll}[\p{Ll}\u2019'-]*\s*$"
+"""No mark after the last word: of a text whose other sentences have theirs, unfinished. Names, figures and references at the
+end of an encyclopedia's paragraph often lack one."""
 SENTENCES = r"\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}"
 """A sentence that ends in a mark and is followed by another one."""
 LAST_LINE_IS_NONE = r"\n\s*(?:[-*\u2022\u2013>]|\d+[.)]|[^\n]{0,40}$)[^\n]*$"

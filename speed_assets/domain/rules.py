@@ -271,7 +271,7 @@ def _breaks_off(text: pl.Expr) -> pl.Expr:
 def _ends_without_mark(text: pl.Expr) -> pl.Expr:
     """Whether the last of a long text's sentences lacks the mark that the others have."""
     return (
-        text.str.tail(8).str.contains(patterns.OPEN_END)
+        text.str.tail(30).str.contains(patterns.OPEN_END)
         & text.str.contains(patterns.SENTENCES)
         & ~text.str.tail(200).str.contains(patterns.LAST_LINE_IS_NONE)
         & _long_enough(text)

@@ -10,7 +10,8 @@ environment may lack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
@@ -100,6 +101,17 @@ class Dialogue:
             found.append(located)
         return found
 
+    def dropped(self, answers: Iterable[Sequence[int]]) -> dict[str, int]:
+        """Special tokens inside answers, and how often: a served model's text comes without them (`skip_special_tokens`), so
+        what they said is lost."""
+        special = self._special()
+        counted = Counter(token for ids in answers for token in ids if token in special and token != self.end)
+        return {self.tokenizer.convert_ids_to_tokens(token): count for token, count in counted.most_common()}
+
+    def _special(self) -> set[int]:
+        named = {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return {*self.tokenizer.all_special_ids, *named}
+
     def _alone(self, answer: str, **how: Any) -> Located:
         """The tokens of an answer whatever stands before it: a line break does, where it stays apart, since some tokenizers
         begin each text with a space of their own."""
@@ -134,8 +146,7 @@ class Dialogue:
         except Exception:  # what a template may raise is anybody's choice
             return None
         _, found, rest = whole.rpartition(_ANSWER)
-        special = set(self.tokenizer.all_special_ids)
-        special |= {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        special = self._special()
         return next((token for token in self._alone(rest)[0] if token in special), None) if found and rest else None
 
     def _rendered(self, turns: list[dict[str, str]], **how: Any) -> str:

@@ -65,7 +65,7 @@ def fine_tune(
         answer_tokens  most tokens of an answer, from which `max_length` follows where the settings leave it open
 
     Returns rows, refused_rows (longer than `max_length` tokens: they lie in `aside/too_long.parquet`), max_length, steps,
-    seconds, tokens, the mean loss of the first and the last tenth of the steps, gradient norms, and `judged` (see
+    seconds, tokens, chat (whether the template was used), dropped_tokens (see `Dialogue.dropped`), the mean loss of the first and the last tenth of the steps, gradient norms, and `judged` (see
     `judged.py`). Raises ValueError for rows or settings that cannot be trained on, or a training that changed nothing,
     FloatingPointError at a loss that is not finite, RuntimeError with what to change when memory or device fail.
     """
@@ -84,7 +84,8 @@ def fine_tune(
         trainer = trainer_of(params["settings"], arguments(params, len(rows)), **given)
         result = train(trainer, params, report, Judged(rows, held, answers, params["settings"], params["seed"]))
     counts = {"rows": len(rows), "refused_rows": len(table) - len(fitting), "max_length": longest}
-    return {**counts, "chat": dialogue.templated, **result}
+    dropped = dialogue.dropped(ids for name in answers for ids in fitting[f"{name}_ids"].to_list())
+    return {**counts, "chat": dialogue.templated, "dropped_tokens": dropped, **result}
 
 
 def load_start(

@@ -7,7 +7,8 @@ import random
 import polars as pl
 import pytest
 
-from speed_assets.domain.rules import RULE_CODES, broken_rules
+from benchmarks.planted_rows import PLANTED
+from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.records import read_task, write_record, write_task
 
@@ -119,3 +120,35 @@ def test_no_rule_catches_right_rows_of_the_microworld() -> None:
 def test_hostile_text_is_only_text() -> None:
     odd = {"query": "(((" * 1000, "positive": "\\p{" * 1000, "negative": "\u202e\u0301" * 1000}
     assert broken(odd)[0][0] in (None, *RULE_CODES)
+
+
+@pytest.mark.parametrize("rule", sorted(PLANTED))
+def test_planted_rows_are_found(rule: str) -> None:
+    rows = pl.DataFrame(
+        [{"row_id": f"{number:04d}", **row} for number, row in enumerate(PLANTED[rule])], infer_schema_length=None
+    )
+    beside = {*BESIDE_ROWS} - {rule}
+    found = broken_rules(rows, skip=tuple(beside), language_confidence=0.98, other_script_max=0.3)["reason"]
+    if "right" in rows.columns:
+        found = found.filter(~rows["right"])
+    assert found.count() >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"query": "Unfortunately I cannot complete my order because the payment page will not load on my phone."},
+        {"query": "I can't create an account with my work address, the form says that it is taken."},
+        {"query": "I cannot write to the disk any more since the update of last night."},
+        {"query": "I'm sorry, but I can't help noticing that the soup was cold."},
+        {"query": "lorem ipsum meaning"},
+        {"positive": 'The sound of a chatbot that says "As an AI language model, I cannot feel" is flat.'},
+        {"task_type": "classification", "query": "There is no hurry", "positive": "no", "negative": "yes"},
+        {"task_type": "classification", "query": "A 54-year-old man fell", "positive": "A", "negative": "B"},
+        {"task_type": "classification", "query": "tell me whats on my shopping list", "positive": "shopping list"},
+        {"query": "how to tune a violin", "positive": "This guide explains how to tune a violin with the pegs."},
+        {"positive": "Write to info@example.com or call 555-0123 for the keys of an oboe."},
+    ],
+)
+def test_rows_about_such_things_pass(change: dict[str, str | None]) -> None:
+    assert broken(change) == [(None, None)]
