@@ -42,10 +42,8 @@ from speed_assets import runs
 from speed_assets.assets.quarantine import counted, gathered
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 
-CI_ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 4, "matching_long": 0}
+CI_ROWS = {"classification": 6, "retrieval": 6, "sts": 6, "matching_short": 3, "matching_long": 0}
 START_SECONDS = 600
-SHOWN = 4
-"""Rows of each stage that `--rows` shows, good ones and bad ones."""
 
 
 def sized(recipe: Recipe, size: str) -> Recipe:
@@ -55,14 +53,14 @@ def sized(recipe: Recipe, size: str) -> Recipe:
     data = recipe.model_dump()
     data["name"] = f"{recipe.name}_{size}"
     data["topics"] |= {"limit": 6, "at_least": 4}
-    for section, field, factor in (
-        ("seed_data", "rows", 1),
-        ("junior_data", "prompts", 1),
-        ("preference_pairs", "prompts", 1),
-        ("senior_data", "rows", 2),
-        ("revision_data", "rows", 1),
+    for section, field in (
+        ("seed_data", "rows"),
+        ("junior_data", "prompts"),
+        ("preference_pairs", "prompts"),
+        ("senior_data", "rows"),
+        ("revision_data", "rows"),
     ):
-        data[section][field] = {name: factor * rows for name, rows in CI_ROWS.items()}
+        data[section][field] = CI_ROWS
     data["junior_data"]["candidates"] = 3
     for section in ("junior_model", "senior_model", "revisor_model"):
         data[section] |= {"batch_size": 2, "micro_batch_size": 2}

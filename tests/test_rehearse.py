@@ -70,6 +70,7 @@ def test_a_real_recipe_reaches_a_release_decision(name: str, run: Any, tmp_path:
             assert stages[written]["stand_ins"] > 0
             assert stages[written]["whole"] + stages[written]["stand_ins"] <= stages[written]["made"]
         assert any(gate["check"] == "valid_share" for gate in told["gates_that_would_refuse"])
+        stood_in_for_is_known(done)
     ahead = told["full"]
     assert ahead["calls"] >= recipe.seed_data.rows.total()
     assert ahead["teacher_tokens"]["low"] <= ahead["teacher_tokens"]["likely"] <= ahead["teacher_tokens"]["high"]
@@ -109,13 +110,29 @@ def test_a_recipe_with_fewer_rows_than_a_rehearsal_asks_for_keeps_them() -> None
     assert (small.seed_data.rows.matching_long, small.seed_data.rows.sts, small.seed_data.rows.retrieval) == (0, 3, 8)
 
 
-def test_stand_ins_are_known_to_the_fingerprint(run: Any) -> None:
-    _, done, _ = run("laptop")
+def stood_in_for_is_known(done: Rehearsed) -> None:
+    """Fingerprints know of the examples that stand in, and those are the teacher's."""
     artifacts = Artifacts(done.recipe, Store(done.home))
-    senior = artifacts.get("senior_data", "sts")
+    senior, seeds = (artifacts.get(name, "sts") for name in ("senior_data", "seed_data"))
     assert senior.lineage["recipe"]["rehearsal"] is not None
-    assert "seed_data[sts]" in senior.lineage["inputs"]
-    rows = senior.table()
-    assert rows["valid"].all()
-    seeds = artifacts.get("seed_data", "sts").table()
-    assert set(rows["query"]) <= set(seeds["query"])
+    assert senior.lineage["inputs"]["seed_data[sts]"] == seeds.digest
+    assert senior.table()["valid"].all()
+    assert set(senior.table()["query"]) <= set(seeds.table()["query"])
+
+
+def test_an_interval_holds_the_mean_and_grows_with_the_spread() -> None:
+    narrow = rehearsal_report.mean_interval([10.0, 10.0, 11.0, 9.0], "a")
+    wide = rehearsal_report.mean_interval([1.0, 19.0, 2.0, 18.0], "a")
+    assert narrow.low <= narrow.likely == 10.0 <= narrow.high
+    assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_calls_of_the_full_recipe_are_those_that_it_asks_for() -> None:
+    recipe = load_recipe("paper")
+    calls = rehearsal_report.calls_of(recipe)
+    assert calls["seed_data"] == 25_000
+    assert calls["preference_pairs"] == 2 * 5_000
+    assert calls["revision_data"] == 10_000
+    assert calls["task_list"] == 4 * rehearsal_report.topics_of(recipe)
+    assert calls["topic_tree"] < calls["task_list"]
+    assert set(rehearsal_report.calls_of(load_recipe("teacher_only"))) == {"topic_tree", "task_list", "seed_data"}
