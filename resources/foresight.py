@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from resources.enough_topics import warn_of_crowded_prompts
 from speed_assets.domain.trainings import too_short
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import PerTaskType, Recipe, Training
 
 
 def warnings_before(recipe: Recipe) -> list[str]:
@@ -23,10 +23,10 @@ def warnings_before(recipe: Recipe) -> list[str]:
 def short_trainings(recipe: Recipe) -> list[str]:
     """Trainings of generators that will take fewer steps than `checks.steps_min`, if every row asked for comes out whole."""
     graph = recipe.graph()
-    trained = {
+    trained: dict[str, tuple[Training | None, PerTaskType | None]] = {
         "junior_model": (recipe.junior_model, recipe.seed_data.rows),
-        "senior_model": (recipe.senior_model, recipe.preference_pairs and recipe.preference_pairs.prompts),
-        "revisor_model": (recipe.revisor_model, recipe.revision_data and recipe.revision_data.rows),
+        "senior_model": (recipe.senior_model, recipe.preference_pairs.prompts if recipe.preference_pairs else None),
+        "revisor_model": (recipe.revisor_model, recipe.revision_data.rows if recipe.revision_data else None),
     }
     found = []
     for name, (settings, rows) in trained.items():
