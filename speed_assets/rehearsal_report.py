@@ -14,9 +14,11 @@ import random
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import sqrt
 from typing import Any
+
+import polars as pl
 
 from checks.registry import Subject, checks_of, evaluate
 from resources import accounts
@@ -24,7 +26,8 @@ from resources.artifacts import Artifacts, label
 from resources.enough_topics import topic_counts
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
-from resources.store import Artifact, Store
+from resources.store import ASIDE, Artifact, Store
+from speed_assets.assets.stand_ins import FILE
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import orders
@@ -143,12 +146,38 @@ def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
         artifact = artifacts.find(stage.name, partition)
         if artifact is None:
             continue
-        subject = Subject(artifact, judged, partition, artifacts.store)
         for check in checks_of(stage.name):
+            # Shares and counts are asked of what was really written; whether rows are well-formed of all that are there.
+            shown = without_stand_ins(artifact) if check.thresholds else artifact
+            subject = Subject(shown, judged, partition, artifacts.store)
             if check.blocking and not (outcome := evaluate(check, subject)).passed:
                 name = label(stage.name, partition)
                 refused.append({"artifact": name, "check": check.name, "reason": outcome.reason})
     return refused
+
+
+def without_stand_ins(artifact: Artifact) -> Artifact:
+    """The artifact as if nothing had stood in: such rows are not whole, or not there."""
+    file = artifact.path / ASIDE / FILE
+    if not file.exists():
+        return artifact
+    marked = pl.read_parquet(file)
+
+    class Honest(Artifact):
+        def table(self, name: str = "data") -> pl.DataFrame:
+            rows = artifact.table(name)
+            if name != "data":
+                return rows
+            key = ["row_id", "candidate"] if "candidate" in rows.columns else ["row_id"]
+            of_them = rows.join(
+                marked.select(key).with_columns(stands_in=True), on=key, how="left", maintain_order="left"
+            )
+            stands_in = of_them["stands_in"].fill_null(False)
+            if "valid" in rows.columns:
+                return rows.with_columns(valid=rows["valid"] & ~stands_in)
+            return rows.filter(~stands_in)
+
+    return Honest(**{field.name: getattr(artifact, field.name) for field in fields(artifact)})
 
 
 # The full recipe

@@ -64,12 +64,13 @@ def test_a_real_recipe_reaches_a_release_decision(name: str, run: Any, tmp_path:
     assert set(stages) == {*done.recipe.graph()}
     assert {*recipe.graph()} - set(stages) <= {"evaluation_texts"}  # of the recipe's own sets, which are left out here
     assert stages["seed_data"]["whole"] > 0
+    assert stages["seed_data"]["cut"] == 0  # a writer of the lengths asked for has room for them
     if recipe.generator is not None:
         # Random weights write no record: all the later stages ran on the teacher's examples, and the table says so.
         for written in ("junior_data", "senior_data"):
             assert stages[written]["stand_ins"] > 0
             assert stages[written]["whole"] + stages[written]["stand_ins"] <= stages[written]["made"]
-        assert any(gate["check"] == "valid_share" for gate in told["gates_that_would_refuse"])
+        assert any(gate["artifact"].startswith("senior_data") for gate in told["gates_that_would_refuse"])
         stood_in_for_is_known(done)
     ahead = told["full"]
     assert ahead["calls"] >= recipe.seed_data.rows.total()

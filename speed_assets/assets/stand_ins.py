@@ -14,11 +14,14 @@ from typing import Any
 
 import polars as pl
 
+from resources.store import ASIDE
 from speed_assets.assets.stage import StageFunction, StageRun
 from speed_assets.domain.records import canonical_record, canonical_revision
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 MARK = "stand-in"
+FILE = "stand_ins.parquet"
+"""Table (row_id, candidate) beside an artifact of the rows that stand in; `candidate` is null where a row has none."""
 _DATA, _QUARANTINE = "data", "quarantine"
 _NEVER = ("not_whole", "contamination")
 """How reasons of final_triplets begin for which no row comes back, in a rehearsal either."""
@@ -52,6 +55,7 @@ def _examples(run: StageRun) -> int:
     )
     key = ["row_id", "candidate"]
     whole = pl.concat([rows.filter("valid"), filled])
+    _marked(run, broken)
     run.write(rows.select(key).join(whole, on=key, how="left", maintain_order="left").select(rows.columns))
     return broken.height
 
@@ -108,8 +112,16 @@ def _taken_out(run: StageRun, made: list[dict[str, Any]]) -> int:
     data, aside = run.tables[_DATA], run.tables[_QUARANTINE]
     frame = pl.DataFrame([{name: row.get(name) for name in data.columns} for row in made], schema=data.schema)
     run.write(pl.concat([data, frame]))
+    _marked(run, frame)
     run.write(aside.filter(~pl.col("row_id").is_in(frame["row_id"].implode())), _QUARANTINE)
     return frame.height
+
+
+def _marked(run: StageRun, rows: pl.DataFrame) -> None:
+    """Keep beside the artifact which of its rows stand in."""
+    candidate = pl.col("candidate") if "candidate" in rows.columns else pl.lit(None)
+    (run.out / ASIDE).mkdir(exist_ok=True)
+    rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.out / ASIDE / FILE)
 
 
 _FILLS: dict[str, Callable[[StageRun], int]] = {
