@@ -214,7 +214,7 @@ def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
 def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> TeacherUse:
     """Ask for verdicts on the candidates of each group in its orders from `first` to `last`."""
     section, prompts = run.recipe.preference_pairs, prompt_set(run.recipe.prompts)
-    uses = [run.ask([], section.sampling)[1]]
+    uses = [run.ask([], section.sampling, limits=[])[1]]
     # The schema names the largest number that a verdict may have.
     for count in sorted({len(group.candidates) for group in groups}):
         shown = [
