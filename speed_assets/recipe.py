@@ -476,7 +476,7 @@ class Calibration(Section):
     wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """A row is set aside from this likelihood of being faulty on: at the bound, four good rows are given up for one that
     is faulty, and fewer beyond it."""
-    odds_min: Annotated[float, Field(ge=1)] = 2.0
+    odds_min: Annotated[float, Field(ge=1)] = 1.5
     """And if its odds are at least this many times those of all rows: a teacher that would mend every second row is
     not to have every second row set aside."""
     loss_max: Share = 0.07
