@@ -473,10 +473,10 @@ class Calibration(Section):
     """How rows are set aside by all scores together, from the verdicts of `row_verdicts`: a fit tells how likely a row is
     faulty (`domain/calibration.py`). All numbers are ours, chosen on seeds 1 and 7 of the microworld."""
 
-    wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    """A row is set aside from this likelihood of being faulty on: at the bound, three good rows are given up for one that
+    wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """A row is set aside from this likelihood of being faulty on: at the bound, four good rows are given up for one that
     is faulty, and fewer beyond it."""
-    odds_min: Annotated[float, Field(ge=1)] = 2.0
+    odds_min: Annotated[float, Field(ge=1)] = 1.5
     """And if its odds are at least this many times those of all rows: a teacher that would mend every second row is
     not to have every second row set aside."""
     loss_max: Share = 0.07
