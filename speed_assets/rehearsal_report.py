@@ -15,7 +15,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import sqrt
+from math import ceil, sqrt
 from typing import Any
 
 import polars as pl
@@ -33,7 +33,7 @@ from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import orders
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.domain.topic_tree import calls_at_most
-from speed_assets.recipe import PerTaskType, Recipe
+from speed_assets.recipe import Checks, PerTaskType, Recipe
 from speed_assets.rehearse import Rehearsed
 
 DRAWS = 1_000
@@ -140,7 +140,7 @@ def _total(values: Iterable[Any]) -> Any:
 def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
     """Every gate of the real recipe that the rehearsal's artifacts would not have passed: {artifact, check, reason}."""
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
-    judged = rehearsed.recipe.model_copy(update={"checks": recipe.checks})
+    judged = rehearsed.recipe.model_copy(update={"checks": _scaled(recipe, rehearsed.recipe)})
     refused = []
     for stage, partition in artifacts.everything():
         artifact = artifacts.find(stage.name, partition)
@@ -154,6 +154,14 @@ def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
                 name = label(stage.name, partition)
                 refused.append({"artifact": name, "check": check.name, "reason": outcome.reason})
     return refused
+
+
+def _scaled(recipe: Recipe, small: Recipe) -> Checks:
+    """The real thresholds; a number of rows in proportion to what the rehearsal asks for."""
+    if not (recipe.preference_pairs and small.preference_pairs):
+        return recipe.checks
+    share = small.preference_pairs.prompts.total() / max(1, recipe.preference_pairs.prompts.total())
+    return recipe.checks.model_copy(update={"pairs_min": ceil(share * recipe.checks.pairs_min)})
 
 
 def without_stand_ins(artifact: Artifact) -> Artifact:
