@@ -23,8 +23,12 @@ NO_KEY = "none"
 """Sent where no key is set: the client wants one, and servers without keys do not look."""
 ERROR_CHARACTERS = 300
 """A server's words are shortened to this in errors."""
-_FINISHED = {"stop": True, "end_turn": True, "eos": True, "length": False, "max_tokens": False}
-"""What a server's `finish_reason` says: the model ended by itself, or was cut off at the token limit."""
+_FINISHED = {
+    **dict.fromkeys(("stop", "end_turn", "eos"), True),
+    # Mistral says model_length at the end of its context; a filter leaves out the rest of an answer.
+    **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens", "content_filter", "error"), False),
+}
+"""What a server's `finish_reason` says: the model ended by itself, or was cut off, mostly at the token limit."""
 _RETRYABLE = frozenset((408, 409, 429))
 _OVERLOADED = frozenset((408, 429, 503, 529))
 

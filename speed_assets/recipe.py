@@ -303,8 +303,8 @@ class Rules(Section):
     query_words_min: Positive = 8
     """A query of so many words that stands whole in its positive is a copied one; shorter ones are names and phrases."""
     length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
-    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it; null takes
-    any length."""
+    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it (documents are
+    asked for with at least so many words and have no most); null takes any length."""
     label_words_max: Positive | None = None
     """Most words of a classification label; null takes any length."""
     topic_words_min: Share = 0.0

@@ -139,6 +139,9 @@ def test_a_writer_who_obeys_is_never_cut(task_type: str, tmp_path: Path) -> None
         documents = 2 if task_type == "retrieval" else 1
         if {"classification": "text_length", "retrieval": "document_length"}.get(task_type) in attributes:
             assert limit >= TOKENS_PER_WORD * (documents * max(least) + 10 * fields)
+    if task_type == "retrieval":  # the prompt names the fewest words of a document
+        limit = lengths.limit(lengths.words("synthesis", task_type, {"document_length": "50 words"}))
+        assert limit >= TOKENS_PER_WORD * (2 * 150 + 15)
     teacher = ObedientTeacher(task_type, words=8)
     run = run_of(recipe, teacher, task_type, tmp_path)
     seed_data(run)

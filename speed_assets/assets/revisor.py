@@ -17,7 +17,7 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.parsing import parse_revision, stands_in
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_revision
-from speed_assets.domain.revising import Revised, as_draft, balance, read_through, revise
+from speed_assets.domain.revising import Revised, as_draft, balance, keeps_of, read_through, revise, without_echoes
 from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Sampling
@@ -36,7 +36,12 @@ def revision_data(run: StageRun) -> dict[str, Any]:
     ]
     limits = revision_limits(run, section.sampling, drafts["row_id"])
     answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
-    revisions = [parse_revision(run.task_type, answer.text, answer.finished) for answer in answers]
+    revisions = [
+        without_echoes(
+            parse_revision(run.task_type, answer.text, answer.finished), TASK_TYPES[run.task_type].record(row)
+        )
+        for answer, row in zip(answers, drafts.iter_rows(named=True), strict=True)
+    ]
     rows = drafts.select("row_id", "task_type").with_columns(
         pl.Series("prompt", texts, dtype=pl.String),
         pl.Series("output", [canonical_revision(r.reason, r.changes) for r in revisions], dtype=pl.String),
@@ -108,9 +113,12 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in said]
 
     mended = read_through(drafts, section.readings, read)
-    # A draft that was cut off stays so, however whole it looks, unless the revisor wrote it again.
+    # A draft that was cut off stays so, however whole it looks, unless the revisor wrote all of it again.
     changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
-    cut = ~changed & (written["problem"] == CUT_OFF).fill_null(False)
+    cut = [
+        problem == CUT_OFF and keeps_of(run.task_type, draft, record)
+        for problem, draft, record in zip(written["problem"], drafts, mended.records, strict=True)
+    ]
     revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
         pl.col("output").alias("written"),
         pl.Series("before", drafts, dtype=pl.String),

@@ -13,10 +13,11 @@ from speed_assets.domain.calibration import drawn, suspicion
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.parsing import parse_revision
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.revising import as_draft
+from speed_assets.domain.revising import as_draft, without_echoes
 from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
 from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.scoring import SCORES
+from speed_assets.domain.task_types import TASK_TYPES
 
 
 def row_verdicts(run: StageRun) -> dict[str, Any]:
@@ -50,7 +51,12 @@ def row_verdicts(run: StageRun) -> dict[str, Any]:
     ]
     limits = revision_limits(run, section.sampling, asked["row_id"])
     answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
-    said = [parse_revision(run.task_type, answer.text, answer.finished) for answer in answers]
+    said = [
+        without_echoes(
+            parse_revision(run.task_type, answer.text, answer.finished), TASK_TYPES[run.task_type].record(row)
+        )
+        for answer, row in zip(answers, asked.iter_rows(named=True), strict=True)
+    ]
     told = asked.select("row_id", "task_type", "place", "weight").with_columns(
         pl.Series("faulty", [bool(revision.changes) for revision in said], dtype=pl.Boolean),
         pl.Series("reason", [revision.reason for revision in said], dtype=pl.String),

@@ -26,6 +26,8 @@ _SHORT_TEXT_WORDS = 40
 """Words of a text that a prompt calls short: a phrase or a sentence (ours)."""
 LONG_TEXT_WORDS = 300
 """Words that prompts of long matching ask for at least [R: SPEED's released prompts]."""
+MORE_DOCUMENT_WORDS = 100
+"""Words by which a document of `at least` so many may be longer: prompts of retrieval name the fewest (ours)."""
 TASK_WORDS = 60
 """Words of one task with the classes that it names (ours: most have 10 to 30)."""
 REASON_WORDS = 80
@@ -85,7 +87,7 @@ class AnswerLengths:
         if task_type == "classification":
             return self._bound(attributes.get("text_length", "200 words")), _LABEL_WORDS, _LABEL_WORDS
         if task_type == "retrieval":
-            document = self._bound(attributes.get("document_length", "500 words"))
+            document = self._bound(attributes.get("document_length", "500 words")) + MORE_DOCUMENT_WORDS
             return self._bound(attributes.get("query_length", "15 words")), document, document
         if task_type == "sts":
             return (_UNIT_WORDS.get(attributes.get("unit", "passage"), _UNIT_WORDS["passage"]),) * 3

@@ -42,10 +42,19 @@ _BRACKETS = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 _MARK = re.compile(r"[^\w\s.]")
 _FENCE = re.compile(r"```[\w-]*\s*")
 _CLOSERS = {"{": "}", "[": "]"}
-_THOUGHT = "think|thinking|thought|thoughts|reasoning|reflection"
-_TAG = re.compile(rf"<\s*(/?)\s*(?:{_THOUGHT})\s*>|\[(/?)THINK\]", re.IGNORECASE)
-_FINAL_CHANNEL = "<|channel|>final<|message|>"
+_THOUGHT = "think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad"
+_TAG = re.compile(
+    rf"<\s*(/?)\s*(?:\w+:)?(?:{_THOUGHT})(?:\s+\w+=[^<>]{{0,80}})?\s*>|\[(/?)THINK\]|\u25c1(/?)think\u25b7"
+    r"|<\|(?:START|(END))_THINKING\|>|<\|(?:begin|(end))_of_thought\|>",
+    re.IGNORECASE,
+)
+"""Where a thought begins or, with any of the groups, ends: tags of most families, Mistral's, Kimi's, Cohere's, OpenThinker's."""
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>final[^<>]{0,40}(?:<\|constrain\|>[^<>]{0,40})?<\|message\|>")
 """What precedes the answer in OpenAI's harmony format (gpt-oss) when its special tokens are left in."""
+_CHANNEL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>")
+"""How a text in that format begins; without a final channel all of it is thought."""
+_TEXT_ENDS = "\"'\u201d\u2019}]`"
+"""Last characters of an object that lacks no more than brackets; after any other one its last text was cut off."""
 
 
 class Doubled(dict[str, Any]):
@@ -110,8 +119,8 @@ def _read_pieces(
 ) -> tuple[_T, bool] | Problem:
     """As `read_answer`, of a `text` that is `raw` without its thoughts and no JSON as a whole."""
     pieces, closed = _balanced(text, openers)
-    if not closed and finished is None:
-        return CUT_OFF
+    if not closed and (finished is None or text.rstrip()[-1:] not in _TEXT_ENDS):
+        return CUT_OFF  # a server may say `stop` where its own context, or a proxy, cut the text
     partial: _T | None = None
     for piece in reversed(pieces):
         accepted = _inside(_strict(piece), accept, whole)
@@ -145,8 +154,10 @@ def without_thoughts(text: str) -> str | None:
     >>> without_thoughts('<think>{"a": 1}? No.</think>{"a": 2}')
     '{"a": 2}'
     """
-    if _FINAL_CHANNEL in text:
-        text = text.rpartition(_FINAL_CHANNEL)[2]
+    if final := list(_FINAL_CHANNEL.finditer(text)):
+        text = text[final[-1].end() :]
+    elif _CHANNEL.match(text):
+        return None
     kept: list[str] = []
     at = 0
     while tag := _TAG.search(text, at):
@@ -155,10 +166,10 @@ def without_thoughts(text: str) -> str | None:
             kept.append(text[at:end])
             at = end
             continue
-        if tag[1] or tag[2]:  # a closing tag: all before it was thought
+        if any(tag.groups()):  # a closing tag: all before it was thought
             kept, at = [], tag.end()
             continue
-        closing = next((other for other in _TAG.finditer(text, tag.end()) if other[1] or other[2]), None)
+        closing = next((other for other in _TAG.finditer(text, tag.end()) if any(other.groups())), None)
         if closing is None:
             return None
         kept.append(text[at : tag.start()])

@@ -190,7 +190,7 @@ class PromptSet:
             raise ValueError(f"prompt set {self.name} has no {kind} prompt for {task_type}") from None
 
     def digest(self, kind: PromptKind, task_type: str) -> str:
-        """sha256 over all that shapes this kind of prompt for this task type, and over nothing else.
+        """sha256 over all that shapes this kind of prompt for this task type, asked again too, and over nothing else.
 
         For a synthesis prompt that includes the weights its attributes are drawn by.
         """
@@ -207,7 +207,7 @@ class PromptSet:
         elif kind == "judge":
             shape.append(self.candidate)
         elif kind == "brainstorm" and self.examples.get(task_type):
-            shape.append(self.examples[task_type])
+            shape += [self.examples[task_type], self.again]
         return digest(shape)
 
     def expansion_digest(self) -> str:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from speed_assets.domain.parsing import parse_record, parse_revision
+from speed_assets.domain.parsing import Revision, parse_record, parse_revision
 from speed_assets.domain.task_types import TASK_TYPES
 
 
@@ -58,6 +58,18 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
     if parse_record(task_type, patched).problem is not None and before.problem is None:
         return Revised(draft, False, True, revision.reason)
     return Revised(patched, before.record != after, False, revision.reason)
+
+
+def without_echoes(revision: Revision, record: Mapping[str, str]) -> Revision:
+    """The revision without the fields that it repeats as they are: a writer that copies the draft found nothing to mend."""
+    return replace(revision, changes={key: text for key, text in revision.changes.items() if record.get(key) != text})
+
+
+def keeps_of(task_type: str, draft: str, record: str) -> bool:
+    """Whether a record still has a text of its draft, both as `revise` takes and gives them. A patch of one field does not
+    make whole what stands in the others."""
+    before, after = parse_record(task_type, draft).record, parse_record(task_type, record).record
+    return draft == record or any(before.get(key) == text for key, text in after.items())
 
 
 @dataclass(frozen=True, slots=True)

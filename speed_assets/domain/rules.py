@@ -322,7 +322,7 @@ def _wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[
     for row_id, task_type in rows.select("row_id", "task_type").iter_rows():
         drawn = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
         of_query = words_asked(drawn.get("query_length", drawn.get("text_length", "")))
-        of_document = words_asked(drawn.get("document_length", ""))
+        of_document = words_asked(drawn.get("document_length", ""))[0], None  # prompts ask for at least so many
         asked.append(
             {
                 f"{field}_{bound}": value

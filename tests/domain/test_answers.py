@@ -29,6 +29,12 @@ ANSWER = json.dumps(STS)
         f"<think>a <think> b {DRAFT}</think> c {DRAFT}</think>{ANSWER}",
         f"[THINK]{DRAFT}[/THINK]{ANSWER}",
         f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}",
+        f"<seed:think>{DRAFT}</seed:think>{ANSWER}",
+        f'<think step="1">{DRAFT}</think>{ANSWER}',
+        f"\u25c1think\u25b7{DRAFT}\u25c1/think\u25b7{ANSWER}",
+        f"<|START_THINKING|>{DRAFT}<|END_THINKING|>{ANSWER}",
+        f"<|begin_of_thought|>{DRAFT}<|end_of_thought|>{ANSWER}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|channel|>final <|constrain|>json<|message|>{ANSWER}",
         f"{DRAFT} <think>better</think> {ANSWER}",
         f"Draft: {DRAFT}\nFinal: {ANSWER}",
         f'Partial: {{"S1": "a"}} and then {ANSWER}',
@@ -42,7 +48,20 @@ def test_the_last_whole_object_outside_every_thought_is_the_answer(raw: str) -> 
     assert (parsed.record, parsed.problem) == (STS, None)
 
 
-@pytest.mark.parametrize("raw", [f"<think>First try {DRAFT}", f"<think>{ANSWER}", "<think>", f"ok <thinking> {DRAFT}"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"<think>First try {DRAFT}",
+        f"<think>{ANSWER}",
+        "<think>",
+        f"ok <thinking> {DRAFT}",
+        f"<seed:think>{ANSWER}",
+        f"\u25c1think\u25b7{ANSWER}",
+        f"<|START_THINKING|>{ANSWER}",
+        f"<|begin_of_thought|>{ANSWER}",
+        f"<|channel|>analysis<|message|>{ANSWER}<|end|>",
+    ],
+)
 @pytest.mark.parametrize("finished", [True, None])
 def test_a_thought_that_never_ends_is_no_answer(raw: str, finished: bool | None) -> None:
     assert parse_record("sts", raw, finished).problem == "cut_off"

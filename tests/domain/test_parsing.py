@@ -116,7 +116,8 @@ def test_repair_is_tried_only_where_it_is_cheap(unit: str) -> None:
         ('{"user_query": "a", "positive_document": "b", "hard_negative_document": "c",}', None, 3),
         ("{'user_query': 'a', 'positive_document': 'b', 'hard_negative_document': 'c'}", None, 3),
         ('{"user_query": "a", "positive_document": "b\nb", "hard_negative_document": "c"}', None, 3),
-        ('{"user_query": "a", "positive_document": "b and', "missing_key:hard_negative_document", 2),
+        ('{"user_query": "a", "positive_document": "b", "hard_negative_document": "c"', None, 3),
+        ('{"user_query": "a", "positive_document": "b", "hard_negative_document": "c and', "cut_off", 0),
         ("{a, b} is a set", "not_json", 0),
     ],
 )

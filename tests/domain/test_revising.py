@@ -7,7 +7,8 @@ import json
 import polars as pl
 import pytest
 
-from speed_assets.domain.revising import Revised, as_draft, balance, read_through, revise
+from speed_assets.domain.parsing import parse_revision
+from speed_assets.domain.revising import Revised, as_draft, balance, keeps_of, read_through, revise, without_echoes
 
 DRAFT = json.dumps({"user_query": "q", "positive_document": "p", "hard_negative_document": "n"})
 
@@ -88,6 +89,25 @@ def test_a_draft_that_cannot_be_read_is_shown_as_it_is_and_can_be_written_anew()
     assert (kept.record, kept.changed) == (draft, False)
     whole = revise("matching_short", draft, '{"reason": "", "revision": {"input": "a b", "positive_document": "c d"}}')
     assert (json.loads(whole.record), whole.changed) == ({"input": "a b", "positive_document": "c d"}, True)
+
+
+def test_a_revision_that_copies_the_draft_mends_nothing() -> None:
+    record = json.loads(DRAFT)
+    said = parse_revision("retrieval", json.dumps({"reason": "fine", "revision": record}))
+    assert said.changes, "the whole record is there"
+    assert not without_echoes(said, record).changes
+    said = parse_revision("retrieval", json.dumps({"reason": "r", "revision": record | {"user_query": "other"}}))
+    assert without_echoes(said, record).changes == {"user_query": "other"}
+
+
+def test_a_patch_of_one_field_keeps_the_others_of_the_draft() -> None:
+    cut = f"{DRAFT} and so I"
+    patched = revise("retrieval", cut, '{"reason": "r", "revision": {"positive_document": "better"}}')
+    assert patched.changed
+    assert keeps_of("retrieval", cut, patched.record)
+    assert keeps_of("retrieval", cut, cut)
+    anew = {"user_query": "a", "positive_document": "b", "hard_negative_document": "c"}
+    assert not keeps_of("retrieval", cut, json.dumps(anew))
 
 
 def test_balance_repeats_the_rarer_kind() -> None:

@@ -97,6 +97,11 @@ def test_lengths_are_those_the_prompt_asked_for() -> None:
     assert broken(*rows, length_tolerance=0.5, skip=("too_short", "too_long")) == [(None, None)] * 40
 
 
+def test_a_document_may_be_longer_than_the_fewest_words_asked_for() -> None:
+    rows = [{"row_id": f"r{i}", "positive": "word of this " * 400, "negative": "word of that " * 400} for i in range(40)]
+    assert {found for found in broken(*rows, length_tolerance=0.5) if found[1] != "query"} == {(None, None)}
+
+
 def test_all_rules_may_be_left_out() -> None:
     assert broken({"query": "Find repair shops for old oboes"}, {}, skip=RULE_CODES) == [(None, None)] * 2
 
