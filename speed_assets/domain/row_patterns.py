@@ -10,6 +10,7 @@ language (`language.py`).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from speed_assets.domain.parsing import folded
 
@@ -39,6 +40,9 @@ AS_AN_AI = (
     rf"(?i){_SENTENCE}(?:sorry,? (?:but )?)?as an? (?:ai|artificial intelligence|large language|language)(?: language)?(?: (?:model|assistant|chatbot))?(?: (?:developed|trained|created|made) by [\w ]{{1,20}})?,? (?:i|my)\b"
     rf"|{_SENTENCE}(?:i[\u2019']m|i am)(?: just| only| merely)? an? (?:ai|large|artificial intelligence)\b ?(?:language model|assistant|model|chatbot)?(?:[,.]| (?:and|so|trained|developed|created|that))"
 )
+
+AS_AN_AI_SUSPECT = r"(?i)an? (?:ai|artificial|large|language)"
+"""Stands in every text that `AS_AN_AI` finds, and is cheap to look for."""
 
 _KEYS = "user_query|positive_document|hard_negative_document|input_text|misleading_label"
 _SLOTS = "task|topic|query|document|query_type|query_length|document_length|text_length|clarity|difficulty|unit|attributes|guidelines"
@@ -72,6 +76,8 @@ ABOUT = (
     r"|(?-u:\b)hard[ -]negative(?: document)?(?-u:\b)|(?-u:\b)positive document(?-u:\b)"
 )
 """A writer's talk about the text instead of the text."""
+ABOUT_SUSPECT = r"(?i)document|passage|text|excerpt|snippet|negative|positive|query|task|user"
+"""A word of it stands in every text that `ABOUT` finds."""
 
 # A label given away
 
@@ -112,9 +118,14 @@ def given_away(label: str, text: str) -> bool:
         return f"#{''.join(words)}" in text.lower()
     if len(words) >= _LABEL_WORDS_TELLING:
         return True
+    return _MAY_TELL.search(text) is not None and _telling_label(tuple(words)).search(text) is not None
+
+
+@lru_cache(maxsize=1024)
+def _telling_label(words: tuple[str, ...]) -> re.Pattern[str]:
     named = r"[\W_]+".join(map(re.escape, words))
     tagged = rf"#{r'[ _-]?'.join(map(re.escape, words))}\b"
-    return re.search(f"{_telling(named)}|{tagged}", text, re.IGNORECASE) is not None
+    return re.compile(f"{_telling(named)}|{tagged}", re.IGNORECASE)
 
 
 def _telling(named: str) -> str:
@@ -128,6 +139,13 @@ def _telling(named: str) -> str:
         rf"|(?:[.!?;:\u2013\u2014]| -|\n)\s*(?:{named})\W*$"
     )
 
+
+_MAY_TELL = re.compile(
+    rf"\b(?:{_KIND})\b|\bth(?:is|e (?:above|following|given))\b|\b(?:classified|labell?ed|categori[sz]ed|tagged|filed) (?:as|under)\b"
+    r"|[\"\u201c\[(*#:\u2013\u2014\n]| -|[.!?;]\s*\S",
+    re.IGNORECASE,
+)
+"""What every text that tells any label has. A pattern for each label takes milliseconds to make, and most texts need none."""
 
 # Texts that stop in mid-sentence
 

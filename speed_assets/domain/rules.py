@@ -116,7 +116,7 @@ def broken_rules(
     plain_task = ~pl.col("task").fill_null("").str.contains(patterns.MARKUP_IS_SUBJECT)
     rules: dict[str, dict[str, pl.Expr]] = {
         "refusal": any_field(lambda text: text.str.contains(patterns.REFUSAL)),
-        "as_an_ai": any_field(lambda text: text.str.contains(patterns.AS_AN_AI)),
+        "as_an_ai": any_field(_as_an_ai),
         "template_echo": any_field(lambda text: text.str.contains(patterns.TEMPLATE)),
         "task_echo": {
             "query": query.str.to_lowercase() == task,
@@ -139,10 +139,10 @@ def broken_rules(
             for field in TRIPLET_FIELDS
         }
     rules |= {
-        "unfinished": {"query": _breaks_off(query)}
-        | documents(lambda text: _breaks_off(text) | _ends_without_mark(text)),
+        "unfinished": {"query": _unfinished(query, sentences=False)}
+        | documents(lambda text: _unfinished(text, sentences=True)),
         "markup": any_field(lambda text: text.str.contains(patterns.MARKUP) & plain_task),
-        "about_the_document": documents(lambda text: text.str.contains(patterns.ABOUT)),
+        "about_the_document": documents(_about),
         **_beside_other_rows(rows, skip),
     }
     exact: dict[str, tuple[pl.Expr, str, Callable[[str, str, str], bool]]] = {
@@ -177,7 +177,7 @@ def broken_rules(
     }
     for number, field in enumerate(TRIPLET_FIELDS):
         text = pl.col(field)
-        mashed = (text.str.len_bytes() <= MASH_LONGEST) & text.str.contains(SUSPECT_MASH)
+        mashed = _where(text.str.len_bytes() <= MASH_LONGEST, text).str.contains(SUSPECT_MASH).fill_null(False)
         exact[f"noise {field}"] = (
             text.str.contains(SUSPECT) | mashed,
             field,
@@ -258,24 +258,29 @@ def _other_language(
     }
 
 
-def _long_enough(text: pl.Expr) -> pl.Expr:
-    # A first look at the length spares counting the words of most short texts.
-    return (text.str.len_bytes() > 2 * UNFINISHED_WORDS) & (text.str.count_matches(r"\S+") > UNFINISHED_WORDS)
+def _where(look: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """The text where a cheap first look holds, null elsewhere: an expensive look passes over null."""
+    return pl.when(look).then(text)
 
 
-def _breaks_off(text: pl.Expr) -> pl.Expr:
-    """Whether a long text ends as no sentence ends."""
-    return text.str.tail(24).str.contains(patterns.UNFINISHED_END) & _long_enough(text)
+def _unfinished(text: pl.Expr, *, sentences: bool) -> pl.Expr:
+    """Whether a long text ends as no sentence ends or, of several sentences, lacks the mark that the others have."""
+    long = text.str.len_bytes() > 2 * UNFINISHED_WORDS  # spares counting the words of most short texts
+    broken = text.str.tail(24).str.contains(patterns.UNFINISHED_END)
+    if sentences:
+        open_ = _where(long & text.str.tail(30).str.contains(patterns.OPEN_END), text)
+        in_list = open_.str.tail(200).str.contains(patterns.LAST_LINE_IS_NONE)
+        broken = broken | (open_.str.contains(patterns.SENTENCES) & ~in_list).fill_null(False)
+    # Counting words costs more than all other looks, and few texts are left.
+    return (_where(long & broken, text).str.count_matches(r"\S+") > UNFINISHED_WORDS).fill_null(False)
 
 
-def _ends_without_mark(text: pl.Expr) -> pl.Expr:
-    """Whether the last of a long text's sentences lacks the mark that the others have."""
-    return (
-        text.str.tail(30).str.contains(patterns.OPEN_END)
-        & text.str.contains(patterns.SENTENCES)
-        & ~text.str.tail(200).str.contains(patterns.LAST_LINE_IS_NONE)
-        & _long_enough(text)
-    )
+def _as_an_ai(text: pl.Expr) -> pl.Expr:
+    return _where(text.str.contains(patterns.AS_AN_AI_SUSPECT), text).str.contains(patterns.AS_AN_AI)
+
+
+def _about(text: pl.Expr) -> pl.Expr:
+    return _where(text.str.contains(patterns.ABOUT_SUSPECT), text).str.contains(patterns.ABOUT)
 
 
 def _beside_other_rows(rows: pl.DataFrame, skip: tuple[str, ...]) -> dict[str, dict[str, pl.Expr]]:

@@ -156,3 +156,55 @@ def test_boilerplate_of_rows_that_come_in_turns_is_known(monkeypatch: pytest.Mon
     common = int(np.unpackbits(index._common).sum())
     shingles = {opening[i : i + 5] for opening in openings for i in range(len(opening) - 4)}
     assert common > 0.9 * len(shingles)
+
+
+def test_texts_that_are_alike_stay_where_their_parts_are_not() -> None:
+    paragraph = " ".join(WORDS[:60])
+    asked = [f"{' '.join(WORDS[at : at + 4])}" for at in (100, 200)]
+    texts = pl.Series([f"{query} {paragraph} {end}" for query, end in zip(asked, ("", "more"), strict=True)])
+    ids, parts = pl.Series(["a", "b"]), pl.Series(asked)
+    loose = {"shingle": 5, "permutations": 128, "jaccard": 0.6, "boilerplate": 1.0}
+    assert near_duplicates(ids, texts, Similarity(**loose), None, parts).height == 1
+    assert near_duplicates(ids, texts, Similarity(**loose, part_jaccard=0.5), None, parts).is_empty()
+    alike = pl.Series([asked[0], f"{asked[0]} now"])
+    texts = pl.Series([f"{query} {paragraph} {end}" for query, end in zip(alike, ("", "more"), strict=True)])
+    assert near_duplicates(ids, texts, Similarity(**loose, part_jaccard=0.5), None, alike).height == 1
+
+
+def test_questions_on_one_paragraph_are_held_to_their_own_bound() -> None:
+    paragraph = " ".join(WORDS[:60])
+    asked = pl.Series(["when did the last glacial period start", "when did the last glacial period end"])
+    texts = pl.Series([f"{query} {paragraph}" for query in asked])
+    loose = Similarity(5, 128, 0.6, 1.0, part_jaccard=0.3)
+    strict = Similarity(5, 128, 0.6, 1.0, part_jaccard=0.3, same_rest_jaccard=0.9)
+    ids = pl.Series(["a", "b"])
+    assert near_duplicates(ids, texts, loose, None, asked).height == 1
+    assert near_duplicates(ids, texts, strict, None, asked).is_empty()
+
+
+def test_short_texts_have_to_be_more_alike() -> None:
+    texts = [TEXT, TEXT.replace("lazy", "sleepy")]  # 16 words
+    assert repeats(texts, Similarity(5, 128, 0.6, 1.0)) == {"00001": "00000"}
+    assert repeats(texts, Similarity(5, 128, 0.6, 1.0, short_words=17, short_jaccard=0.9)) == {}
+    assert repeats(texts, Similarity(5, 128, 0.6, 1.0, short_words=16, short_jaccard=0.9)) == {"00001": "00000"}
+
+
+def test_query_least_keeps_other_questions_and_leaves_labels_out() -> None:
+    from speed_assets.assets.triplets import filtered
+    from speed_assets.recipe import load_recipe
+
+    section = load_recipe("laptop").final_triplets
+    paragraph = " ".join(WORDS[:60])
+    row = {"task_type": "retrieval", "topic": "t", "task": "t", "valid": True, "negative": " ".join(WORDS[300:360])}
+    asked = [" ".join(WORDS[at : at + 5]) for at in (100, 200)]
+    rows = pl.DataFrame(
+        [row | {"row_id": str(n), "query": q, "positive": f"{paragraph} {q[:6]}"} for n, q in enumerate(asked)]
+    )
+    rules = section.rules.model_copy(update={"language_confidence": None, "length_tolerance": None, "skip": ("noise",)})
+
+    def kept(query_least: float | None) -> int:
+        near = section.near_duplicates.model_copy(update={"query_least": query_least, "jaccard": 0.6})
+        only_near = section.model_copy(update={"near_duplicates": near, "rules": rules})
+        return filtered(rows, only_near, {}, 1).rows.height
+
+    assert (kept(0.5), kept(None)) == (2, 1)
