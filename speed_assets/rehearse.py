@@ -11,11 +11,13 @@ Belongs here: the smaller recipe, its home, running it. Not here: what it measur
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from resources.home import prepare
 from resources.progress import ProgressFor, quiet
@@ -146,9 +148,11 @@ def rehearse(
     same recipe that was cut short goes on.
 
     Raises:
-        RecipeError: when the recipe cannot be rehearsed, or a model of it is nowhere to be found.
+        RecipeError: when the recipe cannot be rehearsed, its teacher is to be on this machine and nothing listens there, or
+            a model of it is nowhere to be found.
     """
     small = rehearsal_of(recipe, rows, skip_evaluation=skip_evaluation)
+    _teacher_listens(recipe)
     place = home_of(home, recipe)
     for name in _SHARED:
         os.environ.pop(name, None)
@@ -157,6 +161,20 @@ def rehearse(
     _same_models(home, place)
     report = runs.run(small, place, progress=progress, say=say)
     return Rehearsed(small, place, report)
+
+
+def _teacher_listens(recipe: Recipe) -> None:
+    """A server of one's own that was not started is told at once; a run would wait `calls.breaker_s` for it to come back."""
+    parts = urlsplit(recipe.teacher.endpoint or "")
+    if parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)), 5).close()
+    except OSError as error:
+        raise RecipeError(
+            f"nothing answers at {recipe.teacher.endpoint} ({error}): start the teacher's server, or name another one in "
+            "teacher.endpoint"
+        ) from None
 
 
 def _same_models(home: Path, place: Path) -> None:

@@ -32,8 +32,8 @@ def test_paper_recipe_spends_the_papers_calls() -> None:
 
 def test_teacher_only_trains_no_generator() -> None:
     assert list(load_recipe("teacher_only").graph()) == [
-        "evaluation_texts", "topics", "task_list", "seed_data", "final_triplets", "quarantine", "embedding_model",
-        "mteb_scores", "release",
+        "evaluation_texts", "topics", "topic_tree", "task_list", "seed_data", "final_triplets", "quarantine",
+        "embedding_model", "mteb_scores", "release",
     ]  # fmt: skip
 
 

@@ -98,7 +98,9 @@ def test_lengths_are_those_the_prompt_asked_for() -> None:
 
 
 def test_a_document_may_be_longer_than_the_fewest_words_asked_for() -> None:
-    rows = [{"row_id": f"r{i}", "positive": "word of this " * 400, "negative": "word of that " * 400} for i in range(40)]
+    rows = [
+        {"row_id": f"r{i}", "positive": "word of this " * 400, "negative": "word of that " * 400} for i in range(40)
+    ]
     assert {found for found in broken(*rows, length_tolerance=0.5) if found[1] != "query"} == {(None, None)}
 
 
