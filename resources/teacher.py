@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resources.accounts import Spent, cost_of
@@ -192,6 +192,7 @@ class Teacher:
         budget = Budget(self._ledger, context, self._recipe.money, Tariff.of(self._recipe, requests[0].model))
 
         def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+            answered = [(request, _cut_by_count(request, answer)) for request, answer in answered]
             budget.settle(answered)
             keep.answers(answered)
 
@@ -208,6 +209,13 @@ class Teacher:
             budget.close()
         if left := sum(request.key not in keep.known for request in requests):
             raise TeacherUnavailable(f"the engine returned and left {left:,} calls without an answer")
+
+
+def _cut_by_count(request: TeacherRequest, answer: TeacherAnswer) -> TeacherAnswer:
+    """The answer, as cut off where the server does not say how it ended and the tokens it counts fill the limit."""
+    limit = request.parameters.get("max_new_tokens")
+    filled = answer.output_tokens is not None and isinstance(limit, int) and answer.output_tokens >= limit
+    return replace(answer, finished=False) if answer.finished is None and filled else answer
 
 
 @dataclass(slots=True)

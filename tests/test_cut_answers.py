@@ -177,3 +177,17 @@ def test_thoughts_alone_are_no_answer() -> None:
     outcome = read_reply(200, {"choices": [choice]}, teacher, None)
     assert outcome.answer is not None
     assert (outcome.answer.text, outcome.answer.finished) == ("", False)
+
+
+class SilentTeacher(ObedientTeacher):
+    """Says how many tokens it wrote, and not how it ended."""
+
+    def _answer(self, request: TeacherRequest) -> TeacherAnswer:
+        limit = int(request.parameters["max_new_tokens"])
+        texts = {key: f"The {key} is whole." for key in self._keys}
+        return TeacherAnswer(json.dumps(texts), 10, limit)
+
+
+def test_a_limit_that_is_filled_was_a_cut_where_the_server_does_not_say(tmp_path: Path) -> None:
+    run = run_of(recipe_with(200), SilentTeacher("retrieval", words=1), "retrieval", tmp_path)
+    assert seed_data(run)["problems"] == {"cut_off": ROWS["retrieval"]}

@@ -177,6 +177,11 @@ def without_thoughts(text: str) -> str | None:
     return "".join([*kept, text[at:]])
 
 
+def begins_with_object(raw: str) -> bool:
+    """Whether an answer, without fences and thoughts, begins with a JSON object: prose before one may only quote it."""
+    return _unfenced(without_thoughts(_unfenced(raw)) or "").startswith("{")
+
+
 def _first_bracket(text: str, start: int, end: int) -> int | None:
     found = [at for opener in "{[" if (at := text.find(opener, start, end)) >= 0]
     # `[THINK]` itself begins with a bracket, and is none of a value's: `end` is where the tag begins.

@@ -99,7 +99,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=3,
+        version=4,
     ),
     Stage(
         "junior_model",
@@ -168,7 +168,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=3,
+        version=4,
     ),
     Stage(
         "revisor_model",
@@ -190,7 +190,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_GENERATOR,
         externals=("prompt:revise",),
-        version=4,
+        version=5,
         gpu=True,
     ),
     Stage(
@@ -212,6 +212,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
+        version=2,
     ),
     Stage(
         "final_triplets",
@@ -222,7 +223,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=7,
+        version=8,
     ),
     Stage(
         "mined_negatives",

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from speed_assets.domain.answers import UNREADABLE, Doubled, Problem, read_answer
+from speed_assets.domain.answers import UNREADABLE, Doubled, Problem, begins_with_object, read_answer
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
 QUERY_WORDS_LEAST = 4
@@ -146,8 +146,8 @@ def parse_verdict(raw: str, count: int, finished: bool | None = None) -> Verdict
 def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Revision:
     """A revisor's answer: a patch under `revision`, null for nothing to mend, or a patch at the top level.
 
-    Codes: those of an unreadable record, `missing_key:revision` (an object that says neither), `template_echo` (the words
-    of the prompt's own template), `wrong_type:revision`, `wrong_type:K`, `empty_value:K`, `doubled_key`, `unknown_key`.
+    Codes: those of an unreadable record, `missing_key:revision` (an object that says neither, or a draft quoted in prose),
+    `empty_revision` (a fault was found, and nothing put in its place), `template_echo` (the words of the prompt's template), `wrong_type:revision`, `wrong_type:K`, `empty_value:K`, `doubled_key`, `unknown_key`.
     Changes that can be read are returned in spite of a problem; whoever applies them asks for the problem first.
     """
     keys = TASK_TYPES[task_type].keys
@@ -162,12 +162,14 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     reason = _reason(values)
     if _TEMPLATE_WORDS.search(reason):
         return Revision(reason, {}, "template_echo")
-    if "revision" in values:
-        patch = values["revision"]
-    elif not repaired and says(values):
-        patch = {key: value for key, value in values.items() if key != "reason"}
-    else:
+    patch = values.get("revision")
+    beside = {key: value for key, value in values.items() if key in keys and value is not None}
+    if beside and patch is None and not repaired and ("reason" in values or begins_with_object(raw)):
+        patch = {key: value for key, value in values.items() if key not in ("reason", "revision")}
+    elif "revision" not in values:  # a draft quoted in prose says nothing
         return Revision(reason, {}, "missing_key:revision")
+    if patch == {}:
+        return Revision(reason, {}, "empty_revision")
     if patch is None or (isinstance(patch, str) and patch.strip().casefold() in _NOTHING):
         return Revision(reason, {}, None)
     if not isinstance(patch, dict):

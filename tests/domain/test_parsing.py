@@ -165,6 +165,8 @@ def test_revisions() -> None:
     for raw, problem in (
         ('{"reason": "r"}', "missing_key:revision"),
         ('{"foo": 1}', "missing_key:revision"),
+        (f"The draft {json.dumps(RETRIEVAL)} is bad.", "missing_key:revision"),
+        ('{"reason": "the query is wrong", "revision": {}}', "empty_revision"),
         ('{"revision": "null"}', None),
         ('{"reason": "<what is wrong, or that nothing is>", "revision": null}', "template_echo"),
         ('{"revision": {"user_query": null}}', None),
@@ -174,6 +176,7 @@ def test_revisions() -> None:
     for raw in (
         json.dumps({"reason": "r", "revision": RETRIEVAL}),
         json.dumps({"reason": "r"} | RETRIEVAL),  # a patch at the top level
+        json.dumps({"reason": "r", "revision": None} | RETRIEVAL),
     ):
         whole = parse_revision("retrieval", raw)
         assert (whole.changes, whole.problem, whole.reason) == (RETRIEVAL, None, "r")
