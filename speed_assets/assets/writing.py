@@ -21,6 +21,7 @@ from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EVALUATION_TEXTS
+from speed_assets.domain.problems import in_words
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import cuts_before, parse_outputs, synthesis_rows, until_whole
 from speed_assets.domain.rules import broken_rules
@@ -61,7 +62,7 @@ def asked_again(run: StageRun, pending: pl.DataFrame, attempt: int) -> list[str]
         return pending["prompt"].to_list()
     texts = prompt_set(run.recipe.prompts)
     return [
-        prompt if problem == CUT_OFF else texts.ask_again(prompt, problem)
+        prompt if problem == CUT_OFF else texts.ask_again(prompt, in_words(problem))
         for prompt, problem in pending.select("prompt", "problem").iter_rows()
     ]
 
