@@ -213,6 +213,8 @@ class Answers(Section):
     """How far beyond the words asked for a writer may go before it is cut off."""
     open_factor: Annotated[float, Field(ge=1)] = 2.0
     """Words of an answer that was asked for `at least N` words, in multiples of N."""
+    open_words: Count = 100
+    """Words beyond N that such an answer has room for in any case."""
     structure_tokens: Positive = 60
     """Tokens of keys, quotes and brackets."""
     thought_tokens: Count = 0

@@ -26,8 +26,6 @@ _SHORT_TEXT_WORDS = 40
 """Words of a text that a prompt calls short: a phrase or a sentence (ours)."""
 LONG_TEXT_WORDS = 300
 """Words that prompts of long matching ask for at least [R: SPEED's released prompts]."""
-MORE_DOCUMENT_WORDS = 100
-"""Words by which a document of `at least` so many may be longer: prompts of retrieval name the fewest (ours)."""
 TASK_WORDS = 60
 """Words of one task with the classes that it names (ours: most have 10 to 30)."""
 REASON_WORDS = 80
@@ -41,6 +39,7 @@ class AnswerLengths:
     tokens_per_word: float
     margin: float
     open_factor: float
+    open_words: int
     structure_tokens: int
     thought_tokens: int
     cut_growth: float
@@ -48,7 +47,7 @@ class AnswerLengths:
     def limit(self, words: int, cuts: int = 0) -> int:
         """Tokens of an answer of so many words, after it was cut off `cuts` times.
 
-        >>> AnswerLengths(1.5, 1.5, 2.0, 60, 0, 2.0).limit(100)
+        >>> AnswerLengths(1.5, 1.5, 2.0, 100, 60, 0, 2.0).limit(100)
         285
         """
         once = math.ceil(words * self.tokens_per_word * self.margin) + self.structure_tokens + self.thought_tokens
@@ -87,7 +86,8 @@ class AnswerLengths:
         if task_type == "classification":
             return self._bound(attributes.get("text_length", "200 words")), _LABEL_WORDS, _LABEL_WORDS
         if task_type == "retrieval":
-            document = self._bound(attributes.get("document_length", "500 words")) + MORE_DOCUMENT_WORDS
+            # Prompts ask for at least so many words of a document, whose attribute names the number alone.
+            document = self._bound(attributes.get("document_length", "500 words")) + self.open_words
             return self._bound(attributes.get("query_length", "15 words")), document, document
         if task_type == "sts":
             return (_UNIT_WORDS.get(attributes.get("unit", "passage"), _UNIT_WORDS["passage"]),) * 3
@@ -96,9 +96,10 @@ class AnswerLengths:
         return (_SHORT_TEXT_WORDS,) * len(TASK_TYPES[task_type].keys)
 
     def _bound(self, value: str) -> int:
-        """Most words of an attribute; one without an upper bound gets `open_factor` times its lower one."""
+        """Most words of an attribute; one without an upper bound gets `open_factor` times its lower one, and no fewer than
+        `open_words` beyond it."""
         least, most = words_asked(value)
-        return most if most is not None else math.ceil(self.open_factor * least)
+        return most if most is not None else max(math.ceil(self.open_factor * least), least + self.open_words)
 
 
 @lru_cache(maxsize=256)
