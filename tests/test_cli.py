@@ -97,10 +97,18 @@ def test_show_tells_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
-    result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "topics")
+    data = tiny_data()
+    data["teacher"] |= {"engine": "openai", "endpoint": "http://127.0.0.1:9/v1", "key_variable": "OPENAI_API_KEY"}
+    recipe = str(write_recipe(tmp_path, data))
+    result = speed(tmp_path, "run", "--recipe", recipe, "--select", "topics")
     assert result.returncode == 0, result.stderr
-    result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "task_list", OPENAI_API_KEY="")
+    result = speed(tmp_path, "run", "--recipe", recipe, "--select", "task_list", OPENAI_API_KEY="")
     assert_clear_failure(result, "teacher.key_variable", "OPENAI_API_KEY")
+
+
+def test_a_hub_that_cannot_be_reached_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "topics")
+    assert_clear_failure(result, "mistralai/Mistral-7B-v0.1", "neither a folder here nor known to a model hub")
 
 
 def test_a_release_verifies_itself_elsewhere_and_is_listed(tmp_path: Path) -> None:

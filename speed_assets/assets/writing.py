@@ -172,7 +172,7 @@ def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
     """Outputs in complete artifacts of this stage and task type that were made in the same way."""
     columns = _KEY | _OUTPUT
     tables = [
-        table.select(columns).filter(pl.col("error").is_null())
+        table.select(*columns).filter(pl.col("error").is_null())
         for table in made_before(run, f"{name}.parquet", "generation", generation)
         if {*columns} <= {*table.columns}  # older versions kept no limits
     ]

@@ -71,8 +71,9 @@ def fine_tune(
     """
     with machine.explained("the training section of this stage"):
         machine.one_device()
+        written = pl.read_parquet(params["rows"])
         model, tokenizer, dialogue = load_start(params)
-        table = examples.encoded(pl.read_parquet(params["rows"]), answers, dialogue)
+        table = examples.encoded(written, answers, dialogue)
         fitting, longest = examples.fitting_rows(table, answers, params, _context(model))
         kept, held = examples.split(fitting, answers, params)
         rows = examples.in_order(kept, answers, params)
