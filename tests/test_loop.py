@@ -50,6 +50,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def written_rows(report: runs.RunReport) -> dict[str, int]:
+    """Rows that the senior wrote in a run, by artifact."""
+    return {name: report.metadata[name]["generated_rows"] for name in report.made if name.startswith("senior_data")}
+
+
 def calls_of(report: runs.RunReport) -> int:
     return sum(int(report.metadata[name].get("teacher_calls") or 0) for name in report.made)
 
@@ -135,11 +140,15 @@ def test_a_changed_topic_is_planned_and_paid_as_planned_and_retrains_no_generato
     planned = plan(recipe, home).as_json()
     report = runs.run(recipe, home)
     assert report.errors == []
-    assert calls_of(report) == planned["calls"] == 4, "one brainstorm for each task type that has one"
+    # Which rows the teacher reads for row_verdicts is known when they are written: its calls are a bound.
+    bounded = sum(step["calls"] for step in planned["steps"] if step["asset"] == "row_verdicts")
+    assert planned["calls"] - bounded == 4, "one brainstorm for each task type that has one"
+    assert 4 <= calls_of(report) <= 4 + sum(written_rows(report).values())
     assert set(report.made) <= set(planned["make"])
     assert "senior_data[retrieval]" in report.made
-    written = {name: report.metadata[name]["generated_rows"] for name in report.made if name.startswith("senior_data")}
-    assert sum(written.values()) <= 2 * len(ROWS), "rows on other topics are taken from the artifact that holds them"
+    assert sum(written_rows(report).values()) <= 2 * len(ROWS), (
+        "rows on other topics are taken from the artifact that holds them"
+    )
     assert not {"seed_data", "junior_model", "junior_data", "senior_model"} & {
         name.split("[")[0] for name in report.made
     }
