@@ -1,10 +1,11 @@
-# ruff: noqa: RUF001, RUF005 - letters of other alphabets are what these rows are about
 """Bad rows of every kind, written by hand or made from right ones by a fault that a writer of rows makes.
 
 At least thirty for each rule. Rules were chosen on every second one (`[0::2]`); the others are only counted.
 
 Belongs here: rows and the rule that each is planted for. Not here: counting (`human_rows.py`).
 """
+
+# ruff: noqa: RUF001, RUF005 - letters of other alphabets are what these rows are about
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-# ruff: noqa: RUF001 - letters of other alphabets are what these rows are about
 """Brainstormed tasks written by hand: sixty that may stand above examples, sixty that may not.
 
 Rules were chosen on every second one (`[0::2]`); the others (`[1::2]`) are only counted.
 """
+
+# ruff: noqa: RUF001 - letters of other alphabets are what these rows are about
 
 GOOD: tuple[tuple[str, str, str], ...] = (  # task type, topic, task
     ("retrieval", "News", "Given a news headline, find an article that covers the same event"),
