@@ -1,65 +1,55 @@
-"""Checks as Dagster shows them. A blocking one that fails stops what is downstream in the same run.
+"""Checks as Dagster shows them: asked in the step that makes or finds the artifact, so an artifact is never there unjudged.
 
-Belongs here: the wrapping. Not here: any judgement (`registry.py`), or the release's own gate (`gates.py`).
+A blocking check that fails stops what is made from the artifact in the same run. Belongs here: the wrapping. Not here: any
+judgement (`registry.py`), or the release's own gate (`gates.py`).
 """
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
 from checks.check import TABLE
-from checks.registry import Check, Outcome, Subject, check_key, checks_of, evaluate
+from checks.registry import Subject, check_key, checks_of, evaluate
+from resources.artifacts import Artifacts
+from resources.asset_keys import Step, key_of
+from resources.store import Artifact
 from speed_assets.recipe import Recipe
 
 
-def build_asset_checks(recipe: Recipe, partitions_def: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefinition]:
-    """The checks of every asset of the recipe's graph; those of partitioned assets by partition.
-
-    They need a resource `artifacts` (`resources.artifacts.Artifacts`, or its like): `get` finds what is to be
-    judged, `record` keeps the outcome.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.PreviewWarning)  # checks by partition are one, and meant
-        return [
-            _wrap(check, recipe, partitions_def if stage.partitioned else None)
-            for stage in recipe.graph().values()
-            for check in checks_of(stage.name)
-        ]
-
-
-def _wrap(check: Check, recipe: Recipe, partitions: dg.PartitionsDefinition[str] | None) -> dg.AssetChecksDefinition:
-    key = check_key(check, recipe)
-
-    @dg.asset_check(  # type: ignore[untyped-decorator,unused-ignore]
-        asset=check.asset,
-        name=check.name,
-        description=check.description,
-        blocking=check.blocking,
-        partitions_def=partitions,
-        required_resource_keys={"artifacts"},
-        metadata={"check_key": key},
-    )
-    def _check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        partition = context.partition_key if partitions else None
-        artifacts = context.resources.artifacts
-        try:
-            artifact = artifacts.get(check.asset, partition)
-        except LookupError as error:
-            outcome = Outcome(False, str(error))
-        else:
-            outcome = evaluate(check, Subject(artifact, recipe, partition, artifacts.store))
-            artifacts.record(artifact, check.name, key, asdict(outcome))
-        return dg.AssetCheckResult(
-            passed=outcome.passed,
-            severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-            description=outcome.reason,
-            metadata=_shown(outcome.metadata),
+def specs_of(step: Step, recipe: Recipe) -> list[dg.AssetCheckSpec]:
+    """The checks of an artifact's asset."""
+    return [
+        dg.AssetCheckSpec(
+            check.name,
+            asset=key_of(step),
+            description=check.description,
+            blocking=check.blocking,
+            metadata={"check_key": check_key(check, recipe)},
         )
+        for check in checks_of(step[0])
+    ]
 
-    return _check
+
+def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetCheckResult]:
+    """What the checks say of an artifact, kept with it. One that passed under the same thresholds is not asked again."""
+    recipe = artifacts.recipe
+    for check in checks_of(artifact.asset):
+        key = check_key(check, recipe)
+        outcome = artifacts.outcome(artifact, check.name, key)
+        if outcome is None or not outcome["passed"]:
+            subject = Subject(artifact, recipe, artifact.partition, artifacts.store)
+            outcome = asdict(evaluate(check, subject))
+            artifacts.record(artifact, check.name, key, outcome)
+        yield dg.AssetCheckResult(
+            check_name=check.name,
+            asset_key=key_of((artifact.asset, artifact.partition)),
+            passed=outcome["passed"],
+            severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+            description=outcome["reason"],
+            metadata=_shown(outcome["metadata"]),
+        )
 
 
 def _shown(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:

@@ -8,6 +8,7 @@ takes seconds, and listing the checks must not.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -267,17 +268,22 @@ def validate(suite: str, frame: pl.DataFrame, partition: str | None, severity: S
     )
 
 
+_TURN = threading.Lock()
+"""Great Expectations keeps the batch in question in its context, so one table is asked about at a time."""
+
+
 def _carry_out(expectations: list[Expect], frame: pl.DataFrame, partition: str | None) -> list[dict[str, Any]]:
     """One plain result for each expectation, in their order, with the positions of its first failing rows.
 
     Only what failed is asked again for its rows: that is most of what an expectation costs.
     """
-    batch = _batch_definition().get_batch({"dataframe": frame.to_pandas()})
-    numbered = dict(enumerate(expectations))
-    found = _ask(batch, numbered, partition, "BOOLEAN_ONLY")
-    failed = {number: expect for number, expect in numbered.items() if not found[number].success}
-    if failed:
-        found |= _ask(batch, failed, partition, "COMPLETE")
+    with _TURN:
+        batch = _batch_definition().get_batch({"dataframe": frame.to_pandas()})
+        numbered = dict(enumerate(expectations))
+        found = _ask(batch, numbered, partition, "BOOLEAN_ONLY")
+        failed = {number: expect for number, expect in numbered.items() if not found[number].success}
+        if failed:
+            found |= _ask(batch, failed, partition, "COMPLETE")
     return [_plain(expect, found[number]) for number, expect in numbered.items()]
 
 

@@ -16,8 +16,7 @@ from typing import Any
 from resources.externals import external_digest
 from resources.store import Artifact, Sealed, Store
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import Stage, upstream
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.graph import Stage, sources, upstream
 from speed_assets.recipe import Recipe
 
 Inputs = dict[str, dict[str | None, Artifact]]
@@ -33,7 +32,12 @@ class NotMaterialized(LookupError):
 
 
 def label(asset: str, partition: str | None) -> str:
-    """`asset` or `asset[partition]`."""
+    """`asset` or `asset/partition`, as its key in Dagster reads."""
+    return f"{asset}/{partition}" if partition else asset
+
+
+def _input_name(asset: str, partition: str | None) -> str:
+    """How a fingerprint names an input: as it was named when artifacts of old homes were made."""
     return f"{asset}[{partition}]" if partition else asset
 
 
@@ -43,8 +47,8 @@ def _digest_read(artifact: Sealed, part: str | None) -> str:
 
 
 def partitions_of(stage: Stage) -> tuple[str | None, ...]:
-    """The task types of a partitioned stage, else the one nameless partition."""
-    return TASK_TYPE_NAMES if stage.partitioned else (None,)
+    """The task types that a stage has an artifact for, else the one nameless partition."""
+    return stage.task_types or (None,)
 
 
 class Artifacts:
@@ -104,14 +108,14 @@ class Artifacts:
         """64 hex digits. Raises NotMaterialized when an input does not exist."""
         return digest(self.lineage(asset, partition))
 
-    def code_version(self, asset: str) -> str:
+    def code_version(self, asset: str, partition: str | None = None) -> str:
         """What Dagster compares to tell that the code or the recipe of an asset has changed."""
         stage = self.graph[asset]
         try:
-            externals = {name: external_digest(self.recipe, name, None) for name in stage.externals}
+            externals = self.externals(asset, partition)
         except (OSError, ValueError) as error:
             externals = {"unreadable": type(error).__name__}
-        return f"{stage.version}-{digest([self.recipe.part(stage), externals])[:12]}"
+        return f"{stage.version}-{digest([self.recipe.part(stage, partition), externals])[:12]}"
 
     def everything(self, above: str | None = None) -> Iterator[tuple[Stage, str | None]]:
         """Every (stage, partition) in an order in which inputs come first; only what the asset `above` is made from."""
@@ -134,16 +138,12 @@ class Artifacts:
         return known[key]
 
     def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> _Said:
-        inputs: _Said = {}
-        for name in stage.inputs:
-            source = self.graph[name]
-            wanted = (partition,) if source.partitioned and stage.partitioned else partitions_of(source)
-            inputs[name] = {}
-            for part in wanted:
-                said = self._look(name, part, known)
-                if said is None:
-                    raise NotMaterialized(name, part)
-                inputs[name][part] = said
+        inputs: _Said = {name: {} for name in stage.inputs}
+        for name, part in sources(self.graph, stage.name, partition):
+            said = self._look(name, part, known)
+            if said is None:
+                raise NotMaterialized(name, part)
+            inputs[name][part] = said
         return inputs
 
     def _lineage(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class Artifacts:
             "recipe": self.recipe.part(stage, partition),
             "externals": self.externals(stage.name, partition),
             "inputs": {
-                label(name, p): _digest_read(a, stage.takes if name == "task_list" else None)
+                _input_name(name, p): _digest_read(a, stage.takes if name == "task_list" else None)
                 for name, group in inputs.items()
                 for p, a in group.items()
             },

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,8 +23,8 @@ from speed_assets.recipe import PROJECT
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
-BESIDE = frozenset({"order"})
-"""Kinds of job that need no memory to speak of: an engine stays loaded beside them."""
+WITH_ENGINE = frozenset({"order"})
+"""Kinds of job that need no memory to speak of: an engine stays loaded while they run."""
 LAUNCHER = (
     *("accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--main_process_port", "0"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"),
@@ -82,36 +83,51 @@ class Host:
         with log.open("ab") as errors:
             self._process = _start(python, module, stdout=subprocess.PIPE, stderr=errors)
         self._unread = b""
+        self._answers: dict[str, int] = {}
+        """Exit codes of jobs, by their folders, until whoever asked for one has taken it."""
+        self._turn = threading.Lock()
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
     def ask(self, folder: Path, follow: Callable[[], None]) -> int | None:
-        """The exit code of the job in `folder`; None when this process ended before it could say."""
+        """The exit code of the job in `folder`; None when this process ended before it could say. Any thread may ask."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
-            self._process.stdin.write(os.fsencode(f"{folder}\n"))
-            self._process.stdin.flush()
-        except BrokenPipeError:
+            with self._turn:
+                self._process.stdin.write(os.fsencode(f"{folder}\n"))
+                self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):  # it is gone, or another thread has closed it
             return None
-        descriptor = self._process.stdout.fileno()
         while True:
             follow()
             ended = not self.alive  # asked first: what it said before it ended is still read
-            if not select.select([descriptor], [], [], POLL_SECONDS)[0]:
-                if ended:  # a child of its own may hold the pipe open
-                    return None
-                continue
-            data = os.read(descriptor, 65536)
-            if not data:
+            with self._turn:
+                said = self._read()
+                code = self._answers.pop(str(folder), None)
+            if code is not None:
+                return code
+            if ended and not said:  # a child of its own may hold the pipe open
                 return None
-            *lines, self._unread = (self._unread + data).split(b"\n")
-            for line in lines:
-                answer = json.loads(line)
-                if answer.get("folder") == str(folder):
-                    return int(answer["code"])
+            if not said:
+                time.sleep(POLL_SECONDS)
+
+    def _read(self) -> bool:
+        """Take in what the process has said; whether it said anything."""
+        assert self._process.stdout is not None
+        try:
+            if not select.select([self._process.stdout.fileno()], [], [], 0)[0]:
+                return False
+            data = os.read(self._process.stdout.fileno(), 65536)
+        except (OSError, ValueError):  # closed by another thread
+            return False
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            answer = json.loads(line)
+            if "folder" in answer:
+                self._answers[answer["folder"]] = int(answer["code"])
+        return bool(data)
 
     def close(self) -> int:
         """End this process and all that it has started; returns its exit code, as `subprocess` gives it."""
@@ -129,8 +145,8 @@ class Host:
 
 
 class Runner:
-    """Runs jobs one at a time: in forks of a process that has imported the libraries, each afresh, or in a
-    resident process that keeps its engine loaded."""
+    """Runs jobs: in forks of a process that has imported the libraries, each afresh and several at a time, or in a
+    resident process that keeps its engine loaded, one at a time. Any thread may run one."""
 
     def __init__(self, home: Path, threads: int | None = None, warm: bool = True) -> None:
         self._home = home
@@ -140,11 +156,17 @@ class Runner:
         self._resident: Host | None = None
         self._resident_for: tuple[str, str] | None = None  # the Python and the kind that it serves
         self._elsewhere: Callable[[], None] | None = None
+        self._turn = threading.RLock()
+        """Held while a process that does jobs is started or ended."""
+        self._engine_used = threading.RLock()
+        """Held while the resident process does a job: no other job may end it then."""
 
-    def warm_up(self) -> None:
-        """Begin to import the heavy libraries, without waiting for them."""
-        if self._warm and (self._zygote is None or not self._zygote.alive):
-            self._zygote = Host("speed_assets.workers.zygote", self._home / "work" / "zygote.log")
+    def warm_up(self) -> Host | None:
+        """Begin to import the heavy libraries, without waiting for them; the process that does, if there is to be one."""
+        with self._turn:
+            if self._warm and (self._zygote is None or not self._zygote.alive):
+                self._zygote = Host("speed_assets.workers.zygote", self._home / "work" / "zygote.log")
+            return self._zygote
 
     def until_another_job(self, end: Callable[[], None]) -> None:
         """Call `end` before the next job of another kind, or at the close: it ends engines that run elsewhere."""
@@ -172,10 +194,11 @@ class Runner:
         (folder / "job.json").write_text(json.dumps(job))
         with _followed(folder / "progress.jsonl", progress) as follow:
             if resident:
-                code = self._ask_resident(resident, kind, folder, follow)
+                with self._engine_used:
+                    code = self._ask_resident(resident, kind, folder, follow)
             else:
-                if kind not in BESIDE:
-                    self._release()
+                if kind not in WITH_ENGINE:
+                    self._release_idle()
                 if processes == 1 and self._warm:
                     code = self._fork(folder, follow)
                 else:
@@ -188,20 +211,32 @@ class Runner:
         return result
 
     def close(self) -> None:
-        """End the processes that do jobs, and with them a job that still runs."""
+        """End the processes that do jobs, and with them jobs that still run."""
         self._release()
-        if self._zygote is not None:
-            self._zygote.close()
-            self._zygote = None
+        self._end_zygote()
+
+    def _end_zygote(self) -> None:
+        with self._turn:
+            zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.close()
+
+    def _release_idle(self) -> None:
+        """End engines that no job uses now."""
+        if self._engine_used.acquire(blocking=False):
+            try:
+                self._release()
+            finally:
+                self._engine_used.release()
 
     def _release(self) -> int | None:
         """End the resident process, and engines elsewhere; returns the exit code of the former."""
-        end, self._elsewhere = self._elsewhere, None
+        with self._turn:
+            end, self._elsewhere = self._elsewhere, None
+            resident, self._resident = self._resident, None
         if end is not None:
             end()
-        code = self._resident.close() if self._resident is not None else None
-        self._resident = None
-        return code
+        return resident.close() if resident is not None else None
 
     def _ask_resident(self, python: str, kind: str, folder: Path, follow: Callable[[], None]) -> int | None:
         if self._resident is None or not self._resident.alive or self._resident_for != (python, kind):
@@ -240,16 +275,17 @@ class Runner:
     def _fork(self, folder: Path, follow: Callable[[], None]) -> int | None:
         """The exit code of the job's fork; a zygote that died is started once more, since its jobs resume."""
         for _attempt in range(2):
-            self.warm_up()
-            assert self._zygote is not None
+            zygote = self.warm_up()
+            assert zygote is not None
             try:
-                code = self._zygote.ask(folder, follow)
+                code = zygote.ask(folder, follow)
             except BaseException:
-                self.close()
+                self._end_zygote()
                 raise
             if code is not None:
                 return code
-            self.close()
+            if self._zygote is zygote:
+                self._end_zygote()
         return None
 
 

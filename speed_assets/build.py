@@ -12,10 +12,10 @@ from typing import Any
 
 import dagster as dg
 
-from checks.asset_checks import build_asset_checks
+from checks.asset_checks import results_of, specs_of
 from checks.gates import refusals
 from resources import living
-from resources.artifacts import Artifacts
+from resources.artifacts import Artifacts, label
 from resources.calls import TeacherEngine
 from resources.home import speed_home
 from resources.ledger import Ledger
@@ -41,8 +41,8 @@ from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
 from speed_assets.assets.stand_ins import standing_in
 from speed_assets.automation import automation_sensor, evaluation_schedule, topic_sensor, when_stale
-from speed_assets.domain.graph import Stage
-from speed_assets.partitions import TASK_TYPE_PARTITIONS
+from speed_assets.domain.graph import Graph, Stage
+from speed_assets.lanes import LANE_TAG, lane_of, lanes_executor
 from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
@@ -86,9 +86,9 @@ def build_defs(
     code_versions: Mapping[str, str] | None = None,
     executor: str | None = None,
 ) -> dg.Definitions:
-    """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions` by asset are those of a plan,
-    by which Dagster shows what it would make; without them an asset has that of its own code and recipe. `executor` as
-    `executor_named` knows it."""
+    """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions`, by the name of an artifact, are
+    those of a plan, by which Dagster shows what it would make; without them an asset has that of its own code and recipe.
+    `executor` as `executor_named` knows it."""
     home = home or speed_home()
     artifacts = Artifacts(recipe, store_of(home))
 
@@ -117,15 +117,17 @@ def build_defs(
         assets=[
             asset_for(
                 stage,
-                standing_in(FUNCTIONS[name]) if recipe.rehearsal else FUNCTIONS[name],
+                partition,
+                standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
                 artifacts,
-                when_stale(),
-                (code_versions or {}).get(name),
-                _on_cards(stage, cards),
+                checks=specs_of((stage.name, partition), recipe),
+                judged=results_of,
+                condition=when_stale(),
+                code_version=(code_versions or {}).get(label(stage.name, partition)),
+                step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
             )
-            for name, stage in artifacts.graph.items()
+            for stage, partition in artifacts.everything()
         ],
-        asset_checks=build_asset_checks(recipe, TASK_TYPE_PARTITIONS),
         resources={
             "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),
             "runner": dg.ResourceDefinition(resource_fn=make_runner),
@@ -135,13 +137,13 @@ def build_defs(
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
         sensors=[automation_sensor(), topic_sensor(recipe)],
         schedules=[evaluation_schedule(artifacts.graph)],
-        executor=executor_named(executor),
+        executor=executor_named(executor, recipe),
     )
 
 
-def executor_named(name: str | None) -> dg.ExecutorDefinition:
-    """Where the steps of a run that Dagster launches are done: in the process of the run (None or `in_process`), or each as
-    a job of the Ray cluster (`ray`). Raises RecipeError."""
+def executor_named(name: str | None, recipe: Recipe) -> dg.ExecutorDefinition:
+    """Where the steps of a run that Dagster launches are done: in lanes of the run's own process (None or `lanes`), or each
+    as a job of the Ray cluster (`ray`). Raises RecipeError."""
     if name == "ray":
         try:
             from dagster_ray import ray_executor
@@ -149,10 +151,23 @@ def executor_named(name: str | None) -> dg.ExecutorDefinition:
             raise RecipeError(f"SPEED_EXECUTOR=ray needs the extra `ray` ({error})") from None
         executor: dg.ExecutorDefinition = ray_executor
         return executor
-    if name not in (None, "", "in_process"):
-        raise RecipeError(f"SPEED_EXECUTOR={name}: it is `in_process` or `ray`")
-    # Heavy work runs in worker processes of its own, so a run needs no process for each step.
-    return dg.in_process_executor
+    if name not in (None, "", "lanes"):
+        raise RecipeError(f"SPEED_EXECUTOR={name}: it is `lanes` or `ray`")
+    return lanes_executor(recipe)
+
+
+def _in_lane(stage: Stage, recipe: Recipe) -> dict[str, str]:
+    lane = lane_of(stage, recipe)
+    return {LANE_TAG: lane} if lane else {}
+
+
+def _priority(graph: Graph, stage: Stage) -> dict[str, str]:
+    """Of steps that wait for one lane, that one goes first which most stages wait for, one after the other."""
+
+    def below(name: str) -> int:
+        return max((1 + below(other.name) for other in graph.values() if name in other.inputs), default=0)
+
+    return {"dagster/priority": str(below(stage.name))}
 
 
 def _on_cards(stage: Stage, cards: float) -> dict[str, str]:

@@ -222,7 +222,7 @@ def _plan(args: argparse.Namespace) -> int:
         print(f"{step.name:<34}{step.action:<8}{cells if step.action == 'make' else ' ' * 35}  {step.why}")
     money = "unknown" if summary["money"] is None else f"{summary['money']:.4f} {summary['currency'] or ''}".strip()
     print(
-        f"\n{len(summary['make'])} to make, {len(summary['show'])} to show, {len(summary['reuse'])} reused; "
+        f"\n{len(summary['make'])} to make, {len(summary['record'])} to record, {len(summary['reuse'])} reused; "
         f"{summary['calls']:,} teacher calls ({summary['known_calls']:,} more are in the ledger), "
         f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
         f"seconds {_or_dash(summary['seconds'])}"
@@ -288,10 +288,10 @@ def _show(args: argparse.Namespace) -> int:
     prepare(home)
 
     from resources.artifacts import Artifacts, label, partitions_of
-    from speed_assets import runs
+    from speed_assets.staleness import Instance, stale_reason
 
     artifacts = Artifacts(recipe, store_of(home))
-    instance = runs.Instance.of(home)
+    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.everything()])
     if args.asset and args.asset not in artifacts.graph:
         raise RecipeError(f"no asset {args.asset} in recipe {recipe.name}; it has {', '.join(artifacts.graph)}")
     shown: dict[str, Any] = {}
@@ -300,7 +300,7 @@ def _show(args: argparse.Namespace) -> int:
             if args.asset in (None, stage.name):
                 artifact = artifacts.look(stage.name, partition)
                 shown[label(stage.name, partition)] = {
-                    "state": runs.stale_reason(artifacts, instance, artifact) or "fresh",
+                    "state": stale_reason(artifacts, recorded, artifact) or "fresh",
                     "rows": artifact.metadata.get("rows") if artifact else None,
                     "seconds": artifact.metadata.get("seconds") if artifact else None,
                     "path": str(artifact.path) if isinstance(artifact, Artifact) else None,
@@ -589,7 +589,7 @@ def _ui(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
 
-    from speed_assets.runs import Instance
+    from speed_assets.staleness import Instance
 
     Instance.of(home)  # sets both homes in the environment, and the limit of the gpu pool
     os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe

@@ -14,7 +14,7 @@ from resources.store import StoreError
 from speed_assets.build import build_defs
 from speed_assets.plan import plan
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
-from speed_assets.runs import Instance
+from speed_assets.staleness import Instance
 
 _CODE_VERSIONS = "speed/code_versions"
 

@@ -35,7 +35,7 @@ from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import orders
 from speed_assets.domain.prompts import PromptKind
 from speed_assets.recipe import Recipe
-from speed_assets.runs import Instance, stale_reason
+from speed_assets.staleness import Instance, code_version, stale_reason
 
 _PAGE_TOKENS = 1_000
 """Tokens of instructions and asked prompt together (ours: the longest of the `full` set has about 700)."""
@@ -45,7 +45,8 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One artifact in the plan. `action` is `reuse`, `show` (whole, but Dagster or a check has to see it again) or `make`.
+    """One artifact in the plan. `action` is `reuse`, `record` (it is there, but Dagster or a check has not taken note of it as
+    it is, which costs nothing) or `make`.
 
     `calls` are new teacher calls, `known_calls` those that the ledger answers. Tokens and money are of the new calls, as
     the ledger's mean for this stage or at most, by prompts and limits; `seconds` are those of the last time, for as
@@ -78,7 +79,7 @@ class Plan:
     steps: Sequence[Step]
     currency: str | None
     code_versions: Mapping[str, str]
-    """By asset, what Dagster is told so that it shows as stale what is not reused here (`domain/versions.py`)."""
+    """By the name of a step, the code version by which Dagster shows it as stale or fresh (`staleness.py`)."""
     warnings: Sequence[str] = ()
     """What the numbers of the recipe will spoil, one sentence each."""
 
@@ -88,7 +89,7 @@ class Plan:
             "recipe": self.recipe,
             "make": [step.name for step in made],
             "reuse": [step.name for step in self.steps if step.action == "reuse"],
-            "show": [step.name for step in self.steps if step.action == "show"],
+            "record": [step.name for step in self.steps if step.action == "record"],
             "calls": sum(step.calls for step in made),
             "known_calls": sum(step.known_calls for step in made),
             "prompt_tokens": _sum(step.prompt_tokens for step in made),
@@ -176,7 +177,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
     another is given. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
     warnings = warnings_before(recipe)
     real = Artifacts(recipe, store_of(home))
-    instance = (instance or Instance.of(home)).at_rest()
+    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.everything()])
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
     paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}
@@ -190,22 +191,20 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
         for stage, partition in artifacts.everything():
             found = artifacts.look(stage.name, partition)
             if found is not None:
-                why = stale_reason(artifacts, instance, found)
-                steps.append(Step(stage.name, partition, "show" if why else "reuse", why or "nothing changed"))
+                why = stale_reason(artifacts, recorded, found)
+                steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))
                 continue
             why = _why(artifacts, real.store, stage, partition)
             need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
             steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
-    code_versions = {}
-    for asset in real.graph:
-        needed = {step.partition for step in steps if step.asset == asset and step.action != "reuse"}
-        code_versions[asset], shown = instance.beside(real, asset, needed)
-        steps = [
-            replace(step, action="show", why="Dagster keeps one code version for all partitions of an asset")
-            if step.asset == asset and step.partition in shown
-            else step
-            for step in steps
-        ]
+    code_versions = {
+        step.name: code_version(
+            real.code_version(step.asset, step.partition),
+            recorded[step.asset, step.partition].code_version,
+            step.action != "reuse",
+        )
+        for step in steps
+    }
     return Plan(recipe.name, steps, tariff.currency or None, code_versions, warnings)
 
 
@@ -364,7 +363,7 @@ def _why(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None
     try:
         now = artifacts.lineage(stage.name, partition)
     except NotMaterialized as missing:
-        return f"{label(missing.asset, missing.partition)} is made anew"
+        return f"{label(missing.asset, missing.partition)} is made first"
     changes = list(_differences(before["lineage"], now))
     return "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "") or "it was damaged"
 

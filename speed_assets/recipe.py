@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, written_by
+from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, with_task_types, written_by
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
@@ -906,11 +906,23 @@ class Cluster(Section):
     """GPUs reserved for a stage that trains or scores when Dagster's steps are Ray jobs (`SPEED_EXECUTOR=ray`)."""
 
 
+class Lanes(Section):
+    """How many steps of a run work at the same time, by what they need. Nothing here changes a result."""
+
+    cpu: Positive | None = None
+    """Stages with models where there is no GPU; null takes as many as this machine has cores."""
+    gpu: Positive = 1
+    """Stages with models where there is a GPU, or where generation goes to a cluster."""
+    teacher: Positive = 1
+    """Stages that ask the teacher; each may have `calls.concurrency_max` requests in flight."""
+
+
 class Runtime(Section):
     """How a run is carried out. Nothing here changes a result, so nothing here is in a fingerprint."""
 
     threads: Positive | None = None
     """CPU threads of a worker; null takes all cores."""
+    lanes: Lanes = Lanes()
     warm_start: bool = True
     """Fork workers from a process that has imported the libraries, instead of starting each afresh."""
     teacher_batch: Positive = 256
@@ -1050,8 +1062,8 @@ class Recipe(Section):
         return self
 
     def graph(self) -> Graph:
-        """The stages of this recipe."""
-        return build_graph(
+        """The stages of this recipe, with the task types of which it asks for rows. Raises ValueError when it asks for none."""
+        graph = build_graph(
             self.final_triplets.source,
             self.mteb_scores.baselines,
             scored=self.row_scores is not None,
@@ -1064,6 +1076,20 @@ class Recipe(Section):
             expanded=self.topics.expand is not None,
             rehearsed=self.rehearsal is not None,
         )
+        rows = {
+            "seed_data": self.seed_data.rows,
+            "junior_data": self.junior_data and self.junior_data.prompts,
+            "preference_pairs": self.preference_pairs and self.preference_pairs.prompts,
+            "senior_data": self.senior_data and self.senior_data.rows,
+            "revision_data": self.revision_data and self.revision_data.rows,
+            "row_verdicts": self.row_verdicts and self.row_verdicts.rows,
+        }
+        asked = {
+            stage: [name for name in TASK_TYPE_NAMES if getattr(wanted, name)]
+            for stage, wanted in rows.items()
+            if wanted is not None
+        }
+        return with_task_types(graph, asked)
 
     def rows_wanted(self, task_type: str) -> dict[str, int]:
         """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""

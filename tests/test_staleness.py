@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from speed_assets.domain.versions import told
 from tiny import tiny_recipe
 
 from benchmarks.staleness import PARTED, WHOLE, World, name_of, shown, webserver
@@ -23,7 +24,6 @@ from resources.store import Store
 from speed_assets import runs
 from speed_assets.build import build_defs
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.domain.versions import told
 from speed_assets.plan import plan
 from speed_assets.recipe import PROJECT
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from resources import gpu
 from resources.artifacts import Artifacts, label
+from resources.asset_keys import key_of
 from resources.calls import CallContext, TeacherAnswer
 from resources.releases import released
 from resources.runner import Runner
@@ -24,16 +25,14 @@ from resources.teacher import Teacher, TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import Stage
+from speed_assets.domain.graph import Stage, sources
 from speed_assets.domain.prompts import PromptKind
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.partitions import TASK_TYPE_PARTITIONS
 from speed_assets.recipe import Recipe, RecipeError, Sampling
 
 Progress = Callable[[int, int, str], None]
 OWNERS = ["team:speed"]
 RUN_TAG = "speed/run"
-_BACKFILL_TAG = "dagster/backfill"
 SAMPLE_ROWS = 5
 _CELL = 300  # characters of a cell shown in metadata
 _PLOT_BYTES = 60_000  # larger plots stay on disk: metadata lives in the event log
@@ -149,31 +148,45 @@ StageFunction = Callable[[StageRun], dict[str, Any]]
 
 def asset_for(
     stage: Stage,
+    partition: str | None,
     function: StageFunction,
     artifacts: Artifacts,
+    *,
+    checks: Sequence[dg.AssetCheckSpec] = (),
+    judged: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: (),
     condition: dg.AutomationCondition[Any] | None = None,
     code_version: str | None = None,
     step_tags: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
-    """The Dagster asset of a stage; its code version is that of code and recipe unless another is given. `step_tags` tell an
-    executor what its step needs."""
+    """The Dagster asset of a stage, or of one task type of it.
+
+    Args:
+        stage: the stage.
+        partition: the task type; None where the stage has one artifact.
+        function: what makes the artifact.
+        artifacts: of the recipe.
+        checks: of the asset.
+        judged: what the checks say of the artifact.
+        condition: when automation launches the asset.
+        code_version: that of code and recipe unless another is given.
+        step_tags: tell an executor what the step needs.
+    """
 
     @dg.asset(
-        name=stage.name,
-        deps=list(stage.inputs),
-        partitions_def=TASK_TYPE_PARTITIONS if stage.partitioned else None,
+        key=key_of((stage.name, partition)),
+        deps=[key_of(source) for source in sources(artifacts.graph, stage.name, partition)],
+        check_specs=checks,
         group_name=stage.group,
         kinds={stage.kind, "python"},
         owners=OWNERS,
-        code_version=code_version or artifacts.code_version(stage.name),
+        code_version=code_version or artifacts.code_version(stage.name, partition),
         description=stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
         pool=gpu.POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
         automation_condition=condition,
     )
-    def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        partition = context.partition_key if stage.partitioned else None
+    def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         resources = context.resources
         started = time.monotonic()
         artifact, reused = make(
@@ -198,14 +211,15 @@ def asset_for(
             metadata=describe(
                 artifact, stage, reused, time.monotonic() - started, resources.artifacts.made_of(stage.name, partition)
             ),
+            check_results=list(judged(artifact, resources.artifacts)),
         )
 
     return materialize
 
 
 def run_of(run: dg.DagsterRun) -> str:
-    """The id under which calls are paid and capped: one for all Dagster runs of a `speed run` or of a backfill."""
-    return run.tags.get(RUN_TAG) or run.tags.get(_BACKFILL_TAG) or run.run_id
+    """The id under which calls are paid and capped: that of `speed run`, else Dagster's."""
+    return run.tags.get(RUN_TAG) or run.run_id
 
 
 def make(
@@ -297,7 +311,7 @@ def describe(
     }
     for key, value in artifact.metadata.items():
         if key == "rows":
-            shown["dagster/partition_row_count" if stage.partitioned else "dagster/row_count"] = value
+            shown["dagster/row_count"] = value
             shown["rows"] = value
         elif key == "columns":
             columns = [dg.TableColumn(name=name, type=dtype) for name, dtype in value.items()]

@@ -9,9 +9,11 @@ Belongs here: names, edges, versions. Not here: what a stage does (`speed_assets
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 Kind = Literal["texts", "table", "model", "scores", "release"]
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
@@ -20,7 +22,7 @@ Writer = Literal["senior_model", "junior_model"]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One artifact of the loop.
+    """One artifact of the loop, or one for each of its `task_types`.
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
@@ -35,13 +37,18 @@ class Stage:
     kind: Kind
     description: str
     inputs: tuple[str, ...] = ()
-    partitioned: bool = False
+    task_types: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
     takes: Literal["alignment", "synthesis"] | None = None
     gathers: Kind | None = None
     gpu: bool = False
     version: int = 1
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether there is an artifact for each task type."""
+        return bool(self.task_types)
 
 
 _TEACHER = ("seed", "teacher", "prompts", "answers")
@@ -84,7 +91,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
         ("topic_tree",),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
         version=3,
@@ -95,7 +102,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "The teacher's own examples, from which the junior generator learns.",
         ("task_list",),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
@@ -118,7 +125,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Several candidates of the junior generator for each prompt.",
         ("task_list", "junior_model"),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
         takes="alignment",
@@ -131,7 +138,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Best and worst candidate of each prompt, judged by the teacher in several orders.",
         ("junior_data",),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:judge",),
         version=3,
@@ -152,7 +159,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "The senior generator's output at scale (without DPO: the junior's).",
         ("task_list", "senior_model"),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
         externals=("prompt:synthesis",),
         takes="synthesis",
@@ -165,7 +172,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "The teacher's verdicts and revisions of junior output.",
         ("junior_data",),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:revise",),
         version=4,
@@ -187,7 +194,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "senior_data as the data revisor mended it; what it changed is kept beside it, and what it still doubts.",
         ("senior_data", "revisor_model"),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
         externals=("prompt:revise",),
         version=5,
@@ -209,7 +216,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "The teacher's verdicts on a sample of the rows: by them each run finds the bounds of its scores.",
         ("revised_data", "row_scores"),
-        partitioned=True,
+        task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:revise",),
         version=2,
@@ -364,6 +371,51 @@ def build_graph(
             inputs = tuple(other for other in stages if other in needed and stages[other].kind == stage.gathers)
             stages[name] = replace(stage, inputs=inputs)
     return {name: stage for name, stage in stages.items() if name in needed or stage.gathers}
+
+
+def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
+    """The graph with an artifact only for task types of which rows are asked for.
+
+    Args:
+        graph: of a recipe.
+        asked: task types of which a stage is asked for rows, by stage; other stages have the types of what they read.
+
+    Raises:
+        ValueError: when no row of any task type is left for a stage.
+    """
+    found: Graph = {}
+    for name, stage in graph.items():
+        if not stage.partitioned:
+            found[name] = stage
+            continue
+        if name == "task_list":
+            readers = [s.name for s in graph.values() if "task_list" in s.inputs and s.partitioned]
+            types = {task_type for reader in readers for task_type in asked.get(reader, TASK_TYPE_NAMES)}
+        else:
+            types = set(asked.get(name, TASK_TYPE_NAMES))
+            # Of a task list and of the teacher's examples that stand in there may be more or fewer.
+            above = [i for i in stage.inputs if i in found and found[i].partitioned and i not in _NOT_ROWS]
+            for source in above:
+                types &= set(found[source].task_types)
+        if not types:
+            raise ValueError(f"{name} is asked for no row of any task type: ask for rows of one at least")
+        found[name] = replace(stage, task_types=tuple(t for t in TASK_TYPE_NAMES if t in types))
+    return found
+
+
+_NOT_ROWS = ("task_list", "seed_data")
+"""Inputs by task type that are not the rows which a stage works on."""
+
+
+def sources(graph: Graph, name: str, task_type: str | None) -> list[tuple[str, str | None]]:
+    """The artifacts (stage, task type) that one is made from: of its own task type where it has one, else of all."""
+    found: list[tuple[str, str | None]] = []
+    for source in graph[name].inputs:
+        types: tuple[str | None, ...] = graph[source].task_types or (None,)
+        if task_type is not None and graph[source].partitioned:
+            types = tuple(t for t in types if t == task_type)
+        found += [(source, t) for t in types]
+    return found
 
 
 def written_by(source: DataSource) -> DataSource:

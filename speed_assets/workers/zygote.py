@@ -1,8 +1,8 @@
 """Imports the heavy libraries once, then forks a worker for each job: `python -m speed_assets.workers.zygote`.
 
 Speaks lines. In: the folder of a job. Out: `{"folder", "code"}` when that job's process has ended
-(`code` as in `subprocess`: negative for a signal), and once `{"ready", "threads"}` when all is imported. Jobs
-run one at a time. When stdin closes or the parent is gone, a running worker is killed and the zygote ends.
+(`code` as in `subprocess`: negative for a signal), and once `{"ready", "threads"}` when all is imported. Jobs that come
+while others run are forked at once. When stdin closes or the parent is gone, running workers are killed and the zygote ends.
 
 A forked process keeps only the thread that forked, so nothing here may start a thread pool: no tensor
 is touched, no table read. Imports alone leave only threads that do not matter to a child (`threads`
@@ -40,7 +40,8 @@ class Zygote:
         self._selector.register(orders, selectors.EVENT_READ)
         self._unread = b""
         self._waiting: list[Path] = []
-        self._running: tuple[int, int, Path] | None = None  # process id, its descriptor, its folder
+        self._running: dict[int, tuple[int, Path]] = {}
+        """By the descriptor of a worker's process: its id and the folder of its job."""
         self._to_import = list(host.KINDS)
 
     def serve(self) -> NoReturn:
@@ -50,15 +51,15 @@ class Zygote:
         signal.setitimer(signal.ITIMER_REAL, 1, 1)  # no fork inherits it
         started = time.monotonic()
         while True:
-            if self._waiting and self._running is None:
+            while self._waiting:
                 self._fork(self._waiting.pop(0))
             for key, _ in self._selector.select(0 if self._to_import else None):
                 if key.fd == self._orders:
                     if not self._read_orders():
                         self._end()
                 else:
-                    self._reap()
-            if self._to_import and not (self._waiting and self._running is None):
+                    self._reap(key.fd)
+            if self._to_import and not self._waiting:
                 self._import(self._to_import[0])
                 if not self._to_import:
                     seconds = round(time.monotonic() - started, 1)
@@ -95,7 +96,7 @@ class Zygote:
         if process == 0:
             self._be_worker(folder, zygote)
         descriptor = os.pidfd_open(process)
-        self._running = process, descriptor, folder
+        self._running[descriptor] = process, folder
         self._selector.register(descriptor, selectors.EVENT_READ)
 
     def _be_worker(self, folder: Path, zygote: int) -> NoReturn:
@@ -117,19 +118,18 @@ class Zygote:
         finally:
             os._exit(code)  # the zygote's exit handlers are not the worker's
 
-    def _reap(self) -> None:
-        assert self._running is not None
-        process, descriptor, folder = self._running
+    def _reap(self, descriptor: int) -> None:
+        process, folder = self._running.pop(descriptor)
         self._selector.unregister(descriptor)
         os.close(descriptor)
-        self._running = None
         _, status = os.waitpid(process, 0)
         self._answer({"folder": str(folder), "code": os.waitstatus_to_exitcode(status)})
 
     def _end(self) -> NoReturn:
-        if self._running is not None:
-            os.kill(self._running[0], signal.SIGKILL)
-            os.waitpid(self._running[0], 0)
+        for process, _ in self._running.values():
+            os.kill(process, signal.SIGKILL)
+        for process, _ in self._running.values():
+            os.waitpid(process, 0)
         os._exit(0)
 
 
