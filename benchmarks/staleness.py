@@ -1,12 +1,12 @@
 """Whether Dagster shows as stale what a run would make: `python -m benchmarks.staleness`.
 
 A real webserver on loopback has the small recipe and a home in which all of it is made. Then the recipe, its topics or its
-wording change at random, one after another; after each change the code location is reloaded, and the (asset, partition) that
-GraphQL calls STALE or MISSING are compared with those that `speed plan` would make or show. After every fourth change the
+wording change at random, one after another; after each change the code location is reloaded, and the assets that the asset graph
+marks as stale or missing, by the question that the UI itself asks, are compared with those that `speed plan` would make or record. After every fourth change the
 recipe is run as far as some asset, so that states between two recipes are compared, too. At the end all is as in the beginning
 and run as a whole: then nothing may be stale, and nothing planned. Last line: one JSON object.
 
-Belongs here: the changes and the comparison. Not here: how staleness is told (`speed_assets/domain/versions.py`).
+Belongs here: the changes and the comparison. Not here: how staleness is told (`speed_assets/staleness.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import yaml
 
 from benchmarks.servers import free_port
 from benchmarks.small import small_data
-from resources.artifacts import label
 from speed_assets import runs
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
@@ -37,9 +36,7 @@ from speed_assets.plan import plan
 from speed_assets.recipe import PROJECT, RECIPES, load_recipe
 
 LOCATION = "speed_assets"
-WHOLE = "query { assetNodes { assetKey { path } isPartitioned staleStatus } }"
-PARTED = """query($keys: [AssetKeyInput!]!, $partitions: [String!]!) {
-  assetNodes(assetKeys: $keys) { assetKey { path } staleStatusByPartition(partitions: $partitions) } }"""
+WHOLE = "query { assetNodes { assetKey { path } staleStatus } }"
 RELOAD = """mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) {
   __typename ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } } } }"""
 
@@ -65,7 +62,7 @@ class World:
         (self.file.parent / "wording.yaml").write_text(yaml.safe_dump(self.wording))
 
     def planned(self) -> set[str]:
-        """`asset[partition]` of all that a run would launch."""
+        """The assets that a run would launch."""
         steps = plan(load_recipe(self.file), self.home).steps
         return {step.name for step in steps if step.action != "reuse"}
 
@@ -196,17 +193,11 @@ def webserver(world: World) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
 
 
 def shown(ask: Callable[[str, dict[str, Any]], Any]) -> set[str]:
-    """`asset[partition]` of all that is STALE or MISSING after the code location is loaded anew."""
+    """All assets that are STALE or MISSING after the code location is loaded anew."""
     reloaded = ask(RELOAD, {"name": LOCATION})["reloadRepositoryLocation"]
     if (reloaded.get("locationOrLoadError") or {}).get("__typename") != "RepositoryLocation":
         raise RuntimeError(f"the definitions cannot be loaded: {reloaded}")
-    nodes = ask(WHOLE, {})["assetNodes"]
-    states = {(name_of(node), None): node["staleStatus"] for node in nodes if not node["isPartitioned"]}
-    keys = [{"path": node["assetKey"]["path"]} for node in nodes if node["isPartitioned"]]
-    for node in ask(PARTED, {"keys": keys, "partitions": list(TASK_TYPE_NAMES)})["assetNodes"]:
-        for partition, state in zip(TASK_TYPE_NAMES, node["staleStatusByPartition"], strict=True):
-            states[name_of(node), partition] = state
-    return {label(*name) for name, state in states.items() if state != "FRESH"}
+    return {name_of(node) for node in ask(WHOLE, {})["assetNodes"] if node["staleStatus"] != "FRESH"}
 
 
 def name_of(node: dict[str, Any]) -> str:

@@ -201,7 +201,7 @@ class Teacher:
         try:
             self._engine.answer(requests, sink, budget)
         except CapReached as cap:
-            where = f"[{context.partition}]" if context.partition else ""
+            where = f"/{context.partition}" if context.partition else ""
             raise CapReached(
                 f"{cap}; {keep.left:,} of {keep.wanted:,} calls of {context.stage}{where} are left"
             ) from None

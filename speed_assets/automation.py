@@ -1,95 +1,102 @@
-"""What may start runs by itself, all of it stopped until somebody turns it on: a condition, a sensor, a schedule.
+"""What may start runs by itself, stopped until somebody turns it on: a sensor for what is stale, a schedule for scores.
 
-Belongs here: when a run is asked for. Not here: what is stale for `speed run` (`runs.py`), and how anything is made.
+Belongs here: when a run is asked for. Not here: what is stale (`plan.py`), and how anything is made.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import dagster as dg
 
-from resources.externals import external_digest
-from speed_assets.domain.graph import EVALUATION_TEXTS, Graph
-from speed_assets.recipe import Recipe
+from resources.asset_keys import key_of
+from resources.home import speed_home
+from resources.store import StoreError
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import EVALUATION_TEXTS, Graph, sources
+from speed_assets.plan import Plan, Step, plan
+from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.staleness import FAILED, Instance
 
 EVALUATION_CRON = "0 3 * * 0"
 """Sundays at three, in UTC."""
-AUTOMATION_SECONDS = 30
-"""Seconds between two looks at the conditions."""
-TOPICS_SECONDS = 60
-"""Seconds between two looks at the topic file."""
+SECONDS = 30
+"""Seconds between two looks at what is stale."""
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
-def when_stale() -> dg.AutomationCondition[Any]:
-    """Newly missing, made by other code or another recipe, or from other data, once each; never while its inputs are
-    made, and never past a gate that failed. Turning it on starts nothing: what was missing before may cost calls.
+def stale_sensor(recipe: Recipe) -> dg.SensorDefinition:
+    """One run with all that `speed plan` would make, once for each change: of the recipe's files, of code, of data.
 
-    An input that was made again with the same content starts nothing: data versions are content digests.
+    Turning it on starts nothing, since what was missing before may cost calls: the next change starts it, with whatever is
+    stale by then. Nothing below a failed gate is launched, and nothing while another run is under way.
     """
-    outdated: dg.AutomationCondition[Any] = (
-        dg.AutomationCondition.code_version_changed()
-        | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
-    )
-    changed = (dg.AutomationCondition.newly_missing() | outdated).with_label("stale")
-    # What an asset is made from is to be made first: of all below a change, and of what a failed gate holds up.
-    due = outdated.since(dg.AutomationCondition.newly_updated())
-    passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
-    return (
-        changed.since_last_handled()
-        & ~dg.AutomationCondition.any_deps_missing()
-        & ~dg.AutomationCondition.any_deps_match(due)
-        & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.in_progress()
-        & ~dg.AutomationCondition.any_deps_match(~passed)
-    )
-
-
-def automation_sensor() -> dg.AutomationConditionSensorDefinition:
-    """Asks the conditions of all assets."""
-    return dg.AutomationConditionSensorDefinition(
-        "remake_what_is_stale",
-        target=dg.AssetSelection.all(),
-        minimum_interval_seconds=AUTOMATION_SECONDS,
-        default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Makes anew what is stale, one step down the graph at a time, and never past a failed gate.",
-    )
-
-
-def topic_sensor(recipe: Recipe) -> dg.SensorDefinition:
-    """Asks for `topics` when the topic file's content has changed; a file that cannot be read is told and skipped."""
 
     @dg.sensor(
-        name="topic_file",
-        target=dg.AssetSelection.assets("topics"),
-        minimum_interval_seconds=TOPICS_SECONDS,
+        name="remake_what_is_stale",
+        target=dg.AssetSelection.all(),
+        minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Makes topics anew when the content of the topic file has changed.",
+        description="Starts one run with all that `speed plan` would make, once for each change; never past a failed gate.",
     )
-    def topic_file(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def remake_what_is_stale(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        instance = context.instance
         try:
-            content = external_digest(recipe, "topic_file", None)
-        except (OSError, ValueError) as error:
-            return dg.SkipReason(str(error))
+            planned = plan(recipe, speed_home(), Instance(instance))
+        except (RecipeError, StoreError, OSError) as error:
+            return dg.SkipReason(f"what is stale cannot be planned: {error}")
+        state = state_of(planned)
         if context.cursor is None:
-            return dg.SensorResult(cursor=content, skip_reason="the topic file as it is now is the one to compare with")
-        if content == context.cursor:
-            return dg.SkipReason("the topic file is as it was")
-        # Without a run key: one would keep a file that goes back to an earlier content from being read again.
-        return dg.SensorResult([dg.RunRequest()], cursor=content)
+            return dg.SensorResult(cursor=state, skip_reason="turned on: the next change starts a run")
+        if context.cursor == state:
+            return dg.SkipReason("nothing has changed")
+        if instance.get_runs_count(dg.RunsFilter(statuses=_UNDER_WAY)):
+            return dg.SkipReason("another run is under way: this looks again when it has ended")
+        launched = not_held_up(planned, recipe.graph())
+        if not launched:
+            return dg.SensorResult(cursor=state, skip_reason="all is fresh, or held up by a gate that failed")
+        keys = [key_of((step.asset, step.partition)) for step in launched]
+        return dg.SensorResult([dg.RunRequest(asset_selection=keys)], cursor=state)
 
-    return topic_file
+    return remake_what_is_stale
+
+
+def state_of(planned: Plan) -> str:
+    """What a plan is about, so that the same is launched once: what is stale, and under which code and recipe."""
+    stale = {step.name: planned.own_versions[step.name] for step in planned.steps if step.action != "reuse"}
+    return digest(json.dumps(stale, sort_keys=True))
+
+
+def not_held_up(planned: Plan, graph: Graph) -> list[Step]:
+    """The stale steps that no failed gate holds up, above or in themselves."""
+    held: set[tuple[str, str | None]] = set()
+    launched = []
+    for step in planned.steps:
+        failed = step.action == "record" and step.why.endswith(FAILED)
+        if failed or held.intersection(sources(graph, step.asset, step.partition)):
+            held.add((step.asset, step.partition))
+        elif step.action != "reuse":
+            launched.append(step)
+    return launched
 
 
 def evaluation_schedule(graph: Graph) -> dg.ScheduleDefinition:
-    """Scores the embedding model anew for what changes outside: libraries, and local evaluation sets, which the rows are
-    first held against anew. What has not changed is reused, and what is above the rows is not touched."""
+    """Scores the embedding model again for what changes outside: libraries, and local evaluation sets, which the rows are
+    first held against again. What has not changed is reused, and what is above the rows is not touched."""
     first = [name for name in (EVALUATION_TEXTS, "row_scores", "final_triplets") if name in graph]
+    selection: Any = dg.AssetSelection.assets(*first).downstream() & dg.AssetSelection.assets("mteb_scores").upstream()
     return dg.ScheduleDefinition(
         name="evaluation",
         cron_schedule=EVALUATION_CRON,
         execution_timezone="UTC",
-        target=dg.AssetSelection.assets(*first).downstream() & dg.AssetSelection.assets("mteb_scores").upstream(),
+        target=selection,
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Scores the newest embedding model every week.",
     )

@@ -6,7 +6,7 @@ Belongs here: wiring. Not here: what any part does.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ from speed_assets.assets import (
 from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
 from speed_assets.assets.stand_ins import standing_in
-from speed_assets.automation import automation_sensor, evaluation_schedule, topic_sensor, when_stale
 from speed_assets.domain.graph import Graph, Stage
 from speed_assets.lanes import LANE_TAG, lane_of, lanes_executor
 from speed_assets.recipe import Recipe, RecipeError
@@ -85,6 +84,8 @@ def build_defs(
     teacher_engine: TeacherEngine | None = None,
     code_versions: Mapping[str, str] | None = None,
     executor: str | None = None,
+    sensors: Sequence[dg.SensorDefinition] = (),
+    schedules: Sequence[dg.ScheduleDefinition] = (),
 ) -> dg.Definitions:
     """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions`, by the name of an artifact, are
     those of a plan, by which Dagster shows what it would make; without them an asset has that of its own code and recipe.
@@ -122,7 +123,6 @@ def build_defs(
                 artifacts,
                 checks=specs_of((stage.name, partition), recipe),
                 judged=results_of,
-                condition=when_stale(),
                 code_version=(code_versions or {}).get(label(stage.name, partition)),
                 step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
             )
@@ -135,8 +135,8 @@ def build_defs(
             "progress": dg.ResourceDefinition.hardcoded_resource(progress),
         },
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
-        sensors=[automation_sensor(), topic_sensor(recipe)],
-        schedules=[evaluation_schedule(artifacts.graph)],
+        sensors=sensors,
+        schedules=schedules,
         executor=executor_named(executor, recipe),
     )
 

@@ -11,6 +11,7 @@ from dagster._core.definitions.definitions_load_context import DefinitionsLoadCo
 
 from resources.home import speed_home
 from resources.store import StoreError
+from speed_assets.automation import evaluation_schedule, stale_sensor
 from speed_assets.build import build_defs
 from speed_assets.plan import plan
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
@@ -33,7 +34,13 @@ def defs() -> dg.Definitions:
         context.add_to_pending_reconstruction_metadata(_CODE_VERSIONS, json.dumps(code_versions))
     else:
         code_versions = json.loads(context.reconstruction_metadata.get(_CODE_VERSIONS, "{}"))
-    return build_defs(recipe, code_versions=code_versions, executor=os.environ.get("SPEED_EXECUTOR"))
+    return build_defs(
+        recipe,
+        code_versions=code_versions,
+        executor=os.environ.get("SPEED_EXECUTOR"),
+        sensors=[stale_sensor(recipe)],
+        schedules=[evaluation_schedule(recipe.graph())],
+    )
 
 
 def planned(recipe: Recipe) -> dict[str, str]:

@@ -80,6 +80,8 @@ class Plan:
     currency: str | None
     code_versions: Mapping[str, str]
     """By the name of a step, the code version by which Dagster shows it as stale or fresh (`staleness.py`)."""
+    own_versions: Mapping[str, str]
+    """By the name of a step, the code version that code and recipe give it."""
     warnings: Sequence[str] = ()
     """What the numbers of the recipe will spoil, one sentence each."""
 
@@ -197,15 +199,14 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
             why = _why(artifacts, real.store, stage, partition)
             need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
             steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
-    code_versions = {
+    own = {step.name: real.code_version(step.asset, step.partition) for step in steps}
+    versions = {
         step.name: code_version(
-            real.code_version(step.asset, step.partition),
-            recorded[step.asset, step.partition].code_version,
-            step.action != "reuse",
+            own[step.name], recorded[step.asset, step.partition].code_version, step.action != "reuse"
         )
         for step in steps
     }
-    return Plan(recipe.name, steps, tariff.currency or None, code_versions, warnings)
+    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings)
 
 
 def _asks(stage: Stage) -> bool:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +106,14 @@ def run(
 def _selected(select: str, defs: dg.Definitions, graph: Graph) -> set[Step]:
     """The artifacts that a selection names. Raises RecipeError."""
     by_type = [name for name, stage in graph.items() if stage.partitioned]
-    named = re.compile(rf"\b({'|'.join(by_type)})\b(?!/)") if by_type else None
+    named = re.compile(rf"(key:)?\b({'|'.join(by_type)})\b(?!/)") if by_type else None
     types = sorted({task_type for stage in graph.values() for task_type in stage.task_types})
     steps: set[Step] = set()
     refused = None
     for task_type in types or [""]:
-        text = named.sub(rf"\1/{task_type}", select) if named else select
+        text = named.sub(partial(_of_type, task_type), select) if named else select
         try:
-            keys = dg.AssetSelection.from_string(_quoted(text)).resolve(defs.resolve_asset_graph())
+            keys = dg.AssetSelection.from_string(text).resolve(defs.resolve_asset_graph())
         except (dg.DagsterError, ValueError) as error:
             refused = str(error).strip().splitlines()[0]
         else:
@@ -122,9 +123,10 @@ def _selected(select: str, defs: dg.Definitions, graph: Graph) -> set[Step]:
     return steps
 
 
-def _quoted(select: str) -> str:
-    """Dagster's selection syntax takes a key with a slash in quotes only."""
-    return re.sub(r'(?<!")(?:key:)?\b(\w+/\w+)\b(?!")', r'key:"\1"', select)
+def _of_type(task_type: str, name: re.Match[str]) -> str:
+    """The name of a stage's asset of one task type, quoted where Dagster's syntax asks for it."""
+    key = f"{name[2]}/{task_type}"
+    return f'key:"{key}"' if name[1] else key
 
 
 def _stale(

@@ -28,6 +28,8 @@ from resources.home import POSTGRES_VARIABLE, prepare
 from resources.plainly import causes, plainly
 from resources.store import Sealed, StoreError
 
+FAILED = "failed"
+"""Last word of the reason of an artifact that a gate holds up."""
 _CODE_VERSION = "dagster/code_version"
 
 
@@ -110,7 +112,7 @@ def stale_reason(artifacts: Artifacts, recorded: Mapping[Step, Recorded], artifa
         if outcome is None:
             return f"check {check.name} has not been asked"
         if check.blocking and not outcome["passed"]:
-            return f"check {check.name} failed"
+            return f"check {check.name} {FAILED}"
     last = recorded[artifact.asset, artifact.partition]
     if last.fingerprint != artifact.fingerprint:
         return "another recipe was materialized last" if last.fingerprint else "Dagster has not recorded it yet"

@@ -123,7 +123,7 @@ def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
 
 
 def test_missing_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotMaterialized, match=r"task_list\[sts\] is not materialized"):
+    with pytest.raises(NotMaterialized, match=r"task_list/sts is not materialized"):
         artifacts = artifacts_of(tmp_path, tiny_recipe())
         fill(artifacts, "topics")
         artifacts.fingerprint("seed_data", "sts")

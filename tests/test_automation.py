@@ -1,169 +1,119 @@
-"""What starts by itself: the condition of every asset, the sensor on the topic file, the schedule; all stopped at first."""
+"""What starts by itself: the sensor for what is stale and the schedule; both stopped at first."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from tiny import tiny_recipe
 
-from checks.registry import checks_of
+from checks.registry import check_key, checks_of
 from resources import externals
 from resources.artifacts import Artifacts
 from resources.store import Store
+from speed_assets import runs
+from speed_assets.automation import evaluation_schedule, stale_sensor
 from speed_assets.build import build_defs
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.recipe import Recipe
+from speed_assets.staleness import Instance
 
 
 class World:
-    """Definitions of the tiny recipe and an instance in which things are said to have happened."""
+    """A home in which topics and tasks are made, and its sensor, which is asked as Dagster's daemon asks it."""
 
-    def __init__(self, home: Path) -> None:
-        self.instance = dg.DagsterInstance.ephemeral()
-        self.defs = build_defs(tiny_recipe(), home)
-        self.cursor = None
+    def __init__(self, folder: Path) -> None:
+        self.home, self.topics = folder / "home", folder / "topics.txt"
+        self.topics.write_text("".join(f"Arts/Music/Choir_{n}\n" for n in range(20)))
+        assert runs.run(self.recipe, self.home, select="*task_list").errors == []
+        self.instance = Instance.of(self.home).dagster
+        self.cursor: str | None = None
 
-    def tick(self) -> set[tuple[str, str | None]]:
-        """(asset, partition) of everything that is asked for now."""
-        result = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=self.cursor)
-        self.cursor = result.cursor
-        asked = set()
-        graph = self.defs.resolve_asset_graph()
-        for key in graph.get_all_asset_keys():
-            if graph.get(key).is_partitioned:
-                asked |= {(key.to_user_string(), partition) for partition in result.get_requested_partitions(key)}
-            elif result.get_num_requested(key):
-                asked.add((key.to_user_string(), None))
-        return asked
+    @property
+    def recipe(self) -> Recipe:
+        return tiny_recipe(topics__file=str(self.topics), topics__alignment=None, topics__limit=None)
 
-    def make(self, asset: str, version: str, *, partition: str | None = None, passed: bool | None = True) -> None:
-        """An asset made with this content, and its gates asked unless `passed` is None."""
-        key = dg.AssetKey(asset)
-        code = self.defs.resolve_asset_graph().get(key).code_version
-        tags = {"dagster/data_version": version, "dagster/code_version": str(code)}
-        self.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition, tags=tags))
-        event = self.instance.fetch_materializations(key, limit=1).records[0]
-        for check in checks_of(asset) if passed is not None else ():
-            self.instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=check.name,
-                    passed=bool(passed) or not check.blocking,
-                    blocking=check.blocking,
-                    metadata={},
-                    partition=partition,
-                    target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
-                        storage_id=event.storage_id, run_id=event.run_id, timestamp=event.timestamp
-                    ),
-                )
-            )
+    def look(self) -> set[str] | str:
+        """The assets of the run that is asked for, or why none is."""
+        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
+            said = stale_sensor(self.recipe)(context)
+        if isinstance(said, dg.SkipReason):
+            return str(said.skip_message)
+        assert isinstance(said, dg.SensorResult)
+        self.cursor = said.cursor or self.cursor
+        if not said.run_requests:
+            return str(said.skip_reason.skip_message if said.skip_reason else "")
+        (request,) = said.run_requests
+        return {key.to_user_string() for key in request.asset_selection or ()}
 
 
-TASK_LISTS = {("task_list", name) for name in TASK_TYPES}
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("automation")
+        patch.setenv("SPEED_HOME", str(folder / "home"))
+        patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+        yield World(folder)
 
 
-def test_turning_it_on_starts_nothing_and_new_data_is_followed_down_the_graph(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    assert world.tick() == set(), "what is missing from before may cost calls: somebody starts it"
-    world.make("topics", "one")
-    assert world.tick() == TASK_LISTS
-    assert world.tick() == set(), "asked for once"
+def test_turning_it_on_starts_nothing_and_a_change_starts_one_run_with_all_that_is_stale(world: World) -> None:
+    assert "turned on" in str(world.look()), "what is missing from before may cost calls: the next change starts it"
+    assert world.look() == "nothing has changed"
+    with world.topics.open("a") as topics:
+        topics.write("Arts/Dance\n")
+    launched = world.look()
+    assert {"topics", "task_list/sts", "seed_data/retrieval", "junior_model", "release"} <= set(launched)
+    assert world.look() == "nothing has changed", "asked for once"
+    world.topics.write_text("".join(world.topics.read_text().splitlines(keepends=True)[:-1]))
+    assert "seed_data/sts" in world.look(), "a file that goes back to what it was is read again"
 
 
-def test_a_failed_gate_stops_what_is_below_it(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.tick()
-    world.make("topics", "one", passed=False)
-    assert world.tick() == set()
-    world.make("topics", "two")
-    assert world.tick() == TASK_LISTS
+def test_a_failed_gate_holds_up_what_is_below_it(world: World) -> None:
+    artifacts = Artifacts(world.recipe, Store(world.home))
+    artifact = artifacts.get("task_list", "sts")
+    gate = next(check for check in checks_of("task_list") if check.blocking)
+    key = check_key(gate, world.recipe)
+    before = artifacts.outcome(artifact, gate.name, key)
+    assert before is not None
+    artifacts.record(artifact, gate.name, key, {**before, "passed": False})
+    launched = world.look()
+    artifacts.record(artifact, gate.name, key, before)
+    assert {"seed_data/retrieval", "seed_data/classification"} <= set(launched)
+    assert not {"task_list/sts", "seed_data/sts", "junior_model", "release"} & set(launched)
 
 
-def test_the_same_content_starts_nothing_and_another_does(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.tick()
-    world.make("topics", "one")
-    world.tick()
-    for _, name in TASK_LISTS:
-        world.make("task_list", f"tasks of {name}", partition=name)
-    below = {("seed_data", name) for name in TASK_TYPES}
-    assert world.tick() == below
-    world.make("topics", "one")
-    assert world.tick() == set(), "made again, with the same content"
-    world.make("topics", "another")
-    assert world.tick() == TASK_LISTS
+def test_it_waits_for_a_run_that_is_under_way(world: World) -> None:
+    world.topics.write_text(world.topics.read_text() + "Arts/Opera\n")
+    job = build_defs(world.recipe, world.home).resolve_job_def("everything")
+    run = world.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert "under way" in str(world.look())
+    world.instance.report_run_failed(run)
+    assert "topics" in world.look()
 
 
-def test_other_code_is_followed_down_the_graph_one_step_at_a_time(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.make("topics", "one")
-    for _, name in TASK_LISTS:
-        world.make("task_list", f"tasks of {name}", partition=name)
-    assert world.tick() == set()
-    told = {"topics": "changed", "task_list": "changed", "seed_data": "changed"}
-    world.defs = build_defs(tiny_recipe(), tmp_path, code_versions=told)
-    assert world.tick() == {("topics", None)}
-    assert world.tick() == set(), "task_list waits for it"
-    world.make("topics", "one")
-    assert world.tick() == TASK_LISTS
+def test_what_cannot_be_planned_is_said_and_skipped(world: World) -> None:
+    text = world.topics.read_text()
+    world.topics.unlink()
+    said = world.look()
+    world.topics.write_text(text)
+    assert "cannot be planned" in str(said)
+    assert "there is no file" in str(said)
 
 
-def test_what_a_failed_gate_holds_up_holds_up_what_is_made_from_it(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.make("topics", "one")
-    for _, name in TASK_LISTS:
-        world.make("task_list", f"tasks of {name}", partition=name, passed=None)
-        world.make("seed_data", f"rows of {name}", partition=name, passed=name != "sts" or None)
-    assert world.tick() == set()
-    for _, name in TASK_LISTS:
-        world.make("task_list", f"other tasks of {name}", partition=name, passed=name == "sts")
-    assert world.tick() == {("seed_data", "sts")}
-    world.make("seed_data", "other rows of sts", partition="sts")
-    assert ("junior_model", None) not in world.tick(), "four of its five tables are to be made first"
-
-
-def test_everything_is_stopped_at_first(tmp_path: Path) -> None:
-    repository = build_defs(tiny_recipe(), tmp_path).get_repository_def()
-    assert {sensor.name for sensor in repository.sensor_defs} == {"remake_what_is_stale", "topic_file"}
-    assert {sensor.default_status for sensor in repository.sensor_defs} == {dg.DefaultSensorStatus.STOPPED}
-    assert [schedule.default_status for schedule in repository.schedule_defs] == [dg.DefaultScheduleStatus.STOPPED]
-
-
-def test_the_topic_file_is_looked_at_by_content(tmp_path: Path) -> None:
-    topics = tmp_path / "topics.txt"
-    topics.write_text("Arts/Music\n")
-    recipe = tiny_recipe(topics__file=str(topics), topics__alignment=None)
-    (sensor,) = (s for s in build_defs(recipe, tmp_path).get_repository_def().sensor_defs if s.name == "topic_file")
-
-    def look(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
-        with dg.build_sensor_context(cursor=cursor) as context:
-            seen = sensor(context)
-        assert isinstance(seen, dg.SensorResult | dg.SkipReason)
-        return seen
-
-    first = look(None)
-    assert isinstance(first, dg.SensorResult)
-    assert not first.run_requests, "what is there at first is what is compared with"
-    assert isinstance(look(first.cursor), dg.SkipReason)
-    topics.write_text("Arts/Music\nArts/Dance\n")
-    changed = look(first.cursor)
-    assert isinstance(changed, dg.SensorResult)
-    (request,) = changed.run_requests or []
-    assert request.run_key is None, "a file that goes back to what it was is read again"
-    topics.unlink()
-    gone = look(changed.cursor)
-    assert isinstance(gone, dg.SkipReason)
-    assert "there is no file" in str(gone.skip_message)
+def test_both_are_stopped_at_first(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    assert stale_sensor(recipe).default_status is dg.DefaultSensorStatus.STOPPED
+    assert evaluation_schedule(recipe.graph()).default_status is dg.DefaultScheduleStatus.STOPPED
 
 
 def test_the_schedule_scores_what_is_held_against_evaluation_texts_first(tmp_path: Path) -> None:
-    definitions = build_defs(tiny_recipe(), tmp_path)
-    graph = definitions.resolve_asset_graph()
+    recipe = tiny_recipe()
+    definitions = build_defs(recipe, tmp_path, schedules=[evaluation_schedule(recipe.graph())])
     (schedule,) = definitions.get_repository_def().schedule_defs
-    chosen = schedule.job.selection.resolve(graph)
-    names = {key.to_user_string() for key in chosen}
+    chosen = schedule.job.selection.resolve(definitions.resolve_asset_graph())
+    names = {key.path[0] for key in chosen}
     assert names == {
         "row_scores",
         "row_verdicts",
@@ -176,12 +126,20 @@ def test_the_schedule_scores_what_is_held_against_evaluation_texts_first(tmp_pat
 
 def test_other_libraries_make_scores_stale_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     artifacts = Artifacts(tiny_recipe(), Store(Path("nowhere")))
-    before = {name: artifacts.code_version(name) for name in artifacts.graph}
+
+    def versions() -> dict[str, str]:
+        return {
+            f"{stage.name}/{part}": artifacts.code_version(stage.name, part) for stage, part in artifacts.everything()
+        }
+
+    before = versions()
     monkeypatch.setattr(externals, "version", lambda library: "99")
-    assert {name for name in artifacts.graph if artifacts.code_version(name) != before[name]} == {"mteb_scores"}
+    assert {name for name, now in versions().items() if now != before[name]} == {"mteb_scores/None"}
 
 
-@pytest.mark.parametrize("asset", ["release", "embedding_model", "senior_data"])
-def test_every_asset_has_the_condition(asset: str, tmp_path: Path) -> None:
-    graph = build_defs(tiny_recipe(), tmp_path).resolve_asset_graph()
-    assert graph.get(dg.AssetKey(asset)).automation_condition is not None
+def test_a_plan_is_the_same_however_often_it_is_made(world: World) -> None:
+    world.cursor = None
+    world.look()
+    assert world.cursor
+    assert json.dumps(world.cursor)
+    assert world.look() == "nothing has changed"

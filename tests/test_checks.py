@@ -17,22 +17,23 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from checks.asset_checks import build_asset_checks
+from checks.asset_checks import results_of, specs_of
 from checks.check import CELL, EXAMPLES
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
 from checks.suites import SUITES, validate
 from resources.artifacts import Artifacts, label
+from resources.asset_keys import key_of, step_of
 from resources.evaluation_texts import known_texts
 from resources.releases import next_number, released, roll_back
 from resources.store import Artifact, Store
+from speed_assets.build import build_defs
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.rows import QUARANTINE_SCHEMA
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.recipe import Recipe
 
-PARTITIONS = dg.StaticPartitionsDefinition(list(TASK_TYPE_NAMES))
 PARTITIONED = {stage.name for stage in ALL_STAGES if stage.partitioned}
 ROWS = 10
 SAMPLES = 40
@@ -951,8 +952,8 @@ def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_
     shelf.table("mteb_scores", scored("bm25", 0.9))  # only warns
     del shelf.artifacts["task_list", "sts"]
     missing, poor = refusals(shelf)
-    assert missing == "task_list[sts] has not been materialized under this recipe"
-    assert poor.startswith("seed_data[retrieval] valid_share: 6 of 10 ")
+    assert missing == "task_list/sts has not been materialized under this recipe"
+    assert poor.startswith("seed_data/retrieval valid_share: 6 of 10 ")
 
 
 def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> None:
@@ -964,39 +965,33 @@ def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> No
 # Dagster
 
 
-def definitions(shelf: Shelf, *assets: str) -> dg.Definitions:
-    """Assets in a row, each materialized without doing anything, with the checks of the recipe."""
+def run_all(shelf: Shelf, task_type: str | None, *assets: str) -> tuple[dg.ExecuteInProcessResult, set[str]]:
+    """The result of one run of assets in a row, each materialized without doing anything and judged, and what it made."""
+    steps = [(name, task_type if name in PARTITIONED else None) for name in assets]
 
-    def make(name: str, above: list[str]) -> dg.AssetsDefinition:
-        @dg.asset(name=name, deps=above, partitions_def=PARTITIONS if name in PARTITIONED else None)
-        def nothing() -> None: ...
+    def make(place: int) -> dg.AssetsDefinition:
+        above = [key_of(steps[place - 1])] if place else []
 
-        return nothing
+        @dg.asset(key=key_of(steps[place]), deps=above, check_specs=specs_of(steps[place], shelf.recipe))
+        def judged() -> dg.MaterializeResult:  # type: ignore[type-arg]
+            return dg.MaterializeResult(check_results=list(results_of(shelf.get(*steps[place]), shelf)))
 
-    made = [make(name, [assets[place - 1]] if place else []) for place, name in enumerate(assets)]
-    checks = [
-        check
-        for check in build_asset_checks(shelf.recipe, PARTITIONS)
-        if all(key.asset_key.to_user_string() in assets for key in check.check_keys)
-    ]
-    job = dg.define_asset_job("all", selection=dg.AssetSelection.all())
-    return dg.Definitions(
-        made, asset_checks=checks, jobs=[job], resources={"artifacts": dg.ResourceDefinition.hardcoded_resource(shelf)}
-    )
+        return judged
 
-
-def run_all(shelf: Shelf, partition: str | None, *assets: str) -> tuple[dg.ExecuteInProcessResult, set[str]]:
-    """The result of one run, and which assets it materialized."""
     with dg.DagsterInstance.ephemeral() as instance:
-        job = definitions(shelf, *assets).resolve_job_def("all")
-        result = job.execute_in_process(instance=instance, partition_key=partition, raise_on_error=False)
-        return result, {e.asset_key.to_user_string() for e in result.get_asset_materialization_events() if e.asset_key}
+        defs = dg.Definitions([make(place) for place in range(len(steps))], jobs=[dg.define_asset_job("all")])
+        result = defs.resolve_job_def("all").execute_in_process(instance=instance, raise_on_error=False)
+        made = {e.asset_key for e in result.get_asset_materialization_events() if e.asset_key}
+        return result, {step_of(key)[0] for key in made}
 
 
-def test_every_check_of_the_graph_is_an_asset_check_with_its_severity() -> None:
-    built = build_asset_checks(recipe_with(source="seed_data"), PARTITIONS)
-    specs = {(s.asset_key.to_user_string(), s.name): s for check in built for s in check.check_specs}
-    graph = recipe_with(source="seed_data").graph()
+def test_every_check_of_the_graph_is_an_asset_check_with_its_severity(tmp_path: Path) -> None:
+    recipe = recipe_with(source="seed_data")
+    specs = {}
+    for asset in build_defs(recipe, tmp_path).resolve_asset_graph().assets_defs:
+        for spec in asset.check_specs:
+            specs[step_of(spec.asset_key)[0], spec.name] = spec
+    graph = recipe.graph()
     assert set(specs) == {(check.asset, check.name) for check in CHECKS if check.asset in graph}
     assert all(specs[check.asset, check.name].blocking == check.blocking for check in CHECKS if check.asset in graph)
 
@@ -1012,7 +1007,7 @@ def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> No
     assert not poor.passed
     assert poor.blocking
     assert poor.severity == dg.AssetCheckSeverity.ERROR
-    assert poor.partition == "retrieval"
+    assert poor.asset_key.path == ["seed_data", "retrieval"]
     assert (poor.description or "").startswith("6 of 10 rows asked for (60.0%) are valid, at least 70.0%")
     assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
 
@@ -1033,10 +1028,3 @@ def test_a_failed_warning_stops_nothing(shelf: Shelf) -> None:
     assert verdicts["beats_baselines"].severity == dg.AssetCheckSeverity.WARN
     assert isinstance(verdicts["superior"].metadata["table"], dg.TableMetadataValue)
     assert all(e.passed for name, e in verdicts.items() if name != "beats_baselines")
-
-
-def test_a_check_of_what_is_not_there_fails_with_advice(shelf: Shelf) -> None:
-    result, _ = run_all(shelf, "sts", "task_list")
-    assert {e.description for e in result.get_asset_check_evaluations()} == {
-        "task_list[sts] is not materialized under this recipe: materialize it first"
-    }

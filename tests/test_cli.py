@@ -93,7 +93,7 @@ def test_show_tells_what_is_missing(tmp_path: Path) -> None:
     result = speed(tmp_path, "show")
     assert result.returncode == 0, result.stderr
     assert "not made yet" in result.stdout
-    assert "revised_data[sts]" in result.stdout
+    assert "revised_data/sts" in result.stdout
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

@@ -531,7 +531,7 @@ def test_a_topic_file_changed_in_the_middle_of_a_run(tmp_path: Path) -> None:
     recipe = tiny_recipe(topics__file=str(topics), topics__alignment=None, topics__limit=None)
 
     def change(line: str) -> None:
-        if line.startswith("made") and "task_list[retrieval]" in line:
+        if line.startswith("made") and "task_list/retrieval" in line:
             topics.write_text("\n".join(lines[:-1]))
 
     report = runs.run(recipe, tmp_path / "home", select="key:topics or key:task_list", say=change)

@@ -127,7 +127,7 @@ def test_second_run_reuses_everything(home: Path) -> None:
 
 def test_the_plan_of_an_unchanged_recipe_is_empty(home: Path) -> None:
     planned = plan(small(), home).as_json()
-    assert (planned["make"], planned["show"], planned["calls"], planned["money"]) == ([], [], 0, 0)
+    assert (planned["make"], planned["record"], planned["calls"], planned["money"]) == ([], [], 0, 0)
 
 
 def test_a_changed_topic_is_planned_and_paid_as_planned_and_retrains_no_generator(home: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_changed_topic_is_planned_and_paid_as_planned_and_retrains_no_generato
     assert planned["calls"] - bounded == 4, "one brainstorm for each task type that has one"
     assert 4 <= calls_of(report) <= 4 + sum(written_rows(report).values())
     assert set(report.made) <= set(planned["make"])
-    assert "senior_data[retrieval]" in report.made
+    assert "senior_data/retrieval" in report.made
     assert sum(written_rows(report).values()) <= 2 * len(ROWS), (
         "rows on other topics are taken from the artifact that holds them"
     )
@@ -183,7 +183,7 @@ def test_truncated_artifacts_are_rebuilt_and_nothing_else(home: Path) -> None:
     said: list[str] = []
     report = runs.run(small(), home, say=said.append)
     assert report.errors == []
-    assert {"seed_data[sts]", "junior_model"} <= set(report.made)
+    assert {"seed_data/sts", "junior_model"} <= set(report.made)
     assert any("data.parquet has" in line for line in said)
     assert any("model.safetensors has" in line for line in said)
     calls = sum(int(m.get("teacher_calls") or 0) for name, m in report.metadata.items() if name in report.made)

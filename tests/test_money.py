@@ -117,7 +117,7 @@ def test_processes_with_64_calls_in_flight_each_keep_one_cap(home: Path, money: 
     (scope,) = money
     for words in said:
         assert f"money.{scope}.calls=100 is reached" in words
-        assert "calls of seed_data[sts] are left" in words
+        assert "calls of seed_data/sts are left" in words
         assert "kept" in words
         assert "in the recipe" in words
 

@@ -66,12 +66,12 @@ def test_a_second_home_fetches_everything_and_makes_and_asks_nothing(world: Worl
 
 def test_a_plan_fetches_no_model(world: World, machine: Path) -> None:
     planned = plan(world.recipe, machine).as_json()
-    assert (planned["make"], planned["show"], planned["calls"]) == ([], [], 0)
+    assert (planned["make"], planned["record"], planned["calls"]) == ([], [], 0)
     assert list((machine / "artifacts").iterdir()) == [], "nothing at all where nothing changes"
     data = yaml.safe_load((world.folder / "tiny.yaml").read_text())
     data["preference_pairs"]["prompts"] = dict.fromkeys(ROWS, 5)
     planned = plan(parse_recipe(data, world.folder / "tiny.yaml"), machine).as_json()
-    assert "preference_pairs[sts]" in planned["make"]
+    assert "preference_pairs/sts" in planned["make"]
     fetched = {path.name for path in (machine / "artifacts").iterdir()}
     assert fetched
     assert not any(name.endswith(("_model", "_models", "_reruns")) for name in fetched)

@@ -11,55 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from speed_assets.domain.versions import told
-from tiny import tiny_recipe
 
-from benchmarks.staleness import PARTED, WHOLE, World, name_of, shown, webserver
-from resources.artifacts import Artifacts
-from resources.store import Store
-from speed_assets import runs
-from speed_assets.build import build_defs
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.plan import plan
+from benchmarks.staleness import WHOLE, World, name_of, shown, webserver
 from speed_assets.recipe import PROJECT
+from speed_assets.staleness import code_version
 
-VERSIONS = st.sampled_from([None, "a", "a.2", "b"])
-
-
-@given(st.dictionaries(st.integers(0, 4), VERSIONS, min_size=1), st.data())
-def test_what_is_told_shows_every_needed_partition_and_names_the_others(
-    recorded: dict[int, str | None], data: st.DataObject
-) -> None:
-    needed = data.draw(st.sets(st.sampled_from(sorted(recorded))))
-    version, beside = told("a", recorded, needed)
-    stale = {partition for partition, seen in recorded.items() if seen != version}
-    assert stale == needed | beside
-    assert not needed & beside
+VERSIONS = st.sampled_from(["a", "a.2", "b"])
 
 
-@given(st.dictionaries(st.integers(0, 4), st.just("b"), min_size=1))
-def test_nothing_is_shown_where_nothing_is_needed_and_all_was_recorded_alike(recorded: dict[int, str | None]) -> None:
-    assert told("a", recorded, set()) == ("b", set())
-
-
-def test_partitions_that_were_told_different_versions_are_made_even_by_a_run(tmp_path: Path) -> None:
-    """As where somebody launches one of them in the UI, or a run ends between two of them."""
-    recipe = tiny_recipe()
-    assert runs.run(recipe, tmp_path, select="*task_list").errors == []
-    assert plan(recipe, tmp_path).as_json()["show"] == []
-    own = Artifacts(recipe, Store(tmp_path)).code_version("task_list")
-    job = build_defs(recipe, tmp_path, code_versions={"task_list": f"{own}.2"}).resolve_job_def("everything")
-    instance = runs.Instance.of(tmp_path).dagster
-    job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("task_list")], partition_key="retrieval")
-    shown = plan(recipe, tmp_path).as_json()["show"]
-    assert set(shown) == {f"task_list[{name}]" for name in TASK_TYPE_NAMES}
-    report = runs.run(recipe, tmp_path, select="*task_list")
-    assert not any(report.metadata[name].get("teacher_calls") for name in report.made)
-    assert plan(recipe, tmp_path).as_json()["show"] == []
+@given(VERSIONS, st.none() | VERSIONS)
+def test_an_asset_looks_fresh_or_stale_as_it_is(own: str, recorded: str | None) -> None:
+    assert code_version(own, recorded, stale=True) != recorded
+    assert code_version(own, recorded, stale=False) == (recorded or own)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +43,7 @@ def test_a_webserver_shows_as_stale_what_the_plan_would_make(world: World) -> No
         world.topics.append("Arts/Glass/Studio_Work/Goblets")
         world.write()
         planned = world.planned()
-        assert {"topics", "task_list[retrieval]", "embedding_model", "release"} <= planned
+        assert {"topics", "task_list/retrieval", "embedding_model", "release"} <= planned
         assert not {"junior_model", "senior_model", "revisor_model"} & planned
         assert shown(ask) == planned
         world.run(select="*task_list")
@@ -90,16 +56,15 @@ def test_a_webserver_shows_as_stale_what_the_plan_would_make(world: World) -> No
         assert shown(ask) == world.planned() == set()
 
 
-LAUNCH = """mutation($asset: String!, $tags: [ExecutionTag!]) { launchRun(executionParams: {
+LAUNCH = """mutation($path: [String!]!) { launchRun(executionParams: {
   selector: {repositoryLocationName: "speed_assets", repositoryName: "__repository__", jobName: "__ASSET_JOB",
-             assetSelection: [{path: [$asset]}]}, runConfigData: {}, executionMetadata: {tags: $tags}})
+             assetSelection: [{path: $path}]}, runConfigData: {}})
   { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 
 
-def launch(ask: Callable[[str, dict[str, Any]], Any], asset: str, partition: str | None = None) -> str:
+def launch(ask: Callable[[str, dict[str, Any]], Any], asset: str) -> str:
     """How a run that is launched as from the UI ends."""
-    tags = [{"key": "dagster/partition", "value": partition}] if partition else []
-    run = ask(LAUNCH, {"asset": asset, "tags": tags})["launchRun"]["run"]["runId"]
+    run = ask(LAUNCH, {"path": asset.split("/")})["launchRun"]["run"]["runId"]
     end = time.monotonic() + 240
     while True:
         status = ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", {"id": run})["runOrError"][
@@ -126,14 +91,12 @@ def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_a
             before = shown(ask)
             assert before == world.planned()
             assert launch(ask, "topics") == "SUCCESS"
-            assert launch(ask, "task_list", "sts") == "SUCCESS"
+            assert launch(ask, "task_list/sts") == "SUCCESS"
             states = {name_of(node): node["staleStatus"] for node in ask(WHOLE, {})["assetNodes"]}
-            assert (states["topics"], states["release"]) == ("FRESH", "STALE")
-            variables = {"keys": [{"path": ["task_list"]}], "partitions": list(TASK_TYPE_NAMES)}
-            (node,) = ask(PARTED, variables)["assetNodes"]
-            found = dict(zip(TASK_TYPE_NAMES, node["staleStatusByPartition"], strict=True))
-            assert {name for name, state in found.items() if state == "FRESH"} == {"sts"}
-            assert before - shown(ask) == {"topics", "task_list[sts]"}
+            fresh = ("topics", "task_list/sts")
+            assert {states[name] for name in fresh} == {"FRESH"}
+            assert {states[name] for name in ("release", "task_list/retrieval")} == {"STALE"}
+            assert before - shown(ask) == {"topics", "task_list/sts"}
         finally:
             daemon.terminate()
             daemon.wait(60)

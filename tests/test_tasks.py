@@ -204,8 +204,8 @@ def test_445_topics_become_50_000_and_the_plan_counts_the_calls(tmp_path: Path) 
     assert len(teacher.asked) == expected
     steps = {step.name: step for step in plan(recipe, tmp_path / "planned").steps}
     assert steps["topic_tree"].calls == expected
-    assert steps["task_list[retrieval]"].calls == 50_000
-    assert steps["task_list[sts]"].calls == 0
+    assert steps["task_list/retrieval"].calls == 50_000
+    assert steps["task_list/sts"].calls == 0
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_plan_warns_of_rows_that_share_a_prompt_and_refuses_where_it_is_told_t
     crowded = {"senior_data__rows__matching_short": 400}
     recipe = full_recipe(tmp_path, **crowded)
     line, *_ = plan(recipe, tmp_path / "home").warnings
-    assert "senior_data[matching_short] asks for 400 rows on 4 topics: 100.0 rows for each different prompt" in line
+    assert "senior_data/matching_short asks for 400 rows on 4 topics: 100.0 rows for each different prompt" in line
     assert "134 topics would do" in line
     with pytest.raises(RecipeError, match=r"(?s)topics\.refuse is set:\n .*134 topics would do\n.*topics\.expand"):
         warn_of_crowded_prompts(full_recipe(tmp_path, **crowded, topics__refuse=True))

@@ -154,7 +154,6 @@ def asset_for(
     *,
     checks: Sequence[dg.AssetCheckSpec] = (),
     judged: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: (),
-    condition: dg.AutomationCondition[Any] | None = None,
     code_version: str | None = None,
     step_tags: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
@@ -167,7 +166,6 @@ def asset_for(
         artifacts: of the recipe.
         checks: of the asset.
         judged: what the checks say of the artifact.
-        condition: when automation launches the asset.
         code_version: that of code and recipe unless another is given.
         step_tags: tell an executor what the step needs.
     """
@@ -184,7 +182,6 @@ def asset_for(
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
         pool=gpu.POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
-        automation_condition=condition,
     )
     def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         resources = context.resources
