@@ -1,4 +1,4 @@
-"""What is no training row, whoever wrote it: refusals, echoes, given-away labels, copied queries, noise, other languages.
+"""What is no training row, whoever wrote it: refusals, echoes, given-away labels, copied queries, noise, loops, other languages.
 
 Each rule has a code that never changes its meaning. A rule sees the columns task_type, task, query, positive and
 negative of many rows at once; what only Python can tell exactly is asked of the few rows that a first look suspects.
