@@ -4,7 +4,8 @@ A blocking check that fails stops what is made from the artifact in the same run
 judgement (`registry.py`), or the release's own gate (`gates.py`).
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,17 +16,25 @@ from checks.registry import Subject, check_key, checks_of, evaluate
 from resources.artifacts import Artifacts
 from resources.asset_keys import Step, key_of
 from resources.store import Artifact
+from speed_assets.domain.graph import Graph, upstream
 from speed_assets.recipe import Recipe
+
+RELEASE = "release"
 
 
 def specs_of(step: Step, recipe: Recipe) -> list[dg.AssetCheckSpec]:
-    """The checks of an artifact's asset."""
+    """The checks of an artifact's asset.
+
+    A gate of what only the release is made from stops nothing by itself: the release asks every gate, and its refusal then
+    names all that stands against it.
+    """
+    above_release = {name for stage in recipe.graph().values() if stage.name != RELEASE for name in stage.inputs}
     return [
         dg.AssetCheckSpec(
             check.name,
             asset=key_of(step),
             description=check.description,
-            blocking=check.blocking,
+            blocking=check.blocking and step[0] in above_release,
             metadata={"check_key": check_key(check, recipe)},
         )
         for check in checks_of(step[0])
@@ -49,6 +58,33 @@ def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetChe
             severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
             description=outcome["reason"],
             metadata=_shown(outcome["metadata"]),
+        )
+
+
+def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
+    """The gates of a release as checks of it: one for each stage that it is made from and that has gates."""
+    return [
+        dg.AssetCheckSpec(
+            stage.name,
+            asset=key_of((RELEASE, None)),
+            description=f"No gate of {stage.name} stands against the release: "
+            + ", ".join(check.name for check in checks_of(stage.name) if check.blocking),
+        )
+        for stage in graph.values()
+        if stage.name in upstream(graph, [RELEASE]) - {RELEASE} and any(c.blocking for c in checks_of(stage.name))
+    ]
+
+
+def gate_results(graph: Graph, refused: Sequence[str]) -> Iterator[dg.AssetCheckResult]:
+    """What the gates said of a release, or of the candidate that they refused; `refused` is `gates.refusals`."""
+    for spec in gate_specs(graph):
+        against = [reason for reason in refused if re.match(rf"{spec.name}(/\w+)? ", reason)]
+        yield dg.AssetCheckResult(
+            check_name=spec.name,
+            asset_key=spec.asset_key,
+            passed=not against,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="\n".join(against) or "nothing stands against the release",
         )
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from checks.asset_checks import results_of, specs_of
+from checks.asset_checks import gate_results, gate_specs, results_of, specs_of
 from checks.gates import refusals
 from resources import living
 from resources.artifacts import Artifacts, label
@@ -121,8 +122,7 @@ def build_defs(
                 partition,
                 standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
                 artifacts,
-                checks=specs_of((stage.name, partition), recipe),
-                judged=results_of,
+                **_checks(stage, partition, artifacts),
                 code_version=(code_versions or {}).get(label(stage.name, partition)),
                 step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
             )
@@ -159,6 +159,18 @@ def executor_named(name: str | None, recipe: Recipe) -> dg.ExecutorDefinition:
 def _in_lane(stage: Stage, recipe: Recipe) -> dict[str, str]:
     lane = lane_of(stage, recipe)
     return {LANE_TAG: lane} if lane else {}
+
+
+def _checks(stage: Stage, partition: str | None, artifacts: Artifacts) -> dict[str, Any]:
+    """The checks of an asset. Those of the release are the gates of all that it is made from."""
+    if stage.kind != "release":
+        return {"checks": specs_of((stage.name, partition), artifacts.recipe), "judged": results_of}
+    graph = artifacts.graph
+    return {
+        "checks": gate_specs(graph),
+        "judged": lambda _artifact, _artifacts: gate_results(graph, ()),
+        "refused": partial(gate_results, graph),
+    }
 
 
 def _priority(graph: Graph, stage: Stage) -> dict[str, str]:

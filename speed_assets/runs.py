@@ -33,7 +33,7 @@ from resources.releases import released
 from resources.runner import Runner
 from resources.shared_store import SharedStore, store_of
 from resources.store import Artifact
-from speed_assets.assets.stage import RUN_TAG
+from speed_assets.assets.stage import REFUSED, RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
 from speed_assets.plan import plan
@@ -213,12 +213,12 @@ def _collect(event: dg.DagsterEvent, report: RunReport, say: Say) -> None:
         say(f"{'reused' if reused else 'made  '} {name:<34}{seconds:7.1f} s{rows}")
     elif event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         evaluation = event.asset_check_evaluation_data
-        if evaluation.passed:
-            return
         name = evaluation.asset_key.to_user_string()
-        blocks = evaluation.severity is dg.AssetCheckSeverity.ERROR
-        say(f"{'FAILED' if blocks else 'warning'}: check {evaluation.check_name} of {name}: {evaluation.description}")
-        if blocks:
+        if evaluation.passed or name == "release":  # what stands against a release is said when it is refused
+            return
+        gate = evaluation.severity is dg.AssetCheckSeverity.ERROR
+        say(f"{'FAILED' if gate else 'warning'}: check {evaluation.check_name} of {name}: {evaluation.description}")
+        if evaluation.blocking:
             report.errors.append(f"check {evaluation.check_name} of {name} failed: {evaluation.description}")
 
 
@@ -245,7 +245,7 @@ def _explain(event: dg.DagsterEvent, report: RunReport, failures: list[Serializa
         return
     data = event.step_failure_data
     if data.user_failure_data is not None:
-        refused = data.user_failure_data.metadata.get("refused")
+        refused = data.user_failure_data.metadata.get(REFUSED)
         if refused is not None and isinstance(refused.value, list):
             report.refused += refused.value
         report.errors.append(data.user_failure_data.description or "failed")

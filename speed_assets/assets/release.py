@@ -15,7 +15,7 @@ from resources.artifacts import Artifacts
 from resources.cards import dataset_card, model_card
 from resources.releases import SAMPLES, SCORES, next_number
 from resources.store import Artifact
-from speed_assets.assets.stage import StageFunction, StageRun
+from speed_assets.assets.stage import REFUSED, StageFunction, StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
@@ -33,7 +33,7 @@ def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction
         if reasons:
             raise dg.Failure(
                 description="release refused:\n" + "\n".join(f"- {reason}" for reason in reasons),
-                metadata={"refused": dg.MetadataValue.json(reasons)},
+                metadata={REFUSED: dg.MetadataValue.json(reasons)},
                 allow_retries=False,
             )
         rows = run.input("final_triplets")

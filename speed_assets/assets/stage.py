@@ -5,8 +5,10 @@ same way. Belongs here: that way. Not here: what any one stage does.
 """
 
 import base64
+import json
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from resources.store import ASIDE, PARQUET, SCRATCH, Artifact
 from resources.teacher import Teacher, TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
+from speed_assets.domain.columns import COLUMNS
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage, sources
 from speed_assets.domain.prompts import PromptKind
@@ -33,6 +36,8 @@ from speed_assets.recipe import Recipe, RecipeError, Sampling
 Progress = Callable[[int, int, str], None]
 OWNERS = ["team:speed"]
 RUN_TAG = "speed/run"
+REFUSED = "refused"
+"""Metadata of a failure: the reasons why a release was refused."""
 SAMPLE_ROWS = 5
 _CELL = 300  # characters of a cell shown in metadata
 _PLOT_BYTES = 60_000  # larger plots stay on disk: metadata lives in the event log
@@ -154,6 +159,7 @@ def asset_for(
     *,
     checks: Sequence[dg.AssetCheckSpec] = (),
     judged: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: (),
+    refused: Callable[[Sequence[str]], Iterable[dg.AssetCheckResult]] = lambda _reasons: (),
     code_version: str | None = None,
     step_tags: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
@@ -166,6 +172,7 @@ def asset_for(
         artifacts: of the recipe.
         checks: of the asset.
         judged: what the checks say of the artifact.
+        refused: what they say of a candidate that was refused for these reasons.
         code_version: that of code and recipe unless another is given.
         step_tags: tell an executor what the step needs.
     """
@@ -183,19 +190,24 @@ def asset_for(
         pool=gpu.POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
     )
-    def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         resources = context.resources
         started = time.monotonic()
-        artifact, reused = make(
-            stage,
-            function,
-            partition,
-            resources.artifacts,
-            resources.runner,
-            resources.teacher,
-            CallContext(run_of(context.run), stage.name, partition),
-            _logged(resources.progress(label(stage.name, partition)), context.log.info),
-        )
+        try:
+            artifact, reused = make(
+                stage,
+                function,
+                partition,
+                resources.artifacts,
+                resources.runner,
+                resources.teacher,
+                CallContext(run_of(context.run), stage.name, partition),
+                _logged(resources.progress(label(stage.name, partition)), context.log.info),
+            )
+        except dg.Failure as failure:
+            reasons = failure.metadata.get(REFUSED)
+            yield from refused(reasons.value if reasons and isinstance(reasons.value, list) else [])
+            raise
         if stage.kind == "release":
             released(resources.artifacts.store, artifact.fingerprint)
         for line in resources.artifacts.store.damaged:
@@ -203,7 +215,7 @@ def asset_for(
         context.log.info(
             f"{label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}"
         )
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
             metadata=describe(
                 artifact, stage, reused, time.monotonic() - started, resources.artifacts.made_of(stage.name, partition)
@@ -294,35 +306,85 @@ def _cell(value: Any) -> Any:
 def describe(
     artifact: Artifact, stage: Stage, reused: bool, seconds: float, made_of: Mapping[tuple[str, str | None], str]
 ) -> dict[str, Any]:
-    """Dagster metadata of an artifact. Model text is shown as JSON only, never as markup.
+    """Dagster metadata of an artifact, in the order in which a person reads: results, plots, rows, figures, provenance.
 
-    `made_of` is `Artifacts.made_of` of it.
+    Model text is shown as cells of tables and as JSON only, never as markup. `made_of` is `Artifacts.made_of` of it.
     """
-    shown: dict[str, Any] = {
+    said = dict(artifact.metadata)
+    columns, sample = said.pop("columns", {}), said.pop("sample", [])
+    plain = {name: _shown(value) for name, value in said.items() if not isinstance(value, dict | list)}
+    nested = {name: _shown(value) for name, value in said.items() if isinstance(value, dict | list)}
+    first = {name: plain.pop(name) for name in _FIRST if name in plain} | {
+        name: nested.pop(name) for name in _FIRST if name in nested
+    }
+    shown: dict[str, Any] = {**first, **_plots(artifact)}
+    if sample:
+        rows = [dg.TableRecord({name: _in_table(value) for name, value in row.items()}) for row in sample]
+        shown["sample"] = dg.MetadataValue.table(rows, schema=_schema(columns))
+    shown |= plain | nested
+    if columns:
+        shown["dagster/column_schema"] = dg.MetadataValue.table_schema(_schema(columns))
+    if "rows" in said:
+        shown["dagster/row_count"] = said["rows"]
+    return {
+        **shown,
         "dagster/uri": dg.MetadataValue.path(str(artifact.path)),
-        "fingerprint": artifact.fingerprint,
-        "digest": artifact.digest,
         "reused": reused,
         "step_seconds": round(seconds, 2),
         "made_of": dg.MetadataValue.json({label(*source): content for source, content in made_of.items()}),
+        "fingerprint": artifact.fingerprint,
+        "digest": artifact.digest,
     }
-    for key, value in artifact.metadata.items():
-        if key == "rows":
-            shown["dagster/row_count"] = value
-            shown["rows"] = value
-        elif key == "columns":
-            columns = [dg.TableColumn(name=name, type=dtype) for name, dtype in value.items()]
-            shown["dagster/column_schema"] = dg.MetadataValue.table_schema(dg.TableSchema(columns=columns))
-        elif isinstance(value, dict | list):
-            shown[key] = dg.MetadataValue.json(value)
-        else:
-            shown[key] = dg.MetadataValue.null() if value is None else value
+
+
+_FIRST = (
+    "number",
+    "scores",
+    "rows",
+    "asked",
+    "quarantined",
+    "truth",
+    "kept",
+    "removed",
+    "warning",
+    "loss_first",
+    "loss_last",
+)
+"""What of an artifact's figures is looked for first."""
+
+
+def _shown(value: Any) -> Any:
+    """A figure as it is shown: four significant digits of fractions, JSON of what is nested."""
+    if isinstance(value, dict | list):
+        return dg.MetadataValue.json(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
+    return dg.MetadataValue.null() if value is None else value
+
+
+def _schema(columns: Mapping[str, str]) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name, dtype, description=COLUMNS.get(name)) for name, dtype in columns.items()]
+    )
+
+
+def _in_table(value: Any) -> str | int | float | bool | None:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if value is None or isinstance(value, str | int):
+        return value
+    return json.dumps(value, ensure_ascii=False)[:_CELL]
+
+
+def _plots(artifact: Artifact) -> dict[str, Any]:
+    """Plots of an artifact that are small enough for the event log, by name."""
+    found = {}
     for plot in sorted((artifact.path / ASIDE).glob("*.png")):
         if plot.stat().st_size <= _PLOT_BYTES:
             picture = base64.b64encode(plot.read_bytes()).decode()
-            name = f"{plot.stem}_plot" if plot.stem in shown else plot.stem
-            shown[name] = dg.MetadataValue.md(f"![{plot.stem}](data:image/png;base64,{picture})")
-    return shown
+            name = f"{plot.stem}_plot" if plot.stem in artifact.metadata else plot.stem
+            found[name] = dg.MetadataValue.md(f"![{plot.stem}](data:image/png;base64,{picture})")
+    return found
 
 
 def _logged(progress: Progress, log: Callable[[str], None], every: float = 15.0) -> Progress:
