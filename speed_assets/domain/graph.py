@@ -202,6 +202,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "generator", "evaluation"),
         externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
         gpu=True,
+        version=2,
     ),
     Stage(
         "row_verdicts",
@@ -234,6 +235,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:judge", "negatives_embedder"),
         gpu=True,
+        version=2,
     ),
     Stage(
         "quarantine",
