@@ -84,13 +84,14 @@ def build_defs(
     runner: Runner | None = None,
     teacher_engine: TeacherEngine | None = None,
     code_versions: Mapping[str, str] | None = None,
+    notes: Mapping[str, str] | None = None,
     executor: str | None = None,
     sensors: Sequence[dg.SensorDefinition] = (),
     schedules: Sequence[dg.ScheduleDefinition] = (),
 ) -> dg.Definitions:
     """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions`, by the name of an artifact, are
     those of a plan, by which Dagster shows what it would make; without them an asset has that of its own code and recipe.
-    `executor` as `executor_named` knows it."""
+    `notes`, by the same names, say why an artifact is stale. `executor` as `executor_named` knows it."""
     home = home or speed_home()
     artifacts = Artifacts(recipe, store_of(home))
 
@@ -124,6 +125,7 @@ def build_defs(
                 artifacts,
                 **_checks(stage, partition, artifacts),
                 code_version=(code_versions or {}).get(label(stage.name, partition)),
+                note=(notes or {}).get(label(stage.name, partition)),
                 step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
             )
             for stage, partition in artifacts.everything()

@@ -210,25 +210,14 @@ def _plan(args: argparse.Namespace) -> int:
     prepare(home)
 
     from speed_assets.plan import plan
+    from speed_assets.plan_text import as_text
 
     planned = plan(recipe, home)
-    summary = planned.as_json()
     if args.json:
-        print(json.dumps(summary))
+        print(json.dumps(planned.as_json()))
         return 0
-    print(f"{'asset':<34}{'':<8}{'calls':>8}{'known':>8}{'rows':>10}{'seconds':>9}  why")
-    for step in planned.steps:
-        cells = f"{step.calls or '':>8}{step.known_calls or '':>8}{_or_dash(step.rows):>10}{_or_dash(step.seconds):>9}"
-        print(f"{step.name:<34}{step.action:<8}{cells if step.action == 'make' else ' ' * 35}  {step.why}")
-    money = "unknown" if summary["money"] is None else f"{summary['money']:.4f} {summary['currency'] or ''}".strip()
-    print(
-        f"\n{len(summary['make'])} to make, {len(summary['record'])} to record, {len(summary['reuse'])} reused; "
-        f"{summary['calls']:,} teacher calls ({summary['known_calls']:,} more are in the ledger), "
-        f"tokens {_or_dash(summary['prompt_tokens'])} in and {_or_dash(summary['output_tokens'])} out, money {money}, "
-        f"seconds {_or_dash(summary['seconds'])}"
-    )
-    for line in planned.warnings:
-        print(f"warning: {line}")
+    for line in as_text(planned):
+        print(_safe(line))
     return 0
 
 

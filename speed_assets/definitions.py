@@ -14,6 +14,7 @@ from resources.store import StoreError
 from speed_assets.automation import evaluation_schedule, stale_sensor
 from speed_assets.build import build_defs
 from speed_assets.plan import plan
+from speed_assets.plan_text import in_words
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 from speed_assets.staleness import Instance
 
@@ -29,27 +30,32 @@ def defs() -> dg.Definitions:
     """
     recipe = load_recipe(os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE), os.environ.get("SPEED_TOPICS"))
     context = DefinitionsLoadContext.get()
+    notes: dict[str, str] = {}
     if context.load_type == DefinitionsLoadType.INITIALIZATION:
-        code_versions = planned(recipe)
+        code_versions, notes = planned(recipe)
         context.add_to_pending_reconstruction_metadata(_CODE_VERSIONS, json.dumps(code_versions))
     else:
         code_versions = json.loads(context.reconstruction_metadata.get(_CODE_VERSIONS, "{}"))
     return build_defs(
         recipe,
         code_versions=code_versions,
+        notes=notes,
         executor=os.environ.get("SPEED_EXECUTOR"),
         sensors=[stale_sensor(recipe)],
         schedules=[evaluation_schedule(recipe.graph())],
     )
 
 
-def planned(recipe: Recipe) -> dict[str, str]:
-    """The code versions of a plan in this process's home and Dagster instance; none where there is no instance or no home
-    yet, and none where nothing can be planned: a run then says what is wrong."""
+def planned(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
+    """By the name of an artifact, the code versions of a plan in this process's home and Dagster instance, and why the stale
+    ones are to be made. None where there is no instance or no home yet, and none where nothing can be planned: a run then says
+    what is wrong."""
     if not os.environ.get("DAGSTER_HOME") or not speed_home().is_dir():
-        return {}
+        return {}, {}
     try:
-        return dict(plan(recipe, speed_home(), Instance(dg.DagsterInstance.get())).code_versions)
+        found = plan(recipe, speed_home(), Instance(dg.DagsterInstance.get()))
     except (RecipeError, StoreError, OSError) as error:
         dg.get_dagster_logger().warning(f"what is stale cannot be told: {error}")
-        return {}
+        return {}, {}
+    notes = {step.name: in_words(step, found.currency) for step in found.steps if step.action != "reuse"}
+    return dict(found.code_versions), notes

@@ -14,6 +14,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from speed_assets.staleness import Instance, code_version, stale_reason
 
 _PAGE_TOKENS = 1_000
 """Tokens of instructions and asked prompt together (ours: the longest of the `full` set has about 700)."""
+_TOLD_TOKENS = 100
+"""Tokens by which a prompt that is asked again may be longer (ours: what was wrong, in a sentence or two)."""
 CHARACTERS_PER_TOKEN = 4
 """Of English text with common tokenizers: for the size of a bill that no earlier call tells."""
 
@@ -48,9 +51,10 @@ class Step:
     """One artifact in the plan. `action` is `reuse`, `record` (it is there, but Dagster or a check has not taken note of it as
     it is, which costs nothing) or `make`.
 
-    `calls` are new teacher calls, `known_calls` those that the ledger answers. Tokens and money are of the new calls, as
-    the ledger's mean for this stage or at most, by prompts and limits; `seconds` are those of the last time, for as
-    many rows. None is unknown.
+    `calls` are new teacher calls, `calls_most` those with every further attempt that the recipe allows, `known_calls` those
+    that the ledger answers. Tokens and money are of the new calls, as the ledger's mean for this stage or at most, by prompts
+    and limits; `money_most` is at most, with every further attempt cut off at its larger limit. `seconds` are those of the
+    last time, for as many rows. None is unknown.
     """
 
     asset: str
@@ -65,6 +69,8 @@ class Step:
     rows: int | None = None
     seconds: float | None = 0.0
     gpu: bool = False
+    calls_most: int = 0
+    money_most: float | None = 0.0
 
     @property
     def name(self) -> str:
@@ -93,10 +99,12 @@ class Plan:
             "reuse": [step.name for step in self.steps if step.action == "reuse"],
             "record": [step.name for step in self.steps if step.action == "record"],
             "calls": sum(step.calls for step in made),
+            "calls_most": sum(step.calls_most for step in made),
             "known_calls": sum(step.known_calls for step in made),
             "prompt_tokens": _sum(step.prompt_tokens for step in made),
             "output_tokens": _sum(step.output_tokens for step in made),
             "money": _sum(step.money for step in made),
+            "money_most": _sum(step.money_most for step in made),
             "currency": self.currency,
             "rows": _sum(step.rows for step in made if step.rows is not None),
             "seconds": _sum(step.seconds for step in made),
@@ -261,18 +269,34 @@ def _step(
     if not _asks(stage):
         return step
     calls = len(need.new) if need else _calls(recipe, stage.name, partition)
-    prompt, output = _tokens(recipe, paid, stage.name, partition, calls, need)
-    money = in_currency(tariff.cost(prompt, output)) if calls else 0.0
-    known = need.known if need else 0
-    return replace(step, calls=calls, known_calls=known, prompt_tokens=prompt, output_tokens=output, money=money)
-
-
-def _tokens(
-    recipe: Recipe, paid: Mapping[str, Any] | None, stage: str, partition: str | None, calls: int, need: Need | None
-) -> tuple[int | None, int | None]:
-    """(prompt, output) tokens of new calls: the mean of the stage's calls so far, else at most, by characters and limits."""
+    bound = _tokens_most(recipe, stage.name, partition, calls, need)
+    prompt, output = bound
     if paid and paid["calls"] and None not in (paid["prompt_tokens"], paid["output_tokens"]):
-        return tuple(round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
+        prompt, output = (round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
+    attempts = _attempts(recipe, stage.name)
+    # A further attempt is told what was wrong, or was cut off and has more room.
+    grown = sum(recipe.answers.cut_growth**cuts for cuts in range(attempts))
+    asked = bound[0] * attempts + _TOLD_TOKENS * calls * (attempts - 1)
+    return replace(
+        step,
+        calls=calls,
+        calls_most=calls * attempts,
+        known_calls=need.known if need else 0,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        money=in_currency(tariff.cost(prompt, output)) if calls else 0.0,
+        money_most=in_currency(tariff.cost(asked, ceil(bound[1] * grown))) if calls else 0.0,
+    )
+
+
+def _attempts(recipe: Recipe, stage: str) -> int:
+    """Times that one answer of a stage is asked for at most."""
+    section = recipe.topics.expand if stage == "topic_tree" else getattr(recipe, stage, None)
+    return int(getattr(section, "attempts", 1))
+
+
+def _tokens_most(recipe: Recipe, stage: str, partition: str | None, calls: int, need: Need | None) -> tuple[int, int]:
+    """(prompt, output) tokens of new calls at most, by characters and limits."""
     if need is None:
         prompt_most, output_most = _most_tokens(recipe, stage, partition)
         return calls * prompt_most, calls * output_most

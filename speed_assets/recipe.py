@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import DataSource, Graph, Stage, Writer, build_graph, with_task_types, written_by
+from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, Writer, build_graph, with_task_types, written_by
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
@@ -1063,17 +1063,17 @@ class Recipe(Section):
 
     def graph(self) -> Graph:
         """The stages of this recipe, with the task types of which it asks for rows. Raises ValueError when it asks for none."""
-        graph = build_graph(
-            self.final_triplets.source,
-            self.mteb_scores.baselines,
+        shape = Shape(
+            source=self.final_triplets.source,
+            writer=self.senior_data.writer if self.senior_data else "senior_model",
+            baselines=self.mteb_scores.baselines,
+            expanded=self.topics.expand is not None,
             scored=self.row_scores is not None,
             judged=self.row_verdicts is not None,
             embedded=bool(self.row_scores and self.row_scores.embedder),
-            reruns=self.embedding_reruns.count > 0,
             searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
-            writer=self.senior_data.writer if self.senior_data else "senior_model",
-            expanded=self.topics.expand is not None,
+            reruns=self.embedding_reruns.count > 0,
             rehearsed=self.rehearsal is not None,
         )
         rows = {
@@ -1089,7 +1089,7 @@ class Recipe(Section):
             for stage, wanted in rows.items()
             if wanted is not None
         }
-        return with_task_types(graph, asked)
+        return with_task_types(build_graph(shape), asked)
 
     def rows_wanted(self, task_type: str) -> dict[str, int]:
         """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""

@@ -53,6 +53,18 @@ HEADERS = (
     "{% for turn in messages %}<|start_header_id|>{{ turn.role }}<|end_header_id|>\n\n{{ turn.content | trim }}<|eot_id|>"
     "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
+ALWAYS_THINKING = CHATML.replace(
+    "{{ turn.content }}<|im_end|>",
+    "{% if turn.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ turn.content }}<|im_end|>",
+).replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+FORGETS_THOUGHTS = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+HARMONY = (
+    "<|start|>system<|message|>You are a helpful assistant.\nCurrent date: {{ strftime_now('%Y-%m-%d') }}<|end|>"
+    "{% for turn in messages %}{% if turn.role == 'assistant' %}<|start|>assistant<|channel|>final<|message|>{{ turn.content }}"
+    "{% if loop.last and not add_generation_prompt %}<|return|>{% else %}<|end|>{% endif %}"
+    "{% else %}<|start|>{{ turn.role }}<|message|>{{ turn.content }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
 TURNS = (
     "{{ bos_token }}{% for turn in messages %}<start_of_turn>{{ 'model' if turn.role == 'assistant' else turn.role }}\n"
     "{{ turn.content | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
@@ -170,6 +182,39 @@ FAMILIES = (
         template=THINKING,
         declared=("<|im_end|>",),
         settings=(("head_dim", 32),),
+    ),
+    Family(
+        name="qwen-3-thinking",  # its template opens a thought by itself, whatever it is told
+        config=Qwen3Config,
+        special=_CHATML,
+        names={"eos": "<|im_end|>", "pad": "<|endoftext|>"},
+        end="<|im_end|>",
+        pad="<|endoftext|>",
+        asked=_ASKED + "<think>\n\n</think>\n\n",
+        template=ALWAYS_THINKING,
+        declared=("<|im_end|>", "<|endoftext|>"),
+        settings=(("head_dim", 32),),
+    ),
+    Family(
+        name="gpt-oss",  # answers stand in a channel of their own
+        config=LlamaConfig,
+        special=(
+            "<|startoftext|>",
+            "<|endoftext|>",
+            "<|return|>",
+            "<|start|>",
+            "<|end|>",
+            "<|message|>",
+            "<|channel|>",
+            "<|call|>",
+        ),
+        names={"bos": "<|startoftext|>", "eos": "<|return|>", "pad": "<|endoftext|>"},
+        end="<|return|>",
+        pad="<|endoftext|>",
+        asked="<|start|>system<|message|>You are a helpful assistant.\nCurrent date: 26 Jul 2024<|end|>"
+        "<|start|>user<|message|>{prompt}<|end|><|start|>assistant<|channel|>final<|message|>",
+        template=HARMONY,
+        declared=("<|return|>", "<|endoftext|>", "<|call|>"),
     ),
     Family(
         name="gemma-2-it",

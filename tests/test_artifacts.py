@@ -14,7 +14,7 @@ from tiny import ROWS, tiny_recipe
 from resources.artifacts import Artifacts, NotMaterialized
 from resources.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
 from speed_assets.assets.stage import describe
-from speed_assets.domain.graph import ALL_STAGES, DataSource, build_graph, downstream
+from speed_assets.domain.graph import ALL_STAGES, DataSource, Shape, build_graph, downstream
 from speed_assets.recipe import Recipe
 
 
@@ -137,7 +137,7 @@ def test_every_stage_reaches_the_release() -> None:
 def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
     for source in get_args(DataSource):
         for scored in (True, False):
-            graph = build_graph(source, (), scored=scored)
+            graph = build_graph(Shape(source=source, baselines=(), scored=scored))
             names = list(graph)
             tables = [name for name in names if graph[name].kind == "table" and name != "quarantine"]
             assert list(graph["quarantine"].inputs) == tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import datasets
 import polars as pl
 import pytest
 import torch
-from families import BY_NAME, FAMILIES, Family, write_family
+from families import BY_NAME, CHATML, FAMILIES, FORGETS_THOUGHTS, Family, write_family
 from peft import PeftModel
 from test_workers_text import silent, training_job
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -96,6 +97,33 @@ def test_a_prompt_is_read_as_the_family_reads_it(family: Family, base: str, toke
     plain = Dialogue(tokenizer, "never", declared_ends(base))
     assert plain.prompt_ids(["a word"]) == [tokenizer.backend_tokenizer.encode("a word").ids]
     assert plain.end == tokenizer.eos_token_id
+
+
+def templated(template: str, folder: Path) -> Dialogue:
+    """The dialogue of a model like Qwen3 with another template."""
+    other = replace(BY_NAME["qwen-3"], template=template)
+    base = write_family(other, folder)
+    return Dialogue(AutoTokenizer.from_pretrained(base), "auto", declared_ends(base))
+
+
+def test_a_thought_that_no_turn_shows_is_closed_by_its_tag(tmp_path: Path) -> None:
+    (text,) = templated(FORGETS_THOUGHTS, tmp_path / "tag").texts(["a question"])
+    assert text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    (text,) = templated(FORGETS_THOUGHTS.replace("<think>", "[THINK]"), tmp_path / "mistral").texts(["a question"])
+    assert text.endswith("[THINK]\n\n[/THINK]\n\n")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        FORGETS_THOUGHTS.replace("<think>\n", "<think>\nFirst, "),
+        CHATML.replace("assistant\n{% endif %}", "assistant<|channel|>analysis{% endif %}"),
+        CHATML + "{# <|channel|> is what the model begins with #}",
+    ],
+)
+def test_a_thought_of_which_nobody_knows_the_end_is_refused(template: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"generator\.chat to never, or take a base that can answer without thinking"):
+        templated(template, tmp_path)
 
 
 def test_what_is_trained_is_what_is_generated_and_its_end(family: Family, junior: Params, tokenizer: Any) -> None:

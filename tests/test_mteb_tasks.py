@@ -25,7 +25,7 @@ from resources.evaluation_texts import task_texts as task_texts_beside
 from speed_assets.assets import evaluation_texts as stage
 from speed_assets.assets import writing
 from speed_assets.domain.contamination import EvaluationIndex, Limits
-from speed_assets.domain.graph import build_graph
+from speed_assets.domain.graph import Shape, build_graph
 from speed_assets.domain.instructions import PUBLISHED, published_instruction
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
@@ -370,9 +370,12 @@ def test_texts_of_tasks_are_read_first_and_only_where_a_recipe_names_tasks() -> 
     assert "evaluation_texts" not in graph["row_scores"].inputs, "no embedder looks at them"
     for recipe in (recipe_with(), recipe_with(tasks=["STSBenchmark"], unsearched=["STSBenchmark"])):
         assert "evaluation_texts" not in recipe.graph()
-    embedded = build_graph(searched=True, embedded=True)
+    embedded = build_graph(Shape(searched=True, embedded=True))
     assert embedded["row_scores"].inputs == ("revised_data", "senior_model", "evaluation_texts")
-    assert build_graph("seed_data", searched=True)["row_scores"].inputs == ("seed_data", "evaluation_texts")
+    assert build_graph(Shape(source="seed_data", searched=True))["row_scores"].inputs == (
+        "seed_data",
+        "evaluation_texts",
+    )
 
 
 def test_the_stage_hands_its_texts_to_whoever_looks_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from sentence_transformers import SentenceTransformer
 from static_embedder import write_embedder
 from tiny import tiny_data, tiny_recipe
 
@@ -28,7 +29,7 @@ ROWS = pl.DataFrame(
     ],
     schema=["row_id", "task_type", "query", "positive", "negative"],
     orient="row",
-)
+).with_columns(task=pl.lit("Given a question, find an answer."))
 
 
 def silent(_done: int, _total: int, _note: str) -> None:
@@ -110,6 +111,73 @@ def test_mined_negatives_are_others_positives_below_the_margin(embedder: str, tm
         assert negative != own[row_id]
         assert negative in positives[kind[row_id]]
         assert wrong <= 0.95 * right + 1e-6
+
+
+def with_prompts(embedder: str, folder: Path, prompts: dict[str, str], default: str | None = None) -> str:
+    """The same model, which says what stands before its texts."""
+    model = SentenceTransformer(embedder, device="cpu")
+    model.prompts, model.default_prompt_name = prompts, default
+    model.save(str(folder))
+    return str(folder)
+
+
+def spy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that the model reads from now on."""
+    read: list[str] = []
+    encode = SentenceTransformer.encode
+
+    def kept(self: SentenceTransformer, inputs: list[str], **how: Any) -> Any:
+        assert not any(self.prompts.values())
+        assert self.default_prompt_name is None
+        read.extend(inputs)
+        return encode(self, inputs, **how)
+
+    monkeypatch.setattr(SentenceTransformer, "encode", kept)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("prompts", "default", "query", "document", "alike"),
+    [
+        ({"query": "query: ", "passage": "passage: "}, None, "query: ", "passage: ", ""),
+        ({"query": "query: ", "document": "text: ", "STS": "same: "}, None, "query: ", "text: ", "same: "),
+        ({"all": "each: "}, "all", "each: ", "each: ", "each: "),
+        (
+            {"instruction": "Instruct: {task}\nQuery: ", "query": "", "document": ""},
+            None,
+            "Instruct: Given a question, find an answer.\nQuery: ",
+            "",
+            "Instruct: ",
+        ),
+    ],
+)
+def test_texts_have_the_models_own_prompts(
+    embedder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prompts: dict[str, str],
+    default: str | None,
+    query: str,
+    document: str,
+    alike: str,
+) -> None:
+    prompted = with_prompts(embedder, tmp_path / "model", prompts, default)
+    read = spy(monkeypatch)
+    near = measure(prompted, ROWS, tmp_path, ["a day, rye flour and an oven", ROWS["positive"][0]])
+    assert f"{query}who mends old clocks" in read
+    assert f"{document}rowing on lakes" in read
+    assert f"{document}the price of bread" in read
+    assert any(text.startswith(alike) and text.endswith("a day, rye flour and an oven") for text in read)
+    assert near["evaluation_similarity"][0] == pytest.approx(1, abs=1e-5), "the same text under the same prompt"
+    read.clear()
+    pairs = ROWS.with_columns(task_type=pl.lit("retrieval"))
+    mined = look(prompted, pairs, tmp_path, task="mine", per_row=1, rank_min=0, relative_margin=0.0)
+    assert mined.height
+    assert set(mined["negative"]) <= set(ROWS["positive"]), "negatives are kept without prompts"
+    assert {text for text in read if "old clocks" in text} == {
+        f"{query}who mends old clocks",
+        f"{query}old clocks, who mends",
+    }
 
 
 # In the graph

@@ -29,7 +29,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     rows = rows.filter(pl.col("negative").is_null()).drop("negative")
     folder = run.scratch / "mine"
     folder.mkdir(parents=True, exist_ok=True)
-    rows.select("row_id", "task_type", "query", "positive").write_parquet(folder / "rows.parquet")
+    rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
     run.runner.run(
         "neighbours",
         {

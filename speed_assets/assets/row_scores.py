@@ -154,7 +154,7 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
         return pl.DataFrame(nothing), pl.DataFrame(schema=TWINS), {}
     folder = run.scratch / "neighbours"
     folder.mkdir(parents=True, exist_ok=True)
-    rows.select("row_id", *TRIPLET_FIELDS).write_parquet(folder / "rows.parquet")
+    rows.select("row_id", "task_type", "task", *TRIPLET_FIELDS).write_parquet(folder / "rows.parquet")
     texts = pl.concat(
         [
             pl.DataFrame(schema={"task": pl.String, "text": pl.String}),

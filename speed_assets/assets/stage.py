@@ -161,6 +161,7 @@ def asset_for(
     judged: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: (),
     refused: Callable[[Sequence[str]], Iterable[dg.AssetCheckResult]] = lambda _reasons: (),
     code_version: str | None = None,
+    note: str | None = None,
     step_tags: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
     """The Dagster asset of a stage, or of one task type of it.
@@ -174,6 +175,7 @@ def asset_for(
         judged: what the checks say of the artifact.
         refused: what they say of a candidate that was refused for these reasons.
         code_version: that of code and recipe unless another is given.
+        note: why it is stale, said before what it is.
         step_tags: tell an executor what the step needs.
     """
 
@@ -185,7 +187,7 @@ def asset_for(
         kinds={stage.kind, "python"},
         owners=OWNERS,
         code_version=code_version or artifacts.code_version(stage.name, partition),
-        description=stage.description,
+        description=f"{note}\n\n{stage.description}" if note else stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
         pool=gpu.POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),

@@ -9,7 +9,7 @@ Belongs here: names, edges, versions. Not here: what a stage does (`speed_assets
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -209,6 +209,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "generator", "evaluation"),
         externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
         gpu=True,
+        version=2,
     ),
     Stage(
         "row_verdicts",
@@ -241,6 +242,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:judge", "negatives_embedder"),
         gpu=True,
+        version=2,
     ),
     Stage(
         "quarantine",
@@ -310,58 +312,64 @@ STOOD_IN_FOR = ("junior_data", "preference_pairs", "senior_data", "revision_data
 Graph = dict[str, Stage]
 
 
-def build_graph(
-    source: DataSource = "revised_data",
-    baselines: Sequence[str] = ("seed_data", "junior_data"),
-    *,
-    scored: bool = True,
-    judged: bool = True,
-    embedded: bool = True,
-    mined: bool = True,
-    reruns: bool = True,
-    searched: bool = False,
-    writer: Writer = "senior_model",
-    expanded: bool = False,
-    rehearsed: bool = False,
-) -> Graph:
-    """The stages that a recipe needs, in an order in which every input precedes its reader.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of the loop a recipe takes. Baselines on tables that it does not make are left out by the caller."""
 
-    `source` is the table that final_triplets are made from: `seed_data` is the teacher-only way of E5-mistral, and then no
-    generator is trained. `scored` tells whether its rows are scored first, `judged` whether the teacher reads a sample of
-    them, `embedded` whether they are held against evaluation texts in that, `mined` whether negatives are mined, `searched`
-    whether texts of mteb's tasks are looked for, `reruns` whether the embedding model is trained several times, `expanded`
-    whether the teacher grows the topics; `writer` is the model that writes at scale: with the junior there is no DPO.
-    `rehearsed` tells whether the teacher's examples stand in for what a model could not write (`assets/stand_ins.py`).
-    Baselines on tables that the recipe does not make are left out by the caller.
-    """
+    source: DataSource = "revised_data"
+    """The table that final_triplets are made from: `seed_data` is the teacher-only way, and then no generator is trained."""
+    writer: Writer = "senior_model"
+    """The model that writes at scale: with the junior there is no DPO."""
+    baselines: tuple[str, ...] = ("seed_data", "junior_data")
+    """Tables that a comparison model is trained on."""
+    expanded: bool = False
+    """The teacher grows the topics into a tree."""
+    scored: bool = True
+    """Rows are scored before they are filtered."""
+    judged: bool = True
+    """The teacher reads a sample of the scored rows."""
+    embedded: bool = True
+    """Rows are held against each other and evaluation texts by an embedding model when they are scored."""
+    searched: bool = False
+    """Texts of mteb's tasks are looked for in the rows."""
+    mined: bool = True
+    """Negatives are mined from the positives of other rows."""
+    reruns: bool = True
+    """The embedding model is trained several times."""
+    rehearsed: bool = False
+    """The teacher's examples stand in for what a model could not write (`assets/stand_ins.py`)."""
+
+
+def build_graph(shape: Shape = Shape()) -> Graph:
+    """The stages that a recipe needs, in an order in which every input precedes its reader."""
     stages = {stage.name: stage for stage in ALL_STAGES}
-    if not expanded:
+    if not shape.expanded:
         stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
-    stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", writer))
-    texts = (EVALUATION_TEXTS,) if searched else ()
-    wrote = {"revised_data": writer, "senior_data": writer, "junior_data": "junior_model"}.get(source)
+    stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", shape.writer))
+    texts = (EVALUATION_TEXTS,) if shape.searched else ()
+    wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
     stages["row_scores"] = replace(
         stages["row_scores"],
-        inputs=(source, *((wrote,) if wrote else ()), *(texts if embedded else ())),
-        reads=("seed", "generator", *(("evaluation",) if embedded else ())),
+        inputs=(shape.source, *((wrote,) if wrote else ()), *(texts if shape.embedded else ())),
+        reads=("seed", "generator", *(("evaluation",) if shape.embedded else ())),
         externals=tuple(
-            name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else embedded)
+            name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else shape.embedded)
         ),
     )
-    stages["row_verdicts"] = replace(stages["row_verdicts"], inputs=(source, "row_scores"))
-    read_by = [*["row_scores"] * scored, *["row_verdicts"] * (scored and judged)]
+    stages["row_verdicts"] = replace(stages["row_verdicts"], inputs=(shape.source, "row_scores"))
+    read_by = [*["row_scores"] * shape.scored, *["row_verdicts"] * (shape.scored and shape.judged)]
     stages["final_triplets"] = replace(
         stages["final_triplets"],
-        inputs=(source, *read_by, "task_list", *texts),
-        reads=("seed", "evaluation", written_by(source)),
-        takes=stages[written_by(source)].takes,
+        inputs=(shape.source, *read_by, "task_list", *texts),
+        reads=("seed", "evaluation", written_by(shape.source)),
+        takes=stages[written_by(shape.source)].takes,
     )
-    if not mined:
+    if not shape.mined:
         stages["embedding_model"] = replace(stages["embedding_model"], inputs=("final_triplets",))
-    stages["baseline_models"] = replace(stages["baseline_models"], inputs=tuple(baselines))
-    compared = [*["baseline_models"] * bool(baselines), *["embedding_reruns"] * reruns]
+    stages["baseline_models"] = replace(stages["baseline_models"], inputs=shape.baselines)
+    compared = [*["baseline_models"] * bool(shape.baselines), *["embedding_reruns"] * shape.reruns]
     stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
-    for name in STOOD_IN_FOR if rehearsed else ():
+    for name in STOOD_IN_FOR if shape.rehearsed else ():
         stage = stages[name]
         examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
         stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))

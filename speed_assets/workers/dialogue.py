@@ -2,7 +2,7 @@
 
 A prompt is a user's turn of the tokenizer's chat template where the model was trained with one, and plain text otherwise.
 The answer follows the prompt's tokens, and one end token follows the answer: it is what training teaches, and what
-stops a generation.
+stops a generation. Nothing is thought in between: a thought that a template opens by itself is closed in the prompt.
 
 Belongs here: prompts and answers as token ids. Not here: what a prompt says, batching, and nothing that an engine's
 environment may lack.
@@ -10,6 +10,7 @@ environment may lack.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -41,6 +42,12 @@ PADS = (
 """Names of tokens that nothing is to learn, in the order in which they are taken for padding."""
 
 
+_THOUGHT_OPENS = re.compile(r"<(think(?:ing)?|thought|reasoning)>\s*\Z|\[(THINK)\]\s*\Z")
+"""How a prompt ends whose template begins a thought by itself (Qwen3-Thinking, DeepSeek-R1, QwQ)."""
+_THOUGHT = re.compile(r"<(/?)(?:think(?:ing)?|thought|reasoning)>|\[(/?)THINK\]")
+_CHANNELS = ("<|channel|>", "<|message|>")
+"""Tokens of OpenAI's harmony format (gpt-oss): an answer stands in the channel `final`, after its message token."""
+
 Located = tuple[list[int], list[tuple[int, int]]]
 """Token ids of a text, and where in it each begins and stops, in characters."""
 
@@ -71,12 +78,13 @@ class Dialogue:
         """The token that ends an answer: taught in training."""
         self.ends: tuple[int, ...] = tuple(sorted(known))
         """Tokens at which a generation stops."""
+        self._lead = self._lead_in() if self.templated else ""
 
     def texts(self, prompts: Sequence[str]) -> list[str]:
         """Prompts as the model reads them, before they are cut into tokens."""
         if not self.templated:
             return list(prompts)
-        return [self._rendered([_user(prompt)], add_generation_prompt=True) for prompt in prompts]
+        return [self._rendered([_user(prompt)], add_generation_prompt=True) + self._lead for prompt in prompts]
 
     def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of prompts. A start token stands once: either the template or the tokenizer puts it there."""
@@ -148,6 +156,34 @@ class Dialogue:
         _, found, rest = whole.rpartition(_ANSWER)
         special = self._special()
         return next((token for token in self._alone(rest)[0] if token in special), None) if found and rest else None
+
+    def _lead_in(self) -> str:
+        """What the template puts between the beginning of an assistant's turn and an answer without a thought.
+
+        Models that always think open a thought at the beginning of a turn, and gpt-oss names a channel. Rows are taught and
+        asked for without thoughts, so the thought is closed at once, and the channel is the one of answers: as the template
+        itself writes a turn that has no thought, or else by the thought's closing tag.
+
+        Raises:
+            ValueError: a thought, or a channel that is not for answers, would stay open.
+        """
+        asked = self._rendered([_user(_QUESTION)], add_generation_prompt=True)
+        whole = self._rendered([_user(_QUESTION), {"role": "assistant", "content": _ANSWER}])
+        before = whole.rpartition(_ANSWER)[0]
+        lead = before.removeprefix(asked) if before.startswith(asked) else ""
+        if not lead.strip():  # a mere space or line break is the model's to write
+            opened = _THOUGHT_OPENS.search(asked)
+            lead = f"\n{f'</{opened[1]}>' if opened[1] else '[/THINK]'}\n\n" if opened else ""
+        turn = asked.rpartition(_QUESTION)[2] + lead
+        tags = _THOUGHT.findall(turn)
+        channel, message = (turn.rfind(token) for token in _CHANNELS)
+        unnamed = channel < 0 and _CHANNELS[0] in str(self.tokenizer.chat_template)
+        if (tags and not any(tags[-1])) or message < channel or unnamed:
+            raise ValueError(
+                f"{self.tokenizer.name_or_path}: its chat template begins every answer with a thought, and how the thought "
+                "ends cannot be told from it: set generator.chat to never, or take a base that can answer without thinking"
+            )
+        return lead
 
     def _rendered(self, turns: list[dict[str, str]], **how: Any) -> str:
         template = self.tokenizer.chat_template

@@ -38,10 +38,9 @@ from transformers import (
     set_seed,
 )
 
-from speed_assets.domain.instructions import SYMMETRIC, trained_prompts
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.workers import machine, training
-from speed_assets.workers.embedding_base import INSTRUCTION, base_model, saved_alike
+from speed_assets.workers.embedding_base import base_model, prompted, saved_alike
 from speed_assets.workers.host import Report, write_json
 from speed_assets.workers.ranking_loss import loss_of, padding_of
 
@@ -111,7 +110,7 @@ def datasets_of(
     """
     texts = pl.concat([rows[field] for field in TRIPLET_FIELDS]).unique(maintain_order=True)
     ids = {text: number for number, text in enumerate(texts)}
-    shown = _prompted(rows, prompts or {}, default)
+    shown = prompted(rows, prompts or {}, default)
     rows = rows.with_columns(pl.Series(f"shown_{field}", shown[field], dtype=pl.String) for field in TRIPLET_FIELDS)
     rows = rows.with_columns(has_negative=pl.col("negative").is_not_null())
     kinds = ["task_type", "has_negative"] if settings["homogeneous"] else ["has_negative"]
@@ -122,21 +121,6 @@ def datasets_of(
         columns["label"] = [[ids[text] for text in row] for row in part.select(fields).rows()]
         found["-".join(map(str, kind))] = Dataset.from_dict(columns)
     return DatasetDict(found)
-
-
-def _prompted(rows: pl.DataFrame, prompts: Mapping[str, str], default: str) -> dict[str, list[str | None]]:
-    """The texts of each field with what stands before them, in the order of the rows."""
-    template = prompts.get(INSTRUCTION)
-    shown: dict[str, list[str | None]] = {field: [] for field in TRIPLET_FIELDS}
-    for task_type, task, *texts in rows.select("task_type", "task", *TRIPLET_FIELDS).iter_rows():
-        if template is None:
-            query, document = trained_prompts(prompts, task_type, default)
-        else:
-            query = template.replace("{task}", task)
-            document = query if task_type in SYMMETRIC else ""
-        for field, prompt, text in zip(TRIPLET_FIELDS, (query, document, document), texts, strict=True):
-            shown[field].append(None if text is None else f"{prompt}{text}")
-    return shown
 
 
 class _Trainer(SentenceTransformerTrainer):

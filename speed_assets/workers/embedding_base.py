@@ -8,9 +8,11 @@ Belongs here: loading it, its tokens, its prompts. Not here: training (`embed.py
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
@@ -18,7 +20,8 @@ from sentence_transformers.util.file_io import is_sentence_transformer_model
 from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from speed_assets.domain.instructions import with_document_prompt
+from speed_assets.domain.instructions import SYMMETRIC, trained_prompts, with_document_prompt
+from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 INSTRUCTION = "instruction"
 """Name of the saved prompt that still holds {task}: whoever embeds fills it in."""
@@ -177,3 +180,24 @@ def _prompted(model: SentenceTransformer, template: str | None) -> SentenceTrans
     model.prompts = {"query": "", "document": "", **own}  # not those of the base: only queries get the recipe's
     model.default_prompt_name = None
     return model
+
+
+def prompted(rows: pl.DataFrame, prompts: Mapping[str, str], default: str) -> dict[str, list[str | None]]:
+    """The texts of each field with what stands before them when they are trained on and evaluated, in the order of the rows.
+
+    Args:
+        rows: task_type, `task` (what an instruction's {task} is filled with), query, positive, negative.
+        prompts: A model's prompts, `document` among them (`with_document_prompt`).
+        default: What the model puts before texts that have no prompt of their own.
+    """
+    template = prompts.get(INSTRUCTION)
+    shown: dict[str, list[str | None]] = {field: [] for field in TRIPLET_FIELDS}
+    for task_type, task, *texts in rows.select("task_type", "task", *TRIPLET_FIELDS).iter_rows():
+        if template is None:
+            query, document = trained_prompts(prompts, task_type, default)
+        else:
+            query = template.replace("{task}", task)
+            document = query if task_type in SYMMETRIC else ""
+        for field, prompt, text in zip(TRIPLET_FIELDS, (query, document, document), texts, strict=True):
+            shown[field].append(None if text is None else f"{prompt}{text}")
+    return shown

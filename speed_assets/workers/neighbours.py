@@ -15,6 +15,8 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives, paraphrase_mining_embeddings, semantic_search
 
+from speed_assets.domain.instructions import instruction_of, with_document_prompt
+from speed_assets.workers.embedding_base import prompted
 from speed_assets.workers.host import Report
 
 
@@ -29,13 +31,52 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
         trust_remote_code=False,
         model_kwargs={"use_safetensors": True},
     )
-    rows = pl.read_parquet(params["rows"])
-    done = {"measure": measure, "mine": mine}[params["task"]](model, rows, params, report)
+    rows = _instructed(pl.read_parquet(params["rows"]))
+    done = {"measure": measure, "mine": mine}[params["task"]](Reader(model), rows, params, report)
     return {"rows": rows.height, "seconds": round(time.monotonic() - started, 3), **done}
 
 
-def measure(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Write cosine similarities of each row of `rows` (row_id, query, positive, negative) to `out`, in their order.
+def _instructed(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with what an instruction says of each as its `task`, which of STS is not its topic."""
+    named = rows.select("task_type", "task", "row_id").rows()
+    return rows.with_columns(task=pl.Series([instruction_of(*of_row) for of_row in named], dtype=pl.String))
+
+
+class Reader:
+    """An embedding model, with the prompts that it was trained with put before texts."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self.model = model
+        self._prompts = with_document_prompt(model.prompts)
+        self._default = model.prompts.get(model.default_prompt_name or "", "")
+        # Prompts are put before texts here alone: `encode`, and mining, would put some there once more.
+        model.default_prompt_name, model.prompts = None, {"query": "", "document": ""}
+
+    def shown(self, rows: pl.DataFrame) -> dict[str, list[str]]:
+        """The texts of each field as the model reads them in training and in evaluation; a missing one is empty."""
+        shown = prompted(rows, self._prompts, self._default)
+        return {field: [text or "" for text in texts] for field, texts in shown.items()}
+
+    def alike(self, texts: list[str]) -> list[str]:
+        """Texts with the model's prompt for such as are held against each other, whichever side they are of."""
+        nothing = {"row_id": "", "task_type": "sts", "task": "", "query": "", "positive": "", "negative": ""}
+        (prompt,) = self.shown(_instructed(pl.DataFrame([nothing])))["query"]
+        return [f"{prompt}{text}" for text in texts]
+
+    def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
+        """(texts, width) unit vectors of texts as they are."""
+        if not texts:
+            return np.zeros((0, self.model.get_sentence_embedding_dimension() or 1), dtype=np.float32)
+        vectors: np.ndarray = self.model.encode(
+            texts, batch_size=batch_size, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        )
+        return vectors
+
+
+def measure(reader: Reader, rows: pl.DataFrame, params: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Write cosine similarities of each row of `rows` (row_id, task_type, task, query, positive, negative) to `out`, in their
+    order. Queries and documents have the model's prompts for them; held against evaluation texts, whose side nobody knows,
+    both have its prompt for texts that mean the same.
 
     params: batch_size, evaluation (a table task, text, or null), twin_min, twins_max, twins. Columns of `out`: row_id,
     positive_similarity and negative_similarity (to the query; null without a negative), evaluation_similarity (the most
@@ -44,9 +85,10 @@ def measure(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, An
     `twins_max` most alike.
     """
     total = 3 + (params["evaluation"] is not None)
-    fields = {}
-    for number, field in enumerate(("query", "positive", "negative")):
-        fields[field] = encode(model, rows[field].fill_null("").to_list(), params["batch_size"])
+    fields: dict[str, np.ndarray] = {}
+    shown = reader.shown(rows)
+    for number, (field, said) in enumerate(shown.items()):
+        fields[field] = reader.encode(said, params["batch_size"])
         report(number + 1, total, "fields embedded")
     likeness = {
         f"{field}_similarity": np.einsum("ij,ij->i", fields["query"], fields[field])
@@ -63,11 +105,15 @@ def measure(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, An
     )
     if params["evaluation"] is not None:
         texts = pl.read_parquet(params["evaluation"])
-        known = torch.from_numpy(encode(model, texts["text"].to_list(), params["batch_size"]))
+        alike = reader.alike(texts["text"].to_list())
+        known = torch.from_numpy(reader.encode(alike, params["batch_size"]))
         most, owner = np.full(rows.height, -1.0), np.zeros(rows.height, dtype=np.int64)
         for field, vectors in fields.items():
             if not len(known) or not len(vectors):
                 break
+            said = reader.alike(rows[field].fill_null("").to_list())
+            if said != shown[field]:
+                vectors = reader.encode(said, params["batch_size"])
             hits = semantic_search(torch.from_numpy(vectors), known, top_k=1)
             score = np.array([hit[0]["score"] for hit in hits])
             nearer = (score > most) & rows[field].is_not_null().to_numpy()
@@ -81,16 +127,16 @@ def measure(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, An
     table.write_parquet(params["out"])
     both = torch.from_numpy(fields["query"] + fields["positive"])
     pairs = paraphrase_mining_embeddings(both, max_pairs=params["twins_max"], top_k=20) if rows.height > 1 else []
-    alike = [(int(a), int(b), float(score)) for score, a, b in pairs if score >= params["twin_min"]]
+    twins = [(int(a), int(b), float(score)) for score, a, b in pairs if score >= params["twin_min"]]
     schema = {"a": pl.Int64, "b": pl.Int64, "similarity": pl.Float64}
-    pl.DataFrame(alike, schema=schema, orient="row").write_parquet(params["twins"])
-    return {"twins": len(alike)}
+    pl.DataFrame(twins, schema=schema, orient="row").write_parquet(params["twins"])
+    return {"twins": len(twins)}
 
 
-def mine(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, Any], report: Report) -> dict[str, Any]:
+def mine(reader: Reader, rows: pl.DataFrame, params: dict[str, Any], report: Report) -> dict[str, Any]:
     """Write negatives from the positives of other rows of the same task type to `out`, best first.
 
-    params: batch_size, per_row, rank_min, relative_margin. `rows` holds row_id, task_type, query, positive. Columns of
+    params: batch_size, per_row, rank_min, relative_margin. `rows` holds row_id, task_type, task, query, positive. Columns of
     `out`: row_id, negative, positive_similarity, negative_similarity. A row for which nothing passes has none.
     """
     mined = [
@@ -107,9 +153,12 @@ def mine(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, Any],
     for number, kind in enumerate(kinds):
         of_kind = rows.filter(pl.col("task_type") == kind).unique(["query", "positive"], maintain_order=True)
         if of_kind["positive"].n_unique() > params["rank_min"] + 1:
+            shown = reader.shown(of_kind.with_columns(negative=pl.lit(None, pl.String)))
+            bare = dict(zip(shown["positive"], of_kind["positive"], strict=True))
+            of_kind = of_kind.with_columns(pl.Series(field, shown[field]) for field in ("query", "positive"))
             found = mine_hard_negatives(
                 Dataset.from_dict({"query": of_kind["query"].to_list(), "positive": of_kind["positive"].to_list()}),
-                model,
+                reader.model,
                 range_min=params["rank_min"],
                 range_max=min(params["rank_min"] + 50, of_kind["positive"].n_unique() - 1),
                 relative_margin=params["relative_margin"],
@@ -125,6 +174,7 @@ def mine(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, Any],
                 scores = pl.col("scores") if "scores" in table.columns else pl.col("score")
                 mined.append(
                     table.with_columns(
+                        pl.Series("negative", [bare[text] for text in table["negative"]], dtype=pl.String),
                         positive_similarity=scores.list.get(0).cast(pl.Float64),
                         negative_similarity=scores.list.get(1).cast(pl.Float64),
                     )
@@ -136,13 +186,3 @@ def mine(model: SentenceTransformer, rows: pl.DataFrame, params: dict[str, Any],
         report(number + 1, len(kinds), "task types")
     pl.concat(mined).write_parquet(params["out"])
     return {"mined": sum(table.height for table in mined)}
-
-
-def encode(model: SentenceTransformer, texts: list[str], batch_size: int) -> np.ndarray:
-    """(texts, width) unit vectors."""
-    if not texts:
-        return np.zeros((0, model.get_sentence_embedding_dimension() or 1), dtype=np.float32)
-    vectors: np.ndarray = model.encode(
-        texts, batch_size=batch_size, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-    )
-    return vectors
