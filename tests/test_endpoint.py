@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from benchmarks.teacher_server import Faults, TeacherServer, microworld, read_log, serving
 from resources.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
 from resources.chat import read_reply
-from speed_assets.domain.dialect import Dialect, Structure, strict_schema
 from resources.endpoint import OpenAIEngine
 from resources.pacing import Pace, duration, retry_after
+from speed_assets.domain.dialect import Dialect, Structure, strict_schema
 from speed_assets.domain.parsing import parse_revision, parse_tasks
 from speed_assets.domain.prompts import schema_for
 from speed_assets.recipe import Calls, Teacher
@@ -397,7 +397,12 @@ TEACHER = teacher_at("https://host/v1", key_variable="KEY")
     ("status", "body", "kind", "words"),
     [
         (200, {"choices": [{"message": {"content": "x"}}]}, "answered", "x"),
-        (200, {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}, "nothing", "no answer (empty)"),
+        (
+            200,
+            {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]},
+            "nothing",
+            "no answer (thoughts)",
+        ),
         (200, {"choices": [{"message": {"content": None, "refusal": "no"}}]}, "nothing", "no answer (filtered): no"),
         (200, {"choices": [{"message": {"content": [{"type": "text", "text": "a"}]}}]}, "answered", "a"),
         (200, {"choices": [{"message": {"content": "\ud800"}}]}, "answered", "?"),

@@ -111,7 +111,8 @@ def read_completion(value: Any, tool_asked: bool = False) -> Reply:
         )  # a thought without an end, in a text that nobody says was cut: for its reader
     if called and not text:
         return Reply("tool_call", words=f"a call of {_tool_name(called)}", **told)
-    if bool(text.strip()) or _has_thoughts(message, value):
+    if told["finished"] is False or text.strip() or _has_thoughts(message, value):
+        # Where nobody shows them, tokens that ran out before the first word went into thoughts all the same.
         return Reply("thoughts", words="thoughts and no answer", **told)
     return Reply("empty", words="no text", **told)
 
