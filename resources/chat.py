@@ -102,7 +102,7 @@ def read_reply(
     if status == 404 and said.get("code") in _MODEL_UNKNOWN:
         name = request.model if request else teacher.model
         return Outcome("hopeless", f"{where(teacher)} does not know the model {name} ({words}): set teacher.model")
-    return _refused(status, said, words)
+    return _refused(status, {name: _without_key(text, key) for name, text in said.items()}, words)
 
 
 def _refused(status: int, said: dict[str, str], words: str) -> Outcome:

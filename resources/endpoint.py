@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +29,13 @@ from resources.unpacking import TooLong, unpacked
 from speed_assets.recipe import Calls, Teacher
 
 _T = TypeVar("_T")
+logging.getLogger("httpcore2").setLevel(logging.INFO)  # its debug lines show a server's headers, which may repeat the key
 _LOOK_S = 0.2
 """Seconds between two looks for an interrupt."""
 _SILENT_S = 5.0
 """Seconds without an answer after which a run says so, and says it again."""
+_OUTAGE = 8
+"""Failures in a row, of whatever requests, that are an outage and not a server that is asked too much."""
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 """Transport errors after which no server has seen the request."""
 
@@ -119,7 +123,7 @@ class _Asking:
         self._failure: BaseException | None = None
         self._cause = "no answer has come yet"
         self._alive_at = self._said_at = 0.0
-        self._answered = self._numbered = 0
+        self._answered = self._numbered = self._failed_in_a_row = 0
         self._stopped = self._closing = False
         self._wake = asyncio.Event()
         self._something_received = asyncio.Event()
@@ -283,6 +287,7 @@ class _Asking:
         now = time.monotonic()
         if outcome.kind == "again":
             self._cause = outcome.words
+            self._failed_in_a_row += 1
             sending.failures += 1
             if outcome.overloaded:
                 self._pace.overloaded(sent_at, now)
@@ -296,9 +301,9 @@ class _Asking:
             self._failure = TeacherUnavailable(outcome.words)
             return
         assert outcome.answer is not None
-        if now - self._alive_at > _SILENT_S:
+        if self._failed_in_a_row >= _OUTAGE:
             self._hurry(now)
-        self._alive_at = now
+        self._alive_at, self._failed_in_a_row = now, 0
         if outcome.kind == "answered":
             self._answered += 1
             self._record.answered += 1
