@@ -29,7 +29,9 @@ from resources.unpacking import TooLong, unpacked
 from speed_assets.recipe import Calls, Teacher
 
 _T = TypeVar("_T")
-logging.getLogger("httpcore2").setLevel(logging.INFO)  # its debug lines show a server's headers, which may repeat the key
+logging.getLogger("httpcore2").setLevel(
+    logging.INFO
+)  # its debug lines show a server's headers, which may repeat the key
 _LOOK_S = 0.2
 """Seconds between two looks for an interrupt."""
 _SILENT_S = 5.0

@@ -1220,6 +1220,11 @@ class Recipe(Section):
                     part[name].pop(field, None)
         return _narrow(part, task_type) if task_type else part
 
+    def published(self) -> dict[str, Any]:
+        """The recipe as a release tells it: as plain values, folders and files of this machine by their last name only."""
+        plain: dict[str, Any] = without_places(self.model_dump(mode="json", exclude={"runtime": {"engine_python"}}))
+        return plain
+
     def digest(self) -> str:
         """sha256 over everything in the recipe that shapes a result."""
         memory = {name: set(_MEMORY) for name in type(self).model_fields if name.endswith("_model")}
@@ -1265,6 +1270,21 @@ def _narrow(value: Any, task_type: str) -> Any:
         if set(value) == set(TASK_TYPE_NAMES):
             return value[task_type]
         return {key: _narrow(item, task_type) for key, item in value.items()}
+    return value
+
+
+def without_places(value: Any) -> Any:
+    """Plain values, in which a path of this machine is its last name.
+
+    >>> without_places({"base": "/home/ann/models/mine", "files": ["~/topics.txt"], "name": "a/b"})
+    {'base': 'mine', 'files': ['topics.txt'], 'name': 'a/b'}
+    """
+    if isinstance(value, dict):
+        return {key: without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    if isinstance(value, str) and "\n" not in value and (Path(value).is_absolute() or value.startswith("~")):
+        return Path(value).name
     return value
 
 
