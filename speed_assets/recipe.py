@@ -369,10 +369,22 @@ class Generator(Section):
     110 GB hold 1,024 rows of 800 tokens, and an 80 GB card 512."""
     structured: bool = False
     """Constrain the decoding to the record's JSON schema (vLLM only)."""
+    whitespace_max: Positive | None = 12
+    """With `structured`, white-space characters in a row at most, outside of texts: small models are seen to write nothing else
+    until their tokens are used up. 12 are a new line and an indent of two levels (ours; vLLM with XGrammar 0.2.4 or later, not a server at
+    `endpoint`); null leaves them free."""
     chat: Literal["auto", "never"] = "auto"
     """`auto` asks in the chat template of the base's tokenizer, in training and in generation alike, where there is one and
     the base says that it stops at the end of a turn (base models often carry the template of their instruction-tuned
     twin); `never` asks in plain text (ours)."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what does not count: recipes of before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.structured:
+            dumped.pop("whitespace_max", None)
+        return dumped
 
 
 class Lora(Section):
