@@ -7,18 +7,21 @@ Belongs here: values and the interfaces that carry them between teacher, ledger,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.dialect import PLAIN, Dialect, Refusal, body_of, shape_of
+from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.replies import PAID_FOR_NOTHING
 
 
 @dataclass(frozen=True)
 class TeacherRequest:
     """One call to the teacher: all that shapes its answer.
 
-    `sample` tells apart calls that are otherwise equal and want different answers.
+    `sample` tells apart calls that are otherwise equal and want different answers. `dialect` is how the server is asked; what
+    of it shapes the answer stands in `parameters`, too, and so in the key.
     """
 
     prompt: str
@@ -28,6 +31,26 @@ class TeacherRequest:
     parameters: Mapping[str, Any]
     schema: Mapping[str, Any] | None = None
     sample: int = 0
+    dialect: Dialect = PLAIN
+
+    def spoken(self, dialect: Dialect) -> TeacherRequest:
+        """The same request in a dialect."""
+        parameters = {name: value for name, value in self.parameters.items() if name != "dialect"}
+        if self.schema:
+            parameters["structured_output"] = dialect.structure
+        if shape := shape_of(dialect, parameters, self.schema):
+            parameters["dialect"] = shape
+        return replace(self, dialect=dialect, parameters=parameters)
+
+    def body(self) -> dict[str, Any]:
+        """The request as a chat completions body.
+
+        The seed does not depend on the endpoint's URL, so a server that honours it gives the same answers at another
+        address.
+        """
+        # 31 bits: some servers keep seeds in a C int.
+        seed = seed_for(0, "teacher-call", digest(self.named() | {"endpoint": None})) >> 32
+        return body_of(self.dialect, self.model, self.messages, self.parameters, self.schema, seed)
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -58,6 +81,8 @@ class TeacherAnswer:
     `error` holds the server's words when it refused this one request for good; then `text` is empty. A refused
     request is not in the ledger, so the next run may ask again. `finished` is True when the server said that the model
     ended by itself, False when it was cut off at the limit, None when it said neither (and in ledgers of before).
+
+    `kind` is the name of a reply that holds no answer (`domain/replies.py`): it is paid for and never kept as one.
     """
 
     text: str
@@ -66,6 +91,16 @@ class TeacherAnswer:
     reused: bool = False
     error: str | None = None
     finished: bool | None = None
+    kind: str = "answer"
+    served: str | None = None
+    """The model that the server says it has asked, and its fingerprint."""
+    refusal: Refusal | None = None
+    """Of a refused request: what it was refused for."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it was paid for and holds no answer."""
+        return self.kind in PAID_FOR_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +122,10 @@ class TeacherUnavailable(RuntimeError):
 
 Sink = Callable[[Sequence[tuple[TeacherRequest, TeacherAnswer]]], None]
 """Takes answers as they come; when it returns, they are durable and paid for."""
+
+
+Says = Callable[[str], None]
+"""Takes what an engine has to say while its server does not answer."""
 
 
 class Allowance(Protocol):

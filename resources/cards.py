@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import Recipe, without_places
 
 
 def model_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
@@ -175,5 +175,5 @@ def _limits(recipe: Recipe) -> str:
     return (
         "All data are synthetic and carry the errors and the licence conditions of their teacher and base models: "
         f"teacher `{html.escape(recipe.teacher.model)}`, "
-        f"generators from `{html.escape(recipe.generator.base if recipe.generator else 'none')}`."
+        f"generators from `{html.escape(without_places(recipe.generator.base) if recipe.generator else 'none')}`."
     )

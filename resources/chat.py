@@ -1,19 +1,20 @@
-"""A teacher call in the words of the chat completions API: bodies, answers, refusals. Pure; online and batch share it.
+"""A teacher call in the words of the chat completions API: answers, refusals, what to do. Pure; online and batch share it.
 
-Belongs here: what is said to a server and how its words are read. Not here: sending (`endpoint.py`,
-`provider_batch.py`), the pace of sending (`pacing.py`), reading the model's text (`domain/parsing.py`).
+Belongs here: how a server's words are read, and how it is named. Not here: bodies (`domain/dialect.py`), what one completion
+holds (`domain/replies.py`), sending (`endpoint.py`, `provider_batch.py`), the pace of sending (`pacing.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from resources.calls import TeacherAnswer, TeacherRequest
-from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.dialect import Refusal
+from speed_assets.domain.fingerprints import canonical_json
+from speed_assets.domain.replies import CURES, Reply, read_completion, read_less_than_sent, sane_prompt_tokens
 from speed_assets.recipe import Teacher
 
 PATH = "/chat/completions"
@@ -23,87 +24,54 @@ NO_KEY = "none"
 """Sent where no key is set: the client wants one, and servers without keys do not look."""
 ERROR_CHARACTERS = 300
 """A server's words are shortened to this in errors."""
-_FINISHED = {
-    **dict.fromkeys(("stop", "end_turn", "eos"), True),
-    # Mistral says model_length at the end of its context; a filter leaves out the rest of an answer.
-    **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens", "content_filter", "error"), False),
-}
-"""What a server's `finish_reason` says: the model ended by itself, or was cut off, mostly at the token limit."""
+Secret = str | tuple[str, ...] | None
+"""What must stand in no words that are shown or kept: the key, and the values of further headers."""
 _RETRYABLE = frozenset((408, 409, 429))
 _OVERLOADED = frozenset((408, 429, 503, 529))
-
-
-def chat_body(request: TeacherRequest, structured_output: str) -> dict[str, Any]:
-    """The request as a chat completions body.
-
-    `seed` is sent where sampling is random. It does not depend on the endpoint's URL, so a server that honours it
-    gives the same answers at another address.
-    """
-    parameters = request.parameters
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": request.messages,
-        "temperature": parameters["temperature"],
-        "top_p": parameters["top_p"],
-        "max_tokens": parameters["max_new_tokens"],
-    }
-    if parameters["temperature"] > 0:
-        # 31 bits: some servers keep seeds in a C int.
-        body["seed"] = seed_for(0, "teacher-call", digest(request.named() | {"endpoint": None})) >> 32
-    if request.schema and structured_output == "json_schema":
-        schema = {"name": "answer", "strict": True, "schema": strict_schema(request.schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif request.schema and structured_output == "json_object":
-        body["response_format"] = {"type": "json_object"}
-    return body
-
-
-def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema as OpenAI's strict mode takes it (platform.openai.com/docs/guides/structured-outputs).
-
-    An object at the root, no unknown keys, every key required; what was optional may be null instead. Our parsers
-    read a list inside an object as the list, and null as absent.
-
-    >>> strict_schema({"type": "array", "items": {"type": "string"}})["required"]
-    ['tasks']
-    """
-    if schema.get("type") != "object":
-        schema = {"type": "object", "properties": {"tasks": schema}, "required": ["tasks"]}
-    strict: dict[str, Any] = _strict(schema)
-    return strict
-
-
-def _strict(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_strict(item) for item in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    if schema.get("type") != "object":
-        return {key: _strict(value) for key, value in schema.items()}
-    properties = {}
-    for name, value in schema["properties"].items():
-        optional = name not in schema.get("required", ())
-        properties[name] = {"anyOf": [_strict(value), {"type": "null"}]} if optional else _strict(value)
-    return {**schema, "properties": properties, "required": list(properties), "additionalProperties": False}
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_FILTERED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "content management policy")
+"""What refusals by a filter say, as a code or in words (Azure, OpenAI)."""
+_TOO_SHORT = "max_tokens or model output limit was reached"
+"""OpenAI's 400 where a model that reasons has used up its tokens before it answers (github.com/spiceai/spiceai#7126)."""
+_MODEL_UNKNOWN = ("model_not_found", "model_not_available")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of sending one request once.
 
-    `answered`: `answer` is the model's. `refused`: `answer.error` has the server's words, for this row only.
-    `again`: may come right if sent again. `hopeless`: no request can come right until somebody changes something.
+    `answered`: `answer` is the model's. `nothing`: `answer` names a reply that was paid for and holds none. `refused`:
+    `answer.error` has the server's words, for this row only. `again`: may come right if sent again. `hopeless`: no request
+    can come right until somebody changes something.
     """
 
-    kind: Literal["answered", "refused", "again", "hopeless"]
+    kind: Literal["answered", "nothing", "refused", "again", "hopeless"]
     words: str = ""
     answer: TeacherAnswer | None = None
     overloaded: bool = False
     """The server asks for fewer requests."""
 
 
-def read_reply(status: int, body: bytes | Any, teacher: Teacher, key: str | None) -> Outcome:
-    """What a reply says. `body` is bytes from the wire, or a value that was read already."""
+def read_reply(
+    status: int,
+    body: bytes | Any,
+    teacher: Teacher,
+    key: Secret,
+    request: TeacherRequest | None = None,
+    location: str | None = None,
+    read_min: float | None = None,
+) -> Outcome:
+    """What a reply says.
+
+    Args:
+        status: of HTTP.
+        body: bytes from the wire, or a value that was read already.
+        teacher: the recipe's.
+        key: what must stand in no words.
+        request: what was asked, where it is known: its prompt is held against what the server says it has read.
+        location: the header of a redirect.
+        read_min: fewest tokens that a server reads for each word of a prompt; null does not ask.
+    """
     if isinstance(body, bytes):
         try:
             value: Any = json.loads(body)
@@ -112,51 +80,88 @@ def read_reply(status: int, body: bytes | Any, teacher: Teacher, key: str | None
         text = body[:4000].decode("utf-8", "replace")
     else:
         value, text = body, json.dumps(body)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]  # Gemini sends its errors in a list of one
     if 200 <= status < 300:
-        return _read_completion(value, text, key)
+        return _read_completion(value, text, teacher, key, request, read_min)
+    if status in _REDIRECTS:
+        to = _address(location or "") or "another address"
+        return Outcome(
+            "hopeless",
+            f"{where(teacher)} redirects to {shorten(to, key)} ({status}), and a key follows no redirect: set "
+            "teacher.endpoint to that address if it is yours",
+        )
     said = _error(value)
     words = f"{status}: {shorten(said.get('message') or text or 'no words', key)}"
     if said.get("code") == "insufficient_quota" or status == 402:
         return Outcome("hopeless", f"{where(teacher)} says that nothing is left to pay with ({words})")
-    if status in _RETRYABLE or status >= 500:
+    if status in _RETRYABLE or (status >= 500 and status != 501):
         return Outcome("again", words, overloaded=status in _OVERLOADED)
-    if status in (401, 403):
+    if status in (401, 403) and not _filtered(said):
         return Outcome("hopeless", f"{where(teacher)} refuses {whose(teacher)} ({words})")
-    if status == 400 and teacher.structured_output != "none" and "response_format" in words + said.get("param", ""):
-        return Outcome(
-            "hopeless",
-            f"{where(teacher)} does not take teacher.structured_output={teacher.structured_output} ({words}): set it "
-            "to json_object or none; answers are parsed strictly all the same",
-        )
-    return Outcome("refused", words, TeacherAnswer("", error=words))
+    if status == 404 and said.get("code") in _MODEL_UNKNOWN:
+        name = request.model if request else teacher.model
+        return Outcome("hopeless", f"{where(teacher)} does not know the model {name} ({words}): set teacher.model")
+    return _refused(status, {name: _without_key(text, key) for name, text in said.items()}, words)
 
 
-def _read_completion(value: Any, text: str, key: str | None) -> Outcome:
-    finished = None
-    try:
-        choice = value["choices"][0]
-        message = choice["message"]
-        finished = _FINISHED.get(str(choice.get("finish_reason")).casefold())
-        content = message.get("content")  # never `reasoning`, `reasoning_content` or parts of another type: thoughts
-        if isinstance(content, list):  # parts, as some servers send them
-            content = "".join(part["text"] for part in content if part.get("type") == "text")
-        content = content if content is not None else message.get("refusal") or ""
-        usage = value.get("usage") or {}
-        counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    except (KeyError, IndexError, TypeError, AttributeError):
-        content, counts = None, (None, None)
-    if not isinstance(content, str):
-        if said := _error(value).get("message"):
-            return Outcome("again", f"an error with status 200: {shorten(said, key)}")
+def _refused(status: int, said: dict[str, str], words: str) -> Outcome:
+    """A refusal of this one request."""
+    message = said.get("message", "")
+    if _filtered(said):
+        return Outcome("refused", words, TeacherAnswer("", error=words))
+    if _TOO_SHORT in message:
+        return Outcome("nothing", words, TeacherAnswer("", finished=False, kind="thoughts"))
+    refusal = Refusal(status, message, said.get("param", ""), said.get("code", ""))
+    return Outcome("refused", words, TeacherAnswer("", error=words, refusal=refusal))
+
+
+def _filtered(said: dict[str, str]) -> bool:
+    low = f"{said.get('code', '')} {said.get('message', '')}".casefold()
+    return any(word in low for word in _FILTERED)
+
+
+def _read_completion(
+    value: Any, text: str, teacher: Teacher, key: Secret, request: TeacherRequest | None, read_min: float | None
+) -> Outcome:
+    reply = read_completion(value, tool_asked=bool(request and request.dialect.structure == "tool_call"))
+    if reply.kind == "error":
+        return Outcome("again", f"an error with status 200: {shorten(reply.words, key)}")
+    if reply.kind == "unreadable":
         return Outcome("again", f"the body is no chat completion: {shorten(text, key)!r}")
+    if request and read_less_than_sent(reply, request.prompt, read_min):
+        words = (
+            f"{where(teacher)} says that it has read {reply.prompt_tokens} tokens of a prompt of "
+            f"{len(request.prompt.split())} words: {CURES['not_read']}"
+        )
+        return Outcome("nothing", words, _answer(reply, "", key, request, "not_read", words))
+    if reply.kind in ("answer", "cut"):
+        return Outcome("answered", answer=_answer(reply, reply.text, key, request))
+    words = f"no answer ({reply.kind}): {shorten(reply.words, key)}"
+    # Thoughts that took all tokens are asked for again with more room, as any answer is that was cut off.
+    error = None if reply.finished is False and reply.kind in ("thoughts", "empty") else words
+    return Outcome("nothing", words, _answer(reply, "", key, request, reply.kind, error))
+
+
+def _answer(
+    reply: Reply,
+    text: str,
+    key: Secret,
+    request: TeacherRequest | None,
+    kind: str = "answer",
+    error: str | None = None,
+) -> TeacherAnswer:
     # A lone surrogate could not be kept: what is handed on must equal what a later run finds in the ledger.
-    text = content.encode("utf-8", "replace").decode()
-    return Outcome("answered", answer=TeacherAnswer(text, *counts, finished=finished))
-
-
-def _count(value: Any) -> int | None:
-    """A number of tokens; None for what is none, or more than any database holds or any model reads."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
+    text = _without_key(text, key).encode("utf-8", "replace").decode()
+    prompt_tokens = reply.prompt_tokens
+    if request:
+        written = len(request.prompt.encode("utf-8", "replace"))
+        written += len(canonical_json(dict(request.schema))) if request.schema else 0
+        prompt_tokens = sane_prompt_tokens(prompt_tokens, written)
+    served = _without_key(reply.served, key) if reply.served else None
+    return TeacherAnswer(
+        text, prompt_tokens, reply.output_tokens, error=error, finished=reply.finished, kind=kind, served=served
+    )
 
 
 def _error(value: Any) -> dict[str, str]:
@@ -166,7 +171,9 @@ def _error(value: Any) -> dict[str, str]:
         return {"message": error}
     if not isinstance(error, dict):
         return {}
-    message = error.get("message") or error.get("detail")
+    message = error.get("message") or error.get("detail") or error.get("error")
+    if isinstance(metadata := error.get("metadata"), dict) and isinstance(metadata.get("raw"), str):
+        message = f"{message}: {metadata['raw']}"  # OpenRouter: what its provider said
     texts = {"message": message if isinstance(message, str) else json.dumps(message) if message else None}
     return {
         name: text
@@ -175,18 +182,31 @@ def _error(value: Any) -> dict[str, str]:
     }
 
 
-def shorten(words: str, key: str | None) -> str:
-    """A server's words on one line, without the key, at most `ERROR_CHARACTERS` long."""
-    if key:
-        words = words.replace(key, "[key]")
-    words = " ".join(words.split())
+def shorten(words: str, key: Secret) -> str:
+    """A server's words on one line, without the key and anything that a terminal obeys, at most `ERROR_CHARACTERS` long."""
+    words = " ".join(_without_key(words, key).split())
+    words = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
     return words if len(words) <= ERROR_CHARACTERS else words[: ERROR_CHARACTERS - 1] + "…"
+
+
+def _without_key(text: str, key: Secret) -> str:
+    for secret in (key,) if isinstance(key, str) else key or ():
+        text = text.replace(secret, "[key]") if secret else text
+    return text
+
+
+def _address(url: str) -> str:
+    """Scheme, host and path of an address: what follows may hold anything."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def where(teacher: Teacher) -> str:
     """The endpoint as errors name it: without a password that its URL may hold."""
-    parts = urlsplit(teacher.endpoint or "")
-    return f"the teacher at {urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path, '', ''))}"
+    return f"the teacher at {_address(teacher.endpoint or '')}"
 
 
 def whose(teacher: Teacher) -> str:
@@ -201,5 +221,5 @@ def key_problem(teacher: Teacher, key: str | None) -> str | None:
     if teacher.key_variable and not key:
         return f"{where(teacher)} wants a key: set the environment variable {teacher.key_variable}"
     if key and not (key.isascii() and key.isprintable() and key.strip() == key):
-        return f"{whose(teacher)} holds white space or characters that no header can carry: set it anew"
+        return f"{whose(teacher)} holds white space or characters that no header can carry: set it again"
     return None

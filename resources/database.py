@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,10 +56,11 @@ CALLS = sa.Table(
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("finished", sa.Boolean(create_constraint=False)),
+    sa.Column("served", sa.String),
     *_who_and_what(),
 )
 """Answered calls: zlib-compressed request (canonical JSON) and answer (UTF-8 text), whether the model ended by itself (null:
-the server did not say), and what each cost."""
+the server did not say), the model that the server says it has asked, and what each cost."""
 
 UNKEPT = sa.Table(
     "unkept",
@@ -69,7 +71,8 @@ UNKEPT = sa.Table(
     *_who_and_what(),
 )
 """Payments without an answer in `calls`. `why` is `pruned`, `doubled` (two processes asked the same at the same
-time) or `lost` (under way when its process died: it may have been paid)."""
+time), `lost` (under way when its process died: it may have been paid), or the name of a reply that held no answer
+(`domain/replies.py`)."""
 
 RESERVATIONS = sa.Table(
     "reservations",
@@ -217,6 +220,8 @@ class Database:
                     connection.execute(sa.text(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {kind}'))
                 for index in table.indexes if missing[table] else ():
                     index.create(connection, checkfirst=True)
+            if CALLS.c.served in missing.get(CALLS, ()):
+                _set_aside_empty(connection)
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
@@ -290,6 +295,15 @@ def _missing(connection: sa.Connection, name: str) -> dict[sa.Table, list[sa.Col
         if lacking:
             missing[table] = lacking
     return missing
+
+
+def _set_aside_empty(connection: sa.Connection) -> None:
+    """Older versions kept empty texts as answers, and never asked again: they stay paid for, and are answers no more."""
+    empty = CALLS.c.answer == zlib.compress(b"")
+    names = [column.name for column in UNKEPT.columns if column.name not in ("id", "why")]
+    paid = sa.select(*(CALLS.c[name] for name in names), sa.literal("empty")).where(empty)
+    connection.execute(sa.insert(UNKEPT).from_select([*names, "why"], paid))
+    connection.execute(sa.delete(CALLS).where(empty))
 
 
 def _durable_sqlite(connection: Any, _record: Any) -> None:

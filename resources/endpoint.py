@@ -12,25 +12,34 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import openai
+import httpx2
 
-from resources.calls import Allowance, CapReached, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.chat import KEY_HEADER, NO_KEY, Outcome, chat_body, key_problem, read_reply, shorten, where
+from resources.calls import Allowance, CapReached, Says, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.chat import KEY_HEADER, NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
 from resources.pacing import Pace
+from resources.unpacking import TooLong, unpacked
 from speed_assets.recipe import Calls, Teacher
 
 _T = TypeVar("_T")
+logging.getLogger("httpcore2").setLevel(
+    logging.INFO
+)  # its debug lines show a server's headers, which may repeat the key
 _LOOK_S = 0.2
 """Seconds between two looks for an interrupt."""
+_SILENT_S = 5.0
+"""Seconds without an answer after which a run says so, and says it again."""
+_OUTAGE = 8
+"""Failures in a row, of whatever requests, that are an outage and not a server that is asked too much."""
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
-"""The client's transport errors (it brings a transport of its own) after which no server has seen the request."""
+"""Transport errors after which no server has seen the request."""
 
 
 class OpenAIEngine:
@@ -39,13 +48,21 @@ class OpenAIEngine:
     A request that met trouble (408, 409, 429, 5xx, a broken connection, no answer in time, a body that is cut off or
     no chat completion) is sent again after a wait; after `calls.attempts` times behind all others. It is never
     dropped: it comes right, or `calls.breaker_s` seconds pass in which the endpoint answers nothing at all and
-    TeacherUnavailable names the last cause. Other 4xx fail their own row.
+    TeacherUnavailable names the last cause. Other 4xx fail their own row. Until it has answered once, it is sent no more
+    requests than `calls.stop_after` less those that brought nothing. Redirects are not followed.
+
+    `headers` are sent with every request; their values are as secret as the key. `says` may be set to be told of silence.
     """
 
-    def __init__(self, teacher: Teacher, calls: Calls, key: str | None) -> None:
+    def __init__(
+        self, teacher: Teacher, calls: Calls, key: str | None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._teacher = teacher
         self._calls = calls
         self._key = key
+        self._headers = dict(headers or {})
+        self._record = _Record()
+        self.says: Says | None = None
 
     def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
         """See `TeacherEngine`. Interrupted, it hands on what has come, gives back what was not sent, and ends."""
@@ -53,7 +70,7 @@ class OpenAIEngine:
             raise TeacherUnavailable(problem)
         if not requests:
             return
-        asking = _Asking(self._teacher, self._calls, self._key, requests, sink, allowance)
+        asking = _Asking(self, requests, sink, allowance)
         with ThreadPoolExecutor(1, "teacher-http") as thread:
             done = thread.submit(lambda: asyncio.run(asking.run()))
             try:
@@ -65,6 +82,15 @@ class OpenAIEngine:
                 asking.stop()
                 raise  # leaving the block waits until the loop has handed on what it has
         done.result()
+
+
+@dataclass(slots=True)
+class _Record:
+    """What an engine has met since it is there."""
+
+    answered: int = 0
+    nothing: int = 0
+    """Refusals and replies without an answer, before the first answer."""
 
 
 @dataclass(eq=False, slots=True)
@@ -81,15 +107,11 @@ class _Asking:
     """One call of `answer`: what waits, what is in flight, what has come. Lives on the event loop's thread."""
 
     def __init__(
-        self,
-        teacher: Teacher,
-        calls: Calls,
-        key: str | None,
-        requests: Sequence[TeacherRequest],
-        sink: Sink,
-        allowance: Allowance,
+        self, engine: OpenAIEngine, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance
     ) -> None:
-        self._teacher, self._calls, self._key = teacher, calls, key
+        self._teacher, self._calls, self._key = engine._teacher, engine._calls, engine._key
+        self._headers, self._record, self._says = engine._headers, engine._record, engine.says
+        self._secrets: Secret = tuple(filter(None, (self._key, *self._headers.values())))
         self._sink, self._allowance = sink, allowance
         self._untaken = deque(requests)
         self._taken: deque[_Sending] = deque()
@@ -98,12 +120,12 @@ class _Asking:
         self._received: list[tuple[TeacherRequest, TeacherAnswer]] = []
         self._unwritten = 0
         self._taking: asyncio.Task[None] | None = None
-        self._pace = Pace(calls)
+        self._pace = Pace(self._calls)
         self._cap: CapReached | None = None
         self._failure: BaseException | None = None
         self._cause = "no answer has come yet"
-        self._alive_at = 0.0
-        self._answered = self._refused = self._numbered = 0
+        self._alive_at = self._said_at = 0.0
+        self._answered = self._numbered = self._failed_in_a_row = 0
         self._stopped = self._closing = False
         self._wake = asyncio.Event()
         self._something_received = asyncio.Event()
@@ -117,8 +139,11 @@ class _Asking:
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        client = openai.AsyncOpenAI(
-            api_key=self._key or NO_KEY, base_url=self._teacher.endpoint, max_retries=0, timeout=self._calls.timeout_s
+        client = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {self._key or NO_KEY}", "Accept-Encoding": "gzip", **self._headers},
+            timeout=self._calls.timeout_s,
+            limits=httpx2.Limits(max_connections=None),  # the pace is the limit
+            follow_redirects=False,
         )
         with ThreadPoolExecutor(1, "teacher-writer") as self._writer:
             writing = asyncio.create_task(self._write())
@@ -126,11 +151,11 @@ class _Asking:
                 await self._send_all(client)
             finally:
                 await self._close(writing)
-                await client.close()
+                await client.aclose()
         if self._failure:
             raise self._failure
 
-    async def _send_all(self, client: openai.AsyncOpenAI) -> None:
+    async def _send_all(self, client: httpx2.AsyncClient) -> None:
         while not self._stopped and not self._failure and self._open():
             now = time.monotonic()
             if not self._in_flight and not self._again:
@@ -138,6 +163,10 @@ class _Asking:
             elif now - self._alive_at >= self._calls.breaker_s:
                 self._failure = TeacherUnavailable(self._breaker_words())
                 return
+            elif self._says and now - max(self._alive_at, self._said_at) >= _SILENT_S:
+                self._said_at = now
+                words, says = self._silence_words(now), self._says
+                await self._in_writer(lambda words=words, says=says: says(words))  # type: ignore[misc]
             self._take()
             while (sending := self._next(now)) is not None:
                 task = asyncio.create_task(self._send(client, sending))
@@ -169,7 +198,11 @@ class _Asking:
         self._wake.set()
 
     def _busy(self) -> bool:
-        """Enough is in flight, or the sink has fallen behind."""
+        """Enough is in flight, or the sink has fallen behind, or nobody knows yet whether an answer ever comes."""
+        if self._record.answered == 0:
+            least = max(1, self._calls.stop_after - self._record.nothing)
+            if len(self._in_flight) + self._unwritten >= least:
+                return True
         return len(self._in_flight) >= self._pace.limit or self._unwritten >= 2 * self._calls.concurrency_max
 
     def _next(self, now: float) -> _Sending | None:
@@ -186,6 +219,8 @@ class _Asking:
     async def _pause(self, now: float) -> None:
         """Until something happens, or the time comes to send or to give up."""
         times = [self._alive_at + self._calls.breaker_s]
+        if self._says:
+            times.append(max(self._alive_at, self._said_at, now - _SILENT_S) + _SILENT_S)
         if not self._busy():
             times += [max(self._again[0][1], self._pace.open_at)] if self._again else []
             times += [self._pace.open_at] if self._taken and self._pace.open_at > now else []
@@ -196,7 +231,7 @@ class _Asking:
             pass
         self._wake.clear()
 
-    async def _send(self, client: openai.AsyncOpenAI, sending: _Sending) -> None:
+    async def _send(self, client: httpx2.AsyncClient, sending: _Sending) -> None:
         """Send one request once, and put it where it belongs."""
         sent_at = time.monotonic()
         try:
@@ -210,28 +245,42 @@ class _Asking:
             if self._in_flight.pop(task, None) is not None:
                 self._wake.set()
 
-    async def _post(self, client: openai.AsyncOpenAI, sending: _Sending) -> Outcome:
+    async def _post(self, client: httpx2.AsyncClient, sending: _Sending) -> Outcome:
         request = sending.request
-        body = chat_body(request, self._teacher.structured_output)
-        create: Any = client.chat.completions.with_raw_response.create
+        url = f"{(self._teacher.endpoint or '').rstrip('/')}{PATH}"
         try:
             # The client's own timeout is between two bytes; this one holds for the whole answer.
-            async with asyncio.timeout(self._calls.timeout_s):
-                reply = (await create(**body, extra_headers={KEY_HEADER: request.key})).http_response
-        except openai.APIStatusError as error:
-            reply = error.response
-        except (TimeoutError, openai.APITimeoutError):
+            async with (
+                asyncio.timeout(self._calls.timeout_s),
+                client.stream("POST", url, json=request.body(), headers={KEY_HEADER: request.key}) as reply,
+            ):
+                raw = reply.aiter_raw()
+                body = await unpacked(raw, reply.headers.get("content-encoding", ""), self._calls.reply_bytes_max)
+        except TooLong as error:
             sending.uncertain = True
+            return Outcome("again", f"{error} (calls.reply_bytes_max)")
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            sending.uncertain |= type(error).__name__ not in _NEVER_SENT
             return Outcome("again", f"no answer within {self._calls.timeout_s:g} s", overloaded=True)
-        except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            name = type(cause).__name__
+        except httpx2.TransportError as error:
+            name = type(error).__name__
             sending.uncertain |= name not in _NEVER_SENT
-            return Outcome("again", f"{name}: {shorten(str(cause), self._key)}")
-        outcome = read_reply(reply.status_code, reply.content, self._teacher, self._key)
+            return Outcome("again", f"{name}: {shorten(str(error), self._secrets)}")
+        outcome = read_reply(
+            reply.status_code,
+            body,
+            self._teacher,
+            self._secrets,
+            request,
+            reply.headers.get("location"),
+            self._calls.read_min,
+        )
         tokens = request.parameters["max_new_tokens"]
         self._pace.heed(reply.headers, time.monotonic(), outcome.kind == "again", tokens)
-        if reply.status_code == 404 and not self._answered:
+        if reply.status_code == 403 and outcome.kind == "hopeless" and self._record.answered:
+            # The key is good: some gateways refuse a single prompt so.
+            return Outcome("refused", outcome.words, TeacherAnswer("", error=outcome.words))
+        if reply.status_code == 404 and outcome.kind == "refused" and not self._record.answered:
             words = f"does not know the model {request.model}, or has no chat completions at this address"
             return Outcome("hopeless", f"{where(self._teacher)} {words} ({outcome.words})")
         return outcome
@@ -240,6 +289,7 @@ class _Asking:
         now = time.monotonic()
         if outcome.kind == "again":
             self._cause = outcome.words
+            self._failed_in_a_row += 1
             sending.failures += 1
             if outcome.overloaded:
                 self._pace.overloaded(sent_at, now)
@@ -253,20 +303,27 @@ class _Asking:
             self._failure = TeacherUnavailable(outcome.words)
             return
         assert outcome.answer is not None
-        self._alive_at = now
+        if self._failed_in_a_row >= _OUTAGE:
+            self._hurry(now)
+        self._alive_at, self._failed_in_a_row = now, 0
         if outcome.kind == "answered":
             self._answered += 1
+            self._record.answered += 1
             self._pace.answered()
         else:
-            self._refused += 1
-            if not self._answered and self._refused >= self._calls.concurrency_max:
-                self._failure = TeacherUnavailable(
-                    f"{where(self._teacher)} refused the first {self._refused} requests and answered none, "
-                    f"the last with {outcome.words}"
-                )
+            self._record.nothing += 1
         self._received.append((sending.request, outcome.answer))
         self._unwritten += 1
         self._something_received.set()
+
+    def _hurry(self, now: float) -> None:
+        """The endpoint answers again: nobody waits for longer than a new request would."""
+        soon = [
+            (worn_out, min(due, now + self._pace.backoff(sending.request.key, 1)), number, sending)
+            for worn_out, due, number, sending in self._again
+        ]
+        self._again = soon
+        heapq.heapify(self._again)
 
     async def _write(self) -> None:
         """Hand answers to the sink, all that wait at once: while one group is being written, the next one gathers."""
@@ -312,6 +369,14 @@ class _Asking:
 
     async def _in_writer(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    def _silence_words(self, now: float) -> str:
+        silent = now - self._alive_at
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - silent))
+        return (
+            f"no answer since {since} ({silent:.0f} s); {len(self._in_flight)} in flight, {len(self._again)} waiting to be "
+            f"sent again; the last trouble: {self._cause}"
+        )
 
     def _breaker_words(self) -> str:
         left = len(self._untaken) + len(self._taken) + len(self._again) + len(self._in_flight)

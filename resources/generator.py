@@ -79,6 +79,7 @@ def generate(
         "seed": seed,
         "batch_rows": settings.batch_rows,
         "schema": schema if settings.structured else None,
+        **({"whitespace_max": settings.whitespace_max} if settings.structured else {}),
         "chat": settings.chat,
         **sampling.model_dump(),
     }

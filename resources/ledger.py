@@ -2,7 +2,7 @@
 
 Request key = sha256 over rendered messages, model and revision, endpoint, sampling parameters, schema
 and sample index. The same key is never asked twice, whatever run asks; a changed prompt, endpoint or
-model can never get a stale answer. Answers of failed calls are not kept.
+model can never get a stale answer. Failed calls, and replies that hold no answer, are not kept.
 
 Belongs here: storing and finding answers, and batches that are out. Not here: asking (`teacher.py`), leave to ask
 (`money.py`), reports (`accounts.py`).
@@ -57,13 +57,14 @@ class Ledger:
     def find(self, keys: Sequence[str]) -> dict[str, TeacherAnswer]:
         """The known answers among `keys`."""
         found: dict[str, TeacherAnswer] = {}
-        columns = (CALLS.c.key, CALLS.c.answer, CALLS.c.prompt_tokens, CALLS.c.output_tokens, CALLS.c.finished)
+        names = ("key", "answer", "prompt_tokens", "output_tokens", "finished", "served")
+        columns = tuple(CALLS.c[name] for name in names)
         with self.database.reading() as connection:
             for block in blocks(keys):
                 rows = connection.execute(sa.select(*columns).where(CALLS.c.key.in_(block)))
-                for key, answer, before, after, finished in rows:
+                for key, answer, before, after, finished, served in rows:
                     text = zlib.decompress(answer).decode()
-                    found[key] = TeacherAnswer(text, before, after, reused=True, finished=finished)
+                    found[key] = TeacherAnswer(text, before, after, reused=True, finished=finished, served=served)
         return found
 
     def record(
@@ -75,8 +76,8 @@ class Ledger:
     ) -> None:
         """Keep answers and settle what `holder` reserved for them, in one transaction; on return they survive a crash.
 
-        A key already kept stays as it was; the second answer is booked as paid for and not kept. An answer with an
-        error is neither kept nor counted, and what was reserved for it is free again.
+        A key already kept stays as it was; the second answer is booked as paid for and not kept, and so is a reply that
+        holds no answer. A request that was refused is neither kept nor counted, and what was reserved for it is free again.
         """
         if not answered:
             return
@@ -85,32 +86,30 @@ class Ledger:
         rows = [
             _row(context, key, request, answer, tariff, now)
             for key, (request, answer) in zip(keys, answered, strict=True)
-            if answer.error is None
+            if answer.error is None or answer.nothing
         ]
         with self.database.writing() as connection:
             held = reservations(connection, keys, holder)
             drop_reservations(connection, held.values())
             kept = {key for block in blocks(keys) for (key,) in connection.execute(_kept(block))}
             new: dict[str, dict[str, Any]] = {}
-            doubled = []
+            unkept = []
             tally: Counter[tuple[Scope, str]] = Counter()
             for reservation in held.values():
                 count(tally, reservation, -1, -reservation["money"])
             for row in rows:
-                counted, key = row.pop("counted"), row["key"]
+                counted, kind, key = row.pop("counted"), row.pop("kind"), row["key"]
                 at = held.get(key) or {"run": context.run, "stage": context.stage, "taken_at": now}
                 count(tally, {**at, "currency": tariff.currency}, 1, counted)
-                if key in kept or key in new:
-                    doubled.append(
-                        {k: v for k, v in row.items() if k not in ("request", "answer", "finished")}
-                        | {"why": "doubled"}
-                    )
+                if kind != "answer" or key in kept or key in new:
+                    paid = {k: v for k, v in row.items() if k not in ("request", "answer", "finished", "served")}
+                    unkept.append(paid | {"why": "doubled" if kind == "answer" else kind})
                 else:
                     new[key] = row
             if new:
                 connection.execute(sa.insert(CALLS), list(new.values()))
-            if doubled:
-                connection.execute(sa.insert(UNKEPT), doubled)
+            if unkept:
+                connection.execute(sa.insert(UNKEPT), unkept)
             apply(self.database, connection, tally)
 
     def count(self) -> int:
@@ -272,6 +271,8 @@ def _row(
         "request": zlib.compress(canonical_json(request.named()).encode()),
         "answer": zlib.compress(answer.text.encode("utf-8", "replace")),
         "finished": answer.finished,
+        "served": answer.served,
+        "kind": answer.kind,
         "prompt_tokens": answer.prompt_tokens,
         "output_tokens": answer.output_tokens,
         "cost": cost,

@@ -22,12 +22,16 @@ class Pace:
     """How many requests may be in flight, and from when on. Times are seconds of one monotonic clock.
 
     The limit grows by one for each round of answers, and halves at a refusal for load, at most once for the requests
-    that were in flight together (Jacobson, Congestion Avoidance and Control, 1988).
+    that were in flight together. Below half of what was borne before the trouble it doubles with each round, so that after
+    an outage it is back in a few rounds (slow start; Jacobson, Congestion Avoidance and Control, 1988).
     """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._limit = float(min(calls.concurrency_start, calls.concurrency_max))
+        self._borne = self._limit
+        """Up to this the limit doubles with each round."""
+        self._answered = True
         self._halved_at = float("-inf")
         self.open_at = float("-inf")
         """Nothing is sent before this time."""
@@ -37,10 +41,15 @@ class Pace:
         return int(self._limit)
 
     def answered(self) -> None:
-        self._limit = min(self._limit + 1 / self._limit, float(self._calls.concurrency_max))
+        step = 1.0 if self._limit < self._borne else 1 / self._limit
+        self._limit = min(self._limit + step, float(self._calls.concurrency_max))
+        self._answered = True
 
     def overloaded(self, sent_at: float, now: float) -> None:
         if sent_at > self._halved_at:
+            if self._answered:  # one outage, however often it is asked, is one loss
+                self._borne = max(1.0, self._limit / 2)
+                self._answered = False
             self._limit = max(1.0, self._limit / 2)
             self._halved_at = now
 

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 import openai
 
-from resources.calls import Allowance, CapReached, Sink, TeacherEngine, TeacherRequest, TeacherUnavailable
-from resources.chat import NO_KEY, PATH, Outcome, chat_body, key_problem, read_reply, shorten, where
+from resources.calls import Allowance, CapReached, Says, Sink, TeacherEngine, TeacherRequest, TeacherUnavailable
+from resources.chat import NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
 from resources.pacing import Pace, retry_after, server_time
 from speed_assets.recipe import Calls, Teacher
 
@@ -65,15 +65,23 @@ class BatchLog(Protocol):
         """Forget a batch."""
 
 
-def requests_jsonl(requests: Iterable[TeacherRequest], structured_output: str) -> Iterator[str]:
+def requests_jsonl(requests: Iterable[TeacherRequest]) -> Iterator[str]:
     """One line for each request, named by its key."""
     for request in requests:
-        body = chat_body(request, structured_output)
-        yield json.dumps({"custom_id": request.key, "method": "POST", "url": f"/v1{PATH}", "body": body}) + "\n"
+        line = {"custom_id": request.key, "method": "POST", "url": f"/v1{PATH}", "body": request.body()}
+        yield json.dumps(line) + "\n"
 
 
-def answers_from_jsonl(lines: Iterable[bytes], teacher: Teacher, key: str | None) -> Iterator[tuple[str, Outcome]]:
-    """Request key and outcome of each line of an output or error file. Lines that cannot be read are left out."""
+def answers_from_jsonl(
+    lines: Iterable[bytes],
+    teacher: Teacher,
+    key: Secret,
+    requests: Mapping[str, TeacherRequest] | None = None,
+    read_min: float | None = None,
+) -> Iterator[tuple[str, Outcome]]:
+    """Request key and outcome of each line of an output or error file. Lines that cannot be read are left out.
+
+    `requests` by key are what was asked, as far as it is known, and `read_min` as `read_reply` takes it."""
     for line in lines:
         try:
             entry = json.loads(line)
@@ -84,7 +92,8 @@ def answers_from_jsonl(lines: Iterable[bytes], teacher: Teacher, key: str | None
         if not isinstance(name, str):
             continue
         if isinstance(status, int):
-            yield name, read_reply(status, response.get("body") or error, teacher, key)
+            asked = (requests or {}).get(name)
+            yield name, read_reply(status, response.get("body") or error, teacher, key, asked, read_min=read_min)
         else:  # never executed: the batch expired or was cancelled before
             yield name, Outcome("again", shorten(json.dumps(error), key))
 
@@ -97,8 +106,12 @@ class BatchEngine:
     given back and taken anew. Rows of a batch that a killed run sent are not taken again: the sink settles them.
     """
 
-    def __init__(self, teacher: Teacher, calls: Calls, key: str | None, log: BatchLog) -> None:
+    def __init__(
+        self, teacher: Teacher, calls: Calls, key: str | None, log: BatchLog, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._teacher, self._calls, self._key, self._log = teacher, calls, key, log
+        self._headers = dict(headers or {})
+        self._secrets: Secret = tuple(filter(None, (key, *self._headers.values())))
         self._endpoint = teacher.endpoint or ""
         self._pace = Pace(calls)
         self._cause = ""
@@ -165,7 +178,7 @@ class BatchEngine:
         if reply and reply.get("status") not in _ENDED:
             self._check_deadline(name, reply)
             return
-        outcomes = self._download(name, reply)
+        outcomes = self._download(name, reply, open_requests)
         ours = {key: open_requests[key] for key in batch.keys if key in open_requests}
         nothing = Outcome("again", self._batch_words(name, reply))
         came = {key: outcomes.get(key, nothing) for key in ours}
@@ -173,7 +186,7 @@ class BatchEngine:
         if answered:
             sink(answered)
         # Before the batch is closed: what a killed run had reserved for it is found by the batch.
-        if free := [ours[key] for key, outcome in came.items() if outcome.kind != "answered"]:
+        if free := [ours[key] for key, outcome in came.items() if outcome.kind not in ("answered", "nothing")]:
             allowance.give_back(free)
         for request, _ in answered:
             del open_requests[request.key]
@@ -187,13 +200,15 @@ class BatchEngine:
             if outcome.kind == "hopeless":
                 raise TeacherUnavailable(outcome.words)
 
-    def _download(self, name: str, reply: Mapping[str, Any]) -> dict[str, Outcome]:
+    def _download(self, name: str, reply: Mapping[str, Any], asked: Mapping[str, TeacherRequest]) -> dict[str, Outcome]:
         """Outcomes by request key; of two for one key the better."""
         outcomes: dict[str, Outcome] = {}
         for kind in ("error_file_id", "output_file_id"):
             if file := reply.get(kind):
                 content = self._content(file, f"download the {kind[:-8]} file of batch {name}")
-                outcomes.update(answers_from_jsonl(content.splitlines(), self._teacher, self._key))
+                outcomes.update(
+                    answers_from_jsonl(content.splitlines(), self._teacher, self._secrets, asked, self._calls.read_min)
+                )
         return outcomes
 
     def _content(self, file: str, what: str) -> bytes:
@@ -223,7 +238,7 @@ class BatchEngine:
         block = list(requests[: self._calls.batch_rows])
         lines: list[bytes] = []
         size = 0
-        for line in requests_jsonl(block, self._teacher.structured_output):
+        for line in requests_jsonl(block):
             size += len(line)
             if lines and size > FILE_BYTES:
                 break
@@ -303,7 +318,7 @@ class BatchEngine:
             words = reply["errors"]["data"][0]["message"]
         except (KeyError, IndexError, TypeError):
             words = "no word on this row"
-        return f"batch {name} {reply.get('status')}: {shorten(str(words), self._key)}"
+        return f"batch {name} {reply.get('status')}: {shorten(str(words), self._secrets)}"
 
     def _call(
         self,
@@ -329,18 +344,16 @@ class BatchEngine:
                 value = content if raw else json.loads(content)
                 if raw or (isinstance(value, dict) and (needs is None or isinstance(value.get(needs), str))):
                     return value
-                cause = f"the body is not what it should be: {shorten(content[:1000].decode(errors='replace'), self._key)!r}"
+                cause = f"the body is not what it should be: {shorten(content[:1000].decode(errors='replace'), self._secrets)!r}"
             except openai.APIStatusError as error:
-                outcome = read_reply(error.status_code, error.response.content, self._teacher, self._key)
+                outcome = read_reply(error.status_code, error.response.content, self._teacher, self._secrets)
                 cause, asked_wait = outcome.words, retry_after(error.response.headers)
                 absent = error.status_code == 404 and lost is not None
                 if outcome.kind != "again" and not absent:
                     advice = ": if it has no batches, set calls.mode=online" if error.status_code in (404, 405) else ""
                     raise _Refused(f"{where(self._teacher)} refuses to {what} ({cause}){advice}") from None
             except openai.APIConnectionError as error:
-                cause = (
-                    f"{type(error.__cause__ or error).__name__}: {shorten(str(error.__cause__ or error), self._key)}"
-                )
+                cause = f"{type(error.__cause__ or error).__name__}: {shorten(str(error.__cause__ or error), self._secrets)}"
             except (ValueError, RecursionError):
                 cause = "the body is not JSON"
             failures += 1
@@ -360,7 +373,12 @@ class BatchEngine:
         if problem := key_problem(self._teacher, self._key):
             raise TeacherUnavailable(problem)
         return openai.OpenAI(
-            api_key=self._key or NO_KEY, base_url=self._teacher.endpoint, max_retries=0, timeout=self._calls.timeout_s
+            api_key=self._key or NO_KEY,
+            base_url=self._teacher.endpoint,
+            default_headers=self._headers,
+            max_retries=0,
+            timeout=self._calls.timeout_s,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
 
 
@@ -380,6 +398,20 @@ class BatchesFirst:
 
     def __init__(self, online: TeacherEngine, batches: BatchEngine) -> None:
         self._online, self._batches = online, batches
+
+    @property
+    def says(self) -> Says | None:
+        """Who is told while the server does not answer."""
+        return getattr(self._online, "says", None)
+
+    @says.setter
+    def says(self, says: Says | None) -> None:
+        if hasattr(self._online, "says"):
+            self._online.says = says
+
+    def held(self, requests: Iterable[TeacherRequest]) -> set[str]:
+        """Keys of the requests that are in outstanding batches."""
+        return self._batches.held(requests)
 
     def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
         """See `TeacherEngine`."""

@@ -18,6 +18,7 @@ from checks.gates import refusals
 from resources import living
 from resources.artifacts import Artifacts, label
 from resources.calls import TeacherEngine
+from resources.dialects import DialectBook
 from resources.home import speed_home
 from resources.ledger import Ledger
 from resources.progress import ProgressFor, quiet
@@ -133,7 +134,9 @@ def build_defs(
         resources={
             "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),
             "runner": dg.ResourceDefinition(resource_fn=make_runner),
-            "teacher": lazily(lambda: Teacher(recipe, Ledger.at(home), teacher_engine)),
+            "teacher": lazily(
+                lambda: Teacher(recipe, Ledger.at(home), teacher_engine, DialectBook(recipe.teacher, home))
+            ),
             "progress": dg.ResourceDefinition.hardcoded_resource(progress),
         },
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],

@@ -21,6 +21,7 @@ from typing import Any
 from resources.accounts import cost_of, costs
 from resources.artifacts import Artifacts, NotMaterialized, label
 from resources.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.dialects import DialectBook
 from resources.foresight import warnings_before
 from resources.ledger import Ledger
 from resources.prices import Tariff, in_currency
@@ -134,8 +135,8 @@ class Need:
 class DryTeacher(Teacher):
     """A teacher that asks nobody: answers of the ledger, and a text that stands in for each unknown one."""
 
-    def __init__(self, recipe: Recipe, ledger: Ledger) -> None:
-        super().__init__(recipe, ledger)
+    def __init__(self, recipe: Recipe, ledger: Ledger, dialects: DialectBook | None = None) -> None:
+        super().__init__(recipe, ledger, dialects=dialects)
         self.need = Need()
 
     def ask(
@@ -143,7 +144,7 @@ class DryTeacher(Teacher):
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
         """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new;
         an unknown expansion gives as many subtopics as it was asked for, so what is asked of them is counted at most."""
-        known = self._ledger.find([request.key for request in requests])
+        known = self.known(requests)
         new = {request.key: request for request in requests if request.key not in known}
         self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
         count = self._recipe.task_list.per_topic
@@ -196,7 +197,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
         overlay = _Overlay(Path(temporary), real.store)
         overlay.open()
         artifacts = Artifacts(recipe, overlay)
-        teacher = DryTeacher(recipe, ledger)
+        teacher = DryTeacher(recipe, ledger, DialectBook(recipe.teacher, home))
         runner = Runner(Path(temporary), warm=False)
         for stage, partition in artifacts.everything():
             found = artifacts.look(stage.name, partition)

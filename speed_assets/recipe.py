@@ -10,13 +10,27 @@ import math
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from speed_assets.domain.answer_lengths import AnswerLengths
+from speed_assets.domain.dialect import FIELDS, PLAIN, Dialect, Sent, Structure, TokenField
+from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, Writer, build_graph, with_task_types, written_by
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
@@ -28,6 +42,32 @@ PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = PROJECT / "recipes"
 DEFAULT_RECIPE = "offline"
 
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+PresetName = Literal[
+    "openai", "openai_reasoning", "anthropic", "gemini", "mistral", "deepseek", "openrouter", "azure", "ollama",
+    "llama_cpp", "vllm", "sglang", "lm_studio",
+]  # fmt: skip
+"""Names of `domain/dialect_presets.py`."""
+
+
+def _no_secrets(url: str) -> str:
+    """An address that may be kept and shown. Its error never says what stands in it."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1:
+            raise ValueError
+    except ValueError:
+        raise PydanticCustomError("endpoint", "an endpoint is an address such as https://host/v1") from None
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise PydanticCustomError(
+            "endpoint",
+            "the endpoint holds a user, a password or a query, which ledger, artifacts and releases would keep: set "
+            "key_variable to the environment variable that holds the key, or teacher.dialect.headers to those of others",
+        )
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_no_secrets)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -113,18 +153,93 @@ class ErrorRates(Section):
     revise: Share = 0.0
 
 
+class TeacherDialect(Section):
+    """How the server of the teacher wants to be asked. null is found out: by its address where that is known, and by what it
+    refuses."""
+
+    probe: bool = True
+    """The first request of a kind goes out alone, and what the server refuses of it is said otherwise, at most 8 times for
+    a model. What was found is kept in `teachers.json` of the home. False asks as it stands here, and nothing else."""
+    preset: PresetName | None = None
+    """Server whose known dialect the search begins with; null takes that of `teacher.endpoint` where it is known."""
+    token_field: TokenField | None = None
+    """Name of the field that says how many tokens an answer may have."""
+    temperature: Sent | None = None
+    """Whether the temperature is sent; `unless_default` leaves 1 out, for servers with that default."""
+    top_p: Sent | None = None
+    seed: bool | None = None
+    """Whether a seed is sent."""
+    strict: bool | None = None
+    """Ask for schemas in OpenAI's strict mode, in which every key is required and may be null."""
+    additional_properties: bool | None = None
+    """Say `additionalProperties: false` in schemas."""
+    extra: dict[str, Any] = {}
+    """Further fields of the body, for instance `{reasoning_effort: low}`. They are part of every request's name."""
+    headers: dict[str, Annotated[str, Field(pattern=_VARIABLE)]] = {}
+    """Further headers: name, and the environment variable that holds the value."""
+
+    @model_validator(mode="after")
+    def _fields_of_ours(self) -> TeacherDialect:
+        ours = {"model", "messages", "stream", "n", "tools", "response_format", *get_args(TokenField)} & set(self.extra)
+        if ours:
+            raise ValueError(f"extra.{sorted(ours)[0]} is a field that other settings say")
+        return self
+
+    def fixed(self) -> dict[str, Any]:
+        """What the recipe says, by the fields of a `Dialect`."""
+        said = self.model_dump(include=set(FIELDS), exclude_none=True)
+        return {name: value for name, value in said.items() if name != "extra" or value}
+
+    def shape(self) -> dict[str, Any]:
+        """What of it may shape answers."""
+        shape = {name: value for name, value in self.fixed().items() if name in ("strict", "extra")}
+        return shape | {name: "never" for name in ("temperature", "top_p") if getattr(self, name) == "never"}
+
+
+class NonAnswers(Section):
+    """What is done about replies that are paid for and hold no answer."""
+
+    attempts: Positive = 2
+    """Times that a request is sent while the reply is empty or calls a tool that nobody asked for (ours); what was filtered,
+    or was all thoughts, is not sent again as it was."""
+
+
 class Teacher(Section):
     engine: Literal["microworld", "openai"]
     model: str
     """Model name at the endpoint (paper: gpt-4o-2024-05-13)."""
     revision: str | None = None
-    endpoint: str | None = None
-    """Base URL of an OpenAI-compatible server; null with the microworld."""
-    key_variable: str | None = None
+    endpoint: Endpoint | None = None
+    """Base URL of an OpenAI-compatible server, without any secret; null with the microworld."""
+    key_variable: Annotated[str, Field(pattern=_VARIABLE)] | None = None
     """Name of the environment variable that holds the key. The key itself never stands in a recipe."""
-    structured_output: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """What is asked of the server besides the prompt; answers are parsed strictly whether it obeys or not."""
+    structured_output: Structure = "json_schema"
+    """What is asked of the server besides the prompt; answers are parsed strictly whether it obeys or not. `tool_call` takes
+    the arguments of the one tool that the model must call; `structured_outputs` is vLLM's own field. A server that refuses a
+    form is asked in a weaker one (`dialect.probe`)."""
+    dialect: TeacherDialect = TeacherDialect()
+    non_answers: NonAnswers = NonAnswers()
     error_rates: ErrorRates = ErrorRates()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what stands at its default: recipes of before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        for name in ("dialect", "non_answers"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                dumped.pop(name, None)
+        return dumped
+
+    def first_dialect(self, model: str) -> Dialect:
+        """The dialect that a search begins with: what the recipe says, else what is known of the server's address."""
+        known = PRESETS[name].dialect if (name := self.dialect.preset or preset_for(self.endpoint, model)) else PLAIN
+        said = self.structured_output != type(self).model_fields["structured_output"].default
+        form = replace(known, structure=self.structured_output) if said else known
+        return replace(form, **self.dialect.fixed())
+
+    def said_dialect(self) -> Dialect:
+        """The dialect with nothing but what the recipe says: requests were named by it before there was a search."""
+        return replace(PLAIN, structure=self.structured_output, **self.dialect.fixed())
 
 
 class Calls(Section):
@@ -145,6 +260,16 @@ class Calls(Section):
     """Seconds: the longest wait, also when the server asks for longer."""
     breaker_s: Rate = 300.0
     """Seconds in which not one call succeeds, after which the run ends and says why."""
+    stop_after: Positive = 8
+    """Requests that are refused, or get a reply without an answer, before the first answer of all, after which the run ends and
+    says what mends it (ours)."""
+    read_min: Annotated[float, Field(gt=0, le=2)] | None = 0.8
+    """Fewest tokens that a server says it has read for each word of a prompt; fewer mean that it cut the prompt, and the run
+    ends. Tokenizers in use make at least one (1.3 in English prose). null does not ask (ours)."""
+    model_changed: Literal["warn", "stop"] = "warn"
+    """What is done when the server names another model in the middle of an artifact."""
+    reply_bytes_max: Positive = 16_000_000
+    """Bytes of a reply at most, unpacked; a longer one counts as a broken connection (ours: 1,000 times a long answer)."""
     batch_rows: Positive = 20_000
     """Requests in one batch file (OpenAI takes 50,000 and 200 MB)."""
     batch_poll_s: Rate = 30.0
@@ -234,7 +359,7 @@ class Generator(Section):
     """`microworld` for the shipped model, a folder, or a hub name (paper: LLaMA-3-8B)."""
     revision: str | None = None
     """Hub revision; required for a hub name so that a run can be repeated."""
-    endpoint: str | None = None
+    endpoint: Endpoint | None = None
     """Base URL of a running OpenAI-compatible server for `vllm_server`; null starts one on loopback for the stage."""
     dtype: Literal["float32", "bfloat16", "float16"]
     """bfloat16 belongs on a GPU: on most CPUs it is two orders slower."""
@@ -244,10 +369,22 @@ class Generator(Section):
     110 GB hold 1,024 rows of 800 tokens, and an 80 GB card 512."""
     structured: bool = False
     """Constrain the decoding to the record's JSON schema (vLLM only)."""
+    whitespace_max: Positive | None = 12
+    """With `structured`, white-space characters in a row at most, outside of texts: small models are seen to write nothing else
+    until their tokens are used up. 12 are a new line and an indent of two levels (ours; vLLM with XGrammar 0.2.4 or later, not a server at
+    `endpoint`); null leaves them free."""
     chat: Literal["auto", "never"] = "auto"
     """`auto` asks in the chat template of the base's tokenizer, in training and in generation alike, where there is one and
     the base says that it stops at the end of a turn (base models often carry the template of their instruction-tuned
     twin); `never` asks in plain text (ours)."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what does not count: recipes of before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.structured:
+            dumped.pop("whitespace_max", None)
+        return dumped
 
 
 class Lora(Section):
@@ -1112,11 +1249,19 @@ class Recipe(Section):
         for name in names:
             value = getattr(self, name)
             part[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            if isinstance(value, Teacher):
+                part[name].pop("dialect", None)
+                part[name] |= {"dialect": shape} if (shape := value.dialect.shape()) else {}
             for path in UNFINGERPRINTED:
                 section, _, field = path.partition(".")
                 if section == name and field:
                     part[name].pop(field, None)
         return _narrow(part, task_type) if task_type else part
+
+    def published(self) -> dict[str, Any]:
+        """The recipe as a release tells it: as plain values, folders and files of this machine by their last name only."""
+        plain: dict[str, Any] = without_places(self.model_dump(mode="json", exclude={"runtime": {"engine_python"}}))
+        return plain
 
     def digest(self) -> str:
         """sha256 over everything in the recipe that shapes a result."""
@@ -1163,6 +1308,21 @@ def _narrow(value: Any, task_type: str) -> Any:
         if set(value) == set(TASK_TYPE_NAMES):
             return value[task_type]
         return {key: _narrow(item, task_type) for key, item in value.items()}
+    return value
+
+
+def without_places(value: Any) -> Any:
+    """Plain values, in which a path of this machine is its last name.
+
+    >>> without_places({"base": "/home/ann/models/mine", "files": ["~/topics.txt"], "name": "a/b"})
+    {'base': 'mine', 'files': ['topics.txt'], 'name': 'a/b'}
+    """
+    if isinstance(value, dict):
+        return {key: without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    if isinstance(value, str) and "\n" not in value and (Path(value).is_absolute() or value.startswith("~")):
+        return Path(value).name
     return value
 
 
@@ -1254,5 +1414,8 @@ def _explain(item: dict[str, Any]) -> str:
     if item["type"] == "missing":
         return f"{field}: missing"
     message = item["msg"].removeprefix("Value error, ")
+    if field.endswith(("key_variable", "endpoint")) or ".headers." in field:  # somebody may have put a secret there
+        advice = "" if field.endswith("endpoint") else "this is to be the name of an environment variable: "
+        return f"{field}: {advice}{message[0].lower() + message[1:]}"
     shown = "" if isinstance(item["input"], dict | BaseModel) else f" (value {item['input']!r})"
     return f"{field}: {message[0].lower() + message[1:]}{shown}"

@@ -224,6 +224,31 @@ def test_a_ledger_of_the_first_version_is_opened(tmp_path: Path) -> None:
     assert {"run", "stage"} <= indexed
 
 
+def test_empty_answers_of_before_are_paid_for_and_no_answers(tmp_path: Path) -> None:
+    ledger = Ledger.at(tmp_path)
+    ledger.record(CONTEXT, answered(1, 2), TARIFF)
+    ledger.record(CONTEXT, [(asked(3), TeacherAnswer("", 13, 1))], TARIFF)
+    ledger.database.close()
+    before = accounts.costs(ledger)
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        connection.execute("ALTER TABLE calls DROP COLUMN served")
+    connection.close()
+    ledger = Ledger.at(tmp_path)
+    assert set(ledger.find([asked(n).key for n in (1, 2, 3)])) == {asked(1).key, asked(2).key}
+    assert accounts.costs(ledger) == before
+    ledger.record(CONTEXT, [(asked(3), TeacherAnswer("at last", 13, 1, served="m"))], TARIFF)
+    kept = Ledger.at(tmp_path).find([asked(3).key])[asked(3).key]
+    assert (kept.text, kept.served) == ("at last", "m")
+
+
+def test_a_reply_without_an_answer_is_paid_for_and_never_found(tmp_path: Path) -> None:
+    ledger = Ledger.at(tmp_path)
+    ledger.record(CONTEXT, [(asked(5), TeacherAnswer("", 15, 1, kind="empty", error="no answer"))], TARIFF)
+    assert ledger.find([asked(5).key]) == {}
+    ledger.record(CONTEXT, answered(5), TARIFF)
+    assert ledger.find([asked(5).key])[asked(5).key].text == "answer 5"
+
+
 def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     with sqlite3.connect(file) as connection:

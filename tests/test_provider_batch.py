@@ -270,7 +270,7 @@ def test_a_batch_answers_as_online_does() -> None:
 
 def test_lines_are_what_run_batch_reads_and_writes() -> None:
     request = requests(1)[0]
-    line = json.loads(next(requests_jsonl([request], "none")))
+    line = json.loads(next(requests_jsonl([request])))
     assert (line["custom_id"], line["method"], line["url"]) == (request.key, "POST", "/v1/chat/completions")
     assert line["body"]["messages"] == request.messages
     whole = {"choices": [{"message": {"content": "text"}}]}

@@ -9,7 +9,7 @@ from tiny import tiny_data, tiny_recipe, write_recipe
 
 from resources.externals import external_digest, prompt_set
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import RECIPES, RecipeError, load_recipe, parse_recipe
+from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe, parse_recipe
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
@@ -181,3 +181,42 @@ def test_rows_wanted_are_those_of_the_stages_of_the_recipe() -> None:
     assert set(recipe.rows_wanted("sts")) == {"seed_data", "junior_data", "senior_data"}
     alone = tiny_recipe(final_triplets__source="seed_data", mteb_scores__baselines=[])
     assert set(alone.rows_wanted("sts")) == {"seed_data"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:sk-planted-1@host/v1", "https://host/v1?api_key=sk-planted-1", "https://sk-planted-1@host/v1",
+     "ftp://host/sk-planted-1", "sk-planted-1", "http://[::sk-planted-1", "https://host:99999/sk-planted-1"],
+)  # fmt: skip
+def test_an_endpoint_holds_no_secret_and_its_error_shows_none(url: str) -> None:
+    teacher = tiny_data()["teacher"] | {"engine": "openai"}
+    for changes in (
+        {"teacher": teacher | {"endpoint": url}},
+        {"teacher": teacher | {"endpoint": "https://host/v1", "key_variable": "sk-planted-1"}},
+        {"teacher": teacher | {"endpoint": "https://host/v1", "dialect": {"headers": {"X-Key": "sk-planted-1"}}}},
+        {"generator__engine": "vllm_server", "generator__endpoint": url},
+    ):
+        with pytest.raises(RecipeError) as caught:
+            tiny_recipe(**changes)
+        assert "sk-planted-1" not in str(caught.value)
+
+
+def test_what_is_known_of_a_teacher_is_in_old_fingerprints_as_it_was() -> None:
+    plain = tiny_recipe()
+    spelled = tiny_recipe(teacher=plain.teacher.model_dump() | {"dialect": {"seed": False, "headers": {"X-A": "A"}}})
+    shaped = tiny_recipe(teacher=plain.teacher.model_dump() | {"dialect": {"extra": {"reasoning_effort": "low"}}})
+    stage = plain.graph()["seed_data"]
+    assert not {"dialect", "non_answers"} & set(plain.part(stage)["teacher"])
+    assert spelled.part(stage) == plain.part(stage)
+    assert shaped.part(stage) != plain.part(stage)
+    for ours in ({"extra": {"messages": []}}, {"extra": {"max_tokens": 5}}):
+        with pytest.raises(RecipeError, match="is a field that other settings say"):
+            tiny_recipe(teacher=plain.teacher.model_dump() | {"dialect": ours})
+
+
+def test_what_a_release_tells_names_no_place_of_this_machine(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, tiny_data()))
+    told = str(recipe.published())
+    assert str(tmp_path) not in told
+    assert str(PROJECT) not in told
+    assert "topics.txt" in told

@@ -19,6 +19,7 @@ from speed_assets.assets.stage import REFUSED, StageFunction, StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.recipe import without_places
 
 LIBRARIES = (
     "dagster", "transformers", "trl", "datasets", "sentence-transformers", "mteb", "polars", "great-expectations", "torch",
@@ -53,7 +54,7 @@ def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction
         scores = run.input("mteb_scores")
         scores.table().write_parquet(run.out / f"{SCORES}.parquet")
         scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
-        (run.out / "recipe.json").write_text(run.whole_recipe.model_dump_json(indent=1) + "\n")
+        (run.out / "recipe.json").write_text(json.dumps(run.whole_recipe.published(), indent=1) + "\n")
         (run.out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         return {
             "number": next_number(run.artifacts.store),
@@ -89,10 +90,10 @@ def _manifest(run: StageRun, triplets: pl.DataFrame) -> dict[str, Any]:
         "libraries": {name: version(name) for name in LIBRARIES},
         "models": {
             "teacher": recipe.teacher.model,
-            "generator_base": recipe.generator.base
+            "generator_base": without_places(recipe.generator.base)
             if "junior_model" in run.artifacts.graph and recipe.generator
             else None,
-            "embedding_base": recipe.embedding_model.base,
+            "embedding_base": without_places(recipe.embedding_model.base),
         },
         "teacher": _spent([m for m in metadata if m.get("teacher_calls") is not None]),
         "scores": scores.metadata["scores"],

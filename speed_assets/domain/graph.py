@@ -302,7 +302,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Model, data, cards and manifest: written at once or not at all, and only through every gate.",
         ("embedding_model", "final_triplets", "mteb_scores"),
         reads=("name", "description", "checks"),
-        version=2,
+        version=3,
     ),
 )
 

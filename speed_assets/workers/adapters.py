@@ -1,6 +1,7 @@
 """What is known of a LoRA adapter from its folder, without loading it.
 
-Belongs here: reading PEFT's `adapter_config.json`. Not here: weights, and nothing that an engine's environment may lack.
+Belongs here: reading PEFT's `adapter_config.json` and whether the weights are there. Not here: using them, and nothing that an
+engine's environment may lack.
 """
 
 from __future__ import annotations
@@ -23,3 +24,35 @@ def lora_rank(folder: str) -> int:
     if not fitting:
         raise ValueError(f"{folder}: rank {rank} is more than vLLM's largest, {RANKS[-1]}")
     return fitting[0]
+
+
+def require_effect(folder: str) -> None:
+    """Raise ValueError for an adapter that changes nothing: what it is laid on answers as if it were not there.
+
+    A LoRA adds the product of two matrices, and the second one (`lora_B`) begins with zeros: where it still holds nothing
+    else, nothing was learnt, or the wrong file was saved.
+    """
+    file = Path(folder) / "adapter_model.safetensors"
+    if not file.is_file():
+        return  # of another format: its engine says so
+    found = False
+    try:
+        with file.open("rb") as weights:
+            length = int.from_bytes(weights.read(8), "little")
+            header = dict(json.loads(weights.read(min(length, file.stat().st_size))))
+            for name, tensor in header.items():
+                if "lora_B" not in name and name != "__metadata__" and "lora_A" not in name:
+                    return  # it saves whole weights besides
+                if "lora_B" in name:
+                    found = True
+                    start, end = tensor["data_offsets"]
+                    weights.seek(8 + length + start)
+                    if weights.read(end - start).strip(b"\0"):
+                        return
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{file} cannot be read as safetensors: {error}") from None
+    if found:
+        raise ValueError(
+            f"the adapter in {folder} changes nothing: all its lora_B weights are 0, so the model would answer as its base "
+            "does; train it again, with a higher learning rate or more steps"
+        )

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.workers.adapters import require_effect
 from speed_assets.workers.dialogue import Dialogue, dialogue_of
 from speed_assets.workers.host import Report
 from speed_assets.workers.journal import LIMIT, asked
@@ -135,6 +136,7 @@ class Generator:
         dtype = getattr(torch, params["dtype"])
         model = AutoModelForCausalLM.from_pretrained(params["model"], dtype=dtype, use_safetensors=True, **source)
         if params.get("adapter"):
+            require_effect(params["adapter"])
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, params["adapter"]).merge_and_unload()

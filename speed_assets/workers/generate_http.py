@@ -29,7 +29,7 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.workers.adapters import lora_rank
 from speed_assets.workers.host import Report
 from speed_assets.workers.journal import Output
-from speed_assets.workers.streaming import EngineDied, Request, Stream
+from speed_assets.workers.streaming import EngineDied, Request, Stream, held_to
 
 START_SECONDS = 1800
 """Longest that a server may take to load its model."""
@@ -240,7 +240,16 @@ async def _ask(
     client: openai.AsyncOpenAI, model: str, request: Request, ends: Sequence[int], params: dict[str, Any]
 ) -> Output:
     schema = params.get("schema")
-    form = {"type": "json_schema", "json_schema": {"name": "record", "schema": schema, "strict": True}}
+    form: dict[str, Any] = {}
+    if schema and params.get("endpoint"):
+        form = {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "record", "schema": schema, "strict": True},
+            }
+        }
+    elif schema:  # our own server is a vLLM
+        form = {"structured_outputs": held_to(schema, params.get("whitespace_max"))}
     answer = await client.completions.create(
         model=model,
         prompt=request.ids,
@@ -249,7 +258,7 @@ async def _ask(
         top_p=params["top_p"],
         seed=request.seed,
         # vLLM's own field: another server ignores it, and stops where the model's files say.
-        extra_body={"stop_token_ids": list(ends), **({"response_format": form} if schema else {})},
+        extra_body={"stop_token_ids": list(ends), **form},
     )
     choice, usage = answer.choices[0], answer.usage
     return Output(

@@ -26,7 +26,7 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.workers.adapters import lora_rank
 from speed_assets.workers.host import Report
 from speed_assets.workers.journal import Output
-from speed_assets.workers.streaming import EngineDied, Request, Stream
+from speed_assets.workers.streaming import EngineDied, Request, Stream, held_to
 
 # vLLM reads these when it is imported, or when an engine starts.
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -57,7 +57,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
 
     params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, prompts, out,
     journal, seed, temperature (0 is greedy), top_p, max_new_tokens, batch_rows (sequences decoded together), schema
-    (JSON schema that every output has to follow, or null), gpu_memory_share, max_model_length (tokens, or null), crash
+    (JSON schema that every output has to follow, or null), whitespace_max (see `held_to`), gpu_memory_share, max_model_length (tokens, or null), crash
     (how the last attempt died, or null), load_format (vLLM's; null is `auto`), chat (see `Dialogue`; default `auto`). The columns of `out` are those of
     `generate.run`. Raises EngineDied when the engine's own process ended.
     """
@@ -162,7 +162,7 @@ def _sampling(request: Request, ends: Sequence[int], params: dict[str, Any]) -> 
         max_tokens=request.limit,
         seed=request.seed,
         stop_token_ids=list(ends),  # a model's files may forget the one that ends a turn
-        structured_outputs=StructuredOutputsParams(json=schema) if schema else None,
+        structured_outputs=StructuredOutputsParams(**held_to(schema, params.get("whitespace_max"))) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
         detokenize=False,  # whole rows at once are cheaper
     )

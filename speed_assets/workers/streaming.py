@@ -6,6 +6,7 @@ environment may lack.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
+from speed_assets.workers.adapters import require_effect
 from speed_assets.workers.dialogue import Dialogue, dialogue_of
 from speed_assets.workers.host import Report
 from speed_assets.workers.journal import LIMIT, Journal, Output, asked
@@ -32,6 +34,7 @@ SHAPING = (
     "max_model_length",
     "schema",
     "chat",
+    "whitespace_max",
 )
 """Parameters that shape an output: a journal of other ones is not taken."""
 CHUNK = 256
@@ -60,7 +63,12 @@ class Stream:
     def __init__(self, params: dict[str, Any], report: Report) -> None:
         self._params, self._report = params, report
         self._rows = asked(params)
-        named = digest([[params.get(name) for name in SHAPING], [short_id(*row) for row in self._rows.iter_rows()]])
+        shaping = [params.get(name) for name in SHAPING]
+        if shaping[-1] is None:
+            shaping.pop()  # journals of before there was a bound on white space
+        if params.get("adapter"):
+            require_effect(params["adapter"])
+        named = digest([shaping, [short_id(*row) for row in self._rows.iter_rows()]])
         self._journal = Journal(Path(params["journal"]), named[:16], params.get("crash"))
         self._dialogue: Dialogue | None = None
         self._context = 0
@@ -144,3 +152,20 @@ class Stream:
             "generation_seconds": round(seconds, 3),
             "tokens_per_second": round(self._tokens / seconds, 1) if seconds else 0.0,
         }
+
+
+def held_to(schema: dict[str, Any], whitespace_max: int | None) -> dict[str, Any]:
+    """Arguments of vLLM's `StructuredOutputsParams` that hold an output to a schema.
+
+    White space between the parts of a JSON text is free, and a model may write nothing else until its tokens are used up
+    (vllm#38696, xgrammar#802). Taking all of it away makes the grammar cut usual tokens (docs/benchmarks.md), so it is
+    bounded: XGrammar from 0.2.4 on takes the number with a structural tag, which vLLM passes on.
+
+    Args:
+        schema: JSON schema of the output.
+        whitespace_max: white-space characters in a row at most, outside of texts; None leaves them free.
+    """
+    if whitespace_max is None:
+        return {"json": schema}
+    held = {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": whitespace_max}
+    return {"structural_tag": json.dumps({"type": "structural_tag", "format": held})}

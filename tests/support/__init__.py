@@ -1,0 +1,1 @@
+"""What tests use to stand for the outside world."""
