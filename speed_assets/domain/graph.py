@@ -106,7 +106,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=5,
+        version=6,
     ),
     Stage(
         "junior_model",
@@ -141,7 +141,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:judge",),
-        version=4,
+        version=5,
     ),
     Stage(
         "senior_model",
@@ -220,7 +220,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=3,
+        version=4,
     ),
     Stage(
         "final_triplets",
@@ -231,7 +231,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=9,
+        version=10,
     ),
     Stage(
         "mined_negatives",

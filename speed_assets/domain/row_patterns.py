@@ -93,8 +93,11 @@ OPENING = (
     r"|(?:[.!?]|\n)\s*(?:i hope this (?:helps|meets|works|satisfies)\b[^.!?\n]{0,60}|let me know if you (?:need|want|would like|have|[\u2019']d like)\b[^.!?\n]{0,30}(?:changes|adjustments|revisions|modifications|another (?:example|version|one)|more examples|further examples|edits)[^.!?\n]{0,30})[.!]?\s*$"
 )
 """An assistant's opening or close around the text that it was asked for."""
-OPENING_SUSPECT = r"(?i)^\W{0,3}(?:sure|certain|of course|absolut|definite|glad|ok|alright|great|got it|no prob|underst|happy|with pl|yes|here|below|the foll|i|let me|feel)|hope this|let me know"
-"""Stands in every text that `OPENING` finds."""
+OPENING_HEAD, OPENING_TAIL = 24, 160
+"""Characters at the beginning and at the end of a text in which a suspect pattern is looked for."""
+OPENING_SUSPECT = r"(?i)^\W{0,3}(?:sure|certain|of course|absolut|definite|glad|ok|alright|great|got it|no prob|underst|happy to|with pl|yes|here|below|the foll|i |i[\u2019']|let me|feel free)"
+CLOSE_SUSPECT = r"(?i-u:hope this|let me know)"
+"""One of the two stands in every text that `OPENING` finds."""
 
 _TALKED_OF = r"(?:document|passage|text|excerpt|snippet|(?:hard[ -])?negative(?: document)?|positive(?: document)?)"
 _TELLS = r"(?:discuss|describ|provid|explain|explor|outlin|focus|address|present|highlight|contain|mention|cover|talk|answer|detail|delv|offer|give|deal|seem|appear|would be|(?:also )?(?:does|do) not|doesn[\u2019']t|is (?:about|relevant|not|an? (?:example|hard|relevant|document|detailed|comprehensive)|related|likely|meant|intended|useful|suitable|similar))"
@@ -172,9 +175,11 @@ def given_away(label: str, text: str) -> bool:
         return f"#{''.join(words)}" in text.lower()
     if len(words) >= _LABEL_WORDS_TELLING:
         return True
-    if _is_form(text):
-        text = _FORM_MARKS.sub(" ", text)
-    return _MAY_TELL.search(text) is not None and _telling_label(tuple(words)).search(text) is not None
+    telling = _telling_label(tuple(words)) if _MAY_TELL.search(text) else None
+    if telling is None or not telling.search(text):
+        return False
+    # Marks in a form or a note set no label beside a text.
+    return not _is_form(text) or telling.search(_FORM_MARKS.sub(" ", text)) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -245,12 +250,13 @@ def repeats_itself(text: str) -> bool:
     >>> repeats_itself("I like it a lot. I like it a lot. I like it a lot."), repeats_itself("Row, row, row your boat.")
     (True, False)
     """
-    sentences = Counter(folded(sentence) for sentence in _SENTENCE_END.split(text))
+    text = text.casefold().strip().rstrip(" .!?\"'")
+    sentences = Counter(sentence.strip(" .!?\"'") for sentence in _SENTENCE_END.split(text))
     whole = sum(len(sentence) * times for sentence, times in sentences.items())
     for sentence, times in sentences.most_common(3):
         if times >= _TIMES and sentence.count(" ") + 1 >= _SENTENCE_WORDS and 2 * times * len(sentence) >= whole:
             return True
-    words = folded(text).split()
+    words = text.split()
     for size in range(1, _LOOP_LONGEST + 1):
         loop, times = words[-size:], 1
         while words[-(times + 1) * size : -times * size] == loop:

@@ -322,7 +322,9 @@ def _may_repeat_itself(text: pl.Expr) -> pl.Expr:
 
 
 def _opened(text: pl.Expr) -> pl.Expr:
-    return _where(text.str.contains(patterns.OPENING_SUSPECT), text).str.contains(patterns.OPENING).fill_null(False)
+    begun = text.str.head(patterns.OPENING_HEAD).str.contains(patterns.OPENING_SUSPECT)
+    closed = text.str.tail(patterns.OPENING_TAIL).str.contains(patterns.CLOSE_SUSPECT)
+    return _where(begun | closed, text).str.contains(patterns.OPENING).fill_null(False)
 
 
 def _same_label(label: pl.Expr, positive: pl.Expr, negative: pl.Expr) -> pl.Expr:
