@@ -43,6 +43,7 @@ from speed_assets.assets.quarantine import counted, gathered
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 
 CI_ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 4, "matching_long": 0}
+CI_WRITTEN = {"classification": 12, "retrieval": 12, "sts": 10, "matching_short": 6, "matching_long": 0}
 CI_REVISIONS = {"classification": 4, "retrieval": 4, "sts": 4, "matching_short": 2, "matching_long": 0}
 CI_TOKENS = 112
 """Most tokens of a record at the small size: the slowest answer of each stage and task type is waited for."""
@@ -66,10 +67,10 @@ def sized(recipe: Recipe, size: str) -> Recipe:
         ("revision_data", "rows"),
     ):
         data[section][field] = CI_ROWS
-        if section != "preference_pairs":
+        if section not in ("preference_pairs", "senior_data"):
             data[section]["sampling"]["max_new_tokens"] = CI_TOKENS
     data["revised_data"]["sampling"]["max_new_tokens"] = CI_TOKENS
-    data["senior_data"]["attempts"] = 1
+    data["senior_data"]["rows"] = CI_WRITTEN
     data["revision_data"]["rows"] = CI_REVISIONS
     data["junior_data"]["candidates"] = 3
     data["mteb_scores"]["baselines"] = []
