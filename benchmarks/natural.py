@@ -43,13 +43,13 @@ from speed_assets.assets.quarantine import counted, gathered
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 
 CI_ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 4, "matching_long": 0}
+CI_WRITTEN = {"classification": 12, "retrieval": 12, "sts": 10, "matching_short": 6, "matching_long": 0}
+CI_REVISIONS = {"classification": 4, "retrieval": 4, "sts": 4, "matching_short": 2, "matching_long": 0}
 CI_TOKENS = 112
 """Most tokens of a record at the small size: the slowest answer of each stage and task type is waited for."""
 START_SECONDS = 600
 MODEL_LENGTH = 4096
 """Tokens of a prompt and its answer together: a judge reads a prompt and all its candidates."""
-RANK = 16
-"""Largest rank of an adapter that the server takes."""
 
 
 def sized(recipe: Recipe, size: str) -> Recipe:
@@ -67,9 +67,11 @@ def sized(recipe: Recipe, size: str) -> Recipe:
         ("revision_data", "rows"),
     ):
         data[section][field] = CI_ROWS
-        if section != "preference_pairs":
+        if section not in ("preference_pairs", "senior_data"):
             data[section]["sampling"]["max_new_tokens"] = CI_TOKENS
-    data["seed_data"]["attempts"] = data["senior_data"]["attempts"] = 1
+    data["revised_data"]["sampling"]["max_new_tokens"] = CI_TOKENS
+    data["senior_data"]["rows"] = CI_WRITTEN
+    data["revision_data"]["rows"] = CI_REVISIONS
     data["junior_data"]["candidates"] = 3
     data["mteb_scores"]["baselines"] = []
     for section in ("junior_model", "senior_model", "revisor_model"):
@@ -88,6 +90,30 @@ def with_sets(recipe: Recipe, data: Path, out: Path) -> Recipe:
     found = sorted(str(folder) for folder in out.iterdir() if folder.is_dir())
     evaluation = recipe.evaluation.model_copy(update={"local": (*recipe.evaluation.local, *found)})
     return Recipe.model_validate(recipe.model_dump() | {"evaluation": evaluation.model_dump()})
+
+
+def server_arguments(recipe: Recipe, folder: Path | str) -> list[str]:
+    """What vLLM is told beside its address: one engine serves the teacher, the base of the generators and their adapters.
+
+    Args:
+        recipe: one whose generators are adapters.
+        folder: the model's, by which a generator's stage names its base.
+    """
+    assert recipe.generator is not None
+    sections = (recipe.junior_model, recipe.senior_model, recipe.revisor_model)
+    arguments = {
+        "--model": folder,
+        "--dtype": recipe.generator.dtype,
+        "--max-num-seqs": recipe.generator.batch_rows,
+        "--max-model-len": MODEL_LENGTH,
+        "--distributed-executor-backend": "uni",
+        "--max-lora-rank": max(section.lora.r for section in sections if section and section.lora),
+        "--max-cpu-loras": len(sections) + 1,
+        "--generation-config": "vllm",  # no sampling but the recipe's
+    }
+    flags = ["--enforce-eager", "--enable-prefix-caching", "--no-enable-chunked-prefill", "--enable-lora"]
+    names = ["--served-model-name", recipe.teacher.model, str(folder)]
+    return [*(str(part) for pair in arguments.items() for part in pair), *flags, *names]
 
 
 @contextmanager
@@ -110,22 +136,8 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
             ) from None
     assert recipe.generator is not None
     log = home / "teacher.log"
-    folder = packaged_folder(recipe.generator.base, home)
-    arguments = {
-        "--host": host,
-        "--port": port,
-        "--model": folder,
-        "--dtype": recipe.generator.dtype,
-        "--max-num-seqs": recipe.generator.batch_rows,
-        "--max-model-len": MODEL_LENGTH,
-        "--distributed-executor-backend": "uni",
-        "--max-lora-rank": RANK,
-        "--max-cpu-loras": 4,  # junior, senior, revisor, and one more
-        "--generation-config": "vllm",  # no sampling but the recipe's
-    }
-    flags = ["--enforce-eager", "--enable-prefix-caching", "--no-enable-chunked-prefill", "--enable-lora"]
-    # As the teacher, and under the name by which a generator's stage asks for its base.
-    flags += ["--served-model-name", recipe.teacher.model, str(folder)]
+    command = [python, "-m", "speed_assets.workers.serve", "--host", host, "--port", str(port)]
+    command += server_arguments(recipe, packaged_folder(recipe.generator.base, home))
     environment = worker_environment(os.environ) | {
         "PYTHONPATH": str(PROJECT),
         "HF_HUB_OFFLINE": "1",
@@ -135,10 +147,9 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    command = [python, "-m", "speed_assets.workers.serve", *(str(part) for pair in arguments.items() for part in pair)]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [*command, *flags],
+            command,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -30,7 +30,7 @@ def test_the_small_size_asks_for_the_same_stages_with_fewer_rows() -> None:
     recipe = load_recipe("natural")
     small = natural.sized(recipe, "ci")
     assert natural.sized(recipe, "full") is recipe
-    assert small.graph().keys() == recipe.graph().keys()
+    assert set(recipe.graph()) - set(small.graph()) == {"baseline_models"}  # a second training to compare with
     assert small.seed_data.rows.total() < recipe.seed_data.rows.total() / 2
     assert small.teacher == recipe.teacher
     assert small.checks == recipe.checks
@@ -53,3 +53,16 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
         busy = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"endpoint": endpoint})})
         with pytest.raises(RecipeError, match="is taken"), natural.teacher(busy, tmp_path, "python"):
             pytest.fail("it must not start")
+
+
+def test_one_server_is_teacher_base_and_adapters(tmp_path: Path) -> None:
+    recipe = load_recipe("natural")
+    assert recipe.generator is not None
+    assert recipe.generator.endpoint == recipe.teacher.endpoint
+    arguments = natural.server_arguments(recipe, tmp_path)
+    names = arguments[arguments.index("--served-model-name") + 1 :]
+    assert names == [recipe.teacher.model, str(tmp_path)]
+    assert "--enable-lora" in arguments
+    assert arguments[arguments.index("--max-lora-rank") + 1] == "16"
+    for size in ("full", "ci"):  # nobody waits for a place
+        assert natural.sized(recipe, size).generator.batch_rows >= recipe.calls.concurrency_max
