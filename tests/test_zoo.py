@@ -76,6 +76,7 @@ def test_a_recipe_of_endpoint_and_model_is_answered_as_anywhere(name: str, usual
         assert refused == TABLE[name][0] < CALLS_MAX
         assert sent == 2 * COUNT + refused, "nothing is asked twice"
         assert (use.calls, use.refused, use.nothing) == (COUNT, 0, {})
+        assert bool(use.metadata()["teacher_asked_with"]) == (refused > 0)
         # What was found is used again, by another process as well.
         ask(recipe, tmp_path, WARM.model_copy(update={"max_new_tokens": 901}))
         assert (len(server.refused), len(server.bodies)) == (refused, sent + COUNT)
