@@ -47,8 +47,14 @@ test: .venv/ready ## the whole test suite
 natural: .venv/natural-ready .venv-vllm/ready ## the whole loop on natural text with small real models; last line of stdout is JSON
 	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m benchmarks.natural --size $(SIZE)
 
-test-vllm: .venv/ready .venv-vllm/ready ## the tests with vLLM on the CPU, in an environment of its own
-	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm
+# A proxy that rewrites what it passes on, for the tests of teachers.
+.venv-litellm/ready: requirements-litellm.lock
+	@{ \
+	"$(PYTHON)" -m venv .venv-litellm && \
+	.venv-litellm/bin/python -m pip install --quiet --no-deps -r requirements-litellm.lock && touch .venv-litellm/ready; } 1>&2
+
+test-vllm: .venv/ready .venv-vllm/ready .venv-litellm/ready ## the tests with vLLM on the CPU, in an environment of its own
+	@SPEED_LITELLM=.venv-litellm/bin/litellm SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm
 
 evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, beside its published scores (SPEED_SHARED or ../shared)
 	@$(BIN)/python -m benchmarks.published

@@ -105,7 +105,7 @@ def costs(ledger: Ledger) -> dict[str, Any]:
     """All that was ever paid, whole and by asset, partition, model, day (UTC) and run, as JSON values.
 
     Each call counts once, in the run that first had its answer, so a resumed run adds only what it asked itself. Answers
-    that were pruned, or came twice, were paid for too. `lost_calls` were under way when their process died; whether
+    that were pruned, or came twice, and replies without an answer were paid for too. `lost_calls` were under way when their process died; whether
     they were billed only the provider knows, so they are told beside `calls` and are in no sum. `under_way` are
     reserved by processes that live (only runs with a cap reserve).
     """

@@ -183,8 +183,12 @@ class BatchEngine:
         nothing = Outcome("again", self._batch_words(name, reply))
         came = {key: outcomes.get(key, nothing) for key in ours}
         answered = [(ours[key], outcome.answer) for key, outcome in came.items() if outcome.answer is not None]
+        failure: TeacherUnavailable | None = None
         if answered:
-            sink(answered)
+            try:
+                sink(answered)
+            except TeacherUnavailable as error:  # of what they are: they are settled, and must not come again
+                failure = error
         # Before the batch is closed: what a killed run had reserved for it is found by the batch.
         if free := [ours[key] for key, outcome in came.items() if outcome.kind not in ("answered", "nothing")]:
             allowance.give_back(free)
@@ -196,6 +200,8 @@ class BatchEngine:
         if rest := [k for k in batch.keys if k not in ours and k in outcomes and outcomes[k].kind == "answered"]:
             self._log.save_batch(_new_name(), self._endpoint, rest, batch.info)
         self._log.close_batch(batch.id)
+        if failure:
+            raise failure
         for outcome in came.values():
             if outcome.kind == "hopeless":
                 raise TeacherUnavailable(outcome.words)

@@ -32,6 +32,7 @@ from resources.dialects import LOG, DialectBook, kind_of
 from resources.ledger import Ledger
 from resources.money import Budget
 from resources.prices import Tariff, in_currency
+from speed_assets.domain.dialect import PLAIN
 from speed_assets.domain.replies import ASKED_AGAIN, CURES
 from speed_assets.microworld.teacher import MicroworldTeacher
 from speed_assets.recipe import Recipe, RecipeError, Sampling
@@ -133,6 +134,8 @@ class TeacherUse:
     """Replies that were paid for and held no answer, by name; those that were asked again, too."""
     served: Mapping[str, int] = field(default_factory=dict)
     """Answers by the model that the server says it has asked."""
+    asked_with: Mapping[str, str] = field(default_factory=dict)
+    """How each model was asked, where that is not the usual way."""
 
     def __add__(self, other: TeacherUse) -> TeacherUse:
         return TeacherUse(
@@ -143,6 +146,7 @@ class TeacherUse:
             self.total + other.total,
             dict(Counter(self.nothing) + Counter(other.nothing)),
             dict(Counter(self.served) + Counter(other.served)),
+            {**self.asked_with, **other.asked_with},
         )
 
     def metadata(self) -> dict[str, Any]:
@@ -152,6 +156,7 @@ class TeacherUse:
             "refused_calls": self.refused,
             "replies_without_answer": dict(self.nothing),
             "teacher_served": dict(self.served),
+            "teacher_asked_with": dict(self.asked_with),
             "teacher_prompt_tokens": self.asked.prompt_tokens,
             "teacher_output_tokens": self.asked.output_tokens,
             "teacher_cost": in_currency(self.asked.money),
@@ -240,6 +245,7 @@ class Teacher:
             cost_of(self._ledger, list(now.values())),
             dict(keep.nothing),
             dict(Counter(answer.served for answer in known.values() if answer.served)),
+            self._asked_with({request.model for request in requests}),
         )
         return [known[request.key] for request in requests], use
 
@@ -256,9 +262,15 @@ class Teacher:
         before = {
             older.key: request.key
             for request in requests
-            if request.key not in known and (older := request.spoken(said)).key != request.key
+            if request.key not in known and (older := request.spoken(said)).parameters != request.parameters
         }
         return known | {before[key]: answer for key, answer in self._ledger.find(list(before)).items()}
+
+    def _asked_with(self, models: Iterable[str]) -> dict[str, str]:
+        if self._settings.engine == "microworld":
+            return {}
+        dialects = {model: self._dialects.dialect(model) for model in sorted(models)}
+        return {model: dialect.in_words() for model, dialect in dialects.items() if dialect != PLAIN}
 
     def _spoken(self, request: TeacherRequest) -> TeacherRequest:
         if self._settings.engine == "microworld":

@@ -21,6 +21,7 @@ from resources.calls import TeacherEngine
 from resources.dialects import DialectBook
 from resources.home import speed_home
 from resources.ledger import Ledger
+from resources.plainly import keep_secret
 from resources.progress import ProgressFor, quiet
 from resources.runner import Runner
 from resources.shared_store import store_of
@@ -94,6 +95,7 @@ def build_defs(
     those of a plan, by which Dagster shows what it would make; without them an asset has that of its own code and recipe.
     `notes`, by the same names, say why an artifact is stale. `executor` as `executor_named` knows it."""
     home = home or speed_home()
+    keep_secret(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home))
 
     def lazily(make: Callable[[], Any]) -> dg.ResourceDefinition:

@@ -6,6 +6,7 @@ with a number. Sections carry the names of the assets that read them.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import warnings
@@ -183,6 +184,10 @@ class TeacherDialect(Section):
         ours = {"model", "messages", "stream", "n", "tools", "response_format", *get_args(TokenField)} & set(self.extra)
         if ours:
             raise ValueError(f"extra.{sorted(ours)[0]} is a field that other settings say")
+        try:
+            json.dumps(self.extra, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"extra holds what no request can carry: {error}") from None
         return self
 
     def fixed(self) -> dict[str, Any]:

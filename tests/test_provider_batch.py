@@ -15,7 +15,7 @@ from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
 from benchmarks import teacher_server
 from benchmarks.teacher_server import Faults, TeacherServer, microworld
-from resources.calls import CapReached, TeacherRequest, TeacherUnavailable
+from resources.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
 from resources.endpoint import OpenAIEngine
 from resources.provider_batch import BatchEngine, BatchesFirst, answers_from_jsonl, requests_jsonl
 
@@ -290,3 +290,16 @@ def test_lines_are_what_run_batch_reads_and_writes() -> None:
     }  # fmt: skip
     assert read["b"].words == "400: too long"
     assert replace(request, sample=1).key != line["custom_id"]
+
+
+def test_what_a_sink_refuses_to_go_on_with_is_settled_and_never_collected_again() -> None:
+    class Ending(Settling):
+        def sink(self, answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+            super().sink(answered)
+            raise TeacherUnavailable("the model only thinks")
+
+    keeper, log, asked = Ending(), Log(), requests(10)
+    with TeacherServer(echo) as server, pytest.raises(TeacherUnavailable, match="only thinks"):
+        engine(server, log).answer(asked, keeper.sink, keeper)
+    assert keeper.handed.total() == 10
+    assert not log.held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,8 @@ def test_what_is_known_of_a_teacher_is_in_old_fingerprints_as_it_was() -> None:
     assert not {"dialect", "non_answers"} & set(plain.part(stage)["teacher"])
     assert spelled.part(stage) == plain.part(stage)
     assert shaped.part(stage) != plain.part(stage)
+    with pytest.raises(RecipeError, match="no request can carry"):
+        tiny_recipe(teacher=plain.teacher.model_dump() | {"dialect": {"extra": {"day": date(2026, 1, 1)}}})
     for ours in ({"extra": {"messages": []}}, {"extra": {"max_tokens": 5}}):
         with pytest.raises(RecipeError, match="is a field that other settings say"):
             tiny_recipe(teacher=plain.teacher.model_dump() | {"dialect": ours})

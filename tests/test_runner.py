@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from tiny_text import write_model
 
+from resources.plainly import keep_secret, plainly
 from resources.runner import Runner, WorkerFailed, worker_environment
 from speed_assets.recipe import PROJECT
 
@@ -261,6 +262,14 @@ def test_workers_see_no_secrets() -> None:
     plain = {"PATH": "/bin", "KEYBOARD": "us", "TOKENIZERS_PARALLELISM": "0", "SPEED_STORE_URL": "s3://bucket/prefix"}
     needed = {"HF_TOKEN": "x"}  # to load a model that asks for consent
     assert worker_environment(secret | plain | needed) == plain | needed
+
+
+def test_what_a_recipe_names_as_its_key_is_a_secret_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.plainly._NAMED", set())
+    monkeypatch.setenv("MY_TEACHER", "sk-planted-77")
+    keep_secret("MY_TEACHER", None)
+    assert worker_environment({"MY_TEACHER": "x", "COPY": "sk-planted-77", "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert "sk-planted-77" not in plainly(RuntimeError("it said sk-planted-77"))
 
 
 def test_no_worker_starts_cuda_to_ask_whether_there_is_a_gpu() -> None:

@@ -76,6 +76,7 @@ def test_a_recipe_of_endpoint_and_model_is_answered_as_anywhere(name: str, usual
         assert refused == TABLE[name][0] < CALLS_MAX
         assert sent == 2 * COUNT + refused, "nothing is asked twice"
         assert (use.calls, use.refused, use.nothing) == (COUNT, 0, {})
+        assert bool(use.metadata()["teacher_asked_with"]) == (refused > 0)
         # What was found is used again, by another process as well.
         ask(recipe, tmp_path, WARM.model_copy(update={"max_new_tokens": 901}))
         assert (len(server.refused), len(server.bodies)) == (refused, sent + COUNT)
@@ -274,3 +275,22 @@ def test_the_table_in_the_docs_has_every_server_and_case() -> None:
     text = (PROJECT / "docs" / "teachers.md").read_text()
     cases = " ".join(line for line in text.splitlines() if re.match(r"\| \w[\w ,]*(\(once\) )?\|", line))
     assert all(case in cases for case in ONCE)
+
+
+def test_batches_are_asked_in_the_dialect_that_one_call_found(tmp_path: Path, usual: list[Any]) -> None:
+    with Zoo(by_words(), SPECIES["openai_reasoning"]) as server:
+        recipe = recipe_at(server.url, calls={**CALLS, "mode": "batch", "batch_poll_s": 0.02})
+        answers, use = ask(recipe, tmp_path)
+        assert tasks_of(answers) == usual
+        assert (use.calls, use.refused, len(server.refused)) == (COUNT, 0, TABLE["openai_reasoning"][0] - 1)
+        assert [entry.batch for entry in server.served if entry.status == 200] == [False, *[True] * (COUNT - 1)]
+        server.quirks = Quirks("only thoughts")
+        with pytest.raises(TeacherUnavailable, match="reasoning_effort"):
+            ask(recipe, tmp_path, GREEDY, count=40)
+        server.quirks = Quirks()
+        sent = len(server.served)
+        answers, use = ask(recipe, tmp_path, GREEDY, count=40)
+        assert (use.refused, use.nothing) == (0, {})
+        assert len(server.served) == sent + 40, (
+            "what brought nothing is asked again, and its batch is not collected twice"
+        )

@@ -1,16 +1,18 @@
-"""Real servers as teachers: vLLM, and `transformers serve`. What they take is found out as with any other."""
+"""Real servers as teachers: vLLM, a LiteLLM proxy before it, and `transformers serve`. What they take is found out as with any
+other."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,16 @@ from speed_assets.domain.prompts import PromptSet, schema_for
 from speed_assets.recipe import PROJECT, Recipe, Sampling
 
 START_S = 180
+KEY = f"sk-{secrets.token_hex(32)}"
+"""The proxy starts with no weaker one; servers without keys do not look."""
 COUNT = 8
 SCHEMA = schema_for("synthesis", "retrieval")
 TEMPLATE = "{{ messages[0].content }}"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEED_TEST_TEACHER", KEY)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(command: list[str], log: Path, **environment: str) -> Iterator[str]:
+def serving(command: list[str], log: Path, health: str = "/health", **environment: str) -> Iterator[str]:
     """A server in a process group of its own; its base URL once it is well."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -64,14 +73,15 @@ def serving(command: list[str], log: Path, **environment: str) -> Iterator[str]:
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < end, log.read_text()[-3000:]
             try:
-                if httpx2.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                if httpx2.get(f"http://127.0.0.1:{port}{health}", timeout=5).status_code == 200:
                     break
             except httpx2.TransportError:
                 pass
             time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(process.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -79,25 +89,50 @@ def serving(command: list[str], log: Path, **environment: str) -> Iterator[str]:
             process.wait()
 
 
-@pytest.fixture(scope="module", params=["vllm", "transformers"])
+@pytest.fixture(scope="module")
+def vllm(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    on_cpu = ["--enforce-eager", "--no-enable-chunked-prefill", "--distributed-executor-backend", "uni"]
+    command = [engine_python(None), "-m", "speed_assets.workers.serve", "--model", str(model), "--dtype", "float32"]
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    with serving([*command, "--max-num-seqs", "8", *on_cpu], log, **settings) as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=["vllm", "litellm", "transformers"])
 def server(
     request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:
-    log = tmp_path_factory.mktemp("log") / "server.log"
+    folder = tmp_path_factory.mktemp(request.param)
     if request.param == "vllm":
-        on_cpu = ["--enforce-eager", "--no-enable-chunked-prefill", "--distributed-executor-backend", "uni"]
-        command = [engine_python(None), "-m", "speed_assets.workers.serve", "--model", str(model), "--dtype", "float32"]
-        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
-        with serving([*command, "--max-num-seqs", "8", *on_cpu], log, **settings) as url:
+        yield request.param, request.getfixturevalue("vllm")
+        return
+    if request.param == "transformers":
+        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model), "--device", "cpu"]
+        with serving([*command, "--dtype", "float32"], folder / "server.log") as url:
             yield request.param, url
         return
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model), "--device", "cpu"]
-    with serving([*command, "--dtype", "float32"], log) as url:
+    proxy = os.environ.get("SPEED_LITELLM")
+    if not proxy:
+        pytest.skip("SPEED_LITELLM names no litellm command: `make test-vllm` installs one")
+    behind = {"model": f"hosted_vllm/{model}", "api_base": request.getfixturevalue("vllm"), "api_key": "none"}
+    config = {"model_list": [{"model_name": str(model), "litellm_params": behind}]}
+    (folder / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
+    settings = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": KEY, "PYTHONPATH": ""}
+    with serving(
+        [proxy, "--config", str(folder / "config.yaml")], folder / "server.log", "/health/liveliness", **settings
+    ) as url:
         yield request.param, url
 
 
 def recipe_at(url: str, model: Path, **teacher: Any) -> Recipe:
-    said = {**tiny_data()["teacher"], "engine": "openai", "model": str(model), "endpoint": url}
+    said = {
+        **tiny_data()["teacher"],
+        "engine": "openai",
+        "model": str(model),
+        "endpoint": url,
+        "key_variable": "SPEED_TEST_TEACHER",
+    }
     return tiny_recipe(teacher={**said, **teacher}, calls={"breaker_s": 120, "timeout_s": 120, "concurrency_start": 4})
 
 
@@ -124,7 +159,7 @@ def test_a_real_server_answers_from_endpoint_and_model_alone(
     assert all(answer.served for answer in answers)
     whole = [answer for answer in answers if answer.finished]
     assert len(whole) >= COUNT // 2
-    if name == "vllm":  # the other one takes a schema and does not hold the model to it
+    if name != "transformers":  # which takes a schema and does not hold the model to it
         assert all(set(json.loads(answer.text)) == set(SCHEMA["properties"]) for answer in whole)
     assert all(answer.prompt_tokens for answer in answers)
     again, use = ask(recipe_at(url, model), tmp_path, Sampling(temperature=1.0, max_new_tokens=200))

@@ -229,7 +229,11 @@ async def _generate(stream: Stream, server: Endpoint, model: str, ends: Sequence
             stream.finish([output])
 
     async with openai.AsyncOpenAI(
-        base_url=f"{server.url}/v1", api_key=server.key, max_retries=RETRIES, timeout=REQUEST_SECONDS
+        base_url=f"{server.url}/v1",
+        api_key=server.key,
+        max_retries=RETRIES,
+        timeout=REQUEST_SECONDS,
+        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # rows go to this server and no other
     ) as client:
         for chunks in stream.groups():
             waiting = (request for chunk in chunks for request in chunk)

@@ -1,0 +1,82 @@
+"""The small recipe through servers of the zoo: the same artifacts as from a server without quirks, and plans that hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.zoo import SPECIES, Quirks, Zoo, by_words
+from tiny import tiny_data, tiny_recipe
+
+from benchmarks.homes import digests
+from resources.dialects import CALLS_MAX
+from resources.ledger import Ledger
+from speed_assets import runs
+from speed_assets.plan import plan
+from speed_assets.recipe import Recipe
+
+ASKING = "key:topics or key:task_list or key:seed_data or key:preference_pairs or key:revision_data"
+ROWS = {"classification": 5, "retrieval": 5, "sts": 5, "matching_short": 5, "matching_long": 5}
+
+
+def recipe_at(url: str) -> Recipe:
+    """The small recipe, made smaller still: nothing but endpoint and model says how its teacher is asked."""
+    teacher = {**tiny_data()["teacher"], "engine": "openai", "model": "m", "endpoint": url}
+    return tiny_recipe(
+        teacher=teacher,
+        calls={"backoff_s": 0.01, "backoff_max_s": 0.05, "timeout_s": 10.0, "breaker_s": 60},
+        topics__limit=6,
+        seed_data__rows=ROWS,
+        junior_data__prompts=ROWS,
+        preference_pairs__prompts=ROWS,
+        revision_data__rows=ROWS,
+        junior_model__epochs=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def usual(home: Path) -> Iterator[dict[str, str]]:
+    with Zoo(by_words(), SPECIES["vllm"]) as server:
+        recipe = recipe_at(server.url)
+        asked = plan(recipe, home).as_json()["calls"]
+        report = runs.run(recipe, home, select=f"{ASKING} or key:junior_model or key:junior_data")
+        assert report.errors == []
+        assert server.refused == []
+        assert asked >= len(server.bodies) > 50
+        yield digests(recipe, home)
+
+
+@pytest.mark.parametrize(
+    ("name", "quirks"),
+    [("openai_reasoning", Quirks("thoughts first")), ("gemini", Quirks("parts")), ("vague", Quirks())],
+)
+def test_the_same_artifacts_come_from_another_server(
+    name: str, quirks: Quirks, home: Path, usual: dict[str, str]
+) -> None:
+    with Zoo(by_words(), SPECIES[name], quirks) as server:
+        recipe = recipe_at(server.url)
+        # The models are those of the first run, as long as what they are made from is the same.
+        report = runs.run(recipe, home, select=ASKING)
+        assert report.errors == []
+        assert not any(made.startswith("junior") for made in report.made)
+        assert digests(recipe, home) == usual
+        assert 0 < len(server.refused) <= CALLS_MAX
+        assert all(report.metadata[made].get("refused_calls", 0) == 0 for made in report.made)
+        assert {"teacher_served", "replies_without_answer"} <= set(_of(report, "seed_data"))
+        again = plan(recipe, home).as_json()
+        assert not [step for step in again["steps"] if step["asset"] in ("task_list", "seed_data") and step["calls"]]
+        sent = len(server.bodies)
+        assert runs.run(recipe, home, select=ASKING).errors == []
+        assert len(server.bodies) == sent
+    assert Ledger.at(home).count() > 100
+
+
+def _of(report: Any, asset: str) -> dict[str, Any]:
+    return next(metadata for name, metadata in report.metadata.items() if name.startswith(asset))
