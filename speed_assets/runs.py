@@ -42,6 +42,7 @@ from speed_assets.staleness import Instance, storage_explained
 
 Say = Callable[[str], None]
 TRUTH_OF = ("junior_data", "senior_data", "revised_data", "final_triplets")
+_OF_TEACHER = ("CapReached", "TeacherUnavailable", "LedgerError")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -252,8 +253,11 @@ def _explain(event: dg.DagsterEvent, report: RunReport, failures: list[Serializa
     elif data.error is not None:
         first = _first(data.error)
         if "AssetCheckFailed" not in (first.cls_name or ""):
-            name = str(event.step_key).replace("__", "/")
-            report.errors.append(f"{name}: {_plain(first.message)}")
+            name, message = str(event.step_key).replace("__", "/"), _plain(first.message)
+            # What keeps one stage from the teacher keeps all: it is said once.
+            head = message.split(": ")[0] if first.cls_name in _OF_TEACHER else message
+            if not any(head in error for error in report.errors):
+                report.errors.append(f"{name}: {message}")
 
 
 def _first(error: SerializableErrorInfo) -> SerializableErrorInfo:
