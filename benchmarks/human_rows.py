@@ -63,6 +63,7 @@ def _retrieval(folder: Path, task: str, half_by: str) -> Iterator[Row]:
     }
     queries = {line["_id"]: line["text"] for line in _lines(folder / f"queries.jsonl{packed}")}
     names = list(corpus)
+    place = {name: number for number, name in enumerate(names)}
     file = folder / "qrels.tsv"
     judged = _table(file if file.exists() else folder / "qrels" / "test.tsv")
     right: dict[str, set[str]] = defaultdict(set)
@@ -73,9 +74,9 @@ def _retrieval(folder: Path, task: str, half_by: str) -> Iterator[Row]:
         if query not in queries:
             continue
         # The nearest documents in the file are of the same article: no hard negatives, but no strangers either.
-        others = iter(
-            sorted(set(names) - documents, key=lambda name: abs(names.index(name) - names.index(min(documents))))
-        )
+        # Of two that are as near the earlier one, or the order of a set would decide, which differs from run to run.
+        middle = place[min(documents)]
+        others = iter(sorted(set(names) - documents, key=lambda name: (abs(place[name] - middle), place[name])))
         for document in sorted(documents):
             yield {
                 "task_type": "retrieval", "task": task, "query": queries[query], "positive": corpus[document],

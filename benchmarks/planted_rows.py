@@ -277,6 +277,48 @@ PERSONAL = (
 )  # fmt: skip
 
 
+OPENINGS = (
+    "Sure! Here is a document about mending taps: Turn off the water first.", "Certainly! Here's a short text on the northern lights.",
+    "Here is an example of a relevant document:\nBetween September and March the nights are long.", "Of course! I can write a document that misleads the reader.",
+    "Absolutely! Below is a passage on painkillers:\nAdults may take both.", "Sure, here's the query: why do leaves curl", "Okay, here is the text you asked for. The bridge is shut.",
+    "Here's the revised version of the text: The keeper folded the letter.", "I have written a passage that fits the query:\nTurn off the water.",
+    "Great! Let me give you an example of such a text. The museum is free on Sundays.", "Below is an article on the bridge:\nThe council decided on Tuesday.",
+    "Sure thing! This is a sample document.", "The following is a short story:\nThe keeper found a letter.", "Certainly, I'd be happy to provide a document on tomatoes.",
+    "Alright, here are two sentences: The tap drips. It is old.", "Here are the requested sentences:\nThe tap drips.",
+    "Turn off the water below the sink. Let me know if you need another version.", "Clear skies matter more than the month. I hope this meets your requirements.",
+)  # fmt: skip
+
+REPEATED = (
+    "The bridge is closed.", "Turn off the water below the sink.", "I love this product so much!", "The nights are long in winter.", "How do I mend a tap?",
+    "Tomatoes came to Europe late.", "She folded the letter and left.", "Ask a doctor first.", "Clear skies matter.", "The council decided on Tuesday.",
+    "The keeper lit the lamp.", "A new tap costs forty euros.", "It works well for me.", "Aphids leave sticky traces.", "The law limits the packets.", "The ship never left the harbour.",
+)  # fmt: skip
+
+PREFIXED = (
+    "S1: the bridge is closed", "Document: Turn off the water below the sink.", "Query: why do leaves curl", "**Document:** The nights are long.", "S2: It is shut.",
+    "Hard negative: A new tap costs forty euros.", "Positive document: Lift off the cap.", "Text: the parcel came late", "Passage: Tomatoes came to Europe late.",
+    "Negative: Painkillers are sold in packets.", "User query: how do I stop a tap from dripping", "Sentence 1: The lighthouse is old.",
+    "Text to be classified", "Your text here", "A document that answers the query", "[Text to classify]", "Query goes here", "The text that is to be classified.",
+    "Insert document here", "string", "A hard negative document", "input text to be classified", "<text to be labelled>", "Document to be retrieved",
+)  # fmt: skip
+
+SAME_LABEL = (("Negative.", "negative"), ("Refund", "refund"), ("very-negative", "Very negative"), ("sports", "Sports!"), ("card_payment", "card payment"),
+    ("'positive'", "positive"), ("tenancy law", "Tenancy Law."), ("DELIVERY", "delivery"))  # fmt: skip
+
+
+def _repetition() -> list[Row]:
+    """One sentence alone or after a right beginning, again and again; words that a writer fell into repeating."""
+    rows = []
+    for number, sentence in enumerate(REPEATED):
+        many = " ".join([sentence] * (3 + number % 5))
+        loop = f" {' '.join(sentence.lower().strip('.!?').split()[:4])}" * 5
+        field = ("positive", "negative")[number // 2 % 2]
+        begun = triplet(number)[field].partition(". ")[0]
+        rows += [triplet(number, **{field: many}), triplet(number, **{field: f"{begun} and{loop}"})]
+        rows.append(triplet(number, **{field: f"{begun}. " + " ".join([sentence] * (len(begun) // len(sentence) + 3))}))
+    return rows
+
+
 def _unfinished() -> list[Row]:
     """Documents cut at a place where no sentence ends, as a token limit cuts."""
     rng = random.Random(5)
@@ -352,7 +394,7 @@ def _planted() -> dict[str, list[Row]]:
     return {
         "refusal": _in_turn(REFUSALS),
         "as_an_ai": _in_turn(AS_AN_AI, ("positive", "negative")),
-        "template_echo": _in_turn(TEMPLATE),
+        "template_echo": [*_in_turn(TEMPLATE), *_in_turn(PREFIXED)],
         "task_echo": [triplet(n, query=triplet(n)["task"].upper() if n % 2 else triplet(n)["task"]) for n in range(30)],
         "other_script": _in_turn(OTHER_SCRIPT),
         "other_language": _in_turn(OTHER_LANGUAGE),
@@ -360,13 +402,18 @@ def _planted() -> dict[str, list[Row]]:
         "query_in_negative": _copies("query", "negative"),
         "query_in_positive": [row for row in _copies("query", "positive", 36) if len(row["query"].split()) >= 8],
         "same_positive_negative": [
-            triplet(n, negative=triplet(n)["positive"].upper().replace(",", ";")) for n in range(30)
+            *(triplet(n, negative=triplet(n)["positive"].upper().replace(",", ";")) for n in range(30)),
+            *(labelled(n, positive=one, negative=other) for n, (one, other) in enumerate(SAME_LABEL)),
         ],
         "same_query_negative": [triplet(n, negative=f"{triplet(n)['query'].title()}!") for n in range(30)],
         "unfinished": _unfinished(),
         "noise": [*_noise(), *_encoded(16)],
         "markup": _in_turn(MARKUP),
-        "about_the_document": [*_in_turn(ABOUT, ("positive", "negative"))],
+        "about_the_document": [
+            *_in_turn(ABOUT, ("positive", "negative")),
+            *_in_turn(OPENINGS, ("positive", "negative")),
+        ],
+        "repetition": _repetition(),
         "repeated_negative": _beside("negative"),
         "negative_is_positive": _beside("positive"),
         "personal_data": [*_after(f" {text}" for text in PERSONAL)],

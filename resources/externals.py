@@ -110,9 +110,9 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
     if name == "topic_file":
         files = {"file": recipe.topics.file, "alignment": recipe.topics.alignment}
         return digest({field: _topic_file_digest(field, Path(file)) for field, file in files.items() if file})
-    if name == "rows_wanted":  # whether, not how many: a task list serves any number of rows
+    if name == "rows_wanted":  # which topics are drawn follows from it
         types = [task_type] if task_type else sorted(TASK_TYPES)
-        return digest([any(recipe.rows_wanted(of_type).values()) for of_type in types])
+        return digest([recipe.rows_wanted(of_type) for of_type in types])
     if name == "prompt":
         prompts = prompt_set(recipe.prompts)
         if kind == "expand":

@@ -196,9 +196,9 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
     graph, wanted = recipe.graph(), {}
     expand = recipe.topics.expand
     if expand:
-        named = topics_of(recipe, expanded=False)
+        named = topic_counts(recipe.topics.model_copy(update={"expand": None}))["synthesis"]
         wanted["topic_tree"] = calls_at_most(named, expand.children, expand.levels, expand.target, 1)[0]
-    wanted["task_list"] = topics_of(recipe) * sum(TASK_TYPES[name].has_brainstorm for name in TASK_TYPE_NAMES)
+    wanted["task_list"] = sum(tasks_of(recipe, name) for name in TASK_TYPE_NAMES if TASK_TYPES[name].has_brainstorm)
     wanted["seed_data"] = recipe.seed_data.rows.total()
     if recipe.preference_pairs and recipe.junior_data:
         judges = 1 + len(recipe.preference_pairs.panel)
@@ -213,12 +213,19 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
     return {name: count for name, count in wanted.items() if name in graph}
 
 
-def topics_of(recipe: Recipe, expanded: bool = True) -> int:
-    """Topics that tasks are brainstormed for, or those in the files alone."""
-    section = recipe.topics if expanded else recipe.topics.model_copy(update={"expand": None})
-    counts = topic_counts(section)
+def tasks_of(recipe: Recipe, task_type: str) -> int:
+    """Topics that tasks of this type are brainstormed for, at most: no more than rows are wanted of."""
+    graph, topics = recipe.graph(), topic_counts(recipe.topics)
+    drawn = {
+        part: min(
+            topics[part], sum(n for stage, n in recipe.rows_wanted(task_type).items() if graph[stage].takes == part)
+        )
+        for part in ("synthesis", "alignment")
+    }
+    if recipe.topics.alignment in (None, recipe.topics.file):
+        return min(topics["synthesis"], sum(drawn.values()))
     # Alignment topics of a file of their own are mostly others than those of the synthesis.
-    return counts["synthesis"] + (counts["alignment"] if section.alignment and section.alignment != section.file else 0)
+    return sum(drawn.values())
 
 
 def full(recipe: Recipe, rehearsed: Rehearsed, lines: Sequence[Line], skipped: bool = False) -> dict[str, Any]:

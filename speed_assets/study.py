@@ -20,7 +20,8 @@ the same topics and embedding training; across seeds everything is drawn anew bu
 **Calls** are those whose answers an arm is made of, brainstorming included, as its artifacts counted them when they
 came out of the ledger: a call that several arms share counts in full for each, and each order in which candidates are
 judged is a call. The teacher alone brainstorms its topics, too; its rows are what is left of its calls, in the
-proportions of `senior_data.rows`. It goes through the same filters, but for those that need a generator's reading.
+proportions of `senior_data.rows`. It goes through the same filters, but for those that need a generator's reading or verdicts
+of the teacher (`row_verdicts`): these are part of SPEED's calls, which the teacher alone spends on rows.
 
 **Comparisons** are paired, by sample and by seed: samples are drawn for both arms and for all seeds at once, and the spread of
 the differences between seeds is added (`domain/statistics.py`: `compare`, `paired_by_seed`), since training again under
@@ -34,8 +35,10 @@ Belongs here: arms, their counts, the report. Not here: how a recipe is run (`ru
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +64,7 @@ from speed_assets.domain.statistics import (
     samples_by_model,
     superiority,
 )
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.recipe import Checks, PerTaskType, Recipe, RecipeError
 
 SPEED = "speed"
@@ -167,12 +170,20 @@ def teacher_name(multiple: int) -> str:
 def teacher_only(speed: Recipe, rows: int) -> Recipe:
     """The recipe whose triplets are `rows` examples of the teacher, on the topics that SPEED writes about.
 
-    Examples and the alignment of generators are the same stage, so the alignment's own topics are put aside.
+    Examples and the alignment of generators are the same stage, so the alignment's own topics are put aside. Every call left
+    from brainstorming is an example: the teacher reads none of its own rows, and nothing is fitted to such verdicts.
     """
     assert speed.senior_data is not None
     wanted = apportion(rows, speed.senior_data.rows)
     return changed(
-        speed, {"final_triplets.source": "seed_data", "topics.alignment": None, "seed_data.rows": wanted.model_dump()}
+        speed,
+        {
+            "final_triplets.source": "seed_data",
+            "final_triplets.scores.calibration": None,
+            "topics.alignment": None,
+            "seed_data.rows": wanted.model_dump(),
+            "row_verdicts": None,
+        },
     )
 
 
@@ -234,15 +245,14 @@ def study(
                 score(name, arm)
             calls = found[SPEED][-1].calls
             for multiple in recipe.study.teacher_multiples:
-                name = teacher_name(multiple)
-                brainstorm = _calls(run(name, teacher_only(derived[SPEED], 0), "task_list"), "task_list")
-                rows = multiple * calls - brainstorm
+                name, budget = teacher_name(multiple), multiple * calls
+                rows = _rows_alone(derived[SPEED], budget, partial(run, name))
                 if rows <= 0:
                     raise StudyError(
-                        f"{name}: brainstorming alone takes {brainstorm:,} of {multiple * calls:,} calls: take fewer topics "
+                        f"{name}: brainstorming alone takes {budget - rows:,} of {budget:,} calls: take fewer topics "
                         "(topics.limit), or leave it out of study.teacher_multiples"
                     )
-                say(f"{name}: {multiple * calls:,} calls, of which {brainstorm:,} are brainstorming")
+                say(f"{name}: {budget:,} calls, of which {budget - rows:,} are brainstorming")
                 score(name, teacher_only(derived[SPEED], rows))
     finally:
         runner.close()
@@ -253,6 +263,26 @@ def study(
     (folder / "study.md").write_text(table(summary))
     plot(summary, folder / "study.png")
     return {**summary, "folder": str(folder)}
+
+
+def _rows_alone(speed: Recipe, budget: int, run: Callable[[Recipe, str], Artifacts]) -> int:
+    """Examples that the teacher alone writes for `budget` calls: all but those for topics and tasks.
+
+    Only topics that an example is about are brainstormed, so fewer examples may take fewer such calls: their number is chosen
+    by what each topic costs at first, and what had to be asked again is taken off. `run` makes an asset of a recipe.
+    """
+    assert speed.senior_data is not None
+    proportions = speed.senior_data.rows
+    above = "topic_tree" if speed.topics.expand else "topics"
+    made = run(teacher_only(speed, budget), above)
+    topics, named = made.get(above).table().height, _calls(made, above)
+
+    def calls(rows: int) -> int:
+        asked: dict[str, int] = apportion(rows, proportions).model_dump()
+        return rows + named + sum(min(topics, asked[name]) for name in asked if TASK_TYPES[name].has_brainstorm)
+
+    rows = max(0, bisect_right(range(budget + 1), budget, key=calls) - 1)
+    return budget - _calls(run(teacher_only(speed, rows), "task_list"), "task_list")
 
 
 def result(artifacts: Artifacts) -> Result:

@@ -142,6 +142,8 @@ def test_calls_of_the_full_recipe_are_those_that_it_asks_for() -> None:
     assert calls["seed_data"] == 25_000
     assert calls["preference_pairs"] == 2 * 5_000
     assert calls["revision_data"] == 10_000
-    assert calls["task_list"] == 4 * rehearsal_report.topics_of(recipe)
+    assert calls["task_list"] == 240_000 - 2 * 60_000 + sum(
+        min(60_000, recipe.senior_data.rows.model_dump()[name] + 445) for name in ("matching_short", "matching_long")
+    )
     assert calls["topic_tree"] < calls["task_list"]
     assert set(rehearsal_report.calls_of(load_recipe("teacher_only"))) == {"topic_tree", "task_list", "seed_data"}

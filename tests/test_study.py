@@ -61,7 +61,8 @@ def test_the_teacher_alone_brainstorms_the_topics_that_are_written_about() -> No
     assert not any(stage.kind == "model" and name != "embedding_model" for name, stage in alone.graph().items())
     assert alone.seed_data.rows.total() == 100
     assert alone.topics.alignment is None
-    assert alone.final_triplets.scores == speed.final_triplets.scores
+    assert "row_verdicts" not in alone.graph(), "verdicts are calls, and all of its calls are rows"
+    assert alone.final_triplets.scores == speed.final_triplets.scores.model_copy(update={"calibration": None})
 
 
 @pytest.mark.parametrize("total", [0, 1, 7, 99, 1810, 37_711])
@@ -255,10 +256,6 @@ def test_the_headlines_quarter_is_the_offline_recipe() -> None:
 # From end to end
 
 
-@pytest.mark.xfail(
-    reason="the teacher-only arm asks for more than SPEED's calls since rows are read for verdicts: 928 for 818",
-    strict=False,
-)
 def test_a_study_shares_what_arms_have_in_common_counts_and_is_not_made_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,15 +275,16 @@ def test_a_study_shares_what_arms_have_in_common_counts_and_is_not_made_twice(
         embedding_model__epochs=2,
         evaluation__microworld={"topics": 8, "rows": 50},
     )
-    planned = plan(study.arms(recipe, 3)["speed"], tmp_path).as_json()["calls"]
+    planned = {name: plan(arm, tmp_path).as_json()["calls"] for name, arm in study.arms(recipe, 3).items()}
     lines: list[str] = []
     summary = study.study(recipe, tmp_path, say=lines.append)
     arms = summary["arms"]
-    assert summary["n"] == arms["speed"]["calls"] == arms["speed_0.5"]["calls"] == planned
-    assert arms["teacher_n"]["calls"] == planned, "the same number of calls, brainstorming included"
+    assert {name: arm["calls"] for name, arm in arms.items() if name != "teacher_n"} == planned
+    assert summary["n"] == planned["speed"] >= planned["speed_0.5"], "fewer rows are about fewer topics"
+    assert arms["teacher_n"]["calls"] == planned["speed"], "the same number of calls, brainstorming included"
     judged = sum(2 * rows for rows in FEW.values()) + sum(FEW.values())
-    assert arms["junior_only"]["calls"] == planned - judged, "neither judged nor revised"
-    assert Ledger.at(tmp_path).count() < planned + arms["teacher_n"]["calls"], "what is shared is asked once"
+    assert planned["junior_only"] <= planned["speed_0.5"] - judged, "neither judged nor revised"
+    assert Ledger.at(tmp_path).count() < planned["speed"] + arms["teacher_n"]["calls"], "what is shared is asked once"
     assert [line for line in lines if line.startswith("made   junior_model")], "made once"
     assert sum(line.startswith("made   junior_model") for line in lines) == 1
     smaller = Artifacts(study.arms(recipe, 3)["speed_0.5"], Store(tmp_path))

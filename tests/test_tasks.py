@@ -51,7 +51,8 @@ def good_task(topic: str) -> str:
 # Tasks
 
 
-def test_a_task_that_is_none_is_asked_for_again_with_what_was_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [False, None])
+def test_a_task_that_is_none_is_asked_for_again_with_what_was_wrong(tmp_path: Path, said: bool | None) -> None:
     bad = {
         "Arts/Music/Violins": [
             "Task 1: find out what players ask about",
@@ -60,12 +61,12 @@ def test_a_task_that_is_none_is_asked_for_again_with_what_was_wrong(tmp_path: Pa
         ],
         "Health/Sleep": [TeacherAnswer('{"tasks": []}'), good_task("Health/Sleep")],
         "Business/Trade/Customs": ["write document"] * 3,
-        "Science/Birds/Owls": [TeacherAnswer('["Given a quest', finished=False), good_task("Science/Birds/Owls")],
+        "Science/Birds/Owls": [TeacherAnswer('["Given a quest', finished=said), good_task("Science/Birds/Owls")],
     }
 
     def answer(request: TeacherRequest) -> Any:
-        said = bad[topic_of(request)][request.sample]
-        return [said] if isinstance(said, str) else said
+        text = bad[topic_of(request)][request.sample]
+        return [text] if isinstance(text, str) else text
 
     recipe, teacher = full_recipe(tmp_path), Scripted(answer)
     artifact = made(tmp_path / "home", recipe, teacher, "topics", "task_list", partition="retrieval")
@@ -83,7 +84,7 @@ def test_a_task_that_is_none_is_asked_for_again_with_what_was_wrong(tmp_path: Pa
     assert "no list of tasks" in again["Health/Sleep", 1].prompt
     cut, more = again["Science/Birds/Owls", 0], again["Science/Birds/Owls", 1]
     assert more.prompt == cut.prompt
-    assert more.parameters["max_new_tokens"] > 0
+    assert more.parameters["max_new_tokens"] == recipe.answers.cut_growth * cut.parameters["max_new_tokens"]
 
 
 def test_an_empty_answer_in_the_ledger_stops_no_later_run(tmp_path: Path) -> None:
@@ -113,6 +114,35 @@ def test_the_same_task_for_another_topic_is_told_and_set_aside(tmp_path: Path) -
     assert set(artifact.table("quarantine")["reason"]) == {"repeats_task"}
     assert any("stands in the list of another topic" in request.prompt for request in teacher.asked)
     assert words_of(same) == words_of(plural)
+
+
+def test_only_topics_that_a_row_will_be_about_are_brainstormed(tmp_path: Path) -> None:
+    def lists(topics: list[str], **rows: int) -> tuple[Any, list[str]]:
+        """The task list of a recipe that asks for few rows, and the topics that the teacher was asked for."""
+        wanted = {"seed_data__rows": 4, "junior_data__prompts": 5, "senior_data__rows": 12} | rows
+        few = {f"{section}__retrieval": count for section, count in wanted.items()}
+        few |= {"preference_pairs__prompts__retrieval": 5, "revision_data__rows__retrieval": 5}
+        teacher = Scripted(lambda request: [good_task(topic_of(request))])
+        recipe = full_recipe(tmp_path, topics, **few)
+        artifact = made(tmp_path / "home", recipe, teacher, "topics", "task_list", partition="retrieval")
+        return artifact, [topic_of(request) for request in teacher.asked]
+
+    topics = [f"Arts/Instruments/Kind {number}" for number in range(40)]
+    first, asked = lists(topics)
+    table = first.table()
+    assert sorted(asked) == sorted(table["topic"])
+    assert table["synthesis"].sum() == 12
+    assert 5 <= table["alignment"].sum() <= 9, "the first 4 for examples and the first 5 for drafts"
+    assert first.metadata["asked"] == table.height < 22
+    for number in range(40, 46):  # one more topic is asked for alone, or nothing is
+        more, asked = lists([*topics, f"Arts/Instruments/Kind {number}"])
+        assert set(asked) <= {f"Arts/Instruments/Kind {number}"}
+        assert more.table()["synthesis"].sum() == 12
+    larger, asked = lists(topics, senior_data__rows=20)
+    assert larger.table()["synthesis"].sum() == 20
+    assert len(asked) <= 8
+    assert larger.metadata["parts"]["alignment"] == first.metadata["parts"]["alignment"]
+    assert larger.metadata["parts"]["synthesis"] != first.metadata["parts"]["synthesis"]
 
 
 def test_a_task_type_of_which_no_row_is_wanted_is_not_brainstormed(tmp_path: Path) -> None:
@@ -195,7 +225,8 @@ def test_few_new_subtopics_are_asked_for_again_with_those_that_are_there(tmp_pat
 def test_445_topics_become_50_000_and_the_plan_counts_the_calls(tmp_path: Path) -> None:
     topics = [f"Branch {i % 20}/Area {i % 89}x/Thing{i}" for i in range(445)]
     expand = {**EXPAND, "children": 12, "target": 50_000}
-    recipe = full_recipe(tmp_path, topics, topics__expand=expand)
+    rows = {"senior_data__rows__retrieval": 60_000, "senior_data__rows__matching_short": 30_000}
+    recipe = full_recipe(tmp_path, topics, topics__expand=expand, **rows)
     number = iter(range(10**6))
     teacher = Scripted(lambda request: [f"Matter{next(number)} of{next(number)}" for _ in range(12)])
     tree = made(tmp_path / "home", recipe, teacher, "topics", "topic_tree")
@@ -205,6 +236,9 @@ def test_445_topics_become_50_000_and_the_plan_counts_the_calls(tmp_path: Path) 
     steps = {step.name: step for step in plan(recipe, tmp_path / "planned").steps}
     assert steps["topic_tree"].calls == expected
     assert steps["task_list[retrieval]"].calls == 50_000
+    assert 30_000 <= steps["task_list[matching_short]"].calls < 30_100, (
+        "no more than rows are wanted, and those of the alignment"
+    )
     assert steps["task_list[sts]"].calls == 0
 
 

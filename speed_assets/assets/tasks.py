@@ -17,7 +17,7 @@ from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
+from speed_assets.domain.rows import drawn_topics, quarantined, refusal_or, unless_refused
 from speed_assets.domain.task_rules import broken_task_rule
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.domain.topic_tree import words_of
@@ -120,12 +120,13 @@ def _lowest(rows: pl.DataFrame, limit: int) -> pl.DataFrame:
 
 
 def task_list(run: StageRun) -> dict[str, Any]:
-    """One task per topic and task type, checked and asked for again where it is none; for STS the topic is the task and
-    nobody is asked, and nobody is where no row of the task type is wanted anywhere."""
+    """Tasks of each topic that a row will be about, checked and asked for again where it is none; for STS the topic is the
+    task and nobody is asked.
+
+    `synthesis` and `alignment` mark the topics that stages of that part draw: more rows at scale retrain no generator.
+    """
     (above,) = run.stage.inputs
-    topic_rows = run.input(above).table().select("topic_id", "topic", "synthesis", "alignment")
-    if not any(run.whole_recipe.rows_wanted(run.task_type).values()):
-        topic_rows = topic_rows.clear()
+    topic_rows = _drawn(run, run.input(above).table().select("topic_id", "topic", "synthesis", "alignment"))
     metadata: dict[str, Any] = {}
     if TASK_TYPES[run.task_type].has_brainstorm:
         brainstorms = _Brainstorms(run, topic_rows["topic"].to_list())
@@ -153,6 +154,18 @@ def task_list(run: StageRun) -> dict[str, Any]:
         part: digest(data.filter(part).drop("synthesis", "alignment").rows()) for part in ("synthesis", "alignment")
     }
     return {"asked": topic_rows.height, "parts": parts, **metadata}
+
+
+def _drawn(run: StageRun, topic_rows: pl.DataFrame) -> pl.DataFrame:
+    """The topics that a stage of the recipe draws for its rows, marked with the parts that do."""
+    drawn: dict[str, set[str]] = {"synthesis": set(), "alignment": set()}
+    for stage, rows in run.whole_recipe.rows_wanted(run.task_type).items():
+        part = run.artifacts.graph[stage].takes
+        assert part is not None
+        of_part = topic_rows.filter(part)["topic_id"]
+        drawn[part] |= drawn_topics(of_part, run.recipe.task_list.per_topic, rows, run.recipe.seed, stage)
+    marked = topic_rows.with_columns(pl.col("topic_id").is_in(list(ids)).alias(part) for part, ids in drawn.items())
+    return marked.filter(pl.col("synthesis") | pl.col("alignment"))
 
 
 @dataclass
@@ -221,9 +234,10 @@ class _Brainstorms:
 
     def _read(self, topic: _Topic, answer: TeacherAnswer) -> None:
         topic.raw, topic.refused = answer.text, answer.error
-        topic.problem = CUT_OFF if answer.finished is False else "no_task"
-        topic.cuts += answer.finished is False
-        for task in parse_tasks(answer.text, self._run.recipe.task_list.per_topic, answer.finished):
+        tasks = parse_tasks(answer.text, self._run.recipe.task_list.per_topic, answer.finished)
+        topic.problem = CUT_OFF if tasks == CUT_OFF else "no_task"
+        topic.cuts += tasks == CUT_OFF
+        for task in () if isinstance(tasks, str) else tasks:
             broken = self._broken(task, topic.topic)
             if broken is None:
                 topic.tasks.append(task)

@@ -16,6 +16,7 @@ import polars as pl
 from resources.externals import prompt_set
 from resources.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
+from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import list_schema
@@ -95,16 +96,17 @@ class _Growth:
             self.used.append(use)
             again = []
             for parent, answer in zip(pending, answers, strict=True):
-                names = parse_tasks(answer.text, NAMED_MORE * section.children, answer.finished)
+                read = parse_tasks(answer.text, NAMED_MORE * section.children, answer.finished)
+                names = () if isinstance(read, str) else read
                 found[parent.path] += self._grown(parent, names, section.children - len(found[parent.path]))
                 few = len(found[parent.path]) < section.enough * section.children
                 if few and answer.error is None:
                     again.append(parent)
-                    cuts[parent.path] += answer.finished is False
+                    cuts[parent.path] += read == CUT_OFF
                 if answer.error is not None:
                     self._set_aside(parent, TEACHER_REFUSED, answer.error, answer.text)
                 elif not names:
-                    reason = "cut_off" if answer.finished is False else "no_subtopics"
+                    reason = CUT_OFF if read == CUT_OFF else "no_subtopics"
                     self._set_aside(parent, reason, f"attempt {attempt + 1} of {section.attempts}", answer.text)
             pending = again
             if not pending:

@@ -82,12 +82,12 @@ ALL_STAGES: tuple[Stage, ...] = (
         "task_list",
         "tasks",
         "table",
-        "One task per topic, brainstormed by the teacher and checked (STS: the topic itself); none where no row is wanted.",
+        "Tasks of the topics that rows are drawn for, brainstormed by the teacher and checked (STS: the topic itself).",
         ("topic_tree",),
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
-        version=3,
+        version=4,
     ),
     Stage(
         "seed_data",
@@ -99,7 +99,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=4,
+        version=5,
     ),
     Stage(
         "junior_model",
@@ -134,7 +134,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:judge",),
-        version=3,
+        version=4,
     ),
     Stage(
         "senior_model",
@@ -212,7 +212,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         partitioned=True,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=2,
+        version=3,
     ),
     Stage(
         "final_triplets",
@@ -223,7 +223,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=8,
+        version=9,
     ),
     Stage(
         "mined_negatives",

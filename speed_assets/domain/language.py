@@ -9,6 +9,7 @@ Belongs here: that figure for many texts. Not here: which rows are set aside for
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,6 +26,14 @@ _SURELY_ENGLISH = rf"(?is)(?-u:\b)(?:{_ENGLISH})(?-u:\b).*?(?-u:\b)(?:{_ENGLISH}
 """Two such words make a text English: no other language has them (of 4,000 pseudo-sentences in 19 languages with 60 characters
 or more, 0.1 % held two), and of texts so long most English ones need not be read then."""
 _SURE_FROM = 60  # bytes
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_CHATTER = (
+    "a+h+|aw+|(?:b?w?a)?(?:ha){2,}h?|(?:he){2,}|(?:hi){2,}|(?:ja){2,}|x+d+|o?m+g+|lo+l+|l+m+f?ao+|ro+fl+|ugh+|a+rgh+|gr+|hm+|m+h*m+"
+    "|ya+y+|woo+|wo+w+|yu+m+|idk|tbh|smh|btw|brb|ngl|imh?o|wtf|omw|rn|fr|ur|thx|pls|plz|luv|gonna|wanna|gotta|kinda|dunno|cuz|tho"
+)
+_STRETCHED = rf"(?i)(?-u:\b)(?:{_CHATTER})(?-u:\b)|{'|'.join(f'{letter}{{3}}' for letter in _LETTERS)}"
+_CHAT = re.compile(rf"(?i)\b(?:{_CHATTER})\b|\b\w*([^\W\d_])\1\1\w*")
+"""Sounds, abbreviations and stretched words of a chat, in whatever language one chats: they tell none."""
 _UNIT = np.float32(1 / 512)
 """The model's weights are whole multiples of this: kept as 16-bit numbers they lose nothing, and half of the memory is read."""
 
@@ -66,7 +75,8 @@ def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -
     """Probability that each text is in none of `languages`; null where too little of it can be read.
 
     Words with digits, at signs, slashes, or a point or colon inside are left out: addresses, code and lines of a log have no
-    language. Of a longer text its start and its end are read, and the surer one counts.
+    language. So are sounds and stretched words of a chat ("omg soooo"). Of a longer text its start and its end are read, and the
+    surer one counts.
 
     Args:
         texts: Any texts; null has no language.
@@ -86,7 +96,7 @@ def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -
     if "en" in languages:
         told |= (texts.str.len_bytes() >= _SURE_FROM) & texts.str.contains(_SURELY_ENGLISH)
     open_ = (~told.fill_null(True)).arg_true()
-    text = buffer(_composed(texts.gather(open_)))
+    text = buffer(_composed(_without_chatter(texts.gather(open_))))
     found = np.empty(len(open_), np.float32)
 
     def look(first: int, past: int) -> None:
@@ -100,6 +110,14 @@ def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -
     # Not read and surely English is 0; too short to tell is null.
     none = pl.repeat(0.0, len(texts), dtype=pl.Float32, eager=True).set(texts.is_null(), None)
     return none.scatter(open_, pl.Series(found).fill_nan(None)) if len(open_) else none
+
+
+def _without_chatter(texts: pl.Series) -> pl.Series:
+    """Texts without sounds and stretched words; few have any."""
+    odd = texts.str.contains(_STRETCHED).fill_null(False).arg_true()
+    if odd.is_empty():
+        return texts
+    return texts.clone().scatter(odd, [_CHAT.sub(" ", text) for text in texts.gather(odd)])
 
 
 def _composed(texts: pl.Series) -> pl.Series:

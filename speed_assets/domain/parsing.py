@@ -181,11 +181,15 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     return Revision(reason, changes, problems[0] if problems else None)
 
 
-def parse_tasks(raw: str, count: int, finished: bool | None = None) -> tuple[str, ...]:
-    """At most `count` different tasks, each on one line, from a JSON list of texts or an object that holds one list."""
+def parse_tasks(raw: str, count: int, finished: bool | None = None) -> tuple[str, ...] | Problem:
+    """At most `count` different tasks, each on one line, from a JSON list of texts or an object that holds one list.
+
+    A code says that there is no list to read: `cut_off`, `too_long`, `not_json`, `not_object`. A list that never closes is
+    cut off also where no server says so.
+    """
     found = read_answer(raw, "[{", _task_list, lambda items: True, finished)
     if isinstance(found, str):
-        return ()
+        return found
     tasks: dict[str, str] = {}
     for item in found[0]:
         if isinstance(item, str) and (task := " ".join(_clean(item).split())):

@@ -41,6 +41,7 @@ _OF_RULE = {
     "markup": "a text held markup or keys instead of plain text",
     "about_the_document": "a document spoke about itself instead of its subject",
     "personal_data": "a text held what looks like personal data",
+    "repetition": "a text said the same again and again",
 }
 
 

@@ -10,6 +10,7 @@ language (`language.py`).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 
 from speed_assets.domain.parsing import folded
@@ -51,7 +52,20 @@ TEMPLATE = (
     rf"|\{{\{{? ?(?:{_SLOTS}) ?\}}?\}}"
     r"|[<\[](?:Your|Insert|YOUR|INSERT|insert|Company|Name|Date) ?[A-Za-z /'-]{0,40}[>\]]"
     r"|^\W{0,3}[Ll]orem ipsum dolor"
+    # The name of a field before its text, and the field's description in its place.
+    r"|^\W{0,3}(?:S[123]|(?i:(?:user(?:'s)?|search) query|query|document|passage|(?:input|user) text|text|sentence [12ab]"
+    r"|(?:(?:hard|relevant|irrelevant)[ -])?(?:negative|positive)(?:[ -](?:document|passage|text|example))?|misleading label))\W{0,3}[:=]"
+    r"|(?i)^\W{0,3}(?:(?:an?|the|your|some|any|this|insert|enter|write|put|add|place)\W{1,2}){0,3}(?:(?:actual|real|short|long|relevant|hard|user|search|input|negative"
+    r"|positive|irrelevant|example)\W){0,2}(?:text|document|passage|query|input|sentence|label|example|content|answer)s?"
+    r" (?:(?:that|which) )?(?:(?:is|are|has|will|should|would|can|needs?|must) )?(?:(?:to )?be )?(?:here|below|above|goes here|to (?:classify|label|match|retrieve)"
+    r"|(?:classified|labell?ed|categori[sz]ed|matched|retrieved|written|inserted|generated|filled in|provided|searched)(?: (?:here|by (?:the|an?) \w+))?"
+    r"|(?:that |which )?(?:answers?|matches|(?:does|do) not (?:answer|match)) (?:the|a) (?:(?:user|search) )?(?:query|question))\W*$"
+    r"|^[^\w]*(?:\.{3}|\u2026)[^\w]*$"
 )
+PLACEHOLDER = r"(?i)^\W*(?:string|text|document|placeholder|tbd|todo|n/a|none|null|undefined)\W*$"
+"""A word that stands for a text. As a label it may be meant."""
+LABEL_TEMPLATE = r"(?i)^\W{0,3}(?:label|class|category|correct label|misleading label|intent|answer|output)\W{0,2}[:=]"
+"""The name of the field before a label. In other texts these words open entries of a catalogue."""
 
 MARKUP = (
     r"```|^\W{0,2}(?:json|markdown)\s*[{\[]|^\s*[{\[]\s*[\"'][\w ]{1,40}[\"']\s*:|[\"'](?:S1|S2|S3|input|label|text|query|output|answer|reason|revision|[a-z]+_[a-z_]+)[\"']\s*:\s*[\"'{\[]"
@@ -66,10 +80,27 @@ MARKUP_IS_SUBJECT = (
     r"|software|developer|developers|web ?pages?|web ?sites?|api|script|scripts|tags?|templates?|log|logs|config\w*|latex)\b"
 )
 
+_OPENED = r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|gladly|okay|ok|alright|great|got it|no problem|understood|happy to help|with pleasure|yes)"
+_HANDED = (
+    r"(?:document|passage|text|quer(?:y|ies)|examples?|sentences?|response|answer|article|stor(?:y|ies)|paragraph|message|e-?mail|review|description|version"
+    r"|draft|sample|snippet|json|output|record|triplet|label|task|input|request|prompt|instructions?|criteria|requirements?|content|piece)"
+)
+OPENING = (
+    rf"(?i)^\W{{0,3}}{_OPENED}\b[!,.:\s\u2013\u2014-]{{1,4}}(?:i'?d be (?:happy|glad) to|i (?:can|will|would|have|'ll)|i[\u2019']?ll|let me|here(?:[\u2019']s| is| are| you go| we go)|below is|this is|the following)\b"
+    rf"[^.!?\n]{{0,80}}(?-u:\b){_HANDED}(?-u:\b)"
+    rf"|^\W{{0,3}}(?:here(?:[\u2019']s| is| are)|below (?:is|are)|the following (?:is|are)|i(?:[\u2019']ve| have)(?: now)? (?:written|created|generated|prepared|made)) (?:an?|the|your|some|my|one|two|three|\d)? ?(?:[\w-]+ ){{0,4}}?{_HANDED}(?-u:\b)[^.!?\n]{{0,100}}(?::\s|\n)"
+    r"|^\W{0,3}(?:i hope (?:this|that|it) helps|let me know if (?:you|this|that|there)|feel free to (?:ask|let me know))"
+    r"|(?:[.!?]|\n)\s*(?:i hope this (?:helps|meets|works|satisfies)\b[^.!?\n]{0,60}|let me know if you (?:need|want|would like|have|[\u2019']d like)\b[^.!?\n]{0,30}(?:changes|adjustments|revisions|modifications|another (?:example|version|one)|more examples|further examples|edits)[^.!?\n]{0,30})[.!]?\s*$"
+)
+"""An assistant's opening or close around the text that it was asked for."""
+OPENING_SUSPECT = r"(?i)^\W{0,3}(?:sure|certain|of course|absolut|definite|glad|ok|alright|great|got it|no prob|underst|happy|with pl|yes|here|below|the foll|i|let me|feel)|hope this|let me know"
+"""Stands in every text that `OPENING` finds."""
+
 _TALKED_OF = r"(?:document|passage|text|excerpt|snippet|(?:hard[ -])?negative(?: document)?|positive(?: document)?)"
 _TELLS = r"(?:discuss|describ|provid|explain|explor|outlin|focus|address|present|highlight|contain|mention|cover|talk|answer|detail|delv|offer|give|deal|seem|appear|would be|(?:also )?(?:does|do) not|doesn[\u2019']t|is (?:about|relevant|not|an? (?:example|hard|relevant|document|detailed|comprehensive)|related|likely|meant|intended|useful|suitable|similar))"
+_MAY = r"(?:\w+ly |then |also |might |may |could |would |will )?"
 ABOUT = (
-    rf"(?i)^\W{{0,3}}(?:this|the|the (?:above|following|given|first|second|provided)|here is an?) (?:\w+ )?{_TALKED_OF}\b,? (?:\w+ly |then |also |might |may |could |would |will )?{_TELLS}"
+    rf"(?i)^\W{{0,3}}(?:this|the (?:above|following|given|first|second|provided|hard|positive|negative)|here is an?) (?:\w+ )?{_TALKED_OF}\b,? {_MAY}{_TELLS}"
     rf"|(?-u:\b)(?:this|the) (?:\w+ )?{_TALKED_OF}\b[^.!?]{{0,80}}(?-u:\b)(?:the|a|user[\u2019']s|your|this) (?:user[\u2019']s )?(?:query|search query|search terms?)(?-u:\b)"
     rf"|(?-u:\b)(?:relevant|irrelevant|unrelated|related) to the (?:user[\u2019']s )?(?:query|search query|task)(?-u:\b)"
     rf"|(?-u:\b)(?:does not|doesn[\u2019']t|fails to|not)(?: directly| fully| actually)? (?:answer|answering|address|addressing) the (?:user[\u2019']s )?(?:query|user)(?-u:\b)"
@@ -77,7 +108,16 @@ ABOUT = (
 )
 """A writer's talk about the text instead of the text."""
 ABOUT_SUSPECT = r"(?i)document|passage|text|excerpt|snippet|negative|positive|query|task|user"
-"""A word of it stands in every text that `ABOUT` finds."""
+"""A word of it stands in every text that `ABOUT` and `ABOUT_THE` find."""
+ABOUT_THE = rf"(?i)^\W{{0,3}}the (?:\w+ )?{_TALKED_OF}\b,? {_MAY}{_TELLS}"
+"""The same, where the document may be a thing that the text is about."""
+OWN_SUBJECT = (
+    r"(?i)(?-u:\b)(?:parchment|vellum|papyrus|manuscripts?|codex|scrolls?|clay tablets?|charter|treaty|treaties|decree|edict|deed|testament|constitution|declaration"
+    r"|covenant|inscriptions?|signator(?:y|ies)|signatures?|archives?|historians|scholars|scribes?|monks?|clauses?|articles? (?:\d+|[ivx]+)|preamble|ratif\w+|verses?|stanzas?|narrator"
+    r"|dates? (?:from|back|to)|dated (?:to|from|\d)|(?:is|was|were|been|being) (?:\w+ly |first |later |finally )?(?:signed|sealed|drafted|drawn up|copied|issued|adopted|ratified|proclaimed"
+    r"|unearthed|rediscovered|translated into|attributed to|housed|kept in|preserved|carved|engraved|inscribed|penned|promulgated))(?-u:\b)"
+)
+"""Of a text that begins with "The document": it tells who made or keeps the document, or what it is written on."""
 
 # A label given away
 
@@ -95,6 +135,20 @@ _BETWEEN = (
     r"|instance|complaint|question|request|category|class|kind|type|sense|piece|very|typical|label)\b){0,6}"
 )
 _LABEL_WORDS_TELLING = 5
+_NOTE_WORDS = 5
+"""Words of a note ("Battery: swollen"): the words before and after its mark are all that it says. Ours."""
+_ENTRY = re.compile(
+    rf"(?:^|[\n;,|]|[.] )\s*(?!(?:{_KIND})\b)[A-Z][\w /-]{{1,30}}(?::| =| -| \u2013)\s", re.MULTILINE | re.IGNORECASE
+)
+_FORM_MARKS = re.compile(r"\s*(?::| - | \u2013 | \u2014 |\n)\s*")
+
+
+def _is_form(text: str) -> bool:
+    """Whether marks part the entries of a form or a note, and set no label beside a text."""
+    if re.search(rf"(?i)\b(?:{_KIND})\b", text):
+        return False
+    entries = len(_ENTRY.findall(text))
+    return entries >= 2 or (entries == 1 and len(text.split()) <= _NOTE_WORDS)
 
 
 def given_away(label: str, text: str) -> bool:
@@ -118,6 +172,8 @@ def given_away(label: str, text: str) -> bool:
         return f"#{''.join(words)}" in text.lower()
     if len(words) >= _LABEL_WORDS_TELLING:
         return True
+    if _is_form(text):
+        text = _FORM_MARKS.sub(" ", text)
     return _MAY_TELL.search(text) is not None and _telling_label(tuple(words)).search(text) is not None
 
 
@@ -157,10 +213,52 @@ UNFINISHED_END = (
 OPEN_END = r"\s\p{Ll}[\p{Ll}\u2019'-]*\s*$|[a-z)][.!?]\s+\p{Lu}\p{Ll}*\s*$"
 """No mark after the last word: of a text whose other sentences have theirs, unfinished. Names, figures and references at the
 end of an encyclopedia's paragraph often lack one; one word alone after the last mark is a sentence that was begun."""
+OPEN_PREPOSITION = r"(?i)(?-u:\b)(?:for|with|from|in|at|by|on|to|about|through|during|under|over|after|before|is|are|was|were|be|can|will|should|must|not|very|more|most|when|where|while|which|that|who|this|these|so|as|has|have|had)\s*$"
+"""How a last sentence without its mark shows that it goes on, whatever it is."""
+STEP = (
+    r"(?:[.!?:]\s+|\n\s*)(?:(?:Then|Now|Next|Finally|Please|Always|Never|Do not|Don[\u2019']t|Just|Simply|Also) )?(?i:bake|boil|fry|roast|grill|simmer|serve|store|mix|stir|whisk|fold in|add"
+    r"|cook|enjoy|repeat|drain|garnish|preheat|place|remove|click|press|select|tap|restart|reboot|contact|call|visit|see|apply|rinse|wash|let|allow|leave|cover|turn|keep|use|check|set"
+    r"|put|take|bring|season|chill|cool|freeze|heat|pour|spread|sprinkle|cut|chop|slice|wait|try|install|open|close|save|send|write|read|book|order|ask|join|sign|meet|follow|avoid|clean"
+    r"|dry|water|plant|prune|replace|tighten|connect|charge|submit|return|refer|note|ensure|make sure|come|get|go|buy|shop|download|subscribe|register|learn|thanks|thank you|best|regards"
+    r"|cheers|kind regards|sincerely|love|yours)\b[^.!?\n]{0,32}$"
+)
+"""A last sentence that is a step or a request, as they are noted without a mark, or a greeting."""
+AMOUNT_END = r"\d[\d.,/-]*(?: ?(?:\u00b0 ?[CF]|%|\p{L}+))?\s*$"
+"""A number and what it counts ("for 40 minutes"): whole as a phrase, and often without a mark."""
 SENTENCES = r"\p{Ll}{2}[.!?][\u201d\"')\]]*\s+\p{Lu}"
 """A sentence that ends in a mark and is followed by another one."""
 LAST_LINE_IS_NONE = r"\n\s*(?:[-*\u2022\u2013>]|\d+[.)]|[^\n]{0,40}$)[^\n]*$"
 """The last line is an entry of a list or a signature, which ends without a mark."""
+
+# One sentence again and again
+
+REPETITION_LEAST = 40
+"""Bytes of the shortest text that can be called a repetition. Ours, as are the numbers below."""
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_TIMES, _SENTENCE_WORDS = 3, 3
+_LOOP_TIMES, _LOOP_WORDS, _LOOP_LONGEST = 4, 12, 12
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether at least half of a text is one sentence of three words or more, three times, or its end a loop of few words.
+
+    >>> repeats_itself("I like it a lot. I like it a lot. I like it a lot."), repeats_itself("Row, row, row your boat.")
+    (True, False)
+    """
+    sentences = Counter(folded(sentence) for sentence in _SENTENCE_END.split(text))
+    whole = sum(len(sentence) * times for sentence, times in sentences.items())
+    for sentence, times in sentences.most_common(3):
+        if times >= _TIMES and sentence.count(" ") + 1 >= _SENTENCE_WORDS and 2 * times * len(sentence) >= whole:
+            return True
+    words = folded(text).split()
+    for size in range(1, _LOOP_LONGEST + 1):
+        loop, times = words[-size:], 1
+        while words[-(times + 1) * size : -times * size] == loop:
+            times += 1
+        if times >= _LOOP_TIMES and times * size >= _LOOP_WORDS:
+            return True
+    return False
+
 
 # Personal data
 
@@ -172,6 +270,12 @@ _PHONE = re.compile(
     r"|(?:1 )?\d{3} \d{3} \d{4}|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5})(?![\w-]|\.\d)"
 )
 _INVENTED_PHONE = re.compile(r"555[ .-]?(?:01\d\d|\d{4})")
+_COUNTRY = r"(?:[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d)"
+_SERVICE = re.compile(
+    r"(?:\+?1)?8(?:00|22|33|44|55|66|77|88)\d{7}|\+800\d{8}"
+    rf"|(?:0|\+{_COUNTRY}0?)800\d{{4,8}}|(?:0|\+44)808\d{{5,7}}|(?:0|\+49)(?:180|900)\d{{5,9}}"
+)
+"""Numbers at the callee's or a raised cost, which belong to firms: of North America, of the world, 0800 and the like."""
 _CARD = re.compile(r"(?<![\w.-])[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7}(?![\w.-]*\d)")
 _IBAN = re.compile(r"\b([A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)\b")
 
@@ -179,15 +283,19 @@ _IBAN = re.compile(r"\b([A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)
 def has_personal_data(text: str) -> bool:
     """Whether a text holds an e-mail address, a phone number, the number of a payment card (by its check digit), or an IBAN.
 
-    Addresses and numbers that are kept free for examples (`example.com`, 555-0123) are nobody's.
+    Addresses and numbers that are kept free for examples (`example.com`, 555-0123) are nobody's, and free numbers (1-800-...)
+    no person's.
     """
     if any(not _INVENTED_DOMAIN.search(domain) for domain in _EMAIL.findall(text)):
         return True
-    if any(
-        not _INVENTED_PHONE.search(number) and sum(map(str.isdigit, number)) >= 9 for number in _PHONE.findall(text)
-    ):
+    if any(map(_is_of_a_person, _PHONE.findall(text))):
         return True
     return any(map(_is_card, _CARD.findall(text))) or any(map(_is_iban, _IBAN.findall(text)))
+
+
+def _is_of_a_person(phone: str) -> bool:
+    digits = re.sub(r"[^\d+]", "", phone)
+    return sum(map(str.isdigit, digits)) >= 9 and not _INVENTED_PHONE.search(phone) and not _SERVICE.fullmatch(digits)
 
 
 def _is_card(number: str) -> bool:

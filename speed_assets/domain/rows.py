@@ -6,7 +6,7 @@ text is parsed (`parsing.py`) or asked for (`prompts.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import polars as pl
 
@@ -51,6 +51,16 @@ def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: st
         ranked.append((digest([seed, stage, topic_id, place[topic_id]]), task_id))
     ranked.sort()
     return [(ranked[i % len(ranked)][1], i // len(ranked)) for i in range(rows)] if ranked else []
+
+
+def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int, stage: str) -> set[str]:
+    """The topics whose tasks `draw_tasks` takes for so many rows, told before there is a task.
+
+    One more topic among `topic_ids` takes the place of at most one other. Where a topic gets fewer tasks than `per_topic`, the
+    rows that it lacks are spread over the tasks of the other drawn ones.
+    """
+    places = [(topic_id, topic_id) for topic_id in topic_ids for _ in range(per_topic)]
+    return {topic_id for topic_id, _ in draw_tasks(places, min(rows, len(places)), seed, stage)}
 
 
 def synthesis_rows(

@@ -1,4 +1,4 @@
-"""What is no training row, whoever wrote it: refusals, echoes, given-away labels, copied queries, noise, other languages.
+"""What is no training row, whoever wrote it: refusals, echoes, given-away labels, copied queries, noise, loops, other languages.
 
 Each rule has a code that never changes its meaning. A rule sees the columns task_type, task, query, positive and
 negative of many rows at once; what only Python can tell exactly is asked of the few rows that a first look suspects.
@@ -45,6 +45,7 @@ RuleCode = Literal[
     "markup",
     "about_the_document",
     "personal_data",
+    "repetition",
     "query_in_positive",
     "repeated_negative",
     "negative_is_positive",
@@ -55,6 +56,8 @@ BESIDE_ROWS: tuple[RuleCode, ...] = ("repeated_negative", "negative_is_positive"
 
 UNFINISHED_WORDS = 20
 """Texts of at most so many words are headlines, queries and labels, which need no end. Given with the rule."""
+_NAMED_RUNS, _NAMED_MOST = 2, 0.5
+"""Words of another script, and their share of the characters, up to which a text may name them. Ours."""
 _ABOUT_LANGUAGES = (
     r"(?i)\b(?:translat\w*|languages?|multilingual|bilingual|english|german|french|spanish|italian|portuguese|dutch|russian|chinese"
     r"|japanese|korean|arabic|hindi|latin|greek|hebrew|turkish|polish|loanwords?|foreign words?)\b"
@@ -117,12 +120,22 @@ def broken_rules(
     rules: dict[str, dict[str, pl.Expr]] = {
         "refusal": any_field(lambda text: text.str.contains(patterns.REFUSAL)),
         "as_an_ai": any_field(_as_an_ai),
-        "template_echo": any_field(lambda text: text.str.contains(patterns.TEMPLATE)),
+        "template_echo": {
+            "query": query.str.contains(patterns.TEMPLATE) | query.str.contains(patterns.PLACEHOLDER),
+            **{
+                name: pl.col(name).str.contains(patterns.TEMPLATE)
+                | pl.when(label)
+                .then(pl.col(name).str.contains(patterns.LABEL_TEMPLATE))
+                .otherwise(pl.col(name).str.contains(patterns.PLACEHOLDER))
+                for name in ("positive", "negative")
+            },
+        },
         "task_echo": {
             "query": query.str.to_lowercase() == task,
             "positive": ~label & (positive.str.to_lowercase() == task),
         },
         "other_script": _other_script(languages, other_script_max),
+        "same_positive_negative": {"negative": _same_label(label, positive, negative)},
     }
     if language_confidence is not None and "other_language" not in skip:
         rules["other_language"] = _other_language(rows, languages, language_characters_min, language_confidence)
@@ -142,7 +155,10 @@ def broken_rules(
         "unfinished": {"query": _unfinished(query, sentences=False)}
         | documents(lambda text: _unfinished(text, sentences=True)),
         "markup": any_field(lambda text: text.str.contains(patterns.MARKUP) & plain_task),
-        "about_the_document": documents(_about),
+        "about_the_document": {
+            "query": _opened(query),
+            **{name: _opened(pl.col(name)) | (~label & _about(pl.col(name))) for name in ("positive", "negative")},
+        },
         **_beside_other_rows(rows, skip),
     }
     exact: dict[str, tuple[pl.Expr, str, Callable[[str, str, str], bool]]] = {
@@ -182,6 +198,11 @@ def broken_rules(
             text.str.contains(SUSPECT) | mashed,
             field,
             lambda *texts, number=number: is_noise(texts[number]),  # type: ignore[misc]
+        )
+        exact[f"repetition {field}"] = (
+            _may_repeat_itself(text) & (pl.lit(field == "query") | ~label),
+            field,
+            lambda *texts, number=number: patterns.repeats_itself(texts[number]),  # type: ignore[misc]
         )
         exact[f"personal_data {field}"] = (
             text.str.contains(patterns.PERSONAL_SUSPECT),
@@ -238,14 +259,19 @@ def broken_rules(
 def _other_script(languages: tuple[str, ...], most: float) -> dict[str, pl.Expr]:
     """Letters of scripts in which none of the languages is written; tasks about languages may have them."""
     own = "".join(rf"\p{{{_SCRIPTS[language]}}}" for language in languages if language in _SCRIPTS)
-    letters = rf"[\p{{L}}--[\p{{Latin}}{own}]]"
+    # Marks of transliteration belong to no script.
+    letters = rf"[\p{{L}}--[\p{{Latin}}\p{{Common}}\p{{Inherited}}{own}]]"
     elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
-    return {
-        field: (pl.col(field).str.len_bytes() != pl.col(field).str.len_chars())
-        & (pl.col(field).str.count_matches(letters) > most * pl.col(field).str.len_chars())
-        & elsewhere
-        for field in TRIPLET_FIELDS
-    }
+
+    def found(text: pl.Expr) -> pl.Expr:
+        odd = _where(text.str.len_bytes() != text.str.len_chars(), text)
+        share = odd.str.count_matches(letters) / odd.str.len_chars()
+        # A word or two of another script among words of one's own are what the text is about, as in a dictionary.
+        named = (share <= _NAMED_MOST) & (odd.str.count_matches(rf"{letters}+") <= _NAMED_RUNS)
+        among = odd.str.count_matches(rf"[\p{{Latin}}{own}]{{2,}}") >= 2
+        return ((share > most) & ~(named & among)).fill_null(False)
+
+    return {field: found(pl.col(field)) & elsewhere for field in TRIPLET_FIELDS}
 
 
 def _other_language(
@@ -269,8 +295,11 @@ def _unfinished(text: pl.Expr, *, sentences: bool) -> pl.Expr:
     broken = text.str.tail(24).str.contains(patterns.UNFINISHED_END)
     if sentences:
         open_ = _where(long & text.str.tail(30).str.contains(patterns.OPEN_END), text)
-        in_list = open_.str.tail(200).str.contains(patterns.LAST_LINE_IS_NONE)
-        broken = broken | (open_.str.contains(patterns.SENTENCES) & ~in_list).fill_null(False)
+        end = open_.str.tail(200)
+        whole = end.str.contains(patterns.LAST_LINE_IS_NONE)
+        noted = end.str.contains(patterns.STEP) | end.str.contains(patterns.AMOUNT_END)
+        whole = whole | (noted & ~end.str.contains(patterns.OPEN_PREPOSITION))
+        broken = broken | (open_.str.contains(patterns.SENTENCES) & ~whole).fill_null(False)
     # Counting words costs more than all other looks, and few texts are left.
     return (_where(long & broken, text).str.count_matches(r"\S+") > UNFINISHED_WORDS).fill_null(False)
 
@@ -280,7 +309,31 @@ def _as_an_ai(text: pl.Expr) -> pl.Expr:
 
 
 def _about(text: pl.Expr) -> pl.Expr:
-    return _where(text.str.contains(patterns.ABOUT_SUSPECT), text).str.contains(patterns.ABOUT)
+    suspect = _where(text.str.contains(patterns.ABOUT_SUSPECT), text)
+    the = _where(suspect.str.contains(patterns.ABOUT_THE), suspect)
+    return suspect.str.contains(patterns.ABOUT) | ~the.str.contains(patterns.OWN_SUBJECT).fill_null(True)
+
+
+def _may_repeat_itself(text: pl.Expr) -> pl.Expr:
+    """Whether the first or the last few letters of a text stand in it three times."""
+    long = _where(text.str.len_bytes() >= patterns.REPETITION_LEAST, text)
+    ends = (long.str.head(12), long.str.strip_chars_end(" .!?\n\"'").str.tail(12))
+    return pl.any_horizontal(long.str.count_matches(end, literal=True) >= 3 for end in ends).fill_null(False)
+
+
+def _opened(text: pl.Expr) -> pl.Expr:
+    return _where(text.str.contains(patterns.OPENING_SUSPECT), text).str.contains(patterns.OPENING).fill_null(False)
+
+
+def _same_label(label: pl.Expr, positive: pl.Expr, negative: pl.Expr) -> pl.Expr:
+    """Whether two labels differ in case, outer punctuation and what parts their words alone; `C`, `C++` and `C#` do not."""
+    near = label & ((positive.str.len_bytes().cast(pl.Int64) - negative.str.len_bytes()).abs() <= 4)
+
+    def plain(text: pl.Expr) -> pl.Expr:
+        words = _where(near, text).str.to_lowercase().str.replace_all(r"[\s_]+|(\p{L})-(\p{L})", "$1 $2")
+        return words.str.strip_chars(" .,;:!?\"'\u2026\u201c\u201d\u2018\u2019()[]{}*`")
+
+    return (plain(positive) == plain(negative)).fill_null(False)
 
 
 def _beside_other_rows(rows: pl.DataFrame, skip: tuple[str, ...]) -> dict[str, dict[str, pl.Expr]]:

@@ -41,7 +41,10 @@ WORDS_MOST = 60
 ECHO_WORDS = 8
 """So many words in a row that stand in the prompt, outside the topic, are taken from it. Ours."""
 
-_OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u0370-\u03ff\u1e00-\u1eff\u2c60-\u2c7f\ua720-\ua7ff]")
+_OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u02ff\u0370-\u03ff\u1d00-\u1eff\u2c60-\u2c7f\ua720-\ua7ff]")
+"""Letters that English does not spell with. Phonetic signs and the half rings and marks of transliterated names are spelling."""
+_QUOTED = re.compile(r"[\"\u201c\u2018'(\[][^\"\u201c\u201d\u2018\u2019'()\[\]]{1,40}[\"\u201d\u2019')\]]")
+"""What a task names in quotes or brackets, such as a word of the language that it is about."""
 _MARKUP = re.compile(
     r"```|</?[a-zA-Z][\w-]*>|[{}]|\\n|https?://|^\s*(?:def|class|import|function)\s\w+\s*\(|;\s*\w+\s*="
 )
@@ -244,7 +247,7 @@ def broken_task_rule(task: str, topic: str, task_type: str, prompt: str | None =
     task = task.strip()
     if is_noise(task):
         return "noise"
-    if _OTHER_SCRIPT.search(task):
+    if _OTHER_SCRIPT.search(_QUOTED.sub(" ", task)):
         return "other_script"
     words = task.split()
     if task_type == "sts":

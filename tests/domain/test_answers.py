@@ -89,7 +89,8 @@ def test_what_the_server_says_was_cut_is_cut_however_whole_it_looks() -> None:
     assert parse_record("sts", ANSWER, finished=False).problem == "cut_off"
     assert parse_verdict('{"best": 1, "worst": 2}', 2, finished=False) == "cut_off"
     assert parse_revision("sts", '{"reason": "r", "revision": null}', finished=False).problem == "cut_off"
-    assert parse_tasks('["a"]', 1, finished=False) == ()
+    assert parse_tasks('["a"]', 1, finished=False) == "cut_off"
+    assert parse_tasks('["Find a text", "Retr', 2, finished=None) == "cut_off", "a list that never closes"
     table = pl.DataFrame({"output": [ANSWER] * 3, "finished": [True, False, None]})
     read = parse_outputs(table, "sts")
     assert read["problem"].to_list() == [None, "cut_off", None]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.hostile import mutated, words
 from speed_assets.domain.parsing import parse_record
-from speed_assets.domain.rows import draw_tasks, parse_outputs, until_whole
+from speed_assets.domain.rows import draw_tasks, drawn_topics, parse_outputs, until_whole
 from speed_assets.domain.task_types import TASK_TYPES
 
 
@@ -86,6 +86,21 @@ def test_rows_go_round_the_tasks_in_an_order_of_their_own(ids: set[str], rows: i
     assert drawn == draw_tasks(pairs[::-1], rows, 1, "stage")
     reworded = draw_tasks([(topic, task.upper()) for topic, task in pairs], rows, 1, "stage")
     assert [(task.upper(), draw) for task, draw in drawn] == reworded
+
+
+@pytest.mark.parametrize("per_topic", [1, 3])
+@pytest.mark.parametrize("rows", [0, 1, 20, 50, 400])
+def test_the_topics_that_rows_will_be_about_are_known_before_their_tasks(per_topic: int, rows: int) -> None:
+    topics = [f"t{number}" for number in range(50)]
+    pairs = [(topic, f"{topic} {place}") for topic in topics for place in range(per_topic)]
+    by_task = {task: topic for topic, task in pairs}
+    about = drawn_topics(topics, per_topic, rows, 1, "stage")
+    assert about == {by_task[task] for task, _ in draw_tasks(pairs, rows, 1, "stage")}
+    left = [pair for pair in pairs if pair[0] in about]
+    assert draw_tasks(left, rows, 1, "stage")[: len(left)] == draw_tasks(pairs, rows, 1, "stage")[: len(left)]
+    more = drawn_topics([*topics, "one more"], per_topic, rows, 1, "stage")
+    assert len(more - about - {"one more"}) == 0
+    assert len(about - more) <= per_topic
 
 
 def test_only_what_is_not_whole_is_asked_again_and_takes_its_own_place() -> None:

@@ -29,6 +29,8 @@ GERMAN = (
 
 
 LABELLED = {"task_type": "classification", "query": "My oboe needs new pads.", "positive": "repair", "negative": "sale"}
+FORM = {"task_type": "classification", "positive": "battery", "negative": "screen"}
+STEPS = "Heat the oven and line a tray with paper. Spread the vegetables in one layer, add oil and salt, and turn them once."
 OPTIONS = {"label_too_long": {"label_words_max": 3}, "topic_not_named": {"topic_words_min": 1.0}}
 
 
@@ -61,6 +63,18 @@ def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str
         ("label_too_long", "negative", LABELLED | {"negative": "the player who asks for other reeds"}),
         ("topic_not_named", "query", {"topic": "Arts/Music/Old_Óboes", "query": "who can fix the keys of an oboe"}),
         ("topic_not_named", "positive", {"topic": "Arts/Music/Oboe", "positive": "We restore woodwinds, oboes too."}),
+        ("same_positive_negative", "negative", LABELLED | {"negative": "Repair."}),
+        ("template_echo", "positive", LABELLED | {"positive": "Label: repair"}),
+        ("template_echo", "query", {"query": "S1: who can fix an oboe"}),
+        ("template_echo", "positive", {"positive": f"**Document:** {DOCUMENT}"}),
+        ("template_echo", "query", LABELLED | {"query": "Text to be classified"}),
+        ("about_the_document", "query", {"query": "Sure! Here is a query: who can fix an oboe"}),
+        ("about_the_document", "positive", {"positive": f"Certainly! Here's a text on oboes: {DOCUMENT}"}),
+        ("about_the_document", "negative", {"negative": "The document describes how an oboe is tuned."}),
+        ("repetition", "positive", {"positive": "An oboe is a fine thing. " * 4, "negative": "a reed"}),
+        ("repetition", "negative", {"negative": f"{DOCUMENT} And then" + " we play and we play on" * 5 + "."}),
+        ("personal_data", "negative", {"negative": "My number is 212-800-1234, or +61 2 8001 2345."}),
+        ("unfinished", "positive", {"positive": f"{STEPS} Bake at 230 °C for"}),
         ("same_positive_negative", "negative", {"negative": DOCUMENT.upper().replace(",", ";")}),
     ],
 )
@@ -88,7 +102,8 @@ def test_what_is_right_passes(change: dict[str, str | None]) -> None:
 
 
 def test_lengths_are_those_the_prompt_asked_for() -> None:
-    rows = [{"row_id": f"r{i}", "positive": "word of this " * 21, "negative": "word of that " * 21} for i in range(40)]
+    this, that = (" ".join(f"{word} {place}" for place in range(31)) for word in ("this", "that"))
+    rows = [{"row_id": f"r{i}", "positive": this, "negative": that} for i in range(40)]
     found = broken(*rows, length_tolerance=0.5)
     assert {why for why, _ in found} >= {None, "too_short"}
     again = broken(*reversed(rows), length_tolerance=0.5)
@@ -98,9 +113,8 @@ def test_lengths_are_those_the_prompt_asked_for() -> None:
 
 
 def test_a_document_may_be_longer_than_the_fewest_words_asked_for() -> None:
-    rows = [
-        {"row_id": f"r{i}", "positive": "word of this " * 400, "negative": "word of that " * 400} for i in range(40)
-    ]
+    this, that = (" ".join(f"{word} {place}" for place in range(600)) for word in ("this", "that"))
+    rows = [{"row_id": f"r{i}", "positive": this, "negative": that} for i in range(40)]
     assert {found for found in broken(*rows, length_tolerance=0.5) if found[1] != "query"} == {(None, None)}
 
 
@@ -155,6 +169,26 @@ def test_planted_rows_are_found(rule: str) -> None:
         {"task_type": "classification", "query": "tell me whats on my shopping list", "positive": "shopping list"},
         {"query": "how to tune a violin", "positive": "This guide explains how to tune a violin with the pegs."},
         {"positive": "Write to info@example.com or call 555-0123 for the keys of an oboe."},
+        {"positive": f"{STEPS} Bake at 230 °C for 40 minutes"},
+        {"positive": f"{STEPS} Season to taste and serve with rice"},
+        {"positive": f"{STEPS} Thanks and best wishes"},
+        {"positive": "Questions about the keys? Call 1-800-356-9377, or 0800 1234567 from Leeds."},
+        {"positive": "From abroad dial +49 800 1234567 or +1 (888) 356-9377, at the cost of a local call."},
+        {"positive": "The document describes the founding of the abbey. It was sealed by the bishop in 1124."},
+        {"positive": "The text describes a flood. It stands on eleven clay tablets, most of which are in London."},
+        {"positive": "The document outlines the rights of the barons. King John put his seal under the charter."},
+        FORM | {"query": "Battery: swollen"},
+        FORM | {"query": "Problem: battery"},
+        FORM | {"query": "Battery - swollen since May"},
+        FORM | {"query": "Battery: swollen; screen: cracked; buttons: all of them work as they did when it was new"},
+        {"query": "omg soooo funnyyyy hahahaha lmao yessss", "positive": "lol idk tbh kinda wanna go home now, smh"},
+        {"query": "ʿAbd al-Raḥmān al-Ṣūfī and the fixed stars"},
+        {"positive": "Sure, an oboe can be mended. Okay, here is what to do: take it to a workshop in town."},
+        {"positive": "Input: 230 V at 50 Hz. Output: 12 V, as the label on the back of the case says it."},
+        {"positive": "Holy, holy, holy, Lord God of hosts. Heaven and earth are full of your glory. Hosanna."},
+        FORM | {"query": "Which language is it?", "positive": "C", "negative": "C++"},
+        FORM | {"query": "Which mark did she get?", "positive": "A-", "negative": "A"},
+        FORM | {"query": "send a note to my sister", "positive": "text", "negative": "none"},
     ],
 )
 def test_rows_about_such_things_pass(change: dict[str, str | None]) -> None:

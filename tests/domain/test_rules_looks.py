@@ -20,10 +20,13 @@ def unfinished_in_full(text: pl.Expr, *, sentences: bool) -> pl.Expr:
     long = text.str.count_matches(r"\S+") > rules.UNFINISHED_WORDS
     broken = text.str.tail(24).str.contains(row_patterns.UNFINISHED_END)
     if sentences:
+        end = text.str.tail(200)
+        noted = end.str.contains(row_patterns.STEP) | end.str.contains(row_patterns.AMOUNT_END)
         broken |= (
             text.str.tail(30).str.contains(row_patterns.OPEN_END)
             & text.str.contains(row_patterns.SENTENCES)
-            & ~text.str.tail(200).str.contains(row_patterns.LAST_LINE_IS_NONE)
+            & ~end.str.contains(row_patterns.LAST_LINE_IS_NONE)
+            & ~(noted & ~end.str.contains(row_patterns.OPEN_PREPOSITION))
         )
     return broken & long
 
@@ -37,6 +40,8 @@ def same_with_every_text_read(rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatc
     fast = reasons()
     monkeypatch.setattr(row_patterns, "AS_AN_AI_SUSPECT", "")
     monkeypatch.setattr(row_patterns, "ABOUT_SUSPECT", "")
+    monkeypatch.setattr(row_patterns, "OPENING_SUSPECT", "")
+    monkeypatch.setattr(rules, "_may_repeat_itself", lambda text: text.is_not_null())
     monkeypatch.setattr(row_patterns, "_MAY_TELL", re.compile(""))
     monkeypatch.setattr(rules, "_unfinished", unfinished_in_full)
     assert reasons().equals(fast)
