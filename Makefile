@@ -6,7 +6,7 @@ BIN := .venv/bin
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 
-# Of `make natural`: full, or ci for a few minutes.
+# Of `make natural`: full, or ci, the small one.
 SIZE ?= full
 
 .DEFAULT_GOAL := help

