@@ -33,7 +33,7 @@ def write_data_docs(artifacts: Artifacts, out: Path, say: Callable[[str], None] 
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise StoreError(f"{out} is no empty folder: name a new one, so that no file of yours is touched")
     made = [
-        (label(stage.name, partition).replace("/", "."), artifact)
+        (label(stage.name, partition).replace("/", "-"), artifact)
         for stage, partition in artifacts.everything()
         if stage.name in SUITES and (artifact := artifacts.find(stage.name, partition)) is not None
     ]
