@@ -48,6 +48,7 @@ def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str
         ("refusal", "negative", {"negative": "Unfortunately, I am unable to generate the text. Ask again."}),
         ("as_an_ai", "positive", {"positive": f"{DOCUMENT} As an AI language model, I have no oboe."}),
         ("template_echo", "query", {"query": "user_query: oboe repair"}),
+        ("template_echo", "query", {"query": "S1"}),
         ("template_echo", "positive", {"positive": f"{DOCUMENT} Yours, [Your Name]"}),
         ("template_echo", "negative", {"negative": "A document on {topic} that does not answer."}),
         ("task_echo", "query", {"query": "Find repair shops for old oboes"}),
