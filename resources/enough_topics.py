@@ -60,7 +60,7 @@ def warn_of_crowded_prompts(recipe: Recipe) -> list[str]:
     """
     places = crowded_prompts(recipe)
     lines = [
-        f"{place['stage']}[{place['task_type']}] asks for {place['rows']:,} rows on {place['topics']:,} topics: "
+        f"{place['stage']}/{place['task_type']} asks for {place['rows']:,} rows on {place['topics']:,} topics: "
         f"{place['rows_per_prompt']:,} rows for each different prompt, more than {recipe.topics.rows_per_prompt_max:g} "
         f"(topics.rows_per_prompt_max); {place['topics_needed']:,} topics would do"
         for place in places

@@ -126,7 +126,7 @@ def test_with_ray_as_executor_each_step_is_a_job_of_its_own(world: tuple[Nodes, 
     assert instance.get_latest_materialization_event(dg.AssetKey("topics")) is not None
 
 
-@pytest.mark.parametrize("world", ["in_process"], indirect=True)
+@pytest.mark.parametrize("world", ["lanes"], indirect=True)
 def test_a_run_is_a_job_of_the_cluster_and_waits_for_its_pool(
     world: tuple[Nodes, Path, dg.DagsterInstance],
 ) -> None:

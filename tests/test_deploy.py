@@ -11,7 +11,7 @@ from tiny import tiny_data
 
 from speed_assets.build import build_defs, executor_named
 from speed_assets.domain.graph import ALL_STAGES
-from speed_assets.recipe import PROJECT, RECIPES, RecipeError, parse_recipe
+from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe, parse_recipe
 
 DEPLOY = PROJECT / "deploy"
 NEEDED = {
@@ -146,4 +146,4 @@ def test_cards_are_reserved_for_trainings_and_not_for_stages_that_send_shards(tm
 
 def test_an_unknown_executor_is_told() -> None:
     with pytest.raises(RecipeError, match="SPEED_EXECUTOR=celery"):
-        executor_named("celery")
+        executor_named("celery", load_recipe())

@@ -129,7 +129,7 @@ def test_models_generation_and_scores_use_the_pool_and_nothing_else_does(tmp_pat
         *("junior_data", "senior_data", "revised_data", "row_scores"),
     }
     for definition in build_defs(recipe, tmp_path).resolve_all_asset_keys():
-        name = definition.to_user_string()
+        name = definition.path[0]
         pool = build_defs(recipe, tmp_path).resolve_assets_def(definition).op.pool
         assert pool == (gpu.POOL if name in using else None)
 

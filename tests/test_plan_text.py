@@ -24,9 +24,11 @@ def test_a_plan_fits_80_columns_with_whole_names(name: str, tmp_path: Path) -> N
 def test_thousands_are_parted_and_long_reasons_are_wrapped() -> None:
     why = "recipe.seed_data.rows.classification 1 -> 2; " * 4
     step = Step("preference_pairs", "classification", "make", why, 1_234_567, 0, 1, 1, 12.5, 1_000_000, 86_400.0)
-    lines = as_text(Plan("r", [step], "USD", {}, ["a warning of more words than a line of eighty columns holds, " * 2]))
+    lines = as_text(
+        Plan("r", [step], "USD", {}, {}, warnings=["a warning of more words than a line of eighty columns holds, " * 2])
+    )
     assert max(map(len, lines)) <= 80
-    assert lines[1].startswith("preference_pairs/classification make  1,234,567")
+    assert lines[1].startswith("preference_pairs/classification  make  1,234,567")
     assert "1,000,000  86,400   1" in lines[1]
     assert any(line.startswith("why 1: recipe.seed_data") for line in lines)
 

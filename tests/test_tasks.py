@@ -18,7 +18,7 @@ from resources.ledger import Ledger
 from resources.store import Store
 from resources.teacher import Teacher
 from speed_assets.assets.stage import make
-from speed_assets.build import FUNCTIONS
+from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.attributes import combinations, draw_attributes, rows_per_prompt, tasks_needed
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
@@ -145,7 +145,7 @@ def test_only_topics_that_a_row_will_be_about_are_brainstormed(tmp_path: Path) -
     assert larger.metadata["parts"]["synthesis"] != first.metadata["parts"]["synthesis"]
 
 
-def test_a_task_type_of_which_no_row_is_wanted_is_not_brainstormed(tmp_path: Path) -> None:
+def test_a_task_type_of_which_no_row_is_wanted_is_not_in_the_graph(tmp_path: Path) -> None:
     none = {
         f"{section}__matching_long": 0
         for section in (
@@ -158,10 +158,13 @@ def test_a_task_type_of_which_no_row_is_wanted_is_not_brainstormed(tmp_path: Pat
     }
     teacher = Scripted(lambda request: [good_task(topic_of(request))])
     unwanted = full_recipe(tmp_path, **none)
-    artifact = made(tmp_path / "home", unwanted, teacher, "topics", "task_list", partition="matching_long")
-    assert (artifact.metadata["asked"], artifact.table().height, teacher.asked) == (0, 0, [])
-    seeds = made(tmp_path / "home", unwanted, teacher, "seed_data", partition="matching_long")
-    assert (seeds.metadata["asked"], seeds.table().height, teacher.asked) == (0, 0, [])
+    kept = {"classification", "retrieval", "sts", "matching_short"}
+    graph = unwanted.graph()
+    assert {frozenset(stage.task_types) for stage in graph.values() if stage.partitioned} == {frozenset(kept)}
+    keys = {key.to_user_string() for key in build_defs(unwanted, tmp_path).resolve_all_asset_keys()}
+    assert "senior_data/retrieval" in keys
+    assert not [key for key in keys if "matching_long" in key]
+    assert plan(unwanted, tmp_path / "home").as_json()["make"]
     wanted = made(tmp_path / "home", full_recipe(tmp_path), teacher, "topics", "task_list", partition="matching_long")
     assert wanted.metadata["asked"] == len(TOPICS), "rows that are wanted later find no empty list"
 

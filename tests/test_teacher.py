@@ -19,6 +19,7 @@ from checks.check import Subject
 from checks.tables import CHECKS
 from resources import accounts
 from resources.artifacts import Artifacts
+from resources.asset_keys import Step, key_of
 from resources.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
 from resources.ledger import Ledger
 from resources.store import Artifact, Store
@@ -207,18 +208,12 @@ def refused_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = tiny_recipe()
     instance = runs.Instance.of(home).dagster
     job = build_defs(recipe, home, teacher_engine=Refusing(recipe)).resolve_job_def("everything")
-    for partition, names in (
-        (None, ["topics"]),
-        ("sts", ["task_list", "seed_data"]),
-        ("retrieval", ["task_list", "seed_data"]),
-    ):
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey(name) for name in names],
-            partition_key=partition,
-            tags={RUN_TAG: "run-7"},
-        )
-        assert result.success
+    steps: list[Step] = [("topics", None)]
+    steps += [(name, task_type) for task_type in ("sts", "retrieval") for name in ("task_list", "seed_data")]
+    result = job.execute_in_process(
+        instance=instance, asset_selection=[key_of(step) for step in steps], tags={RUN_TAG: "run-7"}
+    )
+    assert result.success
     return home
 
 
@@ -329,11 +324,10 @@ def test_a_panel_is_asked_beside_the_teacher_and_each_judge_is_told_apart(refuse
     assert by_model["another-judge"] > 0, "paid under its own name"
 
 
-def test_a_run_is_named_by_speed_then_by_its_backfill_then_by_itself() -> None:
+def test_a_run_is_named_by_speed_then_by_itself() -> None:
     run = dg.DagsterRun("job", run_id="11111111-1111-1111-1111-111111111111")
     assert run_of(run) == run.run_id
-    assert run_of(run.with_tags({"dagster/backfill": "b"})) == "b"
-    assert run_of(run.with_tags({"dagster/backfill": "b", RUN_TAG: "r"})) == "r"
+    assert run_of(run.with_tags({RUN_TAG: "r"})) == "r"
 
 
 def test_a_cap_ends_a_run_with_the_reason_and_the_next_goes_on(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from sklearn.metrics import average_precision_score  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model  # noqa: E402
 
-from speed_assets.workers import embed, encoders, evaluate, held_out, ranking_loss  # noqa: E402
+from speed_assets.workers import embed, embedding_base, encoders, evaluate, held_out, ranking_loss  # noqa: E402
 
 SETTINGS: dict[str, Any] = {
     "pooling": "mean",
@@ -271,7 +271,7 @@ def test_equal_texts_have_equal_ids() -> None:
 
 def test_instruction_goes_before_queries_and_before_every_text_of_sts() -> None:
     rows = right_triplets(5).with_columns(task=pl.lit("find {query}"))
-    prompts = {embed.INSTRUCTION: "Do: {task}\nQuery: ", "query": "", "document": ""}
+    prompts = {embedding_base.INSTRUCTION: "Do: {task}\nQuery: ", "query": "", "document": ""}
     plain, told = embed.datasets_of(rows, SETTINGS), embed.datasets_of(rows, SETTINGS, prompts)
     before = "Do: find {query}\nQuery: "
     for kind in ("classification-True", "retrieval-True", "matching_short-False", "matching_long-False"):
@@ -647,7 +647,7 @@ def test_real_weights_are_trained_and_scored_on_similar_sentences(
 
 @pytest.mark.parametrize(
     ("template", "name", "prefix"),
-    [("ask: {query}", "query", "ask: "), ("Do: {task}\nQ: {query}", embed.INSTRUCTION, "Do: {task}\nQ: ")],
+    [("ask: {query}", "query", "ask: "), ("Do: {task}\nQ: {query}", embedding_base.INSTRUCTION, "Do: {task}\nQ: ")],
 )
 def test_instruction_is_kept_as_a_prompt(
     job: Callable[..., dict[str, Any]], template: str, name: str, prefix: str
