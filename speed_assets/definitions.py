@@ -18,7 +18,7 @@ from speed_assets.plan_text import in_words
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 from speed_assets.staleness import Instance
 
-_CODE_VERSIONS = "speed/code_versions"
+_PLANNED = "speed/planned"
 
 
 @dg.definitions
@@ -30,12 +30,12 @@ def defs() -> dg.Definitions:
     """
     recipe = load_recipe(os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE), os.environ.get("SPEED_TOPICS"))
     context = DefinitionsLoadContext.get()
-    notes: dict[str, str] = {}
     if context.load_type == DefinitionsLoadType.INITIALIZATION:
-        code_versions, notes = planned(recipe)
-        context.add_to_pending_reconstruction_metadata(_CODE_VERSIONS, json.dumps(code_versions))
+        found = planned(recipe)
+        context.add_to_pending_reconstruction_metadata(_PLANNED, json.dumps(found))
     else:
-        code_versions = json.loads(context.reconstruction_metadata.get(_CODE_VERSIONS, "{}"))
+        found = json.loads(context.reconstruction_metadata.get(_PLANNED, "[{}, {}]"))
+    code_versions, notes = found
     return build_defs(
         recipe,
         code_versions=code_versions,
