@@ -119,6 +119,15 @@ def test_how_answers_were_read_is_told_and_plotted(home: Path) -> None:
         assert (artifact.path / "aside" / "parse_funnel.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_lanes_change_no_byte(home: Path, tmp_path: Path) -> None:
+    """The same content from one step at a time, up to the training data, as from several."""
+    one = small(runtime={"lanes": {"cpu": 1, "gpu": 1, "teacher": 1}})
+    assert runs.run(one, tmp_path, select="*final_triplets").errors == []
+    there, here = artifacts_of(home, small()), artifacts_of(tmp_path, one)
+    for stage, partition in here.everything(above="embedding_model"):
+        assert here.get(stage.name, partition).digest == there.get(stage.name, partition).digest, (stage.name, partition)
+
+
 def test_second_run_reuses_everything(home: Path) -> None:
     report = runs.run(small(), home)
     assert report.made == {}
