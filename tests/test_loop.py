@@ -125,7 +125,10 @@ def test_lanes_change_no_byte(home: Path, tmp_path: Path) -> None:
     assert runs.run(one, tmp_path, select="*final_triplets").errors == []
     there, here = artifacts_of(home, small()), artifacts_of(tmp_path, one)
     for stage, partition in here.everything(above="embedding_model"):
-        assert here.get(stage.name, partition).digest == there.get(stage.name, partition).digest, (stage.name, partition)
+        assert here.get(stage.name, partition).digest == there.get(stage.name, partition).digest, (
+            stage.name,
+            partition,
+        )
 
 
 def test_second_run_reuses_everything(home: Path) -> None:
