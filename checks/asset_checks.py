@@ -17,25 +17,24 @@ from resources.artifacts import Artifacts
 from resources.asset_keys import Step, key_of
 from resources.store import Artifact
 from speed_assets.domain.graph import Graph, upstream
-from speed_assets.recipe import Recipe
 
 RELEASE = "release"
 
 
-def specs_of(step: Step, recipe: Recipe) -> list[dg.AssetCheckSpec]:
+def specs_of(step: Step, artifacts: Artifacts) -> list[dg.AssetCheckSpec]:
     """The checks of an artifact's asset.
 
     A gate of what only the release is made from stops nothing by itself: the release asks every gate, and its refusal then
     names all that stands against it.
     """
-    above_release = {name for stage in recipe.graph().values() if stage.name != RELEASE for name in stage.inputs}
+    feeds_more = any(step[0] in stage.inputs for stage in artifacts.graph.values() if stage.name != RELEASE)
     return [
         dg.AssetCheckSpec(
             check.name,
             asset=key_of(step),
             description=check.description,
-            blocking=check.blocking and step[0] in above_release,
-            metadata={"check_key": check_key(check, recipe)},
+            blocking=check.blocking and feeds_more,
+            metadata={"check_key": check_key(check, artifacts.recipe)},
         )
         for check in checks_of(step[0])
     ]
@@ -63,6 +62,7 @@ def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetChe
 
 def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
     """The gates of a release as checks of it: one for each stage that it is made from and that has gates."""
+    above = upstream(graph, [RELEASE]) - {RELEASE}
     return [
         dg.AssetCheckSpec(
             stage.name,
@@ -71,7 +71,7 @@ def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
             + ", ".join(check.name for check in checks_of(stage.name) if check.blocking),
         )
         for stage in graph.values()
-        if stage.name in upstream(graph, [RELEASE]) - {RELEASE} and any(c.blocking for c in checks_of(stage.name))
+        if stage.name in above and any(c.blocking for c in checks_of(stage.name))
     ]
 
 

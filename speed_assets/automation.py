@@ -5,7 +5,6 @@ Belongs here: when a run is asked for. Not here: what is stale (`plan.py`), and 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import dagster as dg
@@ -71,7 +70,7 @@ def stale_sensor(recipe: Recipe) -> dg.SensorDefinition:
 def state_of(planned: Plan) -> str:
     """What a plan is about, so that the same is launched once: what is stale, and under which code and recipe."""
     stale = {step.name: planned.own_versions[step.name] for step in planned.steps if step.action != "reuse"}
-    return digest(json.dumps(stale, sort_keys=True))
+    return digest(stale)
 
 
 def not_held_up(planned: Plan, graph: Graph) -> list[Step]:

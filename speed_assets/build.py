@@ -171,7 +171,7 @@ def _in_lane(stage: Stage, recipe: Recipe) -> dict[str, str]:
 def _checks(stage: Stage, partition: str | None, artifacts: Artifacts) -> dict[str, Any]:
     """The checks of an asset. Those of the release are the gates of all that it is made from."""
     if stage.kind != "release":
-        return {"checks": specs_of((stage.name, partition), artifacts.recipe), "judged": results_of}
+        return {"checks": specs_of((stage.name, partition), artifacts), "judged": results_of}
     graph = artifacts.graph
     return {
         "checks": gate_specs(graph),

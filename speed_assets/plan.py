@@ -89,8 +89,6 @@ class Plan:
     """By the name of a step, the code version by which Dagster shows it as stale or fresh (`staleness.py`)."""
     own_versions: Mapping[str, str]
     """By the name of a step, the code version that code and recipe give it."""
-    damaged: Sequence[str] = ()
-    """What was met that is not as it was written, and set aside, in words."""
     warnings: Sequence[str] = ()
     """What the numbers of the recipe will spoil, one sentence each."""
 
@@ -185,11 +183,11 @@ class _Overlay(Store):
         self._verified[artifact.fingerprint] = replace(artifact, digest=f"provisional:{artifact.fingerprint}")
 
 
-def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
-    """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` is the home's own unless
-    another is given. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
+def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: Store | None = None) -> Plan:
+    """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` and `store` are the
+    home's own unless others are given: a store looks at every byte of an artifact once. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
     warnings = warnings_before(recipe)
-    real = Artifacts(recipe, store_of(home))
+    real = Artifacts(recipe, store or store_of(home))
     recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.everything()])
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
@@ -217,7 +215,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None) -> Plan:
         )
         for step in steps
     }
-    return Plan(recipe.name, steps, tariff.currency or None, versions, own, tuple(real.store.damaged), warnings)
+    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings)
 
 
 def _asks(stage: Stage) -> bool:

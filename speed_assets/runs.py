@@ -139,11 +139,9 @@ def _stale(
     say: Say,
 ) -> list[Step]:
     """The artifacts to launch: those that a plan makes or records. What it reuses goes into the report."""
-    planned = plan(recipe, artifacts.store.home, instance)
+    planned = plan(recipe, artifacts.store.home, instance, artifacts.store)
     for line in planned.warnings:
         say(f"warning: {line}")
-    for line in planned.damaged:
-        say(f"damaged: {line}")
     launched = []
     for step in planned.steps:
         if wanted is not None and (step.asset, step.partition) not in wanted:

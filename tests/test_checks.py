@@ -972,7 +972,7 @@ def run_all(shelf: Shelf, task_type: str | None, *assets: str) -> tuple[dg.Execu
     def make(place: int) -> dg.AssetsDefinition:
         above = [key_of(steps[place - 1])] if place else []
 
-        @dg.asset(key=key_of(steps[place]), deps=above, check_specs=specs_of(steps[place], shelf.recipe))
+        @dg.asset(key=key_of(steps[place]), deps=above, check_specs=specs_of(steps[place], shelf))
         def judged() -> dg.MaterializeResult:  # type: ignore[type-arg]
             return dg.MaterializeResult(check_results=list(results_of(shelf.get(*steps[place]), shelf)))
 

@@ -315,16 +315,13 @@ def describe(
     """
     said = dict(artifact.metadata)
     columns, sample = said.pop("columns", {}), said.pop("sample", [])
-    plain = {name: _shown(value) for name, value in said.items() if not isinstance(value, dict | list)}
-    nested = {name: _shown(value) for name, value in said.items() if isinstance(value, dict | list)}
-    first = {name: plain.pop(name) for name in _FIRST if name in plain} | {
-        name: nested.pop(name) for name in _FIRST if name in nested
-    }
-    shown: dict[str, Any] = {**first, **_plots(artifact)}
+    nested_last = sorted(said, key=lambda name: isinstance(said[name], dict | list))
+    figures = {name: _shown(said[name]) for name in nested_last}
+    shown: dict[str, Any] = {name: figures[name] for name in _FIRST if name in figures} | _plots(artifact)
     if sample:
         rows = [dg.TableRecord({name: _in_table(value) for name, value in row.items()}) for row in sample]
         shown["sample"] = dg.MetadataValue.table(rows, schema=_schema(columns))
-    shown |= plain | nested
+    shown |= figures
     if columns:
         shown["dagster/column_schema"] = dg.MetadataValue.table_schema(_schema(columns))
     if "rows" in said:
