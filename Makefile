@@ -76,7 +76,7 @@ check-defs: .venv/ready ## load the definitions as Dagster does
 	SPEED_HOME=$${SPEED_HOME:-.speed} $(BIN)/dg check defs
 
 base-model: .venv/ready ## train the shipped base model anew (about an hour on two cores)
-	$(BIN)/python -m speed_assets.workers.pretrain
+	$(BIN)/python -m scripts.pretrain
 
 clean: ## remove caches; SPEED_HOME stays
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info

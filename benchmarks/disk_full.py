@@ -28,13 +28,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.homes import digests
-from benchmarks.small import small_data, write_recipe
-from resources import accounts
-from resources.ledger import Ledger
-from resources.store import MANIFEST, verify
+from resources.ledger import accounts
+from resources.ledger.ledger import Ledger
+from resources.store.store import MANIFEST, verify
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.recipe import PROJECT, load_recipe
+from tests.support.homes import digests
+from tests.support.small import small_data, write_recipe
 
 PAGE = 4096
 ROOM = 1 << 30

@@ -19,13 +19,13 @@ from typing import Any
 import polars as pl
 
 from checks.registry import check_key, checks_of
-from resources.artifacts import Artifacts
 from resources.progress import Lines
-from resources.store import Store
-from speed_assets import runs
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
 from speed_assets.domain.scoring import SCORE_OF
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
-from speed_assets.microworld.records import truth_of
+from speed_assets.microworld.toy_records import truth_of
+from speed_assets.orchestration import runs
 from speed_assets.recipe import Checks, Recipe, load_recipe
 
 DIRTY = 2.0

@@ -31,16 +31,16 @@ import polars as pl
 
 from checks.gates import refusals
 from checks.scores import losses
-from resources.artifacts import Artifacts
-from resources.externals import MICROWORLD_BASE
+from resources.compute.runner import Runner
+from resources.inputs.external_digests import MICROWORLD_BASE
 from resources.progress import Lines
-from resources.runner import Runner
-from resources.store import MANIFEST, Artifact, Store, tree_digest
-from speed_assets import runs
+from resources.store.artifacts import Artifacts
+from resources.store.store import MANIFEST, Artifact, Store, tree_digest
 from speed_assets.assets.embedding import TRAINED_ON
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.statistics import Part, TaskSamples, samples_by_model
 from speed_assets.microworld.evaluation import evaluation_sets
+from speed_assets.orchestration import runs
 from speed_assets.recipe import Recipe, Scores, load_recipe
 
 LOSS = 0.02

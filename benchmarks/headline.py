@@ -11,7 +11,7 @@ With `--homes` what is finished is kept, and a benchmark that was interrupted go
 object. `speed_n`, `teacher_n`, `teacher_11n` are means over seeds of the mean score over tasks; `p` is that of SPEED against
 the teacher alone for as many calls, before Holm; `over_teacher_11n` the difference to 11 N, negative where SPEED is below.
 
-Belongs here: that recipe, and the headline's JSON. Not here: how arms are made and compared (`speed_assets/study.py`).
+Belongs here: that recipe, and the headline's JSON. Not here: how arms are made and compared (`speed_assets/orchestration/study.py`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resources.home import prepare
 from resources.progress import Lines
+from resources.store.home import prepare
+from speed_assets.orchestration.study import SPEED, changed, study, table
 from speed_assets.recipe import Recipe, load_recipe
-from speed_assets.study import SPEED, changed, study, table
 
 ROWS = 4
 """Times the rows of `offline` that the senior writes."""

@@ -27,12 +27,12 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.planted_rows import PLANTED
-from resources.evaluation_texts import local_texts
+from resources.inputs.evaluation_sets import local_texts
 from speed_assets.assets.triplets import filtered
 from speed_assets.domain.folding import fold
 from speed_assets.domain.rules import broken_rules
 from speed_assets.recipe import FinalTriplets, load_recipe
+from tests.support.planted_rows import PLANTED
 
 BOUND_RULE, BOUND_ALL = 0.01, 0.02
 SETS = ("xquad_en", "med_beir", "banking77", "clinc150", "amazon_counterfactual", "stsb")

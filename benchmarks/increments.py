@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.homes import digests
 from resources.progress import Lines
-from speed_assets import runs
-from speed_assets.plan import plan
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Checks, Recipe, load_recipe
+from tests.support.homes import digests
 
 GENERATORS = {"junior_model", "senior_model", "revisor_model"}
 

@@ -21,13 +21,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.homes import digests
-from benchmarks.small import small_data, write_recipe
-from benchmarks.teacher_server import Faults, serving
-from resources import accounts
-from resources.ledger import Ledger
+from resources.ledger import accounts
+from resources.ledger.ledger import Ledger
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.recipe import PROJECT, load_recipe
+from tests.support.homes import digests
+from tests.support.small import small_data, write_recipe
+from tests.support.teacher_server import Faults, serving
 
 LATENCY_S = 0.02
 RUN_MINUTES = 20

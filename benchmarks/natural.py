@@ -31,15 +31,15 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from benchmarks import published
-from resources.artifacts import Artifacts
-from resources.home import prepare, speed_home
-from resources.packaged_models import packaged_folder
+from resources.compute.runner import worker_environment
+from resources.inputs.packaged_models import packaged_folder
 from resources.progress import Lines
-from resources.runner import worker_environment
-from resources.shared_store import store_of
-from resources.store import Artifact
-from speed_assets import runs
+from resources.store.artifacts import Artifacts
+from resources.store.home import prepare, speed_home
+from resources.store.shared_store import store_of
+from resources.store.store import Artifact
 from speed_assets.assets.quarantine import counted, gathered
+from speed_assets.orchestration import runs
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 
 CI_ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 4, "matching_long": 0}

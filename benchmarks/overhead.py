@@ -1,6 +1,6 @@
 """What our generation stage costs beside a raw `LLM.generate`. `python -m benchmarks.overhead`.
 
-The same prompts with the same seeds go through `resources.generator.generate` (worker process, journal by row,
+The same prompts with the same seeds go through `resources.compute.generator.generate` (worker process, journal by row,
 tables) and through `LLM.generate` in a process of its own, in turn, with equal engine arguments. Each repeat has
 prompts of its own, so that no prefix cache helps. `ratio` compares output tokens a second from the first request to
 the last output; starting processes and engines is in neither. `ratio_whole_call` counts the whole call of
@@ -22,9 +22,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import MICROWORLD_BASE
-from resources.generator import ModelSource, engine_python, generate
-from resources.runner import Runner
+from resources.compute.generator import ModelSource, engine_python, generate
+from resources.compute.runner import Runner
+from resources.inputs.external_digests import MICROWORLD_BASE
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.recipe import PROJECT, Runtime, Sampling, load_recipe

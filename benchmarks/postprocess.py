@@ -25,14 +25,14 @@ import numpy as np
 import polars as pl
 from wordfreq import top_n_list
 
-from benchmarks.hostile import mutated
-from resources.evaluation_texts import known_texts
-from resources.store import PARQUET
+from resources.inputs.evaluation_sets import known_texts
+from resources.store.store import PARQUET
 from speed_assets.assets.triplets import TRIPLETS, filtered, plot_funnel
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Evaluation, Microworld, load_recipe
+from tests.support.hostile import mutated
 
 SHARES = {"classification": 7, "retrieval": 7, "sts": 7, "matching_short": 1, "matching_long": 1}
 LENGTHS = {  # words of query, positive, negative

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from resources.store import tree_digest
+from resources.store.store import tree_digest
 
 PROJECT = Path(__file__).resolve().parents[1]
 PUBLISHED = {"STSBenchmark": (0.8203, 0.001), "Banking77Classification": (0.8004, 0.01)}

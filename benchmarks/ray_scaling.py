@@ -24,17 +24,17 @@ import polars as pl
 import yaml
 from sqlalchemy import func, select
 
-from benchmarks.homes import digests
 from benchmarks.overhead import prompts
-from benchmarks.ray_nodes import CONNECTING, Nodes
-from benchmarks.small import small_data, write_recipe
-from resources.database import UNKEPT
-from resources.externals import MICROWORLD_BASE
-from resources.generator import ModelSource, generate
-from resources.ledger import Ledger
-from resources.runner import Runner
-from speed_assets import runs
+from resources.compute.generator import ModelSource, generate
+from resources.compute.runner import Runner
+from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.ledger.database import UNKEPT
+from resources.ledger.ledger import Ledger
+from speed_assets.orchestration import runs
 from speed_assets.recipe import RECIPES, Cluster, Recipe, Runtime, Sampling, load_recipe, parse_recipe
+from tests.support.homes import digests
+from tests.support.ray_nodes import CONNECTING, Nodes
+from tests.support.small import small_data, write_recipe
 
 
 def recipe_on(cluster: dict[str, Any], folder: Path, whole: bool) -> Recipe:

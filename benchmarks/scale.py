@@ -25,9 +25,9 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.small import small_data
-from resources.store import PARQUET
+from resources.store.store import PARQUET
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
+from tests.support.small import small_data
 
 TASK_TYPES = 5
 KEY = ["row_id", "candidate", "prompt"]
@@ -58,7 +58,7 @@ def memory() -> float:
 
 def planned(folder: Path) -> dict[str, Any]:
     """Seconds and memory of a plan, and what it counts."""
-    from speed_assets.plan import plan
+    from speed_assets.orchestration.plan import plan
 
     recipe = recipe_of(folder / "topics.txt")
     started = time.monotonic()
@@ -69,7 +69,7 @@ def planned(folder: Path) -> dict[str, Any]:
 
 def brainstormed(folder: Path) -> dict[str, Any]:
     """Seconds, memory and bytes of brainstorming all tasks into the ledger; the artifacts are thrown away."""
-    from speed_assets import runs
+    from speed_assets.orchestration import runs
 
     home = folder / "home"
     started = time.monotonic()

@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from resources.artifacts import Artifacts
 from resources.progress import Lines
-from resources.store import Store
-from speed_assets import runs
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
+from speed_assets.orchestration import runs
 from speed_assets.recipe import load_recipe
 
 

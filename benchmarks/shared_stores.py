@@ -32,17 +32,17 @@ from typing import Any
 
 import yaml
 
-from benchmarks.homes import digests
 from benchmarks.kill9 import Answered, start
-from benchmarks.servers import S3, new_database, postgres, s3
-from benchmarks.small import small_data, write_recipe
-from benchmarks.teacher_server import serving
-from resources import accounts
-from resources.database import Database
-from resources.ledger import Ledger
+from resources.ledger import accounts
+from resources.ledger.database import Database
+from resources.ledger.ledger import Ledger
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.plan import plan
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import RECIPES, load_recipe
+from tests.support.homes import digests
+from tests.support.servers import S3, new_database, postgres, s3
+from tests.support.small import small_data, write_recipe
+from tests.support.teacher_server import serving
 
 RUN_MINUTES = 40
 

@@ -13,9 +13,9 @@ import dagster as dg
 
 from checks.check import TABLE
 from checks.registry import Subject, check_key, checks_of, evaluate
-from resources.artifacts import Artifacts
-from resources.asset_keys import Step, key_of
-from resources.store import Artifact
+from resources.store.artifacts import Artifacts
+from resources.store.asset_keys import Step, key_of
+from resources.store.store import Artifact
 from speed_assets.domain.graph import Graph, upstream
 
 RELEASE = "release"

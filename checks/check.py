@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store import Artifact, Store
+from resources.store.store import Artifact, Store
 from speed_assets.recipe import Recipe
 
 EXAMPLES = 5

@@ -17,8 +17,8 @@ from typing import Any
 
 from checks.check import EXAMPLES
 from checks.suites import SUITES, suite_of
-from resources.artifacts import Artifacts, label
-from resources.store import StoreError
+from resources.store.artifacts import Artifacts, label
+from resources.store.store import StoreError
 
 _BEACON = re.compile(r"""https://great-expectations-web-assets[^"')]*""")
 """A picture that every page would load from its makers, with the time and an id: viewing tells nobody."""

@@ -9,7 +9,7 @@ Belongs here: the question whether anything stands against a release. Not here: 
 from __future__ import annotations
 
 from checks.registry import Subject, checks_of, evaluate
-from resources.artifacts import Artifacts, label
+from resources.store.artifacts import Artifacts, label
 
 
 def refusals(artifacts: Artifacts) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from checks.check import EXAMPLES, Check, Outcome, Subject
-from resources.store import ASIDE
+from resources.store.store import ASIDE
 
 ON = {
     "held_out": "rows that were held out",

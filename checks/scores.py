@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from checks.check import EXAMPLES, TABLE, Check, Outcome, Subject
-from resources.releases import SAMPLES, SCORES, current
-from resources.store import verify
+from resources.releases.releases import SAMPLES, SCORES, current
+from resources.store.store import verify
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import (
     TaskSamples,

@@ -14,7 +14,7 @@ import polars as pl
 
 from checks.check import Check, Outcome, Subject, example_rows
 from checks.suites import SUITES, Severity, validate
-from resources.evaluation_texts import known_texts, task_texts
+from resources.inputs.evaluation_sets import known_texts, task_texts
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import PerTaskType

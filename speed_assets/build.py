@@ -15,17 +15,17 @@ import dagster as dg
 
 from checks.asset_checks import gate_results, gate_specs, results_of, specs_of
 from checks.gates import refusals
-from resources import living
-from resources.artifacts import Artifacts, label
-from resources.calls import TeacherEngine
-from resources.dialects import DialectBook
-from resources.home import speed_home
-from resources.ledger import Ledger
-from resources.plainly import keep_secret
+from resources.compute.runner import Runner
+from resources.instance import run_liveness
+from resources.ledger.calls import TeacherEngine
+from resources.ledger.ledger import Ledger
 from resources.progress import ProgressFor, quiet
-from resources.runner import Runner
-from resources.shared_store import store_of
-from resources.teacher import Teacher
+from resources.redaction import keep_secret
+from resources.store.artifacts import Artifacts, label
+from resources.store.home import speed_home
+from resources.store.shared_store import store_of
+from resources.teacher.known_dialects import DialectBook
+from resources.teacher.teacher import Teacher
 from speed_assets.assets import (
     embedding,
     evaluation_texts,
@@ -44,7 +44,7 @@ from speed_assets.assets.release import release_through
 from speed_assets.assets.stage import StageFunction, asset_for
 from speed_assets.assets.stand_ins import standing_in
 from speed_assets.domain.graph import Graph, Stage
-from speed_assets.lanes import LANE_TAG, lane_of, lanes_executor
+from speed_assets.orchestration.lanes import LANE_TAG, lane_of, lanes_executor
 from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
@@ -113,7 +113,7 @@ def build_defs(
 
     def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
         if context.instance and context.run_id:  # so that a run of a daemon, too, is known to be gone when it is
-            context.instance.add_run_tags(context.run_id, living.run_tags(context.instance))
+            context.instance.add_run_tags(context.run_id, run_liveness.run_tags(context.instance))
         artifacts.store.open()
         return artifacts
 

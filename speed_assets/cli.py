@@ -18,13 +18,15 @@ from typing import Any
 
 import polars as pl
 
-from resources import accounts, disk, releases
-from resources.home import PROJECT, prepare, speed_home
-from resources.ledger import Ledger
-from resources.shared_store import store_of
-from resources.store import MANIFEST, Artifact, StoreError, problems
+from resources.ledger import accounts
+from resources.ledger.ledger import Ledger
+from resources.releases import releases
+from resources.store import storage_errors
+from resources.store.home import prepare, speed_home
+from resources.store.shared_store import store_of
+from resources.store.store import MANIFEST, Artifact, StoreError, problems
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import DEFAULT_RECIPE, PROJECT, Recipe, RecipeError, load_recipe
 
 _ROWS_SHOWN = 20
 _RAW_SHOWN = 500  # characters of a row's text on a terminal
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with disk.explained(speed_home()):
+        with storage_errors.explained(speed_home()):
             status: int = args.command(args)
         return status
     except (RecipeError, StoreError) as error:
@@ -159,9 +161,9 @@ def _run(args: argparse.Namespace) -> int:
     prepare(home)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from resources.artifacts import Artifacts
     from resources.progress import Lines
-    from speed_assets import runs
+    from resources.store.artifacts import Artifacts
+    from speed_assets.orchestration import runs
 
     lines = Lines()
     lines.say(f"recipe {recipe.name}, home {home}")
@@ -209,8 +211,8 @@ def _plan(args: argparse.Namespace) -> int:
     home = speed_home()
     prepare(home)
 
-    from speed_assets.plan import plan
-    from speed_assets.plan_text import as_text
+    from speed_assets.orchestration.plan import plan
+    from speed_assets.orchestration.plan_text import as_text
 
     planned = plan(recipe, home)
     if args.json:
@@ -227,7 +229,7 @@ def _rehearse(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from resources.progress import Lines
-    from speed_assets import rehearsal_report, rehearse
+    from speed_assets.orchestration import rehearsal_report, rehearse
 
     lines = Lines()
     lines.say(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
@@ -251,7 +253,7 @@ def _study(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from resources.progress import Lines
-    from speed_assets.study import StudyError, study, table
+    from speed_assets.orchestration.study import StudyError, study, table
 
     lines = Lines()
     lines.say(f"recipe {recipe.name}, home {home}")
@@ -276,8 +278,8 @@ def _show(args: argparse.Namespace) -> int:
     home = speed_home()
     prepare(home)
 
-    from resources.artifacts import Artifacts, label, partitions_of
-    from speed_assets.staleness import Instance, stale_reason
+    from resources.store.artifacts import Artifacts, label, partitions_of
+    from speed_assets.orchestration.staleness import Instance, stale_reason
 
     artifacts = Artifacts(recipe, store_of(home))
     recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.everything()])
@@ -317,7 +319,7 @@ def _quarantine(args: argparse.Namespace) -> int:
     of generators that are not whole are shown, too, though they stay in their tables."""
     recipe = _recipe(args)
 
-    from resources.artifacts import Artifacts, label
+    from resources.store.artifacts import Artifacts, label
     from speed_assets.assets.quarantine import counted, with_broken
 
     artifacts = Artifacts(recipe, store_of(speed_home()))
@@ -368,7 +370,7 @@ def _data_docs(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
 
     from checks.data_docs import write_data_docs
-    from resources.artifacts import Artifacts
+    from resources.store.artifacts import Artifacts
 
     page = write_data_docs(
         Artifacts(recipe, store_of(speed_home())), args.out, lambda line: print(line, file=sys.stderr)
@@ -411,7 +413,7 @@ def _releases(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from speed_assets.diff import diff
+    from speed_assets.orchestration.diff import diff
 
     store = store_of(speed_home())
     found = diff(releases.find(store, args.old), releases.find(store, args.new))
@@ -449,7 +451,7 @@ def _rollback(args: argparse.Namespace) -> int:
 
 
 def _push(args: argparse.Namespace) -> int:
-    from resources import hub
+    from resources.releases import hub
 
     release = releases.find(store_of(speed_home()), args.release)
     against = hub.objections(release, args.to)
@@ -578,7 +580,7 @@ def _ui(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
 
-    from speed_assets.staleness import Instance
+    from speed_assets.orchestration.staleness import Instance
 
     Instance.of(home)  # sets both homes in the environment, and the limit of the gpu pool
     os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe

@@ -9,14 +9,14 @@ import os
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
 
-from resources.home import speed_home
-from resources.store import StoreError
-from speed_assets.automation import evaluation_schedule, stale_sensor
+from resources.store.home import speed_home
+from resources.store.store import StoreError
 from speed_assets.build import build_defs
-from speed_assets.plan import plan
-from speed_assets.plan_text import in_words
+from speed_assets.orchestration.automation import evaluation_schedule, stale_sensor
+from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.plan_text import in_words
+from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
-from speed_assets.staleness import Instance
 
 _PLANNED = "speed/planned"
 

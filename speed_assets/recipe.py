@@ -37,7 +37,7 @@ from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, Writer, b
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
-from speed_assets.domain.trainings import held_out_rows, optimizer_steps
+from speed_assets.domain.training_length import held_out_rows, optimizer_steps
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = PROJECT / "recipes"
@@ -856,7 +856,7 @@ class Evaluation(Section):
     of a release name them."""
     local: tuple[str, ...] = ()
     """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
-    either. A folder that holds a `task.yaml` (see `domain/local_sets.py`) is scored, too."""
+    either. A folder that holds a `task.yaml` (see `domain/evaluation_folders.py`) is scored, too."""
 
     @property
     def searched(self) -> tuple[str, ...]:

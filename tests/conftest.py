@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from benchmarks import servers
+from tests.support import servers
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ from typing import get_args
 
 import polars as pl
 import pytest
-from tiny import ROWS, tiny_recipe
 
-from resources.artifacts import Artifacts, NotMaterialized
-from resources.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
+from resources.store.artifacts import Artifacts, NotMaterialized
+from resources.store.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
 from speed_assets.assets.stage import describe
 from speed_assets.domain.graph import ALL_STAGES, DataSource, Shape, build_graph, downstream
 from speed_assets.recipe import Recipe
+from tests.support.tiny import ROWS, tiny_recipe
 
 
 def artifacts_of(home: Path, recipe: Recipe) -> Artifacts:

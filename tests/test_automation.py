@@ -8,17 +8,17 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from tiny import tiny_recipe
 
 from checks.registry import check_key, checks_of
-from resources import externals
-from resources.artifacts import Artifacts
-from resources.store import Store
-from speed_assets import runs
-from speed_assets.automation import evaluation_schedule, stale_sensor
+from resources.inputs import external_digests
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
 from speed_assets.build import build_defs
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.automation import evaluation_schedule, stale_sensor
+from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import Recipe
-from speed_assets.staleness import Instance
+from tests.support.tiny import tiny_recipe
 
 
 class World:
@@ -133,7 +133,7 @@ def test_other_libraries_make_scores_stale_and_nothing_else(monkeypatch: pytest.
         }
 
     before = versions()
-    monkeypatch.setattr(externals, "version", lambda library: "99")
+    monkeypatch.setattr(external_digests, "version", lambda library: "99")
     assert {name for name, now in versions().items() if now != before[name]} == {"mteb_scores/None"}
 
 

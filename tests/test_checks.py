@@ -22,11 +22,11 @@ from checks.check import CELL, EXAMPLES
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
 from checks.suites import SUITES, validate
-from resources.artifacts import Artifacts, label
-from resources.asset_keys import key_of, step_of
-from resources.evaluation_texts import known_texts
-from resources.releases import next_number, released, roll_back
-from resources.store import Artifact, Store
+from resources.inputs.evaluation_sets import known_texts
+from resources.releases.releases import next_number, released, roll_back
+from resources.store.artifacts import Artifacts, label
+from resources.store.asset_keys import key_of, step_of
+from resources.store.store import Artifact, Store
 from speed_assets.build import build_defs
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES

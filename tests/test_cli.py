@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import tiny_data, write_recipe
 
-from resources.store import Artifact, Store
+from resources.store.store import Artifact, Store
 from speed_assets.recipe import PROJECT
+from tests.support.tiny import tiny_data, write_recipe
 
 
 def speed(home: Path | str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -18,13 +18,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from benchmarks.ray_nodes import CONNECTING, Nodes
-from resources import cluster, disk, generator
-from resources.cluster import ClusterError, OnRay, Shard, do_shards
-from resources.generator import ModelSource, generate
-from resources.runner import Runner
+from resources.compute import cluster, generator
+from resources.compute.cluster import ClusterError, OnRay, Shard, do_shards
+from resources.compute.generator import ModelSource, generate
+from resources.compute.runner import Runner
+from resources.store import storage_errors
 from speed_assets.recipe import PROJECT, Runtime, Sampling, load_recipe
 from speed_assets.recipe import Cluster as ClusterSettings
+from tests.support.ray_nodes import CONNECTING, Nodes
 
 SETTINGS = load_recipe("offline").generator.model_copy(update={"batch_rows": 4})
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=40)
@@ -41,7 +42,7 @@ LOCAL = ClusterSettings(kind="local", shard_rows=7)  # 8 rows: whole batches
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    from tiny_text import write_model  # loads torch, which a driver does not
+    from tests.support.tiny_text import write_model  # loads torch, which a driver does not
 
     return write_model(tmp_path_factory.mktemp("model"))
 
@@ -198,7 +199,7 @@ def test_a_full_disk_of_a_node_is_told_as_its_own(monkeypatch: pytest.MonkeyPatc
     said = cluster._on_a_node(full, PROMPTS, 1, False, cluster.project_digest())
     assert isinstance(said, str)
     assert re.search(r"^on \S+ /\S* cannot be used \(ENOSPC\): see to that machine's disk", said)
-    assert disk.trouble(said, Path(".")) is None, "nobody is sent to his own disk"
+    assert storage_errors.trouble(said, Path(".")) is None, "nobody is sent to his own disk"
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

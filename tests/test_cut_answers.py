@@ -10,12 +10,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tiny import ROWS, tiny_recipe
 
-from resources.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest
-from resources.chat import read_reply
-from resources.ledger import Ledger
-from resources.teacher import Teacher
+from resources.ledger.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.ledger import Ledger
+from resources.teacher.chat import read_reply
+from resources.teacher.teacher import Teacher
 from speed_assets.assets.junior import seed_data
 from speed_assets.assets.stage import RecipeView, StageRun
 from speed_assets.domain.answer_lengths import words_asked
@@ -23,6 +22,7 @@ from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Recipe
 from speed_assets.recipe import Teacher as TeacherSettings
+from tests.support.tiny import ROWS, tiny_recipe
 
 STAGE = next(stage for stage in ALL_STAGES if stage.name == "seed_data")
 TOKENS_PER_WORD = 1.31  # of people's prose, JSON included

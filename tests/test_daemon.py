@@ -16,18 +16,18 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from tiny import ROWS, tiny_data, write_recipe
 
-from benchmarks.servers import free_port
-from benchmarks.teacher_server import Faults, read_log, serving
-from resources.home import prepare
-from resources.ledger import Ledger
-from resources.living import GONE
-from speed_assets import runs
+from resources.instance.run_liveness import GONE
+from resources.ledger.ledger import Ledger
+from resources.store.home import prepare
+from speed_assets.orchestration import runs
 from speed_assets.recipe import PROJECT, load_recipe
+from tests.support.servers import free_port
+from tests.support.teacher_server import Faults, read_log, serving
+from tests.support.tiny import ROWS, tiny_data, write_recipe
 
 OFTEN = """
-from speed_assets import automation
+from speed_assets.orchestration import automation
 automation.SECONDS = 1
 from speed_assets.definitions import defs
 """

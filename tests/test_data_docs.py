@@ -13,12 +13,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from test_checks import Shelf, good_table, partition_of
-from tiny import tiny_data, write_recipe
 
 from checks.data_docs import escaped, write_data_docs
 from checks.suites import validate
-from resources.store import StoreError
+from resources.store.store import StoreError
 from speed_assets.recipe import PROJECT
+from tests.support.tiny import tiny_data, write_recipe
 
 HOSTILE = """<script src=x>planted()</script><img src=x onerror="planted()">'$row_id ${x} {{ 7*7 }} &lt;i&gt;"""
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import tiny_data
 
 from speed_assets.build import build_defs, executor_named
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe, parse_recipe
+from tests.support.tiny import tiny_data
 
 DEPLOY = PROJECT / "deploy"
 NEEDED = {

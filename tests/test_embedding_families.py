@@ -15,11 +15,11 @@ import yaml
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mteb")
-import embedding_families as families  # noqa: E402
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from sentence_transformers.base.modules import Transformer  # noqa: E402
 
 from speed_assets.workers import embed, embedding_base, evaluate  # noqa: E402
+from tests.support import embedding_families as families  # noqa: E402
 
 MAX_LENGTH = 120
 TEMPLATE = "Instruct: {task}\nQuery: {query}"

@@ -19,15 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.teacher_server import Faults, TeacherServer, microworld, read_log, serving
-from resources.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.chat import read_reply
-from resources.endpoint import OpenAIEngine
-from resources.pacing import Pace, duration, retry_after
+from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.teacher.chat import read_reply
+from resources.teacher.endpoint import OpenAIEngine
+from resources.teacher.pacing import Pace, duration, retry_after
 from speed_assets.domain.dialect import Dialect, Structure, strict_schema
 from speed_assets.domain.parsing import parse_revision, parse_tasks
 from speed_assets.domain.prompts import schema_for
 from speed_assets.recipe import Calls, Teacher
+from tests.support.teacher_server import Faults, TeacherServer, microworld, read_log, serving
 
 KEY = "sk-planted-0123456789"
 FAST = Calls(backoff_s=0.01, backoff_max_s=0.05, timeout_s=2, breaker_s=5, concurrency_start=8, concurrency_max=64)
@@ -322,7 +322,7 @@ def test_tasks_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         most = max(most, len(asyncio.all_tasks(task.get_loop())) if "_Asking" in repr(coroutine) else 0)
         return task
 
-    monkeypatch.setattr("resources.endpoint.asyncio.create_task", counting)
+    monkeypatch.setattr("resources.teacher.endpoint.asyncio.create_task", counting)
     keeper = Keeper()
     ask(Faults(), requests(600), keeper)
     assert keeper.handed.total() == 600

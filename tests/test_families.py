@@ -11,7 +11,6 @@ import datasets
 import polars as pl
 import pytest
 import torch
-from families import BY_NAME, CHATML, FAMILIES, FORGETS_THOUGHTS, Family, write_family
 from peft import PeftModel
 from test_workers_text import silent, training_job
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -20,6 +19,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from speed_assets.workers import dpo, generate, likelihood, order, sft
 from speed_assets.workers.dialogue import Dialogue, choose_pad, declared_ends
+from tests.support.families import BY_NAME, CHATML, FAMILIES, FORGETS_THOUGHTS, Family, write_family
 
 Params = dict[str, Any]
 ORIGIN = {"base": "tiny", "revision": None, "digest": "0" * 64}

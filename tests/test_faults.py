@@ -19,24 +19,26 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
 from benchmarks.disk_full import disk, fill_and_resume, harm
-from benchmarks.homes import digests
-from benchmarks.servers import POSTGRES_PASSWORD, Postgres
-from resources import accounts, database, releases
-from resources.calls import CallContext, TeacherAnswer, TeacherRequest
-from resources.database import LedgerError
-from resources.externals import folder_digest
-from resources.ledger import Ledger
-from resources.money import Budget
-from resources.pacing import retry_after
-from resources.prices import UNPRICED, Tariff
-from resources.store import Store, StoreError
-from speed_assets import build, runs
+from resources.inputs.external_digests import folder_digest
+from resources.ledger import accounts, database
+from resources.ledger.budget import Budget
+from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.ledger.database import LedgerError
+from resources.ledger.ledger import Ledger
+from resources.ledger.prices import UNPRICED, Tariff
+from resources.releases import releases
+from resources.store.store import Store, StoreError
+from resources.teacher.pacing import retry_after
+from speed_assets import build
 from speed_assets.cli import main
+from speed_assets.orchestration import runs
 from speed_assets.recipe import PROJECT, Cap, Money, RecipeError, load_recipe
-from speed_assets.workers.training import newest_checkpoint
+from speed_assets.workers.fine_tuning import newest_checkpoint
+from tests.support.homes import digests
+from tests.support.servers import POSTGRES_PASSWORD, Postgres
+from tests.support.tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
 SELECT = "key:topics or key:task_list or key:seed_data or key:junior_model or key:junior_data"
 """A teacher that is asked, a model that is trained with a checkpoint after every step, and rows that it writes."""
@@ -189,7 +191,7 @@ def test_what_cannot_be_sealed_keeps_its_scratch(tmp_path: Path, monkeypatch: py
 def test_a_settings_file_cut_short_by_a_full_disk_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resources.home import prepare
+    from resources.store.home import prepare
 
     def full(_self: Path, _text: str) -> int:
         raise OSError(28, "No space left on device")
@@ -602,7 +604,7 @@ def test_a_home_whose_path_dagster_cannot_hold_is_refused(name: str, tmp_path: P
 
 
 def test_the_words_for_storage_name_folder_and_remedy(tmp_path: Path) -> None:
-    from resources.disk import explained, trouble
+    from resources.store.storage_errors import explained, trouble
 
     full = trouble("OSError: [Errno 28] No space left on device: 'x'", tmp_path)
     assert full is not None

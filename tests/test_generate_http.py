@@ -11,9 +11,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tiny_text import CONTEXT, write_model
 
 from speed_assets.workers import generate_http
+from tests.support.tiny_text import CONTEXT, write_model
 
 Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
-from tiny import tiny_data, tiny_recipe
 
-from benchmarks.teacher_server import Faults, TeacherServer, _write
-from resources.calls import CallContext, TeacherUnavailable
-from resources.dialects import DialectBook
-from resources.endpoint import OpenAIEngine
-from resources.ledger import Ledger
-from resources.pacing import Pace
-from resources.teacher import Teacher
+from resources.ledger.calls import CallContext, TeacherUnavailable
+from resources.ledger.ledger import Ledger
+from resources.teacher.endpoint import OpenAIEngine
+from resources.teacher.known_dialects import DialectBook
+from resources.teacher.pacing import Pace
+from resources.teacher.teacher import Teacher
 from speed_assets.recipe import Sampling
+from tests.support.teacher_server import Faults, TeacherServer, _write
+from tests.support.tiny import tiny_data, tiny_recipe
 
 WARM = Sampling(temperature=1.0, max_new_tokens=900)
 
@@ -190,7 +190,7 @@ def test_a_planted_key_is_found_nowhere(
 
 
 def _calls(home: Path) -> list[str]:
-    from resources.accounts import calls
+    from resources.ledger.accounts import calls
 
     return [repr(call) for call in calls(Ledger.at(home))]
 
@@ -211,7 +211,7 @@ def test_what_a_terminal_obeys_is_not_repeated() -> None:
 
 
 def test_while_nothing_comes_the_progress_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.endpoint._SILENT_S", 0.3)
+    monkeypatch.setattr("resources.teacher.endpoint._SILENT_S", 0.3)
     said: list[str] = []
     with TeacherServer(echo, Faults(status_500=1.0)) as server:
         engine = OpenAIEngine(teacher_at(server.url), FAST.model_copy(update={"breaker_s": 1.5}), None)

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.servers import POSTGRES_PASSWORD
-from resources import accounts
-from resources.calls import CallContext, TeacherAnswer, TeacherRequest
-from resources.database import Database, LedgerError
-from resources.ledger import Ledger
-from resources.prices import Tariff
-from resources.processes import alive, this_process
+from resources.ledger import accounts
+from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.ledger.database import Database, LedgerError
+from resources.ledger.holders import alive, this_process
+from resources.ledger.ledger import Ledger
+from resources.ledger.prices import Tariff
 from speed_assets.cli import main
 from speed_assets.domain.fingerprints import canonical_json
+from tests.support.servers import POSTGRES_PASSWORD
 
 BASE = TeacherRequest("prompt", "model", "1", None, {"temperature": 1.0, "max_new_tokens": 10})
 CONTEXT = CallContext("run-1", "seed_data", "sts")

@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 import yaml
 
-from resources.evaluation_texts import scored_folders
-from resources.externals import external_digest, folder_digest
-from speed_assets.domain.local_sets import read_description
+from resources.inputs.evaluation_sets import scored_folders
+from resources.inputs.external_digests import external_digest, folder_digest
+from speed_assets.domain.evaluation_folders import read_description
 from speed_assets.recipe import RecipeError, load_recipe
 
 mteb = pytest.importorskip("mteb")
 from speed_assets.workers import evaluate, task_texts  # noqa: E402
-from speed_assets.workers.local_sets import local_task  # noqa: E402
+from speed_assets.workers.folder_tasks import local_task  # noqa: E402
 
 ANIMALS = ["the cat sleeps", "a cat eats fish", "the dog barks", "a dog runs fast", "the cow gives milk", "a cow eats"]
 

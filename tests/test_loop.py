@@ -9,19 +9,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from tiny import ROWS, tiny_recipe
 
 from checks.registry import checks_of
-from resources.artifacts import Artifacts, partitions_of
-from resources.ledger import Ledger
-from resources.releases import current, find, roll_back
-from resources.store import Store, verify
-from speed_assets import runs
-from speed_assets.diff import diff
+from resources.ledger.ledger import Ledger
+from resources.releases.releases import current, find, roll_back
+from resources.store.artifacts import Artifacts, partitions_of
+from resources.store.store import Store, verify
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.rows import drawn_topics
-from speed_assets.plan import plan
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.diff import diff
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
+from tests.support.tiny import ROWS, tiny_recipe
 
 CAP = 210  # calls: it falls into the stages that ask before any model is trained
 MODELS = ["junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models"]

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_recipe
 
-from resources import accounts
-from resources.calls import Allowance, CallContext, CapReached, Sink, TeacherAnswer, TeacherRequest
-from resources.database import TALLIES, Database
-from resources.ledger import Ledger
-from resources.money import Budget
-from resources.prices import NANO, UNPRICED, Tariff
-from resources.teacher import Teacher
+from resources.ledger import accounts
+from resources.ledger.budget import Budget
+from resources.ledger.calls import Allowance, CallContext, CapReached, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.database import TALLIES, Database
+from resources.ledger.ledger import Ledger
+from resources.ledger.prices import NANO, UNPRICED, Tariff
+from resources.teacher.teacher import Teacher
 from speed_assets.recipe import Cap, Money, Recipe, RecipeError
+from tests.support.tiny import tiny_recipe
 
 SPAWN = multiprocessing.get_context("spawn")
 BASE = TeacherRequest("prompt", "model", "1", None, {"temperature": 1.0, "max_new_tokens": 10})

@@ -18,10 +18,8 @@ from mteb.abstasks import AbsTaskClassification, AbsTaskPairClassification, AbsT
 from mteb.abstasks.aggregate_task_metadata import AggregateTaskMetadata
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.abstasks.task_metadata import TaskMetadata
-from static_embedder import write_embedder
-from tiny import tiny_data
 
-from resources.evaluation_texts import task_texts as task_texts_beside
+from resources.inputs.evaluation_sets import task_texts as task_texts_beside
 from speed_assets.assets import evaluation_texts as stage
 from speed_assets.assets import writing
 from speed_assets.domain.contamination import EvaluationIndex, Limits
@@ -30,6 +28,8 @@ from speed_assets.domain.instructions import PUBLISHED, published_instruction
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
 from speed_assets.workers import encoders, evaluate, task_texts
+from tests.support.static_embedder import write_embedder
+from tests.support.tiny import tiny_data
 
 
 def metadata(name: str, kind: str, score: str, **more: Any) -> TaskMetadata:

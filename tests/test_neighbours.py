@@ -8,17 +8,17 @@ from typing import Any
 import polars as pl
 import pytest
 from sentence_transformers import SentenceTransformer
-from static_embedder import write_embedder
-from tiny import tiny_data, tiny_recipe
 
-from resources.artifacts import Artifacts
-from resources.store import Store
-from speed_assets import runs
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
 from speed_assets.assets.triplets import filtered
 from speed_assets.domain.near_duplicates import repeats_of
-from speed_assets.plan import plan
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import RECIPES, FinalTriplets, Recipe, RecipeError, parse_recipe
 from speed_assets.workers import neighbours
+from tests.support.static_embedder import write_embedder
+from tests.support.tiny import tiny_data, tiny_recipe
 
 ROWS = pl.DataFrame(
     [

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from resources import packaged_models
-from resources.externals import generator_base, generator_revision, located
-from resources.packaged_models import packaged_digest, packaged_folder
+from resources.inputs import packaged_models
+from resources.inputs.external_digests import generator_base, generator_revision, located
+from resources.inputs.packaged_models import packaged_digest, packaged_folder
 from speed_assets.recipe import Generator, RecipeError
 
 

@@ -9,19 +9,19 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
-from scripted import Scripted, full_recipe
 
-from resources.artifacts import Artifacts
-from resources.calls import CallContext, TeacherAnswer, TeacherRequest
-from resources.ledger import Ledger
-from resources.store import Store
-from resources.teacher import Teacher
+from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.ledger.ledger import Ledger
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
+from resources.teacher.teacher import Teacher
 from speed_assets.assets.revisor import revision_data
 from speed_assets.assets.senior import preference_pairs, senior_model
 from speed_assets.assets.stage import RecipeView, StageRun
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.recipe import RecipeError
+from tests.support.scripted import Scripted, full_recipe
 
 WHOLE = [
     {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted import full_recipe
-from tiny import tiny_recipe
 
-from speed_assets.plan import Plan, Step, plan
-from speed_assets.plan_text import as_text
+from speed_assets.orchestration.plan import Plan, Step, plan
+from speed_assets.orchestration.plan_text import as_text
 from speed_assets.recipe import load_recipe
+from tests.support.scripted import full_recipe
+from tests.support.tiny import tiny_recipe
 
 
 @pytest.mark.parametrize("name", ["offline", "laptop"])

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
-from benchmarks import teacher_server
-from benchmarks.teacher_server import Faults, TeacherServer, microworld
-from resources.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.endpoint import OpenAIEngine
-from resources.provider_batch import BatchEngine, BatchesFirst, answers_from_jsonl, requests_jsonl
+from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.teacher.batches import BatchEngine, BatchesFirst, answers_from_jsonl, requests_jsonl
+from resources.teacher.endpoint import OpenAIEngine
+from tests.support import teacher_server
+from tests.support.teacher_server import Faults, TeacherServer, microworld
 
 CALLS = FAST.model_copy(update={"batch_poll_s": 0.02, "batch_rows": 20, "attempts": 3, "mode": "batch"})
 
@@ -249,7 +249,7 @@ def test_a_batch_that_is_gone_is_asked_again() -> None:
 
 
 def test_files_stay_below_the_providers_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.provider_batch.FILE_BYTES", 1000)
+    monkeypatch.setattr("resources.teacher.batches.FILE_BYTES", 1000)
     keeper, log = Settling(), Log()
     with TeacherServer(echo) as server:
         engine(server, log).answer(requests(10), keeper.sink, keeper)

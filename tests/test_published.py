@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import published
-from resources.evaluation_texts import local_texts, scored_folders
+from resources.inputs.evaluation_sets import local_texts, scored_folders
 
 
 def test_every_set_fits_the_layout_and_the_source_stays_as_it_is(shared: Path, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tiny import tiny_data, tiny_recipe, write_recipe
 
-from resources.artifacts import Artifacts
-from resources.store import Artifact, Store
+from resources.store.artifacts import Artifacts
+from resources.store.store import Artifact, Store
 from speed_assets.assets.quarantine import counted, gathered, plot_counts
 from speed_assets.domain.rows import QUARANTINE_SCHEMA
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import PROJECT
+from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \r\n\x08\x7f\x9b31m \u202eok ü <b> \u2028 end"
 """Clears a screen, names a window, overwrites, deletes, colours, turns text around."""

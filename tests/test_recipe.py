@@ -6,11 +6,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tiny import tiny_data, tiny_recipe, write_recipe
 
-from resources.externals import external_digest, prompt_set
+from resources.inputs.external_digests import external_digest, prompt_set
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe, parse_recipe
+from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))

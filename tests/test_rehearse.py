@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_families
 
-from benchmarks.natural_teacher import natural
-from benchmarks.teacher_server import TeacherServer
-from resources.artifacts import Artifacts
-from resources.store import Store
-from speed_assets import rehearsal_report
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
+from speed_assets.orchestration import rehearsal_report
+from speed_assets.orchestration.rehearse import Rehearsed, home_of, rehearsal_of, rehearse
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
-from speed_assets.rehearse import Rehearsed, home_of, rehearsal_of, rehearse
+from tests.support import small_families
+from tests.support.natural_teacher import natural
+from tests.support.teacher_server import TeacherServer
 
 GENERATORS = {"laptop": "qwen", "gpu": "qwen", "paper": "llama3"}
 EMBEDDERS = {"laptop": "bert", "gpu": "qwen", "paper": "mistral", "teacher_only": "mistral"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resources import externals, revisions
-from resources.revisions import commit_of, known_commit
+from resources.inputs import external_digests, hub_revisions
+from resources.inputs.hub_revisions import commit_of, known_commit
 from speed_assets.recipe import RecipeError, load_recipe
 
 FIRST, SECOND = "a" * 40, "b" * 40
@@ -48,15 +48,15 @@ def test_without_a_hub_one_message_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED_HOME", str(tmp_path))
-    monkeypatch.setattr(revisions, "ask_hub", lambda name, revision: SECOND)
+    monkeypatch.setattr(hub_revisions, "ask_hub", lambda name, revision: SECOND)
     recipe = load_recipe("gpu")
-    before = externals.external_digest(recipe, "generator_base", None)
-    externals.pin_revisions(recipe)
+    before = external_digests.external_digest(recipe, "generator_base", None)
+    external_digests.pin_revisions(recipe)
     kept = json.loads((tmp_path / "revisions.json").read_text())
     assert recipe.generator is not None
     assert set(kept) == {
         f"{recipe.generator.base}@{recipe.generator.revision}",
         f"{recipe.embedding_model.base}@{recipe.embedding_model.revision}",
     }
-    assert externals.external_digest(recipe, "generator_base", None) != before
-    assert externals.generator_revision(recipe.generator) == SECOND
+    assert external_digests.external_digest(recipe, "generator_base", None) != before
+    assert external_digests.generator_revision(recipe.generator) == SECOND

@@ -11,15 +11,15 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from tiny import tiny_data
-from tiny_text import CONTEXT, write_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 from speed_assets.assets.triplets import scored
-from speed_assets.microworld import language as lang
-from speed_assets.microworld.records import Asked, write_record
+from speed_assets.microworld import toy_language as lang
+from speed_assets.microworld.toy_records import Asked, write_record
 from speed_assets.recipe import RECIPES, RecipeError, RowScores, parse_recipe
 from speed_assets.workers import consistency, likelihood
+from tests.support.tiny import tiny_data
+from tests.support.tiny_text import CONTEXT, write_model
 
 
 def silent(_done: int, _total: int, _note: str) -> None:

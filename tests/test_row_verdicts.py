@@ -9,20 +9,20 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
-from tiny import tiny_recipe
 
-from resources.artifacts import Artifacts
-from resources.calls import CallContext
-from resources.ledger import Ledger
-from resources.store import Store
-from resources.teacher import Teacher
+from resources.ledger.calls import CallContext
+from resources.ledger.ledger import Ledger
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
+from resources.teacher.teacher import Teacher
 from speed_assets.assets.row_verdicts import row_verdicts
 from speed_assets.assets.stage import RecipeView, StageRun
 from speed_assets.assets.triplets import filtered, judged, plot_calibration
 from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.graph import ALL_STAGES
-from speed_assets.microworld.records import Asked, write_record
+from speed_assets.microworld.toy_records import Asked, write_record
 from speed_assets.recipe import Calibration, FinalTriplets
+from tests.support.tiny import tiny_recipe
 
 ROWS = 80
 DOUBTED, NOT_WHOLE, RULE_BROKEN = range(0, 4), range(4, 8), range(8, 12)

@@ -13,11 +13,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tiny_text import write_model
 
-from resources.plainly import keep_secret, plainly
-from resources.runner import Runner, WorkerFailed, worker_environment
+from resources.compute.runner import Runner, WorkerFailed, worker_environment
+from resources.redaction import keep_secret, plainly
 from speed_assets.recipe import PROJECT
+from tests.support.tiny_text import write_model
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="workers are forked on Linux only")
 
@@ -198,7 +198,7 @@ def test_a_killed_parent_leaves_no_process(is_warm: bool, job: Callable[..., dic
     folder = tmp_path / "job"
     params = job("orphan", max_new_tokens=240, batch_rows=1)
     code = (
-        "from pathlib import Path; from resources.runner import Runner; "
+        "from pathlib import Path; from resources.compute.runner import Runner; "
         f"Runner(Path({str(tmp_path)!r}), 1, {is_warm}).run('generate', {params!r}, Path({str(folder)!r}))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
@@ -265,7 +265,7 @@ def test_workers_see_no_secrets() -> None:
 
 
 def test_what_a_recipe_names_as_its_key_is_a_secret_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.plainly._NAMED", set())
+    monkeypatch.setattr("resources.redaction._NAMED", set())
     monkeypatch.setenv("MY_TEACHER", "sk-planted-77")
     keep_secret("MY_TEACHER", None)
     assert worker_environment({"MY_TEACHER": "x", "COPY": "sk-planted-77", "PATH": "/bin"}) == {"PATH": "/bin"}

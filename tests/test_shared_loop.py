@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from tiny import ROWS
 
-from benchmarks.servers import POSTGRES_PASSWORD, S3, S3_SECRET
 from benchmarks.shared_stores import measure, stores
-from resources import shared_store
-from resources.home import prepare
-from resources.shared_store import Bucket, bucket
-from resources.store import StoreError
-from speed_assets import runs
-from speed_assets.plan import plan
+from resources.store import shared_store
+from resources.store.home import prepare
+from resources.store.shared_store import Bucket, bucket
+from resources.store.store import StoreError
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe, load_recipe, parse_recipe
+from tests.support.servers import POSTGRES_PASSWORD, S3, S3_SECRET
+from tests.support.tiny import ROWS
 
 pytestmark = pytest.mark.timeout(1800)
 

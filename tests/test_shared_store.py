@@ -13,13 +13,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tiny import tiny_recipe
 
-from benchmarks.servers import S3, S3_SECRET
-from resources import shared_store
-from resources.artifacts import Artifacts
-from resources.shared_store import SharedStore, bucket, store_of
-from resources.store import ASIDE, MANIFEST, Artifact, Store, StoreError, verify
+from resources.store import shared_store
+from resources.store.artifacts import Artifacts
+from resources.store.shared_store import SharedStore, bucket, store_of
+from resources.store.store import ASIDE, MANIFEST, Artifact, Store, StoreError, verify
+from tests.support.servers import S3, S3_SECRET
+from tests.support.tiny import tiny_recipe
 
 FINGERPRINT = "f" * 64
 
@@ -248,7 +248,7 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
 def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / "shared").mkdir()
     monkeypatch.setenv("SPEED_STORE_URL", f"file://{tmp_path}/shared")
-    from resources import store as local
+    from resources.store import store as local
 
     first = machine(tmp_path / "a")
     manifest = local.read_manifest((make(first).path / MANIFEST).read_bytes())
@@ -455,7 +455,7 @@ def test_what_is_missing_or_unknown_is_told(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_secrets_are_taken_out_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources.plainly import plainly
+    from resources.redaction import plainly
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
     monkeypatch.setenv("SPEED_LEDGER_URL", "postgresql://me:pass-of-mine@h/d")

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.staleness import WHOLE, World, name_of, shown, webserver
+from benchmarks.staleness_in_ui import WHOLE, World, name_of, shown, webserver
+from speed_assets.orchestration.staleness import code_version
 from speed_assets.recipe import PROJECT
-from speed_assets.staleness import code_version
 
 VERSIONS = st.sampled_from(["a", "a.2", "b"])
 

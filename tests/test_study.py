@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import ROWS, tiny_recipe
 
 from benchmarks.headline import headline, headline_recipe
-from resources.artifacts import Artifacts
-from resources.ledger import Ledger
-from resources.store import Store
-from speed_assets import runs, study
+from resources.ledger.ledger import Ledger
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
 from speed_assets.domain.statistics import Part
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.plan import plan
+from speed_assets.orchestration import runs, study
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Checks, PerTaskType, Recipe, RecipeError, load_recipe
+from tests.support.tiny import ROWS, tiny_recipe
 
 FEW = {name: rows // 2 for name, rows in ROWS.items()}
 

@@ -8,23 +8,23 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
-from scripted import TOPICS, Scripted, full_recipe
-from tiny import tiny_recipe
 
-from resources.artifacts import Artifacts
-from resources.calls import CallContext, TeacherAnswer, TeacherRequest
-from resources.enough_topics import crowded_prompts, topic_counts, warn_of_crowded_prompts
-from resources.ledger import Ledger
-from resources.store import Store
-from resources.teacher import Teacher
+from resources.inputs.enough_topics import crowded_prompts, topic_counts, warn_of_crowded_prompts
+from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.ledger.ledger import Ledger
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
+from resources.teacher.teacher import Teacher
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.attributes import combinations, draw_attributes, rows_per_prompt, tasks_needed
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
-from speed_assets.domain.topic_tree import Node, Tree, calls_at_most, parents_asked, words_of
-from speed_assets.plan import plan
+from speed_assets.domain.topic_growth import Node, Tree, calls_at_most, parents_asked, words_of
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
+from tests.support.scripted import TOPICS, Scripted, full_recipe
+from tests.support.tiny import tiny_recipe
 
 
 def made(home: Path, recipe: Recipe, teacher: Scripted, *names: str, partition: str | None = None) -> Any:

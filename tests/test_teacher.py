@@ -13,25 +13,25 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_recipe
 
 from checks.check import Subject
 from checks.tables import CHECKS
-from resources import accounts
-from resources.artifacts import Artifacts
-from resources.asset_keys import Step, key_of
-from resources.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.ledger import Ledger
-from resources.store import Artifact, Store
-from resources.teacher import MicroworldEngine, Teacher
-from speed_assets import runs
+from resources.ledger import accounts
+from resources.ledger.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.ledger.ledger import Ledger
+from resources.store.artifacts import Artifacts
+from resources.store.asset_keys import Step, key_of
+from resources.store.store import Artifact, Store
+from resources.teacher.teacher import MicroworldEngine, Teacher
 from speed_assets.assets.revisor import revision_data
 from speed_assets.assets.senior import preference_pairs
 from speed_assets.assets.stage import RUN_TAG, RecipeView, StageFunction, StageRun, run_of
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, parse_outputs
+from speed_assets.orchestration import runs
 from speed_assets.recipe import RecipeError
+from tests.support.tiny import tiny_recipe
 
 CONTEXT = CallContext("run-1", "seed_data", "sts")
 BASE = TeacherRequest("prompt", "model", "1", None, {"temperature": 1.0})

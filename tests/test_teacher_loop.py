@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
-from benchmarks.homes import digests
-from benchmarks.teacher_server import Faults, TeacherServer, microworld
-from resources import accounts
-from resources.ledger import Ledger
-from speed_assets import runs
-from speed_assets.plan import plan
+from resources.ledger import accounts
+from resources.ledger.ledger import Ledger
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import PROJECT, Recipe, load_recipe
+from tests.support.homes import digests
+from tests.support.teacher_server import Faults, TeacherServer, microworld
+from tests.support.tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
 ASKING = "key:topics or key:task_list or key:seed_data"
 KEY = "sk-planted-5f0c1e"  # of no server but this test's

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import tiny_data, write_recipe
 
-from benchmarks.teacher_server import Faults, read_log, serving
-from resources.accounts import calls
-from resources.calls import CallContext, TeacherRequest
-from resources.ledger import Ledger
-from resources.teacher import Teacher
+from resources.ledger.accounts import calls
+from resources.ledger.calls import CallContext, TeacherRequest
+from resources.ledger.ledger import Ledger
+from resources.teacher.teacher import Teacher
 from speed_assets.recipe import PROJECT, Recipe, load_recipe
+from tests.support.teacher_server import Faults, read_log, serving
+from tests.support.tiny import tiny_data, write_recipe
 
 KEY = "sk-planted-0123456789"
 RUN = (
     "import sys; from pathlib import Path; from tests.test_teacher_over_http import asked; "
-    "from resources.ledger import Ledger; "
+    "from resources.ledger.ledger import Ledger; "
     "asked(Path(sys.argv[1]), Ledger.at(Path(sys.argv[2])), int(sys.argv[3]), sys.argv[4])"
 )
 

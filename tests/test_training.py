@@ -17,15 +17,15 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_workers_text import ANSWERS, SFT_ROWS, silent, training_job, weights
-from tiny import tiny_recipe
-from tiny_text import write_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from resources.externals import MICROWORLD_BASE
-from resources.runner import Runner, WorkerFailed
-from speed_assets.assets.training import _start as start_of
-from speed_assets.domain.trainings import hold_out
-from speed_assets.workers import dpo, examples, machine, sft, training
+from resources.compute.runner import Runner, WorkerFailed
+from resources.inputs.external_digests import MICROWORLD_BASE
+from speed_assets.assets.train_stage import _start as start_of
+from speed_assets.domain.training_length import hold_out
+from speed_assets.workers import dpo, examples, fine_tuning, machine, sft
+from tests.support.tiny import tiny_recipe
+from tests.support.tiny_text import write_model
 
 Params = dict[str, Any]
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
@@ -107,13 +107,13 @@ def preference_job(base: str, folder: Path, **changes: Any) -> Params:
 def test_the_reference_of_a_senior_adapter_is_the_junior(junior: Params, base: str, tmp_path: Path) -> None:
     adapter = Path(junior["out"], "adapter")
     params = {**preference_job(base, tmp_path / "dpo", lora=LORA), "adapter": str(adapter), "origin": ORIGIN}
-    model, tokenizer, dialogue = training.load_start(params)
+    model, tokenizer, dialogue = fine_tuning.load_start(params)
     answers = ("chosen", "rejected")
     rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, params)
     given = {"model": model, "processing_class": tokenizer}
-    data = examples.dataset(examples.trained_columns(rows, answers), training.checkpoints(params))
+    data = examples.dataset(examples.trained_columns(rows, answers), fine_tuning.checkpoints(params))
     trainer = dpo.preference_trainer(
-        params["settings"], training.arguments(params, len(rows)), train_dataset=data, **given
+        params["settings"], fine_tuning.arguments(params, len(rows)), train_dataset=data, **given
     )
     assert set(trainer.model.peft_config) == {"default"}  # the frozen copy is gone when training starts
     scored = list(zip(rows.iter_rows(named=True), trainer.train_dataset, strict=True))[::7]
@@ -199,10 +199,10 @@ def test_memory_settings_change_no_loss(kind: Any, base: str, tmp_path: Path) ->
 
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:
-    assert training.micro_batches({"batch_size": 16, "micro_batch_size": None}, 2) == (8, 1)
-    assert training.micro_batches({"batch_size": 16, "micro_batch_size": 16}, 4) == (4, 1)
+    assert fine_tuning.micro_batches({"batch_size": 16, "micro_batch_size": None}, 2) == (8, 1)
+    assert fine_tuning.micro_batches({"batch_size": 16, "micro_batch_size": 16}, 4) == (4, 1)
     with pytest.raises(ValueError, match="make batch_size a multiple"):
-        training.micro_batches({"batch_size": 16, "micro_batch_size": 4}, 3)
+        fine_tuning.micro_batches({"batch_size": 16, "micro_batch_size": 4}, 3)
 
 
 # Processes of their own
@@ -252,7 +252,7 @@ def test_kill_9_in_the_middle_costs_a_checkpoint_and_changes_nothing(
 
     with pytest.raises(WorkerFailed, match="SIGKILL"):
         runner.run(kind, cut, folder, kill)
-    newest = training.newest_checkpoint(next((folder / "checkpoints").iterdir()))
+    newest = fine_tuning.newest_checkpoint(next((folder / "checkpoints").iterdir()))
     assert newest is not None
     at = int(newest.rpartition("-")[2])
     assert 3 <= at < steps

@@ -10,9 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tiny import tiny_recipe
 
-from benchmarks.hostile import mutated
 from speed_assets.assets.diversity import plot_diversity
 from speed_assets.assets.triplets import contamination_report, filtered, plot_funnel
 from speed_assets.domain.funnel import Funnel
@@ -21,6 +19,8 @@ from speed_assets.domain.rules import RULE_CODES
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import READMITTABLE, FinalTriplets, RecipeError, Rules, load_recipe
+from tests.support.hostile import mutated
+from tests.support.tiny import tiny_recipe
 
 SECTION = FinalTriplets(
     rules=Rules(length_tolerance=None), **load_recipe("paper").final_triplets.model_dump(exclude={"rules"})

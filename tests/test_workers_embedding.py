@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
-from speed_assets.microworld import language as lang
-from speed_assets.microworld import records
+from speed_assets.microworld import toy_language as lang
+from speed_assets.microworld import toy_records
 from speed_assets.microworld.evaluation import evaluation_sets
 
 torch = pytest.importorskip("torch")
@@ -62,10 +62,10 @@ def right_triplets(rows: int, seed: int = 0) -> pl.DataFrame:
     table = []
     for row in range(rows):
         kind = TASK_TYPE_NAMES[row % len(TASK_TYPE_NAMES)]
-        task = records.write_task(
+        task = toy_records.write_task(
             kind, f"{rng.choice(['red', 'blue', 'old'])} {rng.choice(['tea', 'boats', 'chess'])}", rng
         )
-        triplet = TASK_TYPES[kind].triplet(records.write_record(kind, records.read_task(kind, task), rng))
+        triplet = TASK_TYPES[kind].triplet(toy_records.write_record(kind, toy_records.read_task(kind, task), rng))
         table.append({**triplet, "task": task, "task_type": kind})
     return pl.DataFrame(table, schema=dict.fromkeys((*triplet, "task", "task_type"), pl.String))
 

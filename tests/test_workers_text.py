@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tiny_text import CONTEXT, write_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from speed_assets.workers import dpo, examples, generate, sft
+from tests.support.tiny_text import CONTEXT, write_model
 
 Params = dict[str, Any]
 

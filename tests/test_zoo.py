@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from support.zoo import SPECIES, Quirks, Zoo, by_words
-from tiny import tiny_data, tiny_recipe
 
-from resources import accounts
-from resources.calls import CallContext, TeacherAnswer, TeacherUnavailable
-from resources.dialects import CALLS_MAX, FILE, DialectBook
-from resources.ledger import Ledger
-from resources.teacher import Teacher, TeacherUse
+from resources.ledger import accounts
+from resources.ledger.calls import CallContext, TeacherAnswer, TeacherUnavailable
+from resources.ledger.ledger import Ledger
+from resources.teacher.known_dialects import CALLS_MAX, FILE, DialectBook
+from resources.teacher.teacher import Teacher, TeacherUse
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
 from speed_assets.recipe import PROJECT, Recipe, Sampling
+from tests.support.tiny import tiny_data, tiny_recipe
 
 CALLS: dict[str, Any] = {"backoff_s": 0.01, "backoff_max_s": 0.05, "timeout_s": 5.0, "breaker_s": 20}
 CONTEXT = CallContext("run", "task_list", "retrieval")

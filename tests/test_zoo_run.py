@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from support.zoo import SPECIES, Quirks, Zoo, by_words
-from tiny import tiny_data, tiny_recipe
 
-from benchmarks.homes import digests
-from resources.dialects import CALLS_MAX
-from resources.ledger import Ledger
-from speed_assets import runs
-from speed_assets.plan import plan
+from resources.ledger.ledger import Ledger
+from resources.teacher.known_dialects import CALLS_MAX
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
+from tests.support.homes import digests
+from tests.support.tiny import tiny_data, tiny_recipe
 
 ASKING = "key:topics or key:task_list or key:seed_data or key:preference_pairs or key:revision_data"
 ROWS = {"classification": 5, "retrieval": 5, "sts": 5, "matching_short": 5, "matching_long": 5}

@@ -1,6 +1,6 @@
 """Families of generators on a real vLLM, in process and as a server: the prompt's tokens, the end that was taught, adapters.
 
-Tokenizers and configurations are those of `tests/families.py`; what they are to read is settled there.
+Tokenizers and configurations are those of `tests/support/families.py`; what they are to read is settled there.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from families import BY_NAME, write_family
 from test_families import ANSWERS, PROMPTS, ROWS, expected
 from test_workers_text import silent, training_job
 
-from resources.generator import ModelSource, generate
-from resources.runner import Runner
+from resources.compute.generator import ModelSource, generate
+from resources.compute.runner import Runner
 from speed_assets.recipe import Sampling, load_recipe
 from speed_assets.workers import sft
+from tests.support.families import BY_NAME, write_family
 
 RECIPE = load_recipe("offline")
 ORIGIN = {"base": "tiny", "revision": None, "digest": "0" * 64}

@@ -13,16 +13,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from benchmarks.ray_nodes import CONNECTING, Nodes
-from resources import generator
-from resources.cluster import OnRay, Shard, do_shards
-from resources.externals import MICROWORLD_BASE
-from resources.generator import Job, ModelSource, generate
-from resources.runner import Runner, WorkerFailed
+from resources.compute import generator
+from resources.compute.cluster import OnRay, Shard, do_shards
+from resources.compute.generator import Job, ModelSource, generate
+from resources.compute.runner import Runner, WorkerFailed
+from resources.inputs.external_digests import MICROWORLD_BASE
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet, schema_for
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import PROJECT, Cluster, Sampling, load_recipe
+from tests.support.ray_nodes import CONNECTING, Nodes
 
 RECIPE = load_recipe("offline")
 BASE = ModelSource(str(MICROWORLD_BASE), None, None)

@@ -18,17 +18,17 @@ from typing import Any
 
 import httpx2
 import pytest
-from tiny import tiny_data, tiny_recipe
 
-from resources.calls import CallContext, TeacherUnavailable
-from resources.dialects import FILE, DialectBook
-from resources.externals import MICROWORLD_BASE
-from resources.generator import engine_python
-from resources.ledger import Ledger
-from resources.teacher import Teacher
+from resources.compute.generator import engine_python
+from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.ledger.calls import CallContext, TeacherUnavailable
+from resources.ledger.ledger import Ledger
+from resources.teacher.known_dialects import FILE, DialectBook
+from resources.teacher.teacher import Teacher
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet, schema_for
 from speed_assets.recipe import PROJECT, Recipe, Sampling
+from tests.support.tiny import tiny_data, tiny_recipe
 
 START_S = 180
 KEY = f"sk-{secrets.token_hex(32)}"

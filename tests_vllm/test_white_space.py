@@ -9,13 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch  # noqa: TID253 - a model is made here
-from families import LLAMA_3, write_family
 from transformers import AutoTokenizer, PhiConfig, PhiForCausalLM  # noqa: TID253 - a model is made here
 
-from resources.generator import ModelSource, generate
-from resources.runner import Runner
+from resources.compute.generator import ModelSource, generate
+from resources.compute.runner import Runner
 from speed_assets.domain.prompts import schema_for
 from speed_assets.recipe import Sampling, load_recipe
+from tests.support.families import LLAMA_3, write_family
 
 RECIPE = load_recipe("offline")
 SCHEMA = schema_for("synthesis", "sts")

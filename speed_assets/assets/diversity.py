@@ -1,6 +1,6 @@
 """What final_triplets says of its own diversity: the measures with what was asked for beside them, and their plot.
 
-Belongs here: finding out what was asked for, and showing. Not here: the measures (`domain/diversity.py`).
+Belongs here: finding out what was asked for, and showing. Not here: the measures (`domain/diversity_measures.py`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import prompt_set
-from resources.store import ASIDE
+from resources.inputs.external_digests import prompt_set
+from resources.store.store import ASIDE
 from speed_assets.assets.stage import StageRun
-from speed_assets.domain.diversity import diversity
+from speed_assets.domain.diversity_measures import diversity
 from speed_assets.domain.graph import written_by
 from speed_assets.domain.rows import draw_tasks
 from speed_assets.domain.task_types import TASK_TYPE_NAMES

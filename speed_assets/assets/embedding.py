@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.evaluation_texts import scored_folders
-from resources.externals import MICROWORLD_BASE, external_digest, folder_digest, located
-from resources.store import ASIDE
+from resources.inputs.evaluation_sets import scored_folders
+from resources.inputs.external_digests import MICROWORLD_BASE, external_digest, folder_digest, located
+from resources.store.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.instructions import instruction_of

@@ -1,7 +1,7 @@
 """The texts of the mteb tasks that the model will be scored on: read at the start of a run, before anything is paid.
 
 A task whose data cannot be had ends the run here, and not after the rows are written. `row_scores` and `final_triplets`
-look for the texts in the rows. The microworld's texts and those of folders are at hand (`resources/evaluation_texts.py`).
+look for the texts in the rows. The microworld's texts and those of folders are at hand (`resources/inputs/evaluation_sets.py`).
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.teacher import TeacherUse
+from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
-from speed_assets.assets.training import train
+from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import (
     WRITTEN,
     asked_again,

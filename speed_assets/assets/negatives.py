@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import located_embedder, prompt_set
-from resources.teacher import TeacherUse
+from resources.inputs.external_digests import located_embedder, prompt_set
+from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict

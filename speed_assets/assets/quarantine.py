@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store import ASIDE, Artifact
+from resources.store.store import ASIDE, Artifact
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine, quarantined
 

@@ -11,10 +11,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from resources.artifacts import Artifacts
-from resources.cards import dataset_card, model_card
-from resources.releases import SAMPLES, SCORES, next_number
-from resources.store import Artifact
+from resources.releases.cards import dataset_card, model_card
+from resources.releases.releases import SAMPLES, SCORES, next_number
+from resources.store.artifacts import Artifacts
+from resources.store.store import Artifact
 from speed_assets.assets.stage import REFUSED, StageFunction, StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import samples_by_model, score_interval

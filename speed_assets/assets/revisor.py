@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import prompt_set
+from resources.inputs.external_digests import prompt_set
 from speed_assets.assets.stage import StageRun
-from speed_assets.assets.training import train
+from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import WRITTEN, generated, problem_counts, truth
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.attributes import draw_attributes

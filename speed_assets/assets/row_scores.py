@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import located_embedder
-from resources.generator import model_source
-from resources.store import ASIDE
+from resources.compute.generator import model_source
+from resources.inputs.external_digests import located_embedder
+from resources.store.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for

@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import prompt_set
-from resources.teacher import TeacherUse
+from resources.inputs.external_digests import prompt_set
+from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
-from speed_assets.assets.training import train
+from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import keeping_rules, write_with
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.judging import (

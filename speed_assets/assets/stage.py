@@ -16,14 +16,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from resources import gpu
-from resources.artifacts import Artifacts, label
-from resources.asset_keys import key_of
-from resources.calls import CallContext, TeacherAnswer
-from resources.releases import released
-from resources.runner import Runner
-from resources.store import ASIDE, PARQUET, SCRATCH, Artifact
-from resources.teacher import Teacher, TeacherUse
+from resources.compute.runner import Runner
+from resources.instance import gpu_pool
+from resources.ledger.calls import CallContext, TeacherAnswer
+from resources.releases.releases import released
+from resources.store.artifacts import Artifacts, label
+from resources.store.asset_keys import key_of
+from resources.store.store import ASIDE, PARQUET, SCRATCH, Artifact
+from resources.teacher.teacher import Teacher, TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.columns import COLUMNS
@@ -190,7 +190,7 @@ def asset_for(
         code_version=code_version or artifacts.code_version(stage.name, partition),
         description=f"{note}\n\n{stage.description}" if note else stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
-        pool=gpu.POOL if stage.gpu else None,
+        pool=gpu_pool.POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]

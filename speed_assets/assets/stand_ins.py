@@ -4,7 +4,7 @@ A junior trained on eight rows writes no whole record, and a run that stopped th
 filters and scores can be reached. So in a rehearsal, and nowhere else, the teacher's examples take the place of what is not
 whole. They are marked, and counted as not whole.
 
-Belongs here: what stands in for what. Not here: which recipe is a rehearsal (`speed_assets/rehearse.py`).
+Belongs here: what stands in for what. Not here: which recipe is a rehearsal (`speed_assets/orchestration/rehearse.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store import ASIDE
+from resources.store.store import ASIDE
 from speed_assets.assets.stage import StageFunction, StageRun
 from speed_assets.domain.records import canonical_record, canonical_revision
 from speed_assets.domain.task_types import TRIPLET_FIELDS

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.calls import TeacherAnswer
-from resources.enough_topics import warn_of_crowded_prompts
-from resources.externals import prompt_set
+from resources.inputs.enough_topics import warn_of_crowded_prompts
+from resources.inputs.external_digests import prompt_set
+from resources.ledger.calls import TeacherAnswer
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest, short_id
@@ -20,9 +20,9 @@ from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import drawn_topics, quarantined, refusal_or, unless_refused
 from speed_assets.domain.task_rules import broken_task_rule
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.domain.topic_tree import words_of
+from speed_assets.domain.topic_growth import words_of
 from speed_assets.domain.topics import TopicError, read_topics
-from speed_assets.microworld.language import topic_phrase
+from speed_assets.microworld.toy_language import topic_phrase
 from speed_assets.recipe import RecipeError, Topics
 
 UNWRITTEN = "unwritten "

@@ -3,7 +3,7 @@
 The prompt for a topic's children names that topic and nothing else, so a new topic costs the calls for its own children
 and for theirs: all others are in the ledger. Which topics are asked follows from hashes of their paths, for the same reason.
 
-Belongs here: the stage. Not here: what a repeat is, and who is asked (`domain/topic_tree.py`).
+Belongs here: the stage. Not here: what a repeat is, and who is asked (`domain/topic_growth.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 import polars as pl
 
-from resources.externals import prompt_set
-from resources.teacher import TeacherUse
+from resources.inputs.external_digests import prompt_set
+from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import list_schema
 from speed_assets.domain.rows import TEACHER_REFUSED, quarantined
-from speed_assets.domain.topic_tree import NAME_WORDS_MAX, Node, Tree, parents_asked
+from speed_assets.domain.topic_growth import NAME_WORDS_MAX, Node, Tree, parents_asked
 from speed_assets.recipe import Expand
 
 NAMED_MORE = 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store import ASIDE
+from resources.store.store import ASIDE
 from speed_assets.assets.diversity import measured
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth

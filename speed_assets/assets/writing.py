@@ -13,10 +13,10 @@ from typing import Any
 
 import polars as pl
 
-from resources.evaluation_texts import TASK_TEXTS, known_texts, task_texts
-from resources.externals import prompt_set
-from resources.generator import generate, model_source
-from resources.store import ASIDE
+from resources.compute.generator import generate, model_source
+from resources.inputs.evaluation_sets import TASK_TEXTS, known_texts, task_texts
+from resources.inputs.external_digests import prompt_set
+from resources.store.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
@@ -26,7 +26,7 @@ from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import cuts_before, parse_outputs, synthesis_rows, until_whole
 from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.microworld.records import Truth, truth_of
+from speed_assets.microworld.toy_records import Truth, truth_of
 from speed_assets.recipe import PerTaskType, Rules, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")

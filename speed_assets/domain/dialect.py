@@ -1,7 +1,7 @@
 """How a server wants to be asked: the dialect of its chat API as a value, and how it follows from what a server refuses.
 
 Belongs here: what a request's body looks like in a dialect, what of it shapes the answer, the next dialect to try after a
-refusal. Not here: presets by name (`dialect_presets.py`), sending (`resources/endpoint.py`), what a reply means
+refusal. Not here: presets by name (`dialect_presets.py`), sending (`resources/teacher/endpoint.py`), what a reply means
 (`replies.py`).
 """
 

@@ -25,7 +25,7 @@ class Stage:
     """One artifact of the loop, or one for each of its `task_types`.
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
-    `externals` names things outside recipe and graph whose digest counts (see `resources/externals.py`).
+    `externals` names things outside recipe and graph whose digest counts (see `resources/inputs/external_digests.py`).
     `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
     `gathers` makes it an end of its own beside the release: it is made from every stage of that kind that the release
     needs, and nothing is made from it.

@@ -1,7 +1,7 @@
 """What a reply of a chat API is: an answer, a cut one, or none, under a name that can be counted.
 
 Whatever a server sends, one of these names comes out, and never an exception. Belongs here: reading one chat completion.
-Not here: statuses and errors of a call (`resources/chat.py`), reading the model's text (`answers.py`, `parsing.py`).
+Not here: statuses and errors of a call (`resources/teacher/chat.py`), reading the model's text (`answers.py`, `parsing.py`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.microworld import language as lang
+from speed_assets.microworld import toy_language as lang
 from speed_assets.microworld.pretraining import pseudo_word
 
 EVALUATION_VERSION = "1"

@@ -4,7 +4,7 @@ A general base model knows language, JSON, how to copy a phrase and how to edit 
 tasks that fine-tuning teaches. So the practice here has other keys and other wording than the prompts
 of the product (`speed_assets/domain/prompt_sets/`), over topics drawn afresh for every example.
 
-Belongs here: what is practised, in which mixture. Not here: the training loop (`workers/pretrain.py`).
+Belongs here: what is practised, in which mixture. Not here: the training loop (`scripts/pretrain.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from speed_assets.microworld import language as lang
+from speed_assets.microworld import toy_language as lang
 
 KEYS: dict[str, tuple[str, ...]] = {
     "ask": ("ask", "question", "wish"),

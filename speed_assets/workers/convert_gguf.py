@@ -1,7 +1,7 @@
 """A GGUF file as a model folder that every engine and trainer reads: `python -m speed_assets.workers.convert_gguf GGUF OUT`.
 
 Belongs here: dequantizing into safetensors, and the tokenizer, chat template and end tokens beside them. Not here: where
-a GGUF file comes from and where its folder lies (`resources/packaged_models.py`).
+a GGUF file comes from and where its folder lies (`resources/inputs/packaged_models.py`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from trl import DPOConfig, DPOTrainer
 
-from speed_assets.workers import training
+from speed_assets.workers import fine_tuning
 from speed_assets.workers.host import Report
 
 REFERENCE = "ref"
@@ -22,9 +22,9 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
 
     The reference is the model that training starts from: with an adapter, the base with that adapter. The loss is
     DPO's plus `nll_weight` times the mean negative log-likelihood of the chosen answers' tokens. Parameters and
-    result: see `training.fine_tune`; settings has beta and nll_weight beside.
+    result: see `fine_tuning.fine_tune`; settings has beta and nll_weight beside.
     """
-    return training.fine_tune(params, report, ("chosen", "rejected"), preference_trainer)
+    return fine_tuning.fine_tune(params, report, ("chosen", "rejected"), preference_trainer)
 
 
 def preference_trainer(settings: dict[str, Any], arguments: dict[str, Any], **given: Any) -> DPOTrainer:

@@ -39,7 +39,7 @@ from transformers import (
 )
 
 from speed_assets.domain.task_types import TRIPLET_FIELDS
-from speed_assets.workers import machine, training
+from speed_assets.workers import fine_tuning, machine
 from speed_assets.workers.embedding_base import base_model, prompted, saved_alike
 from speed_assets.workers.host import Report, write_json
 from speed_assets.workers.ranking_loss import loss_of, padding_of
@@ -50,7 +50,7 @@ CHECKPOINT_WEIGHTS = "model.safetensors"
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     """Train and save every model of the job; one that an earlier attempt finished is left as it is.
 
-    Returns of one model {"rows", "steps", "seconds"} and what `training.summary` tells, or {"models": {name: ...}}.
+    Returns of one model {"rows", "steps", "seconds"} and what `fine_tuning.summary` tells, or {"models": {name: ...}}.
     Raises FloatingPointError for a loss that is not finite, ValueError for an instruction that does not end with the
     query, RuntimeError with what to change when memory or device fail.
     """
@@ -67,15 +67,15 @@ def _one(job: dict[str, Any], report: Report) -> dict[str, Any]:
     started = time.monotonic()
     result: dict[str, Any] = {"rows": 0, "steps": 0}
     rows = None if job.get("untrained") else pl.read_parquet(job["triplets"])
-    folder = None if rows is None else training.checkpoint_folder(job["folder"], _named(job), rows)
+    folder = None if rows is None else fine_tuning.checkpoint_folder(job["folder"], _named(job), rows)
     if folder and (folder / "result.json").exists():
         finished: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return finished
     model = base_model(job["base"], settings, job["seed"])
     if rows is not None and folder is not None:
         history, padding = _train(model, rows, job, folder, lambda done, total, _note: report(done, total, job["name"]))
-        result = {"rows": rows.height, "steps": len(history), **training.summary(history), "padding": padding}
-        training.write_history(Path(job["aside"]), history, job["name"])
+        result = {"rows": rows.height, "steps": len(history), **fine_tuning.summary(history), "padding": padding}
+        fine_tuning.write_history(Path(job["aside"]), history, job["name"])
     if job["base"]["kind"] != "static":
         model.to(getattr(torch, settings["dtype"]))
     out.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _one(job: dict[str, Any], report: Report) -> dict[str, Any]:
 
 def _named(job: dict[str, Any]) -> list[Any]:
     """What a training is told by besides its rows: an attempt under anything else is not gone on from."""
-    settings = {name: value for name, value in job["settings"].items() if name not in training.MEMORY}
+    settings = {name: value for name, value in job["settings"].items() if name not in fine_tuning.MEMORY}
     return [job["name"], job["out"], job["base"], settings, job["seed"]]
 
 
@@ -227,12 +227,12 @@ def _train(
         train_dataset=datasets_of(rows, settings, model.prompts, default),
         loss=loss,
         callbacks=[
-            training.Watch(report, job["checkpoint_minutes"]),
+            fine_tuning.Watch(report, job["checkpoint_minutes"]),
             *([ends] if settings["average_last"] > 1 else []),
         ],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=training.newest_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=fine_tuning.newest_checkpoint(folder))
     if settings["average_last"] > 1:
         ends.average(model)
     if lora:

@@ -48,10 +48,10 @@ from threadpoolctl import threadpool_limits
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.microworld.evaluation import EVALUATION_VERSION, EvaluationSets, evaluation_sets
-from speed_assets.microworld.language import LANGUAGE_VERSION
+from speed_assets.microworld.toy_language import LANGUAGE_VERSION
 from speed_assets.workers.encoders import asked_with, encoders_of
+from speed_assets.workers.folder_tasks import local_task
 from speed_assets.workers.held_out import held_out_tasks, is_held_out
-from speed_assets.workers.local_sets import local_task
 from speed_assets.workers.samples import SAMPLE_SCHEMA, Samples
 from speed_assets.workers.task_texts import named_tasks
 

@@ -15,7 +15,7 @@ import torch
 from accelerate import PartialState
 
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.trainings import hold_out
+from speed_assets.domain.training_length import hold_out
 from speed_assets.workers import machine
 from speed_assets.workers.dialogue import Dialogue
 

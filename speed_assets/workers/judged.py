@@ -3,7 +3,7 @@
 Rows that were held out, or where there are too few of them, some that were trained on; each measurement says which. The
 reference of preference training is the model before the first step.
 
-Belongs here: measuring. Not here: which rows are held out (`domain/trainings.py`), or what is enough (`checks`).
+Belongs here: measuring. Not here: which rows are held out (`domain/training_length.py`), or what is enough (`checks`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.trainings import HELD_OUT_MAX
+from speed_assets.domain.training_length import HELD_OUT_MAX
 from speed_assets.workers.likelihood import answer_log_probs
 
 FILE = "judged.json"

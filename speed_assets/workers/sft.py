@@ -9,16 +9,16 @@ from typing import Any
 
 from trl import SFTConfig, SFTTrainer
 
-from speed_assets.workers import training
+from speed_assets.workers import fine_tuning
 from speed_assets.workers.host import Report
 
 
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     """Train on the table `rows` (prompt, completion); the loss is taken on the completion and its end token.
 
-    Parameters and result: see `training.fine_tune`.
+    Parameters and result: see `fine_tuning.fine_tune`.
     """
-    return training.fine_tune(params, report, ("completion",), _trainer)
+    return fine_tuning.fine_tune(params, report, ("completion",), _trainer)
 
 
 def _trainer(_settings: dict[str, Any], arguments: dict[str, Any], **given: Any) -> SFTTrainer:

@@ -6,7 +6,7 @@ nothing, and there are millions of them. Labels and ids are no texts. What is le
 
 Texts are read and written in blocks: the largest data sets hold more text than a list of it could.
 
-Belongs here: reading tasks' data from where mteb reads them. Not here: folders (`resources/evaluation_texts.py`), and
+Belongs here: reading tasks' data from where mteb reads them. Not here: folders (`resources/inputs/evaluation_sets.py`), and
 what is done with the texts (`domain/contamination.py`).
 """
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks.contamination import HOW, PLANTS, found_share, longer, microworld_rows, plant
-from resources.evaluation_texts import local_texts
-from resources.externals import external_digest
+from benchmarks.contamination_scan import HOW, PLANTS, found_share, longer, microworld_rows, plant
+from resources.inputs.evaluation_sets import local_texts
+from resources.inputs.external_digests import external_digest
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.microworld.evaluation import evaluation_sets

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.calls import TeacherRequest
+from resources.ledger.calls import TeacherRequest
 from speed_assets.domain.dialect import PLAIN, Dialect, Refusal, dialect_from, next_dialect
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.domain.prompts import schema_for

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speed_assets.domain.attributes import ATTRIBUTES, draw_attributes
-from speed_assets.domain.diversity import (
+from speed_assets.domain.diversity_measures import (
     attribute_use,
     distinct,
     diversity,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from benchmarks.planted_rows import OTHER_LANGUAGE, RIGHT
 from speed_assets.domain.language import foreign, known_languages
+from tests.support.planted_rows import OTHER_LANGUAGE, RIGHT
 
 
 def test_the_compiled_sums_are_those_of_the_package() -> None:

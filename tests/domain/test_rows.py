@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.hostile import mutated, words
 from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.rows import draw_tasks, drawn_topics, parse_outputs, until_whole
 from speed_assets.domain.task_types import TASK_TYPES
+from tests.support.hostile import mutated, words
 
 
 @pytest.mark.parametrize("task_type", sorted(TASK_TYPES))

@@ -7,10 +7,10 @@ import random
 import polars as pl
 import pytest
 
-from benchmarks.planted_rows import PLANTED
 from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.microworld.records import read_task, write_record, write_task
+from speed_assets.microworld.toy_records import read_task, write_record, write_task
+from tests.support.planted_rows import PLANTED
 
 RIGHT = {
     "row_id": "r",

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from benchmarks.human_rows import human_rows
-from benchmarks.planted_rows import PLANTED
 from speed_assets.domain import row_patterns, rules
 from speed_assets.domain.task_types import TRIPLET_FIELDS
+from tests.support.planted_rows import PLANTED
 
 COLUMNS = ["row_id", "task_type", "topic", "task", *TRIPLET_FIELDS]
 

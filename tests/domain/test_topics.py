@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from speed_assets.domain.topics import SHOWN_CHARACTERS, TopicError, TopicReading, read_topics, shorten
-from speed_assets.microworld.language import ASPECTS, CUE_ASPECT, topic_phrase
+from speed_assets.microworld.toy_language import ASPECTS, CUE_ASPECT, topic_phrase
 
 PROJECT = Path(__file__).resolve().parents[2]
 TAXONOMIES = Path(os.environ.get("SPEED_SHARED", PROJECT.parent / "shared")) / "taxonomy"

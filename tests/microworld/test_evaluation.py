@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from speed_assets.microworld import language as lang
+from speed_assets.microworld import toy_language as lang
 from speed_assets.microworld.evaluation import STS_SHARES, UNHEARD, EvaluationSets, evaluation_sets
 
 

@@ -13,9 +13,9 @@ from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.parsing import Verdict, parse_record, parse_revision, parse_tasks, parse_verdict
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.microworld import language as lang
-from speed_assets.microworld.records import Asked, dump, read_task, spoil, truth_of, write_record, write_task
-from speed_assets.microworld.teacher import MicroworldTeacher
+from speed_assets.microworld import toy_language as lang
+from speed_assets.microworld.simulated_teacher import MicroworldTeacher
+from speed_assets.microworld.toy_records import Asked, dump, read_task, spoil, truth_of, write_record, write_task
 
 PROMPTS = PromptSet.load("compact")
 TOPICS = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=40).map(

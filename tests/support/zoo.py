@@ -4,7 +4,7 @@ Each `Species` plays one provider or engine: what it refuses and in which words,
 that an answer was filtered or cut. Sources stand beside each in `speed_assets/domain/dialect_presets.py`. `Case` is something
 that happens to the first `times` requests.
 
-Belongs here: dialects and quirks. Not here: connections, faults and batches (`benchmarks/teacher_server.py`).
+Belongs here: dialects and quirks. Not here: connections, faults and batches (`tests/support/teacher_server.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.teacher_server import Answer, Faults, TeacherServer
 from speed_assets.domain.fingerprints import digest
-from speed_assets.microworld.teacher import MicroworldTeacher
+from speed_assets.microworld.simulated_teacher import MicroworldTeacher
+from tests.support.teacher_server import Answer, Faults, TeacherServer
 
 Body = dict[str, Any]
 Refused = tuple[int, Any]

@@ -1,0 +1,177 @@
+"""Every text of the evaluation sets, for decontamination, and which sets in folders are scored.
+
+Belongs here: the microworld's texts, and finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped)
+in a folder. Not here: what is done with them (`domain/contamination.py`, `workers/folder_tasks.py`).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.store.store import ASIDE
+from speed_assets.domain.evaluation_folders import DESCRIPTION, read_description
+from speed_assets.microworld.evaluation import evaluation_sets
+from speed_assets.recipe import Evaluation, RecipeError
+
+_READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
+
+
+Texts = Mapping[str, Sequence[str] | pl.Series]
+"""Texts by evaluation task. Those of mteb's tasks are columns, since a list of them would not fit into memory."""
+
+
+def known_texts(section: Evaluation) -> dict[str, list[str]]:
+    """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
+    texts = local_texts(section.local)
+    if section.microworld is not None:
+        world = evaluation_sets(**section.microworld.model_dump())
+        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
+    return texts
+
+
+TASK_TEXTS = "task_texts.parquet"
+"""Table (task, text) beside an artifact, of the mteb tasks whose texts its stage looked for (that of `evaluation_texts`)."""
+
+
+def task_texts(artifact: Path) -> dict[str, pl.Series]:
+    """The texts of mteb tasks that lie beside an artifact, by task; empty when there are none."""
+    file = artifact / ASIDE / TASK_TEXTS
+    if not file.exists():
+        return {}
+    groups = pl.read_parquet(file).partition_by("task", maintain_order=True)
+    return {str(group["task"][0]): group["text"] for group in groups}
+
+
+_NO_TEXT = re.compile(
+    r"(?i)^(?:_?id|uuid|idx|index|key|n|.*[-_ ]id|.*[a-z]Id|split|score|scores|relevance|rank|lang|language|source|label|labels"
+    r"|label_text|intent|intents|category|class|domain|tag|tags)$"
+)
+"""Names of columns that hold ids, labels and figures in the sets that people publish."""
+_LABEL_ROWS, _LABEL_SHARE, _LABEL_WORDS = 50, 0.1, 8
+"""A column of so many rows at least, of which at most this share is different, and that have so many words at most in the
+mean, holds labels whatever its name. Ours: paragraphs that many questions share are longer, short texts are not so often the
+same."""
+
+
+def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
+    """{folder name: every text in its files}: all cells that are texts, in whatever column or list they stand.
+
+    Ids, labels and the names of columns are no texts: that a row has the label of an evaluation set ("lost or stolen card")
+    gives nothing of the set away. A column is one of them by what `task.yaml` calls it, by its name, or because few
+    different short values fill many rows.
+
+    Raises RecipeError for a folder without such files, and for a file that cannot be read.
+    """
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        path = Path(folder)
+        files = [file for file in sorted(path.rglob("*")) if _kind(file) in _READ and file.is_file()]
+        if not files:
+            raise RecipeError(f"evaluation.local: no {', '.join(_READ)} file below {path}")
+        described = _described_labels(path)
+        texts: dict[str, None] = {}
+        for file in files:
+            try:
+                columns = _columns(file)
+            except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError) as error:
+                raise RecipeError(f"evaluation.local: {file} cannot be read: {error}") from error
+            for name, cells in columns.items():
+                if name not in described and not _is_no_text(name, cells):
+                    texts.update(dict.fromkeys(cells))
+        found[path.name if path.name not in found else str(path)] = list(texts)
+    return found
+
+
+def _described_labels(folder: Path) -> set[str]:
+    """Columns that the folder's own description calls a label, a score or an id; none where it has none or a wrong one."""
+    file = folder / DESCRIPTION
+    try:
+        fields = read_description(file.read_text(encoding="utf-8")).fields if file.is_file() else {}
+    except (OSError, ValueError):
+        return set()  # told by `scored_folders`
+    return {name for role, name in fields.items() if role not in ("text", "title", "sentence1", "sentence2")}
+
+
+def _is_no_text(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column holds ids, labels or figures."""
+    if not cells:
+        return True
+    words = sum(cell.count(" ") + 1 for cell in cells) / len(cells)
+    if words > _LABEL_WORDS:
+        return False
+    return bool(_NO_TEXT.match(name)) or (len(cells) >= _LABEL_ROWS and len(set(cells)) <= _LABEL_SHARE * len(cells))
+
+
+def scored_folders(folders: Iterable[str]) -> list[Path]:
+    """Those of the folders that describe a task. Raises RecipeError for a description that is wrong."""
+    found = []
+    for folder in folders:
+        file = Path(folder) / DESCRIPTION
+        if file.is_file():
+            try:
+                described = read_description(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise RecipeError(f"evaluation.local: {file}: {error}") from None
+            absent = [name for name in described.files() if not (file.parent / name).is_file()]
+            if absent:
+                raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which is not there")
+            found.append(file.parent)
+    return found
+
+
+def _kind(file: Path) -> str:
+    return Path(file.name.removesuffix(".gz")).suffix
+
+
+def _columns(file: Path) -> dict[str, list[str]]:
+    """The texts of a file by the column or key that they stand under; lists and nested objects under the outermost key."""
+    kind = _kind(file)
+    if kind == ".parquet":
+        return {column.name: list(_strings(column.to_list())) for column in pl.read_parquet(file).iter_columns()}
+    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
+    with opened as lines:
+        if kind == ".json":
+            return _keyed([json.load(lines)])
+        if kind == ".jsonl":
+            return _keyed(json.loads(line) for line in lines if line.strip())
+        split = csv.reader(lines) if kind == ".csv" else (line.rstrip("\n").split("\t") for line in lines)
+        return _by_column(list(split))
+
+
+def _keyed(values: Iterable[Any]) -> dict[str, list[str]]:
+    columns: dict[str, list[str]] = {}
+    for value in values:
+        # A file may be one list of records, or one object of lists.
+        for item in value if isinstance(value, list) else [value]:
+            for key, inner in item.items() if isinstance(item, dict) else [("", item)]:
+                columns.setdefault(str(key), []).extend(_strings(inner))
+    return columns
+
+
+def _by_column(rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """Cells by the name in the first row, or by number where the first row is no row of names."""
+    if not rows:
+        return {}
+    first = rows[0]
+    named = len(set(first)) == len(first) and all(re.fullmatch(r"[A-Za-z_][\w.-]{0,40}", cell) for cell in first)
+    columns: dict[str, list[str]] = {}
+    for row in rows[1 if named else 0 :]:
+        for place, cell in enumerate(row):
+            columns.setdefault(first[place] if named and place < len(first) else str(place), []).append(cell)
+    return columns
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)

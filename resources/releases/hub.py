@@ -1,0 +1,108 @@
+"""A release to a hub: what would be sent, what stands against it, and sending it.
+
+Model and rows go to two repositories of one name, as hubs keep models and data sets apart; the evidence (manifest,
+recipe, scores) goes with the model. The token is huggingface_hub's own business: it is never read or shown here.
+
+Belongs here: the only code that sends a release anywhere. Not here: asking whether to (`speed_assets/cli.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from resources.releases.releases import Release
+from resources.store.store import MANIFEST, StoreError, problems
+
+CARD = "README.md"
+EVIDENCE = (MANIFEST, "manifest.json", "recipe.json", "scores.parquet", "samples.parquet")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_TOKEN = re.compile(r"hf_\w+")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Files below `folder` that go to one repository, under `under` there."""
+
+    kind: str
+    """`model` or `dataset`."""
+    folder: Path
+    files: tuple[str, ...]
+    under: str = ""
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """(path in the repository, bytes)."""
+        for name in self.files:
+            yield f"{self.under}/{name}" if self.under else name, (self.folder / name).stat().st_size
+
+
+def uploads(release: Release) -> list[Upload]:
+    """What of a release goes where."""
+    found = []
+    for kind, part in (("model", "model"), ("dataset", "data")):
+        folder = release.path / part
+        files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+        found.append(Upload(kind, folder, tuple(files)))
+    evidence = tuple(name for name in EVIDENCE if (release.path / name).is_file())
+    return [*found, Upload("model", release.path, evidence, "release")]
+
+
+def objections(release: Release, repository: str) -> list[str]:
+    """Everything that stands against sending a release, in words; empty when nothing does."""
+    found = []
+    if not _REPOSITORY.fullmatch(repository):
+        found.append(f"{repository!r} is no name of a repository: give OWNER/NAME")
+    found += [f"damaged: {problem}" for problem in problems(release.path)]
+    for part, field in (("model", "release.model_licence"), ("data", "release.data_licence")):
+        card = release.path / part / CARD
+        if not card.is_file():
+            found.append(f"{part} has no card")
+        elif not _front(card).get("license"):
+            found.append(f"the card of {part} states no licence: set {field} in the recipe and release anew")
+    return found
+
+
+def push(release: Release, repository: str) -> list[str]:
+    """Send a release; repositories that do not exist are made, private. Returns where it went.
+
+    Raises StoreError when anything stands against it, or when the hub does not take it.
+    """
+    if found := objections(release, repository):
+        raise StoreError("; ".join(found))
+    from huggingface_hub import HfApi, constants
+
+    hub, went = HfApi(), []
+    message = f"Release {release.short} of recipe {release.recipe}"
+    try:
+        for upload in uploads(release):
+            hub.create_repo(repository, repo_type=upload.kind, private=True, exist_ok=True)
+            commit = hub.upload_folder(
+                repo_id=repository,
+                repo_type=upload.kind,
+                folder_path=upload.folder,
+                path_in_repo=upload.under or None,
+                allow_patterns=list(upload.files),
+                commit_message=message,
+            )
+            went.append(str(commit.commit_url))
+    except Exception as error:  # whatever a client of a network may raise
+        words = _TOKEN.sub("hf_***", f"{type(error).__name__}: {error}".strip().splitlines()[0])
+        raise StoreError(
+            f"{constants.ENDPOINT} did not take {repository} ({words}); what was sent before stays there, and the same "
+            "command goes on: log in with `hf auth login`, or look at the name"
+        ) from None
+    return went
+
+
+def _front(card: Path) -> dict[str, object]:
+    """The front matter of a card."""
+    parts = card.read_text(encoding="utf-8").split("---\n")
+    try:
+        front = yaml.safe_load(parts[1]) if len(parts) > 2 else None
+    except yaml.YAMLError:
+        front = None
+    return front if isinstance(front, dict) else {}

@@ -1,0 +1,177 @@
+"""The releases of a home, and which one is current.
+
+`releases/current/<recipe>` is a link to the release of that recipe that is in use, so that
+`releases/current/offline/model` always opens. A new release takes the link; going back is moving it.
+
+Which release is newer is told by their numbers, counted up in a home, since a clock may be set back. Releases from
+before there were numbers come first, by their times.
+
+Belongs here: finding releases, the link. Not here: making one (`speed_assets/assets/release.py`), judging one
+(`checks/`), sending one anywhere (`hub.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.store.store import MANIFEST, Store, StoreError, verify, write_whole
+
+CURRENT = "current"
+SCORES, SAMPLES = "scores", "samples"
+"""Tables of a release: what it scored and what its scores are made of, as in `mteb_scores`."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release folder, wherever it lies; `said` is its `artifact.json`. Nothing of it has been verified."""
+
+    path: Path
+    said: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.said["fingerprint"])
+
+    @property
+    def short(self) -> str:
+        return self.fingerprint[:12]
+
+    @property
+    def recipe(self) -> str | None:
+        """Name of its recipe."""
+        name = self.said["lineage"].get("recipe", {}).get("name")
+        return None if name is None else str(name)
+
+    @property
+    def created(self) -> float:
+        """Seconds since 1970."""
+        return float(self.said["created"])
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """Later releases of a home have a greater one."""
+        return int(self.said["metadata"].get("number") or 0), self.created
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """{artifact: content digest} of what it was made from."""
+        return dict(self.said["lineage"].get("inputs", {}))
+
+    def holds(self, table: str) -> bool:
+        """Whether a table of that name was written with the release."""
+        return f"{table}.parquet" in self.said["files"]
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the release. Raises StoreError when it has none of that name."""
+        file = self.path / f"{name}.parquet"
+        if not file.is_file():
+            raise StoreError(f"release {self.short} holds no {file.name}: it is older than such tables; release anew")
+        return pl.read_parquet(file)
+
+    def json(self, name: str) -> Any:
+        """A JSON file of the release. Raises StoreError when it has none of that name."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"release {self.short}: {name} cannot be read ({error})") from None
+
+
+def releases(store: Store, recipe: str | None = None) -> list[Release]:
+    """The releases of a home, newest first; of one recipe, if a name is given."""
+    found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.here("release", None)]
+    kept = [release for release in found if recipe is None or release.recipe == recipe]
+    return sorted(kept, key=lambda release: release.order, reverse=True)
+
+
+def next_number(store: Store) -> int:
+    """The number of the release that is made next."""
+    return max((release.order[0] for release in releases(store)), default=0) + 1
+
+
+def current(store: Store, recipe: str) -> Release | None:
+    """The release of a recipe that is in use: the one linked, else the newest; None when there is none."""
+    known = releases(store, recipe)
+    linked = os.path.basename(os.path.realpath(_link(store, recipe)))
+    return next((release for release in known if release.path.name == linked), known[0] if known else None)
+
+
+def make_current(store: Store, release: Release) -> None:
+    """Link a release as the one in use. The link is replaced at once: it never points nowhere."""
+    if release.recipe is None:
+        raise StoreError(f"release {release.short} does not say of which recipe it is")
+    link = _link(store, release.recipe)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{link.name}-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(Path("..") / release.path.name)
+    temporary.replace(link)
+    newest = max(known.order[0] for known in [release, *releases(store, release.recipe)])
+    write_whole(_chosen_among(store, release.recipe), f"{newest}\n")
+
+
+def released(store: Store, fingerprint: str) -> None:
+    """Let a release that has just been made or fetched be the one in use, unless somebody has chosen another since it was made."""
+    for release in releases(store):
+        if release.fingerprint == fingerprint and release.recipe is not None:
+            try:
+                newest = int(_chosen_among(store, release.recipe).read_text())
+            except (OSError, ValueError):
+                newest = 0  # nobody has chosen yet, or only before there were numbers
+            if release.order[0] > newest or not _link(store, release.recipe).is_symlink():
+                make_current(store, release)
+
+
+def find(store: Store, name: str) -> Release:
+    """The release of a folder, or of this home by how its fingerprint begins. Raises StoreError."""
+    folder = Path(name)
+    if (folder / MANIFEST).is_file():
+        try:
+            said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            release = Release(folder, said)
+            if said["asset"] == "release" and len(release.fingerprint) == 64 and isinstance(release.inputs, Mapping):
+                return release
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise StoreError(f"{folder} is no release, or its {MANIFEST} is broken")
+    found = [release for release in releases(store) if name and release.fingerprint.startswith(name)]
+    if len(found) != 1:
+        known = ", ".join(release.short for release in releases(store)) or "none"
+        raise StoreError(f"{len(found)} releases are called {name!r}: give a folder, or one of {known}")
+    return found[0]
+
+
+def roll_back(store: Store, recipe: str, name: str | None = None) -> Release:
+    """Make the named release current, or the one made before the current one of `recipe`; every byte is looked at first.
+
+    Raises StoreError when there is none, when it is damaged, or when it does not lie in this home.
+    """
+    if name is not None:
+        release = find(store, name)
+        if release.path.resolve() != store.folder("release", release.fingerprint).resolve():
+            raise StoreError(f"{release.path} does not lie in {store.home}: only a release of this home can be current")
+    else:
+        now = current(store, recipe)
+        earlier = [r for r in releases(store, recipe) if now is not None and r.order < now.order]
+        if not earlier:
+            raise StoreError(f"{store.home} has no release of recipe {recipe} before the current one")
+        release = earlier[0]
+    if problem := verify(release.path):
+        raise StoreError(f"release {release.short} is damaged: {problem}; the current release stays what it was")
+    make_current(store, release)
+    return release
+
+
+def _chosen_among(store: Store, recipe: str) -> Path:
+    """A file that holds the number of the newest release that there was when the current one was chosen."""
+    return _link(store, recipe).with_name(f".{recipe}.newest")
+
+
+def _link(store: Store, recipe: str) -> Path:
+    return store.folder("release", "").joinpath(CURRENT, recipe)

@@ -1,0 +1,387 @@
+"""A teacher at an OpenAI-compatible endpoint, asked online: hosted APIs, vLLM, any server that speaks chat completions.
+
+Three threads: the caller's waits, one runs the event loop that talks to the server, one does what may block on a disk
+or a database (the sink and the allowance). So an interrupt in the caller's thread can neither tear a transaction nor
+lose an answer that has come.
+
+Belongs here: sending, retrying, the circuit breaker. Not here: the words on the wire (`chat.py`), the pace
+(`pacing.py`), batch files (`provider_batch.py`), keeping answers (`ledger.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx2
+
+from resources.ledger.calls import Allowance, CapReached, Says, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.teacher.chat import KEY_HEADER, NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
+from resources.teacher.pacing import Pace
+from resources.teacher.unpacking import TooLong, unpacked
+from speed_assets.recipe import Calls, Teacher
+
+_T = TypeVar("_T")
+logging.getLogger("httpcore2").setLevel(
+    logging.INFO
+)  # its debug lines show a server's headers, which may repeat the key
+_LOOK_S = 0.2
+"""Seconds between two looks for an interrupt."""
+_SILENT_S = 5.0
+"""Seconds without an answer after which a run says so, and says it again."""
+_OUTAGE = 8
+"""Failures in a row, of whatever requests, that are an outage and not a server that is asked too much."""
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
+"""Transport errors after which no server has seen the request."""
+
+
+class OpenAIEngine:
+    """Answers by chat completions, as many at a time as the endpoint bears.
+
+    A request that met trouble (408, 409, 429, 5xx, a broken connection, no answer in time, a body that is cut off or
+    no chat completion) is sent again after a wait; after `calls.attempts` times behind all others. It is never
+    dropped: it comes right, or `calls.breaker_s` seconds pass in which the endpoint answers nothing at all and
+    TeacherUnavailable names the last cause. Other 4xx fail their own row. Until it has answered once, it is sent no more
+    requests than `calls.stop_after` less those that brought nothing. Redirects are not followed.
+
+    `headers` are sent with every request; their values are as secret as the key. `says` may be set to be told of silence.
+    """
+
+    def __init__(
+        self, teacher: Teacher, calls: Calls, key: str | None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._teacher = teacher
+        self._calls = calls
+        self._key = key
+        self._headers = dict(headers or {})
+        self._record = _Record()
+        self.says: Says | None = None
+
+    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+        """See `TeacherEngine`. Interrupted, it hands on what has come, gives back what was not sent, and ends."""
+        if problem := key_problem(self._teacher, self._key):
+            raise TeacherUnavailable(problem)
+        if not requests:
+            return
+        asking = _Asking(self, requests, sink, allowance)
+        with ThreadPoolExecutor(1, "teacher-http") as thread:
+            done = thread.submit(lambda: asyncio.run(asking.run()))
+            try:
+                while wait(
+                    [done], timeout=_LOOK_S
+                ).not_done:  # a wait without an end has been seen to hold an interrupt back
+                    pass
+            except BaseException:
+                asking.stop()
+                raise  # leaving the block waits until the loop has handed on what it has
+        done.result()
+
+
+@dataclass(slots=True)
+class _Record:
+    """What an engine has met since it is there."""
+
+    answered: int = 0
+    nothing: int = 0
+    """Refusals and replies without an answer, before the first answer."""
+
+
+@dataclass(eq=False, slots=True)
+class _Sending:
+    """A request that was taken and has no answer yet."""
+
+    request: TeacherRequest
+    failures: int = 0
+    uncertain: bool = False
+    """A connection ended without a reply: the server may have answered, and charged."""
+
+
+class _Asking:
+    """One call of `answer`: what waits, what is in flight, what has come. Lives on the event loop's thread."""
+
+    def __init__(
+        self, engine: OpenAIEngine, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance
+    ) -> None:
+        self._teacher, self._calls, self._key = engine._teacher, engine._calls, engine._key
+        self._headers, self._record, self._says = engine._headers, engine._record, engine.says
+        self._secrets: Secret = tuple(filter(None, (self._key, *self._headers.values())))
+        self._sink, self._allowance = sink, allowance
+        self._untaken = deque(requests)
+        self._taken: deque[_Sending] = deque()
+        self._again: list[tuple[bool, float, int, _Sending]] = []  # a heap: worn out last, then by time
+        self._in_flight: dict[asyncio.Task[None], _Sending] = {}
+        self._received: list[tuple[TeacherRequest, TeacherAnswer]] = []
+        self._unwritten = 0
+        self._taking: asyncio.Task[None] | None = None
+        self._pace = Pace(self._calls)
+        self._cap: CapReached | None = None
+        self._failure: BaseException | None = None
+        self._cause = "no answer has come yet"
+        self._alive_at = self._said_at = 0.0
+        self._answered = self._numbered = self._failed_in_a_row = 0
+        self._stopped = self._closing = False
+        self._wake = asyncio.Event()
+        self._something_received = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def stop(self) -> None:
+        """End soon, from another thread."""
+        self._stopped = True
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        client = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {self._key or NO_KEY}", "Accept-Encoding": "gzip", **self._headers},
+            timeout=self._calls.timeout_s,
+            limits=httpx2.Limits(max_connections=None),  # the pace is the limit
+            follow_redirects=False,
+        )
+        with ThreadPoolExecutor(1, "teacher-writer") as self._writer:
+            writing = asyncio.create_task(self._write())
+            try:
+                await self._send_all(client)
+            finally:
+                await self._close(writing)
+                await client.aclose()
+        if self._failure:
+            raise self._failure
+
+    async def _send_all(self, client: httpx2.AsyncClient) -> None:
+        while not self._stopped and not self._failure and self._open():
+            now = time.monotonic()
+            if not self._in_flight and not self._again:
+                self._alive_at = now  # nothing is asked of the endpoint: its silence means nothing
+            elif now - self._alive_at >= self._calls.breaker_s:
+                self._failure = TeacherUnavailable(self._breaker_words())
+                return
+            elif self._says and now - max(self._alive_at, self._said_at) >= _SILENT_S:
+                self._said_at = now
+                words, says = self._silence_words(now), self._says
+                await self._in_writer(lambda words=words, says=says: says(words))  # type: ignore[misc]
+            self._take()
+            while (sending := self._next(now)) is not None:
+                task = asyncio.create_task(self._send(client, sending))
+                self._in_flight[task] = sending
+            await self._pause(now)
+        if self._cap and not self._failure and not self._stopped:
+            self._failure = self._cap
+
+    def _open(self) -> bool:
+        """Whether anything is still to be sent, awaited or written."""
+        untaken = bool(self._untaken) and self._cap is None
+        return bool(untaken or self._taking or self._taken or self._again or self._in_flight or self._unwritten)
+
+    def _take(self) -> None:
+        """Take leave for the next block, in the writer's thread, when there is too little to send."""
+        if self._untaken and not self._taking and not self._cap and len(self._taken) < (self._pace.limit + 1) // 2:
+            self._taking = asyncio.create_task(self._take_block())
+
+    async def _take_block(self) -> None:
+        block = [self._untaken[i] for i in range(min(len(self._untaken), self._pace.limit))]
+        try:
+            taken = await self._in_writer(lambda: self._allowance.take(block))
+            self._taken += [_Sending(self._untaken.popleft()) for _ in range(taken)]
+        except CapReached as cap:
+            self._cap = cap
+        except BaseException as error:
+            self._failure = error
+        self._taking = None
+        self._wake.set()
+
+    def _busy(self) -> bool:
+        """Enough is in flight, or the sink has fallen behind, or nobody knows yet whether an answer ever comes."""
+        if self._record.answered == 0:
+            least = max(1, self._calls.stop_after - self._record.nothing)
+            if len(self._in_flight) + self._unwritten >= least:
+                return True
+        return len(self._in_flight) >= self._pace.limit or self._unwritten >= 2 * self._calls.concurrency_max
+
+    def _next(self, now: float) -> _Sending | None:
+        """The next request that may be sent now."""
+        if self._busy() or now < self._pace.open_at:
+            return None
+        if self._again:
+            worn_out, due, _, sending = self._again[0]
+            if due <= now and not (worn_out and self._taken):
+                heapq.heappop(self._again)
+                return sending
+        return self._taken.popleft() if self._taken else None
+
+    async def _pause(self, now: float) -> None:
+        """Until something happens, or the time comes to send or to give up."""
+        times = [self._alive_at + self._calls.breaker_s]
+        if self._says:
+            times.append(max(self._alive_at, self._said_at, now - _SILENT_S) + _SILENT_S)
+        if not self._busy():
+            times += [max(self._again[0][1], self._pace.open_at)] if self._again else []
+            times += [self._pace.open_at] if self._taken and self._pace.open_at > now else []
+        try:
+            async with asyncio.timeout(max(0.0, min(times) - now)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _send(self, client: httpx2.AsyncClient, sending: _Sending) -> None:
+        """Send one request once, and put it where it belongs."""
+        sent_at = time.monotonic()
+        try:
+            outcome = await self._post(client, sending)
+            self._settle(sending, outcome, sent_at)
+        except Exception as error:
+            self._failure = error
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            if self._in_flight.pop(task, None) is not None:
+                self._wake.set()
+
+    async def _post(self, client: httpx2.AsyncClient, sending: _Sending) -> Outcome:
+        request = sending.request
+        url = f"{(self._teacher.endpoint or '').rstrip('/')}{PATH}"
+        try:
+            # The client's own timeout is between two bytes; this one holds for the whole answer.
+            async with (
+                asyncio.timeout(self._calls.timeout_s),
+                client.stream("POST", url, json=request.body(), headers={KEY_HEADER: request.key}) as reply,
+            ):
+                raw = reply.aiter_raw()
+                body = await unpacked(raw, reply.headers.get("content-encoding", ""), self._calls.reply_bytes_max)
+        except TooLong as error:
+            sending.uncertain = True
+            return Outcome("again", f"{error} (calls.reply_bytes_max)")
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            sending.uncertain |= type(error).__name__ not in _NEVER_SENT
+            return Outcome("again", f"no answer within {self._calls.timeout_s:g} s", overloaded=True)
+        except httpx2.TransportError as error:
+            name = type(error).__name__
+            sending.uncertain |= name not in _NEVER_SENT
+            return Outcome("again", f"{name}: {shorten(str(error), self._secrets)}")
+        outcome = read_reply(
+            reply.status_code,
+            body,
+            self._teacher,
+            self._secrets,
+            request,
+            reply.headers.get("location"),
+            self._calls.read_min,
+        )
+        tokens = request.parameters["max_new_tokens"]
+        self._pace.heed(reply.headers, time.monotonic(), outcome.kind == "again", tokens)
+        if reply.status_code == 403 and outcome.kind == "hopeless" and self._record.answered:
+            # The key is good: some gateways refuse a single prompt so.
+            return Outcome("refused", outcome.words, TeacherAnswer("", error=outcome.words))
+        if reply.status_code == 404 and outcome.kind == "refused" and not self._record.answered:
+            words = f"does not know the model {request.model}, or has no chat completions at this address"
+            return Outcome("hopeless", f"{where(self._teacher)} {words} ({outcome.words})")
+        return outcome
+
+    def _settle(self, sending: _Sending, outcome: Outcome, sent_at: float) -> None:
+        now = time.monotonic()
+        if outcome.kind == "again":
+            self._cause = outcome.words
+            self._failed_in_a_row += 1
+            sending.failures += 1
+            if outcome.overloaded:
+                self._pace.overloaded(sent_at, now)
+            self._numbered += 1
+            due = now + self._pace.backoff(sending.request.key, sending.failures)
+            worn_out = sending.failures >= self._calls.attempts
+            heapq.heappush(self._again, (worn_out, due, self._numbered, sending))
+            return
+        if outcome.kind == "hopeless":
+            self._taken.append(sending)  # not answered: given back with what was not sent
+            self._failure = TeacherUnavailable(outcome.words)
+            return
+        assert outcome.answer is not None
+        if self._failed_in_a_row >= _OUTAGE:
+            self._hurry(now)
+        self._alive_at, self._failed_in_a_row = now, 0
+        if outcome.kind == "answered":
+            self._answered += 1
+            self._record.answered += 1
+            self._pace.answered()
+        else:
+            self._record.nothing += 1
+        self._received.append((sending.request, outcome.answer))
+        self._unwritten += 1
+        self._something_received.set()
+
+    def _hurry(self, now: float) -> None:
+        """The endpoint answers again: nobody waits for longer than a new request would."""
+        soon = [
+            (worn_out, min(due, now + self._pace.backoff(sending.request.key, 1)), number, sending)
+            for worn_out, due, number, sending in self._again
+        ]
+        self._again = soon
+        heapq.heapify(self._again)
+
+    async def _write(self) -> None:
+        """Hand answers to the sink, all that wait at once: while one group is being written, the next one gathers."""
+        while not (self._closing and not self._received):
+            await self._something_received.wait()
+            self._something_received.clear()
+            group, self._received = self._received, []
+            if not group:
+                continue
+            try:
+                await self._in_writer(lambda group=group: self._hand_on(group))  # type: ignore[misc]
+            except BaseException as error:
+                self._failure = error
+                self._wake.set()
+                return
+            self._unwritten -= len(group)
+            self._wake.set()
+
+    def _hand_on(self, group: list[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+        self._sink(group)
+        if refused := [request for request, answer in group if answer.error is not None]:
+            self._allowance.give_back(refused)
+
+    async def _close(self, writing: asyncio.Task[None]) -> None:
+        """Cut what is in flight, write what has come, give back what was not sent.
+
+        What was cut off may have been answered and charged, so its reservation stands.
+        """
+        cut = dict(self._in_flight)
+        for task in cut:
+            task.cancel()
+        await asyncio.gather(*cut, *([self._taking] if self._taking else []), return_exceptions=True)
+        self._closing = True
+        self._something_received.set()
+        await writing
+        never_begun = self._in_flight.values()
+        unsent = [*self._taken, *never_begun, *(entry[-1] for entry in self._again)]
+        if free := [sending.request for sending in unsent if not sending.uncertain]:
+            try:
+                await self._in_writer(lambda: self._allowance.give_back(free))
+            except Exception as error:
+                self._failure = self._failure or error
+
+    async def _in_writer(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    def _silence_words(self, now: float) -> str:
+        silent = now - self._alive_at
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - silent))
+        return (
+            f"no answer since {since} ({silent:.0f} s); {len(self._in_flight)} in flight, {len(self._again)} waiting to be "
+            f"sent again; the last trouble: {self._cause}"
+        )
+
+    def _breaker_words(self) -> str:
+        left = len(self._untaken) + len(self._taken) + len(self._again) + len(self._in_flight)
+        return (
+            f"{where(self._teacher)} answered nothing for {self._calls.breaker_s:g} s (calls.breaker_s); the last "
+            f"trouble: {self._cause}. {self._answered} calls of this stage are answered and kept, {left} are left: "
+            "run again when it answers"
+        )

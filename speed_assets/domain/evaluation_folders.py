@@ -1,0 +1,120 @@
+"""Evaluation sets of one's own: what `task.yaml` says in a folder that is named in `evaluation.local`.
+
+    name: Banking77              # how scores call it
+    type: Classification         # STS, PairClassification, Classification, Clustering, Retrieval, Reranking
+    splits: {train: train.tsv, test: test.tsv}    # of ranking tasks: files of relevance
+    corpus: corpus.jsonl         # ranking only: `id`, `text`, and `title` where there is one
+    queries: queries.jsonl       # ranking only: `id`, `text`
+    candidates: candidates.tsv   # reranking only: `query_id`, `document_id`
+    fields: {label: intent}      # columns that have other names than these (see `FIELDS`)
+    eval_splits: [test]
+    main_score: accuracy         # default: mteb's own for the type
+    revision: "2024-05"          # for people; a digest of the folder is always part of the revision
+    samples_per_label: 8         # classification: rows of each label that a classifier learns from (mteb: 8)
+    experiments: 10              # classification, clustering: repetitions (mteb: 10)
+    score_range: [0, 5]          # STS
+    prompt: Find similar texts   # for models that take an instruction
+
+Files are JSON lines (`.jsonl`), `.parquet`, `.csv`, or `.tsv` without quoting; `.csv.gz` and `.tsv.gz` work too.
+
+A folder without `task.yaml` is not scored; its texts are kept out of the triplets all the same.
+
+Belongs here: the layout, and checking a description. Not here: data files, mteb (`workers/folder_tasks.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+DESCRIPTION = "task.yaml"
+Kind = Literal["STS", "PairClassification", "Classification", "Clustering", "Retrieval", "Reranking"]
+RANKING = ("Retrieval", "Reranking")
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "STS": ("sentence1", "sentence2", "score"),
+    "PairClassification": ("sentence1", "sentence2", "label"),
+    "Classification": ("text", "label"),
+    "Clustering": ("text", "label"),
+    "Retrieval": ("query_id", "document_id", "relevance"),
+    "Reranking": ("query_id", "document_id", "relevance"),
+}
+"""Columns of a split by task type; `fields` of a description says where a file calls them otherwise."""
+
+MAIN_SCORES = {
+    "STS": "cosine_spearman",
+    "PairClassification": "max_ap",
+    "Classification": "accuracy",
+    "Clustering": "v_measure",
+    "Retrieval": "ndcg_at_10",
+    "Reranking": "map_at_1000",
+}
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("a file of the set lies in its folder")
+    return name
+
+
+File = Annotated[str, AfterValidator(_inside)]
+
+
+class Description(BaseModel):
+    """What `task.yaml` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")]
+    type: Kind
+    splits: Annotated[dict[str, File], Field(min_length=1)]
+    corpus: File | None = None
+    queries: File | None = None
+    candidates: File | None = None
+    fields: dict[str, str] = {}
+    eval_splits: tuple[str, ...] = ("test",)
+    main_score: str | None = None
+    revision: str | None = None
+    samples_per_label: Annotated[int, Field(ge=1)] = 8
+    experiments: Annotated[int, Field(ge=1)] = 10
+    score_range: tuple[float, float] = (0, 5)
+    prompt: str | None = None
+    languages: tuple[str, ...] = ("eng-Latn",)
+    description: str = ""
+    licence: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Description:
+        needed = list(self.eval_splits) + ["train"] * (self.type == "Classification")
+        missing = [f"splits.{name}" for name in needed if name not in self.splits]
+        for field in ("corpus", "queries"):
+            if (getattr(self, field) is None) == (self.type in RANKING):
+                missing.append(
+                    f"{field} {'(a ranking task has one)' if self.type in RANKING else '(only for ranking)'}"
+                )
+        if (self.candidates is None) == (self.type == "Reranking"):
+            missing.append("candidates (of reranking tasks, and of no others)")
+        if missing:
+            raise ValueError(f"missing or out of place: {', '.join(missing)}")
+        return self
+
+    def files(self) -> list[str]:
+        """Every data file, once, in order of name."""
+        named = [*self.splits.values(), self.corpus, self.queries, self.candidates]
+        return sorted({name for name in named if name is not None})
+
+
+def read_description(text: str) -> Description:
+    """`task.yaml`, checked. Raises ValueError that names the field."""
+    try:
+        return Description.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"is no YAML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None

@@ -1,0 +1,96 @@
+"""What sets two releases apart: recipe, what they were made from, rows, scores with intervals, figures.
+
+Belongs here: comparing what two releases hold. Not here: printing (`cli.py`), judging (`checks/scores.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from checks.scores import trainings_of, unlike
+from resources.releases.releases import SAMPLES, SCORES, Release
+from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.statistics import compare, mean_over_tasks, samples_by_model, superiority
+from speed_assets.recipe import Superior
+
+_FIGURES = ("teacher", "removed", "contamination", "libraries", "models", "licences", "trainings", "sd_between_seeds")
+"""Of the manifest: what cards tell beside rows and scores."""
+
+
+def diff(old: Release, new: Release) -> dict[str, Any]:
+    """{"recipe", "made_of", "rows", "scores", "figures"}: what differs, as {name: [old, new]}; null is absent.
+
+    `scores` holds a line for each task and for their mean, new minus old with a 1 - alpha interval over samples and
+    trainings (both of the new release's `checks.superior`), or in `not_comparable` why there are none. Raises StoreError
+    for a release that lacks what is asked of it.
+    """
+    said = [release.json("manifest.json") for release in (old, new)]
+    recipes = [release.json("recipe.json") for release in (old, new)]
+    made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in said]
+    released = [release.said["metadata"].get("rows_released") for release in (old, new)]
+    rows = [{**manifest.get("rows", {}), "all": count} for manifest, count in zip(said, released, strict=True)]
+    return {
+        "old": old.fingerprint,
+        "new": new.fingerprint,
+        "recipe": _changed(*map(_flat, recipes)),
+        "made_of": _changed(*made_of),
+        "rows": _changed(*rows),
+        "scores": _scores(old, new, Superior.model_validate(recipes[1]["checks"]["superior"]), recipes[1]["seed"]),
+        "figures": _changed(*(_flat({name: manifest.get(name) for name in _FIGURES}) for manifest in said)),
+    }
+
+
+def _scores(old: Release, new: Release, settings: Superior, seed: int) -> dict[str, Any]:
+    if not all(release.holds(table) for release in (old, new) for table in (SCORES, SAMPLES)):
+        return {"lines": [], "not_comparable": ["one of the two holds no samples: it was made before releases did"]}
+    if found := unlike(new.table(SCORES), old.table(SCORES)):
+        return {"lines": [], "not_comparable": found}
+    ours, theirs = (trainings_of(samples_by_model(release.table(SAMPLES))) for release in (new, old))
+    differences = [
+        compare(
+            task,
+            [training[task] for training in ours],
+            [training[task] for training in theirs],
+            resamples=settings.resamples,
+            seed=seed_for(seed, "diff", task),
+        )
+        for task in ours[0]
+    ]
+    verdicts = superiority(differences, settings.alpha)
+    if differences:
+        verdicts = [*superiority([mean_over_tasks(differences)], settings.alpha), *verdicts]
+    return {
+        "alpha": settings.alpha,
+        "trainings": [len(theirs), len(ours)],
+        "lines": [
+            {
+                "task": v.difference.task,
+                "old": round(v.difference.theirs, 5),
+                "new": round(v.difference.ours, 5),
+                "difference": round(v.difference.value, 5),
+                "low": round(v.low, 5),
+                "high": round(v.high, 5),
+                "word": v.word,
+            }
+            for v in verdicts
+        ],
+        "not_comparable": [],
+    }
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    names = dict.fromkeys([*old, *new])
+    return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """{dotted path: value} of nested mappings; a list of mappings is told by the first field of each."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = {str(next(iter(item.values()), at)): item for at, item in enumerate(value)}
+    if not isinstance(value, dict) or not value:
+        return {path: value}
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        found |= _flat(item, f"{path}.{name}" if path else str(name))
+    return found

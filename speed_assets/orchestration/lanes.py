@@ -1,0 +1,187 @@
+"""Lanes: the executor that does the steps of a run at the same time, each kind within its own number of lanes.
+
+A step of this product waits: for a worker process, for the teacher, for a file. So threads of one process are enough, a step
+that finds its artifact costs milliseconds, and heavy work stays in worker processes. Steps that use models share the lanes
+`gpu` where this machine shows a GPU, else `cpu`; steps that only ask have the lanes `teacher`. A teacher's stage therefore
+never waits for a training that it does not need. All others (tables, checks) wait for nothing but their inputs.
+
+Belongs here: which steps run now, and the end of an interrupted run. Not here: what a step does (`assets/stage.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
+from dagster._core.events import DagsterEvent, EngineEventData
+from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.compute_logs import create_compute_log_file_key
+from dagster._core.execution.context.system import (
+    PlanExecutionContext,
+    PlanOrchestrationContext,
+    StepExecutionContext,
+)
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.base import Executor
+
+from resources.instance import gpu_pool
+from speed_assets.domain.graph import Stage
+from speed_assets.recipe import Recipe
+
+LANE_TAG = "speed/lane"
+"""Tag of a step: the lane that it needs."""
+_STEPS_MAX = 16
+"""Steps at the same time in all, those without a lane included: they hold threads, not cores."""
+_LOOK_S = 0.5
+"""Seconds between two looks at whether a slot of another run has come free."""
+_PATIENCE_S = 30.0
+"""Seconds that an interrupted run waits for its steps: an engine needs some to free its memory."""
+
+
+def lane_of(stage: Stage, recipe: Recipe) -> str | None:
+    """The lane of a stage's step: `gpu`, `cpu` or `teacher`; None where it needs none."""
+    if stage.gpu:
+        return "gpu" if gpu_pool.visible() or recipe.runtime.cluster else "cpu"
+    return "teacher" if "teacher" in stage.reads else None
+
+
+def lanes_executor(recipe: Recipe) -> dg.ExecutorDefinition:
+    """The executor of a recipe's runs, with the lanes that `runtime.lanes` asks for."""
+    lanes = recipe.runtime.lanes
+    limits = {"cpu": lanes.cpu or len(os.sched_getaffinity(0)), "gpu": lanes.gpu, "teacher": lanes.teacher}
+
+    @dg.executor(name="lanes")
+    def lanes_of_recipe(_context: dg.InitExecutorContext) -> Executor:
+        return LanesExecutor(limits)
+
+    return lanes_of_recipe
+
+
+class LanesExecutor(Executor):
+    """Does ready steps on threads of this process, at most so many of each lane at a time."""
+
+    def __init__(self, limits: dict[str, int]) -> None:
+        self._limits = [{"key": LANE_TAG, "value": lane, "limit": limit} for lane, limit in limits.items()]
+
+    @property
+    def retries(self) -> RetryMode:
+        return RetryMode.DISABLED
+
+    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        """The events of the run's steps, as they come."""
+        data = EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute)
+        yield DagsterEvent.engine_event(plan_context, "Running steps in lanes", event_specific_data=data)
+        yield from iter(
+            ExecuteRunWithPlanIterable(
+                execution_plan=plan_context.execution_plan,
+                iterator=partial(_steps, self._limits),
+                execution_context_manager=PlanExecutionContextManager(
+                    job=plan_context.job,
+                    retry_mode=plan_context.retry_mode,
+                    execution_plan=plan_context.execution_plan,
+                    run_config=plan_context.run_config,
+                    dagster_run=plan_context.dagster_run,
+                    instance=plan_context.instance,
+                    raise_on_error=plan_context.raise_on_error,
+                    output_capture=plan_context.output_capture,
+                    step_dependency_config=self.step_dependency_config,
+                ),
+            )
+        )
+
+
+def _steps(
+    limits: list[dict[str, Any]], job_context: PlanExecutionContext, execution_plan: ExecutionPlan
+) -> Iterator[DagsterEvent]:
+    """Events of all steps. Raises DagsterExecutionInterruptedError when the run is interrupted."""
+    running = _Running()
+    with ExitStack() as stack:
+        slots = stack.enter_context(InstanceConcurrencyContext(job_context.instance, job_context.dagster_run))
+        log_key = job_context.instance.compute_log_manager.build_log_key_for_run(
+            job_context.run_id,
+            create_compute_log_file_key(),  # type: ignore[no-untyped-call]
+        )
+        captured = stack.enter_context(job_context.instance.compute_log_manager.capture_logs(log_key))
+        keys = [step.key for step in execution_plan.get_steps_to_execute_in_topo_order()]
+        yield DagsterEvent.capture_logs(job_context, keys, log_key, captured)
+        active = stack.enter_context(
+            ActiveExecution(
+                execution_plan,
+                job_context.retry_mode,
+                max_concurrent=_STEPS_MAX,
+                tag_concurrency_limits=limits,
+                instance_concurrency_context=slots,
+            )
+        )
+        stack.callback(running.end)  # before the resources of the run are closed
+        while not active.is_complete:
+            for step in active.get_steps_to_execute():
+                running.start(job_context.for_step(step, active.get_known_state()))
+            yield from active.concurrency_event_iterator(job_context)
+            with raise_execution_interrupts():
+                key, event = running.next()
+            if event is not None:
+                yield event
+                active.handle_event(event)
+            elif key is not None:
+                active.verify_complete(job_context, key)
+            yield from active.plan_events_iterator(job_context)
+
+
+class _Running:
+    """Steps on threads, and their events in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._events: queue.SimpleQueue[tuple[str | None, DagsterEvent | None]] = queue.SimpleQueue()
+        self._threads: dict[str, threading.Thread] = {}
+
+    def start(self, context: StepExecutionContext) -> None:
+        thread = threading.Thread(target=self._do, args=(context,), name=context.step.key, daemon=True)
+        self._threads[context.step.key] = thread
+        thread.start()
+
+    def next(self) -> tuple[str | None, DagsterEvent | None]:
+        """An event and its step; no event where the step has ended; neither where nothing has come for a while."""
+        try:
+            return self._events.get(timeout=_LOOK_S)
+        except queue.Empty:
+            return None, None
+
+    def end(self) -> None:
+        """Interrupt the steps that still run, as Ctrl-C would, and wait for them."""
+        until = time.monotonic() + _PATIENCE_S
+        for thread in self._threads.values():
+            _interrupt(thread)
+        for thread in self._threads.values():
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _do(self, context: StepExecutionContext) -> None:
+        key = context.step.key
+        try:
+            for event in dagster_event_sequence_for_step(context):
+                self._events.put((key, event))
+        except BaseException:  # noqa: S110 - its failure event has been handed on
+            pass
+        finally:
+            self._events.put((key, None))
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise DagsterExecutionInterruptedError in a thread, at its next line of Python."""
+    if thread.is_alive() and thread.ident is not None:
+        error = ctypes.py_object(DagsterExecutionInterruptedError)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), error)

@@ -1,0 +1,410 @@
+"""What a run would do and what it would cost, before anything is sent: `speed plan`.
+
+Stages that only ask the teacher are carried out dry, in a temporary store: answers come from the ledger, and what it does
+not hold is counted and stands in for itself. So the plan knows exactly which calls are new, and where every answer is known
+it knows the result, and whether anything below it changes at all. Stages below a result that nobody knows yet are told by the
+recipe's numbers, and their time by what the same stage took before.
+
+Belongs here: planning. Not here: running (`runs.py`), fingerprints (`resources/store/artifacts.py`), printing (`cli.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from resources.compute.runner import Runner
+from resources.ledger.accounts import cost_of, costs
+from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
+from resources.ledger.ledger import Ledger
+from resources.ledger.prices import Tariff, in_currency
+from resources.store.artifacts import Artifacts, NotMaterialized, label
+from resources.store.shared_store import store_of
+from resources.store.store import Artifact, Sealed, Store
+from resources.teacher.known_dialects import DialectBook
+from resources.teacher.teacher import Progress, Teacher, TeacherUse
+from speed_assets.assets.stage import make
+from speed_assets.assets.tasks import UNWRITTEN
+from speed_assets.build import FUNCTIONS
+from speed_assets.domain.attributes import ATTRIBUTES
+from speed_assets.domain.graph import Stage
+from speed_assets.domain.judging import orders
+from speed_assets.domain.prompts import PromptKind
+from speed_assets.orchestration.plan_warnings import warnings_before
+from speed_assets.orchestration.staleness import Instance, code_version, stale_reason
+from speed_assets.recipe import Recipe
+
+_PAGE_TOKENS = 1_000
+"""Tokens of instructions and asked prompt together (ours: the longest of the `full` set has about 700)."""
+_TOLD_TOKENS = 100
+"""Tokens by which a prompt that is asked again may be longer (ours: what was wrong, in a sentence or two)."""
+CHARACTERS_PER_TOKEN = 4
+"""Of English text with common tokenizers: for the size of a bill that no earlier call tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One artifact in the plan. `action` is `reuse`, `record` (it is there, but Dagster or a check has not taken note of it as
+    it is, which costs nothing) or `make`.
+
+    `calls` are new teacher calls, `calls_most` those with every further attempt that the recipe allows, `known_calls` those
+    that the ledger answers. Tokens and money are of the new calls, as the ledger's mean for this stage or at most, by prompts
+    and limits; `money_most` is at most, with every further attempt cut off at its larger limit. `seconds` are those of the
+    last time, for as many rows. None is unknown.
+    """
+
+    asset: str
+    partition: str | None
+    action: str
+    why: str
+    calls: int = 0
+    known_calls: int = 0
+    prompt_tokens: int | None = 0
+    output_tokens: int | None = 0
+    money: float | None = 0.0
+    rows: int | None = None
+    seconds: float | None = 0.0
+    gpu: bool = False
+    calls_most: int = 0
+    money_most: float | None = 0.0
+
+    @property
+    def name(self) -> str:
+        return label(self.asset, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every artifact of a recipe in order, and the sums. A sum with an unknown part is unknown."""
+
+    recipe: str
+    steps: Sequence[Step]
+    currency: str | None
+    code_versions: Mapping[str, str]
+    """By the name of a step, the code version by which Dagster shows it as stale or fresh (`staleness.py`)."""
+    own_versions: Mapping[str, str]
+    """By the name of a step, the code version that code and recipe give it."""
+    warnings: Sequence[str] = ()
+    """What the numbers of the recipe will spoil, one sentence each."""
+
+    def as_json(self) -> dict[str, Any]:
+        made = [step for step in self.steps if step.action == "make"]
+        return {
+            "recipe": self.recipe,
+            "make": [step.name for step in made],
+            "reuse": [step.name for step in self.steps if step.action == "reuse"],
+            "record": [step.name for step in self.steps if step.action == "record"],
+            "calls": sum(step.calls for step in made),
+            "calls_most": sum(step.calls_most for step in made),
+            "known_calls": sum(step.known_calls for step in made),
+            "prompt_tokens": _sum(step.prompt_tokens for step in made),
+            "output_tokens": _sum(step.output_tokens for step in made),
+            "money": _sum(step.money for step in made),
+            "money_most": _sum(step.money_most for step in made),
+            "currency": self.currency,
+            "rows": _sum(step.rows for step in made if step.rows is not None),
+            "seconds": _sum(step.seconds for step in made),
+            "gpu_seconds": _sum(step.seconds for step in made if step.gpu),
+            "warnings": list(self.warnings),
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+
+def _sum(values: Iterator[Any]) -> Any:
+    total: Any = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return round(total, 6)
+
+
+@dataclass
+class Need:
+    """What a dry stage would ask: new requests, and how many the ledger knows."""
+
+    new: list[TeacherRequest] = field(default_factory=list)
+    known: int = 0
+
+
+class DryTeacher(Teacher):
+    """A teacher that asks nobody: answers of the ledger, and a text that stands in for each unknown one."""
+
+    def __init__(self, recipe: Recipe, ledger: Ledger, dialects: DialectBook | None = None) -> None:
+        super().__init__(recipe, ledger, dialects=dialects)
+        self.need = Need()
+
+    def ask(
+        self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None
+    ) -> tuple[list[TeacherAnswer], TeacherUse]:
+        """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new;
+        an unknown expansion gives as many subtopics as it was asked for, so what is asked of them is counted at most."""
+        known = self.known(requests)
+        new = {request.key: request for request in requests if request.key not in known}
+        self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
+        count = self._recipe.task_list.per_topic
+        if context.stage == "topic_tree" and self._recipe.topics.expand:
+            count = self._recipe.topics.expand.children
+        for key in new:
+            tasks = [f"{UNWRITTEN}{key[:16]}x{number}" for number in range(count)]  # no two alike in any word
+            # Not simply empty: what cannot be read may be asked again, and nobody knows yet whether it will be.
+            known[key] = (
+                TeacherAnswer(json.dumps(tasks))
+                if context.stage in ("topic_tree", "task_list")
+                else TeacherAnswer("", error="not asked yet")
+            )
+        nothing = cost_of(self._ledger, [])
+        return [known[request.key] for request in requests], TeacherUse(0, 0, 0, nothing, nothing)
+
+
+class _Overlay(Store):
+    """A temporary store that also sees the artifacts of the real one."""
+
+    def __init__(self, home: Path, real: Store) -> None:
+        super().__init__(home)
+        self._real = real
+
+    def find(self, asset: str, fingerprint: str) -> Artifact | None:
+        return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
+
+    def look(self, asset: str, fingerprint: str) -> Sealed | None:
+        return self._real.look(asset, fingerprint) or super().find(asset, fingerprint)
+
+    def kept(self, name: str) -> str | None:
+        return self._real.kept(name)
+
+    def mark_provisional(self, artifact: Artifact) -> None:
+        """Its content stands in for one that nobody knows: nothing made from it exists."""
+        self._verified[artifact.fingerprint] = replace(artifact, digest=f"provisional:{artifact.fingerprint}")
+
+
+def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: Store | None = None) -> Plan:
+    """What `speed run` would do now in this home. Sends nothing and changes nothing. `instance` and `store` are the
+    home's own unless others are given: a store looks at every byte of an artifact once. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
+    warnings = warnings_before(recipe)
+    real = Artifacts(recipe, store or store_of(home))
+    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.everything()])
+    ledger = Ledger.at(home)
+    tariff = Tariff.of(recipe)
+    paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}
+    steps = []
+    with tempfile.TemporaryDirectory() as temporary:
+        overlay = _Overlay(Path(temporary), real.store)
+        overlay.open()
+        artifacts = Artifacts(recipe, overlay)
+        teacher = DryTeacher(recipe, ledger, DialectBook(recipe.teacher, home))
+        runner = Runner(Path(temporary), warm=False)
+        for stage, partition in artifacts.everything():
+            found = artifacts.look(stage.name, partition)
+            if found is not None:
+                why = stale_reason(artifacts, recorded, found)
+                steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))
+                continue
+            why = _why(artifacts, real.store, stage, partition)
+            need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
+            steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
+    own = {step.name: real.code_version(step.asset, step.partition) for step in steps}
+    versions = {
+        step.name: code_version(
+            own[step.name], recorded[step.asset, step.partition].code_version, step.action != "reuse"
+        )
+        for step in steps
+    }
+    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings)
+
+
+def _asks(stage: Stage) -> bool:
+    return "teacher" in stage.reads
+
+
+def _carry_out(
+    artifacts: Artifacts,
+    stage: Stage,
+    partition: str | None,
+    teacher: DryTeacher,
+    runner: Runner,
+    overlay: _Overlay,
+) -> Need | None:
+    """Make the artifact dry if it takes nothing but answers; what it needs, or None where only the recipe can tell."""
+    if stage.gpu or (not _asks(stage) and stage.name != "topics"):
+        return None
+    try:
+        inputs = artifacts.inputs(stage.name, partition)
+    except NotMaterialized:
+        return None
+    if (
+        any(a.digest.startswith("provisional:") for group in inputs.values() for a in group.values())
+        and not stage.takes
+        and stage.name != "task_list"  # of a topic that nobody has named yet the call is known, if not its words
+    ):
+        return None
+    teacher.need = Need()
+    context = CallContext("plan", stage.name, partition)
+    artifact, _ = make(
+        stage, FUNCTIONS[stage.name], partition, artifacts, runner, teacher, context, lambda *_progress: None
+    )
+    if teacher.need.new:
+        overlay.mark_provisional(artifact)
+    return teacher.need
+
+
+def _step(
+    recipe: Recipe,
+    store: Store,
+    paid: Mapping[str, Any] | None,
+    tariff: Tariff,
+    stage: Stage,
+    partition: str | None,
+    why: str,
+    need: Need | None,
+) -> Step:
+    rows = _rows(recipe, stage.name, partition)
+    step = Step(
+        stage.name, partition, "make", why, rows=rows, seconds=_seconds(store, stage, partition, rows), gpu=stage.gpu
+    )
+    if not _asks(stage):
+        return step
+    calls = len(need.new) if need else _calls(recipe, stage.name, partition)
+    bound = _tokens_most(recipe, stage.name, partition, calls, need)
+    prompt, output = bound
+    if paid and paid["calls"] and None not in (paid["prompt_tokens"], paid["output_tokens"]):
+        prompt, output = (round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
+    attempts = _attempts(recipe, stage.name)
+    # A further attempt is told what was wrong, or was cut off and has more room.
+    grown = sum(recipe.answers.cut_growth**cuts for cuts in range(attempts))
+    asked = bound[0] * attempts + _TOLD_TOKENS * calls * (attempts - 1)
+    return replace(
+        step,
+        calls=calls,
+        calls_most=calls * attempts,
+        known_calls=need.known if need else 0,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        money=in_currency(tariff.cost(prompt, output)) if calls else 0.0,
+        money_most=in_currency(tariff.cost(asked, ceil(bound[1] * grown))) if calls else 0.0,
+    )
+
+
+def _attempts(recipe: Recipe, stage: str) -> int:
+    """Times that one answer of a stage is asked for at most."""
+    section = recipe.topics.expand if stage == "topic_tree" else getattr(recipe, stage, None)
+    return int(getattr(section, "attempts", 1))
+
+
+def _tokens_most(recipe: Recipe, stage: str, partition: str | None, calls: int, need: Need | None) -> tuple[int, int]:
+    """(prompt, output) tokens of new calls at most, by characters and limits."""
+    if need is None:
+        prompt_most, output_most = _most_tokens(recipe, stage, partition)
+        return calls * prompt_most, calls * output_most
+    most = sum(int(request.parameters["max_new_tokens"]) for request in need.new)
+    return sum(len(request.prompt) for request in need.new) // CHARACTERS_PER_TOKEN, most
+
+
+_KINDS: dict[str, PromptKind] = {
+    "task_list": "brainstorm",
+    "seed_data": "synthesis",
+    "preference_pairs": "judge",
+    "mined_negatives": "judge",
+    "revision_data": "revise",
+    "row_verdicts": "revise",
+}
+"""Kind of prompt that a stage asks the teacher with."""
+
+
+def _most_tokens(recipe: Recipe, stage: str, partition: str | None) -> tuple[int, int]:
+    """(prompt, output) tokens at most of one call of a stage whose prompts nobody knows yet.
+
+    A judge reads every candidate and a revisor one draft, each at most as long as its limit; the asked prompt and the
+    instructions are counted as one page.
+    """
+    task_type = partition or "retrieval"  # without a task type of its own: the longest
+    lengths = recipe.answers.lengths()
+    values = {attribute.name: attribute.values for attribute in ATTRIBUTES[task_type]}
+    kind = _KINDS[stage]
+    sampling = getattr(recipe, stage).sampling
+    output = sampling.max_new_tokens or lengths.limit(lengths.most_words(kind, task_type, values))
+    written = recipe.junior_data.sampling.max_new_tokens if recipe.junior_data else None
+    record = written or lengths.limit(lengths.most_words("synthesis", task_type, values))
+    shown = {"judge": recipe.junior_data.candidates if recipe.junior_data else 2, "revise": 1}.get(kind, 0)
+    return _PAGE_TOKENS + shown * record, output
+
+
+def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
+    """Rows that a table is asked for, where the recipe says it."""
+
+    def of(numbers: Any) -> int:
+        return int(getattr(numbers, str(partition)))
+
+    if asset == "seed_data":
+        return of(recipe.seed_data.rows)
+    if asset == "junior_data" and recipe.junior_data:
+        return of(recipe.junior_data.prompts) * recipe.junior_data.candidates
+    if asset == "preference_pairs" and recipe.preference_pairs:
+        return of(recipe.preference_pairs.prompts)
+    if asset == "revision_data" and recipe.revision_data:
+        return of(recipe.revision_data.rows)
+    if asset == "row_verdicts" and recipe.row_verdicts:
+        return of(recipe.row_verdicts.rows)
+    if asset in ("senior_data", "revised_data") and recipe.senior_data:
+        return of(recipe.senior_data.rows)
+    return None
+
+
+def _calls(recipe: Recipe, asset: str, partition: str | None) -> int:
+    """Teacher calls of a stage whose prompts nobody knows yet: what the recipe asks for."""
+    rows = _rows(recipe, asset, partition) or 0
+    if asset == "preference_pairs":
+        assert recipe.junior_data is not None
+        panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
+        return rows * len(orders(recipe.junior_data.candidates)) * (1 + len(panel))
+    if asset == "mined_negatives" and recipe.mined_negatives:
+        return 2 * recipe.mined_negatives.doubts_max  # at most: how many are in doubt only the embedder can tell
+    return rows
+
+
+def _seconds(store: Store, stage: Stage, partition: str | None, rows: int | None) -> float | None:
+    """What the stage took the last time, scaled to as many rows; None when it was never made in this home."""
+    manifest = _newest(store, stage.name, partition)
+    if manifest is None or "seconds" not in manifest["metadata"]:
+        return None
+    seconds, before = float(manifest["metadata"]["seconds"]), manifest["metadata"].get("asked")
+    return round(seconds * rows / before, 2) if rows and before else seconds
+
+
+def _newest(store: Store, asset: str, partition: str | None) -> dict[str, Any] | None:
+    """The manifest of the artifact of this asset that was made last, under whatever recipe."""
+    return max(store.manifests(asset, partition), key=lambda manifest: float(manifest["created"]), default=None)
+
+
+def _why(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None) -> str:
+    """What differs from the newest artifact of this asset, in a few words."""
+    before = _newest(store, stage.name, partition)
+    if before is None:
+        return "not made yet in this home"
+    try:
+        now = artifacts.lineage(stage.name, partition)
+    except NotMaterialized as missing:
+        return f"{label(missing.asset, missing.partition)} is made first"
+    changes = list(_differences(before["lineage"], now))
+    return "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "") or "it was damaged"
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name in [*now, *(key for key in before if key not in now)]:
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        here = f"{path}.{name}" if path else name
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, "" if not path and name in ("recipe", "inputs", "externals") else here)
+        elif path == "" and name in ("version", "stage", "partition"):
+            yield f"the stage's code changed (version {old} -> {new})"
+        elif isinstance(new, str) and len(new) >= 32:
+            yield f"{here} changed"
+        else:
+            yield f"{here} {old} -> {new}"

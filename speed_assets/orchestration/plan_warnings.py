@@ -1,0 +1,37 @@
+"""What can be said of a recipe before anything is sent: prompts that are too few, trainings that are too short.
+
+Belongs here: the warnings of a plan and of a run's first second. Not here: what is missing on this machine, or what the
+warnings are reckoned from (`enough_topics.py`, `domain/training_length.py`).
+"""
+
+from __future__ import annotations
+
+from resources.inputs.enough_topics import warn_of_crowded_prompts
+from speed_assets.domain.training_length import too_short
+from speed_assets.recipe import PerTaskType, Recipe, Training
+
+
+def warnings_before(recipe: Recipe) -> list[str]:
+    """Warnings, one sentence each.
+
+    Raises:
+        RecipeError: what is warned of is refused by the recipe (`topics.refuse`), or a topic file cannot be read.
+    """
+    return [*warn_of_crowded_prompts(recipe), *short_trainings(recipe)]
+
+
+def short_trainings(recipe: Recipe) -> list[str]:
+    """Trainings of generators that will take fewer steps than `checks.steps_min`, if every row asked for comes out whole."""
+    graph = recipe.graph()
+    trained: dict[str, tuple[Training | None, PerTaskType | None]] = {
+        "junior_model": (recipe.junior_model, recipe.seed_data.rows),
+        "senior_model": (recipe.senior_model, recipe.preference_pairs.prompts if recipe.preference_pairs else None),
+        "revisor_model": (recipe.revisor_model, recipe.revision_data.rows if recipe.revision_data else None),
+    }
+    found = []
+    for name, (settings, rows) in trained.items():
+        if name in graph and settings is not None and rows is not None:
+            total = rows.total()
+            least = recipe.checks.steps_min
+            found.append(too_short(name, total, settings.steps(total), settings.batch_size, least))
+    return [line for line in found if line is not None]

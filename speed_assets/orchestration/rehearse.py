@@ -1,0 +1,186 @@
+"""The whole recipe on a few rows a stage, before the paid run: `speed rehearse`.
+
+A rehearsal is a recipe made from the real one: the same endpoint, models, prompts and settings, with fewer rows. It runs in
+a home of its own, so nothing of it can be mistaken for the real thing, and its calls are paid from a ledger of its own.
+Gates are told and not enforced; rows of the teacher stand in for what a model trained on so little cannot write
+(`assets/stand_ins.py`), so every later stage is reached.
+
+Belongs here: the smaller recipe, its home, running it. Not here: what it measures (`rehearsal_report.py`), printing (`cli.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from resources.inputs.hub_revisions import FILE as REVISIONS
+from resources.progress import ProgressFor, quiet
+from resources.store.home import prepare
+from resources.store.store import write_whole
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.orchestration import runs
+from speed_assets.recipe import Checks, Recipe, RecipeError, Rehearsal
+
+ROWS = 8
+"""Rows of each task type in each stage, unless the recipe asks for fewer (ours)."""
+_SHARED = ("SPEED_STORE_URL", "SPEED_LEDGER_URL", "SPEED_DAGSTER_POSTGRES_URL")
+"""Stores that homes share: a rehearsal uses none of them."""
+_STEPS_MIN = 2
+"""Steps of a training at least: the first has the learning rate 0 where there is a warm-up."""
+_TINY = Path(__file__).resolve().parents[2] / "recipes" / "natural_sets"
+"""Sets of this project that are scored where the recipe's own evaluation is left out."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A rehearsal that was run: its recipe, where it lies, and the report of its run."""
+
+    recipe: Recipe
+    home: Path
+    report: runs.RunReport
+
+
+def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = False) -> Recipe:
+    """The recipe with at most `rows` rows a task type in each stage, and nothing else changed that a row could show.
+
+    Args:
+        recipe: the real one.
+        rows: rows of each task type in each stage; at least 4, since each training has to take several steps.
+        skip_evaluation: score small sets of this project in place of the recipe's own.
+
+    Returns:
+        The smaller recipe: the same teacher, generator, prompts and sampling; topics, rows, batches and steps cut down;
+        every call asked at once (a batch may take a day); gates waived.
+
+    Raises:
+        RecipeError: when `rows` is below 4, or the recipe cannot be made smaller.
+    """
+    if rows < 4:
+        raise RecipeError(f"--rows {rows}: a rehearsal needs at least 4 rows a stage, or its trainings take no step")
+    data = recipe.model_dump()
+    data["name"] = f"{recipe.name[:30]}-rehearsal"
+    data["rehearsal"] = Rehearsal(rows=rows).model_dump()
+    data["checks"] = Checks.waived().model_dump()
+    data["calls"]["mode"] = "online"
+    _fewer_topics(data["topics"], rows)
+    for section, field in (
+        ("seed_data", "rows"),
+        ("junior_data", "prompts"),
+        ("preference_pairs", "prompts"),
+        ("senior_data", "rows"),
+        ("revision_data", "rows"),
+        ("row_verdicts", "rows"),
+    ):
+        if data.get(section):
+            numbers = data[section][field]
+            data[section][field] = {name: min(rows, numbers[name]) for name in TASK_TYPE_NAMES}
+    if data["mined_negatives"]:
+        data["mined_negatives"]["doubts_max"] = min(rows, data["mined_negatives"]["doubts_max"])
+    _shorter_trainings(data, rows)
+    if skip_evaluation:
+        folders = sorted(str(folder) for folder in _TINY.iterdir() if folder.is_dir())
+        data["evaluation"] |= {"tasks": (), "unsearched": (), "local": folders}
+    try:
+        return Recipe.model_validate(data)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name} cannot be rehearsed: {error}") from None
+
+
+def _fewer_topics(topics: dict[str, Any], rows: int) -> None:
+    """As many topics as there are rows. Alignment topics of a file of their own would each cost a call for each task type,
+    and show nothing that those of the other file do not."""
+    topics |= {"alignment": None, "limit": min(rows, topics["limit"] or rows)}
+    topics["at_least"] = min(topics["at_least"], topics["limit"])
+    if topics.get("refuse"):
+        topics["refuse"] = False
+    if topics.get("expand"):
+        children = min(topics["expand"]["children"], rows)
+        topics["expand"] |= {"levels": 1, "children": children, "target": topics["limit"] + children}
+
+
+def _shorter_trainings(data: dict[str, Any], rows: int) -> None:
+    """Batches small enough for several steps on what is there; parts of a batch divide it."""
+    tables = {
+        "junior_model": sum(data["seed_data"]["rows"].values()),
+        "senior_model": sum((data["preference_pairs"] or {}).get("prompts", {"": 0}).values()),
+        "revisor_model": sum((data["revision_data"] or {}).get("rows", {"": 0}).values()),
+        # One task type a batch, and filters that may leave no more than a rehearsal's least.
+        "embedding_model": rows,
+    }
+    for name, size in tables.items():
+        section = data[name]
+        if not section:
+            continue
+        batch = max(1, min(section["batch_size"], size // (2 * _STEPS_MIN)))
+        section["batch_size"] = max(2, batch) if name == "embedding_model" else batch
+        micro = section.get("micro_batch_size")
+        if micro:
+            section["micro_batch_size"] = max(n for n in range(1, min(micro, section["batch_size"]) + 1) if section["batch_size"] % n == 0)  # fmt: skip
+    data["embedding_model"]["epochs"] = min(
+        data["embedding_model"]["epochs"], ceil(data["embedding_model"]["average_last"])
+    )
+    data["embedding_reruns"]["count"] = min(data["embedding_reruns"]["count"], 1)
+
+
+def home_of(home: Path, recipe: Recipe) -> Path:
+    """Where the rehearsals of a recipe lie in a home."""
+    return home / "rehearsals" / recipe.name
+
+
+def rehearse(
+    recipe: Recipe,
+    home: Path,
+    *,
+    rows: int = ROWS,
+    skip_evaluation: bool = False,
+    progress: ProgressFor = quiet,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Rehearsed:
+    """Run the rehearsal of a recipe to its release decision, in `home/rehearsals/NAME`. Nothing else of `home` is touched.
+
+    This process's environment names the rehearsal's home from here on, and no store that homes share. A rehearsal of the
+    same recipe that was cut short goes on.
+
+    Raises:
+        RecipeError: when the recipe cannot be rehearsed, its teacher is to be on this machine and nothing listens there, or
+            a model of it is nowhere to be found.
+    """
+    small = rehearsal_of(recipe, rows, skip_evaluation=skip_evaluation)
+    _teacher_listens(recipe)
+    place = home_of(home, recipe)
+    for name in _SHARED:
+        os.environ.pop(name, None)
+    os.environ["SPEED_HOME"] = str(place)
+    prepare(place)
+    _same_models(home, place)
+    report = runs.run(small, place, progress=progress, say=say)
+    return Rehearsed(small, place, report)
+
+
+def _teacher_listens(recipe: Recipe) -> None:
+    """A server of one's own that was not started is told at once; a run would wait `calls.breaker_s` for it to come back."""
+    parts = urlsplit(recipe.teacher.endpoint or "")
+    if parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)), 5).close()
+    except OSError as error:
+        raise RecipeError(
+            f"nothing answers at {recipe.teacher.endpoint} ({error}): start the teacher's server, or name another one in "
+            "teacher.endpoint"
+        ) from None
+
+
+def _same_models(home: Path, place: Path) -> None:
+    """The rehearsal loads the models that the real home does: converted ones lie there, and commits are the same."""
+    (home / "models").mkdir(parents=True, exist_ok=True)
+    if not (place / "models").exists():
+        (place / "models").symlink_to(home / "models", target_is_directory=True)
+    if (home / REVISIONS).exists():
+        write_whole(place / REVISIONS, (home / REVISIONS).read_text(encoding="utf-8"))

@@ -1,0 +1,138 @@
+"""What Dagster knows of an artifact, and whether that is what the artifact is now.
+
+Dagster compares an asset's code version and the data versions of its direct inputs with those that its latest materialization
+was recorded under. `plan.py` looks further, down the whole graph and into the ledger. So that both say the same, an asset
+that the plan would leave alone keeps the code version that it was recorded under, and any other gets another one.
+
+Belongs here: reading Dagster's records, and the code version that follows. Not here: what has to be made (`plan.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from sqlalchemy.exc import DBAPIError
+
+from checks.registry import check_key, checks_of
+from resources.instance import gpu_pool
+from resources.redaction import causes, plainly
+from resources.store.artifacts import Artifacts, label
+from resources.store.asset_keys import Step, key_of
+from resources.store.home import POSTGRES_VARIABLE, prepare
+from resources.store.store import Sealed, StoreError
+
+FAILED = "failed"
+"""Last word of the reason of an artifact that a gate holds up."""
+_CODE_VERSION = "dagster/code_version"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What Dagster's latest materialization of an asset says; all None when there is none.
+
+    `made_of` maps the names of inputs to their content digests.
+    """
+
+    fingerprint: str | None = None
+    digest: str | None = None
+    made_of: Mapping[str, Any] = field(default_factory=dict)
+    code_version: str | None = None
+
+
+class Instance:
+    """What this product asks of a Dagster instance, in one place."""
+
+    def __init__(self, dagster: dg.DagsterInstance) -> None:
+        self.dagster = dagster
+
+    @classmethod
+    def of(cls, home: Path) -> Instance:
+        """The instance of a home, which becomes that of this process and of those it starts."""
+        dagster_home = prepare(home)
+        os.environ["DAGSTER_HOME"] = str(dagster_home)
+        os.environ["SPEED_HOME"] = str(home)
+        with storage_explained(), (dagster_home / ".opening").open("w") as turn:
+            flock(turn, LOCK_EX)  # its tables are made without asking whether another process makes them
+            dagster = dg.DagsterInstance.get()
+            gpu_pool.limit(dagster)
+        return cls(dagster)
+
+    def recorded(self, steps: Collection[Step]) -> dict[Step, Recorded]:
+        """The latest materialization of each of these artifacts."""
+        events = self.dagster.get_latest_materialization_events([key_of(step) for step in steps])
+        found = {}
+        for step in steps:
+            event = events.get(key_of(step))
+            materialization = event.asset_materialization if event else None
+            found[step] = _recorded(materialization) if materialization else Recorded()
+        return found
+
+
+def _recorded(materialization: dg.AssetMaterialization) -> Recorded:
+    value = {name: entry.value for name, entry in materialization.metadata.items()}
+    made_of = value.get("made_of")
+    return Recorded(
+        fingerprint=str(value.get("fingerprint")),
+        digest=str(value.get("digest")),
+        made_of=made_of if isinstance(made_of, dict) else {},
+        code_version=(materialization.tags or {}).get(_CODE_VERSION),
+    )
+
+
+@contextmanager
+def storage_explained() -> Iterator[None]:
+    """Raise StoreError, with what to do, where Dagster's storage in PostgreSQL cannot be used or has gone away."""
+    try:
+        yield
+    except StoreError:  # explained already, and perhaps of the ledger's database
+        raise
+    except Exception as error:
+        found = next((cause for cause in causes(error) if isinstance(cause, DBAPIError)), None)
+        if found is None or not os.environ.get(POSTGRES_VARIABLE):
+            raise
+        raise StoreError(
+            f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({plainly(found.orig or found)}): see "
+            "that the database runs and lets you in, then run again: what is finished is kept"
+        ) from None
+
+
+def stale_reason(artifacts: Artifacts, recorded: Mapping[Step, Recorded], artifact: Sealed | None) -> str | None:
+    """Why the step of this artifact has to be launched; None when the artifact is there, checked and recorded as it is."""
+    if artifact is None:
+        return "not made yet under this recipe"
+    for check in checks_of(artifact.asset):
+        outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+        if outcome is None:
+            return f"check {check.name} has not been asked"
+        if check.blocking and not outcome["passed"]:
+            return f"check {check.name} {FAILED}"
+    last = recorded[artifact.asset, artifact.partition]
+    if last.fingerprint != artifact.fingerprint:
+        return "another recipe was materialized last" if last.fingerprint else "Dagster has not recorded it yet"
+    for source, content in artifacts.made_of(artifact.asset, artifact.partition).items():
+        if not last.made_of.get(label(*source)) == content == recorded[source].digest:
+            return f"Dagster recorded it with another {label(*source)}"
+    return None
+
+
+def code_version(own: str, recorded: str | None, stale: bool) -> str:
+    """The code version by which Dagster shows an asset as stale, or as fresh.
+
+    Args:
+        own: what code and recipe give.
+        recorded: what the latest materialization was recorded under, if there is one.
+        stale: whether a run would launch the asset.
+
+    >>> code_version("1-a", "1-b", stale=False), code_version("1-a", "1-b", stale=True), code_version("1-a", "1-a", stale=True)
+    ('1-b', '1-a', '1-a.2')
+    """
+    if recorded is not None and not stale:
+        return recorded
+    return own if own != recorded else f"{own}.2"

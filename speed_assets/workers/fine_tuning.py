@@ -1,0 +1,366 @@
+"""What supervised and preference fine-tuning share: loading the start, a watched run that resumes, saving.
+
+Belongs here: everything around a TRL trainer. Not here: the losses and their data (`sft.py`, `dpo.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.training_length import optimizer_steps, warm_up_steps
+from speed_assets.workers import examples, machine
+from speed_assets.workers.curves import summary as summary
+from speed_assets.workers.curves import write_history as write_history
+from speed_assets.workers.dialogue import Dialogue, choose_pad, dialogue_of
+from speed_assets.workers.host import Report
+from speed_assets.workers.judged import Judged
+
+ORIGIN = "base.json"
+"""File beside an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
+MEMORY = ("micro_batch_size", "gradient_checkpointing")
+"""Settings that change no result, so a run that went out of memory may go on under other ones."""
+ADAPTER = "default"
+"""PEFT's name for the one adapter of a model."""
+
+TrainerOf = Callable[..., Trainer]
+
+
+def fine_tune(
+    params: dict[str, Any], report: Report, answers: tuple[str, ...], trainer_of: TrainerOf
+) -> dict[str, Any]:
+    """Train on the table `rows`, with columns `prompt` and those named in `answers`; save, and tell how it went.
+
+    params: base (folder or hub name), revision, dtype, rows, out (the model and `aside/` go below), settings (the
+    recipe's training section), seed, checkpoint_minutes, and beside them
+        adapter        folder of an adapter on `base` that training starts from, or None
+        origin         what names `base` wherever it lies ({"base", "revision", "digest"}): then `lora` saves `adapter/`.
+                       None when `base` is no base of the recipe: then `lora` saves a merged `model/`, as full weights do
+        chat           see `Dialogue`
+        answer_tokens  most tokens of an answer, from which `max_length` follows where the settings leave it open
+
+    Returns rows, refused_rows (longer than `max_length` tokens: they lie in `aside/too_long.parquet`), max_length, steps,
+    seconds, tokens, chat (whether the template was used), dropped_tokens (see `Dialogue.dropped`), the mean loss of the first and the last tenth of the steps, gradient norms, and `judged` (see
+    `judged.py`). Raises ValueError for rows or settings that cannot be trained on, or a training that changed nothing,
+    FloatingPointError at a loss that is not finite, RuntimeError with what to change when memory or device fail.
+    """
+    with machine.explained("the training section of this stage"):
+        machine.one_device()
+        written = pl.read_parquet(params["rows"])
+        model, tokenizer, dialogue = load_start(params)
+        table = examples.encoded(written, answers, dialogue)
+        fitting, longest = examples.fitting_rows(table, answers, params, _context(model))
+        kept, held = examples.split(fitting, answers, params)
+        rows = examples.in_order(kept, answers, params)
+        given = {
+            "model": model,
+            "processing_class": tokenizer,
+            "train_dataset": examples.dataset(examples.trained_columns(rows, answers), checkpoints(params)),
+        }
+        trainer = trainer_of(params["settings"], arguments(params, len(rows)), **given)
+        result = train(trainer, params, report, Judged(rows, held, answers, params["settings"], params["seed"]))
+    counts = {"rows": len(rows), "refused_rows": len(table) - len(fitting), "max_length": longest}
+    dropped = dialogue.dropped(ids for name in answers for ids in fitting[f"{name}_ids"].to_list())
+    return {**counts, "chat": dialogue.templated, "dropped_tokens": dropped, **result}
+
+
+def load_start(
+    params: dict[str, Any],
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, Dialogue]:
+    """The model that training starts from, its adapter trainable if `lora` is set, its tokenizer, and how it is asked.
+
+    Weights that are trained are float32 whatever `dtype` says, since small updates vanish in half precision; a
+    half `dtype` then means mixed precision. Under LoRA the frozen weights are held in `dtype`.
+    """
+    lora, adapter = params["settings"].get("lora"), params.get("adapter")
+    source = {"revision": params.get("revision"), "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(params["base"], **source)
+    dialogue = dialogue_of(tokenizer, params, params["base"])
+    if tokenizer.eos_token is None:  # what trainers and saved files ask for, where only the model itself names an end
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(dialogue.end)
+    choose_pad(tokenizer, dialogue.end)
+    dtype = getattr(torch, params["dtype"]) if lora else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(params["base"], dtype=dtype, use_safetensors=True, **source)
+    if adapter:
+        _check_origin(Path(adapter), params["origin"])
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=bool(lora))
+        if not lora:
+            model = model.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
+        else:
+            _check_shape(model.peft_config[ADAPTER], lora)
+    elif lora:
+        set_seed(params["seed"] % 2**32)  # an adapter's first weights are drawn
+        model = get_peft_model(model, lora_config(lora))
+    model.generation_config.eos_token_id = dialogue.ends[0] if len(dialogue.ends) == 1 else list(dialogue.ends)
+    return model, tokenizer, dialogue
+
+
+def lora_config(lora: dict[str, Any]) -> LoraConfig:
+    """Adapters on every linear layer but the output layer."""
+    return LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora.get("dropout", 0.0),
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _check_shape(found: LoraConfig, lora: dict[str, Any]) -> None:
+    """Raise ValueError when training is to go on with an adapter of another rank or scale."""
+    if (found.r, found.lora_alpha) != (lora["r"], lora["alpha"]):
+        raise ValueError(
+            f"training goes on from an adapter with r={found.r} and alpha={found.lora_alpha}, and the recipe asks for "
+            f"r={lora['r']} and alpha={lora['alpha']}: give senior_model.lora the values of junior_model.lora"
+        )
+
+
+def _check_origin(adapter: Path, origin: dict[str, Any] | None) -> None:
+    """Raise ValueError when an adapter was trained on another base than `origin`."""
+    found = json.loads((adapter / ORIGIN).read_text())
+    if found != origin:
+        raise ValueError(
+            f"the adapter in {adapter} was trained on {found}, not on {origin}: train it anew on this base"
+        )
+
+
+def _context(model: PreTrainedModel | PeftModel) -> int | None:
+    """Tokens that the model has positions for."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Keyword arguments of the trainer's configuration that both ways of training share."""
+    settings = params["settings"]
+    if rows < settings["batch_size"]:
+        raise ValueError(
+            f"{rows} rows do not fill one batch of {settings['batch_size']}: get more, or lower batch_size"
+        )
+    gpu = torch.cuda.is_available()
+    micro, accumulated = micro_batches(settings, machine.processes())
+    return {
+        "output_dir": str(checkpoints(params)),
+        "use_cpu": not gpu,
+        "bf16": params["dtype"] == "bfloat16",
+        "fp16": params["dtype"] == "float16" and gpu,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": accumulated,
+        "num_train_epochs": settings["epochs"],
+        "learning_rate": settings["learning_rate"],
+        "warmup_steps": warm_up_steps(
+            optimizer_steps(rows, settings["batch_size"], settings["epochs"]), settings["warmup_share"]
+        ),
+        "weight_decay": settings["weight_decay"],
+        "lr_scheduler_type": "linear",
+        "activation_checkpointing": settings["gradient_checkpointing"],
+        "gradient_checkpointing": None,  # the older name, which TRL still sets by default
+        "train_sampling_strategy": "sequential",  # rows come in training order
+        "seed": params["seed"] % 2**32,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is not finite must be seen
+        "save_strategy": "no",  # `Watch` asks for checkpoints, by the clock
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": gpu,
+    }
+
+
+def micro_batches(settings: dict[str, Any], processes: int) -> tuple[int, int]:
+    """Rows on each device at once, and how many such parts each device adds up to its share of a batch.
+
+    Raises ValueError when the processes cannot share a batch evenly.
+
+    >>> micro_batches({"batch_size": 16, "micro_batch_size": 4}, 2)
+    (4, 2)
+    """
+    batch = settings["batch_size"]
+    share, rest = divmod(batch, processes)
+    micro = min(settings.get("micro_batch_size") or share, share)
+    if rest or share % micro:
+        raise ValueError(
+            f"batch_size={batch} cannot be split into micro-batches of {micro} rows on {processes} processes: "
+            "make batch_size a multiple of micro_batch_size times runtime.processes"
+        )
+    return micro, share // micro
+
+
+def checkpoints(params: dict[str, Any]) -> Path:
+    """Where the checkpoints of exactly this training lie, in the job's folder."""
+    settings = {name: value for name, value in params["settings"].items() if name not in MEMORY}
+    named = [
+        settings,
+        *(params.get(name) for name in ("base", "revision", "adapter", "dtype", "seed", "chat", "answer_tokens")),
+    ]
+    return checkpoint_folder(params["folder"], named, pl.read_parquet(params["rows"]))
+
+
+def checkpoint_folder(folder: str, named: Any, rows: pl.DataFrame) -> Path:
+    """The folder for checkpoints of a training that is fully described by `named` and by its rows in order."""
+    return Path(folder) / "checkpoints" / digest([named, rows.columns, rows.hash_rows().to_list()])[:16]
+
+
+class Watch(TrainerCallback):
+    """Reports progress, stops at a loss that is not finite, and asks for a checkpoint every so many minutes."""
+
+    def __init__(self, report: Report, minutes: float) -> None:
+        self._report = report
+        self._seconds = 60 * minutes
+        self._saved = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {state.global_step}: lower the learning rate")
+        self._report(state.global_step, state.max_steps, f"loss {loss:.3f}")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        late = PartialState().process_index == 0 and time.monotonic() - self._saved > self._seconds
+        if agreed(late):
+            self._saved = time.monotonic()
+            control.should_save = True
+        return control
+
+
+def agreed(answer: bool) -> bool:
+    """The first process's answer, in every process: clocks differ, and all must save at the same step."""
+    answers = [answer]
+    return bool(broadcast_object_list(answers)[0]) if PartialState().num_processes > 1 else answer
+
+
+def train(trainer: Trainer, params: dict[str, Any], report: Report, judged: Judged) -> dict[str, Any]:
+    """Train, or go on from the newest whole checkpoint; write the model and `aside/` below `out`.
+
+    Raises ValueError when the training has changed nothing.
+    """
+    started = time.monotonic()
+    trainer.add_callback(Watch(report, params["checkpoint_minutes"]))
+    before = _fingerprint(trainer.model)  # of the start, also when a checkpoint is read later on
+    if machine.leads():
+        judged.before(trainer)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints(params)))
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    told: dict[str, Any] = {"judged": judged.after(trainer)} if machine.leads() else {}
+    if _fingerprint(model) == before or not judged.moved:
+        raise ValueError(
+            f"the training changed nothing: after {trainer.state.global_step} steps the model reads its rows as before; "
+            "raise learning_rate or epochs, lower warmup_share or batch_size, or get more rows"
+        )
+    if machine.leads():
+        out = Path(params["out"])
+        judged.write(out / "aside")
+        write_history(out / "aside", history, points=judged.points())
+        _save(trainer, params, out)
+    return {
+        "steps": trainer.state.global_step,
+        "seconds": round(time.monotonic() - started, 3),
+        "tokens": int(history[-1]["num_tokens"]),  # prompts counted, padding not
+        **summary(history),
+        **told,
+    }
+
+
+def _fingerprint(model: Any) -> list[float]:
+    """A number for each tensor that is trained, which a change of it changes."""
+    with torch.no_grad():
+        return [float(p.double().square().sum()) for _, p in sorted(model.named_parameters()) if p.requires_grad]
+
+
+def newest_checkpoint(folder: Path) -> str | None:
+    """The trainer writes `trainer_state.json` last: a checkpoint without a whole one was cut short, and is removed.
+
+    On a full disk each attempt would leave one more of those.
+    """
+    found = list(folder.glob("checkpoint-*"))
+    whole = [path for path in found if _is_whole(path / "trainer_state.json")]
+    for path in set(found) - set(whole):
+        shutil.rmtree(path, ignore_errors=True)
+    newest = max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+    return str(newest) if newest else None
+
+
+def _is_whole(state: Path) -> bool:
+    """Whether a state was written to its end: a kill or a full disk leaves the beginning of one."""
+    try:
+        return bool(json.loads(state.read_text()))
+    except (OSError, ValueError):
+        return False
+
+
+def _save(trainer: Trainer, params: dict[str, Any], out: Path) -> None:
+    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+    if not isinstance(model, PeftModel):
+        save_model(model, tokenizer, out / "model", params["dtype"])
+    elif params.get("origin"):
+        save_adapter(model, tokenizer, out / "adapter", params["origin"])
+    else:
+        save_model(model.merge_and_unload(), tokenizer, out / "model", params["dtype"])
+
+
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, origin: dict[str, Any]) -> None:
+    """The adapter in PEFT's format, in the precision it was trained in, with its tokenizer and `base.json`.
+
+    Nothing in it names a path of this machine, unless the recipe itself does, and equal adapters are equal files.
+    """
+    config = model.peft_config[ADAPTER]
+    config.base_model_name_or_path, config.revision = origin["base"], origin["revision"]
+    model.save_pretrained(folder, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # a card that says nothing
+    saved = json.loads((folder / "adapter_config.json").read_text())
+    saved["target_modules"] = sorted(saved["target_modules"])  # PEFT writes a set, in any order
+    (folder / "adapter_config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")
+    (folder / ORIGIN).write_text(json.dumps(origin, indent=2, sort_keys=True) + "\n")
+    tokenizer.save_pretrained(folder)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+    """Weights as safetensors in `dtype`; tokenizer; a generation config that only names tokens.
+
+    A base model's own sampling defaults must not reach the stages that ask for other sampling.
+    """
+    ends = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig(
+        bos_token_id=model.generation_config.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id if ends is None else ends,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.to(getattr(torch, dtype)).save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)

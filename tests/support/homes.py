@@ -1,0 +1,19 @@
+"""What a home has made under a recipe, to compare two homes.
+
+Belongs here: that comparison. Not here: making homes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resources.store.artifacts import Artifacts, label
+from resources.store.store import Store
+from speed_assets.recipe import Recipe
+
+
+def digests(recipe: Recipe, home: Path) -> dict[str, str]:
+    """{artifact: content digest} of all that is there but the release, whose manifest tells times and costs."""
+    artifacts = Artifacts(recipe, Store(home))
+    found = {label(stage.name, part): artifacts.find(stage.name, part) for stage, part in artifacts.everything()}
+    return {name: artifact.digest for name, artifact in found.items() if artifact and name != "release"}
