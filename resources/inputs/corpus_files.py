@@ -1,0 +1,208 @@
+"""The documents of a corpus: files of texts in a folder, or tables with a document in each row.
+
+Every file and row ends as a `Document`, or in the list of what was refused with its file and reason. Links are not followed,
+sizes are bounded, and a file that cannot be read costs itself alone.
+
+Belongs here: finding files, encodings, tables, ids, titles and dates. Not here: what the text in one file is
+(`document_formats.py`), cutting (`domain/passages.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.inputs.document_formats import READERS, Read, Unreadable
+from resources.store.store import file_digest
+from speed_assets.domain.fingerprints import digest, short_id
+from speed_assets.domain.passages import Block, Document, Dropped
+from speed_assets.recipe import RecipeError
+
+TABLES = (".jsonl", ".csv", ".tsv", ".parquet")
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of the columns of a table. Only `text` has to be there; several are joined as paragraphs."""
+
+    text: tuple[str, ...] = ("text",)
+    id: str = "id"
+    title: str = "title"
+    date: str = "date"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is read at most."""
+
+    file_megabytes: float
+    documents: int
+    document_characters: int
+
+
+@dataclass
+class Reading:
+    """What a corpus holds."""
+
+    documents: list[Document] = field(default_factory=list)
+    refused: list[Dropped] = field(default_factory=list)
+
+    def refuse(self, file: str, reason: str, detail: str, document_id: str = "", text: str = "") -> None:
+        """Note a file or row that is no document."""
+        self.refused.append(Dropped(document_id or file, file, reason, detail, text[:1000]))
+
+
+def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> Reading:
+    """All documents below `path`, or in the one file that it is, in order of file and row.
+
+    Args:
+        path: a folder or a file.
+        columns: of tables.
+        encoding: of files of text without a byte order mark.
+        bounds: what is read at most.
+
+    Raises:
+        RecipeError: when there is nothing at `path`, nothing that can be read, or more than `bounds.documents`.
+    """
+    if not path.exists():
+        raise RecipeError(f"corpus.path: there is no file or folder {path}: correct the path")
+    reading = Reading()
+    seen: dict[str, str] = {}
+    for file in corpus_files(path):
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        for document in _documents(file, name, columns, encoding, bounds, reading):
+            if len(document.document_id) > 500:
+                reading.refuse(name, "bad_id", "an id has 500 characters at most", document.document_id[:80])
+            elif document.document_id in seen:
+                detail = f"a document of this id is in {seen[document.document_id]} already"
+                reading.refuse(name, "duplicate_id", detail, document.document_id)
+            else:
+                seen[document.document_id] = name
+                reading.documents.append(document)
+            if len(reading.documents) > bounds.documents:
+                raise RecipeError(
+                    f"corpus.path: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
+                    "name a smaller folder"
+                )
+    if not reading.documents:
+        why = f"; {reading.refused[0].file} is refused: {reading.refused[0].detail}" if reading.refused else ""
+        kinds = ", ".join((*READERS, *TABLES))
+        raise RecipeError(f"corpus.path: no document below {path}{why}. Files that are read: {kinds}")
+    return reading
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """The files below a folder in order of name, links among them; hidden ones are no part of a corpus."""
+    if path.is_file():
+        return [path]
+    found = []
+    for folder, folders, names in os.walk(path, followlinks=False):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in links)
+        found += [Path(folder, name) for name in (*names, *links) if not name.startswith(".")]
+    return sorted(found)
+
+
+def corpus_digest(path: Path) -> str:
+    """sha256 over names and content of all files that are read. Raises RecipeError when there are none."""
+    if not path.exists():
+        raise RecipeError(f"corpus.path: there is no file or folder {path}: correct the path")
+    files = [file for file in corpus_files(path) if not file.is_symlink() and file.is_file()]
+    names = [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files]
+    return digest([[name, file_digest(file)] for name, file in zip(names, files, strict=True)])
+
+
+def _documents(
+    file: Path, name: str, columns: Columns, encoding: str, bounds: Bounds, reading: Reading
+) -> Iterator[Document]:
+    """The documents of one file; what is none is noted as refused."""
+    kind = file.suffix.lower()
+    if file.is_symlink():
+        reading.refuse(name, "link", "links are not followed: copy the file into the folder")
+        return
+    if not file.is_file() or (kind not in READERS and kind not in TABLES):
+        reading.refuse(name, "unknown_kind", f"no reader of {kind or 'files without an ending'}")
+        return
+    size = file.stat().st_size
+    if size > bounds.file_megabytes * MEGABYTE:
+        detail = f"{size / MEGABYTE:.1f} MB, corpus.file_megabytes_max is {bounds.file_megabytes:g}"
+        reading.refuse(name, "too_large", detail)
+        return
+    try:
+        if kind in TABLES:
+            yield from _rows(_table(file, kind, encoding), name, columns, bounds, reading)
+        else:
+            raw = file.read_bytes()
+            read = READERS[kind](raw if kind == ".pdf" else decoded(raw, encoding))
+            yield from _checked(name, name, read, bounds, reading)
+    except (Unreadable, OSError, pl.exceptions.PolarsError) as error:
+        reading.refuse(name, "unreadable", " ".join(str(error).split())[:500])
+
+
+def _checked(document_id: str, name: str, read: Read, bounds: Bounds, reading: Reading) -> Iterator[Document]:
+    size = sum(len(block.text) for block in read.blocks)
+    if size > bounds.document_characters:
+        detail = f"{size:,} characters, corpus.document_characters_max is {bounds.document_characters:,}"
+        reading.refuse(name, "too_large", detail, document_id)
+    elif not any(not block.heading and block.text.strip() for block in read.blocks):
+        reading.refuse(name, "no_text", "there is no paragraph of text", document_id)
+    else:
+        title = " ".join(read.title.split())[:300]
+        yield Document(document_id, name, title, read.date, tuple(read.blocks))
+
+
+def decoded(raw: bytes, encoding: str) -> str:
+    """The text of a file. Raises Unreadable that names the byte and what to do."""
+    for mark, named in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if raw.startswith(mark):
+            encoding = named
+            break
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        byte = raw[error.start : error.start + 1].hex()
+        raise Unreadable(
+            f"byte 0x{byte} at {error.start} is not {encoding}: save the file as UTF-8, or set corpus.encoding"
+        ) from None
+    if "\0" in text:
+        raise Unreadable(
+            "the file holds NUL characters: it is no text, or not in the encoding that corpus.encoding names"
+        )
+    return text
+
+
+def _table(file: Path, kind: str, encoding: str) -> pl.DataFrame:
+    """A table with every cell as it stands in the file."""
+    if kind == ".parquet":
+        return pl.read_parquet(file)
+    text = decoded(file.read_bytes(), encoding).encode()
+    if not text.strip():
+        raise Unreadable("the file is empty")
+    if kind == ".jsonl":
+        return pl.read_ndjson(io.BytesIO(text), infer_schema_length=None)
+    settings: Mapping[str, Any] = {} if kind == ".csv" else {"separator": "\t", "quote_char": None}
+    return pl.read_csv(io.BytesIO(text), infer_schema=False, **settings)
+
+
+def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, reading: Reading) -> Iterator[Document]:
+    missing = [column for column in columns.text if column not in table.columns]
+    if missing:
+        raise Unreadable(f"no column {', '.join(missing)}: it has {', '.join(table.columns)} (see corpus.columns.text)")
+    named = {role: getattr(columns, role) for role in ("id", "title", "date")}
+    there = {role: column for role, column in named.items() if column in table.columns}
+    for row in table.select(list(dict.fromkeys((*columns.text, *there.values())))).iter_rows(named=True):
+        texts = [str(row[column]) for column in columns.text if row[column] is not None]
+        said = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}
+        document_id = said.get("id") or short_id("document", said.get("title", ""), *texts)
+        paragraphs = [part for text in texts for part in text.split("\n\n")]
+        blocks = [Block(part.strip()) for part in paragraphs if part.strip()]
+        yield from _checked(
+            document_id, name, Read(said.get("title", ""), said.get("date") or None, blocks), bounds, reading
+        )
