@@ -17,10 +17,12 @@ from typing import Any
 import polars as pl
 
 from resources.store.store import ASIDE
-from speed_assets.domain.evaluation_folders import DESCRIPTION, read_description
+from speed_assets.domain.evaluation_folders import DESCRIPTION, beir_description, read_description
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
 
+_CELL_MAX = 2**31 - 1
+"""Characters of a cell of CSV; Python's own limit of 131,072 is less than a long document."""
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
@@ -94,10 +96,16 @@ def _described_labels(folder: Path) -> set[str]:
     """Columns that the folder's own description calls a label, a score or an id; none where it has none or a wrong one."""
     file = folder / DESCRIPTION
     try:
-        fields = read_description(file.read_text(encoding="utf-8")).fields if file.is_file() else {}
+        fields = read_description(file.read_text(encoding="utf-8-sig")).fields if file.is_file() else {}
     except (OSError, ValueError):
         return set()  # told by `scored_folders`
-    return {name for role, name in fields.items() if role not in ("text", "title", "sentence1", "sentence2")}
+    texts = ("text", "title", "sentence1", "sentence2")
+    return {
+        name
+        for role, named in fields.items()
+        for name in ([named] if isinstance(named, str) else named)
+        if role.rpartition(".")[2] not in texts
+    }
 
 
 def _is_no_text(name: str, cells: Sequence[str]) -> bool:
@@ -111,19 +119,25 @@ def _is_no_text(name: str, cells: Sequence[str]) -> bool:
 
 
 def scored_folders(folders: Iterable[str]) -> list[Path]:
-    """Those of the folders that describe a task. Raises RecipeError for a description that is wrong."""
+    """Those of the folders that describe a task or have BEIR's layout. Raises RecipeError for a description that is wrong."""
     found = []
-    for folder in folders:
-        file = Path(folder) / DESCRIPTION
-        if file.is_file():
-            try:
-                described = read_description(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise RecipeError(f"evaluation.local: {file}: {error}") from None
-            absent = [name for name in described.files() if not (file.parent / name).is_file()]
-            if absent:
-                raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which is not there")
-            found.append(file.parent)
+    for folder in map(Path, folders):
+        file = folder / DESCRIPTION
+        try:
+            if file.is_file():
+                described = read_description(file.read_text(encoding="utf-8-sig"))
+            else:
+                names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+                beir = beir_description(folder.name, names)
+                if beir is None:
+                    continue
+                described = beir
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"evaluation.local: {file}: {error}") from None
+        absent = [name for name in described.files() if not (folder / name).is_file()]
+        if absent:
+            raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which is not there")
+        found.append(folder)
     return found
 
 
@@ -136,7 +150,9 @@ def _columns(file: Path) -> dict[str, list[str]]:
     kind = _kind(file)
     if kind == ".parquet":
         return {column.name: list(_strings(column.to_list())) for column in pl.read_parquet(file).iter_columns()}
-    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
+    # A byte order mark is no part of the first text, and the text of a document no error.
+    opened = gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig")
+    csv.field_size_limit(_CELL_MAX)
     with opened as lines:
         if kind == ".json":
             return _keyed([json.load(lines)])

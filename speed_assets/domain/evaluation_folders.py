@@ -6,7 +6,9 @@
     corpus: corpus.jsonl         # ranking only: `id`, `text`, and `title` where there is one
     queries: queries.jsonl       # ranking only: `id`, `text`
     candidates: candidates.tsv   # reranking only: `query_id`, `document_id`
-    fields: {label: intent}      # columns that have other names than these (see `FIELDS`)
+    fields: {label: intent}      # columns that have other names than these (see `FIELDS`); several that are joined: [head, body].
+                                 # Of ranking tasks also `id`, `title`, `text`, of one file alone: `queries.text`
+    dangling: refuse             # ranking: judgements of ids that are not there; `drop` leaves them out and reports the count
     eval_splits: [test]
     main_score: accuracy         # default: mteb's own for the type
     revision: "2024-05"          # for people; a digest of the folder is always part of the revision
@@ -17,13 +19,16 @@
 
 Files are JSON lines (`.jsonl`), `.parquet`, `.csv`, or `.tsv` without quoting; `.csv.gz` and `.tsv.gz` work too.
 
-A folder without `task.yaml` is not scored; its texts are kept out of the triplets all the same.
+A folder in BEIR's layout needs no `task.yaml`: `corpus.jsonl` and `queries.jsonl` with `_id`, `qrels/*.tsv`. Any other folder without
+`task.yaml` is not scored; its texts are kept out of the triplets all the same.
 
-Belongs here: the layout, and checking a description. Not here: data files, mteb (`workers/folder_tasks.py`).
+Belongs here: the layouts, and checking a description. Not here: data files, mteb (`workers/folder_tasks.py`).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -43,6 +48,14 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "Reranking": ("query_id", "document_id", "relevance"),
 }
 """Columns of a split by task type; `fields` of a description says where a file calls them otherwise."""
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "id": ("_id",),
+    "query_id": ("query-id",),
+    "document_id": ("corpus-id",),
+    "relevance": ("score",),
+}
+"""Names that BEIR's files have for columns; they are taken where a file has no column of our name and `fields` names none."""
 
 MAIN_SCORES = {
     "STS": "cosine_spearman",
@@ -75,7 +88,8 @@ class Description(BaseModel):
     corpus: File | None = None
     queries: File | None = None
     candidates: File | None = None
-    fields: dict[str, str] = {}
+    fields: dict[str, str | tuple[str, ...]] = {}
+    dangling: Literal["refuse", "drop"] = "refuse"
     eval_splits: tuple[str, ...] = ("test",)
     main_score: str | None = None
     revision: str | None = None
@@ -102,10 +116,59 @@ class Description(BaseModel):
             raise ValueError(f"missing or out of place: {', '.join(missing)}")
         return self
 
+    def columns(self, role: str, file: str | None = None) -> tuple[str, ...]:
+        """Columns that may hold a role, the first that is there; several names in `fields` are joined and all have to be there.
+
+        Args:
+            role: our name for the column.
+            file: `corpus` or `queries`, whose own name for it goes first.
+        """
+        named = self.fields.get(f"{file}.{role}", self.fields.get(role))
+        if named is None:
+            return (role, *ALIASES.get(role, ()))
+        return (named,) if isinstance(named, str) else named
+
+    def joined(self, role: str, file: str | None = None) -> bool:
+        """Whether several columns together are this one."""
+        return isinstance(self.fields.get(f"{file}.{role}", self.fields.get(role)), tuple)
+
     def files(self) -> list[str]:
         """Every data file, once, in order of name."""
         named = [*self.splits.values(), self.corpus, self.queries, self.candidates]
         return sorted({name for name in named if name is not None})
+
+
+def beir_description(folder: str, files: Collection[str]) -> Description | None:
+    """The description of a folder in BEIR's layout, or None when it is none.
+
+    Args:
+        folder: its name, which scores carry.
+        files: paths of its files below it, with `/`.
+
+    Raises:
+        ValueError: when there are judgements of several splits, none of which is called `test`.
+    """
+    corpus, queries = (
+        next((name for name in (f"{stem}.jsonl", f"{stem}.jsonl.gz", f"{stem}.parquet") if name in files), None)
+        for stem in ("corpus", "queries")
+    )
+    splits = {PurePosixPath(name).stem: name for name in sorted(files) if re.fullmatch(r"qrels/[^/]+\.tsv", name)}
+    if corpus is None or queries is None or not splits:
+        return None
+    if "test" not in splits and len(splits) > 1:
+        raise ValueError(
+            f"qrels has {', '.join(splits)} and no test.tsv: say which is scored with a {DESCRIPTION} (eval_splits)"
+        )
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder).strip("-._")[:80] or "own"
+    scored = "test" if "test" in splits else next(iter(splits))
+    return Description(
+        name=name,
+        type="Retrieval",
+        splits={scored: splits[scored]},
+        corpus=corpus,
+        queries=queries,
+        eval_splits=(scored,),
+    )
 
 
 def read_description(text: str) -> Description:

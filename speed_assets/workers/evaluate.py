@@ -50,7 +50,7 @@ from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.microworld.evaluation import EVALUATION_VERSION, EvaluationSets, evaluation_sets
 from speed_assets.microworld.toy_language import LANGUAGE_VERSION
 from speed_assets.workers.encoders import asked_with, encoders_of
-from speed_assets.workers.folder_tasks import local_task
+from speed_assets.workers.folder_tasks import local_task, notes_of
 from speed_assets.workers.held_out import held_out_tasks, is_held_out
 from speed_assets.workers.samples import SAMPLE_SCHEMA, Samples
 from speed_assets.workers.task_texts import named_tasks
@@ -78,7 +78,8 @@ SCORE_SCHEMA = {
 def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     """Score every model on every task.
 
-    Returns {"scores": {model: {task: score}}, "seconds": {model: s}, "versions": {library: version}, "cached": count}.
+    Returns {"scores": {model: {task: score}}, "seconds": {model: s}, "versions": {library: version}, "cached": count}, and
+    "notes", what is to be reported of the sets' own judgements, where there is any.
     Scores are mteb's main scores, 0..1 (a rank correlation may fall below 0). Raises KeyError for an unknown task,
     ValueError for a broken set of one's own or two tasks of one name.
     """
@@ -90,6 +91,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     samples: list[pl.DataFrame] = []
     seconds: dict[str, float] = {}
     cached = 0
+    notes: dict[str, None] = {}
     for number, model in enumerate(models):
         started = time.monotonic()
         scorer = _Scorer(model, Path(params["cache"]), params["batch_size"])
@@ -97,6 +99,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
         for place, task in enumerate(tasks):
             name = task.metadata.name
             report(number * len(tasks) + place, len(models) * len(tasks), f"{model['name']}: {name}")
+            notes.update(dict.fromkeys(notes_of(task)))
             found = scorer.score(task)
             rows.append(
                 {"model": model["name"], "task": name, **found.told, "samples": found.samples.height, **found.identity}
@@ -117,7 +120,9 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
     for row in rows:
         scores.setdefault(row["model"], {})[row["task"]] = row["score"]
     versions = {name: version(name) for name in SCORING_LIBRARIES}
-    return {"scores": scores, "seconds": seconds, "versions": versions, "cached": cached}
+    return {"scores": scores, "seconds": seconds, "versions": versions, "cached": cached} | (
+        {"notes": list(notes)} if notes else {}
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ Belongs here: reading such a folder into mteb's task classes. Not here: running 
 
 from __future__ import annotations
 
+import gzip
+import io
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,15 @@ from mteb.abstasks import (
 )
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from speed_assets.domain.evaluation_folders import DESCRIPTION, FIELDS, MAIN_SCORES, Description, read_description
+from speed_assets.domain.evaluation_folders import (
+    DESCRIPTION,
+    FIELDS,
+    MAIN_SCORES,
+    Description,
+    beir_description,
+    read_description,
+)
+from speed_assets.domain.judgements import judged, once
 
 
 def local_task(folder: Path, content: str) -> AbsTask:
@@ -37,9 +47,20 @@ def local_task(folder: Path, content: str) -> AbsTask:
     return task
 
 
+def notes_of(task: AbsTask) -> list[str]:
+    """What is to be reported of a task's data."""
+    return list(getattr(task, "notes", ()))
+
+
 def _described(folder: Path) -> Description:
+    """What the folder says of itself, in `task.yaml` or by BEIR's layout."""
+    file = folder / DESCRIPTION
     try:
-        return read_description((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if not file.is_file():
+            names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+            if described := beir_description(folder.name, names):
+                return described
+        return read_description(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ValueError(f"evaluation set {folder}: {DESCRIPTION}: {error}") from None
 
@@ -70,39 +91,62 @@ def _splits(folder: Path, described: Description) -> dict[str, pl.DataFrame]:
 
 
 def _read(
-    folder: Path, name: str, described: Description, columns: tuple[str, ...], optional: tuple[str, ...] = ()
+    folder: Path,
+    name: str,
+    described: Description,
+    columns: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+    role: str | None = None,
 ) -> pl.DataFrame:
-    """A file's rows under our names for its columns. Raises ValueError for what is missing or empty."""
-    file, where = folder / name, f"evaluation set {folder}: {name}"
-    plain = name.removesuffix(".gz")
-    try:
-        if plain.endswith(".parquet"):
-            frame = pl.read_parquet(file)
-        elif plain.endswith(".jsonl"):
-            frame = pl.read_ndjson(file, infer_schema_length=None)
-        elif plain.endswith(".csv"):
-            frame = pl.read_csv(file, infer_schema=False)
-        elif plain.endswith(".tsv"):
-            frame = pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
-        else:
-            raise ValueError(f"{where}: known are .jsonl, .parquet, .csv and .tsv")
-    except FileNotFoundError:
-        raise ValueError(f"evaluation set {folder}: there is no file {name}") from None
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ValueError(f"{where} cannot be read: {error}") from None
-    there = {ours: described.fields.get(ours, ours) for ours in (*columns, *optional)}
-    missing = [there[ours] for ours in columns if there[ours] not in frame.columns]
+    """A file's rows under our names for its columns. `role` is `corpus` or `queries`. Raises ValueError for what is missing or
+    empty."""
+    where = f"evaluation set {folder}: {name}"
+    frame = _frame(folder, name)
+    taken: list[pl.Expr] = []
+    missing = []
+    for ours in (*columns, *optional):
+        names = described.columns(ours, role)
+        there = [theirs for theirs in names if theirs in frame.columns]
+        if there and (len(there) == len(names) or not described.joined(ours, role)):
+            if described.joined(ours, role):
+                parts = [pl.col(theirs).cast(pl.String) for theirs in there]
+                taken.append(pl.concat_str(parts, separator=" ", ignore_nulls=True).alias(ours))
+            else:
+                taken.append(pl.col(there[0]).alias(ours))
+        elif ours in columns:
+            missing.append(" or ".join(theirs for theirs in names if theirs not in there))
     if missing:
         raise ValueError(
-            f"{where} has no column {', '.join(missing)}: it has {', '.join(frame.columns)} (see `fields`)"
+            f"{where} has no column {', '.join(missing)}: it has {', '.join(frame.columns)} (see `fields` of {DESCRIPTION})"
         )
-    frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in there.items() if theirs in frame.columns)
+    frame = frame.select(taken)
     if frame.is_empty():
         raise ValueError(f"{where} has no rows")
     holes = [column for column in columns if frame[column].null_count()]
     if holes:
         raise ValueError(f"{where} has rows without {', '.join(holes)}")
     return frame
+
+
+def _frame(folder: Path, name: str) -> pl.DataFrame:
+    """The table in a file, without a byte order mark. Raises ValueError when it cannot be read."""
+    where, plain = f"evaluation set {folder}: {name}", name.removesuffix(".gz")
+    try:
+        if plain.endswith(".parquet"):
+            return pl.read_parquet(folder / name)
+        raw = (folder / name).read_bytes()
+        text = io.BytesIO((gzip.decompress(raw) if name != plain else raw).removeprefix(b"\xef\xbb\xbf"))
+        if plain.endswith(".jsonl"):
+            return pl.read_ndjson(text, infer_schema_length=None)
+        if plain.endswith(".csv"):
+            return pl.read_csv(text, infer_schema=False)
+        if plain.endswith(".tsv"):
+            return pl.read_csv(text, separator="\t", quote_char=None, infer_schema=False)
+    except FileNotFoundError:
+        raise ValueError(f"evaluation set {folder}: there is no file {name}") from None
+    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"{where} cannot be read: {error}") from None
+    raise ValueError(f"{where}: known are .jsonl, .parquet, .csv and .tsv")
 
 
 def _numbers(frame: pl.DataFrame, column: str, where: str) -> list[float]:
@@ -168,25 +212,30 @@ def _clustering(folder: Path, described: Description) -> AbsTask:
 def _ranking(folder: Path, described: Description) -> AbsTask:
     assert described.corpus is not None
     assert described.queries is not None
-    plain = described.model_copy(update={"fields": {}})  # `fields` is for relevance; these names are fixed
-    corpus = _read(folder, described.corpus, plain, ("id", "text"), ("title",)).cast({"id": pl.String})
+    where = f"evaluation set {folder}"
+    corpus = _read(folder, described.corpus, described, ("id", "text"), ("title",), "corpus").cast({"id": pl.String})
     if "title" not in corpus.columns:
         corpus = corpus.with_columns(title=pl.lit(""))
     corpus = corpus.with_columns(pl.col("title").fill_null(""))
-    queries = _read(folder, described.queries, plain, ("id", "text")).cast({"id": pl.String})
+    queries = _read(folder, described.queries, described, ("id", "text"), role="queries").cast({"id": pl.String})
+    once(corpus["id"].to_list(), f"{where}: {described.corpus}")
+    once(queries["id"].to_list(), f"{where}: {described.queries}")
+    texts = dict(zip(corpus["id"], corpus["title"] + " " + corpus["text"], strict=True))
     candidates = None
     if described.candidates:
         listed = _read(folder, described.candidates, described, ("query_id", "document_id"))
         candidates = _grouped(listed)
     data = {}
+    notes: list[str] = []
     for split, frame in _splits(folder, described).items():
-        grades = [int(grade) for grade in _numbers(frame, "relevance", f"evaluation set {folder}, {split}")]
-        relevant: dict[str, dict[str, int]] = {}
-        for query, document, grade in zip(frame["query_id"], frame["document_id"], grades, strict=True):
-            relevant.setdefault(str(query), {})[str(document)] = grade
-        unknown = set(relevant) - set(queries["id"])
-        if unknown:
-            raise ValueError(f"evaluation set {folder}, {split}: no query has the id {sorted(unknown)[0]!r}")
+        grades = _numbers(frame, "relevance", f"{where}, {split}")
+        rows = zip(frame["query_id"].cast(pl.String), frame["document_id"].cast(pl.String), grades, strict=True)
+        try:
+            found = judged(rows, queries["id"], texts, drop_dangling=described.dangling == "drop")
+        except ValueError as error:
+            raise ValueError(f"{where}, {split}: {error}") from None
+        relevant = found.grades
+        notes += [f"{described.name}, {split}: {note}" for note in found.notes]
         asked = queries.filter(pl.col("id").is_in(list(relevant)))
         data[split] = {
             "corpus": Dataset.from_list(corpus.select("id", "title", "text").to_dicts()),
@@ -194,7 +243,7 @@ def _ranking(folder: Path, described: Description) -> AbsTask:
             "relevant_docs": relevant,
             "top_ranked": candidates and {query: candidates[query] for query in relevant if query in candidates},
         }
-    return _task(AbsTaskRetrieval, described, data)
+    return _task(AbsTaskRetrieval, described, data, notes=tuple(notes))
 
 
 def _grouped(listed: pl.DataFrame) -> dict[str, list[str]]:
