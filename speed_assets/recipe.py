@@ -34,9 +34,10 @@ from speed_assets.domain.dialect import FIELDS, PLAIN, Dialect, Sent, Structure,
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, Writer, build_graph, with_task_types, written_by
+from speed_assets.domain.grounded import QUERY_KINDS, Queries
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
-from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
+from speed_assets.domain.task_types import TASK_TYPE_NAMES, TOPIC_TYPES, TaskTypeName
 from speed_assets.domain.training_length import held_out_rows, optimizer_steps
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -91,6 +92,16 @@ class PerTaskType(Section):
     sts: Count
     matching_short: Count
     matching_long: Count
+    grounded: Count = 0
+    """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what does not count: recipes of before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.grounded:
+            dumped.pop("grounded", None)
+        return dumped
 
     def total(self) -> int:
         return sum(getattr(self, name) for name in TASK_TYPE_NAMES)
@@ -135,6 +146,94 @@ class Topics(Section):
     of sampling alone (ours)."""
     refuse: bool = False
     """Above `rows_per_prompt_max` nothing is asked for at all."""
+
+
+class CorpusColumns(Section):
+    """Names of the columns of tables with documents."""
+
+    text: Annotated[tuple[str, ...], Field(min_length=1)] = ("text",)
+    """Several are joined as paragraphs."""
+    id: str = "id"
+    """A row without an id is named by its content."""
+    title: str = "title"
+    date: str = "date"
+
+
+class PassageRepeats(Section):
+    """Passages that repeat another are folded. All numbers are ours."""
+
+    shingle: Positive = 5
+    """Characters in a shingle."""
+    permutations: Positive = 128
+    """Hashes in a sketch."""
+    jaccard: Share = 0.8
+    """Passages at least this similar are one."""
+    boilerplate: Share = 0.01
+    """Shingles in at least this share of the passages are boilerplate: passages must be similar without them, too."""
+
+
+class Corpus(Section):
+    """The user's documents, and the passages that rows are written from. The paper has no such start: all numbers are ours."""
+
+    path: str
+    """Folder or file; a relative path starts at the recipe's folder. Read are .txt, .md, .html, .pdf, .jsonl, .csv, .tsv and
+    .parquet; links are not followed."""
+    columns: CorpusColumns = CorpusColumns()
+    encoding: str = "utf-8"
+    """Of files without a byte order mark."""
+    share: Share = 1.0
+    """Share of the retrieval rows that every stage asks for which are written from passages; the others are about topics."""
+    held_out: Share = 0.1
+    """Share of the documents that nothing is trained on, by a hash of their ids."""
+    tokens_max: Annotated[int, Field(ge=16)] = 256
+    """Tokens of a passage at most, by the tokenizer of the embedding base, title included."""
+    tokens_min: Positive = 24
+    """Tokens without the title below which a piece is no passage."""
+    titled: bool = True
+    """A passage begins with the title of its document and the headings above it."""
+    boilerplate_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """A line in at least this share of the documents is boilerplate, whatever number stands in it."""
+    boilerplate_documents_min: Annotated[int, Field(ge=2)] = 10
+    """And in at least so many documents."""
+    near_duplicates: PassageRepeats = PassageRepeats()
+    file_megabytes_max: Rate = 100.0
+    """Megabytes (10^6 bytes) of a file at most."""
+    documents_max: Positive = 1_000_000
+    document_characters_max: Positive = 5_000_000
+
+    @model_validator(mode="after")
+    def _cuttable(self) -> Corpus:
+        if 2 * self.tokens_min > self.tokens_max:
+            raise ValueError(f"tokens_min={self.tokens_min} is more than half of tokens_max={self.tokens_max}")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding={self.encoding} is no encoding that Python knows") from None
+        return self
+
+
+class GroundedQueries(Section):
+    """Queries that are written for passages. All numbers are ours."""
+
+    keyword: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of search keywords."""
+    question: Annotated[float, Field(ge=0)] = 0.4
+    how_to: Annotated[float, Field(ge=0)] = 0.15
+    """Weight of requests for how to do something."""
+    claim: Annotated[float, Field(ge=0)] = 0.15
+    """Weight of claims that the passage supports or refutes."""
+    personas: tuple[str, ...] = ()
+    """Readers in a few words, such as `a nurse on a night shift`; one is drawn for each row."""
+
+    @model_validator(mode="after")
+    def _some(self) -> GroundedQueries:
+        if not any(self.drawn().kinds.values()):
+            raise ValueError("no kind of query has a weight above 0")
+        return self
+
+    def drawn(self) -> Queries:
+        """The same as the domain's value."""
+        return Queries({kind: getattr(self, kind) for kind in QUERY_KINDS}, self.personas)
 
 
 class Prompts(Section):
@@ -1100,6 +1199,8 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0)]
     """The seed that every named seed of the run is derived from."""
     topics: Topics
+    corpus: Corpus | None = None
+    queries: GroundedQueries = GroundedQueries()
     prompts: Prompts
     teacher: Teacher
     calls: Calls = Calls()
@@ -1130,11 +1231,43 @@ class Recipe(Section):
     rehearsal: Rehearsal | None = None
     runtime: Runtime = Runtime()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _grounded(cls, data: Any) -> Any:
+        """`corpus.share` of the retrieval rows of each stage become grounded rows, where no number of those is given."""
+        corpus = data.get("corpus") if isinstance(data, Mapping) else None
+        if not isinstance(corpus, Mapping):
+            return data
+        share, data = corpus.get("share", Corpus.model_fields["share"].default), dict(data)
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            return data  # told by the section itself
+        for name, field in _ROWS:
+            section = data.get(name)
+            rows = section.get(field) if isinstance(section, Mapping) else None
+            if isinstance(rows, Mapping) and "grounded" not in rows and isinstance(rows.get("retrieval"), int):
+                grounded = round(share * rows["retrieval"])
+                split = {"retrieval": rows["retrieval"] - grounded, "grounded": grounded}
+                data[name] = {**section, field: {**rows, **split}}
+        return data
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what does not count: recipes of before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        for name in ("corpus", "queries") if self.corpus is None else ():
+            dumped.pop(name, None)
+        return dumped
+
     @model_validator(mode="after")
     def _whole(self) -> Recipe:
         """Sections of every stage that the graph needs are there, and sections fit each other."""
         problems = []
         graph = self.graph()
+        asked = [name for name, field in _ROWS if (part := getattr(self, name)) and getattr(part, field).grounded]
+        if asked and self.corpus is None:
+            problems.append(f"`corpus` is missing: {asked[0]} asks for grounded rows")
+        if self.corpus and self.teacher.engine == "microworld":
+            problems.append("teacher.engine=microworld writes in a language of its own: a corpus needs a real teacher")
         for name in graph:
             if name in type(self).model_fields and getattr(self, name) is None:
                 problems.append(f"`{name}` is missing: final_triplets.source={self.final_triplets.source} needs it")
@@ -1216,6 +1349,7 @@ class Recipe(Section):
             searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
             reruns=self.embedding_reruns.count > 0,
+            corpus=self.corpus is not None,
             rehearsed=self.rehearsal is not None,
         )
         rows = {
@@ -1279,12 +1413,24 @@ class Recipe(Section):
         )
 
 
+_ROWS = (
+    ("seed_data", "rows"),
+    ("junior_data", "prompts"),
+    ("preference_pairs", "prompts"),
+    ("senior_data", "rows"),
+    ("revision_data", "rows"),
+    ("row_verdicts", "rows"),
+)
+"""Sections that ask for rows by task type, and the field that says how many."""
+
 _MEMORY = {
     "micro_batch_size": "how many rows fit into memory; the batch and its gradient stay the same but for rounding",
     "gradient_checkpointing": "memory against time; the gradient is the same",
 }
 
 UNFINGERPRINTED: dict[str, str] = {
+    "corpus.path": "where the documents are; their content is in the fingerprint instead",
+    "corpus.share": "how many rows are grounded; the numbers of rows are in the fingerprints instead",
     "topics.file": "where the topics lie; their content is in the fingerprint instead",
     "evaluation.local": "where evaluation sets lie; their content is in the fingerprint instead",
     "topics.rows_per_prompt_max": "when to warn, never what is asked",
@@ -1310,8 +1456,8 @@ UNFINGERPRINTED: dict[str, str] = {
 
 def _narrow(value: Any, task_type: str) -> Any:
     if isinstance(value, dict):
-        if set(value) == set(TASK_TYPE_NAMES):
-            return value[task_type]
+        if set(TOPIC_TYPES) <= set(value) <= set(TASK_TYPE_NAMES):
+            return value.get(task_type, 0)
         return {key: _narrow(item, task_type) for key, item in value.items()}
     return value
 
@@ -1400,6 +1546,8 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
             if isinstance(section.get(name), str):
                 section[name] = str((path.parent / section[name]).resolve())
         data["topics"] = section
+    if isinstance(data.get("corpus"), Mapping) and isinstance(data["corpus"].get("path"), str):
+        data["corpus"] = {**data["corpus"], "path": str((path.parent / data["corpus"]["path"]).resolve())}
     if isinstance(data.get("prompts"), Mapping) and isinstance(data["prompts"].get("file"), str):
         data["prompts"] = {**data["prompts"], "file": str((path.parent / data["prompts"]["file"]).resolve())}
     if isinstance(data.get("evaluation"), Mapping) and isinstance(data["evaluation"].get("local"), list | tuple):

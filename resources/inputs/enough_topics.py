@@ -14,7 +14,7 @@ from typing import Any
 
 from resources.inputs.external_digests import prompt_set
 from speed_assets.domain.attributes import rows_per_prompt, tasks_needed
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topic_growth import calls_at_most
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.recipe import Recipe, RecipeError, Topics
@@ -31,7 +31,8 @@ def crowded_prompts(recipe: Recipe) -> list[dict[str, Any]]:
     topics = topic_counts(recipe.topics)
     graph = recipe.graph()
     found = []
-    for task_type, kind in TASK_TYPES.items():
+    for task_type in TOPIC_TYPES:
+        kind = TASK_TYPES[task_type]
         said = prompts.said(task_type)
         per_topic = recipe.task_list.per_topic if kind.has_brainstorm else 1
         for stage, rows in recipe.rows_wanted(task_type).items():

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+from resources.inputs.corpus_files import corpus_digest
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.hub_revisions import commit_of, known_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_folder
@@ -17,7 +18,7 @@ from resources.store.store import file_digest, tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind, PromptSet
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
 from speed_assets.recipe import PROJECT, Embedder, Generator, Prompts, Recipe, RecipeError, read_yaml
 
@@ -111,13 +112,13 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
         files = {"file": recipe.topics.file, "alignment": recipe.topics.alignment}
         return digest({field: _topic_file_digest(field, Path(file)) for field, file in files.items() if file})
     if name == "rows_wanted":  # which topics are drawn follows from it
-        types = [task_type] if task_type else sorted(TASK_TYPES)
+        types = [task_type] if task_type else sorted(TOPIC_TYPES)
         return digest([recipe.rows_wanted(of_type) for of_type in types])
     if name == "prompt":
         prompts = prompt_set(recipe.prompts)
         if kind == "expand":
             return prompts.expansion_digest()
-        types = [task_type] if task_type else sorted(TASK_TYPES)
+        types = [task_type] if task_type else sorted(TASK_TYPES if recipe.corpus else TOPIC_TYPES)
         return digest(
             [
                 prompts.digest(cast(PromptKind, kind), t)
@@ -125,6 +126,9 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
                 if kind != "brainstorm" or TASK_TYPES[t].has_brainstorm
             ]
         )
+    if name == "corpus_files":
+        assert recipe.corpus is not None
+        return corpus_digest(Path(recipe.corpus.path))
     if name == "generator_base":
         assert recipe.generator is not None
         return _model_digest(_generator_name(recipe.generator), recipe.generator.revision)

@@ -16,7 +16,7 @@ from typing import Any
 from resources.inputs.external_digests import external_digest
 from resources.store.store import Artifact, Sealed, Store
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import Stage, sources, upstream
+from speed_assets.domain.graph import PASSAGES, Stage, sources, upstream
 from speed_assets.recipe import Recipe
 
 Inputs = dict[str, dict[str | None, Artifact]]
@@ -155,7 +155,7 @@ class Artifacts:
             "recipe": self.recipe.part(stage, partition),
             "externals": self.externals(stage.name, partition),
             "inputs": {
-                _input_name(name, p): _digest_read(a, stage.takes if name == "task_list" else None)
+                _input_name(name, p): _digest_read(a, stage.takes if name in ("task_list", PASSAGES) else None)
                 for name, group in inputs.items()
                 for p, a in group.items()
             },

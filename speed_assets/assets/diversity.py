@@ -17,7 +17,7 @@ from speed_assets.assets.stage import StageRun
 from speed_assets.domain.diversity_measures import diversity
 from speed_assets.domain.graph import written_by
 from speed_assets.domain.rows import draw_tasks
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TASK_TYPE_NAMES, TOPIC_TYPES
 from speed_assets.recipe import rows_asked
 
 
@@ -43,9 +43,11 @@ def _asked_topics(run: StageRun, asked: Mapping[str, int]) -> pl.DataFrame:
     """(task_type, topic) of every task that rows were asked for, drawn again as the writer drew them."""
     assert run.stage.takes is not None
     writer = written_by(run.recipe.final_triplets.source)
+    if "task_list" not in run.inputs:  # every row is written from a passage
+        return pl.DataFrame(schema={"task_type": pl.String, "topic": pl.String})
     tasks = run.input_rows("task_list").filter(run.stage.takes)
     drawn = []
-    for task_type in TASK_TYPE_NAMES:
+    for task_type in TOPIC_TYPES:
         pairs = tasks.filter(task_type=task_type).select("topic_id", "task_id").rows()
         first_round = min(asked[task_type], len(pairs))  # later rounds are about the same topics
         drawn += [task_id for task_id, _ in draw_tasks(pairs, first_round, run.recipe.seed, writer)]

@@ -129,6 +129,8 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         pl.Series("finished", [False if one else None for one in cut], dtype=pl.Boolean),
         pl.Series("readable", mended.readable, dtype=pl.Boolean),
     )
+    if TASK_TYPES[run.task_type].grounded:
+        revised = revised.with_columns(passage=written["positive"])
     revised = parse_outputs(revised, run.task_type)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
     run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt"))

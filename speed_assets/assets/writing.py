@@ -20,7 +20,8 @@ from resources.store.store import ASIDE
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import EVALUATION_TEXTS
+from speed_assets.domain.graph import EVALUATION_TEXTS, PASSAGES
+from speed_assets.domain.grounded import grounded_rows
 from speed_assets.domain.problems import in_words
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import cuts_before, parse_outputs, synthesis_rows, until_whole
@@ -42,8 +43,18 @@ GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "
 
 
 def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
-    """The rows that a writing stage asks for in its task type, with their prompts."""
+    """The rows that a writing stage asks for in its task type, with their prompts; grounded ones with their `passage`."""
     assert run.stage.takes is not None
+    if TASK_TYPES[run.task_type].grounded:
+        return grounded_rows(
+            run.input(PASSAGES).table().filter(run.stage.takes),
+            getattr(rows, run.task_type),
+            run.recipe.seed,
+            run.stage.name,
+            prompt_set(run.recipe.prompts),
+            run.recipe.answers.lengths(),
+            run.recipe.queries.drawn(),
+        )
     return synthesis_rows(
         run.input("task_list").table().filter(run.stage.takes),
         run.task_type,
@@ -102,7 +113,8 @@ def write_with(
         name = f"outputs_{attempt}" if attempt else "outputs"
         outputs, made = generated(run, model, asks, sampling, schema_for("synthesis", run.task_type), name)
         told.append(made)
-        outputs = outputs.drop("max_new_tokens").with_columns(pending["candidate"], pending["prompt"])
+        own = [name for name in ("candidate", "prompt", "passage") if name in pending.columns]
+        outputs = outputs.drop("max_new_tokens").with_columns(pending[name] for name in own)
         return parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
 
     parsed, again = until_whole(prompts, attempts, ask)

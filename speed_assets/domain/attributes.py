@@ -62,6 +62,7 @@ ATTRIBUTES: dict[str, tuple[Attribute, ...]] = {
     ),
     "matching_short": (),
     "matching_long": (),
+    "grounded": (),
 }
 """Attributes of each task type. `high_score` is that of S1 and S2, `low_score` that of S1 and S3, out of 5."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import GROUNDED, TASK_TYPE_NAMES, TOPIC_TYPES
 
 Kind = Literal["texts", "table", "model", "scores", "release"]
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
@@ -58,6 +58,7 @@ SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
 
 EVALUATION_TEXTS = "evaluation_texts"
+PASSAGES = "passages"
 
 ALL_STAGES: tuple[Stage, ...] = (
     Stage(
@@ -91,10 +92,19 @@ ALL_STAGES: tuple[Stage, ...] = (
         "table",
         "Tasks of the topics that rows are drawn for, brainstormed by the teacher and checked (STS: the topic itself).",
         ("topic_tree",),
-        task_types=TASK_TYPE_NAMES,
+        task_types=TOPIC_TYPES,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
         version=4,
+    ),
+    Stage(
+        PASSAGES,
+        "tasks",
+        "table",
+        "Passages of the user's documents, cut to a budget of tokens; some documents are held out, repeats are folded.",
+        task_types=(GROUNDED,),
+        reads=("seed", "corpus"),
+        externals=("corpus_files", "embedding_base", "rows_wanted"),
     ),
     Stage(
         "seed_data",
@@ -336,6 +346,8 @@ class Shape:
     """Negatives are mined from the positives of other rows."""
     reruns: bool = True
     """The embedding model is trained several times."""
+    corpus: bool = False
+    """Some rows are written from passages of the user's documents."""
     rehearsed: bool = False
     """The teacher's examples stand in for what a model could not write (`assets/stand_ins.py`)."""
 
@@ -346,6 +358,9 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     if not shape.expanded:
         stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", shape.writer))
+    for name in ("seed_data", "junior_data", "senior_data") if shape.corpus else ():
+        section = stages[name]
+        stages[name] = replace(section, inputs=(*section.inputs, PASSAGES), reads=(*section.reads, "queries"))
     texts = (EVALUATION_TEXTS,) if shape.searched else ()
     wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
     stages["row_scores"] = replace(
@@ -396,11 +411,14 @@ def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
         if not stage.partitioned:
             found[name] = stage
             continue
-        if name == "task_list":
-            readers = [s.name for s in graph.values() if "task_list" in s.inputs and s.partitioned]
+        if name in _NOT_ROWS[:2]:
+            readers = [s.name for s in graph.values() if name in s.inputs and s.partitioned]
             types = {task_type for reader in readers for task_type in asked.get(reader, TASK_TYPE_NAMES)}
+            types &= set(stage.task_types)
+            if not types and PASSAGES in graph:  # all rows are about topics, or none is
+                continue
         else:
-            types = set(asked.get(name, TASK_TYPE_NAMES))
+            types = set(asked.get(name, stage.task_types))
             # Of a task list and of the teacher's examples that stand in there may be more or fewer.
             above = [i for i in stage.inputs if i in found and found[i].partitioned and i not in _NOT_ROWS]
             for source in above:
@@ -408,10 +426,15 @@ def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
         if not types:
             raise ValueError(f"{name} is asked for no row of any task type: ask for rows of one at least")
         found[name] = replace(stage, task_types=tuple(t for t in TASK_TYPE_NAMES if t in types))
-    return found
+    if PASSAGES not in graph:
+        return found
+    for name, stage in found.items():
+        found[name] = replace(stage, inputs=tuple(source for source in stage.inputs if source in found))
+    needed = upstream(found, ["release"])
+    return {name: stage for name, stage in found.items() if name in needed or stage.gathers}
 
 
-_NOT_ROWS = ("task_list", "seed_data")
+_NOT_ROWS = ("task_list", PASSAGES, "seed_data")
 """Inputs by task type that are not the rows which a stage works on."""
 
 

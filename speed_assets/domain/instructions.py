@@ -42,6 +42,7 @@ _ASKED_AS: dict[str, tuple[tuple[str, Side | None], tuple[str, Side | None]]] = 
     "sts": (("STS", None), ("STS", None)),
     "matching_short": (("Retrieval", "query"), ("Retrieval", "document")),
     "matching_long": (("Retrieval", "query"), ("Retrieval", "document")),
+    "grounded": (("Retrieval", "query"), ("Retrieval", "document")),
 }
 """By task type: as what mteb embeds its queries, and as what its positives and negatives: a type of task and a side."""
 

@@ -128,9 +128,10 @@ def boilerplate_lines(documents: Iterable[Document], share: float, documents_min
 
 def without_boilerplate(document: Document, lines: set[str]) -> tuple[Document, list[Dropped]]:
     """The document without these lines, and what was taken out. A title is never boilerplate."""
-    blocks, dropped = [], []
+    blocks: list[Block] = []
+    dropped: list[str] = []
     for block in document.blocks:
-        kept = []
+        kept: list[str] = []
         for line in block.text.splitlines():
             (dropped if line_key(line) in lines else kept).append(line)
         if text := "\n".join(kept).strip():

@@ -21,7 +21,7 @@ import yaml
 
 from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER, GUIDELINES
 from speed_assets.domain.fingerprints import digest, seed_for
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import GROUNDED, TASK_TYPES
 
 PromptKind = Literal["brainstorm", "synthesis", "judge", "revise"]
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
@@ -35,6 +35,7 @@ _PLACEHOLDERS: dict[PromptKind, frozenset[str]] = {
     "judge": frozenset(("task_type", "task", "keys", "prompt", "candidates")),
     "revise": frozenset(("task_type", "task", "keys", "prompt", "draft")),
 }
+_GROUNDED_PLACEHOLDERS = frozenset(("task_type", "task", "keys", "query_kind", "persona", "passage"))
 _EXPAND_PLACEHOLDERS = frozenset(("topic", "count", "known"))
 EXAMPLES_SHOWN = 7
 """Example tasks in a brainstorm (authors' repository: 7), drawn anew and in another order for each topic."""
@@ -167,6 +168,8 @@ class PromptSet:
                     continue
                 named = _names(self._template(kind, task_type))
                 known = _PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
+                if shape.grounded and kind == "synthesis":
+                    known = _GROUNDED_PLACEHOLDERS
                 if unknown := sorted(named - known):
                     raise ValueError(
                         f"prompt set {self.name}: {kind} {task_type} names {unknown}, known are {sorted(known)}"
@@ -273,6 +276,25 @@ class PromptSet:
             **{name: attributes[name] for name in table if name in attributes},
         )
 
+    def grounded(self, task: str, passage: str, query_kind: str, persona: str) -> str:
+        """Asks for a query that a passage answers.
+
+        Args:
+            task: the instruction that such rows are trained under.
+            passage: verbatim.
+            query_kind: what the query is to be, in words.
+            persona: who writes it.
+        """
+        template = self._template("synthesis", GROUNDED)
+        return self._render(
+            "synthesis",
+            GROUNDED,
+            task=self._line(task),
+            query_kind=query_kind,
+            persona=self._line(persona),
+            passage=self._material(passage, template),
+        )
+
     def ask_again(self, prompt: str, problem: str) -> str:
         """Asks once more what an unusable answer was given to, and tells what was wrong with it."""
         return _fill(self.again, {"prompt": prompt, "problem": self._line(problem)})
@@ -342,10 +364,13 @@ class PromptSet:
 @cache
 def _load(name: str) -> PromptSet:
     files = {file.name: file for file in resources.files(__package__).joinpath("prompt_sets").iterdir()}
-    if f"{name}.yaml" not in files:
-        known = ", ".join(sorted(file.removesuffix(".yaml") for file in files if file.endswith(".yaml")))
+    sets = [file.removesuffix(".yaml") for file in files if file.endswith(".yaml") and not file.startswith("grounded_")]
+    if name not in sets:
+        known = ", ".join(sorted(sets))
         raise ValueError(f"no prompt set {name!r}; there are {known}")
-    return PromptSet.from_data(name, yaml.safe_load(files[f"{name}.yaml"].read_text(encoding="utf-8")))
+    data = yaml.safe_load(files[f"{name}.yaml"].read_text(encoding="utf-8"))
+    grounded = yaml.safe_load(files[f"grounded_{name}.yaml"].read_text(encoding="utf-8"))
+    return PromptSet.from_data(name, {**data, **{kind: data[kind] | grounded[kind] for kind in grounded}})
 
 
 def list_schema(count: int | None = None) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     or a second look), `repaired`, or `unread`. What is read is what `parse_record` reads: the typed way is only faster.
 
     The column `finished`, where there is one, tells whether the writer ended by itself (null: nobody said). An answer that
-    was cut off is `cut_off` and has no texts, however whole it looks.
+    was cut off is `cut_off` and has no texts, however whole it looks. The positive of grounded rows is the column `passage`.
     """
     kind = TASK_TYPES[task_type]
     finished = frame["finished"] if "finished" in frame.columns else pl.repeat(None, frame.height, eager=True)
@@ -108,7 +108,8 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
         orient="row",
     )
     fields = typed.columns
-    looks = typed.lazy().select(pl.any_horizontal(_unclean(field) for field in fields) | _alike(fields))
+    alike = _alike(fields) if "positive" in fields else pl.lit(False)
+    looks = typed.lazy().select(pl.any_horizontal(_unclean(field) for field in fields) | alike)
     doubtful = looks.collect().to_series()
     again = doubtful.fill_null(True).arg_true()
     found: dict[str, list[str | None]] = {name: [] for name in (*TRIPLET_FIELDS, "problem", "read_as")}
@@ -125,6 +126,8 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     read = frame.with_columns(
         column.scatter(again, pl.Series(found[name], dtype=pl.String)).alias(name) for name, column in columns.items()
     )
+    if kind.grounded:
+        read = read.with_columns(positive=pl.col("passage"))
     return read.with_columns(valid=pl.col("problem").is_null())
 
 

@@ -1,4 +1,4 @@
-"""The five task types of SPEED and their record formats (paper section 3.1, authors' repository).
+"""The five task types of SPEED and their record formats (paper section 3.1, authors' repository), and rows from passages.
 
 Belongs here: what a record of a task type consists of. Not here: prompts (`prompts.py`), parsing (`parsing.py`).
 """
@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-TaskTypeName = Literal["classification", "retrieval", "sts", "matching_short", "matching_long"]
+TaskTypeName = Literal["classification", "retrieval", "sts", "matching_short", "matching_long", "grounded"]
 TASK_TYPE_NAMES: tuple[TaskTypeName, ...] = get_args(TaskTypeName)
+GROUNDED: TaskTypeName = "grounded"
+"""Retrieval rows that are written from a passage of the user's corpus: the passage is the positive, the writer gives the query."""
+TOPIC_TYPES: tuple[TaskTypeName, ...] = tuple(name for name in TASK_TYPE_NAMES if name != GROUNDED)
+"""Task types whose rows are written about a topic."""
 
 TRIPLET_FIELDS = ("query", "positive", "negative")
 
@@ -23,6 +27,11 @@ class TaskType:
     keys: tuple[str, ...]
     has_brainstorm: bool
     description: str
+
+    @property
+    def grounded(self) -> bool:
+        """The positive is a passage, which the writer is shown and does not write."""
+        return self.name == GROUNDED
 
     @property
     def has_negative(self) -> bool:
@@ -66,5 +75,6 @@ TASK_TYPES: dict[str, TaskType] = {
         TaskType("sts", ("S1", "S2", "S3"), False, "a text, a near paraphrase, and a looser relative"),
         TaskType("matching_short", ("input", "positive_document"), True, "two short texts that match"),
         TaskType("matching_long", ("input", "positive_document"), True, "two long texts that match"),
+        TaskType("grounded", ("user_query",), False, "a query that a passage of the corpus answers"),
     )
 }

@@ -23,7 +23,6 @@ from resources.inputs.hub_revisions import FILE as REVISIONS
 from resources.progress import ProgressFor, quiet
 from resources.store.home import prepare
 from resources.store.store import write_whole
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.orchestration import runs
 from speed_assets.recipe import Checks, Recipe, RecipeError, Rehearsal
 
@@ -79,7 +78,7 @@ def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = Fa
     ):
         if data.get(section):
             numbers = data[section][field]
-            data[section][field] = {name: min(rows, numbers[name]) for name in TASK_TYPE_NAMES}
+            data[section][field] = {name: min(rows, number) for name, number in numbers.items()}
     if data["mined_negatives"]:
         data["mined_negatives"]["doubts_max"] = min(rows, data["mined_negatives"]["doubts_max"])
     _shorter_trainings(data, rows)

@@ -1,0 +1,124 @@
+"""Rows from passages: which passage, which kind of query and which reader each row is about.
+
+The passage is the positive, verbatim; a writer gives the query. Which rows there are follows from hashes of passages, so that a
+changed document changes its own rows and moves few others.
+
+Belongs here: kinds of query, drawing. Not here: cutting (`passages.py`), wording of prompts (`prompt_sets/`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import polars as pl
+
+from speed_assets.domain.answer_lengths import AnswerLengths
+from speed_assets.domain.fingerprints import digest, seed_for, short_id
+from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.rows import ASKED
+from speed_assets.domain.task_types import GROUNDED
+
+QueryKind = Literal["keyword", "question", "how_to", "claim"]
+QUERY_KINDS: tuple[QueryKind, ...] = get_args(QueryKind)
+ANYONE = "somebody who needs what it says"
+"""The reader where the recipe names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How a kind of query is asked for, and the instruction that such rows are trained under."""
+
+    asked: str
+    task: str
+
+
+WORDINGS: Mapping[QueryKind, Wording] = {
+    "keyword": Wording(
+        "two to six keywords, as typed into a search box",
+        "Given search keywords, retrieve passages that are about them.",
+    ),
+    "question": Wording(
+        "a question of five to fifteen words that the passage answers",
+        "Given a question, retrieve passages that answer it.",
+    ),
+    "how_to": Wording(
+        "a request of five to fifteen words for how to do or solve something that the passage explains",
+        "Given a problem or a goal, retrieve passages that explain how to go about it.",
+    ),
+    "claim": Wording(
+        "a claim of five to twenty words that the passage supports or refutes",
+        "Given a claim, retrieve passages that support or refute it.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """What queries are like. Fields as in the recipe's section `corpus`."""
+
+    kinds: Mapping[QueryKind, float]
+    """Weight of each kind."""
+    personas: Sequence[str] = ()
+    """Readers, one of whom is drawn for each row."""
+
+
+def drawn_passages(passage_ids: Iterable[str], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
+    """(passage id, draw) of each row: passages in the order of a hash named by stage, round after round.
+
+    >>> len(drawn_passages(["a", "b"], 3, 1, "seed_data"))
+    3
+    """
+    ranked = sorted(passage_ids, key=lambda one: digest([seed, stage, one]))
+    return [(ranked[i % len(ranked)], i // len(ranked)) for i in range(rows)] if ranked else []
+
+
+def drawn_query(queries: Queries, seed: int, row_id: str) -> tuple[QueryKind, str]:
+    """The kind of query and the reader of a row."""
+    rng = random.Random(seed_for(seed, "query", row_id))
+    kinds = [kind for kind in QUERY_KINDS if queries.kinds.get(kind, 0) > 0]
+    kind = rng.choices(kinds, [queries.kinds[kind] for kind in kinds])[0]
+    return kind, rng.choice(queries.personas) if queries.personas else ANYONE
+
+
+def grounded_rows(
+    passages: pl.DataFrame,
+    rows: int,
+    seed: int,
+    stage: str,
+    prompts: PromptSet,
+    lengths: AnswerLengths,
+    queries: Queries,
+) -> pl.DataFrame:
+    """Rows to be written from passages, as `rows.synthesis_rows` gives those about topics, with the column `passage`.
+
+    Args:
+        passages: passage_id, title, text.
+        rows: as many as are asked for.
+        seed: of the recipe.
+        stage: that asks.
+        prompts: how it asks.
+        lengths: words of answers.
+        queries: what they are like.
+    """
+    by_id = {row["passage_id"]: row for row in passages.iter_rows(named=True)}
+    asked = []
+    for passage_id, draw in drawn_passages(by_id, rows, seed, stage):
+        row_id = short_id(stage, passage_id, draw)
+        kind, persona = drawn_query(queries, seed, row_id)
+        passage = by_id[passage_id]
+        asked.append(
+            {
+                "row_id": row_id,
+                "task_id": passage_id,
+                "task_type": GROUNDED,
+                "topic": passage["title"],
+                "task": WORDINGS[kind].task,
+                "prompt": prompts.grounded(WORDINGS[kind].task, passage["text"], WORDINGS[kind].asked, persona),
+                "words": lengths.words("synthesis", GROUNDED, {}),
+                "passage": passage["text"],
+            }
+        )
+    return pl.DataFrame(asked, schema=dict.fromkeys(ASKED, pl.String) | {"words": pl.Int64, "passage": pl.String})

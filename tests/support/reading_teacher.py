@@ -1,0 +1,58 @@
+"""A teacher that reads the passage it is shown: its query is made of words of that passage. Other prompts get plain English.
+
+Belongs here: what it says. Not here: the server (`teacher_server.py`), a small corpus of this project's own words.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+from speed_assets.domain.fingerprints import digest, seed_for
+from tests.support.natural_teacher import natural
+from tests.support.teacher_server import Answer
+
+_PASSAGE = re.compile(r"<passage>\n(.*?)\n</passage>", re.DOTALL)
+_THINGS = ["kettle", "ladder", "compass", "lantern", "anchor", "bicycle", "hammer", "violin", "mirror", "pillow", "basket", "candle", "drawer", "carpet", "window", "saddle"]
+_PLACES = ["harbour", "attic", "garden", "cellar", "market", "bridge", "station", "orchard", "chapel", "library", "quarry", "meadow", "tunnel", "castle", "island", "mill"]
+_DEEDS = ["repair", "paint", "lift", "polish", "store", "measure", "hide", "sell", "carry", "clean", "borrow", "weigh", "mend", "fold", "stack", "wrap"]
+
+
+def reading() -> Answer:
+    """Such a teacher. The same request gets the same answer."""
+    other = natural(cut=False)
+
+    def answer(body: dict[str, Any]) -> str:
+        prompt = body["messages"][-1]["content"]
+        shown = _PASSAGE.search(prompt)
+        if shown is None or '"user_query"' not in prompt or '"best"' in prompt or '"revision"' in prompt:
+            return other(body)
+        words = sorted({word.strip(".,").lower() for word in shown[1].split() if len(word) > 5})
+        rng = random.Random(seed_for(1, "reader", digest([prompt, body.get("seed")])))
+        return json.dumps({"user_query": " ".join(rng.sample(words, min(6, len(words))))})
+
+    return answer
+
+
+def write_corpus(folder: Path, documents: int) -> None:
+    """Short texts in Markdown, each about things and places of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(documents):
+        (folder / f"note{number:03}.md").write_text(note(number))
+
+
+def note(number: int, more: str = "") -> str:
+    """The text of one document."""
+    rng = random.Random(number)
+    lines = [f"# Note {number} on the {rng.choice(_THINGS)} in the {rng.choice(_PLACES)}", ""]
+    for heading in ("Where it is", "What to do"):
+        sentences = [
+            f"The {rng.choice(_THINGS)} near the {rng.choice(_PLACES)} was there before we could {rng.choice(_DEEDS)} it "
+            f"with {rng.choice(_THINGS)} number {rng.randint(100, 999)}."
+            for _ in range(4)
+        ]
+        lines += [f"## {heading}", "", " ".join(sentences), ""]
+    return "\n".join([*lines, more])
