@@ -140,6 +140,18 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_between("line", 1),
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
+    "passages": (
+        *_columns(
+            *("passage_id", "document_id", "file", "title", "date", "piece", "text", "tokens"),
+            *("held_out", "synthesis", "alignment"),
+        ),
+        *_id("passage_id"),
+        *_text("document_id", "file", "text"),
+        *_filled("piece", "tokens", "held_out", "synthesis", "alignment"),
+        *_between("piece", 0),
+        *_between("tokens", 1),
+        Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
+    ),
     "topic_tree": (
         *_columns("topic_id", "path", "topic", "line", "synthesis", "alignment"),
         *_filled("synthesis", "alignment"),
@@ -227,6 +239,12 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_text("row_id", "reason"),
         *_filled("stage"),
         Expect("expect_column_values_to_be_in_set", {"column": "task_type", "value_set": PARTITION}),
+    ),
+    "own_evaluation": (
+        *_columns("row_id", "passage_id", "task", "query", "positive"),
+        *_id("row_id"),
+        *_text("passage_id", "task", "query", "positive"),
+        *_differ("query", "positive"),
     ),
     "mteb_scores": (
         *_columns("model", "task", "type", "metric", "score", "samples", *_IDENTITY),

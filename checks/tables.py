@@ -455,6 +455,8 @@ CHECKS: tuple[Check, ...] = (
     *(
         Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
         for asset in (
+            "passages",
+            "own_evaluation",
             "topic_tree",
             "task_list",
             *_WRITTEN,

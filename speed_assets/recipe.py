@@ -695,6 +695,8 @@ class MinedNegatives(Section):
     embedder: Embedder
     task_types: tuple[TaskTypeName, ...] = ("matching_short", "matching_long")
     """Task types whose rows get one; a row that has a negative keeps it."""
+    per_row: Annotated[int, Field(ge=1, le=16)] = 1
+    """Negatives of a row at most; only the best one may be in doubt."""
     rank_min: Count = 0
     """Nearest positives of other rows that are passed over, as too likely to be right."""
     relative_margin: Share = 0.05
@@ -704,6 +706,14 @@ class MinedNegatives(Section):
     doubts_max: Count = 0
     """Rows in doubt that the teacher is asked about at most, two calls each; the others get no negative."""
     sampling: Sampling
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what stands at its default: recipes of before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if self.per_row == 1:
+            dumped.pop("per_row", None)
+        return dumped
 
     @model_validator(mode="after")
     def _doubts(self) -> MinedNegatives:
@@ -962,13 +972,18 @@ class Evaluation(Section):
         """Names in `tasks` whose texts are looked for."""
         return tuple(name for name in self.tasks if name not in self.unsearched)
 
-    @model_validator(mode="after")
-    def _something(self) -> Evaluation:
-        if self.microworld is None and not self.tasks and not self.local:
-            raise ValueError(
-                "names no evaluation: set `microworld`, or list mteb names under `tasks`, folders under `local`"
-            )
-        return self
+
+class OwnEvaluation(Section):
+    """A retrieval set from the user's own documents: the teacher writes queries for passages of those that are held out
+    (`corpus.held_out`). All numbers are ours."""
+
+    rows: Positive = 200
+    """Queries at most, one for each held-out passage."""
+    sampling: Sampling
+    attempts: Positive = 2
+    """Times that a query is asked for until it can be used."""
+    copied_words_min: Positive = 5
+    """A query of so many words that stands whole in its passage is copied, and not used."""
 
 
 class MtebScores(Section):
@@ -1223,7 +1238,8 @@ class Recipe(Section):
     mined_negatives: MinedNegatives | None = None
     embedding_model: EmbeddingModel
     embedding_reruns: EmbeddingReruns = EmbeddingReruns()
-    evaluation: Evaluation
+    evaluation: Evaluation = Evaluation()
+    own_evaluation: OwnEvaluation | None = None
     mteb_scores: MtebScores
     release: Licences = Licences()
     checks: Checks = Checks()
@@ -1256,6 +1272,8 @@ class Recipe(Section):
         dumped: dict[str, Any] = dump(self)
         for name in ("corpus", "queries") if self.corpus is None else ():
             dumped.pop(name, None)
+        if self.own_evaluation is None:
+            dumped.pop("own_evaluation", None)
         return dumped
 
     @model_validator(mode="after")
@@ -1263,6 +1281,14 @@ class Recipe(Section):
         """Sections of every stage that the graph needs are there, and sections fit each other."""
         problems = []
         graph = self.graph()
+        evaluation = self.evaluation
+        if not (evaluation.microworld or evaluation.tasks or evaluation.local or self.own_evaluation):
+            problems.append(
+                "evaluation names no evaluation: set `microworld`, or list mteb names under `tasks`, folders under `local`; or take "
+                "held-out documents of a corpus (own_evaluation)"
+            )
+        if self.own_evaluation and self.corpus is None:
+            problems.append("`corpus` is missing: own_evaluation asks for held-out documents")
         asked = [name for name, field in _ROWS if (part := getattr(self, name)) and getattr(part, field).grounded]
         if asked and self.corpus is None:
             problems.append(f"`corpus` is missing: {asked[0]} asks for grounded rows")
@@ -1350,6 +1376,7 @@ class Recipe(Section):
             mined=self.mined_negatives is not None,
             reruns=self.embedding_reruns.count > 0,
             corpus=self.corpus is not None,
+            own_evaluation=self.own_evaluation is not None,
             rehearsed=self.rehearsal is not None,
         )
         rows = {

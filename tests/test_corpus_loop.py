@@ -63,6 +63,7 @@ def recipe_of(url: str, root: Path, share: float = 1.0, **corpus: Any) -> Recipe
     data["mteb_scores"] = {"baselines": [], "untrained": True, "bm25": False}
     data["embedding_reruns"] = {"count": 0}
     data["evaluation"] = {"local": [str(own_set(root))]}
+    data["own_evaluation"] = {"rows": 6, "sampling": {"temperature": 1.0}}
     data["embedding_model"] |= {"epochs": 2, "average_last": 1}
     return parse_recipe(data, RECIPES / "own.yaml")
 
@@ -80,7 +81,7 @@ def test_the_share_of_rows_from_passages_is_a_number(tmp_path: Path) -> None:
         again = Recipe.model_validate(recipe.model_dump())
         assert again == recipe
         graphs[share] = recipe.graph()
-    assert "passages" not in graphs[0.0]
+    assert graphs[0.0]["passages"].task_types == ("grounded",), "for the evaluation alone"
     assert graphs[0.25]["seed_data"].task_types == ("retrieval", "grounded")
     assert {"topics", "task_list"} <= set(graphs[0.25])
     assert not {"topics", "task_list"} & set(graphs[1.0]), "nobody needs a topic"
@@ -125,10 +126,16 @@ def test_from_documents_to_scores_and_what_a_changed_document_costs(server: Teac
     assert rows["negative"].null_count() == rows.height
     triplets = found(recipe, home, "final_triplets").table()
     assert triplets.height > 12
-    assert "own_search" in found(recipe, home, "mteb_scores").metadata["scores"]["embedding_model"]
+    scores = found(recipe, home, "mteb_scores").metadata["scores"]["embedding_model"]
+    assert set(scores) == {"own_search", "own_evaluation"}
+    own = found(recipe, home, "own_evaluation").table()
+    held_out = set(table.filter("held_out")["passage_id"])
+    assert 0 < own.height <= 6
+    assert set(own["passage_id"]) <= held_out
 
     before = len(server.served)
-    assert before == planned["calls"] == 24
+    assert before == planned["calls"]
+    assert 24 < before <= 24 + 2 * 6
     changed = table.filter("alignment").sort("passage_id")["document_id"][0]
     path = tmp_path / "corpus" / changed
     path.write_text(path.read_text().replace("before we could", "long before we had to"))

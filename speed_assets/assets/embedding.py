@@ -12,8 +12,11 @@ import polars as pl
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.external_digests import MICROWORLD_BASE, external_digest, folder_digest, located
 from resources.store.store import ASIDE
+from speed_assets.assets.negatives import MORE
+from speed_assets.assets.own_evaluation import FOLDER
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.graph import OWN_EVALUATION
 from speed_assets.domain.instructions import instruction_of
 from speed_assets.recipe import EmbeddingModel, RecipeError
 
@@ -25,8 +28,16 @@ def embedding_model(run: StageRun) -> dict[str, Any]:
     rows = run.input("final_triplets").table()
     if "mined_negatives" in run.inputs:
         mined = run.input("mined_negatives").table().select("row_id", pl.col("negative").alias("mined"))
+        more = run.input("mined_negatives").table(MORE)
+        further: list[str] = []
+        if more.height:
+            numbered = more.with_columns(name=pl.lit("negative_") + pl.col("number").cast(pl.String))
+            further = [f"negative_{number}" for number in sorted(set(more["number"]))]
+            wide = numbered.pivot("name", index="row_id", values="negative").select("row_id", *further)
+            mined = mined.join(wide, on="row_id", how="left", maintain_order="left")
         rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
         rows = rows.with_columns(negative=pl.coalesce("negative", "mined"))
+        return _train(run, {"model": rows.select(*TRAINED_ON, *further)})["model"]
     return _train(run, {"model": rows.select(TRAINED_ON)})["model"]
 
 
@@ -67,6 +78,13 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
         base = external_digest(run.whole_recipe, "embedding_base", None)
         models.append({"name": "untrained", "path": str(untrained), "digest": f"{base[:16]}-untrained"})
     local = [{"path": str(path), "digest": folder_digest(str(path))} for path in scored_folders(evaluation.local)]
+    if OWN_EVALUATION in run.inputs:
+        own = run.input(OWN_EVALUATION).path / FOLDER
+        if not own.is_dir():
+            raise RecipeError(
+                "own_evaluation has no query: look at its quarantine (`speed quarantine`), or leave it out"
+            )
+        local.append({"path": str(own), "digest": folder_digest(str(own))})
     if not (world or evaluation.tasks or local):
         raise RecipeError("nothing to score: set evaluation.microworld or .tasks, or put a task.yaml into a local set")
     (run.out / ASIDE).mkdir(exist_ok=True)

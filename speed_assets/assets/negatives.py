@@ -1,4 +1,4 @@
-"""Mined negatives: positives of other rows that are near a query and yet do not answer it."""
+"""Mined negatives: positives of other rows, or passages of the corpus, that are near a query and yet do not answer it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import polars as pl
 from resources.inputs.external_digests import located_embedder, prompt_set
 from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
+from speed_assets.domain.graph import PASSAGES
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import quarantined
 from speed_assets.domain.task_types import TASK_TYPES
 
+MORE = "more_negatives"
+"""Table (row_id, negative, number from 2) of the negatives after the best one, where the recipe asks for several."""
+
 
 def mined_negatives(run: StageRun) -> dict[str, Any]:
-    """One negative for each row of the task types named that has none. `verdict` tells what it passed: `margin`, or
+    """Negatives for each row of the task types named that has none: the best one, and in a table of its own those after it. Grounded rows get
+    theirs from all passages that are not held out, other rows from positives of other rows. `verdict` tells what it passed: `margin`, or
     `teacher` where it came so near that the teacher was asked which of the two answers the query.
 
     Rows without one are in the quarantine: nothing near enough below the margin (`none_mined`), more doubts than the
@@ -30,6 +35,10 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     folder = run.scratch / "mine"
     folder.mkdir(parents=True, exist_ok=True)
     rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
+    passages = {}
+    if PASSAGES in run.inputs:
+        passages["passages"] = str(folder / "passages.parquet")
+        run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text").write_parquet(passages["passages"])
     run.runner.run(
         "neighbours",
         {
@@ -37,15 +46,17 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
             **located_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "mined.parquet"),
-            "per_row": 1,
+            "per_row": section.per_row,
+            **passages,
             "rank_min": section.rank_min,
             "relative_margin": section.relative_margin,
         },
         folder,
         run.progress,
     )
-    mined = rows.join(pl.read_parquet(folder / "mined.parquet"), on="row_id", how="left", maintain_order="left")
-    nearest = (1 - section.doubt_margin) * pl.col("positive_similarity")
+    nearest = below("positive_similarity", section.doubt_margin)
+    best = best_of(pl.read_parquet(folder / "mined.parquet"), nearest)
+    mined = rows.join(best, on="row_id", how="left", maintain_order="left")
     mined = mined.with_columns(
         pl.when(pl.col("negative").is_null())
         .then(pl.lit("none_mined"))
@@ -65,6 +76,9 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     )
     good, bad = mined.filter(pl.col("reason").is_null()), mined.filter(pl.col("reason").is_not_null())
     run.write(good.select("row_id", "task_type", "negative", "positive_similarity", "negative_similarity", "verdict"))
+    if section.per_row > 1:
+        more = good.select("row_id", negative="more").explode("negative").drop_nulls("negative")
+        run.write(more.with_columns(number=2 + pl.int_range(pl.len()).over("row_id")), MORE)
     run.write(
         quarantined(bad, run.stage.name, None, pl.col("reason"), pl.col("query"), pl.col("negative")), "quarantine"
     )
@@ -74,6 +88,34 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
         "reasons": dict(bad["reason"].value_counts(sort=True).iter_rows()),
         **use.metadata(),
     }
+
+
+def below(similarity: str, margin: float) -> pl.Expr:
+    """The similarity that lies a share of its own size below, also where it is negative.
+
+    Args:
+        similarity: column of cosine similarities.
+        margin: 0..1, share of the similarity's size.
+    """
+    value = pl.col(similarity)
+    return pl.when(value < 0).then((1 + margin) * value).otherwise((1 - margin) * value)
+
+
+def best_of(mined: pl.DataFrame, nearest: pl.Expr) -> pl.DataFrame:
+    """One row for each row_id: the best negative that is not in doubt, and in `more` the others that are not. Where every one is
+    in doubt, the best of those alone.
+
+    Args:
+        mined: row_id, negative, positive_similarity, negative_similarity, the best first.
+        nearest: similarity above which a negative is in doubt.
+    """
+    sorted_ = mined.with_columns(doubted=pl.col("negative_similarity") > nearest).sort("doubted", maintain_order=True)
+    return sorted_.group_by("row_id", maintain_order=True).agg(
+        pl.col("negative").first(),
+        pl.col("positive_similarity").first(),
+        pl.col("negative_similarity").first(),
+        more=pl.col("negative").filter(~pl.col("doubted")).slice(1),
+    )
 
 
 def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:

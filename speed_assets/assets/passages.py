@@ -25,7 +25,7 @@ from speed_assets.domain.task_types import GROUNDED
 from speed_assets.recipe import Corpus, RecipeError
 
 COLUMNS = (
-    "passage_id", "document_id", "file", "title", "date", "place", "text", "tokens", "held_out", "synthesis", "alignment",
+    "passage_id", "document_id", "file", "title", "date", "piece", "text", "tokens", "held_out", "synthesis", "alignment",
 )  # fmt: skip
 _LOST = dict.fromkeys(("document_id", "file", "reason", "detail", "text"), pl.String)
 
@@ -51,7 +51,7 @@ def passages(run: StageRun) -> dict[str, Any]:
         schema=dict.fromkeys(("document_id", "file", "date"), pl.String),
         orient="row",
     )
-    rows = cut.join(about, on="document_id", how="left", maintain_order="left")
+    rows = cut.rename({"place": "piece"}).join(about, on="document_id", how="left", maintain_order="left")
     rows, repeated = _folded(rows, section)
     rows = _drawn(run, rows, section)
     dropped = pl.concat([_table(reading.refused), _table(lost), too_short, repeated])

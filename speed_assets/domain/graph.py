@@ -59,6 +59,7 @@ SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 
 EVALUATION_TEXTS = "evaluation_texts"
 PASSAGES = "passages"
+OWN_EVALUATION = "own_evaluation"
 
 ALL_STAGES: tuple[Stage, ...] = (
     Stage(
@@ -252,7 +253,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:judge", "negatives_embedder"),
         gpu=True,
-        version=2,
+        version=3,
     ),
     Stage(
         "quarantine",
@@ -293,6 +294,15 @@ ALL_STAGES: tuple[Stage, ...] = (
         externals=("embedding_base",),
         gpu=True,
         version=2,
+    ),
+    Stage(
+        OWN_EVALUATION,
+        "embedding",
+        "table",
+        "Queries of the teacher for passages of held-out documents: the user's own retrieval set, in BEIR's layout.",
+        (PASSAGES,),
+        reads=(*_TEACHER, "queries"),
+        externals=("prompt:synthesis",),
     ),
     Stage(
         "mteb_scores",
@@ -348,6 +358,8 @@ class Shape:
     """The embedding model is trained several times."""
     corpus: bool = False
     """Some rows are written from passages of the user's documents."""
+    own_evaluation: bool = False
+    """The model is scored on queries for documents that are held out."""
     rehearsed: bool = False
     """The teacher's examples stand in for what a model could not write (`assets/stand_ins.py`)."""
 
@@ -361,6 +373,8 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     for name in ("seed_data", "junior_data", "senior_data") if shape.corpus else ():
         section = stages[name]
         stages[name] = replace(section, inputs=(*section.inputs, PASSAGES), reads=(*section.reads, "queries"))
+    if shape.corpus:
+        stages["mined_negatives"] = replace(stages["mined_negatives"], inputs=("final_triplets", PASSAGES))
     texts = (EVALUATION_TEXTS,) if shape.searched else ()
     wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
     stages["row_scores"] = replace(
@@ -383,6 +397,7 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         stages["embedding_model"] = replace(stages["embedding_model"], inputs=("final_triplets",))
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=shape.baselines)
     compared = [*["baseline_models"] * bool(shape.baselines), *["embedding_reruns"] * shape.reruns]
+    compared += [OWN_EVALUATION] * shape.own_evaluation
     stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
     for name in STOOD_IN_FOR if shape.rehearsed else ():
         stage = stages[name]
@@ -415,6 +430,8 @@ def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
             readers = [s.name for s in graph.values() if name in s.inputs and s.partitioned]
             types = {task_type for reader in readers for task_type in asked.get(reader, TASK_TYPE_NAMES)}
             types &= set(stage.task_types)
+            if name == PASSAGES and OWN_EVALUATION in graph:
+                types = {GROUNDED}
             if not types and PASSAGES in graph:  # all rows are about topics, or none is
                 continue
         else:

@@ -95,7 +95,7 @@ def grounded_rows(
     """Rows to be written from passages, as `rows.synthesis_rows` gives those about topics, with the column `passage`.
 
     Args:
-        passages: passage_id, title, text.
+        passages: passage_id, document_id, title, text.
         rows: as many as are asked for.
         seed: of the recipe.
         stage: that asks.
@@ -114,7 +114,7 @@ def grounded_rows(
                 "row_id": row_id,
                 "task_id": passage_id,
                 "task_type": GROUNDED,
-                "topic": passage["title"],
+                "topic": passage["title"] or passage["document_id"],
                 "task": WORDINGS[kind].task,
                 "prompt": prompts.grounded(WORDINGS[kind].task, passage["text"], WORDINGS[kind].asked, persona),
                 "words": lengths.words("synthesis", GROUNDED, {}),

@@ -32,7 +32,7 @@ from speed_assets.assets.stage import make
 from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
 from speed_assets.domain.attributes import ATTRIBUTES
-from speed_assets.domain.graph import Stage
+from speed_assets.domain.graph import PASSAGES, Stage
 from speed_assets.domain.judging import orders
 from speed_assets.domain.prompts import PromptKind
 from speed_assets.orchestration.plan_warnings import warnings_before
@@ -231,7 +231,7 @@ def _carry_out(
     overlay: _Overlay,
 ) -> Need | None:
     """Make the artifact dry if it takes nothing but answers; what it needs, or None where only the recipe can tell."""
-    if stage.gpu or (not _asks(stage) and stage.name != "topics"):
+    if stage.gpu or (not _asks(stage) and stage.name not in ("topics", PASSAGES)):
         return None
     try:
         inputs = artifacts.inputs(stage.name, partition)
@@ -308,6 +308,7 @@ def _tokens_most(recipe: Recipe, stage: str, partition: str | None, calls: int, 
 _KINDS: dict[str, PromptKind] = {
     "task_list": "brainstorm",
     "seed_data": "synthesis",
+    "own_evaluation": "synthesis",
     "preference_pairs": "judge",
     "mined_negatives": "judge",
     "revision_data": "revise",
@@ -342,6 +343,8 @@ def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
 
     if asset == "seed_data":
         return of(recipe.seed_data.rows)
+    if asset == "own_evaluation" and recipe.own_evaluation:
+        return recipe.own_evaluation.rows
     if asset == "junior_data" and recipe.junior_data:
         return of(recipe.junior_data.prompts) * recipe.junior_data.candidates
     if asset == "preference_pairs" and recipe.preference_pairs:

@@ -99,24 +99,34 @@ def datasets_of(
     """One dataset for each kind of batch: a task type when `homogeneous`, and with or without negatives in any case.
 
     Args:
-        rows: query, positive, negative, task_type, and `task`, which an instruction's {task} is filled with.
+        rows: query, positive, negative, task_type, and `task`, which an instruction's {task} is filled with; further negatives
+            in `negative_2`, `negative_3` and so on, which a row has one after the other.
         settings: The recipe's section `embedding_model`.
         prompts: The model's prompts; None has none.
         default: What the model puts before texts that have no prompt of their own.
 
     Returns:
-        Columns query, positive[, negative] with the prompts that evaluation will put before such texts, and `label`: the
+        Columns query, positive[, negative[, negative_2, ...]] with the prompts that evaluation will put before such texts, and `label`: the
         ids of the texts without them, equal for equal texts. The loss needs them to tell what is no negative at all.
     """
-    texts = pl.concat([rows[field] for field in TRIPLET_FIELDS]).unique(maintain_order=True)
+    further = [name for name in rows.columns if name.startswith("negative_")]
+    all_fields = (*TRIPLET_FIELDS, *further)
+    texts = pl.concat([rows[field] for field in all_fields]).unique(maintain_order=True)
     ids = {text: number for number, text in enumerate(texts)}
     shown = prompted(rows, prompts or {}, default)
-    rows = rows.with_columns(pl.Series(f"shown_{field}", shown[field], dtype=pl.String) for field in TRIPLET_FIELDS)
+    shown |= {
+        name: prompted(rows.with_columns(negative=pl.col(name)), prompts or {}, default)["negative"] for name in further
+    }
+    rows = rows.with_columns(pl.Series(f"shown_{field}", shown[field], dtype=pl.String) for field in all_fields)
     rows = rows.with_columns(has_negative=pl.col("negative").is_not_null())
+    if further:  # a batch has as many columns as its rows have texts
+        rows = rows.with_columns(
+            has_negative=pl.sum_horizontal(pl.col(name).is_not_null() for name in ("negative", *further))
+        )
     kinds = ["task_type", "has_negative"] if settings["homogeneous"] else ["has_negative"]
     found = {}
     for kind, part in rows.partition_by(kinds, as_dict=True, maintain_order=True).items():
-        fields = TRIPLET_FIELDS if kind[-1] else TRIPLET_FIELDS[:2]
+        fields = all_fields[: 2 + int(kind[-1])]
         columns: dict[str, list[Any]] = {field: part[f"shown_{field}"].to_list() for field in fields}
         columns["label"] = [[ids[text] for text in row] for row in part.select(fields).rows()]
         found["-".join(map(str, kind))] = Dataset.from_dict(columns)

@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives, paraphrase_mining_embeddings, semantic_search
 
 from speed_assets.domain.instructions import instruction_of, with_document_prompt
+from speed_assets.domain.task_types import GROUNDED
 from speed_assets.workers.embedding_base import prompted
 from speed_assets.workers.host import Report
 
@@ -133,11 +134,27 @@ def measure(reader: Reader, rows: pl.DataFrame, params: dict[str, Any], report: 
     return {"twins": len(twins)}
 
 
+def _passages(rows: pl.DataFrame, file: str | None) -> pl.DataFrame | None:
+    """The passages of a table as rows whose positives they are, so that they are shown as positives are."""
+    if file is None:
+        return None
+    first = rows.head(1).drop("positive")
+    return (
+        pl.read_parquet(file)
+        .select(positive="text")
+        .unique(maintain_order=True)
+        .join(first, how="cross")
+        .with_columns(negative=pl.lit(None, pl.String))
+    )
+
+
 def mine(reader: Reader, rows: pl.DataFrame, params: dict[str, Any], report: Report) -> dict[str, Any]:
     """Write negatives from the positives of other rows of the same task type to `out`, best first.
 
-    params: batch_size, per_row, rank_min, relative_margin. `rows` holds row_id, task_type, task, query, positive. Columns of
-    `out`: row_id, negative, positive_similarity, negative_similarity. A row for which nothing passes has none.
+    params: batch_size, per_row, rank_min, relative_margin, and `passages`, a table with the `text` of each passage that grounded
+    rows get their negatives from, where there is one. `rows` holds row_id, task_type, task, query, positive. Columns of `out`:
+    row_id, negative, positive_similarity, negative_similarity; of a row with several the best first. A row for which nothing
+    passes has none.
     """
     mined = [
         pl.DataFrame(
@@ -152,17 +169,24 @@ def mine(reader: Reader, rows: pl.DataFrame, params: dict[str, Any], report: Rep
     kinds = rows["task_type"].unique(maintain_order=True)
     for number, kind in enumerate(kinds):
         of_kind = rows.filter(pl.col("task_type") == kind).unique(["query", "positive"], maintain_order=True)
-        if of_kind["positive"].n_unique() > params["rank_min"] + 1:
+        among = _passages(of_kind, params.get("passages")) if kind == GROUNDED else None
+        texts = of_kind["positive"] if among is None else pl.concat([of_kind["positive"], among["positive"]]).unique()
+        if texts.n_unique() > params["rank_min"] + 1:
             shown = reader.shown(of_kind.with_columns(negative=pl.lit(None, pl.String)))
             bare = dict(zip(shown["positive"], of_kind["positive"], strict=True))
+            corpus = None
+            if among is not None:
+                corpus = [str(text) for text in reader.shown(among)["positive"]]
+                bare |= dict(zip(corpus, among["positive"], strict=True))
             of_kind = of_kind.with_columns(pl.Series(field, shown[field]) for field in ("query", "positive"))
             found = mine_hard_negatives(
                 Dataset.from_dict({"query": of_kind["query"].to_list(), "positive": of_kind["positive"].to_list()}),
                 reader.model,
+                corpus=corpus,
                 range_min=params["rank_min"],
-                range_max=min(params["rank_min"] + 50, of_kind["positive"].n_unique() - 1),
+                range_max=min(params["rank_min"] + 50, texts.n_unique() - 1),
                 relative_margin=params["relative_margin"],
-                num_negatives=params["per_row"],
+                num_negatives=min(params["per_row"], texts.n_unique() - 1 - params["rank_min"], 50),
                 sampling_strategy="top",
                 output_format="triplet",
                 output_scores=True,

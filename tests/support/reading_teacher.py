@@ -16,9 +16,60 @@ from tests.support.natural_teacher import natural
 from tests.support.teacher_server import Answer
 
 _PASSAGE = re.compile(r"<passage>\n(.*?)\n</passage>", re.DOTALL)
-_THINGS = ["kettle", "ladder", "compass", "lantern", "anchor", "bicycle", "hammer", "violin", "mirror", "pillow", "basket", "candle", "drawer", "carpet", "window", "saddle"]
-_PLACES = ["harbour", "attic", "garden", "cellar", "market", "bridge", "station", "orchard", "chapel", "library", "quarry", "meadow", "tunnel", "castle", "island", "mill"]
-_DEEDS = ["repair", "paint", "lift", "polish", "store", "measure", "hide", "sell", "carry", "clean", "borrow", "weigh", "mend", "fold", "stack", "wrap"]
+_THINGS = [
+    "kettle",
+    "ladder",
+    "compass",
+    "lantern",
+    "anchor",
+    "bicycle",
+    "hammer",
+    "violin",
+    "mirror",
+    "pillow",
+    "basket",
+    "candle",
+    "drawer",
+    "carpet",
+    "window",
+    "saddle",
+]
+_PLACES = [
+    "harbour",
+    "attic",
+    "garden",
+    "cellar",
+    "market",
+    "bridge",
+    "station",
+    "orchard",
+    "chapel",
+    "library",
+    "quarry",
+    "meadow",
+    "tunnel",
+    "castle",
+    "island",
+    "mill",
+]
+_DEEDS = [
+    "repair",
+    "paint",
+    "lift",
+    "polish",
+    "store",
+    "measure",
+    "hide",
+    "sell",
+    "carry",
+    "clean",
+    "borrow",
+    "weigh",
+    "mend",
+    "fold",
+    "stack",
+    "wrap",
+]
 
 
 def reading() -> Answer:

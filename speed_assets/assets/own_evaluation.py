@@ -1,0 +1,118 @@
+"""An evaluation set from the user's own documents: queries of the teacher for passages of documents that nothing is trained on.
+
+Belongs here: asking for the queries, and BEIR's layout. Not here: scoring them (`embedding.py`), which documents are held out
+(`passages.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from resources.inputs.external_digests import prompt_set
+from resources.teacher.teacher import TeacherUse
+from speed_assets.assets.stage import StageRun
+from speed_assets.assets.writing import asked_again, problem_counts
+from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.graph import PASSAGES
+from speed_assets.domain.grounded import grounded_rows
+from speed_assets.domain.parsing import stands_in
+from speed_assets.domain.prompts import schema_for
+from speed_assets.domain.rows import cuts_before, parse_outputs, quarantined, refusal_or, unless_refused, until_whole
+from speed_assets.domain.task_types import GROUNDED
+from speed_assets.recipe import RecipeError
+
+FOLDER = "own_evaluation"
+"""Folder of the artifact in BEIR's layout, and what scores call the set."""
+
+
+def own_evaluation(run: StageRun) -> dict[str, Any]:
+    """Queries for held-out passages, one each, to be found among all passages of the corpus. A query that copies its passage, or
+    that two passages have, is in the quarantine."""
+    section = run.recipe.own_evaluation
+    table = run.input_rows(PASSAGES)
+    held_out = table.filter("held_out")
+    if held_out.is_empty():
+        raise RecipeError("own_evaluation: no document is held out: raise corpus.held_out, or leave own_evaluation out")
+    seed = seed_for(run.recipe.seed, "own evaluation") % 2**31
+    asked = grounded_rows(
+        held_out,
+        min(section.rows, held_out.height),
+        seed,
+        run.stage.name,
+        prompt_set(run.recipe.prompts),
+        run.recipe.answers.lengths(),
+        run.recipe.queries.drawn(),
+    )
+    used: list[TeacherUse] = []
+
+    def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
+        texts = asked_again(run, pending, attempt)
+        limits = run.limits(section.sampling, pending["words"], cuts_before(pending, attempt))
+        answers, use = run.ask(
+            texts, section.sampling, schema_for("synthesis", GROUNDED), sample=attempt, limits=limits
+        )
+        used.append(use)
+        answered = pending.select(asked.columns).with_columns(
+            pl.Series("output", [answer.text for answer in answers], dtype=pl.String),
+            pl.Series("finished", [answer.finished for answer in answers], dtype=pl.Boolean),
+            pl.Series("refused", [answer.error for answer in answers], dtype=pl.String),
+        )
+        parsed = parse_outputs(answered, GROUNDED).with_columns(problem=unless_refused(pl.col("problem")))
+        return _usable(parsed, section.copied_words_min)
+
+    rows, again = until_whole(asked, section.attempts, ask)
+    rows = rows.with_columns(
+        problem=pl.when(pl.col("valid") & ~pl.col("query").str.to_lowercase().is_first_distinct())
+        .then(pl.lit("same_query"))
+        .otherwise("problem")
+    ).with_columns(valid=pl.col("problem").is_null())
+    good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
+    run.write(good.select("row_id", pl.col("task_id").alias("passage_id"), "task", "query", "positive"))
+    run.write(
+        quarantined(bad, run.stage.name, GROUNDED, pl.col("problem"), refusal_or("no usable query"), pl.col("output")),
+        "quarantine",
+    )
+    if good.height:
+        write_beir(run.out / FOLDER, table, good)
+    return {
+        "asked": asked.height,
+        "documents_held_out": held_out["document_id"].n_unique(),
+        "corpus_passages": table.height,
+        "problems": problem_counts(bad),
+        "asked_again": again,
+        **sum(used[1:], start=used[0]).metadata(),
+    }
+
+
+def _usable(parsed: pl.DataFrame, copied_words_min: int) -> pl.DataFrame:
+    """Parsed rows, of which those whose query is copied from the passage are no longer valid."""
+    copied = [
+        bool(valid) and stands_in(query, passage, copied_words_min)
+        for valid, query, passage in parsed.select("valid", "query", "positive").iter_rows()
+    ]
+    problem = pl.when(pl.Series("copied", copied, dtype=pl.Boolean)).then(pl.lit("copied_query")).otherwise("problem")
+    return parsed.with_columns(problem=problem).with_columns(valid=pl.col("problem").is_null())
+
+
+def write_beir(folder: Path, passages: pl.DataFrame, queries: pl.DataFrame) -> None:
+    """A retrieval set in BEIR's layout.
+
+    Args:
+        folder: to write into.
+        passages: passage_id, text: what is searched.
+        queries: row_id, query, task_id: a query and the passage that answers it.
+    """
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    corpus = (
+        {"_id": one, "title": "", "text": text} for one, text in passages.select("passage_id", "text").iter_rows()
+    )
+    asked = ({"_id": one, "text": text} for one, text in queries.select("row_id", "query").iter_rows())
+    for name, lines in (("corpus", corpus), ("queries", asked)):
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    judged = "".join(f"{query}\t{passage}\t1\n" for query, passage in queries.select("row_id", "task_id").iter_rows())
+    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
