@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 SIZE ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo natural ui test test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
+.PHONY: help demo natural own-corpus ui test test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test: .venv/ready ## the whole test suite
 
 natural: .venv/natural-ready .venv-vllm/ready ## the whole loop on natural text with small real models; last line of stdout is JSON
 	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m benchmarks.natural --size $(SIZE)
+
+own-corpus: .venv/natural-ready .venv-vllm/ready ## from documents (CORPUS=folder, or those of a package) to a release decision and a page; last line JSON
+	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m benchmarks.own_corpus $(if $(CORPUS),--corpus "$(CORPUS)")
 
 # A proxy that rewrites what it passes on, for the tests of teachers.
 .venv-litellm/ready: requirements-litellm.lock

@@ -185,6 +185,8 @@ class Corpus(Section):
     """Share of the retrieval rows that every stage asks for which are written from passages; the others are about topics."""
     held_out: Share = 0.1
     """Share of the documents that nothing is trained on, by a hash of their ids."""
+    forget: tuple[str, ...] = ()
+    """Ids of documents that are left out, whatever the folder holds (`speed forget`)."""
     tokens_max: Annotated[int, Field(ge=16)] = 256
     """Tokens of a passage at most, by the tokenizer of the embedding base, title included."""
     tokens_min: Positive = 24

@@ -76,8 +76,12 @@ def passages(run: StageRun) -> dict[str, Any]:
 def _cleaned(reading: Reading, section: Corpus) -> tuple[list[Document], list[Dropped]]:
     """The documents without the lines that many share, and those lines."""
     lines = boilerplate_lines(reading.documents, section.boilerplate_share, section.boilerplate_documents_min)
-    documents, lost = [], []
+    documents: list[Document] = []
+    lost: list[Dropped] = []
     for document in reading.documents:
+        if document.document_id in section.forget:
+            lost.append(Dropped(document.document_id, document.file, "forgotten", "corpus.forget names it", ""))
+            continue
         cleaned, taken = without_boilerplate(document, lines)
         documents.append(cleaned)
         lost += taken
