@@ -18,7 +18,7 @@ import polars as pl
 from resources.inputs.evaluation_sets import local_texts
 from speed_assets.domain.contamination import HOW, EvaluationIndex, Limits
 from speed_assets.domain.folding import fold
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.microworld.toy_records import read_task, write_record, write_task
 from speed_assets.recipe import load_recipe
@@ -95,7 +95,7 @@ def microworld_rows(rows: int, seed: int) -> list[str]:
         topic = " ".join(
             rng.choices(["chamber", "music", "garden", "tools", "violin", "harbor", "winter", "stone"], k=2)
         )
-        for task_type in TASK_TYPES:
+        for task_type in TOPIC_TYPES:
             texts += write_record(task_type, read_task(task_type, write_task(task_type, topic, rng)), rng).values()
     return texts
 

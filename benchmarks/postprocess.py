@@ -30,7 +30,7 @@ from resources.store.store import PARQUET
 from speed_assets.assets.triplets import TRIPLETS, filtered, plot_funnel
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rows import parse_outputs
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.recipe import Evaluation, Microworld, load_recipe
 from tests.support.hostile import mutated
 
@@ -289,7 +289,7 @@ def fuzzed(outputs: int) -> dict[str, Any]:
     lost, slowest, read_as = 0, 0.0, {}
     started = time.perf_counter()
     for number in range(0, outputs, 100):
-        task_type = rng.choice(sorted(TASK_TYPES))
+        task_type = rng.choice(sorted(TOPIC_TYPES))
         raws = [mutated(task_type, rng).encode("utf-8", "replace").decode() for _ in range(100)]
         frame = pl.DataFrame({"row_id": [f"{number + i}" for i in range(100)], "output": raws})
         frame = frame.with_columns(task_type=pl.lit(task_type), topic=pl.lit("t"), task=pl.lit("t"))

@@ -9,7 +9,7 @@ import json
 
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 
 TOPIC = "Arts/Music/String Instruments/Violins"
 TASKS = {
@@ -34,7 +34,7 @@ def page() -> str:
         "## Subtopics of a topic (`expand`)\n",
         _block(prompts.expand("Arts/Music", 12, ["Oboes", "Sea Shanties"])),
     ]
-    for task_type, kind in TASK_TYPES.items():
+    for task_type, kind in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES):
         asked = prompts.synthesis(task_type, TASKS[task_type], draw_attributes(task_type, SEED))
         draft = json.dumps(dict.fromkeys(kind.keys, "..."))
         parts.append(f"## {task_type}\n")

@@ -28,7 +28,7 @@ from typing import Any
 import yaml
 
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import PROJECT, RECIPES, load_recipe
@@ -91,7 +91,7 @@ def _number(path: str, *values: Any) -> Change:
 
 def _rows(section: str) -> Change:
     def change(world: World, rng: random.Random) -> str:
-        name = rng.choice(TASK_TYPE_NAMES)
+        name = rng.choice(TOPIC_TYPES)
         world.data[section]["rows"] = dict(world.data[section]["rows"])
         world.data[section]["rows"][name] -= rng.choice([1, 2])
         return f"{section}.rows.{name} = {world.data[section]['rows'][name]}"

@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.external_digests import MICROWORLD_BASE
-from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.microworld import toy_records
 from speed_assets.recipe import PROJECT
 
@@ -46,7 +46,7 @@ def rows_of(kind: str, count: int) -> pl.DataFrame:
     rng = random.Random(SEED)
     table = []
     for row in range(count):
-        name = TASK_TYPE_NAMES[row % len(TASK_TYPE_NAMES)]
+        name = TOPIC_TYPES[row % len(TOPIC_TYPES)]
         task = toy_records.write_task(
             name, f"{rng.choice(['red', 'blue', 'old'])} {rng.choice(['tea', 'boats'])} {row}", rng
         )

@@ -31,7 +31,7 @@ from speed_assets.build import build_defs
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.rows import QUARANTINE_SCHEMA
-from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.recipe import Recipe
 
 PARTITIONED = {stage.name for stage in ALL_STAGES if stage.partitioned}
@@ -41,7 +41,7 @@ SAMPLES = 40
 
 
 def recipe_with(source: str = "revised_data", **checks: Any) -> Recipe:
-    each = dict.fromkeys(TASK_TYPE_NAMES, ROWS)
+    each = dict.fromkeys(TOPIC_TYPES, ROWS)
     sampling = {"temperature": 1.0, "max_new_tokens": 8}
     training = {"learning_rate": 0.1, "batch_size": 2, "epochs": 1, "max_length": 64}
     return Recipe.model_validate(
@@ -190,7 +190,7 @@ def good_table(asset: str, task_type: str | None) -> pl.DataFrame:
             verdict=pl.lit("margin"),
         )
     if asset == "final_triplets":
-        rows = pl.concat([written(name, 2) for name in TASK_TYPE_NAMES])
+        rows = pl.concat([written(name, 2) for name in TOPIC_TYPES])
         return rows.select("row_id", "task_type", "topic", "task", "query", "positive", "negative")
     if asset == "quarantine":
         return base.select(
@@ -265,7 +265,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "mined_negatives": {"asked": ROWS},
     "quarantine": {"asked": ROWS},
     "final_triplets": {
-        "rows_in": 2 * len(TASK_TYPE_NAMES),
+        "rows_in": 2 * len(TOPIC_TYPES),
         "diversity": DIVERSITY,
         "contamination": [{"task": task, "texts": len(texts), "removed": 0} for task, texts in EVALUATION.items()],
     },
@@ -608,7 +608,7 @@ def test_rows_that_are_not_whole_are_shown(shelf: Shelf) -> None:
 
 
 def test_nothing_asked_is_nothing_missing(shelf: Shelf) -> None:
-    none = {**dict.fromkeys(TASK_TYPE_NAMES, ROWS), "sts": 0}
+    none = {**dict.fromkeys(TOPIC_TYPES, ROWS), "sts": 0}
     data = RECIPE.model_dump()
     for section, field in (("seed_data", "rows"), ("preference_pairs", "prompts")):
         data[section][field] = none

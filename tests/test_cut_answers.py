@@ -19,7 +19,7 @@ from speed_assets.assets.junior import seed_data
 from speed_assets.assets.stage import RecipeView, StageRun
 from speed_assets.domain.answer_lengths import words_asked
 from speed_assets.domain.graph import ALL_STAGES
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.recipe import Recipe
 from speed_assets.recipe import Teacher as TeacherSettings
 from tests.support.tiny import ROWS, tiny_recipe
@@ -121,7 +121,7 @@ def test_it_is_asked_again_in_the_same_words_with_more_room(tmp_path: Path) -> N
     assert len(teacher.limits) == asked
 
 
-@pytest.mark.parametrize("task_type", sorted(TASK_TYPES))
+@pytest.mark.parametrize("task_type", sorted(TOPIC_TYPES))
 def test_a_writer_who_obeys_is_never_cut(task_type: str, tmp_path: Path) -> None:
     """Whatever length is drawn: the limit has room for all the words asked for."""
     recipe = recipe_with(None)

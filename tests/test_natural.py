@@ -11,14 +11,14 @@ from benchmarks import natural
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.external_digests import prompt_set
 from speed_assets.domain.prompts import PROMPT_KINDS
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.recipe import RecipeError, load_recipe
 
 
 def test_the_recipe_loads_with_its_own_prompts_and_sets() -> None:
     recipe = load_recipe("natural")
     prompts = prompt_set(recipe.prompts)
-    for task_type in TASK_TYPES:
+    for task_type in TOPIC_TYPES:
         text = prompts.synthesis(task_type, "Match a remark with its answer.", {})
         assert "Match a remark with its answer." in text
         assert "{" not in text

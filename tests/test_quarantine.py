@@ -15,7 +15,7 @@ from resources.store.artifacts import Artifacts
 from resources.store.store import Artifact, Store
 from speed_assets.assets.quarantine import counted, gathered, plot_counts
 from speed_assets.domain.rows import QUARANTINE_SCHEMA
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.recipe import PROJECT
 from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
@@ -49,7 +49,7 @@ def home(tmp_path: Path) -> Path:
     """A home with topics and tasks made, and some of both set aside."""
     artifacts = Artifacts(tiny_recipe(), Store(tmp_path).open())
     put(artifacts, "topics", None, aside("topics", None, ("3", "refused_line", HOSTILE)))
-    for task_type in TASK_TYPE_NAMES:
+    for task_type in TOPIC_TYPES:
         rows = [(f"{task_type}{i}", "no_task", f"text {i} " + "x" * 2000) for i in range(30)]
         put(artifacts, "task_list", task_type, aside("task_list", task_type, *rows) if task_type != "sts" else None)
     return tmp_path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resources.inputs.external_digests import external_digest, prompt_set
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe, parse_recipe
 from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
@@ -83,7 +83,7 @@ def test_missing_section_says_who_needs_it() -> None:
 
 def test_more_judged_than_written_is_refused() -> None:
     with pytest.raises(RecipeError, match="is more than junior_data"):
-        tiny_recipe(preference_pairs__prompts=dict.fromkeys(TASK_TYPE_NAMES, 999))
+        tiny_recipe(preference_pairs__prompts=dict.fromkeys(TOPIC_TYPES, 999))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_wording_of_ones_own_is_found_beside_the_recipe_and_counts_by_content(tm
         prompt_set(mine.prompts)
     (tmp_path / "mine.yaml").write_text('judge:\n  sts: "weigh {task_type}: {task}\\n{candidates}"\n')
     assert prompt_set(mine.prompts).judge("sts", "fish", ["a", "b"]).startswith("weigh sts: fish")
-    for task_type in TASK_TYPE_NAMES:
+    for task_type in TOPIC_TYPES:
         same = external_digest(mine, "prompt:judge", task_type) == external_digest(plain, "prompt:judge", task_type)
         assert same == (task_type != "sts")
     (tmp_path / "mine.yaml").write_text("judge:\n  sts: 3\n  sts: 4\n")

@@ -15,7 +15,7 @@ from resources.ledger.ledger import Ledger
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.domain.statistics import Part
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.orchestration import runs, study
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Checks, PerTaskType, Recipe, RecipeError, load_recipe
@@ -70,7 +70,7 @@ def test_rows_are_apportioned_exactly(total: int) -> None:
     proportions = {"classification": 800, "retrieval": 800, "sts": 800, "matching_short": 120, "matching_long": 120}
     found = study.apportion(total, PerTaskType(**proportions))
     assert found.total() == total
-    for name in TASK_TYPE_NAMES:
+    for name in TOPIC_TYPES:
         assert abs(getattr(found, name) - total * proportions[name] / 2640) < 1
 
 

@@ -19,7 +19,7 @@ from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.attributes import combinations, draw_attributes, rows_per_prompt, tasks_needed
 from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topic_growth import Node, Tree, calls_at_most, parents_asked, words_of
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
@@ -287,7 +287,7 @@ def test_which_topics_are_asked_hardly_hangs_on_the_others() -> None:
 # Rows that share a prompt
 
 
-@pytest.mark.parametrize("task_type", TASK_TYPE_NAMES)
+@pytest.mark.parametrize("task_type", TOPIC_TYPES)
 def test_rows_per_prompt_are_those_of_real_draws(task_type: str) -> None:
     prompts = PromptSet.load("full")
     said, tasks, rows = prompts.said(task_type), 5, 1000
@@ -326,4 +326,6 @@ def test_topics_of_the_paper_are_too_few_and_a_tree_of_them_is_not() -> None:
 def test_a_tree_needs_a_prompt_for_it() -> None:
     with pytest.raises(RecipeError, match=r"topics\.expand needs a prompt for subtopics"):
         tiny_recipe(topics__expand=EXPAND)
-    assert {name for name, kind in TASK_TYPES.items() if not kind.has_brainstorm} == {"sts"}
+    assert {name for name, kind in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES) if not kind.has_brainstorm} == {
+        "sts"
+    }

@@ -17,7 +17,7 @@ from speed_assets.domain.funnel import Funnel
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, parse_outputs
 from speed_assets.domain.rules import RULE_CODES
 from speed_assets.domain.scoring import SCORES
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.recipe import READMITTABLE, FinalTriplets, RecipeError, Rules, load_recipe
 from tests.support.hostile import mutated
 from tests.support.tiny import tiny_recipe
@@ -232,7 +232,7 @@ def test_no_rows_at_all() -> None:
 def test_hostile_outputs_are_all_accounted_for_in_bounded_time() -> None:
     rng = random.Random(11)
     frames = []
-    for number, task_type in enumerate(sorted(TASK_TYPES) * 2):
+    for number, task_type in enumerate(sorted(TOPIC_TYPES) * 2):
         raws = [mutated(task_type, rng, longest=300_000).encode("utf-8", "replace").decode() for _ in range(500)]
         frame = pl.DataFrame({"row_id": [f"{number}-{i}" for i in range(500)], "output": raws})
         frame = frame.with_columns(task_type=pl.lit(task_type), topic=pl.lit("t"), task=pl.lit("t"))
@@ -249,7 +249,7 @@ def test_hostile_outputs_are_all_accounted_for_in_bounded_time() -> None:
 
 
 def test_the_plot_of_diversity_is_small_and_needs_no_attributes(tmp_path: Path) -> None:
-    shares = dict.fromkeys(TASK_TYPES, 0.2)
+    shares = dict.fromkeys(TOPIC_TYPES, 0.2)
     found = {
         "task_types": {"intended": shares, "kept": shares},
         "topics": {"by_task_type": shares},

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.microworld import toy_language as lang
 from speed_assets.microworld import toy_records
 from speed_assets.microworld.evaluation import evaluation_sets
@@ -61,7 +61,7 @@ def right_triplets(rows: int, seed: int = 0) -> pl.DataFrame:
     rng = random.Random(seed)
     table = []
     for row in range(rows):
-        kind = TASK_TYPE_NAMES[row % len(TASK_TYPE_NAMES)]
+        kind = TOPIC_TYPES[row % len(TOPIC_TYPES)]
         task = toy_records.write_task(
             kind, f"{rng.choice(['red', 'blue', 'old'])} {rng.choice(['tea', 'boats', 'chess'])}", rng
         )

@@ -445,10 +445,17 @@ def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
         found[name] = replace(stage, task_types=tuple(t for t in TASK_TYPE_NAMES if t in types))
     if PASSAGES not in graph:
         return found
-    for name, stage in found.items():
-        found[name] = replace(stage, inputs=tuple(source for source in stage.inputs if source in found))
-    needed = upstream(found, ["release"])
-    return {name: stage for name, stage in found.items() if name in needed or stage.gathers}
+    found = _with_inputs_of(found)
+    needed = upstream({name: stage for name, stage in found.items() if not stage.gathers}, ["release"])
+    return _with_inputs_of({name: stage for name, stage in found.items() if name in needed or stage.gathers})
+
+
+def _with_inputs_of(graph: Graph) -> Graph:
+    """The graph, in which no stage reads one that is not there."""
+    return {
+        name: replace(stage, inputs=tuple(source for source in stage.inputs if source in graph))
+        for name, stage in graph.items()
+    }
 
 
 _NOT_ROWS = ("task_list", PASSAGES, "seed_data")

@@ -166,6 +166,8 @@ class PromptSet:
             for kind in PROMPT_KINDS:
                 if kind == "brainstorm" and not shape.has_brainstorm:
                     continue
+                if shape.grounded and task_type not in self.templates[kind]:
+                    continue  # a set that nobody writes from passages with
                 named = _names(self._template(kind, task_type))
                 known = _PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
                 if shape.grounded and kind == "synthesis":

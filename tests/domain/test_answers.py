@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speed_assets.domain.answers import without_thoughts
 from speed_assets.domain.parsing import Verdict, parse_record, parse_revision, parse_tasks, parse_verdict
 from speed_assets.domain.rows import parse_outputs
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 
 STS = {"S1": "A real one.", "S2": "One that is real.", "S3": "Another one."}
 DRAFT = '{"S1":"a b","S2":"c d","S3":"e f"}'
@@ -123,7 +123,7 @@ WORDS = [
 
 def answers(rng: random.Random) -> tuple[str, str]:
     """(task type, an answer to it as models write them): thoughts, fences, prose, escapes."""
-    task_type = rng.choice(sorted(TASK_TYPES))
+    task_type = rng.choice(sorted(TOPIC_TYPES))
     record = {
         key: " ".join(rng.choices(WORDS, k=rng.randint(1, 40))) + f" {key}." for key in TASK_TYPES[task_type].keys
     }

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER, GUIDELINES, draw_attributes
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TOPIC_TYPES
 
 
-@pytest.mark.parametrize("task_type", TASK_TYPES)
+@pytest.mark.parametrize("task_type", TOPIC_TYPES)
 def test_tables_are_whole(task_type: str) -> None:
     for attribute in ATTRIBUTES[task_type]:
         assert len(attribute.values) == len(attribute.weights) == len(set(attribute.values))
@@ -18,7 +18,7 @@ def test_tables_are_whole(task_type: str) -> None:
         assert 0 < attribute.presence <= 1
 
 
-@pytest.mark.parametrize("task_type", TASK_TYPES)
+@pytest.mark.parametrize("task_type", TOPIC_TYPES)
 def test_a_draw_depends_on_its_seed_only(task_type: str) -> None:
     before = [draw_attributes(task_type, seed) for seed in range(50)]
     random.seed(1)

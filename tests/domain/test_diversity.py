@@ -22,7 +22,7 @@ from speed_assets.domain.diversity_measures import (
     vendi_score,
 )
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import TOPIC_TYPES
 
 TEXTS = st.lists(st.text("ab ü.", max_size=12), min_size=1, max_size=12)
 COUNTS = st.lists(st.integers(0, 1000), min_size=2, max_size=9)
@@ -137,7 +137,7 @@ def test_attributes_are_those_that_were_drawn() -> None:
 
 
 def table(rows: int) -> pl.DataFrame:
-    kinds = [TASK_TYPE_NAMES[i % 3] for i in range(rows)]
+    kinds = [TOPIC_TYPES[i % 3] for i in range(rows)]
     return pl.DataFrame(
         {
             "row_id": [f"r{i}" for i in range(rows)],
@@ -152,7 +152,7 @@ def table(rows: int) -> pl.DataFrame:
 
 
 def test_everything_at_once_on_a_bounded_sample() -> None:
-    intended = dict.fromkeys(TASK_TYPE_NAMES, 0) | dict.fromkeys(TASK_TYPE_NAMES[:3], 7)
+    intended = dict.fromkeys(TOPIC_TYPES, 0) | dict.fromkeys(TOPIC_TYPES[:3], 7)
     found = diversity(
         table(300), table(300).select("task_type", "topic"), intended, rows_max=100, vendi_rows_max=30, seed=1
     )
@@ -164,7 +164,7 @@ def test_everything_at_once_on_a_bounded_sample() -> None:
 
 
 def test_no_rows_have_no_diversity() -> None:
-    intended = dict.fromkeys(TASK_TYPE_NAMES, 1)
+    intended = dict.fromkeys(TOPIC_TYPES, 1)
     nothing = table(3).clear()
     found = diversity(nothing, table(3).select("task_type", "topic"), intended, rows_max=10, vendi_rows_max=10, seed=1)
     assert (found["topics"]["share"], found["task_types"]["distance"], found["vendi"]["score"]) == (0, 1, 0)

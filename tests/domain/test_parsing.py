@@ -17,7 +17,7 @@ from speed_assets.domain.parsing import (
     parse_tasks,
     parse_verdict,
 )
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 
 RETRIEVAL = {"user_query": "price of oboes", "positive_document": "an invoice", "hard_negative_document": "prestige"}
 ANYTHING = st.one_of(
@@ -30,7 +30,7 @@ ANYTHING = st.one_of(
 
 
 @settings(max_examples=300)
-@given(ANYTHING, st.sampled_from(sorted(TASK_TYPES)))
+@given(ANYTHING, st.sampled_from(sorted(TOPIC_TYPES)))
 def test_no_text_breaks_a_parser(raw: str, task_type: str) -> None:
     parsed = parse_record(task_type, raw)
     assert set(parsed.record) <= set(TASK_TYPES[task_type].keys)
@@ -48,7 +48,7 @@ MARKUP = st.sampled_from(
 
 
 @settings(max_examples=300)
-@given(st.lists(MARKUP, max_size=60).map("".join), st.sampled_from(sorted(TASK_TYPES)))
+@given(st.lists(MARKUP, max_size=60).map("".join), st.sampled_from(sorted(TOPIC_TYPES)))
 def test_no_heap_of_markup_breaks_a_parser(raw: str, task_type: str) -> None:
     for text in (*parse_record(task_type, raw).record.values(), *parse_revision(task_type, raw).changes.values()):
         assert text.isprintable() or "\n" in text or "\u202e" in text

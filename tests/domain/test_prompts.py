@@ -16,7 +16,7 @@ from benchmarks.prompts_page import page
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import EXAMPLES_SHOWN, PROMPT_KINDS, PromptSet, read_compact, schema_for
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.recipe import PROJECT
 
 PLAIN = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=40)
@@ -51,7 +51,7 @@ def test_attributes_have_the_papers_weights(task_type: str, name: str, weights: 
 
 
 @pytest.mark.parametrize("name", ["full", "compact"])
-@pytest.mark.parametrize("task_type", TASK_TYPES)
+@pytest.mark.parametrize("task_type", TOPIC_TYPES)
 def test_synthesis_prompt_carries_task_keys_and_attributes(name: str, task_type: str) -> None:
     prompts = PromptSet.load(name)
     texts = set()
@@ -74,7 +74,7 @@ def test_text_goes_in_as_it_is(name: str, text: str) -> None:
 @given(text=PLAIN, seed=st.integers(0, 99))
 def test_compact_prompts_can_be_read_back(text: str, seed: int) -> None:
     prompts = PromptSet.load("compact")
-    for task_type, kind in TASK_TYPES.items():
+    for task_type, kind in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES):
         read = read_compact(prompts.synthesis(task_type, text, draw_attributes(task_type, seed)))
         assert (read.kind, read.task_type, read.task, read.keys) == ("synthesis", task_type, text, kind.keys)
         read = read_compact(prompts.judge(task_type, text, ["a", "b\nc"]))
@@ -98,7 +98,7 @@ def test_a_reworded_template_touches_its_task_type_only() -> None:
     before = PromptSet.from_data("full", data)
     data["synthesis"]["sts"] = str(data["synthesis"]["sts"]) + " Be brief."
     after = PromptSet.from_data("full", data)
-    changed = {t for t in TASK_TYPES if before.digest("synthesis", t) != after.digest("synthesis", t)}
+    changed = {t for t in TOPIC_TYPES if before.digest("synthesis", t) != after.digest("synthesis", t)}
     assert changed == {"sts"}
     assert before.digest("revise", "sts") == after.digest("revise", "sts")
 
@@ -109,7 +109,7 @@ def test_a_digest_counts_what_shapes_the_prompt_and_nothing_else() -> None:
         return {
             (kind, name): prompts.digest(kind, name)
             for kind in PROMPT_KINDS
-            for name, shape in TASK_TYPES.items()
+            for name, shape in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES)
             if kind != "brainstorm" or shape.has_brainstorm
         }
 
@@ -132,8 +132,8 @@ def test_a_digest_counts_what_shapes_the_prompt_and_nothing_else() -> None:
 
     assert changed("version") == set(before)
     assert changed("guideline") == {("synthesis", "retrieval")}
-    assert changed("candidate") == {("judge", name) for name in TASK_TYPES}
-    assert changed("part") == {("revise", name) for name in TASK_TYPES}
+    assert changed("candidate") == {("judge", name) for name in TOPIC_TYPES}
+    assert changed("part") == {("revise", name) for name in TOPIC_TYPES}
 
 
 def test_a_template_that_cannot_be_filled_is_refused_at_once() -> None:
@@ -163,7 +163,7 @@ def test_compact_prompts_stay_as_the_shipped_base_knows_them() -> None:
     prompts = PromptSet.load("compact")
     texts = []
     for seed in range(50):
-        for task_type, kind in TASK_TYPES.items():
+        for task_type, kind in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES):
             texts.append(prompts.synthesis(task_type, f"cost of violins {seed}", draw_attributes(task_type, seed)))
             texts.append(
                 prompts.judge(task_type, "cost of violins", [f'{{"S1": "{seed}"}}', "b\nc"], "the asked prompt")
@@ -182,7 +182,7 @@ def shared_part(texts: list[str]) -> int:
     return next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, texts)))
 
 
-@pytest.mark.parametrize("task_type", TASK_TYPES)
+@pytest.mark.parametrize("task_type", TOPIC_TYPES)
 def test_judge_and_revisor_see_what_was_asked_after_what_is_always_the_same(task_type: str) -> None:
     prompts = PromptSet.load("full")
     asked = [prompts.synthesis(task_type, f"{seed} is the task", draw_attributes(task_type, seed)) for seed in range(8)]
@@ -213,7 +213,7 @@ def test_material_cannot_close_the_tag_that_it_stands_in() -> None:
 
 def test_a_brainstorm_shows_examples_of_its_own_for_each_topic() -> None:
     prompts = PromptSet.load("full")
-    for task_type, kind in TASK_TYPES.items():
+    for task_type, kind in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES):
         if not kind.has_brainstorm:
             continue
         pool = set(prompts.examples[task_type])
@@ -233,7 +233,7 @@ def test_a_brainstorm_shows_examples_of_its_own_for_each_topic() -> None:
 
 def test_a_set_tells_which_attributes_its_prompts_say() -> None:
     full, compact = PromptSet.load("full"), PromptSet.load("compact")
-    for task_type in TASK_TYPES:
+    for task_type in TOPIC_TYPES:
         drawn = {name for seed in range(60) for name in draw_attributes(task_type, seed)} - {"guideline_order"}
         assert full.said(task_type) == drawn, "every attribute that is drawn is said"
     assert compact.said("classification") == {"text_length"}
@@ -282,7 +282,7 @@ def test_a_reworded_set_changes_the_digest_of_what_it_words_otherwise_and_of_not
     changed = {
         (kind, task_type)
         for kind in PROMPT_KINDS
-        for task_type, shape in TASK_TYPES.items()
+        for task_type, shape in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES)
         if (kind != "brainstorm" or shape.has_brainstorm)
         and reworded.digest(kind, task_type) != prompts.digest(kind, task_type)
     }

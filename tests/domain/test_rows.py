@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.rows import draw_tasks, drawn_topics, parse_outputs, until_whole
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from tests.support.hostile import mutated, words
 
 
-@pytest.mark.parametrize("task_type", sorted(TASK_TYPES))
+@pytest.mark.parametrize("task_type", sorted(TOPIC_TYPES))
 def test_a_table_is_read_as_its_rows_are(task_type: str) -> None:
     rng = random.Random(f"rows {task_type}")
     raws = [mutated(task_type, rng, longest=250_000) for _ in range(1_000)]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.microworld.toy_records import read_task, write_record, write_task
 from tests.support.planted_rows import PLANTED
 
@@ -127,7 +127,7 @@ def test_no_rule_catches_right_rows_of_the_microworld() -> None:
     rng = random.Random(4)
     rows = []
     for i in range(2_000):
-        for task_type in TASK_TYPES:
+        for task_type in TOPIC_TYPES:
             task = write_task(
                 task_type, rng.choice(["chamber music", "garden tools", "the law", "history of jazz"]), rng
             )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.parsing import Verdict, parse_record, parse_revision, parse_tasks, parse_verdict
 from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.microworld import toy_language as lang
 from speed_assets.microworld.simulated_teacher import MicroworldTeacher
 from speed_assets.microworld.toy_records import Asked, dump, read_task, spoil, truth_of, write_record, write_task
@@ -21,7 +21,7 @@ PROMPTS = PromptSet.load("compact")
 TOPICS = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=40).map(
     lambda text: lang.topic_phrase("x " + text.replace("/", " "))
 )
-TYPES = st.sampled_from(sorted(TASK_TYPES))
+TYPES = st.sampled_from(sorted(TOPIC_TYPES))
 
 
 def test_every_cue_has_one_aspect_and_no_template_holds_one() -> None:
@@ -54,7 +54,7 @@ def test_written_records_are_right_and_spoiled_ones_are_not(task_type: str, topi
         assert not truth.all_right or parse_record(task_type, dump(spoiled)).problem
 
 
-@pytest.mark.parametrize("task_type", TASK_TYPES)
+@pytest.mark.parametrize("task_type", TOPIC_TYPES)
 def test_the_teacher_answers_from_the_prompt_alone(task_type: str) -> None:
     teacher = MicroworldTeacher()
     task = "oboes"
