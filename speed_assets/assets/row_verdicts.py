@@ -11,11 +11,11 @@ from speed_assets.assets.revisor import revision_limits
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.calibration import drawn, suspicion
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.grounded_rules import broken_rules
 from speed_assets.domain.parsing import parse_revision
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.revising import as_draft, without_echoes
 from speed_assets.domain.rows import quarantined, refusal_or, unless_refused
-from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES
 

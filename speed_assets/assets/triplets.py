@@ -17,8 +17,9 @@ from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
+from speed_assets.domain.grounded_rules import broken_rules
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
-from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
+from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES
 from speed_assets.domain.scoring import SCORE_OF, SCORES, beyond, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates

@@ -22,10 +22,10 @@ from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EVALUATION_TEXTS, PASSAGES
 from speed_assets.domain.grounded import grounded_rows
+from speed_assets.domain.grounded_rules import broken_rules
 from speed_assets.domain.problems import in_words
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import cuts_before, parse_outputs, synthesis_rows, until_whole
-from speed_assets.domain.rules import broken_rules
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.toy_records import Truth, truth_of
 from speed_assets.recipe import PerTaskType, Rules, Sampling

@@ -108,6 +108,15 @@ ALL_STAGES: tuple[Stage, ...] = (
         externals=("corpus_files", "embedding_base", "rows_wanted"),
     ),
     Stage(
+        OWN_EVALUATION,
+        "embedding",
+        "table",
+        "Queries of the teacher for passages of held-out documents: the user's own retrieval set, in BEIR's layout.",
+        (PASSAGES,),
+        reads=(*_TEACHER, "queries"),
+        externals=("prompt:synthesis",),
+    ),
+    Stage(
         "seed_data",
         "junior",
         "table",
@@ -294,15 +303,6 @@ ALL_STAGES: tuple[Stage, ...] = (
         externals=("embedding_base",),
         gpu=True,
         version=2,
-    ),
-    Stage(
-        OWN_EVALUATION,
-        "embedding",
-        "table",
-        "Queries of the teacher for passages of held-out documents: the user's own retrieval set, in BEIR's layout.",
-        (PASSAGES,),
-        reads=(*_TEACHER, "queries"),
-        externals=("prompt:synthesis",),
     ),
     Stage(
         "mteb_scores",
