@@ -13,6 +13,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,18 @@ def corpus_digest(path: Path) -> str:
     if not path.exists():
         raise RecipeError(f"corpus.path: there is no file or folder {path}: correct the path")
     files = [file for file in corpus_files(path) if not file.is_symlink() and file.is_file()]
-    names = [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files]
-    return digest([[name, file_digest(file)] for name, file in zip(names, files, strict=True)])
+    states = []
+    for file in files:
+        stat = file.stat()
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        states.append((str(file), name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return _content_digest(tuple(states))
+
+
+@lru_cache(maxsize=4)
+def _content_digest(states: tuple[tuple[str, str, int, int, int], ...]) -> str:
+    """The digest of files in this state: a plan asks several times, and a corpus is large."""
+    return digest([[name, file_digest(Path(file))] for file, name, *_ in states])
 
 
 def _documents(

@@ -21,7 +21,7 @@ from speed_assets.domain.grounded_rules import broken_rules
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
 from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES
 from speed_assets.domain.scoring import SCORE_OF, SCORES, beyond, doubted
-from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.task_types import GROUNDED, TRIPLET_FIELDS
 from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
@@ -116,12 +116,18 @@ def filtered(
         field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS
     }
     together = pl.concat_str("query", "positive", separator=" ")
-    if near.query_least is not None:
+    if near.query_least is None:  # queries of one passage are other rows, however long the passage is
+        together = pl.when(pl.col("task_type") == GROUNDED).then("query").otherwise(together)
+    else:
         together = pl.when(pl.col("task_type") == "classification").then("query").otherwise(together)
     views = (
         ("near_duplicate", together, near.jaccard),
         ("near_duplicate_query", pl.when(words["query"]).then("query"), near.query_jaccard),
-        ("near_duplicate_positive", pl.when(words["positive"]).then("positive"), near.positive_jaccard),
+        (
+            "near_duplicate_positive",
+            pl.when(words["positive"] & (pl.col("task_type") != GROUNDED)).then("positive"),
+            near.positive_jaccard,
+        ),
     )
     rules = section.rules.model_dump(exclude={"skip"})
     # A row has the first rule that it breaks as its reason. A rule that rows are readmitted for is a step of its own, so

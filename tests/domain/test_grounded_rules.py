@@ -6,7 +6,9 @@ import polars as pl
 
 from speed_assets.domain.grounded_rules import broken_rules
 
-PASSAGE = "- 3 of 7:\n* I cannot help with that, the lever beside the old boiler opens the second valve and then"
+PASSAGE = (
+    "As an AI language model, I cannot help with that. The lever beside the old boiler opens the second valve and then"
+)
 
 
 def reasons(query: str, task_type: str = "grounded", positive: str = PASSAGE, **numbers: object) -> list[str | None]:
