@@ -33,9 +33,9 @@ from checks.gates import refusals
 from checks.scores import losses
 from resources.compute.runner import Runner
 from resources.inputs.external_digests import MICROWORLD_BASE
-from resources.progress import Lines
+from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
-from resources.store.store import MANIFEST, Artifact, Store, tree_digest
+from resources.store.store import MANIFEST_FILE, Artifact, Store, tree_digest
 from speed_assets.assets.embedding import TRAINED_ON
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.statistics import Part, TaskSamples, samples_by_model
@@ -178,7 +178,7 @@ def retrained(recipe: Recipe, store: Store, trainings: int, folder: Path) -> tup
     ]
     world = recipe.evaluation.microworld
     assert world is not None
-    runner, say = Runner(store.home, recipe.runtime.threads, recipe.runtime.warm_start), Lines().say
+    runner, say = Runner(store.home, recipe.runtime.threads, recipe.runtime.warm_start), ProgressLines().say
     try:
         base = {
             "kind": "static",
@@ -271,7 +271,7 @@ class Planted(Artifacts):
 
 
 def _copy(artifact: Artifact, work: Path) -> None:
-    shutil.copytree(artifact.path, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+    shutil.copytree(artifact.path, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
 
 
 def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=24, help="real trainings")
     parser.add_argument("--pairs", type=int, default=100, help="pairs of groups of real trainings")
     args = parser.parse_args()
-    recipe, say = load_recipe(args.recipe), Lines().say
+    recipe, say = load_recipe(args.recipe), ProgressLines().say
     each = recipe.embedding_reruns.count + 1
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary) / "home"

@@ -33,9 +33,9 @@ from urllib.request import urlopen
 from benchmarks import published
 from resources.compute.runner import worker_environment
 from resources.inputs.packaged_models import packaged_folder
-from resources.progress import Lines
+from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
-from resources.store.home import prepare, speed_home
+from resources.store.home import prepare_home, speed_home
 from resources.store.shared_store import store_of
 from resources.store.store import Artifact
 from speed_assets.assets.quarantine import counted, gathered
@@ -265,9 +265,9 @@ def main() -> None:
     os.environ.setdefault("SPEED_HOME", str(PROJECT / ".speed-natural"))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
-    lines = Lines()
+    lines = ProgressLines()
     try:
         recipe = sized(load_recipe(args.recipe), args.size)
         if args.size == "full":

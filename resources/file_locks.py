@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 
-def hold(path: Path) -> IO[str]:
+def create_locked_file(path: Path) -> IO[str]:
     """A new file at `path`, locked before anybody can find it free, and until it is closed or this process ends."""
     new = path.with_name(f"{path.name}.new")
     file = new.open("w")

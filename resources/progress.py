@@ -14,12 +14,12 @@ Progress = Callable[[int, int, str], None]
 ProgressFor = Callable[[str], Progress]
 
 
-def quiet(_label: str) -> Progress:
+def no_progress(_label: str) -> Progress:
     """Says nothing: Dagster's own log does."""
     return lambda _done, _total, _note: None
 
 
-class Lines:
+class ProgressLines:
     """Progress on a stream: one line that is rewritten on a terminal, plain lines now and then in a log."""
 
     def __init__(self, stream: TextIO | None = None, every: float = 10.0) -> None:

@@ -18,7 +18,7 @@ _NAMED: set[str] = set()
 """Variables that a recipe says hold a secret, whatever they are called."""
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
+def error_and_causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and all that it came from, the latest first."""
     for _ in range(20):
         if error is None:
@@ -27,19 +27,19 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def keep_secret(*names: str | None) -> None:
+def mark_secret_variables(*names: str | None) -> None:
     """Count these environment variables among those that hold a secret, as long as this process lives."""
     _NAMED.update(filter(None, names))
 
 
-def secret(name: str, value: str) -> bool:
+def is_secret_variable(name: str, value: str) -> bool:
     """Whether an environment variable holds a secret: by its name, as a URL with a password, or since a recipe says so."""
     named = {os.environ.get(variable) for variable in _NAMED}
     again = len(value) >= 8 and value in named  # the same secret under another name
     return bool(name in _NAMED or again or _HOLDS_SECRET.search(name) or _PASSWORD.search(value))
 
 
-def plainly(error: BaseException) -> str:
+def redacted_message(error: BaseException) -> str:
     """An error's first line, without a value that a variable such as `..._SECRET_ACCESS_KEY` or a password in a URL holds."""
     words = (str(error).strip() or type(error).__name__).splitlines()[0]
     secrets = {value for name, value in os.environ.items() if name in _NAMED or _SECRET.search(name)}

@@ -11,7 +11,15 @@ import polars as pl
 import pytest
 
 from resources.store.artifacts import Artifacts, NotMaterialized
-from resources.store.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
+from resources.store.store import (
+    MANIFEST_FILE,
+    UNHASHED_DIR,
+    Artifact,
+    Store,
+    StoreError,
+    integrity_problem,
+    integrity_problems,
+)
 from speed_assets.assets.stage import describe
 from speed_assets.domain.graph import ALL_STAGES, DataSource, Shape, build_graph, downstream
 from speed_assets.recipe import Recipe
@@ -111,9 +119,9 @@ def test_a_stage_that_takes_a_part_of_the_tasks_does_not_see_the_others(tmp_path
 def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
     artifacts = artifacts_of(tmp_path, tiny_recipe())
     with artifacts.store.building("f" * 64) as work:
-        (work / ASIDE).mkdir()
+        (work / UNHASHED_DIR).mkdir()
         for name in ("diversity", "funnel"):
-            (work / ASIDE / f"{name}.png").write_bytes(b"picture")
+            (work / UNHASHED_DIR / f"{name}.png").write_bytes(b"picture")
         made = artifacts.store.complete(
             "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
         )
@@ -161,7 +169,7 @@ def test_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, harm: str
         file.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
     else:
         file.write_bytes(content[:-1] if harm == "truncate" else b"{")
-    assert file.name in (verify(artifact.path) or "")
+    assert file.name in (integrity_problem(artifact.path) or "")
     fresh = artifacts_of(tmp_path, tiny_recipe())
     assert fresh.find("topics") is None
     assert file.name in fresh.store.damaged[0]
@@ -184,7 +192,7 @@ def released(home: Path) -> Artifact:
 def test_one_flipped_byte_anywhere_is_named_wherever_the_release_lies(tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "release"
     shutil.copytree(released(tmp_path / "home").path, moved)
-    assert list(problems(moved)) == []
+    assert list(integrity_problems(moved)) == []
     files = [file for file in moved.rglob("*") if file.is_file()]
     assert len(files) == 6
     for file in files:
@@ -192,11 +200,11 @@ def test_one_flipped_byte_anywhere_is_named_wherever_the_release_lies(tmp_path: 
         for place in range(len(content)):
             for bit in (0x01, 0x07, 0x20, 0x80):  # 0x07 makes \r of \n, 0x20 changes the case of letters
                 file.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
-                found = list(problems(moved))
+                found = list(integrity_problems(moved))
                 assert len(found) == 1, (file, place, bit)
                 assert found[0].startswith(file.relative_to(moved).as_posix())
         file.write_bytes(content)
-    assert verify(moved) is None
+    assert integrity_problem(moved) is None
 
 
 def test_everything_that_is_wrong_with_a_release_is_named(tmp_path: Path) -> None:
@@ -205,7 +213,7 @@ def test_everything_that_is_wrong_with_a_release_is_named(tmp_path: Path) -> Non
     (path / "manifest.json").write_text("{} \n")
     (path / "data" / "sts" / "train.parquet").write_text("ROWS")
     (path / "model" / "more.py").write_text("")
-    assert sorted(problems(path)) == [
+    assert sorted(integrity_problems(path)) == [
         "data/sts/train.parquet has changed since it was written",
         "manifest.json has 4 bytes instead of 3",
         "model/README.md is missing",
@@ -235,7 +243,7 @@ def test_content_digest_ignores_what_lies_aside(tmp_path: Path) -> None:
             artifact = artifacts.store.complete(
                 "topics", fingerprint, work, partition=None, metadata={"seconds": note}, lineage={}
             )
-        assert "aside/log" in json.loads((artifact.path / MANIFEST).read_text())["files"]
+        assert "aside/log" in json.loads((artifact.path / MANIFEST_FILE).read_text())["files"]
         return artifact.digest
 
     assert made(tmp_path / "a", "fast") == made(tmp_path / "b", "slow")

@@ -22,9 +22,9 @@ from checks.check import CELL, EXAMPLES
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
 from checks.suites import SUITES, validate
-from resources.inputs.evaluation_sets import known_texts
-from resources.releases.releases import next_number, released, roll_back
-from resources.store.artifacts import Artifacts, label
+from resources.inputs.evaluation_sets import offline_evaluation_texts
+from resources.releases.releases import next_number, promote_new_release, roll_back
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of, step_of
 from resources.store.store import Artifact, Store
 from speed_assets.build import build_defs
@@ -240,7 +240,7 @@ DIVERSITY: dict[str, Any] = {
     "task_types": {"kept": {"sts": 1.0}, "intended": {"sts": 0.95, "retrieval": 0.05}, "distance": 0.05},
     "vendi": {"rows": 100, "score": 25.0, "per_row": 0.25},
 }
-EVALUATION = known_texts(RECIPE.evaluation)
+EVALUATION = offline_evaluation_texts(RECIPE.evaluation)
 METADATA: dict[str, dict[str, Any]] = {
     "evaluation_texts": {"texts_of": {"STSBenchmark": 3}},
     "topics": {"asked": ROWS},
@@ -329,7 +329,7 @@ class Shelf(Artifacts):
                 metadata={"number": next_number(self.store)},
                 lineage={"recipe": {"name": self.recipe.name}, "inputs": {"mteb_scores": scores.digest}},
             )
-        released(self.store, made.fingerprint)
+        promote_new_release(self.store, made.fingerprint)
         return made
 
     def good(self, asset: str, partition: str | None = None) -> Artifact:
@@ -378,7 +378,7 @@ def test_good_artifacts_pass(shelf: Shelf, asset: str) -> None:
         artifact = shelf.good(asset, task_type)
         for check in checks_of(asset):
             outcome = shelf.ask(artifact, check.name)
-            assert outcome.passed, f"{label(asset, task_type)} {check.name}: {outcome.reason}"
+            assert outcome.passed, f"{artifact_label(asset, task_type)} {check.name}: {outcome.reason}"
 
 
 @pytest.mark.parametrize("counts", [{}, {"STSBenchmark": 3, "NFCorpus": 0}])

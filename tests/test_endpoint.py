@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
 from resources.teacher.chat import read_reply
 from resources.teacher.endpoint import OpenAIEngine
-from resources.teacher.pacing import Pace, duration, retry_after
+from resources.teacher.pacing import Pace, parse_duration, retry_after
 from speed_assets.domain.dialect import Dialect, Structure, strict_schema
 from speed_assets.domain.parsing import parse_revision, parse_tasks
 from speed_assets.domain.prompts import schema_for
@@ -451,8 +451,8 @@ def test_waits_are_read_from_headers() -> None:
     assert retry_after({"retry-after": "2", "retry-after-ms": "1500"}) == 1.5
     assert retry_after({"retry-after": "soon"}) is None
     assert retry_after({}) is None
-    assert duration("1h2m3.5s") == 3723.5
-    assert duration("soon 5s") is None
+    assert parse_duration("1h2m3.5s") == 3723.5
+    assert parse_duration("soon 5s") is None
 
 
 def test_the_limit_halves_once_for_what_was_in_flight_together() -> None:

@@ -190,9 +190,9 @@ def test_a_planted_key_is_found_nowhere(
 
 
 def _calls(home: Path) -> list[str]:
-    from resources.ledger.accounts import calls
+    from resources.ledger.accounts import read_calls
 
-    return [repr(call) for call in calls(Ledger.at(home))]
+    return [repr(call) for call in read_calls(Ledger.at(home))]
 
 
 def test_what_a_terminal_obeys_is_not_repeated() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from resources.ledger import accounts
 from resources.ledger.budget import Budget
-from resources.ledger.calls import Allowance, CallContext, CapReached, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.calls import Allowance, AnswerSink, CallContext, CapReached, TeacherAnswer, TeacherRequest
 from resources.ledger.database import TALLIES, Database
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import NANO, UNPRICED, Tariff
@@ -70,7 +70,7 @@ class Wide:
     def __init__(self, server: CountingServer) -> None:
         self.server = server
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         def one(request: TeacherRequest) -> None:
             allowance.take([request])
             sink([(request, self.server(request))])
@@ -110,7 +110,7 @@ def test_processes_with_64_calls_in_flight_each_keep_one_cap(home: Path, money: 
     assert [part.exitcode for part in parts] == [0, 0, 0]
     assert CountingServer(home / "sent").sent == spent
     ledger = Ledger.at(home)
-    assert (ledger.count(), accounts.costs(ledger)["calls"]) == (spent, spent)
+    assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (spent, spent)
     assert set(tallies(ledger).values()) == {(spent, 0)}
     said = [file.read_text() for file in home.glob("cap-*")]
     assert said
@@ -141,10 +141,10 @@ def test_calls_of_a_killed_process_count_against_its_cap(home: Path) -> None:
     process.start()
     assert ready.wait(60)
     ledger = Ledger.at(home)
-    assert accounts.costs(ledger)["under_way"] == 40
+    assert accounts.cost_report(ledger)["under_way"] == 40
     process.kill()
     process.join()
-    costs = accounts.costs(ledger)
+    costs = accounts.cost_report(ledger)
     assert (costs["calls"], costs["under_way"], costs["lost_calls"]) == (20, 0, 40)
     server = CountingServer(home / "sent")
     teacher = Teacher(recipe_with(run={"calls": 100}), ledger, Wide(server))
@@ -186,7 +186,7 @@ def test_money_is_reserved_at_its_most_and_settled_as_it_was(home: Path) -> None
     assert tallies(ledger)["run"] == (2, most + 15_000)
     budget.settle(answers(asked(2), None))
     assert tallies(ledger)["run"] == (2, most + 15_000), "of an unknown cost a cap counts the most"
-    assert accounts.costs(ledger)["money"] is None
+    assert accounts.cost_report(ledger)["money"] is None
 
 
 def test_refused_calls_are_free_again(home: Path) -> None:
@@ -198,7 +198,7 @@ def test_refused_calls_are_free_again(home: Path) -> None:
     assert tallies(ledger)["run"] == (1, 0)
     budget.close()
     assert tallies(ledger)["run"] == (1, 0)
-    assert accounts.costs(ledger)["lost_calls"] == 1
+    assert accounts.cost_report(ledger)["lost_calls"] == 1
 
 
 def _send_batch(home: str) -> None:
@@ -227,7 +227,7 @@ def test_a_batch_of_a_killed_process_is_paid_once(home: Path, again: bool) -> No
     ledger.close_batch("b1")
     budget.close()
     assert tallies(ledger)["run"] == (90, 90 * 15_000)
-    costs = accounts.costs(ledger)
+    costs = accounts.cost_report(ledger)
     assert (costs["calls"], costs["lost_calls"], costs["under_way"]) == (90, 0, 0)
     assert budget.take(asked(*range(200, 230))) == 10
 

@@ -16,8 +16,8 @@ import pytest
 
 from resources.store import shared_store
 from resources.store.artifacts import Artifacts
-from resources.store.shared_store import SharedStore, bucket, store_of
-from resources.store.store import ASIDE, MANIFEST, Artifact, Store, StoreError, verify
+from resources.store.shared_store import SharedStore, bucket_at, store_of
+from resources.store.store import MANIFEST_FILE, UNHASHED_DIR, Artifact, Store, StoreError, integrity_problem
 from tests.support.servers import S3, S3_SECRET
 from tests.support.tiny import tiny_recipe
 
@@ -52,7 +52,7 @@ def s3_url(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def machine(home: Path) -> SharedStore:
     """The store as a process of its own on another machine sees it."""
-    bucket.cache_clear()
+    bucket_at.cache_clear()
     store = store_of(home).open()
     assert isinstance(store, SharedStore)
     return store
@@ -62,7 +62,7 @@ def make(store: Store, note: str = "fast", rows: int = 3, fingerprint: str = FIN
     """An artifact with a table, a folder, an empty file and a note aside, which is not the same each time."""
     with store.building(fingerprint) as work:
         pl.DataFrame({"row": range(rows)}).write_parquet(work / "data.parquet")
-        for name, text in {"model/weights": "w" * 1000, "model/empty": "", f"{ASIDE}/log": note}.items():
+        for name, text in {"model/weights": "w" * 1000, "model/empty": "", f"{UNHASHED_DIR}/log": note}.items():
             (work / name).parent.mkdir(exist_ok=True)
             (work / name).write_text(text)
         settings: dict[str, Any] = {"partition": None, "metadata": {"note": note}, "lineage": {}, **more}
@@ -91,7 +91,7 @@ def test_what_one_home_seals_another_finds_whole(url: str, tmp_path: Path) -> No
     found = other.find("topics", FINGERPRINT)
     assert found is not None
     assert contents(found.path) == contents(made.path)
-    assert verify(found.path) is None
+    assert integrity_problem(found.path) is None
     assert [path.name for path in (tmp_path / "b" / "work").iterdir() if path.is_dir()] == []
     assert other.damaged == []
 
@@ -129,7 +129,7 @@ def test_a_flipped_byte_in_any_object_is_noticed_told_and_replaced(url: str, tmp
         assert third is not None
         assert third.metadata == {"note": f"again {number}"}
         first.behind.write(name, good)
-        first.behind.publish(("topics", FINGERPRINT[:24]), (made.path / MANIFEST).read_bytes())
+        first.behind.publish(("topics", FINGERPRINT[:24]), (made.path / MANIFEST_FILE).read_bytes())
 
 
 def test_a_missing_object_is_damage_too(url: str, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_two_that_make_the_same_at_once_never_mix(url: str, tmp_path: Path, monk
         thread.join(60)
     found = machine(tmp_path / "c").find("topics", FINGERPRINT)
     assert found is not None
-    assert (found.path / ASIDE / "log").read_text() == found.metadata["note"]
+    assert (found.path / UNHASHED_DIR / "log").read_text() == found.metadata["note"]
     assert found.metadata["note"] in notes.values()
 
 
@@ -251,7 +251,7 @@ def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, monkeypatch: py
     from resources.store import store as local
 
     first = machine(tmp_path / "a")
-    manifest = local.read_manifest((make(first).path / MANIFEST).read_bytes())
+    manifest = local.read_manifest((make(first).path / MANIFEST_FILE).read_bytes())
     manifest["files"][name] = {"bytes": 1, "sha256": "0"}
     del manifest["seal"]
     first.behind.write(f"manifests/topics/{FINGERPRINT[:24]}.json", local._manifest_text(manifest))
@@ -455,11 +455,11 @@ def test_what_is_missing_or_unknown_is_told(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_secrets_are_taken_out_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources.redaction import plainly
+    from resources.redaction import redacted_message
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
     monkeypatch.setenv("SPEED_LEDGER_URL", "postgresql://me:pass-of-mine@h/d")
-    words = plainly(RuntimeError(f"bad {S3_SECRET} and pass-of-mine\nmore"))
+    words = redacted_message(RuntimeError(f"bad {S3_SECRET} and pass-of-mine\nmore"))
     assert words == "bad *** and ***"
 
 

@@ -36,12 +36,12 @@ from typing import IO, Any, Protocol
 import polars as pl
 
 from resources.compute.runner import Progress, Runner, WorkerFailed
-from resources.file_locks import hold
-from resources.store.store import PARQUET
+from resources.file_locks import create_locked_file
+from resources.store.store import PARQUET_OPTIONS
 from speed_assets.recipe import PROJECT, Runtime
 from speed_assets.recipe import Cluster as ClusterSettings
 
-Work = Callable[[Runner, pl.DataFrame, Path, Progress | None], pl.DataFrame]
+ShardWork = Callable[[Runner, pl.DataFrame, Path, Progress | None], pl.DataFrame]
 """What is done to the rows of a shard in a scratch folder. For Ray it is a function of a module, or a partial of one."""
 POLL_SECONDS = 5.0
 """Longest wait between two looks at whether any machine has room."""
@@ -66,7 +66,7 @@ class Cluster(Protocol):
     """Where shards are done."""
 
     def results(
-        self, work: Work, shards: Iterable[Shard], inside: Progress
+        self, work: ShardWork, shards: Iterable[Shard], inside: Progress
     ) -> Generator[tuple[Shard, pl.DataFrame], None, None]:
         """Each shard with its result, in any order. `inside` hears of rows within a shard, where that is known. Closing
         the generator ends what is under way. Raises WorkerFailed and ClusterError."""
@@ -77,12 +77,12 @@ def cluster_for(runtime: Runtime, runner: Runner, scratch: Path) -> Cluster:
     """The cluster that a recipe names; the local one does its shards with `runner` in `scratch`."""
     assert runtime.cluster is not None
     if runtime.cluster.kind == "local":
-        return Here(runner, scratch)
-    return OnRay(runtime.cluster, runner, runtime.threads or max(1, int(runtime.cluster.cpus_per_shard)))
+        return LocalShards(runner, scratch)
+    return RayShards(runtime.cluster, runner, runtime.threads or max(1, int(runtime.cluster.cpus_per_shard)))
 
 
-def do_shards(
-    cluster: Cluster, work: Work, shards: Sequence[Shard], folder: Path, progress: Progress | None = None
+def run_shards(
+    cluster: Cluster, work: ShardWork, shards: Sequence[Shard], folder: Path, progress: Progress | None = None
 ) -> pl.DataFrame:
     """The results of all shards, in the order of the shards; those that lie in `folder` already are not done again."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,20 +109,20 @@ def do_shards(
 def _write(frame: pl.DataFrame, file: Path) -> None:
     unfinished = file.with_suffix(".tmp")
     with unfinished.open("wb") as stream:
-        frame.write_parquet(stream, **PARQUET)
+        frame.write_parquet(stream, **PARQUET_OPTIONS)
         stream.flush()
         os.fsync(stream.fileno())
     unfinished.replace(file)
 
 
-class Here:
+class LocalShards:
     """One shard after the other on this machine: the same way without a network."""
 
     def __init__(self, runner: Runner, scratch: Path) -> None:
         self._runner, self._scratch = runner, scratch
 
     def results(
-        self, work: Work, shards: Iterable[Shard], inside: Progress
+        self, work: ShardWork, shards: Iterable[Shard], inside: Progress
     ) -> Generator[tuple[Shard, pl.DataFrame], None, None]:
         for shard in shards:
             folder = self._scratch / shard.name  # stays when this process is killed: the shard goes on where it was
@@ -130,14 +130,14 @@ class Here:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class OnRay:
+class RayShards:
     """Each shard a task of a Ray cluster. `runner` is told to end the engines there before its next job."""
 
     def __init__(self, settings: ClusterSettings, runner: Runner, threads: int) -> None:
         self._settings, self._runner, self._threads = settings, runner, threads
 
     def results(
-        self, work: Work, shards: Iterable[Shard], inside: Progress
+        self, work: ShardWork, shards: Iterable[Shard], inside: Progress
     ) -> Generator[tuple[Shard, pl.DataFrame], None, None]:
         waiting = iter(shards)
         first = next(waiting, None)
@@ -275,7 +275,7 @@ _RUNNERS: dict[tuple[int, str], Runner] = {}
 _LOCKS: list[IO[str]] = []
 
 
-def _on_a_node(work: Work, rows: pl.DataFrame, threads: int, whole_card: bool, project: str) -> pl.DataFrame | str:
+def _on_a_node(work: ShardWork, rows: pl.DataFrame, threads: int, whole_card: bool, project: str) -> pl.DataFrame | str:
     """The result of a shard, or in words why there is none."""
     here = f"on {socket.gethostname()}"
     if project != project_digest():
@@ -340,5 +340,5 @@ def _scratch() -> Path:
             flock(file, LOCK_EX | LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=_common()))
-    _LOCKS.append(hold(folder / "lock"))
+    _LOCKS.append(create_locked_file(folder / "lock"))
     return folder

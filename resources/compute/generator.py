@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from resources.compute.cluster import ClusterError, Shard, cluster_for, do_shards
+from resources.compute.cluster import ClusterError, Shard, cluster_for, run_shards
 from resources.compute.runner import Runner, WorkerFailed
 from resources.inputs.external_digests import generator_base, generator_revision
 from resources.store.store import Artifact
@@ -26,9 +26,9 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Generator as GeneratorSettings
 from speed_assets.recipe import RecipeError, Runtime, Sampling
 
-LIMIT = "max_new_tokens"
+LIMIT_COLUMN = "max_new_tokens"
 """Column of prompts that holds a row's own limit."""
-KINDS = {"transformers": "generate", "vllm": "generate_vllm", "vllm_server": "generate_http"}
+JOB_KINDS = {"transformers": "generate", "vllm": "generate_vllm", "vllm_server": "generate_http"}
 """Kind of job by engine."""
 
 
@@ -87,20 +87,22 @@ def generate(
         params |= {"gpu_memory_share": runtime.gpu_memory_share, "max_model_length": runtime.max_model_length}
     if settings.engine == "vllm_server":
         params |= {"endpoint": settings.endpoint}
-    job = Job(settings.engine, params, runtime.engine_python, runtime.engine_restarts, kept=runtime.cluster is not None)
+    job = GenerationJob(
+        settings.engine, params, runtime.engine_python, runtime.engine_restarts, kept=runtime.cluster is not None
+    )
     folder = scratch / "generate"
-    asked = prompts.select("row_id", "candidate", "prompt", cs.by_name(LIMIT, require_all=False))
+    asked = prompts.select("row_id", "candidate", "prompt", cs.by_name(LIMIT_COLUMN, require_all=False))
     if runtime.cluster is None or prompts.is_empty():
-        outputs = answers(job, runner, asked, folder, progress)
+        outputs = generate_locally(job, runner, asked, folder, progress)
     else:
         shards = _shards(runner, job, runtime.cluster.shard_rows, asked, folder)
         cluster = cluster_for(runtime, runner, folder / "shards")
-        outputs = do_shards(cluster, partial(answers, job), shards, folder / "done", progress)
+        outputs = run_shards(cluster, partial(generate_locally, job), shards, folder / "done", progress)
     return prompts.join(outputs, on=["row_id", "candidate"], how="left", maintain_order="left", validate="1:1")
 
 
 @dataclass(frozen=True)
-class Job:
+class GenerationJob:
     """How rows are generated, whatever the rows and wherever it is done."""
 
     engine: str
@@ -111,8 +113,8 @@ class Job:
     """The engine stays loaded for the next rows, with `transformers` too."""
 
 
-def answers(
-    job: Job,
+def generate_locally(
+    job: GenerationJob,
     runner: Runner,
     prompts: pl.DataFrame,
     folder: Path,
@@ -141,11 +143,11 @@ def answers(
     elif job.engine == "vllm_server":
         resident = sys.executable  # the client; only the server needs vLLM's environment
         params |= {"engine_python": None if params["endpoint"] else engine_python(job.engine_python)}
-    _run(runner, KINDS[job.engine], params, folder, progress, resident, job.restarts)
+    _run(runner, JOB_KINDS[job.engine], params, folder, progress, resident, job.restarts)
     return pl.read_parquet(out)
 
 
-def _shards(runner: Runner, job: Job, rows: int, prompts: pl.DataFrame, folder: Path) -> list[Shard]:
+def _shards(runner: Runner, job: GenerationJob, rows: int, prompts: pl.DataFrame, folder: Path) -> list[Shard]:
     """`prompts` in shards of `rows` rows, cut where the engine itself would begin a batch."""
     if job.engine == "transformers":
         folder.mkdir(parents=True, exist_ok=True)

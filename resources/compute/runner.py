@@ -18,14 +18,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from resources.redaction import secret
+from resources.redaction import is_secret_variable
 from speed_assets.recipe import PROJECT
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
-WITH_ENGINE = frozenset({"order"})
+KEEPS_ENGINE_LOADED = frozenset({"order"})
 """Kinds of job that need no memory to speak of: an engine stays loaded while they run."""
-LAUNCHER = (
+ACCELERATE_LAUNCHER = (
     *("accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--main_process_port", "0"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"),
 )
@@ -72,7 +72,9 @@ def _cause(code: int | None) -> str:
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of workers: without what looks like a secret, but for a model hub's token."""
-    return {name: value for name, value in environment.items() if name in HUB_TOKENS or not secret(name, value)}
+    return {
+        name: value for name, value in environment.items() if name in HUB_TOKENS or not is_secret_variable(name, value)
+    }
 
 
 class Host:
@@ -197,7 +199,7 @@ class Runner:
                 with self._engine_used:
                     code = self._ask_resident(resident, kind, folder, follow)
             else:
-                if kind not in WITH_ENGINE:
+                if kind not in KEEPS_ENGINE_LOADED:
                     self._release_idle()
                 if processes == 1 and self._warm:
                     code = self._fork(folder, follow)
@@ -256,7 +258,7 @@ class Runner:
         return code
 
     def _spawn(self, folder: Path, follow: Callable[[], None], processes: int = 1) -> int:
-        launcher = (*LAUNCHER, str(processes), "-m") if processes > 1 else ()
+        launcher = (*ACCELERATE_LAUNCHER, str(processes), "-m") if processes > 1 else ()
         command = (*launcher, "speed_assets.workers.host", str(folder))
         with (folder / "worker.log").open("ab") as log:
             process = _start(sys.executable, *command, stdout=subprocess.DEVNULL, stderr=log)

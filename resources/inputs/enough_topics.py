@@ -52,7 +52,7 @@ def crowded_prompts(recipe: Recipe) -> list[dict[str, Any]]:
     return sorted(found, key=lambda place: -place["rows_per_prompt"])
 
 
-def warn_of_crowded_prompts(recipe: Recipe) -> list[str]:
+def crowded_prompt_warnings(recipe: Recipe) -> list[str]:
     """One sentence for each stage and task type with too many rows of one prompt.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
+from resources.store.store import UNHASHED_DIR
 from speed_assets.domain.evaluation_folders import DESCRIPTION, read_description
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
@@ -28,7 +28,7 @@ Texts = Mapping[str, Sequence[str] | pl.Series]
 """Texts by evaluation task. Those of mteb's tasks are columns, since a list of them would not fit into memory."""
 
 
-def known_texts(section: Evaluation) -> dict[str, list[str]]:
+def offline_evaluation_texts(section: Evaluation) -> dict[str, list[str]]:
     """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
     texts = local_texts(section.local)
     if section.microworld is not None:
@@ -43,7 +43,7 @@ TASK_TEXTS = "task_texts.parquet"
 
 def task_texts(artifact: Path) -> dict[str, pl.Series]:
     """The texts of mteb tasks that lie beside an artifact, by task; empty when there are none."""
-    file = artifact / ASIDE / TASK_TEXTS
+    file = artifact / UNHASHED_DIR / TASK_TEXTS
     if not file.exists():
         return {}
     groups = pl.read_parquet(file).partition_by("task", maintain_order=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.hub_revisions import commit_of, known_commit
+from resources.inputs.hub_revisions import cached_commit, resolve_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_folder
 from resources.store.store import file_digest, tree_digest
 from speed_assets.domain.fingerprints import digest
@@ -27,19 +27,19 @@ MICROWORLD_BASE = PROJECT / "speed_assets" / "microworld" / "base"
 def generator_base(section: Generator) -> str:
     """Folder or hub name of the model that generators are tuned from. `microworld` is the shipped one; a packaged one is
     converted at the first call. Raises RecipeError when it is not there."""
-    return located(_generator_name(section), section.revision)[0]
+    return resolve_model(_generator_name(section), section.revision)[0]
 
 
 def generator_revision(section: Generator) -> str | None:
     """The commit of a generator's base on a hub; None for a base that lies on this machine."""
-    return located(_generator_name(section), section.revision)[1]
+    return resolve_model(_generator_name(section), section.revision)[1]
 
 
 def _generator_name(section: Generator) -> str:
     return str(MICROWORLD_BASE) if section.base == "microworld" else section.base
 
 
-def located(name: str, revision: str | None) -> tuple[str, str | None]:
+def resolve_model(name: str, revision: str | None) -> tuple[str, str | None]:
     """(folder, None) of a model that lies here or in an installed package, (name, commit) of one on a hub.
 
     Raises RecipeError when there is no such model.
@@ -47,13 +47,13 @@ def located(name: str, revision: str | None) -> tuple[str, str | None]:
     if is_packaged(name):
         return str(packaged_folder(name)), None
     if _on_hub(name):
-        return name, commit_of(name, revision)
+        return name, resolve_commit(name, revision)
     return name, None
 
 
-def located_embedder(section: Embedder) -> dict[str, Any]:
+def resolve_embedder(section: Embedder) -> dict[str, Any]:
     """An embedder's section with its folder or hub name and commit in it, as a worker loads it."""
-    model, revision = located(section.model, section.revision)
+    model, revision = resolve_model(section.model, section.revision)
     return {**section.model_dump(), "model": model, "revision": revision}
 
 
@@ -72,7 +72,7 @@ def pin_revisions(recipe: Recipe) -> None:
         if is_packaged(name):
             packaged_digest(name)
         elif name != "static" and _on_hub(name):
-            commit_of(name, revision)
+            resolve_commit(name, revision)
 
 
 def _on_hub(name: str) -> bool:
@@ -168,7 +168,7 @@ def _model_digest(name: str, revision: str | None) -> str:
         return packaged_digest(name)
     if _on_hub(name):
         # The word of a branch stands for itself until a run has resolved it: a plan asks no hub.
-        return digest(["hub", name, known_commit(name, revision) or revision])
+        return digest(["hub", name, cached_commit(name, revision) or revision])
     path = Path(name)
     return _path_digest(str(path), _state(path))
 

@@ -16,16 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from resources.store.home import speed_home
-from resources.store.store import write_whole
+from resources.store.store import write_atomically
 from speed_assets.recipe import RecipeError
 
-FILE = "revisions.json"
+REVISIONS_FILE = "revisions.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-Ask = Callable[[str, str | None], str]
+HubQuery = Callable[[str, str | None], str]
 """From the name of a model and a branch, tag or None (the default branch) to the commit that it means now."""
 
 
-def ask_hub(name: str, revision: str | None) -> str:
+def query_hub(name: str, revision: str | None) -> str:
     """The commit that a hub names now, or where none can be reached the one that this machine's cache of it was filled
     from. Raises what the hub's client raises."""
     from huggingface_hub import HfApi, try_to_load_from_cache
@@ -42,28 +42,28 @@ def ask_hub(name: str, revision: str | None) -> str:
     return commit
 
 
-def known_commit(name: str, revision: str | None, home: Path | None = None) -> str | None:
+def cached_commit(name: str, revision: str | None, home: Path | None = None) -> str | None:
     """The commit that stands for a hub's model in this home; None while nothing has used it."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
-    return _kept((home or speed_home()) / FILE).get(_key(name, revision))
+    return _kept((home or speed_home()) / REVISIONS_FILE).get(_key(name, revision))
 
 
-def commit_of(name: str, revision: str | None, home: Path | None = None, ask: Ask | None = None) -> str:
+def resolve_commit(name: str, revision: str | None, home: Path | None = None, ask: HubQuery | None = None) -> str:
     """The commit of a hub's model, as this home first met it; a commit stands for itself.
 
     Raises RecipeError when it is not known here and the hub cannot be asked.
     """
-    if known := known_commit(name, revision, home):
+    if known := cached_commit(name, revision, home):
         return known
-    file, key = (home or speed_home()) / FILE, _key(name, revision)
+    file, key = (home or speed_home()) / REVISIONS_FILE, _key(name, revision)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kept = _kept(file)
         if key not in kept:
-            kept[key] = _asked(ask or ask_hub, name, revision)
-            write_whole(file, json.dumps(kept, indent=1, sort_keys=True) + "\n")
+            kept[key] = _asked(ask or query_hub, name, revision)
+            write_atomically(file, json.dumps(kept, indent=1, sort_keys=True) + "\n")
     return kept[key]
 
 
@@ -71,7 +71,7 @@ def _key(name: str, revision: str | None) -> str:
     return f"{name}@{revision or 'default'}"
 
 
-def _asked(ask: Ask, name: str, revision: str | None) -> str:
+def _asked(ask: HubQuery, name: str, revision: str | None) -> str:
     try:
         return ask(name, revision)
     except Exception as error:  # a client of many layers: whatever went wrong, one message says what to do

@@ -13,23 +13,23 @@ from pathlib import Path
 
 import dagster as dg
 
-POOL = "gpu"
+GPU_POOL = "gpu"
 
 
-def visible() -> bool:
+def gpu_visible() -> bool:
     """Whether this machine shows a GPU (NVIDIA or AMD), without loading anything to ask it."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return not hidden and (any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists())
 
 
-def limit(instance: dg.DagsterInstance) -> None:
+def limit_gpu_pool(instance: dg.DagsterInstance) -> None:
     """Let one stage at a time use the GPUs, unless the user has set another limit. Without a GPU, nothing waits."""
     storage = instance.event_log_storage
-    if visible() and storage.supports_global_concurrency_limits and POOL not in storage.get_concurrency_keys():
-        storage.set_concurrency_slots(POOL, 1)
+    if gpu_visible() and storage.supports_global_concurrency_limits and GPU_POOL not in storage.get_concurrency_keys():
+        storage.set_concurrency_slots(GPU_POOL, 1)
 
 
-def free_slots(instance: dg.DagsterInstance) -> list[str]:
+def free_slots_of_ended_runs(instance: dg.DagsterInstance) -> list[str]:
     """Free the slots of runs that have ended; the ids of these runs. A run whose process is gone has to be buried before."""
     freed = []
     for run_id in sorted(instance.event_log_storage.get_concurrency_run_ids()):

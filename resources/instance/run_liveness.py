@@ -21,26 +21,26 @@ from typing import IO
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 
-from resources.file_locks import hold
+from resources.file_locks import create_locked_file
 
 LOCK_TAG = "speed/lock"
 """Tag of a run: the name of the lock that its process holds while it lives."""
 UNDER_WAY = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-GONE = "its process is gone; what it had finished is kept, and a new run goes on from there"
+PROCESS_GONE = "its process is gone; what it had finished is kept, and a new run goes on from there"
 
 
-def run_tags(instance: dg.DagsterInstance) -> dict[str, str]:
+def liveness_tags(instance: dg.DagsterInstance) -> dict[str, str]:
     """Tags by which a run of this process is told from one whose process is gone."""
     folder = _locks(instance)
     if folder not in _HELD:
         _tidy(instance)
         folder.mkdir(parents=True, exist_ok=True)
         name = uuid.uuid4().hex
-        _HELD[folder] = name, hold(folder / name)
+        _HELD[folder] = name, create_locked_file(folder / name)
     return {LOCK_TAG: _HELD[folder][0]}
 
 
-def is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def is_process_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether the process of a run is gone for certain. A run without a lock, or with one of another place, is not judged."""
     name = run.tags.get(LOCK_TAG)
     if name is None:
@@ -53,11 +53,11 @@ def is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return True
 
 
-def bury(instance: dg.DagsterInstance) -> list[str]:
+def mark_dead_runs_failed(instance: dg.DagsterInstance) -> list[str]:
     """Mark the runs whose process is gone as failed; returns their ids."""
-    gone = [r for r in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY))) if is_gone(instance, r)]
+    gone = [r for r in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY))) if is_process_gone(instance, r)]
     for run in gone:
-        instance.report_run_failed(run, GONE)
+        instance.report_run_failed(run, PROCESS_GONE)
     _tidy(instance)
     return [run.run_id for run in gone]
 
@@ -70,8 +70,8 @@ class Launcher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        if is_gone(self._instance, run):
-            return CheckRunHealthResult(WorkerStatus.FAILED, GONE)
+        if is_process_gone(self._instance, run):
+            return CheckRunHealthResult(WorkerStatus.FAILED, PROCESS_GONE)
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 

@@ -18,18 +18,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger.database import CALLS, RESERVATIONS, UNKEPT, Database, LedgerError, blocks
+from resources.ledger.database import CALLS, RESERVATIONS, UNKEPT, Database, LedgerError, key_blocks
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import in_currency
 
-DIMENSIONS = ("asset", "partition", "model", "day", "run")
+COST_DIMENSIONS = ("asset", "partition", "model", "day", "run")
 _TOLD_BY = {"stage": "asset", "partition": "partition", "model": "model", "run": "run"}
 _STREAM_ROWS = 500
 _MONEY_COLUMNS = [c.name for c in UNKEPT.columns if c.name not in ("id", "why")]
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class Spending:
     """What some calls took together. None is unknown: a sum with one unknown part is unknown.
 
     `known` holds the money of the calls whose cost is known, by currency, in 10^-9.
@@ -51,11 +51,11 @@ class Spent:
     def currency(self) -> str | None:
         return next(iter(self.known)) if len(self.known) == 1 else None
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: Spending) -> Spending:
         def both(one: int | None, two: int | None) -> int | None:
             return None if one is None or two is None else one + two
 
-        return Spent(
+        return Spending(
             self.calls + other.calls,
             both(self.prompt_tokens, other.prompt_tokens),
             both(self.output_tokens, other.output_tokens),
@@ -80,7 +80,7 @@ class Spent:
         }
 
 
-def spent(rows: Sequence[Mapping[str, Any]]) -> Spent:
+def sum_spending(rows: Sequence[Mapping[str, Any]]) -> Spending:
     """The sum of rows as `_sums` makes them."""
     known: Counter[str] = Counter()
     for row in rows:
@@ -91,7 +91,7 @@ def spent(rows: Sequence[Mapping[str, Any]]) -> Spent:
         name: None if any(row[f"with_{name}"] < row["calls"] for row in rows) else sum(int(row[name]) for row in rows)
         for name in ("prompt_tokens", "output_tokens")
     }
-    return Spent(
+    return Spending(
         calls,
         tokens["prompt_tokens"],
         tokens["output_tokens"],
@@ -101,7 +101,7 @@ def spent(rows: Sequence[Mapping[str, Any]]) -> Spent:
     )
 
 
-def costs(ledger: Ledger) -> dict[str, Any]:
+def cost_report(ledger: Ledger) -> dict[str, Any]:
     """All that was ever paid, whole and by asset, partition, model, day (UTC) and run, as JSON values.
 
     Each call counts once, in the run that first had its answer, so a resumed run adds only what it asked itself. Answers
@@ -117,10 +117,10 @@ def costs(ledger: Ledger) -> dict[str, Any]:
         under_way = connection.execute(sa.select(sa.func.count()).select_from(RESERVATIONS)).scalar_one()
 
     def told(some: list[dict[str, Any]], lost: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**spent(some).as_json(), "lost_calls": sum(row["calls"] for row in lost)}
+        return {**sum_spending(some).as_json(), "lost_calls": sum(row["calls"] for row in lost)}
 
     by: dict[str, list[dict[str, Any]]] = {}
-    for dimension in DIMENSIONS:
+    for dimension in COST_DIMENSIONS:
         groups: dict[Any, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = defaultdict(lambda: ([], []))
         for place, part in enumerate((rows, lost)):
             for row in part:
@@ -130,23 +130,23 @@ def costs(ledger: Ledger) -> dict[str, Any]:
     return {**told(rows, lost), "under_way": under_way, "by": by}
 
 
-def cost_of(ledger: Ledger, keys: Sequence[str]) -> Spent:
+def cost_of_answers(ledger: Ledger, keys: Sequence[str]) -> Spending:
     """What the answers kept under these keys cost, whoever asked for them."""
     rows: list[dict[str, Any]] = []
     with ledger.database.reading() as connection:
-        for block in blocks(keys):
+        for block in key_blocks(keys):
             query = sa.select(*_sums(CALLS), CALLS.c.currency, CALLS.c.prices).where(CALLS.c.key.in_(block))
             rows += map(dict, connection.execute(query.group_by(CALLS.c.currency, CALLS.c.prices)).mappings())
-    return spent(rows)
+    return sum_spending(rows)
 
 
-def sizes(ledger: Ledger) -> list[dict[str, Any]]:
+def ledger_sizes(ledger: Ledger) -> list[dict[str, Any]]:
     """Calls and compressed bytes by stage and model."""
     with ledger.database.reading() as connection:
         return [_with_times(row) for row in connection.execute(_sizes(sa.true())).mappings()]
 
 
-def calls(ledger: Ledger, prefix: str = "") -> Iterator[dict[str, Any]]:
+def read_calls(ledger: Ledger, prefix: str = "") -> Iterator[dict[str, Any]]:
     """The calls whose key begins with `prefix`, oldest first, with request and answer, as JSON values; streamed."""
     query = sa.select(CALLS).order_by(CALLS.c.answered_at, CALLS.c.key)
     if prefix:
@@ -162,7 +162,7 @@ def calls(ledger: Ledger, prefix: str = "") -> Iterator[dict[str, Any]]:
             }
 
 
-def export(ledger: Ledger, file: Path) -> int:
+def export_calls(ledger: Ledger, file: Path) -> int:
     """Write every call as one JSON line to a new file, which is there whole or not at all; returns their number."""
     if file.exists():
         raise LedgerError(f"{file} is there already: name a new file, or remove that one")
@@ -170,7 +170,7 @@ def export(ledger: Ledger, file: Path) -> int:
     written = 0
     try:
         with part.open("w", encoding="utf-8") as lines:
-            for call in calls(ledger):
+            for call in read_calls(ledger):
                 lines.write(json.dumps(call) + "\n")
                 written += 1
             lines.flush()
@@ -183,7 +183,7 @@ def export(ledger: Ledger, file: Path) -> int:
     return written
 
 
-def prune(
+def prune_answers(
     ledger: Ledger, *, stage: str | None, model: str | None, before: str | None, remove: bool
 ) -> list[dict[str, Any]]:
     """Take answers out of the ledger, by stage, model and day (UTC, before it); returns what goes, as `sizes` does.

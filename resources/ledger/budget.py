@@ -26,14 +26,22 @@ import sqlalchemy as sa
 
 from resources.ledger.calls import CallContext, CapReached, TeacherAnswer, TeacherRequest
 from resources.ledger.database import RESERVATIONS, TALLIES
-from resources.ledger.holders import this_process
-from resources.ledger.ledger import Ledger, Scope, apply, count, drop_reservations, reservations, scopes
+from resources.ledger.holders import process_name
+from resources.ledger.ledger import (
+    Ledger,
+    Scope,
+    add_to_tally,
+    cap_scopes,
+    drop_reservations,
+    find_reservations,
+    save_tally,
+)
 from resources.ledger.prices import NANO, Tariff, in_currency
 from speed_assets.recipe import Money
 
 
 @dataclass(slots=True)
-class _Room:
+class _CapUsage:
     """A cap and what is spent and reserved under it. None is no cap; money is in 10^-9 of the currency."""
 
     scope: str
@@ -69,7 +77,7 @@ class Budget:
         }
         self._holder: str | None = None
         if self._caps:
-            self._holder = f"{this_process()}/{uuid.uuid4().hex}"
+            self._holder = f"{process_name()}/{uuid.uuid4().hex}"
             ledger.lose()
 
     def take(self, requests: Sequence[TeacherRequest]) -> int:
@@ -82,7 +90,7 @@ class Budget:
             return len(requests)
         now = time.time()
         with self._ledger.database.writing() as connection:
-            known = reservations(connection, [request.key for request in requests], self._holder)
+            known = find_reservations(connection, [request.key for request in requests], self._holder)
             rooms = self._rooms(connection, now)
             new: dict[str, dict[str, Any]] = {}
             granted = 0
@@ -104,8 +112,8 @@ class Budget:
                 connection.execute(sa.insert(RESERVATIONS), list(new.values()))
             tally: Counter[tuple[Scope, str]] = Counter()
             for row in new.values():
-                count(tally, row, 1, row["money"])
-            apply(self._ledger.database, connection, tally)
+                add_to_tally(tally, row, 1, row["money"])
+            save_tally(self._ledger.database, connection, tally)
         return granted
 
     def give_back(self, requests: Sequence[TeacherRequest]) -> None:
@@ -113,12 +121,12 @@ class Budget:
         if self._holder is None or not requests:
             return
         with self._ledger.database.writing() as connection:
-            held = reservations(connection, [request.key for request in requests], self._holder)
+            held = find_reservations(connection, [request.key for request in requests], self._holder)
             drop_reservations(connection, held.values())
             tally: Counter[tuple[Scope, str]] = Counter()
             for row in held.values():
-                count(tally, row, -1, -row["money"])
-            apply(self._ledger.database, connection, tally)
+                add_to_tally(tally, row, -1, -row["money"])
+            save_tally(self._ledger.database, connection, tally)
 
     def settle(self, answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
         """Keep answers, book what they cost and free what was reserved beyond it: durable on return."""
@@ -129,10 +137,10 @@ class Budget:
         if self._holder is not None:
             self._ledger.lose(self._holder)
 
-    def _rooms(self, connection: sa.Connection, now: float) -> list[_Room]:
-        names = scopes(self._context.run, self._context.stage, now)
+    def _rooms(self, connection: sa.Connection, now: float) -> list[_CapUsage]:
+        names = cap_scopes(self._context.run, self._context.stage, now)
         rooms = {
-            scope: _Room(
+            scope: _CapUsage(
                 scope, names[scope], cap.calls, None if cap.money is None else int(Decimal(str(cap.money)) * NANO)
             )
             for scope, cap in self._caps.items()
@@ -165,7 +173,7 @@ class Budget:
                 this = (RESERVATIONS.c.key == row["key"]) & (RESERVATIONS.c.holder == row["holder"])
                 connection.execute(sa.update(RESERVATIONS).where(this).values(holder=self._holder))
 
-    def _words(self, field: str, room: _Room, most: int) -> str:
+    def _words(self, field: str, room: _CapUsage, most: int) -> str:
         cap = getattr(self._caps[room.scope], field.rpartition(".")[2])
         currency = self._tariff.currency
         spent = f"{room.calls:,} calls"

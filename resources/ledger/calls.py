@@ -120,11 +120,11 @@ class TeacherUnavailable(RuntimeError):
     """No answer is to be had at all; the message says why and what to do."""
 
 
-Sink = Callable[[Sequence[tuple[TeacherRequest, TeacherAnswer]]], None]
+AnswerSink = Callable[[Sequence[tuple[TeacherRequest, TeacherAnswer]]], None]
 """Takes answers as they come; when it returns, they are durable and paid for."""
 
 
-Says = Callable[[str], None]
+SilenceListener = Callable[[str], None]
 """Takes what an engine has to say while its server does not answer."""
 
 
@@ -149,4 +149,4 @@ class TeacherEngine(Protocol):
     on, and raises CapReached. Raises TeacherUnavailable when the endpoint gives no answers at all.
     """
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None: ...
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None: ...

@@ -251,7 +251,7 @@ class Database:
         raise LedgerError(f"{self.name}: {shown}: {advice}") from None
 
 
-def blocks(keys: Sequence[str]) -> Iterator[list[str]]:
+def key_blocks(keys: Sequence[str]) -> Iterator[list[str]]:
     """`keys`, each once, in parts that fit into one query."""
     unique = list(dict.fromkeys(keys))
     for start in range(0, len(unique), _BLOCK):

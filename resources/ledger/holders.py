@@ -21,13 +21,13 @@ ELSEWHERE_S = 48 * 3600.0
 """Seconds: twice the day that a provider may take for a batch, the longest that anything is held."""
 
 
-def this_process() -> str:
+def process_name() -> str:
     """A name for this process: where it runs, its id, and when it started."""
     pid = os.getpid()
     return f"{_place()}/{pid}/{_started(pid)}"
 
 
-def alive(process: str, since: float) -> bool:
+def is_alive(process: str, since: float) -> bool:
     """Whether the process of that name still runs; `since` is when it last showed itself (Unix seconds)."""
     place, pid, started = process.split("/")[:3]
     if place != _place():

@@ -23,8 +23,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
-from resources.ledger.database import BATCH_KEYS, BATCHES, CALLS, RESERVATIONS, TALLIES, UNKEPT, Database, blocks
-from resources.ledger.holders import alive, this_process
+from resources.ledger.database import BATCH_KEYS, BATCHES, CALLS, RESERVATIONS, TALLIES, UNKEPT, Database, key_blocks
+from resources.ledger.holders import is_alive, process_name
 from resources.ledger.prices import UNPRICED, Tariff
 from speed_assets.domain.fingerprints import canonical_json
 
@@ -60,7 +60,7 @@ class Ledger:
         names = ("key", "answer", "prompt_tokens", "output_tokens", "finished", "served")
         columns = tuple(CALLS.c[name] for name in names)
         with self.database.reading() as connection:
-            for block in blocks(keys):
+            for block in key_blocks(keys):
                 rows = connection.execute(sa.select(*columns).where(CALLS.c.key.in_(block)))
                 for key, answer, before, after, finished, served in rows:
                     text = zlib.decompress(answer).decode()
@@ -89,18 +89,18 @@ class Ledger:
             if answer.error is None or answer.nothing
         ]
         with self.database.writing() as connection:
-            held = reservations(connection, keys, holder)
+            held = find_reservations(connection, keys, holder)
             drop_reservations(connection, held.values())
-            kept = {key for block in blocks(keys) for (key,) in connection.execute(_kept(block))}
+            kept = {key for block in key_blocks(keys) for (key,) in connection.execute(_kept(block))}
             new: dict[str, dict[str, Any]] = {}
             unkept = []
             tally: Counter[tuple[Scope, str]] = Counter()
             for reservation in held.values():
-                count(tally, reservation, -1, -reservation["money"])
+                add_to_tally(tally, reservation, -1, -reservation["money"])
             for row in rows:
                 counted, kind, key = row.pop("counted"), row.pop("kind"), row["key"]
                 at = held.get(key) or {"run": context.run, "stage": context.stage, "taken_at": now}
-                count(tally, {**at, "currency": tariff.currency}, 1, counted)
+                add_to_tally(tally, {**at, "currency": tariff.currency}, 1, counted)
                 if kind != "answer" or key in kept or key in new:
                     paid = {k: v for k, v in row.items() if k not in ("request", "answer", "finished", "served")}
                     unkept.append(paid | {"why": "doubled" if kind == "answer" else kind})
@@ -110,7 +110,7 @@ class Ledger:
                 connection.execute(sa.insert(CALLS), list(new.values()))
             if unkept:
                 connection.execute(sa.insert(UNKEPT), unkept)
-            apply(self.database, connection, tally)
+            save_tally(self.database, connection, tally)
 
     def count(self) -> int:
         """Answers kept."""
@@ -128,7 +128,9 @@ class Ledger:
             query = sa.select(RESERVATIONS.c.holder, sa.func.max(RESERVATIONS.c.taken_at)).group_by(
                 RESERVATIONS.c.holder
             )
-            dead = [h for h, since in connection.execute(query) if h == holder or (not holder and not alive(h, since))]
+            dead = [
+                h for h, since in connection.execute(query) if h == holder or (not holder and not is_alive(h, since))
+            ]
         if not dead:
             return
         gone = sa.and_(RESERVATIONS.c.holder.in_(dead), RESERVATIONS.c.key.not_in(out))
@@ -150,7 +152,7 @@ class Ledger:
             "id": id,
             "endpoint": endpoint,
             "info": canonical_json(dict(info)),
-            "holder": this_process(),
+            "holder": process_name(),
         }
         row |= {"held_at": now, "saved_at": now}
         with self.database.writing() as connection:
@@ -177,15 +179,15 @@ class Ledger:
             holding = sa.select(BATCH_KEYS.c.batch).distinct()
             concerned = {
                 batch
-                for block in blocks(list(keys))
+                for block in key_blocks(list(keys))
                 for (batch,) in connection.execute(holding.where(BATCH_KEYS.c.key.in_(block)))
             }
             for row in connection.execute(query).mappings().all():
                 if row["id"] not in concerned:
                     continue
-                if row["holder"] != this_process() and alive(row["holder"], row["held_at"]):
+                if row["holder"] != process_name() and is_alive(row["holder"], row["held_at"]):
                     continue
-                mine = {"holder": this_process(), "held_at": time.time()}
+                mine = {"holder": process_name(), "held_at": time.time()}
                 connection.execute(sa.update(BATCHES).where(BATCHES.c.id == row["id"]).values(mine))
                 keys = connection.execute(sa.select(BATCH_KEYS.c.key).where(BATCH_KEYS.c.batch == row["id"])).scalars()
                 claimed.append(
@@ -200,11 +202,11 @@ class Ledger:
             connection.execute(sa.delete(BATCHES).where(BATCHES.c.id == id))
 
 
-def reservations(connection: sa.Connection, keys: Sequence[str], holder: str | None) -> dict[str, dict[str, Any]]:
+def find_reservations(connection: sa.Connection, keys: Sequence[str], holder: str | None) -> dict[str, dict[str, Any]]:
     """The reservations of `keys`, by key: `holder`'s own, else one that an outstanding batch left behind."""
     held: dict[str, dict[str, Any]] = {}
     in_batch = RESERVATIONS.c.key.in_(sa.select(BATCH_KEYS.c.key))
-    for block in blocks(keys):
+    for block in key_blocks(keys):
         query = sa.select(RESERVATIONS).where(RESERVATIONS.c.key.in_(block))
         for row in connection.execute(query.where(sa.or_(RESERVATIONS.c.holder == holder, in_batch))).mappings():
             if row["key"] not in held or row["holder"] == holder:
@@ -220,7 +222,7 @@ def drop_reservations(connection: sa.Connection, held: Iterable[Mapping[str, Any
         connection.execute(sa.delete(RESERVATIONS).where(this), rows)
 
 
-def scopes(run: str, stage: str, at: float) -> dict[str, str]:
+def cap_scopes(run: str, stage: str, at: float) -> dict[str, str]:
     """The names under which a call is counted: its run, its stage in that run, and its day (UTC)."""
     return {"run": run, "stage": f"{run}/{stage}", "day": day_of(at)}
 
@@ -230,14 +232,14 @@ def day_of(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
-def count(tally: Counter[tuple[Scope, str]], call: Mapping[str, Any], calls: int, money: int) -> None:
+def add_to_tally(tally: Counter[tuple[Scope, str]], call: Mapping[str, Any], calls: int, money: int) -> None:
     """Add a call and its money to what `apply` writes; `call` has run, stage, taken_at and currency."""
-    for scope, name in scopes(call["run"], call["stage"], call["taken_at"]).items():
+    for scope, name in cap_scopes(call["run"], call["stage"], call["taken_at"]).items():
         tally[(scope, name, call["currency"]), "calls"] += calls
         tally[(scope, name, call["currency"]), "money"] += money
 
 
-def apply(database: Database, connection: sa.Connection, tally: Counter[tuple[Scope, str]]) -> None:
+def save_tally(database: Database, connection: sa.Connection, tally: Counter[tuple[Scope, str]]) -> None:
     """Add a tally to those that are kept."""
     changed = sorted({scope for (scope, _), number in tally.items() if number})
     if not changed:

@@ -16,10 +16,10 @@ from pathlib import Path
 import yaml
 
 from resources.releases.releases import Release
-from resources.store.store import MANIFEST, StoreError, problems
+from resources.store.store import MANIFEST_FILE, StoreError, integrity_problems
 
 CARD = "README.md"
-EVIDENCE = (MANIFEST, "manifest.json", "recipe.json", "scores.parquet", "samples.parquet")
+EVIDENCE = (MANIFEST_FILE, "manifest.json", "recipe.json", "scores.parquet", "samples.parquet")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _TOKEN = re.compile(r"hf_\w+")
 
@@ -40,7 +40,7 @@ class Upload:
             yield f"{self.under}/{name}" if self.under else name, (self.folder / name).stat().st_size
 
 
-def uploads(release: Release) -> list[Upload]:
+def planned_uploads(release: Release) -> list[Upload]:
     """What of a release goes where."""
     found = []
     for kind, part in (("model", "model"), ("dataset", "data")):
@@ -51,12 +51,12 @@ def uploads(release: Release) -> list[Upload]:
     return [*found, Upload("model", release.path, evidence, "release")]
 
 
-def objections(release: Release, repository: str) -> list[str]:
+def push_objections(release: Release, repository: str) -> list[str]:
     """Everything that stands against sending a release, in words; empty when nothing does."""
     found = []
     if not _REPOSITORY.fullmatch(repository):
         found.append(f"{repository!r} is no name of a repository: give OWNER/NAME")
-    found += [f"damaged: {problem}" for problem in problems(release.path)]
+    found += [f"damaged: {problem}" for problem in integrity_problems(release.path)]
     for part, field in (("model", "release.model_licence"), ("data", "release.data_licence")):
         card = release.path / part / CARD
         if not card.is_file():
@@ -66,19 +66,19 @@ def objections(release: Release, repository: str) -> list[str]:
     return found
 
 
-def push(release: Release, repository: str) -> list[str]:
+def push_release(release: Release, repository: str) -> list[str]:
     """Send a release; repositories that do not exist are made, private. Returns where it went.
 
     Raises StoreError when anything stands against it, or when the hub does not take it.
     """
-    if found := objections(release, repository):
+    if found := push_objections(release, repository):
         raise StoreError("; ".join(found))
     from huggingface_hub import HfApi, constants
 
     hub, went = HfApi(), []
     message = f"Release {release.short} of recipe {release.recipe}"
     try:
-        for upload in uploads(release):
+        for upload in planned_uploads(release):
             hub.create_repo(repository, repo_type=upload.kind, private=True, exist_ok=True)
             commit = hub.upload_folder(
                 repo_id=repository,

@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import MANIFEST, Store, StoreError, verify, write_whole
+from resources.store.store import MANIFEST_FILE, Store, StoreError, integrity_problem, write_atomically
 
 CURRENT = "current"
 SCORES, SAMPLES = "scores", "samples"
@@ -83,7 +83,7 @@ class Release:
             raise StoreError(f"release {self.short}: {name} cannot be read ({error})") from None
 
 
-def releases(store: Store, recipe: str | None = None) -> list[Release]:
+def list_releases(store: Store, recipe: str | None = None) -> list[Release]:
     """The releases of a home, newest first; of one recipe, if a name is given."""
     found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.here("release", None)]
     kept = [release for release in found if recipe is None or release.recipe == recipe]
@@ -92,12 +92,12 @@ def releases(store: Store, recipe: str | None = None) -> list[Release]:
 
 def next_number(store: Store) -> int:
     """The number of the release that is made next."""
-    return max((release.order[0] for release in releases(store)), default=0) + 1
+    return max((release.order[0] for release in list_releases(store)), default=0) + 1
 
 
-def current(store: Store, recipe: str) -> Release | None:
+def current_release(store: Store, recipe: str) -> Release | None:
     """The release of a recipe that is in use: the one linked, else the newest; None when there is none."""
-    known = releases(store, recipe)
+    known = list_releases(store, recipe)
     linked = os.path.basename(os.path.realpath(_link(store, recipe)))
     return next((release for release in known if release.path.name == linked), known[0] if known else None)
 
@@ -112,13 +112,13 @@ def make_current(store: Store, release: Release) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(Path("..") / release.path.name)
     temporary.replace(link)
-    newest = max(known.order[0] for known in [release, *releases(store, release.recipe)])
-    write_whole(_chosen_among(store, release.recipe), f"{newest}\n")
+    newest = max(known.order[0] for known in [release, *list_releases(store, release.recipe)])
+    write_atomically(_chosen_among(store, release.recipe), f"{newest}\n")
 
 
-def released(store: Store, fingerprint: str) -> None:
+def promote_new_release(store: Store, fingerprint: str) -> None:
     """Let a release that has just been made or fetched be the one in use, unless somebody has chosen another since it was made."""
-    for release in releases(store):
+    for release in list_releases(store):
         if release.fingerprint == fingerprint and release.recipe is not None:
             try:
                 newest = int(_chosen_among(store, release.recipe).read_text())
@@ -128,21 +128,21 @@ def released(store: Store, fingerprint: str) -> None:
                 make_current(store, release)
 
 
-def find(store: Store, name: str) -> Release:
+def find_release(store: Store, name: str) -> Release:
     """The release of a folder, or of this home by how its fingerprint begins. Raises StoreError."""
     folder = Path(name)
-    if (folder / MANIFEST).is_file():
+    if (folder / MANIFEST_FILE).is_file():
         try:
-            said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            said = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
             release = Release(folder, said)
             if said["asset"] == "release" and len(release.fingerprint) == 64 and isinstance(release.inputs, Mapping):
                 return release
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise StoreError(f"{folder} is no release, or its {MANIFEST} is broken")
-    found = [release for release in releases(store) if name and release.fingerprint.startswith(name)]
+        raise StoreError(f"{folder} is no release, or its {MANIFEST_FILE} is broken")
+    found = [release for release in list_releases(store) if name and release.fingerprint.startswith(name)]
     if len(found) != 1:
-        known = ", ".join(release.short for release in releases(store)) or "none"
+        known = ", ".join(release.short for release in list_releases(store)) or "none"
         raise StoreError(f"{len(found)} releases are called {name!r}: give a folder, or one of {known}")
     return found[0]
 
@@ -153,16 +153,16 @@ def roll_back(store: Store, recipe: str, name: str | None = None) -> Release:
     Raises StoreError when there is none, when it is damaged, or when it does not lie in this home.
     """
     if name is not None:
-        release = find(store, name)
+        release = find_release(store, name)
         if release.path.resolve() != store.folder("release", release.fingerprint).resolve():
             raise StoreError(f"{release.path} does not lie in {store.home}: only a release of this home can be current")
     else:
-        now = current(store, recipe)
-        earlier = [r for r in releases(store, recipe) if now is not None and r.order < now.order]
+        now = current_release(store, recipe)
+        earlier = [r for r in list_releases(store, recipe) if now is not None and r.order < now.order]
         if not earlier:
             raise StoreError(f"{store.home} has no release of recipe {recipe} before the current one")
         release = earlier[0]
-    if problem := verify(release.path):
+    if problem := integrity_problem(release.path):
         raise StoreError(f"release {release.short} is damaged: {problem}; the current release stays what it was")
     make_current(store, release)
     return release

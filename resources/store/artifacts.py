@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resources.inputs.external_digests import external_digest
-from resources.store.store import Artifact, Sealed, Store
+from resources.store.store import Artifact, ArtifactManifest, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage, sources, upstream
 from speed_assets.recipe import Recipe
 
 Inputs = dict[str, dict[str | None, Artifact]]
-_Said = dict[str, dict[str | None, Sealed]]
+_Said = dict[str, dict[str | None, ArtifactManifest]]
 
 
 class NotMaterialized(LookupError):
@@ -28,10 +28,12 @@ class NotMaterialized(LookupError):
 
     def __init__(self, asset: str, partition: str | None) -> None:
         self.asset, self.partition = asset, partition
-        super().__init__(f"{label(asset, partition)} is not materialized under this recipe: materialize it first")
+        super().__init__(
+            f"{artifact_label(asset, partition)} is not materialized under this recipe: materialize it first"
+        )
 
 
-def label(asset: str, partition: str | None) -> str:
+def artifact_label(asset: str, partition: str | None) -> str:
     """`asset` or `asset/partition`, as its key in Dagster reads."""
     return f"{asset}/{partition}" if partition else asset
 
@@ -41,7 +43,7 @@ def _input_name(asset: str, partition: str | None) -> str:
     return f"{asset}[{partition}]" if partition else asset
 
 
-def _digest_read(artifact: Sealed, part: str | None) -> str:
+def _digest_read(artifact: ArtifactManifest, part: str | None) -> str:
     """The digest of an input, or of the part of it that is read: what is not read need not be the same."""
     return str(artifact.metadata["parts"][part]) if part else artifact.digest
 
@@ -67,7 +69,7 @@ class Artifacts:
             return None
         return self.store.find(asset, fingerprint)
 
-    def look(self, asset: str, partition: str | None = None) -> Sealed | None:
+    def look(self, asset: str, partition: str | None = None) -> ArtifactManifest | None:
         """What `find` would find says of itself; its files are not fetched."""
         return self._look(asset, partition, {})
 
@@ -126,7 +128,9 @@ class Artifacts:
             for partition in partitions_of(stage):
                 yield stage, partition
 
-    def _look(self, asset: str, partition: str | None, known: dict[Any, Sealed | None]) -> Sealed | None:
+    def _look(
+        self, asset: str, partition: str | None, known: dict[Any, ArtifactManifest | None]
+    ) -> ArtifactManifest | None:
         key = (asset, partition)
         if key not in known:
             try:
@@ -137,7 +141,7 @@ class Artifacts:
                 known[key] = self.store.look(asset, fingerprint)
         return known[key]
 
-    def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> _Said:
+    def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, ArtifactManifest | None]) -> _Said:
         inputs: _Said = {name: {} for name in stage.inputs}
         for name, part in sources(self.graph, stage.name, partition):
             said = self._look(name, part, known)
@@ -146,7 +150,9 @@ class Artifacts:
             inputs[name][part] = said
         return inputs
 
-    def _lineage(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> dict[str, Any]:
+    def _lineage(
+        self, stage: Stage, partition: str | None, known: dict[Any, ArtifactManifest | None]
+    ) -> dict[str, Any]:
         inputs = self._inputs(stage, partition, known)
         return {
             "stage": stage.name,
@@ -166,7 +172,7 @@ class Artifacts:
         said = {"key": key, "digest": artifact.digest, **outcome}
         self.store.keep(_outcome_of(artifact, check), json.dumps(said, sort_keys=True, default=str))
 
-    def outcome(self, artifact: Sealed, check: str, key: str) -> dict[str, Any] | None:
+    def outcome(self, artifact: ArtifactManifest, check: str, key: str) -> dict[str, Any] | None:
         """What the check said of this artifact under the same thresholds, or None if it was not asked."""
         try:
             outcome: dict[str, Any] = json.loads(self.store.kept(_outcome_of(artifact, check)) or "{}")
@@ -177,5 +183,5 @@ class Artifacts:
         return outcome if same else None
 
 
-def _outcome_of(artifact: Sealed, check: str) -> str:
+def _outcome_of(artifact: ArtifactManifest, check: str) -> str:
     return f"checks/{artifact.asset}/{artifact.fingerprint[:24]}/{check}.json"

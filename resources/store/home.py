@@ -9,7 +9,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from resources.store.store import Store, StoreError, write_whole
+from resources.store.store import Store, StoreError, write_atomically
 from speed_assets.recipe import PROJECT
 
 POSTGRES_VARIABLE = "SPEED_DAGSTER_POSTGRES_URL"
@@ -27,7 +27,7 @@ def speed_home() -> Path:
     return Path(os.environ.get("SPEED_HOME") or PROJECT / ".speed").resolve()
 
 
-def prepare(home: Path) -> Path:
+def prepare_home(home: Path) -> Path:
     """Create the home and its Dagster instance folder, which is returned. Raises StoreError when it cannot be written.
 
     The instance's `dagster.yaml` is the project's, with PostgreSQL as storage where `SPEED_DAGSTER_POSTGRES_URL` names
@@ -44,7 +44,7 @@ def prepare(home: Path) -> Path:
     plain = (PROJECT / "dagster.yaml").read_text()
     wanted = plain + _POSTGRES if os.environ.get(POSTGRES_VARIABLE) else plain
     if not config.exists() or (config.read_text() == plain != wanted):
-        write_whole(config, wanted)
+        write_atomically(config, wanted)
     _check_postgres(config)
     return dagster_home
 

@@ -30,17 +30,17 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from resources.redaction import plainly
+from resources.redaction import redacted_message
 from resources.store.store import (
-    MANIFEST,
+    MANIFEST_FILE,
     Artifact,
-    Sealed,
+    ArtifactManifest,
     Store,
     StoreError,
     file_digest,
     fsync,
+    integrity_problem,
     read_manifest,
-    verify,
 )
 
 URL_VARIABLE = "SPEED_STORE_URL"
@@ -63,7 +63,7 @@ Key = tuple[str, str]
 def store_of(home: Path) -> Store:
     """The store of a home, with the shared one behind it that `SPEED_STORE_URL` names. Raises StoreError for a bad URL."""
     url = os.environ.get(URL_VARIABLE)
-    return SharedStore(home, bucket(url)) if url else Store(home)
+    return SharedStore(home, bucket_at(url)) if url else Store(home)
 
 
 class SharedStore(Store):
@@ -83,12 +83,12 @@ class SharedStore(Store):
         """The artifact in the home, else the shared one, fetched and verified. A damaged one is never used."""
         return super().find(asset, fingerprint) or self._fetched(asset, fingerprint)
 
-    def look(self, asset: str, fingerprint: str) -> Sealed | None:
+    def look(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
         here = super().find(asset, fingerprint)
         if here is not None:
             return here
         manifest = self._manifest(asset, fingerprint)
-        return Sealed.of(manifest) if manifest else None
+        return ArtifactManifest.of(manifest) if manifest else None
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
         yield from self.here(asset, partition)
@@ -102,7 +102,7 @@ class SharedStore(Store):
         key = _key(artifact.asset, artifact.fingerprint)
         if self.behind.has(key):
             return
-        text = (artifact.path / MANIFEST).read_bytes()
+        text = (artifact.path / MANIFEST_FILE).read_bytes()
         with self.behind.timed("up"):
             folder = _folder(key, read_manifest(text))
             there = self.behind.sizes(folder)
@@ -160,12 +160,12 @@ class SharedStore(Store):
         """Bring the files into `folder`; what is wrong with them, or None. What an earlier attempt brought is kept."""
         strange = [name for name in manifest["files"] if not _plain_path(name)]
         if strange:
-            return f"{MANIFEST} names a file outside of the artifact"
+            return f"{MANIFEST_FILE} names a file outside of the artifact"
         text = self.behind.text(key)
-        if (folder / MANIFEST).exists() and (folder / MANIFEST).read_bytes() != text:
+        if (folder / MANIFEST_FILE).exists() and (folder / MANIFEST_FILE).read_bytes() != text:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).write_bytes(text)
+        (folder / MANIFEST_FILE).write_bytes(text)
 
         def bring(name: str) -> None:
             file = folder / name
@@ -177,7 +177,7 @@ class SharedStore(Store):
 
         for _ in self.behind.each(bring, manifest["files"]):
             pass
-        return verify(folder)
+        return integrity_problem(folder)
 
     @contextmanager
     def _fetching(self, key: Key) -> Iterator[Path]:
@@ -230,7 +230,7 @@ class Bucket:
         try:
             manifest = read_manifest(text)
             if _key(manifest["asset"], manifest["fingerprint"]) != key:
-                raise ValueError(f"{MANIFEST} is another artifact's")
+                raise ValueError(f"{MANIFEST_FILE} is another artifact's")
         except ValueError as error:
             self._rejected[key] = text
             self.broken[key] = str(error)
@@ -360,7 +360,7 @@ class Bucket:
             return self._again(what, action)
         except FileNotFoundError as error:
             raise StoreError(
-                f"the shared store {self.url} could not {what} ({plainly(error)}): "
+                f"the shared store {self.url} could not {what} ({redacted_message(error)}): "
                 f"create the bucket or folder, or set another {URL_VARIABLE}"
             ) from None
 
@@ -385,7 +385,7 @@ class Bucket:
                     continue
                 else:
                     advice = f"tried {ATTEMPTS} times; see that it is up and can be reached"
-                words = f"the shared store {self.url} could not {what} ({plainly(error)})"
+                words = f"the shared store {self.url} could not {what} ({redacted_message(error)})"
             raise StoreError(f"{words}: {advice}, then run again: what is made is kept, and sent by the next run")
         raise AssertionError("unreachable")
 
@@ -417,10 +417,12 @@ class Bucket:
             system, root = url_to_fs(self.url, **options)
         except ImportError as error:
             package = "'speed-assets[s3]'" if protocol in ("s3", "s3a") else f"what fsspec needs for {protocol}"
-            raise StoreError(f"{URL_VARIABLE} needs a package ({plainly(error)}): pip install {package}") from None
+            raise StoreError(
+                f"{URL_VARIABLE} needs a package ({redacted_message(error)}): pip install {package}"
+            ) from None
         except ValueError as error:
             raise StoreError(
-                f"{URL_VARIABLE} cannot be opened ({plainly(error)}): write the URL of a file system that fsspec knows"
+                f"{URL_VARIABLE} cannot be opened ({redacted_message(error)}): write the URL of a file system that fsspec knows"
             ) from None
         if protocol in ("s3", "s3a"):
             system.retries = 1
@@ -428,7 +430,7 @@ class Bucket:
 
 
 @cache
-def bucket(url: str) -> Bucket:
+def bucket_at(url: str) -> Bucket:
     """The one of this process under a URL."""
     return Bucket(url)
 

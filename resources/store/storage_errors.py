@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from resources.redaction import causes
+from resources.redaction import error_and_causes
 from resources.store.store import StoreError
 
-LITTLE = 1 << 20
+MIN_FREE_BYTES = 1 << 20
 """Bytes of free space below which a disk counts as full: less than a model, a table or a log needs."""
 _FULL = re.compile(
     r"no space left on device|database or disk is full|disk quota exceeded|os error 28\b|errno 28\b", re.I
@@ -29,12 +29,12 @@ _BROKEN = re.compile(r"input/output error|disk i/o error|unable to open database
 _TELLING = "what is finished is kept, and the next run goes on from there"
 
 
-def trouble(words: str, home: Path) -> str | None:
+def storage_problem(words: str, home: Path) -> str | None:
     """What is wrong with the storage that an error speaks of, and what to do; None for an error about anything else."""
     folder, free = _tightest(home)
     if _READ_ONLY.search(words):
         return f"{home} is on a read-only file system: make it writable, or set another SPEED_HOME; {_TELLING}"
-    if _FULL.search(words) or free < LITTLE:
+    if _FULL.search(words) or free < MIN_FREE_BYTES:
         return f"no space left under {folder} ({free:,} bytes are free): make room there, then run again; {_TELLING}"
     if _BROKEN.search(words):
         return (
@@ -44,15 +44,15 @@ def trouble(words: str, home: Path) -> str | None:
 
 
 @contextmanager
-def explained(home: Path) -> Iterator[None]:
+def explain_storage_errors(home: Path) -> Iterator[None]:
     """Raise an error that the storage of a home is behind as StoreError, with what to do."""
     try:
         yield
     except StoreError:
         raise
     except Exception as error:
-        words = "\n".join(map(str, causes(error)))
-        if found := trouble(words, home):
+        words = "\n".join(map(str, error_and_causes(error)))
+        if found := storage_problem(words, home):
             raise StoreError(
                 f"{found} ({type(error).__name__}: {words.strip().partition(chr(10))[0][:300]})"
             ) from error
@@ -63,5 +63,5 @@ def _tightest(home: Path) -> tuple[Path, int]:
     """The folder among those that a run writes to whose disk has the least left, and its free bytes."""
     folders = [home, Path(tempfile.gettempdir())]
     found = [(shutil.disk_usage(folder).free, folder) for folder in folders if os.path.isdir(folder)]
-    free, folder = min(found, default=(LITTLE, home))
+    free, folder = min(found, default=(MIN_FREE_BYTES, home))
     return folder, free

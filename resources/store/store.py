@@ -26,12 +26,12 @@ import polars as pl
 
 from speed_assets.domain.fingerprints import digest
 
-MANIFEST = "artifact.json"
-SCRATCH = "scratch"
+MANIFEST_FILE = "artifact.json"
+SCRATCH_DIR = "scratch"
 """Subfolder of a work folder for journals, checkpoints and logs: dropped when the artifact is complete."""
-PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": True}
+PARQUET_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": True}
 """How tables are written: level 1 takes half the time of the default for a tenth more bytes."""
-ASIDE = "aside"
+UNHASHED_DIR = "aside"
 """Subfolder of an artifact whose files are kept but do not count in its content digest (logs, plots, timings)."""
 
 
@@ -40,7 +40,7 @@ class StoreError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Sealed:
+class ArtifactManifest:
     """What a complete artifact says of itself. `digest` is over the content of its files, so equal content is equal."""
 
     asset: str
@@ -55,11 +55,11 @@ class Sealed:
     @classmethod
     def of(cls, manifest: Mapping[str, Any], **more: Any) -> Self:
         """From an `artifact.json`."""
-        return cls(**{name: manifest[name] for name in Sealed.__dataclass_fields__}, **more)
+        return cls(**{name: manifest[name] for name in ArtifactManifest.__dataclass_fields__}, **more)
 
 
 @dataclass(frozen=True)
-class Artifact(Sealed):
+class Artifact(ArtifactManifest):
     """A complete artifact whose files lie in this home."""
 
     path: Path
@@ -112,7 +112,7 @@ class Store:
         path = self.folder(asset, fingerprint)
         if not path.exists():
             return None
-        problem = verify(path)
+        problem = integrity_problem(path)
         if problem:
             grave = self.home / "work" / "damaged" / f"{asset}-{fingerprint[:24]}-{time.time_ns()}"
             grave.parent.mkdir(parents=True, exist_ok=True)
@@ -121,12 +121,12 @@ class Store:
             self._verified.pop(fingerprint, None)
             self.damaged.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST_FILE).read_text())
         if manifest["fingerprint"] != fingerprint:
             return None
         return self._known(manifest, path)
 
-    def look(self, asset: str, fingerprint: str) -> Sealed | None:
+    def look(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
         """What the artifact that `find` would find says of itself, without fetching its files."""
         return self.find(asset, fingerprint)
 
@@ -139,7 +139,7 @@ class Store:
 
     def here(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
         """The same of those whose files lie in this home."""
-        for file in self.folder(asset, "").glob(f"*/{MANIFEST}"):
+        for file in self.folder(asset, "").glob(f"*/{MANIFEST_FILE}"):
             try:
                 manifest: dict[str, Any] = json.loads(file.read_text())
             except (OSError, ValueError):
@@ -151,7 +151,7 @@ class Store:
         """Keep a small text beside the artifacts, under a path such as `checks/...`; a later one replaces it at once."""
         file = self.home / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, text)
+        write_atomically(file, text)
 
     def kept(self, name: str) -> str | None:
         """The text under that name."""
@@ -174,7 +174,7 @@ class Store:
         block fails, so that the next attempt can resume.
         """
         work = self.home / "work" / fingerprint[:24]
-        (work / SCRATCH).mkdir(parents=True, exist_ok=True)
+        (work / SCRATCH_DIR).mkdir(parents=True, exist_ok=True)
         lock = (self.home / "work" / f"{fingerprint[:24]}.lock").open("w")
         try:
             try:
@@ -183,7 +183,7 @@ class Store:
                 waiting()
                 flock(lock, LOCK_EX)  # another run builds the same artifact: wait, then find it complete
                 work.mkdir(parents=True, exist_ok=True)
-                (work / SCRATCH).mkdir(exist_ok=True)
+                (work / SCRATCH_DIR).mkdir(exist_ok=True)
             yield work
         finally:
             lock.close()
@@ -200,13 +200,13 @@ class Store:
     ) -> Artifact:
         """Seal `work` as the artifact: hash and fsync every file, write the manifest, rename into place."""
         files = {}
-        for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST):
+        for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST_FILE):
             name = file.relative_to(work).as_posix()
-            if name.startswith(f"{SCRATCH}/"):
+            if name.startswith(f"{SCRATCH_DIR}/"):
                 continue
             files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
             fsync(file)
-        content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{ASIDE}/")}
+        content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{UNHASHED_DIR}/")}
         manifest = {
             "asset": asset,
             "partition": partition,
@@ -219,12 +219,12 @@ class Store:
         }
         # As it will be read: floats, tuples and keys in the form that JSON gives them.
         manifest = json.loads(json.dumps(manifest))
-        (work / MANIFEST).write_bytes(_manifest_text(manifest))
-        fsync(work / MANIFEST)
+        (work / MANIFEST_FILE).write_bytes(_manifest_text(manifest))
+        fsync(work / MANIFEST_FILE)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not sooner: a disk that is full now must not cost the checkpoints that the next attempt goes on from.
-        shutil.rmtree(work / SCRATCH, ignore_errors=True)
+        shutil.rmtree(work / SCRATCH_DIR, ignore_errors=True)
         if target.exists():
             shutil.rmtree(work)
         else:
@@ -236,19 +236,19 @@ class Store:
         return artifact
 
 
-def verify(path: Path) -> str | None:
+def integrity_problem(path: Path) -> str | None:
     """What is wrong with the artifact at `path`, naming the file; None when every byte is as written."""
-    return next(problems(path), None)
+    return next(integrity_problems(path), None)
 
 
-def problems(path: Path) -> Iterator[str]:
+def integrity_problems(path: Path) -> Iterator[str]:
     """Everything that is wrong with the artifact at `path`, wherever it lies now: files that are missing, changed or
     not of it. The manifest holds a digest of itself, which shows damage; who changes it on purpose can write a new one.
     """
     try:
-        manifest = read_manifest((path / MANIFEST).read_bytes())
+        manifest = read_manifest((path / MANIFEST_FILE).read_bytes())
     except OSError:
-        yield f"{MANIFEST} is missing or broken"
+        yield f"{MANIFEST_FILE} is missing or broken"
         return
     except ValueError as error:
         yield str(error)
@@ -264,7 +264,7 @@ def problems(path: Path) -> Iterator[str]:
             yield f"{name} has changed since it was written"
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if not file.is_dir() and name != MANIFEST and name not in files:
+        if not file.is_dir() and name != MANIFEST_FILE and name not in files:
             yield f"{name} was not there when it was written"
 
 
@@ -274,13 +274,13 @@ def read_manifest(text: bytes) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(text)
         _, seal = manifest["files"], manifest.pop("seal")
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{MANIFEST} is missing or broken") from None
+        raise ValueError(f"{MANIFEST_FILE} is missing or broken") from None
     if text != _manifest_text(manifest):
-        raise ValueError(f"{MANIFEST} has changed since it was written")
+        raise ValueError(f"{MANIFEST_FILE} has changed since it was written")
     return {**manifest, "seal": seal}
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a small file so that a reader, and whoever comes after a full disk or a kill, sees all of it or the old one."""
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:

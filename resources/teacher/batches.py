@@ -19,8 +19,25 @@ from typing import Any, Protocol
 
 import openai
 
-from resources.ledger.calls import Allowance, CapReached, Says, Sink, TeacherEngine, TeacherRequest, TeacherUnavailable
-from resources.teacher.chat import NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
+from resources.ledger.calls import (
+    Allowance,
+    AnswerSink,
+    CapReached,
+    SilenceListener,
+    TeacherEngine,
+    TeacherRequest,
+    TeacherUnavailable,
+)
+from resources.teacher.chat import (
+    CHAT_PATH,
+    NO_KEY,
+    Outcome,
+    Secret,
+    endpoint_name,
+    key_problem,
+    read_reply,
+    redact_and_shorten,
+)
 from resources.teacher.pacing import Pace, retry_after, server_time
 from speed_assets.recipe import Calls, Teacher
 
@@ -68,7 +85,7 @@ class BatchLog(Protocol):
 def requests_jsonl(requests: Iterable[TeacherRequest]) -> Iterator[str]:
     """One line for each request, named by its key."""
     for request in requests:
-        line = {"custom_id": request.key, "method": "POST", "url": f"/v1{PATH}", "body": request.body()}
+        line = {"custom_id": request.key, "method": "POST", "url": f"/v1{CHAT_PATH}", "body": request.body()}
         yield json.dumps(line) + "\n"
 
 
@@ -95,7 +112,7 @@ def answers_from_jsonl(
             asked = (requests or {}).get(name)
             yield name, read_reply(status, response.get("body") or error, teacher, key, asked, read_min=read_min)
         else:  # never executed: the batch expired or was cancelled before
-            yield name, Outcome("again", shorten(json.dumps(error), key))
+            yield name, Outcome("again", redact_and_shorten(json.dumps(error), key))
 
 
 class BatchEngine:
@@ -118,7 +135,7 @@ class BatchEngine:
         self._progress = 0
         self._now = 0.0  # by the provider's clock, which also says when a batch was created
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         """See `TeacherEngine`. Interrupted, it leaves its batches in the log, and the next call collects them."""
         waiting, barren = self.collect(requests, sink, allowance), 0
         while waiting:
@@ -130,7 +147,7 @@ class BatchEngine:
             barren = 0 if self._progress > before else barren + 1
             if waiting and barren >= self._calls.attempts:
                 raise TeacherUnavailable(
-                    f"{where(self._teacher)} brought nothing in {barren} rounds of batches (calls.attempts); the last "
+                    f"{endpoint_name(self._teacher)} brought nothing in {barren} rounds of batches (calls.attempts); the last "
                     f"trouble: {self._cause}. {len(waiting)} calls are left: run again, or set calls.mode=online"
                 )
 
@@ -140,7 +157,7 @@ class BatchEngine:
         return keys & {key for batch in self._claim(keys) for key in batch.keys}
 
     def collect(
-        self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance, wait: bool = True
+        self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance, wait: bool = True
     ) -> list[TeacherRequest]:
         """Hand on what outstanding batches have for these requests; returns those that are in no batch and unanswered.
 
@@ -162,7 +179,7 @@ class BatchEngine:
         self,
         batch: OutstandingBatch,
         open_requests: dict[str, TeacherRequest],
-        sink: Sink,
+        sink: AnswerSink,
         allowance: Allowance,
     ) -> None:
         """Look at one batch; if it has ended, hand on its rows among `open_requests` and take those out of them."""
@@ -264,7 +281,7 @@ class BatchEngine:
             )
             asked = {
                 "input_file_id": file["id"],
-                "endpoint": f"/v1{PATH}",
+                "endpoint": f"/v1{CHAT_PATH}",
                 "completion_window": f"{self._calls.batch_hours}h",
                 "metadata": {_METADATA: own_name},
             }
@@ -313,7 +330,7 @@ class BatchEngine:
         created = reply.get("created_at")
         if isinstance(created, int) and self._now > created + 3600 * self._calls.batch_hours + _GRACE_S:
             raise TeacherUnavailable(
-                f"batch {name} at {where(self._teacher)} has not ended though its {self._calls.batch_hours} hours are "
+                f"batch {name} at {endpoint_name(self._teacher)} has not ended though its {self._calls.batch_hours} hours are "
                 "over: cancel it there, and run again"
             )
 
@@ -324,7 +341,7 @@ class BatchEngine:
             words = reply["errors"]["data"][0]["message"]
         except (KeyError, IndexError, TypeError):
             words = "no word on this row"
-        return f"batch {name} {reply.get('status')}: {shorten(str(words), self._secrets)}"
+        return f"batch {name} {reply.get('status')}: {redact_and_shorten(str(words), self._secrets)}"
 
     def _call(
         self,
@@ -350,16 +367,16 @@ class BatchEngine:
                 value = content if raw else json.loads(content)
                 if raw or (isinstance(value, dict) and (needs is None or isinstance(value.get(needs), str))):
                     return value
-                cause = f"the body is not what it should be: {shorten(content[:1000].decode(errors='replace'), self._secrets)!r}"
+                cause = f"the body is not what it should be: {redact_and_shorten(content[:1000].decode(errors='replace'), self._secrets)!r}"
             except openai.APIStatusError as error:
                 outcome = read_reply(error.status_code, error.response.content, self._teacher, self._secrets)
                 cause, asked_wait = outcome.words, retry_after(error.response.headers)
                 absent = error.status_code == 404 and lost is not None
                 if outcome.kind != "again" and not absent:
                     advice = ": if it has no batches, set calls.mode=online" if error.status_code in (404, 405) else ""
-                    raise _Refused(f"{where(self._teacher)} refuses to {what} ({cause}){advice}") from None
+                    raise _Refused(f"{endpoint_name(self._teacher)} refuses to {what} ({cause}){advice}") from None
             except openai.APIConnectionError as error:
-                cause = f"{type(error.__cause__ or error).__name__}: {shorten(str(error.__cause__ or error), self._secrets)}"
+                cause = f"{type(error.__cause__ or error).__name__}: {redact_and_shorten(str(error.__cause__ or error), self._secrets)}"
             except (ValueError, RecursionError):
                 cause = "the body is not JSON"
             failures += 1
@@ -368,7 +385,7 @@ class BatchEngine:
                 if absent:
                     return lost
                 raise TeacherUnavailable(
-                    f"{where(self._teacher)} did not {what} for {self._calls.breaker_s:g} s (calls.breaker_s): {cause}"
+                    f"{endpoint_name(self._teacher)} did not {what} for {self._calls.breaker_s:g} s (calls.breaker_s): {cause}"
                 )
             time.sleep(wait)
             if instead and (known := instead()):
@@ -406,12 +423,12 @@ class BatchesFirst:
         self._online, self._batches = online, batches
 
     @property
-    def says(self) -> Says | None:
+    def says(self) -> SilenceListener | None:
         """Who is told while the server does not answer."""
         return getattr(self._online, "says", None)
 
     @says.setter
-    def says(self, says: Says | None) -> None:
+    def says(self, says: SilenceListener | None) -> None:
         if hasattr(self._online, "says"):
             self._online.says = says
 
@@ -419,7 +436,7 @@ class BatchesFirst:
         """Keys of the requests that are in outstanding batches."""
         return self._batches.held(requests)
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         """See `TeacherEngine`."""
         free = self._batches.collect(requests, sink, allowance, wait=False)
         held = self._batches.held(requests)

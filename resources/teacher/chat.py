@@ -17,7 +17,7 @@ from speed_assets.domain.fingerprints import canonical_json
 from speed_assets.domain.replies import CURES, Reply, read_completion, read_less_than_sent, sane_prompt_tokens
 from speed_assets.recipe import Teacher
 
-PATH = "/chat/completions"
+CHAT_PATH = "/chat/completions"
 KEY_HEADER = "X-Client-Request-Id"
 """Carries the request's key: for tracing at the server, which may ignore it."""
 NO_KEY = "none"
@@ -88,20 +88,22 @@ def read_reply(
         to = _address(location or "") or "another address"
         return Outcome(
             "hopeless",
-            f"{where(teacher)} redirects to {shorten(to, key)} ({status}), and a key follows no redirect: set "
+            f"{endpoint_name(teacher)} redirects to {redact_and_shorten(to, key)} ({status}), and a key follows no redirect: set "
             "teacher.endpoint to that address if it is yours",
         )
     said = _error(value)
-    words = f"{status}: {shorten(said.get('message') or text or 'no words', key)}"
+    words = f"{status}: {redact_and_shorten(said.get('message') or text or 'no words', key)}"
     if said.get("code") == "insufficient_quota" or status == 402:
-        return Outcome("hopeless", f"{where(teacher)} says that nothing is left to pay with ({words})")
+        return Outcome("hopeless", f"{endpoint_name(teacher)} says that nothing is left to pay with ({words})")
     if status in _RETRYABLE or (status >= 500 and status != 501):
         return Outcome("again", words, overloaded=status in _OVERLOADED)
     if status in (401, 403) and not _filtered(said):
-        return Outcome("hopeless", f"{where(teacher)} refuses {whose(teacher)} ({words})")
+        return Outcome("hopeless", f"{endpoint_name(teacher)} refuses {key_name(teacher)} ({words})")
     if status == 404 and said.get("code") in _MODEL_UNKNOWN:
         name = request.model if request else teacher.model
-        return Outcome("hopeless", f"{where(teacher)} does not know the model {name} ({words}): set teacher.model")
+        return Outcome(
+            "hopeless", f"{endpoint_name(teacher)} does not know the model {name} ({words}): set teacher.model"
+        )
     return _refused(status, {name: _without_key(text, key) for name, text in said.items()}, words)
 
 
@@ -126,18 +128,18 @@ def _read_completion(
 ) -> Outcome:
     reply = read_completion(value, tool_asked=bool(request and request.dialect.structure == "tool_call"))
     if reply.kind == "error":
-        return Outcome("again", f"an error with status 200: {shorten(reply.words, key)}")
+        return Outcome("again", f"an error with status 200: {redact_and_shorten(reply.words, key)}")
     if reply.kind == "unreadable":
-        return Outcome("again", f"the body is no chat completion: {shorten(text, key)!r}")
+        return Outcome("again", f"the body is no chat completion: {redact_and_shorten(text, key)!r}")
     if request and read_less_than_sent(reply, request.prompt, read_min):
         words = (
-            f"{where(teacher)} says that it has read {reply.prompt_tokens} tokens of a prompt of "
+            f"{endpoint_name(teacher)} says that it has read {reply.prompt_tokens} tokens of a prompt of "
             f"{len(request.prompt.split())} words: {CURES['not_read']}"
         )
         return Outcome("nothing", words, _answer(reply, "", key, request, "not_read", words))
     if reply.kind in ("answer", "cut"):
         return Outcome("answered", answer=_answer(reply, reply.text, key, request))
-    words = f"no answer ({reply.kind}): {shorten(reply.words, key)}"
+    words = f"no answer ({reply.kind}): {redact_and_shorten(reply.words, key)}"
     # Thoughts that took all tokens are asked for again with more room, as any answer is that was cut off.
     error = None if reply.finished is False and reply.kind in ("thoughts", "empty") else words
     return Outcome("nothing", words, _answer(reply, "", key, request, reply.kind, error))
@@ -182,7 +184,7 @@ def _error(value: Any) -> dict[str, str]:
     }
 
 
-def shorten(words: str, key: Secret) -> str:
+def redact_and_shorten(words: str, key: Secret) -> str:
     """A server's words on one line, without the key and anything that a terminal obeys, at most `ERROR_CHARACTERS` long."""
     words = " ".join(_without_key(words, key).split())
     words = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
@@ -204,12 +206,12 @@ def _address(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def where(teacher: Teacher) -> str:
+def endpoint_name(teacher: Teacher) -> str:
     """The endpoint as errors name it: without a password that its URL may hold."""
     return f"the teacher at {_address(teacher.endpoint or '')}"
 
 
-def whose(teacher: Teacher) -> str:
+def key_name(teacher: Teacher) -> str:
     """The key as errors name it: by its variable."""
     if teacher.key_variable:
         return f"the key in {teacher.key_variable}"
@@ -219,7 +221,7 @@ def whose(teacher: Teacher) -> str:
 def key_problem(teacher: Teacher, key: str | None) -> str | None:
     """Why this key cannot be sent; None when it can. Never shows it."""
     if teacher.key_variable and not key:
-        return f"{where(teacher)} wants a key: set the environment variable {teacher.key_variable}"
+        return f"{endpoint_name(teacher)} wants a key: set the environment variable {teacher.key_variable}"
     if key and not (key.isascii() and key.isprintable() and key.strip() == key):
-        return f"{whose(teacher)} holds white space or characters that no header can carry: set it again"
+        return f"{key_name(teacher)} holds white space or characters that no header can carry: set it again"
     return None

@@ -22,10 +22,28 @@ from typing import TypeVar
 
 import httpx2
 
-from resources.ledger.calls import Allowance, CapReached, Says, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.teacher.chat import KEY_HEADER, NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
+from resources.ledger.calls import (
+    Allowance,
+    AnswerSink,
+    CapReached,
+    SilenceListener,
+    TeacherAnswer,
+    TeacherRequest,
+    TeacherUnavailable,
+)
+from resources.teacher.chat import (
+    CHAT_PATH,
+    KEY_HEADER,
+    NO_KEY,
+    Outcome,
+    Secret,
+    endpoint_name,
+    key_problem,
+    read_reply,
+    redact_and_shorten,
+)
 from resources.teacher.pacing import Pace
-from resources.teacher.unpacking import TooLong, unpacked
+from resources.teacher.unpacking import UnreadableBody, unpack_body
 from speed_assets.recipe import Calls, Teacher
 
 _T = TypeVar("_T")
@@ -62,9 +80,9 @@ class OpenAIEngine:
         self._key = key
         self._headers = dict(headers or {})
         self._record = _Record()
-        self.says: Says | None = None
+        self.says: SilenceListener | None = None
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         """See `TeacherEngine`. Interrupted, it hands on what has come, gives back what was not sent, and ends."""
         if problem := key_problem(self._teacher, self._key):
             raise TeacherUnavailable(problem)
@@ -107,7 +125,7 @@ class _Asking:
     """One call of `answer`: what waits, what is in flight, what has come. Lives on the event loop's thread."""
 
     def __init__(
-        self, engine: OpenAIEngine, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance
+        self, engine: OpenAIEngine, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance
     ) -> None:
         self._teacher, self._calls, self._key = engine._teacher, engine._calls, engine._key
         self._headers, self._record, self._says = engine._headers, engine._record, engine.says
@@ -247,7 +265,7 @@ class _Asking:
 
     async def _post(self, client: httpx2.AsyncClient, sending: _Sending) -> Outcome:
         request = sending.request
-        url = f"{(self._teacher.endpoint or '').rstrip('/')}{PATH}"
+        url = f"{(self._teacher.endpoint or '').rstrip('/')}{CHAT_PATH}"
         try:
             # The client's own timeout is between two bytes; this one holds for the whole answer.
             async with (
@@ -255,8 +273,8 @@ class _Asking:
                 client.stream("POST", url, json=request.body(), headers={KEY_HEADER: request.key}) as reply,
             ):
                 raw = reply.aiter_raw()
-                body = await unpacked(raw, reply.headers.get("content-encoding", ""), self._calls.reply_bytes_max)
-        except TooLong as error:
+                body = await unpack_body(raw, reply.headers.get("content-encoding", ""), self._calls.reply_bytes_max)
+        except UnreadableBody as error:
             sending.uncertain = True
             return Outcome("again", f"{error} (calls.reply_bytes_max)")
         except (TimeoutError, httpx2.TimeoutException) as error:
@@ -265,7 +283,7 @@ class _Asking:
         except httpx2.TransportError as error:
             name = type(error).__name__
             sending.uncertain |= name not in _NEVER_SENT
-            return Outcome("again", f"{name}: {shorten(str(error), self._secrets)}")
+            return Outcome("again", f"{name}: {redact_and_shorten(str(error), self._secrets)}")
         outcome = read_reply(
             reply.status_code,
             body,
@@ -282,7 +300,7 @@ class _Asking:
             return Outcome("refused", outcome.words, TeacherAnswer("", error=outcome.words))
         if reply.status_code == 404 and outcome.kind == "refused" and not self._record.answered:
             words = f"does not know the model {request.model}, or has no chat completions at this address"
-            return Outcome("hopeless", f"{where(self._teacher)} {words} ({outcome.words})")
+            return Outcome("hopeless", f"{endpoint_name(self._teacher)} {words} ({outcome.words})")
         return outcome
 
     def _settle(self, sending: _Sending, outcome: Outcome, sent_at: float) -> None:
@@ -381,7 +399,7 @@ class _Asking:
     def _breaker_words(self) -> str:
         left = len(self._untaken) + len(self._taken) + len(self._again) + len(self._in_flight)
         return (
-            f"{where(self._teacher)} answered nothing for {self._calls.breaker_s:g} s (calls.breaker_s); the last "
+            f"{endpoint_name(self._teacher)} answered nothing for {self._calls.breaker_s:g} s (calls.breaker_s); the last "
             f"trouble: {self._cause}. {self._answered} calls of this stage are answered and kept, {left} are left: "
             "run again when it answers"
         )

@@ -23,14 +23,14 @@ from speed_assets.domain.dialect import PLAIN, Dialect, dialect_from, next_diale
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Teacher
 
-FILE = "teachers.json"
-CALLS_MAX = 8
+DIALECTS_FILE = "teachers.json"
+PROBE_CALLS_MAX = 8
 """Refused calls that finding out may take, for one model in one process."""
 _KINDS_KEPT = 64
 LOG = logging.getLogger("speed.teacher")
 
 
-def kind_of(request: TeacherRequest) -> str:
+def request_kind(request: TeacherRequest) -> str:
     """Requests of one kind are taken or refused alike: by their schema, and by which numbers of sampling are the default's."""
     parameters = request.parameters
     named = [request.schema, parameters["temperature"], parameters["top_p"], parameters.get("structured_output")]
@@ -50,7 +50,7 @@ class DialectBook:
 
     def __init__(self, teacher: Teacher, home: Path | None = None) -> None:
         self._teacher = teacher
-        self._file = home / FILE if home else None
+        self._file = home / DIALECTS_FILE if home else None
         self._calls: dict[str, int] = {}
         self._entries = {name: entry for name, value in self._read().items() if (entry := _entry(value))}
 
@@ -62,7 +62,7 @@ class DialectBook:
     def taken(self, request: TeacherRequest) -> bool:
         """Whether the server has taken a request of this kind."""
         entry = self._entry(request.model)
-        return entry is not None and kind_of(request) in entry.taken
+        return entry is not None and request_kind(request) in entry.taken
 
     def find_out(
         self, request: TeacherRequest, send: Callable[[TeacherRequest], TeacherAnswer]
@@ -92,9 +92,9 @@ class DialectBook:
                 return request, answer
             name = self._name(request.model)
             self._calls[name] = self._calls.get(name, 0) + 1
-            if self._calls[name] >= CALLS_MAX:
+            if self._calls[name] >= PROBE_CALLS_MAX:
                 raise TeacherUnavailable(
-                    f"{CALLS_MAX} calls did not find out how {self._teacher.endpoint} wants {request.model} to be asked; it "
+                    f"{PROBE_CALLS_MAX} calls did not find out how {self._teacher.endpoint} wants {request.model} to be asked; it "
                     f"was last asked with {request.dialect.in_words()}, and said {answer.error}: set teacher.dialect"
                 )
             request = request.spoken(other)
@@ -110,7 +110,7 @@ class DialectBook:
         name, plain = self._name(request.model), replace(request.dialect, extra={})
         before, begun = self._entry(request.model), self._begun(request.model)
         taken = before.taken if before and before.dialect == plain else ()
-        entry = _Entry(begun, plain, (*taken, kind_of(request))[-_KINDS_KEPT:])
+        entry = _Entry(begun, plain, (*taken, request_kind(request))[-_KINDS_KEPT:])
         self._entries[name] = entry
         self._write(name, entry)
         if plain != (before.dialect if before else begun):
@@ -155,7 +155,7 @@ class DialectBook:
                 "found": time.strftime("%Y-%m-%d", time.gmtime()),
                 "taken": list(entry.taken),
             }
-        part = self._file.with_name(f".{FILE}.{os.getpid()}")
+        part = self._file.with_name(f".{DIALECTS_FILE}.{os.getpid()}")
         try:
             part.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             part.replace(self._file)

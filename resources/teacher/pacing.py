@@ -59,7 +59,7 @@ class Pace:
         for what, needed in (("requests", 1), ("tokens", tokens)):
             remaining = _number(headers.get(f"x-ratelimit-remaining-{what}"))
             if remaining is not None and remaining < needed:
-                wait = max(wait or 0.0, duration(headers.get(f"x-ratelimit-reset-{what}", "")) or 0.0)
+                wait = max(wait or 0.0, parse_duration(headers.get(f"x-ratelimit-reset-{what}", "")) or 0.0)
         if wait:
             self.open_at = max(self.open_at, now + min(wait, self._calls.backoff_max_s))
 
@@ -105,7 +105,7 @@ def _moment(text: str) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
-def duration(text: str) -> float | None:
+def parse_duration(text: str) -> float | None:
     """Seconds of a duration as rate-limit headers write it; None for any other text.
 
     >>> duration("6m0s"), duration("20ms"), duration("1.5")

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from resources.ledger.accounts import Spent, cost_of
+from resources.ledger.accounts import Spending, cost_of_answers
 from resources.ledger.budget import Budget
 from resources.ledger.calls import (
     Allowance,
+    AnswerSink,
     CallContext,
     CapReached,
-    Sink,
     TeacherAnswer,
     TeacherEngine,
     TeacherRequest,
@@ -31,7 +31,7 @@ from resources.ledger.calls import (
 )
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
-from resources.teacher.known_dialects import LOG, DialectBook, kind_of
+from resources.teacher.known_dialects import LOG, DialectBook, request_kind
 from speed_assets.domain.dialect import PLAIN
 from speed_assets.domain.replies import ASKED_AGAIN, CURES
 from speed_assets.microworld.simulated_teacher import MicroworldTeacher
@@ -50,7 +50,7 @@ class MicroworldEngine:
         self._teacher = MicroworldTeacher(**recipe.teacher.error_rates.model_dump())
         self._batch = recipe.runtime.teacher_batch
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         waiting = list(requests)
         while waiting:
             block = waiting[: allowance.take(waiting[: self._batch])]
@@ -69,7 +69,7 @@ def engine_for(recipe: Recipe, ledger: Ledger) -> TeacherEngine:
         return MicroworldEngine(recipe)
     from resources.teacher.batches import BatchEngine, BatchesFirst
 
-    batches = BatchEngine(recipe.teacher, recipe.calls, key_of(recipe), ledger, headers_of(recipe))
+    batches = BatchEngine(recipe.teacher, recipe.calls, teacher_key(recipe), ledger, teacher_headers(recipe))
     if recipe.calls.mode == "batch":
         return batches
     return BatchesFirst(online_engine(recipe), batches)
@@ -79,10 +79,10 @@ def online_engine(recipe: Recipe) -> OpenAIEngine:
     """An engine that asks the recipe's endpoint at once, whatever `calls.mode` says. Raises RecipeError."""
     from resources.teacher.endpoint import OpenAIEngine
 
-    return OpenAIEngine(recipe.teacher, recipe.calls, key_of(recipe), headers_of(recipe))
+    return OpenAIEngine(recipe.teacher, recipe.calls, teacher_key(recipe), teacher_headers(recipe))
 
 
-def headers_of(recipe: Recipe) -> dict[str, str]:
+def teacher_headers(recipe: Recipe) -> dict[str, str]:
     """The further headers that the recipe names, with their values from the environment. Raises RecipeError."""
     values = {}
     for header, variable in recipe.teacher.dialect.headers.items():
@@ -96,7 +96,7 @@ def headers_of(recipe: Recipe) -> dict[str, str]:
     return values
 
 
-def key_of(recipe: Recipe) -> str | None:
+def teacher_key(recipe: Recipe) -> str | None:
     """The teacher's key from the environment variable that the recipe names; None when it names none."""
     name = recipe.teacher.key_variable
     if name is None:
@@ -128,8 +128,8 @@ class TeacherUse:
     calls: int
     reused: int
     refused: int
-    asked: Spent
-    total: Spent
+    asked: Spending
+    total: Spending
     nothing: Mapping[str, int] = field(default_factory=dict)
     """Replies that were paid for and held no answer, by name; those that were asked again, too."""
     served: Mapping[str, int] = field(default_factory=dict)
@@ -241,8 +241,8 @@ class Teacher:
             len(new),
             reused,
             refused,
-            cost_of(self._ledger, [now[key] for key in new]),
-            cost_of(self._ledger, list(now.values())),
+            cost_of_answers(self._ledger, [now[key] for key in new]),
+            cost_of_answers(self._ledger, list(now.values())),
             dict(keep.nothing),
             dict(Counter(answer.served for answer in known.values() if answer.served)),
             self._asked_with({request.model for request in requests}),
@@ -320,9 +320,9 @@ class Teacher:
         tried: set[str] = set()
         try:
             while new := [
-                r for r in _one_of_each_kind(waiting) if not self._dialects.taken(r) and kind_of(r) not in tried
+                r for r in _one_of_each_kind(waiting) if not self._dialects.taken(r) and request_kind(r) not in tried
             ]:
-                tried.add(kind_of(new[0]))
+                tried.add(request_kind(new[0]))
                 if isinstance(self._engine, HoldsBatches) and self._engine.held(new[:1]):
                     continue  # it is paid for in a batch that has not ended
                 if online is None or budget is None:
@@ -418,7 +418,7 @@ def _one_of_each_kind(requests: Sequence[TeacherRequest]) -> list[TeacherRequest
     for request in requests:
         parameters = request.parameters
         firsts.setdefault((id(request.schema), parameters["temperature"], parameters["top_p"]), request)
-    return list({kind_of(request): request for request in reversed(firsts.values())}.values())
+    return list({request_kind(request): request for request in reversed(firsts.values())}.values())
 
 
 def _sent_alone(engine: TeacherEngine, budget: Budget, request: TeacherRequest) -> TeacherAnswer:

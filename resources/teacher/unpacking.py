@@ -9,11 +9,11 @@ import zlib
 from collections.abc import AsyncIterator
 
 
-class TooLong(ValueError):
+class UnreadableBody(ValueError):
     """More bytes than anybody asked for, or bytes that cannot be unpacked."""
 
 
-async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
+async def unpack_body(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
     """The whole body. Raises TooLong beyond `most` bytes, and for an encoding that was not asked for.
 
     Args:
@@ -23,7 +23,7 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> by
     """
     packed = encoding.strip().casefold() in ("gzip", "deflate")
     if not packed and encoding.strip().casefold() not in ("", "identity"):
-        raise TooLong(f"the body is packed as {encoding.strip()[:20]!r}, which was not asked for")
+        raise UnreadableBody(f"the body is packed as {encoding.strip()[:20]!r}, which was not asked for")
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if packed else None  # finds out by itself which of both
     parts: list[bytes] = []
     size = 0
@@ -33,9 +33,9 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> by
             try:
                 part = unpacker.decompress(chunk, most - size + 1)
             except zlib.error:
-                raise TooLong("the body cannot be unpacked") from None
+                raise UnreadableBody("the body cannot be unpacked") from None
         parts.append(part)
         size += len(part)
         if size > most:
-            raise TooLong(f"the body is longer than {most:,} bytes")
+            raise UnreadableBody(f"the body is longer than {most:,} bytes")
     return b"".join(parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import located_embedder, prompt_set
+from resources.inputs.external_digests import prompt_set, resolve_embedder
 from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.judging import agree, in_order, orders
@@ -34,7 +34,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
         "neighbours",
         {
             "task": "mine",
-            **located_embedder(section.embedder),
+            **resolve_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "mined.parquet"),
             "per_row": 1,

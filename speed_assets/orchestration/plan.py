@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from resources.compute.runner import Runner
-from resources.ledger.accounts import cost_of, costs
+from resources.ledger.accounts import cost_of_answers, cost_report
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
-from resources.store.artifacts import Artifacts, NotMaterialized, label
+from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
-from resources.store.store import Artifact, Sealed, Store
+from resources.store.store import Artifact, ArtifactManifest, Store
 from resources.teacher.known_dialects import DialectBook
 from resources.teacher.teacher import Progress, Teacher, TeacherUse
 from speed_assets.assets.stage import make
@@ -75,7 +75,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        return label(self.asset, self.partition)
+        return artifact_label(self.asset, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class DryTeacher(Teacher):
                 if context.stage in ("topic_tree", "task_list")
                 else TeacherAnswer("", error="not asked yet")
             )
-        nothing = cost_of(self._ledger, [])
+        nothing = cost_of_answers(self._ledger, [])
         return [known[request.key] for request in requests], TeacherUse(0, 0, 0, nothing, nothing)
 
 
@@ -172,7 +172,7 @@ class _Overlay(Store):
     def find(self, asset: str, fingerprint: str) -> Artifact | None:
         return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
 
-    def look(self, asset: str, fingerprint: str) -> Sealed | None:
+    def look(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
         return self._real.look(asset, fingerprint) or super().find(asset, fingerprint)
 
     def kept(self, name: str) -> str | None:
@@ -191,7 +191,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
     recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.everything()])
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
-    paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}
+    paid = {entry["asset"]: entry for entry in cost_report(ledger)["by"]["asset"]}
     steps = []
     with tempfile.TemporaryDirectory() as temporary:
         overlay = _Overlay(Path(temporary), real.store)
@@ -389,7 +389,7 @@ def _why(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None
     try:
         now = artifacts.lineage(stage.name, partition)
     except NotMaterialized as missing:
-        return f"{label(missing.asset, missing.partition)} is made first"
+        return f"{artifact_label(missing.asset, missing.partition)} is made first"
     changes = list(_differences(before["lineage"], now))
     return "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "") or "it was damaged"
 

@@ -25,8 +25,8 @@ from resources.inputs.enough_topics import topic_counts
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
-from resources.store.artifacts import Artifacts, label
-from resources.store.store import ASIDE, Artifact, Store
+from resources.store.artifacts import Artifacts, artifact_label
+from resources.store.store import UNHASHED_DIR, Artifact, Store
 from speed_assets.assets.stand_ins import FILE
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import Stage
@@ -151,7 +151,7 @@ def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
             shown = without_stand_ins(artifact) if check.thresholds else artifact
             subject = Subject(shown, judged, partition, artifacts.store)
             if check.blocking and not (outcome := evaluate(check, subject)).passed:
-                name = label(stage.name, partition)
+                name = artifact_label(stage.name, partition)
                 refused.append({"artifact": name, "check": check.name, "reason": outcome.reason})
     return refused
 
@@ -166,7 +166,7 @@ def _scaled(recipe: Recipe, small: Recipe) -> Checks:
 
 def without_stand_ins(artifact: Artifact) -> Artifact:
     """The artifact as if nothing had stood in: such rows are not whole, or not there."""
-    file = artifact.path / ASIDE / FILE
+    file = artifact.path / UNHASHED_DIR / FILE
     if not file.exists():
         return artifact
     marked = pl.read_parquet(file)
@@ -272,7 +272,7 @@ def _per_call(rehearsed: Rehearsed, recipe: Recipe) -> dict[str, dict[str, Any]]
     """Mean tokens and money of a call by stage, from the rehearsal's own ledger, at the price of the real recipe's mode."""
     tariff = Tariff.of(recipe)
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for call in accounts.calls(Ledger.at(rehearsed.home)):
+    for call in accounts.read_calls(Ledger.at(rehearsed.home)):
         if call["prompt_tokens"] is not None and call["output_tokens"] is not None:
             found[call["stage"]].append((call["prompt_tokens"], call["output_tokens"]))
     told = {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from resources.ledger.calls import Allowance, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.calls import Allowance, AnswerSink, TeacherAnswer, TeacherRequest
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
 from tests.support.tiny import tiny_data
 
@@ -23,7 +23,7 @@ class Scripted:
         self._answer = answer
         self.asked: list[TeacherRequest] = []
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         allowance.take(requests)
         answers = []
         for request in requests:
