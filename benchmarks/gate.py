@@ -178,7 +178,7 @@ def retrained(recipe: Recipe, store: Store, trainings: int, folder: Path) -> tup
     ]
     world = recipe.evaluation.microworld
     assert world is not None
-    runner, say = Runner(store.home, recipe.runtime.threads, recipe.runtime.warm_start), ProgressLines().say
+    runner, say = Runner(store.home, recipe.runtime.threads, recipe.runtime.warm_start), ProgressLines().print_line
     try:
         base = {
             "kind": "static",
@@ -254,8 +254,8 @@ class Planted(Artifacts):
         super().__init__(recipe, store)
         self.planted: dict[str, Artifact] = {}
 
-    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
-        return self.planted.get(asset) or super().find(asset, partition)
+    def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
+        return self.planted.get(asset) or super().fetch(asset, partition)
 
     def plant(self, asset: str, **tables: pl.DataFrame) -> None:
         """Put the artifact of an asset with other tables in its place, sealed like any other."""
@@ -265,7 +265,7 @@ class Planted(Artifacts):
             _copy(real, work)
             for name, table in tables.items():
                 table.write_parquet(work / f"{name}.parquet")
-            self.planted[asset] = self.store.complete(
+            self.planted[asset] = self.store.seal(
                 asset, fingerprint, work, partition=None, metadata=real.metadata, lineage=real.lineage
             )
 
@@ -313,7 +313,7 @@ def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
         _copy(triplets, work)
         rows.reverse().write_parquet(work / "data.parquet")
         made = {"partition": None, "metadata": triplets.metadata, "lineage": lineage}
-        store.complete("final_triplets", digest(lineage), work, **made)
+        store.seal("final_triplets", digest(lineage), work, **made)
     ask("not_run_on_the_newest_data", newer)
     return found
 
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=24, help="real trainings")
     parser.add_argument("--pairs", type=int, default=100, help="pairs of groups of real trainings")
     args = parser.parse_args()
-    recipe, say = load_recipe(args.recipe), ProgressLines().say
+    recipe, say = load_recipe(args.recipe), ProgressLines().print_line
     each = recipe.embedding_reruns.count + 1
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary) / "home"

@@ -82,7 +82,7 @@ def main() -> None:
         home = (args.homes or Path(temporary)).resolve()
         prepare_home(home)
         lines = ProgressLines()
-        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
+        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     print(table(summary))
     print(json.dumps(headline(summary, time.monotonic() - started)))
 

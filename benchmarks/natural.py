@@ -195,18 +195,18 @@ def told(recipe: Recipe, home: Path, report: runs.RunReport) -> dict[str, Any]:
     """The report as plain values; what was not reached is missing or null."""
     artifacts = Artifacts(recipe, store_of(home))
     tables: dict[str, list[Artifact]] = {}
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is not None and stage.kind == "table" and not stage.gathers:
             tables.setdefault(stage.name, []).append(artifact)
     stages = {name: _stage(found) for name, found in tables.items()}
     for name, stage in artifacts.graph.items():
-        model = artifacts.look(name) if stage.kind != "table" else None
+        model = artifacts.peek(name) if stage.kind != "table" else None
         if model is not None:
             stages[name] = {"asked": None, "whole": None, "cut": None, "seconds": model.metadata.get("seconds")}
     judged = [artifact.metadata for artifact in tables.get("preference_pairs", [])]
-    final, scores = artifacts.find("final_triplets"), artifacts.look("mteb_scores")
-    release = artifacts.look("release")
+    final, scores = artifacts.fetch("final_triplets"), artifacts.peek("mteb_scores")
+    release = artifacts.peek("release")
     shown = scores.metadata["scores"] if scores else {}
     return {
         "stages": stages,
@@ -272,9 +272,9 @@ def main() -> None:
         recipe = sized(load_recipe(args.recipe), args.size)
         if args.size == "full":
             recipe = with_sets(recipe, args.data, home / "sets")
-        lines.say(f"recipe {recipe.name}, home {home}: the teacher's server starts")
+        lines.print_line(f"recipe {recipe.name}, home {home}: the teacher's server starts")
         with teacher(recipe, home, python):
-            report = runs.run(recipe, home, progress=lines, say=lines.say)
+            report = runs.run(recipe, home, progress=lines, say=lines.print_line)
     except RecipeError as error:
         sys.exit(f"error: {error}")
     summary = told(recipe, home, report)

@@ -34,8 +34,8 @@ def write_data_docs(artifacts: Artifacts, out: Path, say: Callable[[str], None] 
         raise StoreError(f"{out} is no empty folder: name a new one, so that no file of yours is touched")
     made = [
         (artifact_label(stage.name, partition).replace("/", "-"), artifact)
-        for stage, partition in artifacts.everything()
-        if stage.name in SUITES and (artifact := artifacts.find(stage.name, partition)) is not None
+        for stage, partition in artifacts.in_build_order()
+        if stage.name in SUITES and (artifact := artifacts.fetch(stage.name, partition)) is not None
     ]
     if not made:
         raise StoreError("no table is made yet under this recipe: `speed run` makes them")

@@ -137,7 +137,7 @@ def non_inferior(subject: Subject) -> Outcome:
     if problem := integrity_problem(last.path):
         advice = "go back to a whole one with `speed rollback`"
         return Outcome(False, f"release {last.short} is damaged and cannot be compared with ({problem}): {advice}")
-    if not last.holds(SAMPLES):
+    if not last.has_table(SAMPLES):
         return Outcome(True, f"release {last.short} was made before releases held their scores: nothing to compare")
     ours, theirs = subject.artifact.table(), last.table(SCORES)
     if faults := unlike(ours, theirs):

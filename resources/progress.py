@@ -29,7 +29,7 @@ class ProgressLines:
         self._last = 0.0
         self._shown = ""
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line that stays."""
         self._clear()
         print(text, file=self._stream, flush=True)

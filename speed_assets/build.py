@@ -131,7 +131,7 @@ def build_defs(
                 note=(notes or {}).get(artifact_label(stage.name, partition)),
                 step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
             )
-            for stage, partition in artifacts.everything()
+            for stage, partition in artifacts.in_build_order()
         ],
         resources={
             "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),

@@ -166,12 +166,12 @@ def _run(args: argparse.Namespace) -> int:
     from speed_assets.orchestration import runs
 
     lines = ProgressLines()
-    lines.say(f"recipe {recipe.name}, home {home}")
-    report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.say)
+    lines.print_line(f"recipe {recipe.name}, home {home}")
+    report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.print_line)
     artifacts = Artifacts(recipe, store_of(home))
     summary = runs.summary(report, artifacts)
     if not report.made and not report.errors:
-        lines.say("nothing was stale: every artifact is reused")
+        lines.print_line("nothing was stale: every artifact is reused")
     for line in _table(summary, report.made, report.reused):
         print(line)
     for error in report.errors:
@@ -232,9 +232,9 @@ def _rehearse(args: argparse.Namespace) -> int:
     from speed_assets.orchestration import rehearsal_report, rehearse
 
     lines = ProgressLines()
-    lines.say(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    lines.print_line(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
     done = rehearse.rehearse(
-        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.say
+        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.print_line
     )
     told = rehearsal_report.as_json(recipe, done, args.skip_evaluation)
     for line in rehearsal_report.as_text(told):
@@ -256,9 +256,9 @@ def _study(args: argparse.Namespace) -> int:
     from speed_assets.orchestration.study import StudyError, study, table
 
     lines = ProgressLines()
-    lines.say(f"recipe {recipe.name}, home {home}")
+    lines.print_line(f"recipe {recipe.name}, home {home}")
     try:
-        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
+        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -282,14 +282,14 @@ def _show(args: argparse.Namespace) -> int:
     from speed_assets.orchestration.staleness import Instance, stale_reason
 
     artifacts = Artifacts(recipe, store_of(home))
-    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.everything()])
+    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.in_build_order()])
     if args.asset and args.asset not in artifacts.graph:
         raise RecipeError(f"no asset {args.asset} in recipe {recipe.name}; it has {', '.join(artifacts.graph)}")
     shown: dict[str, Any] = {}
     for stage in artifacts.graph.values():
         for partition in partitions_of(stage):
             if args.asset in (None, stage.name):
-                artifact = artifacts.look(stage.name, partition)
+                artifact = artifacts.peek(stage.name, partition)
                 shown[artifact_label(stage.name, partition)] = {
                     "state": stale_reason(artifacts, recorded, artifact) or "fresh",
                     "rows": artifact.metadata.get("rows") if artifact else None,
@@ -324,9 +324,9 @@ def _quarantine(args: argparse.Namespace) -> int:
 
     artifacts = Artifacts(recipe, store_of(speed_home()))
     tables = [
-        (stage.name, part) for stage, part in artifacts.everything() if stage.kind == "table" and not stage.gathers
+        (stage.name, part) for stage, part in artifacts.in_build_order() if stage.kind == "table" and not stage.gathers
     ]
-    found = [artifacts.find(*table) for table in tables]
+    found = [artifacts.fetch(*table) for table in tables]
     missing = [artifact_label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
     rows = with_broken(artifact for artifact in found if artifact is not None)
     chosen = {name: getattr(args, name) for name in ("stage", "reason", "task_type") if getattr(args, name) is not None}
@@ -384,7 +384,7 @@ def _releases(args: argparse.Namespace) -> int:
     listed = []
     store = store_of(speed_home())
     for release in releases.list_releases(store):
-        scores = release.said["metadata"].get("scores") or {}
+        scores = release.manifest["metadata"].get("scores") or {}
         now = releases.current_release(store, release.recipe) if release.recipe else None
         listed.append(
             {
@@ -392,8 +392,8 @@ def _releases(args: argparse.Namespace) -> int:
                 "recipe": release.recipe,
                 "current": now is not None and now.fingerprint == release.fingerprint,
                 "created": datetime.fromtimestamp(release.created, UTC).isoformat(timespec="seconds"),
-                "digest": release.said["digest"],
-                "rows": release.said["metadata"].get("rows_released"),
+                "digest": release.manifest["digest"],
+                "rows": release.manifest["metadata"].get("rows_released"),
                 "mean_score": round(sum(scores.values()) / len(scores), 4) if scores else None,
                 "tasks": len(scores),
             }

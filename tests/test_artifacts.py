@@ -38,7 +38,7 @@ def fill(
     fingerprint = artifacts.fingerprint(asset, partition)
     with artifacts.store.building(fingerprint) as work:
         pl.DataFrame({"asset": [asset] * rows, "partition": [partition] * rows}).write_parquet(work / "data.parquet")
-        return artifacts.store.complete(
+        return artifacts.store.seal(
             asset,
             fingerprint,
             work,
@@ -49,7 +49,7 @@ def fill(
 
 
 def fill_all(artifacts: Artifacts) -> dict[tuple[str, str | None], str]:
-    return {(s.name, p): fill(artifacts, s.name, p).fingerprint for s, p in artifacts.everything()}
+    return {(s.name, p): fill(artifacts, s.name, p).fingerprint for s, p in artifacts.in_build_order()}
 
 
 def changed_by(tmp_path: Path, **changes: object) -> set[str]:
@@ -122,7 +122,7 @@ def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
         (work / UNHASHED_DIR).mkdir()
         for name in ("diversity", "funnel"):
             (work / UNHASHED_DIR / f"{name}.png").write_bytes(b"picture")
-        made = artifacts.store.complete(
+        made = artifacts.store.seal(
             "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
         )
     shown = describe(made, artifacts.graph["topics"], False, 0.0, {})
@@ -153,7 +153,7 @@ def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
             for name, stage in graph.items():
                 assert all(names.index(above) < names.index(name) for above in stage.inputs)
     artifacts = Artifacts(tiny_recipe(), Store(Path("none")))
-    above = {stage.name for stage, _ in artifacts.everything(above="release")}
+    above = {stage.name for stage, _ in artifacts.in_build_order(above="release")}
     assert above == set(artifacts.graph) - {"release", "quarantine"}
 
 
@@ -171,8 +171,8 @@ def test_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, harm: str
         file.write_bytes(content[:-1] if harm == "truncate" else b"{")
     assert file.name in (integrity_problem(artifact.path) or "")
     fresh = artifacts_of(tmp_path, tiny_recipe())
-    assert fresh.find("topics") is None
-    assert file.name in fresh.store.damaged[0]
+    assert fresh.fetch("topics") is None
+    assert file.name in fresh.store.damage_reports[0]
     assert fill(fresh, "topics").digest == artifact.digest
 
 
@@ -186,7 +186,7 @@ def released(home: Path) -> Artifact:
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             (work / name).write_text(text)
         metadata = {"loss": float("nan"), "scores": {1: 0.1 + 0.2}, "pair": (1, 2), "name": "π\n"}
-        return artifacts.store.complete("release", fingerprint, work, partition=None, metadata=metadata, lineage={})
+        return artifacts.store.seal("release", fingerprint, work, partition=None, metadata=metadata, lineage={})
 
 
 def test_one_flipped_byte_anywhere_is_named_wherever_the_release_lies(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_unfinished_work_is_never_an_artifact(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), artifacts.store.building(fingerprint) as work:
         (work / "data.parquet").write_text("half")
         raise RuntimeError
-    assert artifacts.find("topics") is None
+    assert artifacts.fetch("topics") is None
     with artifacts.store.building(fingerprint) as work:
         assert (work / "data.parquet").read_text() == "half", "the next attempt resumes"
 
@@ -240,7 +240,7 @@ def test_content_digest_ignores_what_lies_aside(tmp_path: Path) -> None:
             (work / "data.parquet").write_text("rows")
             (work / "aside").mkdir()
             (work / "aside" / "log").write_text(note)
-            artifact = artifacts.store.complete(
+            artifact = artifacts.store.seal(
                 "topics", fingerprint, work, partition=None, metadata={"seconds": note}, lineage={}
             )
         assert "aside/log" in json.loads((artifact.path / MANIFEST_FILE).read_text())["files"]

@@ -321,7 +321,7 @@ class Shelf(Artifacts):
         with self.store.building(fingerprint) as work:
             for name in ("data", "samples"):
                 shutil.copy(scores.path / f"{name}.parquet", work / f"{'scores' if name == 'data' else name}.parquet")
-            made = self.store.complete(
+            made = self.store.seal(
                 "release",
                 fingerprint,
                 work,
@@ -338,13 +338,13 @@ class Shelf(Artifacts):
     def _complete(self, asset: str, partition: str | None, work: Path, metadata: dict[str, Any]) -> Artifact:
         fingerprint = digest([asset, partition, self.made])
         self.made += 1
-        artifact = self.store.complete(
+        artifact = self.store.seal(
             asset, fingerprint, work, partition=partition, metadata=metadata, lineage={"inputs": {}}
         )
         self.artifacts[asset, partition] = artifact
         return artifact
 
-    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
+    def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         return self.artifacts.get((asset, partition))
 
     def ask(self, artifact: Artifact, check: str, recipe: Recipe | None = None) -> Outcome:
@@ -893,7 +893,7 @@ def test_a_damaged_release_is_not_compared_with(shelf: Shelf) -> None:
 def test_a_release_from_before_releases_held_their_scores_is_not_compared_with(shelf: Shelf) -> None:
     lineage = {"recipe": {"name": "tiny"}, "inputs": {}}
     with shelf.store.building("e" * 64) as work:
-        shelf.store.complete("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
+        shelf.store.seal("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
     outcome = shelf.ask(shelf.table("mteb_scores", trained(0.7)), "non_inferior")
     assert outcome.passed
     assert "before releases held their scores" in outcome.reason
@@ -943,7 +943,7 @@ def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:
 
 def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, recipe_with(source="seed_data"))
-    for stage, partition in shelf.everything():
+    for stage, partition in shelf.in_build_order():
         if stage.name not in ("release", "quarantine"):
             shelf.good(stage.name, partition)
     assert refusals(shelf) == [], "the quarantine holds no release up"
@@ -1017,7 +1017,7 @@ def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> No
     assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
 
     check = next(c for c in checks_of("seed_data") if c.name == "valid_share")
-    kept = shelf.outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
+    kept = shelf.load_outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
     assert kept is not None
     assert (kept["passed"], kept["reason"]) == (False, poor.description)
 

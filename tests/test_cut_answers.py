@@ -36,7 +36,7 @@ class ObedientTeacher:
         self.limits: list[int] = []
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
-        allowance.take(requests)
+        allowance.reserve(requests)
         sink([(request, self._answer(request)) for request in requests])
 
     def _answer(self, request: TeacherRequest) -> TeacherAnswer:

@@ -67,7 +67,7 @@ class Keeper:
             self.handed[request.key] += 1
             self.kept[request.key] = answer
 
-    def take(self, requests: Sequence[TeacherRequest]) -> int:
+    def reserve(self, requests: Sequence[TeacherRequest]) -> int:
         self.threads.add(threading.get_ident())
         room = len(requests) if self.cap is None else self.cap - self.taken.total() + self.back.total()
         if room < 1:
@@ -76,7 +76,7 @@ class Keeper:
         self.taken.update(request.key for request in requests[:taken])
         return taken
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
         self.back.update(request.key for request in requests)
 
 
@@ -161,10 +161,10 @@ def test_nothing_is_sent_before_it_is_taken_nor_twice_at_once() -> None:
     with TeacherServer(echo) as server:
 
         class Slow(Keeper):
-            def take(self, requests: Sequence[TeacherRequest]) -> int:
+            def reserve(self, requests: Sequence[TeacherRequest]) -> int:
                 time.sleep(0.05)
                 assert {entry.key for entry in server.served} <= set(self.taken)
-                return super().take(requests[:5])
+                return super().reserve(requests[:5])
 
         keeper = Slow()
         OpenAIEngine(teacher_at(server.url), FAST, None).answer(requests(20), keeper.sink, keeper)
@@ -376,7 +376,7 @@ def test_the_strict_schema_is_what_openai_takes_and_what_the_parsers_read() -> N
     ("mode", "kind"), [("json_schema", "json_schema"), ("json_object", "json_object"), ("none", None)]
 )
 def test_structured_output_is_asked_for_as_the_recipe_says(mode: Structure, kind: str | None) -> None:
-    request = requests(1, schema=schema_for("synthesis", "sts"))[0].spoken(Dialect(structure=mode))
+    request = requests(1, schema=schema_for("synthesis", "sts"))[0].in_dialect(Dialect(structure=mode))
     assert request.body().get("response_format", {}).get("type") == kind
     assert "response_format" not in replace(request, schema=None).body()
 
@@ -457,19 +457,19 @@ def test_waits_are_read_from_headers() -> None:
 
 def test_the_limit_halves_once_for_what_was_in_flight_together() -> None:
     pace = Pace(FAST.model_copy(update={"concurrency_start": 16, "backoff_max_s": 10.0}))
-    pace.overloaded(sent_at=1.0, now=2.0)
-    pace.overloaded(sent_at=1.5, now=2.1)
+    pace.record_overload(sent_at=1.0, now=2.0)
+    pace.record_overload(sent_at=1.5, now=2.1)
     assert pace.limit == 8
     for _ in range(10):
-        pace.answered()
+        pace.record_answer()
     assert pace.limit == 9
     for now in range(3, 20):
-        pace.overloaded(sent_at=now + 0.5, now=float(now + 1))
+        pace.record_overload(sent_at=now + 0.5, now=float(now + 1))
     assert pace.limit == 1
     for _ in range(10_000):
-        pace.answered()
+        pace.record_answer()
     assert pace.limit == 64
-    pace.heed({"retry-after": "3600"}, now=100.0, refused=True, tokens=1)
+    pace.obey_headers({"retry-after": "3600"}, now=100.0, refused=True, tokens=1)
     assert pace.open_at == 110.0
 
 

@@ -181,9 +181,9 @@ def test_what_cannot_be_sealed_keeps_its_scratch(tmp_path: Path, monkeypatch: py
         (work / "model").write_text("weights")
         with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
             patch.setattr(Path, "write_bytes", full)
-            store.complete("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
+            store.seal("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
         assert (work / "scratch" / "checkpoint").read_text() == "hours"
-        made = store.complete("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
+        made = store.seal("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
     assert set(made.files) == {"model"}
     assert not (made.path / "scratch").exists()
 
@@ -441,12 +441,12 @@ def test_caps_hold_and_nothing_is_freed_when_the_clock_jumps(home: Path, monkeyp
     now = time.time()
     for number, clock in enumerate((now, now + DAY, now - DAY, 1000.0)):
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-        assert Budget(ledger, CONTEXT, money, UNPRICED).take(asked(10 + number)) == 1
+        assert Budget(ledger, CONTEXT, money, UNPRICED).reserve(asked(10 + number)) == 1
         assert accounts.cost_report(ledger)["under_way"] == number + 1, (
             "of living processes nothing is lost, by no clock"
         )
     with pytest.raises(Exception, match=r"money\.run\.calls=4"):
-        budget.take(asked(1))
+        budget.reserve(asked(1))
     monkeypatch.setattr(time, "time", lambda: now + 3 * DAY)
     ledger.record(CONTEXT, answered(20), TARIFF)
     with ledger.database.reading() as connection:
@@ -459,7 +459,7 @@ def release(home: Path, name: str) -> releases.Release:
     store = Store(home).open()
     with store.building(name * 64) as work:
         (work / "manifest.json").write_text(name)
-        made = store.complete(
+        made = store.seal(
             "release",
             name * 64,
             work,

@@ -29,9 +29,9 @@ from resources.instance import run_liveness
 home, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 instance = dg.DagsterInstance.get()
 run_liveness.mark_dead_runs_failed(instance)
-gpu_pool.free_slots(instance)
+gpu_pool.free_slots_of_ended_runs(instance)
 
-@dg.asset(pool=gpu_pool.POOL)
+@dg.asset(pool=gpu_pool.GPU_POOL)
 def model() -> None:
     (home / f"{name}.began").write_text(str(time.time()))
     time.sleep(seconds)

@@ -215,7 +215,7 @@ def test_while_nothing_comes_the_progress_line_says_so(monkeypatch: pytest.Monke
     said: list[str] = []
     with TeacherServer(echo, Faults(status_500=1.0)) as server:
         engine = OpenAIEngine(teacher_at(server.url), FAST.model_copy(update={"breaker_s": 1.5}), None)
-        engine.says = said.append
+        engine.on_silence = said.append
         keeper = Keeper()
         with pytest.raises(TeacherUnavailable):
             engine.answer(requests(3), keeper.sink, keeper)
@@ -260,11 +260,11 @@ def test_after_an_outage_all_are_asked_again_in_seconds() -> None:
 def test_the_limit_is_back_in_a_few_rounds_after_an_outage() -> None:
     pace = Pace(FAST.model_copy(update={"concurrency_start": 64}))
     for now in range(10):
-        pace.overloaded(sent_at=now + 0.5, now=float(now + 1))
+        pace.record_overload(sent_at=now + 0.5, now=float(now + 1))
     assert pace.limit == 1
     rounds = 0
     while pace.limit < 32:
         rounds += 1
         for _ in range(pace.limit):
-            pace.answered()
+            pace.record_answer()
     assert rounds <= 6

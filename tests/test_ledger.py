@@ -43,7 +43,7 @@ def test_a_kept_answer_stays_and_a_second_one_is_paid_for(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, answered(1), TARIFF)
     ledger.record(replace(CONTEXT, run="run-2"), [(asked(1), TeacherAnswer("other", 5, 5))], TARIFF)
-    assert Ledger.at(home).find([asked(1).key]) == {asked(1).key: TeacherAnswer("answer 1", 11, 1, reused=True)}
+    assert Ledger.at(home).lookup([asked(1).key]) == {asked(1).key: TeacherAnswer("answer 1", 11, 1, reused=True)}
     costs = accounts.cost_report(ledger)
     assert (costs["calls"], ledger.count()) == (2, 1)
     assert costs["money"] == pytest.approx((11 * 150 + 600 + 5 * 750) / 1e9)
@@ -53,7 +53,7 @@ def test_unknown_usage_stays_unknown(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, [(BASE, TeacherAnswer("text"))], TARIFF)
     ledger.record(CONTEXT, answered(1), TARIFF)
-    assert ledger.find([BASE.key])[BASE.key] == TeacherAnswer("text", None, None, reused=True)
+    assert ledger.lookup([BASE.key])[BASE.key] == TeacherAnswer("text", None, None, reused=True)
     costs = accounts.cost_report(ledger)
     assert (costs["prompt_tokens"], costs["money"], costs["unpriced_calls"]) == (None, None, 1)
     assert costs["known_money"] == {"USD": pytest.approx((11 * 150 + 600) / 1e9)}
@@ -62,7 +62,7 @@ def test_unknown_usage_stays_unknown(home: Path) -> None:
 def test_a_refused_call_is_not_kept(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, [(BASE, TeacherAnswer("", error="content policy"))], TARIFF)
-    assert (ledger.find([BASE.key]), accounts.cost_report(ledger)["calls"]) == ({}, 0)
+    assert (ledger.lookup([BASE.key]), accounts.cost_report(ledger)["calls"]) == ({}, 0)
 
 
 def test_hostile_text_comes_back_as_it_was(home: Path) -> None:
@@ -70,7 +70,7 @@ def test_hostile_text_comes_back_as_it_was(home: Path) -> None:
     text = "\x00\x1b[31m'; DROP TABLE calls; --\u2028\U0001f600" + "x" * 100_000
     request = replace(BASE, prompt=text, schema={"type": "object", "title": "'\x00"})
     ledger.record(CONTEXT, [(request, TeacherAnswer(text))])
-    assert ledger.find([request.key])[request.key].text == text
+    assert ledger.lookup([request.key])[request.key].text == text
     (call,) = accounts.read_calls(ledger)
     assert call["request"]["messages"][0]["content"] == text
 
@@ -78,7 +78,7 @@ def test_hostile_text_comes_back_as_it_was(home: Path) -> None:
 def test_thousands_of_keys_are_found(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, answered(*range(2500)))
-    found = ledger.find([asked(n).key for n in range(-2500, 2500)])
+    found = ledger.lookup([asked(n).key for n in range(-2500, 2500)])
     assert len(found) == 2500
     assert found[asked(2499).key].text == "answer 2499"
 
@@ -215,7 +215,7 @@ def old_ledger(home: Path) -> None:
 def test_a_ledger_of_the_first_version_is_opened(tmp_path: Path) -> None:
     old_ledger(tmp_path)
     ledger = Ledger.at(tmp_path)
-    assert ledger.find([BASE.key])[BASE.key] == TeacherAnswer("old", 3, 4, reused=True)
+    assert ledger.lookup([BASE.key])[BASE.key] == TeacherAnswer("old", 3, 4, reused=True)
     ledger.record(CONTEXT, answered(1), TARIFF)
     costs = accounts.cost_report(Ledger.at(tmp_path))
     assert (costs["calls"], costs["unpriced_calls"], costs["prompt_tokens"]) == (2, 1, 14)
@@ -234,19 +234,19 @@ def test_empty_answers_of_before_are_paid_for_and_no_answers(tmp_path: Path) -> 
         connection.execute("ALTER TABLE calls DROP COLUMN served")
     connection.close()
     ledger = Ledger.at(tmp_path)
-    assert set(ledger.find([asked(n).key for n in (1, 2, 3)])) == {asked(1).key, asked(2).key}
+    assert set(ledger.lookup([asked(n).key for n in (1, 2, 3)])) == {asked(1).key, asked(2).key}
     assert accounts.cost_report(ledger) == before
     ledger.record(CONTEXT, [(asked(3), TeacherAnswer("at last", 13, 1, served="m"))], TARIFF)
-    kept = Ledger.at(tmp_path).find([asked(3).key])[asked(3).key]
+    kept = Ledger.at(tmp_path).lookup([asked(3).key])[asked(3).key]
     assert (kept.text, kept.served) == ("at last", "m")
 
 
 def test_a_reply_without_an_answer_is_paid_for_and_never_found(tmp_path: Path) -> None:
     ledger = Ledger.at(tmp_path)
     ledger.record(CONTEXT, [(asked(5), TeacherAnswer("", 15, 1, kind="empty", error="no answer"))], TARIFF)
-    assert ledger.find([asked(5).key]) == {}
+    assert ledger.lookup([asked(5).key]) == {}
     ledger.record(CONTEXT, answered(5), TARIFF)
-    assert ledger.find([asked(5).key])[asked(5).key].text == "answer 5"
+    assert ledger.lookup([asked(5).key])[asked(5).key].text == "answer 5"
 
 
 def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def artifacts_of(home: Path, recipe: Recipe) -> Artifacts:
 
 def test_every_artifact_is_made_checked_and_whole(home: Path) -> None:
     artifacts = artifacts_of(home, small())
-    for stage, partition in artifacts.everything():
+    for stage, partition in artifacts.in_build_order():
         artifact = artifacts.get(stage.name, partition)
         assert integrity_problem(artifact.path) is None
     counts = runs.check_counts(artifacts)
@@ -89,7 +89,7 @@ def test_every_row_is_accounted_for(home: Path) -> None:
     assert final.table().height + final.table("quarantine").height == rows_in
     gathered = artifacts.get("quarantine")
     tables = [
-        artifacts.get(s.name, p) for s, p in artifacts.everything() if s.kind == "table" and s.name != "quarantine"
+        artifacts.get(s.name, p) for s, p in artifacts.in_build_order() if s.kind == "table" and s.name != "quarantine"
     ]
     assert gathered.table().height == sum(table.table("quarantine").height for table in tables) > 0
     assert {*gathered.table()["stage"]} == {table.asset for table in tables if table.table("quarantine").height}
@@ -124,7 +124,7 @@ def test_lanes_change_no_byte(home: Path, tmp_path: Path) -> None:
     one = small(runtime={"lanes": {"cpu": 1, "gpu": 1, "teacher": 1}})
     assert runs.run(one, tmp_path, select="*final_triplets").errors == []
     there, here = artifacts_of(home, small()), artifacts_of(tmp_path, one)
-    for stage, partition in here.everything(above="embedding_model"):
+    for stage, partition in here.in_build_order(above="embedding_model"):
         assert here.get(stage.name, partition).digest == there.get(stage.name, partition).digest, (
             stage.name,
             partition,
@@ -284,7 +284,7 @@ def test_release_is_refused_with_every_reason(home: Path) -> None:
     report = runs.run(recipe, home)
     assert any("kept" in error for error in report.errors)
     artifacts = artifacts_of(home, recipe)
-    assert artifacts.find("release") is None
+    assert artifacts.fetch("release") is None
     before = set((home / "releases").iterdir())
     refused = runs.run(recipe, home, select="embedding_model")
     assert refused.errors == []

@@ -49,7 +49,7 @@ class Counting:
         while waiting:
             if self.limit is not None and len(self.asked) >= self.limit:
                 raise ConnectionError("gone")
-            block = waiting[: allowance.take(waiting[:2])]
+            block = waiting[: allowance.reserve(waiting[:2])]
             self.asked += [request.prompt for request in block]
             sink([(request, TeacherAnswer(f"answer to {request.prompt}", 3, None)) for request in block])
             waiting = waiting[len(block) :]

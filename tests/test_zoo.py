@@ -221,7 +221,7 @@ def test_another_model_behind_the_name_is_said(what: str, tmp_path: Path, caplog
     assert {answer.served for answer in answers} == {"model-of-may", "model-of-june"}
     assert set(use.metadata()["teacher_served"]) == {"model-of-may", "model-of-june"}
     assert "answers as model-of-june" in caplog.text
-    kept = Ledger.at(tmp_path).find([request.key for request in requests])
+    kept = Ledger.at(tmp_path).lookup([request.key for request in requests])
     assert {answer.served for answer in kept.values()} == {"model-of-may", "model-of-june"}
 
 

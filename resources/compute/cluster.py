@@ -241,7 +241,7 @@ def _connected(address: str | None, runner: Runner) -> Any:
             f"no Ray cluster at {address}: {words}. Start one (`ray start --head`), run on a machine that belongs to it, or "
             "name its client port as ray://HOST:10001 in runtime.cluster.address or RAY_ADDRESS"
         ) from None
-    runner.until_another_job(ray.shutdown)
+    runner.call_before_other_job(ray.shutdown)
     return ray
 
 

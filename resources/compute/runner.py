@@ -93,7 +93,7 @@ class Host:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, folder: Path, follow: Callable[[], None]) -> int | None:
+    def run_job(self, folder: Path, follow: Callable[[], None]) -> int | None:
         """The exit code of the job in `folder`; None when this process ended before it could say. Any thread may ask."""
         assert self._process.stdin is not None
         try:
@@ -170,7 +170,7 @@ class Runner:
                 self._zygote = Host("speed_assets.workers.zygote", self._home / "work" / "zygote.log")
             return self._zygote
 
-    def until_another_job(self, end: Callable[[], None]) -> None:
+    def call_before_other_job(self, end: Callable[[], None]) -> None:
         """Call `end` before the next job of another kind, or at the close: it ends engines that run elsewhere."""
         self._elsewhere = end
 
@@ -247,7 +247,7 @@ class Runner:
             self._resident = Host("speed_assets.workers.resident", log, python)
             self._resident_for = python, kind
         try:
-            code = self._resident.ask(folder, follow)
+            code = self._resident.run_job(folder, follow)
         except BaseException:
             self._release()
             raise
@@ -280,7 +280,7 @@ class Runner:
             zygote = self.warm_up()
             assert zygote is not None
             try:
-                code = zygote.ask(folder, follow)
+                code = zygote.run_job(folder, follow)
             except BaseException:
                 self._end_zygote()
                 raise

@@ -39,17 +39,17 @@ class Spending:
     prompt_tokens: int | None
     output_tokens: int | None
     unpriced: int
-    known: Mapping[str, int]
+    known_money: Mapping[str, int]
     prices: tuple[str, ...]
 
     @property
     def money(self) -> int | None:
         """10^-9 of the one currency; None when a call's cost is unknown, or when there are several currencies."""
-        return None if self.unpriced or len(self.known) > 1 else sum(self.known.values())
+        return None if self.unpriced or len(self.known_money) > 1 else sum(self.known_money.values())
 
     @property
     def currency(self) -> str | None:
-        return next(iter(self.known)) if len(self.known) == 1 else None
+        return next(iter(self.known_money)) if len(self.known_money) == 1 else None
 
     def __add__(self, other: Spending) -> Spending:
         def both(one: int | None, two: int | None) -> int | None:
@@ -61,8 +61,8 @@ class Spending:
             both(self.output_tokens, other.output_tokens),
             self.unpriced + other.unpriced,
             {
-                currency: self.known.get(currency, 0) + other.known.get(currency, 0)
-                for currency in sorted({*self.known, *other.known})
+                currency: self.known_money.get(currency, 0) + other.known_money.get(currency, 0)
+                for currency in sorted({*self.known_money, *other.known_money})
             },
             tuple(sorted({*self.prices, *other.prices})),
         )
@@ -75,7 +75,7 @@ class Spending:
             "money": in_currency(self.money),
             "currency": self.currency,
             "unpriced_calls": self.unpriced,
-            "known_money": {currency: in_currency(nano) for currency, nano in self.known.items()},
+            "known_money": {currency: in_currency(nano) for currency, nano in self.known_money.items()},
             "prices": list(self.prices),
         }
 
@@ -109,7 +109,7 @@ def cost_report(ledger: Ledger) -> dict[str, Any]:
     they were billed only the provider knows, so they are told beside `calls` and are in no sum. `under_way` are
     reserved by processes that live (only runs with a cap reserve).
     """
-    ledger.lose()
+    ledger.book_lost()
     with ledger.database.reading() as connection:
         rows = [dict(row) for row in _grouped(ledger.database, connection, CALLS, sa.true())]
         rows += _grouped(ledger.database, connection, UNKEPT, UNKEPT.c.why != "lost")

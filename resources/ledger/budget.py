@@ -78,9 +78,9 @@ class Budget:
         self._holder: str | None = None
         if self._caps:
             self._holder = f"{process_name()}/{uuid.uuid4().hex}"
-            ledger.lose()
+            ledger.book_lost()
 
-    def take(self, requests: Sequence[TeacherRequest]) -> int:
+    def reserve(self, requests: Sequence[TeacherRequest]) -> int:
         """Reserve as many of `requests`, from the first on, as fit under every cap, and return how many.
 
         Raises CapReached when the first does not fit. A request that has a reservation already, its own or that of
@@ -97,7 +97,7 @@ class Budget:
             for request in requests:
                 key = request.key
                 if key not in known and key not in new:
-                    most = self._tariff.most(request)
+                    most = self._tariff.max_cost(request)
                     full = [(field, room) for room in rooms if (field := room.full(most))]
                     if full and not granted:
                         raise CapReached(self._words(*full[0], most))
@@ -116,7 +116,7 @@ class Budget:
             save_tally(self._ledger.database, connection, tally)
         return granted
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
         """Free what was reserved for these; they were not sent, or refused. Others' reservations stay."""
         if self._holder is None or not requests:
             return
@@ -135,7 +135,7 @@ class Budget:
     def close(self) -> None:
         """The stage asks no more. What is reserved still went out and never came back: it is booked as lost."""
         if self._holder is not None:
-            self._ledger.lose(self._holder)
+            self._ledger.book_lost(self._holder)
 
     def _rooms(self, connection: sa.Connection, now: float) -> list[_CapUsage]:
         names = cap_scopes(self._context.run, self._context.stage, now)

@@ -33,7 +33,7 @@ class TeacherRequest:
     sample: int = 0
     dialect: Dialect = PLAIN
 
-    def spoken(self, dialect: Dialect) -> TeacherRequest:
+    def in_dialect(self, dialect: Dialect) -> TeacherRequest:
         """The same request in a dialect."""
         parameters = {name: value for name, value in self.parameters.items() if name != "dialect"}
         if self.schema:
@@ -49,14 +49,14 @@ class TeacherRequest:
         address.
         """
         # 31 bits: some servers keep seeds in a C int.
-        seed = seed_for(0, "teacher-call", digest(self.named() | {"endpoint": None})) >> 32
+        seed = seed_for(0, "teacher-call", digest(self.identity() | {"endpoint": None})) >> 32
         return body_of(self.dialect, self.model, self.messages, self.parameters, self.schema, seed)
 
     @property
     def messages(self) -> list[dict[str, str]]:
         return [{"role": "user", "content": self.prompt}]
 
-    def named(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Everything the key is made of."""
         return {
             "messages": self.messages,
@@ -71,7 +71,7 @@ class TeacherRequest:
     @cached_property  # a stage, the ledger and the accounts each ask for it
     def key(self) -> str:
         """64 hex digits: the name of this call in the ledger."""
-        return digest(self.named())
+        return digest(self.identity())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class TeacherAnswer:
     """Of a refused request: what it was refused for."""
 
     @property
-    def nothing(self) -> bool:
+    def without_answer(self) -> bool:
         """Whether it was paid for and holds no answer."""
         return self.kind in PAID_FOR_NOTHING
 
@@ -131,13 +131,13 @@ SilenceListener = Callable[[str], None]
 class Allowance(Protocol):
     """Leave to send. Every request is taken before it is sent, and settled by the sink or given back."""
 
-    def take(self, requests: Sequence[TeacherRequest]) -> int:
+    def reserve(self, requests: Sequence[TeacherRequest]) -> int:
         """Reserve the price of the first n of `requests` at once and return n (at least 1).
 
         Raises CapReached when not even the first fits under every cap.
         """
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
         """These were taken and will not be sent, or were refused: free what was reserved for them."""
 
 

@@ -54,7 +54,7 @@ class Ledger:
         """The ledger of a home. Raises LedgerError when it cannot be opened."""
         return cls(Database.of(home))
 
-    def find(self, keys: Sequence[str]) -> dict[str, TeacherAnswer]:
+    def lookup(self, keys: Sequence[str]) -> dict[str, TeacherAnswer]:
         """The known answers among `keys`."""
         found: dict[str, TeacherAnswer] = {}
         names = ("key", "answer", "prompt_tokens", "output_tokens", "finished", "served")
@@ -86,7 +86,7 @@ class Ledger:
         rows = [
             _row(context, key, request, answer, tariff, now)
             for key, (request, answer) in zip(keys, answered, strict=True)
-            if answer.error is None or answer.nothing
+            if answer.error is None or answer.without_answer
         ]
         with self.database.writing() as connection:
             held = find_reservations(connection, keys, holder)
@@ -117,7 +117,7 @@ class Ledger:
         with self.database.reading() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(CALLS)).scalar_one()
 
-    def lose(self, holder: str | None = None) -> None:
+    def book_lost(self, holder: str | None = None) -> None:
         """Book what `holder` (None: every dead process) had reserved and never settled as lost.
 
         It still counts against the caps: such a call may have reached the provider, and nobody is left who could say
@@ -270,7 +270,7 @@ def _row(
         "partition": context.partition,
         "model": request.model,
         "endpoint": request.endpoint,
-        "request": zlib.compress(canonical_json(request.named()).encode()),
+        "request": zlib.compress(canonical_json(request.identity()).encode()),
         "answer": zlib.compress(answer.text.encode("utf-8", "replace")),
         "finished": answer.finished,
         "served": answer.served,
@@ -281,5 +281,5 @@ def _row(
         "currency": tariff.currency if cost is not None else None,
         "prices": tariff.version,
         "answered_at": now,
-        "counted": cost if cost is not None else tariff.most(request),
+        "counted": cost if cost is not None else tariff.max_cost(request),
     }

@@ -58,7 +58,7 @@ class Tariff:
             return None
         return int((prompt_tokens * self.input + output_tokens * self.output).to_integral_value(ROUND_CEILING))
 
-    def most(self, request: TeacherRequest) -> int:
+    def max_cost(self, request: TeacherRequest) -> int:
         """The most that a call can cost, 0 when the price is unknown.
 
         No byte-level tokenizer makes more tokens than there are bytes, and the server writes `max_new_tokens` at most.

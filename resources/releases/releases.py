@@ -33,11 +33,11 @@ class Release:
     """A release folder, wherever it lies; `said` is its `artifact.json`. Nothing of it has been verified."""
 
     path: Path
-    said: Mapping[str, Any]
+    manifest: Mapping[str, Any]
 
     @property
     def fingerprint(self) -> str:
-        return str(self.said["fingerprint"])
+        return str(self.manifest["fingerprint"])
 
     @property
     def short(self) -> str:
@@ -46,27 +46,27 @@ class Release:
     @property
     def recipe(self) -> str | None:
         """Name of its recipe."""
-        name = self.said["lineage"].get("recipe", {}).get("name")
+        name = self.manifest["lineage"].get("recipe", {}).get("name")
         return None if name is None else str(name)
 
     @property
     def created(self) -> float:
         """Seconds since 1970."""
-        return float(self.said["created"])
+        return float(self.manifest["created"])
 
     @property
-    def order(self) -> tuple[int, float]:
+    def sort_key(self) -> tuple[int, float]:
         """Later releases of a home have a greater one."""
-        return int(self.said["metadata"].get("number") or 0), self.created
+        return int(self.manifest["metadata"].get("number") or 0), self.created
 
     @property
     def inputs(self) -> Mapping[str, str]:
         """{artifact: content digest} of what it was made from."""
-        return dict(self.said["lineage"].get("inputs", {}))
+        return dict(self.manifest["lineage"].get("inputs", {}))
 
-    def holds(self, table: str) -> bool:
+    def has_table(self, table: str) -> bool:
         """Whether a table of that name was written with the release."""
-        return f"{table}.parquet" in self.said["files"]
+        return f"{table}.parquet" in self.manifest["files"]
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the release. Raises StoreError when it has none of that name."""
@@ -85,14 +85,16 @@ class Release:
 
 def list_releases(store: Store, recipe: str | None = None) -> list[Release]:
     """The releases of a home, newest first; of one recipe, if a name is given."""
-    found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.here("release", None)]
+    found = [
+        Release(store.folder("release", said["fingerprint"]), said) for said in store.local_manifests("release", None)
+    ]
     kept = [release for release in found if recipe is None or release.recipe == recipe]
-    return sorted(kept, key=lambda release: release.order, reverse=True)
+    return sorted(kept, key=lambda release: release.sort_key, reverse=True)
 
 
 def next_number(store: Store) -> int:
     """The number of the release that is made next."""
-    return max((release.order[0] for release in list_releases(store)), default=0) + 1
+    return max((release.sort_key[0] for release in list_releases(store)), default=0) + 1
 
 
 def current_release(store: Store, recipe: str) -> Release | None:
@@ -112,7 +114,7 @@ def make_current(store: Store, release: Release) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(Path("..") / release.path.name)
     temporary.replace(link)
-    newest = max(known.order[0] for known in [release, *list_releases(store, release.recipe)])
+    newest = max(known.sort_key[0] for known in [release, *list_releases(store, release.recipe)])
     write_atomically(_chosen_among(store, release.recipe), f"{newest}\n")
 
 
@@ -124,7 +126,7 @@ def promote_new_release(store: Store, fingerprint: str) -> None:
                 newest = int(_chosen_among(store, release.recipe).read_text())
             except (OSError, ValueError):
                 newest = 0  # nobody has chosen yet, or only before there were numbers
-            if release.order[0] > newest or not _link(store, release.recipe).is_symlink():
+            if release.sort_key[0] > newest or not _link(store, release.recipe).is_symlink():
                 make_current(store, release)
 
 
@@ -158,7 +160,7 @@ def roll_back(store: Store, recipe: str, name: str | None = None) -> Release:
             raise StoreError(f"{release.path} does not lie in {store.home}: only a release of this home can be current")
     else:
         now = current_release(store, recipe)
-        earlier = [r for r in list_releases(store, recipe) if now is not None and r.order < now.order]
+        earlier = [r for r in list_releases(store, recipe) if now is not None and r.sort_key < now.sort_key]
         if not earlier:
             raise StoreError(f"{store.home} has no release of recipe {recipe} before the current one")
         release = earlier[0]

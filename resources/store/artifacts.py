@@ -61,21 +61,21 @@ class Artifacts:
         self.store = store
         self.graph = recipe.graph()
 
-    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
+    def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The artifact under this recipe, or None when it or something above it does not exist."""
         try:
             fingerprint = self.fingerprint(asset, partition)
         except NotMaterialized:
             return None
-        return self.store.find(asset, fingerprint)
+        return self.store.fetch(asset, fingerprint)
 
-    def look(self, asset: str, partition: str | None = None) -> ArtifactManifest | None:
+    def peek(self, asset: str, partition: str | None = None) -> ArtifactManifest | None:
         """What `find` would find says of itself; its files are not fetched."""
         return self._look(asset, partition, {})
 
     def get(self, asset: str, partition: str | None = None) -> Artifact:
         """The artifact under this recipe. Raises NotMaterialized."""
-        artifact = self.find(asset, partition)
+        artifact = self.fetch(asset, partition)
         if artifact is None:
             raise NotMaterialized(asset, partition)
         return artifact
@@ -86,13 +86,13 @@ class Artifacts:
         for name, group in self._inputs(self.graph[asset], partition, {}).items():
             inputs[name] = {}
             for part, said in group.items():
-                artifact = self.store.find(name, said.fingerprint)
+                artifact = self.store.fetch(name, said.fingerprint)
                 if artifact is None:
                     raise NotMaterialized(name, part)
                 inputs[name][part] = artifact
         return inputs
 
-    def made_of(self, asset: str, partition: str | None = None) -> dict[tuple[str, str | None], str]:
+    def input_digests(self, asset: str, partition: str | None = None) -> dict[tuple[str, str | None], str]:
         """{(input asset, partition): digest of its whole content}, also where only a part of it is read, as Dagster compares
         it. Raises NotMaterialized."""
         inputs = self._inputs(self.graph[asset], partition, {})
@@ -119,7 +119,7 @@ class Artifacts:
             externals = {"unreadable": type(error).__name__}
         return f"{stage.version}-{digest([self.recipe.part(stage, partition), externals])[:12]}"
 
-    def everything(self, above: str | None = None) -> Iterator[tuple[Stage, str | None]]:
+    def in_build_order(self, above: str | None = None) -> Iterator[tuple[Stage, str | None]]:
         """Every (stage, partition) in an order in which inputs come first; only what the asset `above` is made from."""
         wanted = set(self.graph) if above is None else upstream(self.graph, [above]) - {above}
         for stage in self.graph.values():
@@ -138,7 +138,7 @@ class Artifacts:
             except NotMaterialized:
                 known[key] = None
             else:
-                known[key] = self.store.look(asset, fingerprint)
+                known[key] = self.store.peek(asset, fingerprint)
         return known[key]
 
     def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, ArtifactManifest | None]) -> _Said:
@@ -167,15 +167,15 @@ class Artifacts:
             },
         }
 
-    def record(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
+    def save_outcome(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
         """Keep what a check said of an artifact; `key` names the check's version and thresholds."""
         said = {"key": key, "digest": artifact.digest, **outcome}
-        self.store.keep(_outcome_of(artifact, check), json.dumps(said, sort_keys=True, default=str))
+        self.store.save_text(_outcome_of(artifact, check), json.dumps(said, sort_keys=True, default=str))
 
-    def outcome(self, artifact: ArtifactManifest, check: str, key: str) -> dict[str, Any] | None:
+    def load_outcome(self, artifact: ArtifactManifest, check: str, key: str) -> dict[str, Any] | None:
         """What the check said of this artifact under the same thresholds, or None if it was not asked."""
         try:
-            outcome: dict[str, Any] = json.loads(self.store.kept(_outcome_of(artifact, check)) or "{}")
+            outcome: dict[str, Any] = json.loads(self.store.load_text(_outcome_of(artifact, check)) or "{}")
         except ValueError:
             return None
         # Two machines may have made one fingerprint with other bytes: what was said of the one is not said of the other.

@@ -71,88 +71,90 @@ class SharedStore(Store):
 
     def __init__(self, home: Path, behind: Bucket) -> None:
         super().__init__(home)
-        self.behind = behind
+        self.bucket = behind
 
     def open(self) -> SharedStore:
         """Create the folders and see that the shared store can be reached. Raises StoreError."""
         super().open()
-        self.behind.open()
+        self.bucket.open()
         return self
 
-    def find(self, asset: str, fingerprint: str) -> Artifact | None:
+    def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
         """The artifact in the home, else the shared one, fetched and verified. A damaged one is never used."""
-        return super().find(asset, fingerprint) or self._fetched(asset, fingerprint)
+        return super().fetch(asset, fingerprint) or self._fetched(asset, fingerprint)
 
-    def look(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
-        here = super().find(asset, fingerprint)
+    def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+        here = super().fetch(asset, fingerprint)
         if here is not None:
             return here
         manifest = self._manifest(asset, fingerprint)
         return ArtifactManifest.of(manifest) if manifest else None
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
-        yield from self.here(asset, partition)
-        away = [key for key in self.behind.listed(asset, again=True) if not self.folder(*key).exists()]
-        for manifest in self.behind.each(self.behind.manifest, away):
+        yield from self.local_manifests(asset, partition)
+        away = [key for key in self.bucket.manifest_keys(asset, again=True) if not self.folder(*key).exists()]
+        for manifest in self.bucket.map_threads(self.bucket.manifest, away):
             if manifest is not None and manifest["partition"] == partition:
                 yield manifest
 
     def share(self, artifact: Artifact) -> None:
         """Send the artifact, its manifest last, unless it is there already. What an interrupted sending left is kept."""
         key = _key(artifact.asset, artifact.fingerprint)
-        if self.behind.has(key):
+        if self.bucket.has_artifact(key):
             return
         text = (artifact.path / MANIFEST_FILE).read_bytes()
-        with self.behind.timed("up"):
+        with self.bucket.timed("up"):
             folder = _folder(key, read_manifest(text))
-            there = self.behind.sizes(folder)
+            there = self.bucket.sizes(folder)
             missing = [name for name, entry in artifact.files.items() if there.get(name) != entry["bytes"]]
-            for _ in self.behind.each(lambda n: self.behind.upload(artifact.path / n, f"{folder}/{n}"), missing):
+            for _ in self.bucket.map_threads(lambda n: self.bucket.upload(artifact.path / n, f"{folder}/{n}"), missing):
                 pass
-            self.behind.publish(key, text)
+            self.bucket.publish(key, text)
 
-    def keep(self, name: str, text: str) -> None:
-        self.behind.write(name, text.encode())  # first: what the home holds is not sent again
-        super().keep(name, text)
+    def save_text(self, name: str, text: str) -> None:
+        self.bucket.write(name, text.encode())  # first: what the home holds is not sent again
+        super().save_text(name, text)
 
-    def kept(self, name: str) -> str | None:
+    def load_text(self, name: str) -> str | None:
         folder = name.rpartition("/")[0]
-        if not (self.home / name).exists() and self.behind.first_look(folder):
+        if not (self.home / name).exists() and self.bucket.first_visit(folder):
             names = [
-                f"{folder}/{file}" for file in self.behind.files(folder) if not (self.home / folder / file).exists()
+                f"{folder}/{file}"
+                for file in self.bucket.json_names(folder)
+                if not (self.home / folder / file).exists()
             ]
-            for other, content in zip(names, self.behind.each(self.behind.read, names), strict=True):
+            for other, content in zip(names, self.bucket.map_threads(self.bucket.read, names), strict=True):
                 if content is not None:
-                    super().keep(other, content.decode(errors="replace"))
-        return super().kept(name)
+                    super().save_text(other, content.decode(errors="replace"))
+        return super().load_text(name)
 
     def traffic(self) -> dict[str, float]:
         """Seconds and bytes, up and down, of this process."""
-        return {name: round(value, 2) for name, value in self.behind.traffic.items()}
+        return {name: round(value, 2) for name, value in self.bucket.traffic.items()}
 
     def _manifest(self, asset: str, fingerprint: str) -> dict[str, Any] | None:
         """What the shared store holds under this fingerprint, unless it is known to be damaged."""
         key = _key(asset, fingerprint)
-        manifest = self.behind.manifest(key)
-        if key in self.behind.broken:
-            self._tell(key, self.behind.broken.pop(key))
+        manifest = self.bucket.manifest(key)
+        if key in self.bucket.unreported_damage:
+            self._tell(key, self.bucket.unreported_damage.pop(key))
         return manifest if manifest is not None and manifest["fingerprint"] == fingerprint else None
 
     def _fetched(self, asset: str, fingerprint: str) -> Artifact | None:
         key = _key(asset, fingerprint)
         while (manifest := self._manifest(asset, fingerprint)) is not None:
-            with self.behind.timed("down"), self._fetching(key) as folder:
+            with self.bucket.timed("down"), self._fetching(key) as folder:
                 if self.folder(*key).exists():  # another process was faster
-                    return super().find(asset, fingerprint)
+                    return super().fetch(asset, fingerprint)
                 problem = self._download(key, manifest, folder)
                 if problem is None:
                     target = self.folder(*key)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     folder.rename(target)
                     fsync(target.parent)
-                    return self._known(manifest, target)
+                    return self._remember(manifest, target)
                 shutil.rmtree(folder, ignore_errors=True)
-                self.behind.reject(key)
+                self.bucket.reject(key)
                 self._tell(key, problem)
         return None
 
@@ -161,7 +163,7 @@ class SharedStore(Store):
         strange = [name for name in manifest["files"] if not _plain_path(name)]
         if strange:
             return f"{MANIFEST_FILE} names a file outside of the artifact"
-        text = self.behind.text(key)
+        text = self.bucket.manifest_bytes(key)
         if (folder / MANIFEST_FILE).exists() and (folder / MANIFEST_FILE).read_bytes() != text:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,11 +173,11 @@ class SharedStore(Store):
             file = folder / name
             if not file.is_file() or file_digest(file) != manifest["files"][name]["sha256"]:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                self.behind.download(f"{_folder(key, manifest)}/{name}", file)
+                self.bucket.download(f"{_folder(key, manifest)}/{name}", file)
             if file.is_file():
                 fsync(file)
 
-        for _ in self.behind.each(bring, manifest["files"]):
+        for _ in self.bucket.map_threads(bring, manifest["files"]):
             pass
         return integrity_problem(folder)
 
@@ -189,7 +191,7 @@ class SharedStore(Store):
             yield folder
 
     def _tell(self, key: Key, problem: str) -> None:
-        self.damaged.append(
+        self.damage_reports.append(
             f"{key[0]}: {problem} in the shared store; it is not used, and replaced once it is made again"
         )
 
@@ -203,7 +205,7 @@ class Bucket:
     def __init__(self, url: str) -> None:
         self.url = _checked(url)
         self.traffic = {"up_s": 0.0, "up_bytes": 0.0, "down_s": 0.0, "down_bytes": 0.0}
-        self.broken: dict[Key, str] = {}
+        self.unreported_damage: dict[Key, str] = {}
         """Manifests that cannot be read and that nobody has been told of."""
         self._read: dict[Key, tuple[bytes, dict[str, Any]]] = {}
         self._listed: dict[str, set[str]] = {}
@@ -233,12 +235,12 @@ class Bucket:
                 raise ValueError(f"{MANIFEST_FILE} is another artifact's")
         except ValueError as error:
             self._rejected[key] = text
-            self.broken[key] = str(error)
+            self.unreported_damage[key] = str(error)
             return None
         self._read[key] = text, manifest
         return manifest
 
-    def text(self, key: Key) -> bytes:
+    def manifest_bytes(self, key: Key) -> bytes:
         """The bytes of a manifest that was read."""
         return self._read[key][0]
 
@@ -246,9 +248,9 @@ class Bucket:
         """What the manifest names is damaged: it counts as absent, until there is another."""
         self._rejected[key] = self._read.pop(key)[0]
 
-    def has(self, key: Key) -> bool:
+    def has_artifact(self, key: Key) -> bool:
         """Whether a whole artifact is there, as far as anybody has seen."""
-        if key not in self._rejected and (key in self._read or key in self.listed(key[0])):
+        if key not in self._rejected and (key in self._read or key in self.manifest_keys(key[0])):
             return True
         return self.manifest(key) is not None
 
@@ -258,13 +260,13 @@ class Bucket:
         self._read[key] = text, read_manifest(text)
         self._rejected.pop(key, None)
 
-    def listed(self, asset: str, again: bool = False) -> set[Key]:
+    def manifest_keys(self, asset: str, again: bool = False) -> set[Key]:
         """The keys of an asset's manifests: as this process first saw them, or as they are now."""
         if again or asset not in self._listed:
-            self._listed[asset] = {name.removesuffix(".json") for name in self.files(f"manifests/{asset}")}
+            self._listed[asset] = {name.removesuffix(".json") for name in self.json_names(f"manifests/{asset}")}
         return {(asset, name) for name in self._listed[asset]}
 
-    def first_look(self, folder: str) -> bool:
+    def first_visit(self, folder: str) -> bool:
         """Whether this process has not looked into a folder yet."""
         with self._lock:
             new = folder not in self._looked
@@ -307,7 +309,7 @@ class Bucket:
             return
         self._count("down_bytes", file.stat().st_size)
 
-    def files(self, folder: str) -> list[str]:
+    def json_names(self, folder: str) -> list[str]:
         """Names of the JSON objects in a folder."""
 
         def look() -> list[str]:
@@ -334,7 +336,7 @@ class Bucket:
         except FileNotFoundError:
             return {}
 
-    def each(self, action: Callable[[Any], T], items: Iterable[Any]) -> Iterator[T]:
+    def map_threads(self, action: Callable[[Any], T], items: Iterable[Any]) -> Iterator[T]:
         """The results of an action on every item, in order, several at a time. The first error ends it."""
         pool = ThreadPoolExecutor(THREADS)
         try:

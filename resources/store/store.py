@@ -80,7 +80,7 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._verified: dict[str, Artifact] = {}
-        self.damaged: list[str] = []
+        self.damage_reports: list[str] = []
         """What `find` met and set aside, in words."""
 
     def open(self) -> Store:
@@ -101,7 +101,7 @@ class Store:
         root = self.home / "releases" if asset == "release" else self.home / "artifacts" / asset
         return root / fingerprint[:24]
 
-    def find(self, asset: str, fingerprint: str) -> Artifact | None:
+    def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
         """The complete, intact artifact of this fingerprint, or None.
 
         A damaged one (missing file, wrong size, wrong sha256) is moved to `work/damaged/`, never used.
@@ -119,25 +119,25 @@ class Store:
             with suppress(FileNotFoundError):  # another process has seen it, too
                 path.rename(grave)
             self._verified.pop(fingerprint, None)
-            self.damaged.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
+            self.damage_reports.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
         manifest = json.loads((path / MANIFEST_FILE).read_text())
         if manifest["fingerprint"] != fingerprint:
             return None
-        return self._known(manifest, path)
+        return self._remember(manifest, path)
 
-    def look(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+    def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
         """What the artifact that `find` would find says of itself, without fetching its files."""
-        return self.find(asset, fingerprint)
+        return self.fetch(asset, fingerprint)
 
     def share(self, artifact: Artifact) -> None:
         """See that other homes can find the artifact; a home that shares nothing has nothing to do."""
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
         """What the complete artifacts of an asset and partition say of themselves, in no order; `find` verifies them."""
-        return self.here(asset, partition)
+        return self.local_manifests(asset, partition)
 
-    def here(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
+    def local_manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
         """The same of those whose files lie in this home."""
         for file in self.folder(asset, "").glob(f"*/{MANIFEST_FILE}"):
             try:
@@ -147,20 +147,20 @@ class Store:
             if manifest.get("partition") == partition:
                 yield manifest
 
-    def keep(self, name: str, text: str) -> None:
+    def save_text(self, name: str, text: str) -> None:
         """Keep a small text beside the artifacts, under a path such as `checks/...`; a later one replaces it at once."""
         file = self.home / name
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, text)
 
-    def kept(self, name: str) -> str | None:
+    def load_text(self, name: str) -> str | None:
         """The text under that name."""
         try:
             return (self.home / name).read_text()
         except (OSError, ValueError):
             return None
 
-    def _known(self, manifest: Mapping[str, Any], path: Path) -> Artifact:
+    def _remember(self, manifest: Mapping[str, Any], path: Path) -> Artifact:
         """The artifact at `path`, every byte of which has been looked at."""
         artifact = Artifact.of(manifest, path=path)
         self._verified[artifact.fingerprint] = artifact
@@ -188,7 +188,7 @@ class Store:
         finally:
             lock.close()
 
-    def complete(
+    def seal(
         self,
         asset: str,
         fingerprint: str,
@@ -230,7 +230,7 @@ class Store:
         else:
             work.rename(target)
         fsync(target.parent)
-        artifact = self.find(asset, fingerprint)
+        artifact = self.fetch(asset, fingerprint)
         if artifact is None:
             raise StoreError(f"{target} was damaged while it was written: look at the disk, then run again")
         return artifact

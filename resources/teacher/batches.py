@@ -151,7 +151,7 @@ class BatchEngine:
                     f"trouble: {self._cause}. {len(waiting)} calls are left: run again, or set calls.mode=online"
                 )
 
-    def held(self, requests: Iterable[TeacherRequest]) -> set[str]:
+    def keys_in_batches(self, requests: Iterable[TeacherRequest]) -> set[str]:
         """Keys of the requests that are in outstanding batches."""
         keys = {request.key for request in requests}
         return keys & {key for batch in self._claim(keys) for key in batch.keys}
@@ -167,7 +167,7 @@ class BatchEngine:
         while True:
             for batch in self._claim(open_requests):
                 self._collect_batch(batch, open_requests, sink, allowance)
-            held = self.held(open_requests.values())
+            held = self.keys_in_batches(open_requests.values())
             if not wait or not held:
                 return [request for key, request in open_requests.items() if key not in held]
             time.sleep(self._calls.batch_poll_s)
@@ -188,7 +188,7 @@ class BatchEngine:
             if found := self._find(batch.id):
                 self._log.save_batch(batch.id, self._endpoint, batch.keys, {_ID: found["id"]})
                 return
-            allowance.give_back([open_requests[key] for key in batch.keys if key in open_requests])
+            allowance.release([open_requests[key] for key in batch.keys if key in open_requests])
             self._log.close_batch(batch.id)
             return
         reply = self._call(f"look at batch {name}", lambda c: c.batches.with_raw_response.retrieve(name), lost={})
@@ -208,7 +208,7 @@ class BatchEngine:
                 failure = error
         # Before the batch is closed: what a killed run had reserved for it is found by the batch.
         if free := [ours[key] for key, outcome in came.items() if outcome.kind not in ("answered", "nothing")]:
-            allowance.give_back(free)
+            allowance.release(free)
         for request, _ in answered:
             del open_requests[request.key]
         self._progress += len(answered)
@@ -246,7 +246,7 @@ class BatchEngine:
             taken, cap = 0, None
             while taken < len(block) and not cap:
                 try:
-                    taken += allowance.take(block[taken:])
+                    taken += allowance.reserve(block[taken:])
                 except CapReached as reached:
                     cap = reached
             if taken:
@@ -294,7 +294,7 @@ class BatchEngine:
             )
         except TeacherUnavailable as error:
             if not created or isinstance(error, _Refused):
-                allowance.give_back(block)
+                allowance.release(block)
                 self._log.close_batch(own_name)
             raise
         self._log.save_batch(own_name, self._endpoint, keys, {_ID: batch["id"]})
@@ -423,23 +423,23 @@ class BatchesFirst:
         self._online, self._batches = online, batches
 
     @property
-    def says(self) -> SilenceListener | None:
+    def on_silence(self) -> SilenceListener | None:
         """Who is told while the server does not answer."""
-        return getattr(self._online, "says", None)
+        return getattr(self._online, "on_silence", None)
 
-    @says.setter
-    def says(self, says: SilenceListener | None) -> None:
-        if hasattr(self._online, "says"):
-            self._online.says = says
+    @on_silence.setter
+    def on_silence(self, says: SilenceListener | None) -> None:
+        if hasattr(self._online, "on_silence"):
+            self._online.on_silence = says
 
-    def held(self, requests: Iterable[TeacherRequest]) -> set[str]:
+    def keys_in_batches(self, requests: Iterable[TeacherRequest]) -> set[str]:
         """Keys of the requests that are in outstanding batches."""
-        return self._batches.held(requests)
+        return self._batches.keys_in_batches(requests)
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         """See `TeacherEngine`."""
         free = self._batches.collect(requests, sink, allowance, wait=False)
-        held = self._batches.held(requests)
+        held = self._batches.keys_in_batches(requests)
         self._online.answer(free, sink, allowance)
         in_batches = [request for request in requests if request.key in held]
         if in_batches and (rest := self._batches.collect(in_batches, sink, allowance)):

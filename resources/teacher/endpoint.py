@@ -80,7 +80,7 @@ class OpenAIEngine:
         self._key = key
         self._headers = dict(headers or {})
         self._record = _Record()
-        self.says: SilenceListener | None = None
+        self.on_silence: SilenceListener | None = None
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         """See `TeacherEngine`. Interrupted, it hands on what has come, gives back what was not sent, and ends."""
@@ -128,7 +128,7 @@ class _Asking:
         self, engine: OpenAIEngine, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance
     ) -> None:
         self._teacher, self._calls, self._key = engine._teacher, engine._calls, engine._key
-        self._headers, self._record, self._says = engine._headers, engine._record, engine.says
+        self._headers, self._record, self._says = engine._headers, engine._record, engine.on_silence
         self._secrets: Secret = tuple(filter(None, (self._key, *self._headers.values())))
         self._sink, self._allowance = sink, allowance
         self._untaken = deque(requests)
@@ -206,7 +206,7 @@ class _Asking:
     async def _take_block(self) -> None:
         block = [self._untaken[i] for i in range(min(len(self._untaken), self._pace.limit))]
         try:
-            taken = await self._in_writer(lambda: self._allowance.take(block))
+            taken = await self._in_writer(lambda: self._allowance.reserve(block))
             self._taken += [_Sending(self._untaken.popleft()) for _ in range(taken)]
         except CapReached as cap:
             self._cap = cap
@@ -294,7 +294,7 @@ class _Asking:
             self._calls.read_min,
         )
         tokens = request.parameters["max_new_tokens"]
-        self._pace.heed(reply.headers, time.monotonic(), outcome.kind == "again", tokens)
+        self._pace.obey_headers(reply.headers, time.monotonic(), outcome.kind == "again", tokens)
         if reply.status_code == 403 and outcome.kind == "hopeless" and self._record.answered:
             # The key is good: some gateways refuse a single prompt so.
             return Outcome("refused", outcome.words, TeacherAnswer("", error=outcome.words))
@@ -310,7 +310,7 @@ class _Asking:
             self._failed_in_a_row += 1
             sending.failures += 1
             if outcome.overloaded:
-                self._pace.overloaded(sent_at, now)
+                self._pace.record_overload(sent_at, now)
             self._numbered += 1
             due = now + self._pace.backoff(sending.request.key, sending.failures)
             worn_out = sending.failures >= self._calls.attempts
@@ -327,7 +327,7 @@ class _Asking:
         if outcome.kind == "answered":
             self._answered += 1
             self._record.answered += 1
-            self._pace.answered()
+            self._pace.record_answer()
         else:
             self._record.nothing += 1
         self._received.append((sending.request, outcome.answer))
@@ -363,7 +363,7 @@ class _Asking:
     def _hand_on(self, group: list[tuple[TeacherRequest, TeacherAnswer]]) -> None:
         self._sink(group)
         if refused := [request for request, answer in group if answer.error is not None]:
-            self._allowance.give_back(refused)
+            self._allowance.release(refused)
 
     async def _close(self, writing: asyncio.Task[None]) -> None:
         """Cut what is in flight, write what has come, give back what was not sent.
@@ -381,7 +381,7 @@ class _Asking:
         unsent = [*self._taken, *never_begun, *(entry[-1] for entry in self._again)]
         if free := [sending.request for sending in unsent if not sending.uncertain]:
             try:
-                await self._in_writer(lambda: self._allowance.give_back(free))
+                await self._in_writer(lambda: self._allowance.release(free))
             except Exception as error:
                 self._failure = self._failure or error
 

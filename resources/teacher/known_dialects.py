@@ -59,12 +59,12 @@ class DialectBook:
         entry = self._entry(model)
         return replace(entry.dialect, **self._teacher.dialect.fixed()) if entry else self._teacher.first_dialect(model)
 
-    def taken(self, request: TeacherRequest) -> bool:
+    def is_accepted(self, request: TeacherRequest) -> bool:
         """Whether the server has taken a request of this kind."""
         entry = self._entry(request.model)
         return entry is not None and request_kind(request) in entry.taken
 
-    def find_out(
+    def probe(
         self, request: TeacherRequest, send: Callable[[TeacherRequest], TeacherAnswer]
     ) -> tuple[TeacherRequest, TeacherAnswer]:
         """Send a request alone, and otherwise as long as the server refuses how it is said.
@@ -83,7 +83,7 @@ class DialectBook:
         while True:
             answer = send(request)
             if answer.refusal is None:
-                if answer.error is None or answer.nothing:  # a filter says nothing of the rest of the body
+                if answer.error is None or answer.without_answer:  # a filter says nothing of the rest of the body
                     self._keep(request)
                 return request, answer
             words = answer.refusal.message.replace(request.prompt, "")  # an echoed prompt may name any field
@@ -97,7 +97,7 @@ class DialectBook:
                     f"{PROBE_CALLS_MAX} calls did not find out how {self._teacher.endpoint} wants {request.model} to be asked; it "
                     f"was last asked with {request.dialect.in_words()}, and said {answer.error}: set teacher.dialect"
                 )
-            request = request.spoken(other)
+            request = request.in_dialect(other)
 
     def forget(self, model: str) -> bool:
         """Drop what was found of a model, as its server now refuses it. Returns whether there was anything."""

@@ -40,12 +40,12 @@ class Pace:
     def limit(self) -> int:
         return int(self._limit)
 
-    def answered(self) -> None:
+    def record_answer(self) -> None:
         step = 1.0 if self._limit < self._borne else 1 / self._limit
         self._limit = min(self._limit + step, float(self._calls.concurrency_max))
         self._answered = True
 
-    def overloaded(self, sent_at: float, now: float) -> None:
+    def record_overload(self, sent_at: float, now: float) -> None:
         if sent_at > self._halved_at:
             if self._answered:  # one outage, however often it is asked, is one loss
                 self._borne = max(1.0, self._limit / 2)
@@ -53,7 +53,7 @@ class Pace:
             self._limit = max(1.0, self._limit / 2)
             self._halved_at = now
 
-    def heed(self, headers: Mapping[str, str], now: float, refused: bool, tokens: int) -> None:
+    def obey_headers(self, headers: Mapping[str, str], now: float, refused: bool, tokens: int) -> None:
         """Wait as the headers ask, at most `backoff_max_s`. `tokens`: what one request may need."""
         wait = retry_after(headers) if refused else None
         for what, needed in (("requests", 1), ("tokens", tokens)):

@@ -53,7 +53,7 @@ class MicroworldEngine:
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         waiting = list(requests)
         while waiting:
-            block = waiting[: allowance.take(waiting[: self._batch])]
+            block = waiting[: allowance.reserve(waiting[: self._batch])]
             answers = []
             for request in block:
                 text = self._teacher.answer(request.prompt, request.key)
@@ -114,7 +114,7 @@ def teacher_key(recipe: Recipe) -> str | None:
 class HoldsBatches(Protocol):
     """An engine that knows which requests are out in batches."""
 
-    def held(self, requests: Iterable[TeacherRequest]) -> set[str]: ...
+    def keys_in_batches(self, requests: Iterable[TeacherRequest]) -> set[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ class Teacher:
 
         Raises CapReached, TeacherUnavailable or RecipeError; what was answered by then is kept.
         """
-        known = self.known(requests)
+        known = self.answers_in_ledger(requests)
         reused = len(known)
         new = {request.key: request for request in requests if request.key not in known}
         keep = _Keeping(self, known, reused + len(new), progress, reused=reused > 0)
@@ -249,22 +249,22 @@ class Teacher:
         )
         return [known[request.key] for request in requests], use
 
-    def known(self, requests: Sequence[TeacherRequest]) -> dict[str, TeacherAnswer]:
+    def answers_in_ledger(self, requests: Sequence[TeacherRequest]) -> dict[str, TeacherAnswer]:
         """The ledger's answers by the requests' keys.
 
         A request is also known by the name that it had before its dialect was found out: an answer from then is an answer
         to what the recipe says.
         """
-        known = self._ledger.find([request.key for request in requests])
+        known = self._ledger.lookup([request.key for request in requests])
         if self._settings.engine == "microworld":
             return known
         said = self._settings.said_dialect()
         before = {
             older.key: request.key
             for request in requests
-            if request.key not in known and (older := request.spoken(said)).parameters != request.parameters
+            if request.key not in known and (older := request.in_dialect(said)).parameters != request.parameters
         }
-        return known | {before[key]: answer for key, answer in self._ledger.find(list(before)).items()}
+        return known | {before[key]: answer for key, answer in self._ledger.lookup(list(before)).items()}
 
     def _asked_with(self, models: Iterable[str]) -> dict[str, str]:
         if self._settings.engine == "microworld":
@@ -275,7 +275,7 @@ class Teacher:
     def _spoken(self, request: TeacherRequest) -> TeacherRequest:
         if self._settings.engine == "microworld":
             return request
-        return request.spoken(self._dialects.dialect(request.model))
+        return request.in_dialect(self._dialects.dialect(request.model))
 
     def _ask(self, context: CallContext, requests: Sequence[TeacherRequest], keep: _Keeping) -> None:
         """Have requests to one model answered."""
@@ -320,15 +320,17 @@ class Teacher:
         tried: set[str] = set()
         try:
             while new := [
-                r for r in _one_of_each_kind(waiting) if not self._dialects.taken(r) and request_kind(r) not in tried
+                r
+                for r in _one_of_each_kind(waiting)
+                if not self._dialects.is_accepted(r) and request_kind(r) not in tried
             ]:
                 tried.add(request_kind(new[0]))
-                if isinstance(self._engine, HoldsBatches) and self._engine.held(new[:1]):
+                if isinstance(self._engine, HoldsBatches) and self._engine.keys_in_batches(new[:1]):
                     continue  # it is paid for in a batch that has not ended
                 if online is None or budget is None:
                     online, budget = online_engine(self._recipe), self._budget_online(context, new[0].model)
                     keep.listen_to(online)
-                sent, answer = self._dialects.find_out(new[0], partial(_sent_alone, online, budget))
+                sent, answer = self._dialects.probe(new[0], partial(_sent_alone, online, budget))
                 keep.renamed(new[0], sent)
                 keep.answers([(sent, answer)])
                 waiting = [request for request in waiting if request is not new[0]]
@@ -347,7 +349,7 @@ class Teacher:
         spoken = [self._spoken(request) for request in requests]
         for before, now in zip(requests, spoken, strict=True):
             keep.renamed(before, now)
-        found = self.known(spoken)
+        found = self.answers_in_ledger(spoken)
         keep.answers([(request, found[request.key]) for request in spoken if request.key in found])
         return [request for request in spoken if request.key not in found]
 
@@ -357,17 +359,17 @@ class Teacher:
         tariff = Tariff.of(self._recipe.model_copy(update={"calls": calls}), model)
         return Budget(self._ledger, context, self._recipe.money, tariff)
 
-    def heed(self, request: TeacherRequest, answer: TeacherAnswer, others_known: bool) -> None:
+    def check_answer(self, request: TeacherRequest, answer: TeacherAnswer, others_known: bool) -> None:
         """Count what came. Raises TeacherUnavailable where a model has brought nothing, and says what mends it."""
         model = request.model
         if answer.kind == "not_read":
             raise TeacherUnavailable(answer.error or CURES["not_read"])
-        if answer.error is None and not answer.nothing:
+        if answer.error is None and not answer.without_answer:
             self._answered.add(model)
             return
         if model in self._answered or others_known:
             return
-        kind = answer.kind if answer.nothing else "refused"
+        kind = answer.kind if answer.without_answer else "refused"
         self._unanswered[model, kind] += 1
         count = self._unanswered[model, kind]
         if count < self._recipe.calls.stop_after:
@@ -474,7 +476,7 @@ class _Keeping:
 
     def answers(self, answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
         for request, answer in answered:
-            if answer.nothing:
+            if answer.without_answer:
                 self.nothing[answer.kind] += 1
             if answer.kind in ASKED_AGAIN and self.retries > 0:
                 self.again[request.key] = request
@@ -483,13 +485,13 @@ class _Keeping:
         if self.progress:
             self.progress(len(self.known), self.wanted, "teacher calls")
         for request, answer in answered:
-            self.teacher.heed(request, answer, self.reused)
+            self.teacher.check_answer(request, answer, self.reused)
             self._heed_model(answer)
 
     def listen_to(self, engine: TeacherEngine) -> None:
         """Show what an engine says while its server does not answer."""
-        if hasattr(engine, "says"):
-            engine.says = self._says
+        if hasattr(engine, "on_silence"):
+            engine.on_silence = self._says
 
     def _says(self, words: str) -> None:
         if self.progress:

@@ -213,7 +213,7 @@ def asset_for(
             raise
         if stage.kind == "release":
             promote_new_release(resources.artifacts.store, artifact.fingerprint)
-        for line in resources.artifacts.store.damaged:
+        for line in resources.artifacts.store.damage_reports:
             context.log.warning(line)
         context.log.info(
             f"{artifact_label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}"
@@ -221,7 +221,11 @@ def asset_for(
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
             metadata=describe(
-                artifact, stage, reused, time.monotonic() - started, resources.artifacts.made_of(stage.name, partition)
+                artifact,
+                stage,
+                reused,
+                time.monotonic() - started,
+                resources.artifacts.input_digests(stage.name, partition),
             ),
             check_results=list(judged(artifact, resources.artifacts)),
         )
@@ -247,7 +251,7 @@ def make(
     """The artifact of a stage and whether it was there already. Raises NotMaterialized when an input is missing."""
     lineage = artifacts.lineage(stage.name, partition)
     fingerprint = digest(lineage)
-    found = artifacts.store.find(stage.name, fingerprint)
+    found = artifacts.store.fetch(stage.name, fingerprint)
     if found:
         artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
@@ -256,7 +260,7 @@ def make(
         progress(0, 0, "another run is making this: waiting for it")
 
     with artifacts.store.building(fingerprint, waiting) as out:
-        found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
+        found = artifacts.store.fetch(stage.name, fingerprint)  # another run may have finished it meanwhile
         if found:
             artifacts.store.share(found)  # who made it may have been killed before it could
             return found, True
@@ -283,7 +287,7 @@ def make(
         metadata["seconds"] = round(time.monotonic() - started, 2)
         if "data" in run.tables:
             metadata |= _table_metadata(run.tables)
-        artifact = artifacts.store.complete(
+        artifact = artifacts.store.seal(
             stage.name, fingerprint, out, partition=partition, metadata=metadata, lineage=lineage
         )
     artifacts.store.share(artifact)
@@ -311,7 +315,7 @@ def describe(
 ) -> dict[str, Any]:
     """Dagster metadata of an artifact, in the order in which a person reads: results, plots, rows, figures, provenance.
 
-    Model text is shown as cells of tables and as JSON only, never as markup. `made_of` is `Artifacts.made_of` of it.
+    Model text is shown as cells of tables and as JSON only, never as markup. `made_of` is `Artifacts.input_digests` of it.
     """
     said = dict(artifact.metadata)
     columns, sample = said.pop("columns", {}), said.pop("sample", [])

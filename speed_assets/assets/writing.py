@@ -187,7 +187,7 @@ def made_before(run: StageRun, file: str, name: str, value: str) -> list[pl.Data
         for manifest in store.manifests(run.stage.name, run.partition)
         if manifest["metadata"].get(name) == value
     )
-    found = (store.find(run.stage.name, manifest["fingerprint"]) for manifest in told)
+    found = (store.fetch(run.stage.name, manifest["fingerprint"]) for manifest in told)
     files = [artifact.path / UNHASHED_DIR / file for artifact in found if artifact is not None]
     # A later reading (`outputs_1`) is not there where none was needed.
     return [pl.read_parquet(path) for path in files if path.exists()]

@@ -144,7 +144,7 @@ class DryTeacher(Teacher):
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
         """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new;
         an unknown expansion gives as many subtopics as it was asked for, so what is asked of them is counted at most."""
-        known = self.known(requests)
+        known = self.answers_in_ledger(requests)
         new = {request.key: request for request in requests if request.key not in known}
         self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
         count = self._recipe.task_list.per_topic
@@ -169,14 +169,14 @@ class _Overlay(Store):
         super().__init__(home)
         self._real = real
 
-    def find(self, asset: str, fingerprint: str) -> Artifact | None:
-        return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
+    def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
+        return self._real.fetch(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def look(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
-        return self._real.look(asset, fingerprint) or super().find(asset, fingerprint)
+    def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+        return self._real.peek(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def kept(self, name: str) -> str | None:
-        return self._real.kept(name)
+    def load_text(self, name: str) -> str | None:
+        return self._real.load_text(name)
 
     def mark_provisional(self, artifact: Artifact) -> None:
         """Its content stands in for one that nobody knows: nothing made from it exists."""
@@ -188,7 +188,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
     home's own unless others are given: a store looks at every byte of an artifact once. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
     warnings = warnings_before(recipe)
     real = Artifacts(recipe, store or store_of(home))
-    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.everything()])
+    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.in_build_order()])
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
     paid = {entry["asset"]: entry for entry in cost_report(ledger)["by"]["asset"]}
@@ -199,8 +199,8 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
         artifacts = Artifacts(recipe, overlay)
         teacher = DryTeacher(recipe, ledger, DialectBook(recipe.teacher, home))
         runner = Runner(Path(temporary), warm=False)
-        for stage, partition in artifacts.everything():
-            found = artifacts.look(stage.name, partition)
+        for stage, partition in artifacts.in_build_order():
+            found = artifacts.peek(stage.name, partition)
             if found is not None:
                 why = stale_reason(artifacts, recorded, found)
                 steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))

@@ -84,7 +84,9 @@ def table(rehearsed: Rehearsed) -> list[Line]:
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     lines = []
     for stage in artifacts.graph.values():
-        found = [artifacts.find(name.name, part) for name, part in artifacts.everything() if name.name == stage.name]
+        found = [
+            artifacts.fetch(name.name, part) for name, part in artifacts.in_build_order() if name.name == stage.name
+        ]
         made = [artifact for artifact in found if artifact is not None]
         if made:
             lines.append(_line(stage, made))
@@ -142,8 +144,8 @@ def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     judged = rehearsed.recipe.model_copy(update={"checks": _scaled(recipe, rehearsed.recipe)})
     refused = []
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             continue
         for check in checks_of(stage.name):
@@ -351,8 +353,8 @@ def _disk(recipe: Recipe, rehearsed: Rehearsed) -> Interval:
     """Gigabytes: models as large as the rehearsal's, tables in proportion to their rows."""
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     fixed, growing = 0.0, 0.0
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             continue
         size = sum(file.stat().st_size for file in artifact.path.rglob("*") if file.is_file())
@@ -369,7 +371,7 @@ def as_json(recipe: Recipe, rehearsed: Rehearsed, skipped: bool) -> dict[str, An
     """The report of a rehearsal as plain values."""
     lines = table(rehearsed)
     report = rehearsed.report
-    release = Artifacts(rehearsed.recipe, Store(rehearsed.home)).look("release")
+    release = Artifacts(rehearsed.recipe, Store(rehearsed.home)).peek("release")
     refused = gates(recipe, rehearsed)
     return {
         "recipe": recipe.name,

@@ -99,7 +99,7 @@ def run(
     finally:
         if own is not None:
             own.close()
-        for line in artifacts.store.damaged:
+        for line in artifacts.store.damage_reports:
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started
     return report
@@ -147,7 +147,7 @@ def _stale(
     for step in planned.steps:
         if wanted is not None and (step.asset, step.partition) not in wanted:
             continue
-        artifact = artifacts.find(step.asset, step.partition) if step.action == "reuse" else None
+        artifact = artifacts.fetch(step.asset, step.partition) if step.action == "reuse" else None
         if artifact is None:
             launched.append((step.asset, step.partition))
             continue
@@ -281,8 +281,8 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
     graph = artifacts.graph
     partitions = {name: [artifact_label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
     calls = [report.metadata[name] for name in report.made]
-    release = artifacts.look("release")
-    scores = artifacts.look("mteb_scores")
+    release = artifacts.peek("release")
+    scores = artifacts.peek("mteb_scores")
     seconds = {name: round(sum(report.made.get(p, 0.0) for p in parts), 1) for name, parts in partitions.items()}
     return {
         "recipe": report.recipe,
@@ -307,11 +307,11 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
 def check_counts(artifacts: Artifacts) -> dict[str, int]:
     """What the checks last said of the artifacts of this recipe."""
     counts = {"passed": 0, "failed": 0, "warned": 0}
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.look(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.peek(stage.name, partition)
         for check in checks_of(stage.name) if artifact else ():
             assert artifact is not None
-            outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+            outcome = artifacts.load_outcome(artifact, check.name, check_key(check, artifacts.recipe))
             if outcome is not None:
                 counts["passed" if outcome["passed"] else "failed" if check.blocking else "warned"] += 1
     return counts
@@ -319,7 +319,7 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
 
 def _truth(artifacts: Artifacts, name: str) -> dict[str, float] | None:
     """Known truth of a table over its partitions, as shares of the rows asked for."""
-    found = [artifacts.look(name, p) for p in partitions_of(artifacts.graph[name])]
+    found = [artifacts.peek(name, p) for p in partitions_of(artifacts.graph[name])]
     known = [(a.metadata["asked"], a.metadata["truth"]) for a in found if a is not None and "truth" in a.metadata]
     asked = sum(count for count, _ in known)
     if not asked or len(known) < len(found):

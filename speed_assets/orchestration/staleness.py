@@ -110,7 +110,7 @@ def stale_reason(
     if artifact is None:
         return "not made yet under this recipe"
     for check in checks_of(artifact.asset):
-        outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+        outcome = artifacts.load_outcome(artifact, check.name, check_key(check, artifacts.recipe))
         if outcome is None:
             return f"check {check.name} has not been asked"
         if check.blocking and not outcome["passed"]:
@@ -118,7 +118,7 @@ def stale_reason(
     last = recorded[artifact.asset, artifact.partition]
     if last.fingerprint != artifact.fingerprint:
         return "another recipe was materialized last" if last.fingerprint else "Dagster has not recorded it yet"
-    for source, content in artifacts.made_of(artifact.asset, artifact.partition).items():
+    for source, content in artifacts.input_digests(artifact.asset, artifact.partition).items():
         if not last.made_of.get(artifact_label(*source)) == content == recorded[source].digest:
             return f"Dagster recorded it with another {artifact_label(*source)}"
     return None

@@ -224,7 +224,7 @@ def study(
     def run(name: str, arm: Recipe, asset: str = _SCORES) -> Artifacts:
         """The artifacts of an arm, made as far as `asset`."""
         artifacts = Artifacts(arm, store_of(home))
-        if any(artifacts.find(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
+        if any(artifacts.fetch(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
             say(f"{name}, seed {arm.seed}: {asset}")
             report = runs.run(arm, home, select=f"*{asset}", progress=progress, say=say, runner=runner)
             if report.errors:

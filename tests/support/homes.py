@@ -16,6 +16,7 @@ def digests(recipe: Recipe, home: Path) -> dict[str, str]:
     """{artifact: content digest} of all that is there but the release, whose manifest tells times and costs."""
     artifacts = Artifacts(recipe, Store(home))
     found = {
-        artifact_label(stage.name, part): artifacts.find(stage.name, part) for stage, part in artifacts.everything()
+        artifact_label(stage.name, part): artifacts.fetch(stage.name, part)
+        for stage, part in artifacts.in_build_order()
     }
     return {name: artifact.digest for name, artifact in found.items() if artifact and name != "release"}

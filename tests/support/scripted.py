@@ -24,7 +24,7 @@ class Scripted:
         self.asked: list[TeacherRequest] = []
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
-        allowance.take(requests)
+        allowance.reserve(requests)
         answers = []
         for request in requests:
             said = self._answer(request)
