@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from benchmarks.shared_stores import measure, stores
-from resources.store import shared_store
+from resources.store import bucket
+from resources.store.bucket import Bucket, bucket_at
 from resources.store.home import prepare_home
-from resources.store.shared_store import Bucket, bucket_at
 from resources.store.store import StoreError
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
@@ -97,7 +97,7 @@ def test_a_flipped_byte_in_s3_is_told_and_made_again(world: World, machine: Path
 def test_a_store_that_is_down_is_told_before_anything_is_made(
     world: World, machine: Path, s3_server: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_store, "WAIT_S", 0.001)
+    monkeypatch.setattr(bucket, "WAIT_S", 0.001)
     s3_server.stop()
     try:
         with pytest.raises(StoreError, match=r"shared store s3://.* tried 6 times"):

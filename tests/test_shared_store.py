@@ -14,9 +14,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from resources.store import shared_store
+from resources.store import bucket
 from resources.store.artifacts import Artifacts
-from resources.store.shared_store import SharedStore, bucket_at, store_of
+from resources.store.bucket import bucket_at
+from resources.store.shared_store import SharedStore, store_of
 from resources.store.store import MANIFEST_FILE, UNHASHED_DIR, Artifact, Store, StoreError, integrity_problem
 from tests.support.servers import S3, S3_SECRET
 from tests.support.tiny import tiny_recipe
@@ -26,7 +27,7 @@ FINGERPRINT = "f" * 64
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_store, "WAIT_S", 0.001)
+    monkeypatch.setattr(bucket, "WAIT_S", 0.001)
 
 
 @pytest.fixture(params=["file", "memory", "s3"])
@@ -155,13 +156,13 @@ def test_a_home_repairs_itself_from_the_shared_store(url: str, tmp_path: Path) -
 def test_two_that_make_the_same_at_once_never_mix(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has looked, found nothing, and has sent its files before either writes its manifest."""
     both = threading.Barrier(2)
-    publish = shared_store.Bucket.publish
+    publish = bucket.Bucket.publish
 
     def together(self: Any, *arguments: Any) -> None:
         both.wait(20)
         publish(self, *arguments)
 
-    monkeypatch.setattr(shared_store.Bucket, "publish", together)
+    monkeypatch.setattr(bucket.Bucket, "publish", together)
     notes = {name: f"made by {name}" * (1 + number) for number, name in enumerate("ab")}
     threads = [threading.Thread(target=make, args=(machine(tmp_path / name), note)) for name, note in notes.items()]
     for thread in threads:
@@ -190,7 +191,7 @@ def test_the_second_to_come_leaves_what_is_there(url: str, tmp_path: Path) -> No
 def test_an_interrupted_sending_is_finished_by_the_next(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = shared_store.Bucket.upload
+    upload = bucket.Bucket.upload
     sent: list[str] = []
 
     def cut(self: Any, file: Path, name: str) -> None:
@@ -199,12 +200,12 @@ def test_an_interrupted_sending_is_finished_by_the_next(
         upload(self, file, name)
         sent.append(name)
 
-    monkeypatch.setattr(shared_store, "THREADS", 1)
-    monkeypatch.setattr(shared_store.Bucket, "upload", cut)
+    monkeypatch.setattr(bucket, "THREADS", 1)
+    monkeypatch.setattr(bucket.Bucket, "upload", cut)
     with pytest.raises(KeyboardInterrupt):
         make(machine(tmp_path / "a"))
     assert machine(tmp_path / "b").fetch("topics", FINGERPRINT) is None, "files without a manifest are nothing"
-    monkeypatch.setattr(shared_store.Bucket, "upload", upload)
+    monkeypatch.setattr(bucket.Bucket, "upload", upload)
     store = machine(tmp_path / "a")
     artifact = store.fetch("topics", FINGERPRINT)
     assert artifact is not None
@@ -217,7 +218,7 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(machine(tmp_path / "a"))
-    download = shared_store.Bucket.download
+    download = bucket.Bucket.download
     brought: list[str] = []
 
     def cut(self: Any, name: str, file: Path) -> None:
@@ -227,8 +228,8 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
         download(self, name, file)
         brought.append(name)
 
-    monkeypatch.setattr(shared_store, "THREADS", 1)
-    monkeypatch.setattr(shared_store.Bucket, "download", cut)
+    monkeypatch.setattr(bucket, "THREADS", 1)
+    monkeypatch.setattr(bucket.Bucket, "download", cut)
     with pytest.raises(KeyboardInterrupt):
         machine(tmp_path / "b").fetch("topics", FINGERPRINT)
     assert not (tmp_path / "b" / "artifacts" / "topics").exists()
@@ -238,7 +239,7 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
         download(self, name, file)
         brought.append(name)
 
-    monkeypatch.setattr(shared_store.Bucket, "download", counted)
+    monkeypatch.setattr(bucket.Bucket, "download", counted)
     assert machine(tmp_path / "b").fetch("topics", FINGERPRINT)
     assert len(brought) == 4
     assert not set(first) & set(brought[2:])
@@ -331,7 +332,7 @@ def test_errors_that_stay_end_it_with_what_to_do(s3_server: S3, s3_url: str, tmp
     with pytest.raises(StoreError, match=r"model/weights .*tried 6 times.*run again: what is made is kept"):
         make(store)
     tries = sum(path.endswith("weights") for _, path in s3_server.log[before:])
-    assert tries in (shared_store.ATTEMPTS, 2 * shared_store.ATTEMPTS), "the client knocks twice at a closed connection"
+    assert tries in (bucket.ATTEMPTS, 2 * bucket.ATTEMPTS), "the client knocks twice at a closed connection"
     assert machine(tmp_path / "b").fetch("topics", FINGERPRINT) is None
     s3_server.fault = lambda _method, _path: None
     store = machine(tmp_path / "a")
