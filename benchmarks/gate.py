@@ -32,7 +32,7 @@ import polars as pl
 from checks.gates import refusals
 from checks.scores import losses
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
 from resources.store.store import MANIFEST_FILE, Artifact, Store, tree_digest

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from resources.inputs import packaged_models
-from resources.inputs.external_digests import generator_base, generator_revision, resolve_model
+from resources.inputs.base_models import generator_base, generator_revision, resolve_model
 from resources.inputs.packaged_models import packaged_digest, packaged_folder
 from speed_assets.recipe import Generator, RecipeError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.inputs import external_digests, hub_revisions
+from resources.inputs import base_models, external_digests, hub_revisions
 from resources.inputs.hub_revisions import cached_commit, resolve_commit
 from speed_assets.recipe import RecipeError, load_recipe
 
@@ -48,10 +48,10 @@ def test_without_a_hub_one_message_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED_HOME", str(tmp_path))
-    monkeypatch.setattr(hub_revisions, "ask_hub", lambda name, revision: SECOND)
+    monkeypatch.setattr(hub_revisions, "query_hub", lambda name, revision: SECOND)
     recipe = load_recipe("gpu")
     before = external_digests.external_digest(recipe, "generator_base", None)
-    external_digests.pin_revisions(recipe)
+    base_models.pin_revisions(recipe)
     kept = json.loads((tmp_path / "revisions.json").read_text())
     assert recipe.generator is not None
     assert set(kept) == {
@@ -59,4 +59,4 @@ def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeyp
         f"{recipe.embedding_model.base}@{recipe.embedding_model.revision}",
     }
     assert external_digests.external_digest(recipe, "generator_base", None) != before
-    assert external_digests.generator_revision(recipe.generator) == SECOND
+    assert base_models.generator_revision(recipe.generator) == SECOND

@@ -17,7 +17,7 @@ from resources.compute import generator
 from resources.compute.cluster import RayShards, Shard, run_shards
 from resources.compute.generator import GenerationJob, ModelSource, generate
 from resources.compute.runner import Runner, WorkerFailed
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet, schema_for
 from speed_assets.domain.task_types import TASK_TYPES

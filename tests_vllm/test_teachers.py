@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from resources.compute.generator import engine_python
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from resources.ledger.calls import CallContext, TeacherUnavailable
 from resources.ledger.ledger import Ledger
 from resources.teacher.known_dialects import DIALECTS_FILE, DialectBook

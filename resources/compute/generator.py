@@ -20,7 +20,7 @@ import polars.selectors as cs
 
 from resources.compute.cluster import ClusterError, Shard, cluster_for, run_shards
 from resources.compute.runner import Runner, WorkerFailed
-from resources.inputs.external_digests import generator_base, generator_revision
+from resources.inputs.base_models import generator_base, generator_revision
 from resources.store.store import Artifact
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Generator as GeneratorSettings

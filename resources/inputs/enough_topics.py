@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.domain.attributes import rows_per_prompt, tasks_needed
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.domain.topic_growth import calls_at_most

@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.external_digests import MICROWORLD_BASE, external_digest, folder_digest, resolve_model
+from resources.inputs.external_digests import external_digest, folder_digest
 from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for

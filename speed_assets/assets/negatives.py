@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set, resolve_embedder
+from resources.inputs.base_models import resolve_embedder
+from resources.inputs.prompt_files import prompt_set
 from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.judging import agree, in_order, orders

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import model_source
-from resources.inputs.external_digests import resolve_embedder
+from resources.inputs.base_models import resolve_embedder
 from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.enough_topics import crowded_prompt_warnings
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from resources.ledger.calls import TeacherAnswer
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF

@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import external_digest, generator_base, generator_revision
+from resources.inputs.base_models import generator_base, generator_revision
+from resources.inputs.external_digests import external_digest
 from resources.store.store import UNHASHED_DIR, Artifact
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for

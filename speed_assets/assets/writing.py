@@ -15,7 +15,7 @@ import polars as pl
 
 from resources.compute.generator import generate, model_source
 from resources.inputs.evaluation_sets import TASK_TEXTS, offline_evaluation_texts, task_texts
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF

@@ -24,7 +24,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from checks.registry import check_key, checks_of
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import pin_revisions
+from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger
 from resources.progress import ProgressFor, no_progress
