@@ -22,7 +22,8 @@ from resources.ledger.ledger import Ledger
 from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact, Store
-from resources.teacher.teacher import MicroworldEngine, Teacher
+from resources.teacher.engines import MicroworldEngine
+from resources.teacher.teacher import Teacher
 from speed_assets.assets.revisor import revision_data
 from speed_assets.assets.senior import preference_pairs
 from speed_assets.assets.stage import RUN_TAG, RecipeView, StageFunction, StageRun, run_of

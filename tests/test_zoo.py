@@ -13,7 +13,8 @@ from resources.ledger import accounts
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherUnavailable
 from resources.ledger.ledger import Ledger
 from resources.teacher.known_dialects import DIALECTS_FILE, PROBE_CALLS_MAX, DialectBook
-from resources.teacher.teacher import Teacher, TeacherUse
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
 from speed_assets.recipe import PROJECT, Recipe, Sampling

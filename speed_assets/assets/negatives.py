@@ -9,7 +9,7 @@ import polars as pl
 
 from resources.inputs.base_models import resolve_embedder
 from resources.inputs.prompt_files import prompt_set
-from resources.teacher.teacher import TeacherUse
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict

@@ -23,7 +23,8 @@ from resources.releases.releases import promote_new_release
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of
 from resources.store.store import PARQUET_OPTIONS, SCRATCH_DIR, UNHASHED_DIR, Artifact
-from resources.teacher.teacher import Teacher, TeacherUse
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.columns import COLUMNS

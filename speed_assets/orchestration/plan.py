@@ -26,8 +26,10 @@ from resources.ledger.prices import Tariff, in_currency
 from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
 from resources.store.store import Artifact, ArtifactManifest, Store
+from resources.teacher.collecting import Progress
 from resources.teacher.known_dialects import DialectBook
-from resources.teacher.teacher import Progress, Teacher, TeacherUse
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import make
 from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
