@@ -14,7 +14,8 @@ import pytest
 from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
 from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.teacher.batches import BatchEngine, BatchesFirst, answers_from_jsonl, requests_jsonl
+from resources.teacher.batch_files import answers_from_jsonl, requests_jsonl
+from resources.teacher.batches import BatchEngine, BatchesFirst
 from resources.teacher.endpoint import OpenAIEngine
 from tests.support import teacher_server
 from tests.support.teacher_server import Faults, TeacherServer, microworld

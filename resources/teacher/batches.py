@@ -1,23 +1,18 @@
 """A teacher asked by batch files (OpenAI's Files and Batches API): cheaper than online, and hours slower.
 
 A batch outlives the run that sent it. Its keys are in a `BatchLog` before it is created, so a run that follows a
-killed one waits for the old batch instead of paying for a new one, whatever the mode it asks in. The JSONL is the one
-that vLLM's `run-batch` reads and writes, too.
+killed one waits for that batch instead of paying for a second one, whatever mode it uses.
 
-Belongs here: files, batches, what became of their rows. Not here: bodies and replies (`chat.py`), asking online
-(`endpoint.py`), the table behind the log (`ledger.py`).
+Belongs here: which batches are sent, and what becomes of their rows. Not here: single requests (`batch_client.py`), lines of
+the files (`batch_files.py`), replies (`chat.py`), asking online (`endpoint.py`), the table behind the log (`ledger.py`).
 """
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
-
-import openai
 
 from resources.ledger.calls import (
     Allowance,
@@ -28,29 +23,18 @@ from resources.ledger.calls import (
     TeacherRequest,
     TeacherUnavailable,
 )
-from resources.teacher.chat import (
-    CHAT_PATH,
-    NO_KEY,
-    Outcome,
-    Secret,
-    endpoint_name,
-    key_problem,
-    read_reply,
-    redact_and_shorten,
-)
-from resources.teacher.pacing import Pace, retry_after, server_time
+from resources.teacher.batch_client import BatchClient, BatchRequestRefused
+from resources.teacher.batch_files import answers_from_jsonl, requests_jsonl
+from resources.teacher.chat import Outcome, endpoint_name, redact_and_shorten
 from speed_assets.recipe import Calls, Teacher
 
 FILE_BYTES = 190_000_000
-"""Largest file sent (OpenAI takes 200 MB)."""
-_METADATA = "speed_batch"
-"""Under this name our own name of a batch stands in its metadata, so that it is found again if its id never came."""
+"""Largest file sent, in bytes (OpenAI takes 200 MB)."""
 _ID = "batch"
-"""Under this name the provider's id stands in a batch's `info`."""
+"""Key in a batch's `info` that holds the provider's id."""
 _ENDED = frozenset(("completed", "failed", "expired", "cancelled"))
-_PAGES = 100
 _GRACE_S = 3600.0
-"""Seconds past its deadline until a batch that has not ended is reported."""
+"""Seconds after its deadline until a batch that has not ended is reported. Ours."""
 
 
 class OutstandingBatch(Protocol):
@@ -82,39 +66,6 @@ class BatchLog(Protocol):
         """Forget a batch."""
 
 
-def requests_jsonl(requests: Iterable[TeacherRequest]) -> Iterator[str]:
-    """One line for each request, named by its key."""
-    for request in requests:
-        line = {"custom_id": request.key, "method": "POST", "url": f"/v1{CHAT_PATH}", "body": request.body()}
-        yield json.dumps(line) + "\n"
-
-
-def answers_from_jsonl(
-    lines: Iterable[bytes],
-    teacher: Teacher,
-    key: Secret,
-    requests: Mapping[str, TeacherRequest] | None = None,
-    read_min: float | None = None,
-) -> Iterator[tuple[str, Outcome]]:
-    """Request key and outcome of each line of an output or error file. Lines that cannot be read are left out.
-
-    `requests` by key are what was asked, as far as it is known, and `read_min` as `read_reply` takes it."""
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            name, response, error = entry["custom_id"], entry.get("response") or {}, entry.get("error") or {}
-            status = response.get("status_code")
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-            continue
-        if not isinstance(name, str):
-            continue
-        if isinstance(status, int):
-            asked = (requests or {}).get(name)
-            yield name, read_reply(status, response.get("body") or error, teacher, key, asked, read_min=read_min)
-        else:  # never executed: the batch expired or was cancelled before
-            yield name, Outcome("again", redact_and_shorten(json.dumps(error), key))
-
-
 class BatchEngine:
     """Answers by batch files of at most `calls.batch_rows` rows, all sent at once, then awaited together.
 
@@ -126,14 +77,11 @@ class BatchEngine:
     def __init__(
         self, teacher: Teacher, calls: Calls, key: str | None, log: BatchLog, headers: Mapping[str, str] | None = None
     ) -> None:
-        self._teacher, self._calls, self._key, self._log = teacher, calls, key, log
-        self._headers = dict(headers or {})
-        self._secrets: Secret = tuple(filter(None, (key, *self._headers.values())))
+        self._teacher, self._calls, self._log = teacher, calls, log
+        self._client = BatchClient(teacher, calls, key, headers or {})
         self._endpoint = teacher.endpoint or ""
-        self._pace = Pace(calls)
         self._cause = ""
         self._progress = 0
-        self._now = 0.0  # by the provider's clock, which also says when a batch was created
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         """See `TeacherEngine`. Interrupted, it leaves its batches in the log, and the next call collects them."""
@@ -185,13 +133,13 @@ class BatchEngine:
         """Look at one batch; if it has ended, hand on its rows among `open_requests` and take those out of them."""
         name = batch.info.get(_ID)
         if name is None:  # a run ended while it created it: perhaps before, perhaps after
-            if found := self._find(batch.id):
+            if found := self._client.find(batch.id):
                 self._log.save_batch(batch.id, self._endpoint, batch.keys, {_ID: found["id"]})
                 return
             allowance.release([open_requests[key] for key in batch.keys if key in open_requests])
             self._log.close_batch(batch.id)
             return
-        reply = self._call(f"look at batch {name}", lambda c: c.batches.with_raw_response.retrieve(name), lost={})
+        reply = self._client.retrieve(name)
         if reply and reply.get("status") not in _ENDED:
             self._check_deadline(name, reply)
             return
@@ -228,15 +176,13 @@ class BatchEngine:
         outcomes: dict[str, Outcome] = {}
         for kind in ("error_file_id", "output_file_id"):
             if file := reply.get(kind):
-                content = self._content(file, f"download the {kind[:-8]} file of batch {name}")
+                content = self._client.download(file, f"download the {kind[:-8]} file of batch {name}")
                 outcomes.update(
-                    answers_from_jsonl(content.splitlines(), self._teacher, self._secrets, asked, self._calls.read_min)
+                    answers_from_jsonl(
+                        content.splitlines(), self._teacher, self._client.secrets, asked, self._calls.read_min
+                    )
                 )
         return outcomes
-
-    def _content(self, file: str, what: str) -> bytes:
-        content: bytes = self._call(what, lambda c: c.files.with_raw_response.content(file), raw=True, lost=b"")
-        return content
 
     def _send_all(self, waiting: Sequence[TeacherRequest], allowance: Allowance) -> CapReached | None:
         """Send batches for `waiting` until all are sent or a cap is reached; returns the cap."""
@@ -271,64 +217,21 @@ class BatchEngine:
     def _send(self, block: Sequence[TeacherRequest], lines: Sequence[bytes], allowance: Allowance) -> None:
         own_name, keys = _new_name(), [request.key for request in block]
         self._log.save_batch(own_name, self._endpoint, keys, {})
-        upload = (f"{own_name}.jsonl", b"".join(lines), "application/jsonl")
         created = False
         try:
-            file = self._call(
-                "take a batch file",
-                lambda c: c.files.with_raw_response.create(file=upload, purpose="batch"),
-                needs="id",
-            )
-            asked = {
-                "input_file_id": file["id"],
-                "endpoint": f"/v1{CHAT_PATH}",
-                "completion_window": f"{self._calls.batch_hours}h",
-                "metadata": {_METADATA: own_name},
-            }
+            file = self._client.upload(f"{own_name}.jsonl", b"".join(lines))
             created = True  # unless it is refused in words: a lost reply may have been that of a created batch
-            batch = self._call(
-                "create a batch",
-                lambda c: c.batches.with_raw_response.create(**asked),
-                needs="id",
-                instead=lambda: self._find_or_leave(own_name),
-            )
+            batch = self._client.create(own_name, file)
         except TeacherUnavailable as error:
-            if not created or isinstance(error, _Refused):
+            if not created or isinstance(error, BatchRequestRefused):
                 allowance.release(block)
                 self._log.close_batch(own_name)
             raise
-        self._log.save_batch(own_name, self._endpoint, keys, {_ID: batch["id"]})
-
-    def _find(self, own_name: str) -> dict[str, Any] | None:
-        """The batch that was created under our name for it."""
-        after: dict[str, str] = {}
-        for _ in range(_PAGES):
-            page = self._batches(after)
-            batches = page.get("data") or []
-            for batch in batches:
-                if (batch.get("metadata") or {}).get(_METADATA) == own_name and isinstance(batch.get("id"), str):
-                    return dict(batch)
-            if not page.get("has_more") or not batches:
-                return None
-            after = {"after": batches[-1]["id"]}
-        return None
-
-    def _find_or_leave(self, own_name: str) -> dict[str, Any] | None:
-        """As `_find`; a server that does not list its batches leaves it open whether there is one."""
-        try:
-            return self._find(own_name)
-        except _Refused as error:
-            raise TeacherUnavailable(str(error)) from None
-
-    def _batches(self, after: Mapping[str, str]) -> dict[str, Any]:
-        page: dict[str, Any] = self._call(
-            "list its batches", lambda c: c.batches.with_raw_response.list(limit=100, **after)
-        )
-        return page
+        self._log.save_batch(own_name, self._endpoint, keys, {_ID: batch})
 
     def _check_deadline(self, name: str, reply: Mapping[str, Any]) -> None:
         created = reply.get("created_at")
-        if isinstance(created, int) and self._now > created + 3600 * self._calls.batch_hours + _GRACE_S:
+        if isinstance(created, int) and self._client.now > created + 3600 * self._calls.batch_hours + _GRACE_S:
             raise TeacherUnavailable(
                 f"batch {name} at {endpoint_name(self._teacher)} has not ended though its {self._calls.batch_hours} hours are "
                 "over: cancel it there, and run again"
@@ -341,76 +244,11 @@ class BatchEngine:
             words = reply["errors"]["data"][0]["message"]
         except (KeyError, IndexError, TypeError):
             words = "no word on this row"
-        return f"batch {name} {reply.get('status')}: {redact_and_shorten(str(words), self._secrets)}"
-
-    def _call(
-        self,
-        what: str,
-        call: Callable[[Any], Any],
-        needs: str | None = None,
-        instead: Callable[[], dict[str, Any] | None] | None = None,
-        raw: bool = False,
-        lost: Any = None,
-    ) -> Any:
-        """The JSON object (`raw`: the bytes) of a reply, asked for again through trouble for `calls.breaker_s` seconds.
-
-        A JSON object without a text under `needs` is trouble, too. `instead` is asked before each repetition and may know the result. `lost` is the result when a 404 stays one
-        all that time.
-        """
-        started, failures = time.monotonic(), 0
-        while True:
-            absent, asked_wait = False, None
-            try:
-                response = call(self._client).http_response
-                content: bytes = response.content
-                self._now = server_time(response.headers)
-                value = content if raw else json.loads(content)
-                if raw or (isinstance(value, dict) and (needs is None or isinstance(value.get(needs), str))):
-                    return value
-                cause = f"the body is not what it should be: {redact_and_shorten(content[:1000].decode(errors='replace'), self._secrets)!r}"
-            except openai.APIStatusError as error:
-                outcome = read_reply(error.status_code, error.response.content, self._teacher, self._secrets)
-                cause, asked_wait = outcome.words, retry_after(error.response.headers)
-                absent = error.status_code == 404 and lost is not None
-                if outcome.kind != "again" and not absent:
-                    advice = ": if it has no batches, set calls.mode=online" if error.status_code in (404, 405) else ""
-                    raise _Refused(f"{endpoint_name(self._teacher)} refuses to {what} ({cause}){advice}") from None
-            except openai.APIConnectionError as error:
-                cause = f"{type(error.__cause__ or error).__name__}: {redact_and_shorten(str(error.__cause__ or error), self._secrets)}"
-            except (ValueError, RecursionError):
-                cause = "the body is not JSON"
-            failures += 1
-            wait = max(self._pace.backoff(what, failures), min(asked_wait or 0.0, self._calls.backoff_max_s))
-            if time.monotonic() - started + wait > self._calls.breaker_s:
-                if absent:
-                    return lost
-                raise TeacherUnavailable(
-                    f"{endpoint_name(self._teacher)} did not {what} for {self._calls.breaker_s:g} s (calls.breaker_s): {cause}"
-                )
-            time.sleep(wait)
-            if instead and (known := instead()):
-                return known
-
-    @cached_property
-    def _client(self) -> openai.OpenAI:
-        if problem := key_problem(self._teacher, self._key):
-            raise TeacherUnavailable(problem)
-        return openai.OpenAI(
-            api_key=self._key or NO_KEY,
-            base_url=self._teacher.endpoint,
-            default_headers=self._headers,
-            max_retries=0,
-            timeout=self._calls.timeout_s,
-            http_client=openai.DefaultHttpxClient(follow_redirects=False),
-        )
+        return f"batch {name} {reply.get('status')}: {redact_and_shorten(str(words), self._client.secrets)}"
 
 
 def _new_name() -> str:
     return f"speed-{uuid.uuid4().hex}"
-
-
-class _Refused(TeacherUnavailable):
-    """The server said no in words."""
 
 
 class BatchesFirst:
