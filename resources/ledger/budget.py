@@ -1,15 +1,15 @@
-"""The budget: leave to send a call, held against caps on a run, a stage and a day.
+"""The budget: permission to send a call, limited by caps on a run, a stage and a day.
 
-What a call can cost at most is reserved before it is sent and settled in the transaction that keeps its answer.
-Reserving reads the tallies and writes them in one transaction that no other writer overlaps, so caps hold whatever
-number of threads and processes ask.
+The most that a call can cost is reserved before it is sent, and settled in the transaction that stores its answer.
+Reserving reads and writes the tallies in one transaction that no other writer overlaps, so caps hold for any number of
+threads and processes.
 
-**A reservation is freed by whoever took it, never by time.** A call under way when its process was killed may have been
-answered and billed, and nobody is left to tell; freeing it would let the next run spend it again, beyond the cap. It
-is booked as `lost`, counts as spent under its caps, and `speed cost` shows it. That costs little: at most the calls
-in flight, and a new run starts with a new allowance for run and stage.
+**A reservation is freed by the process that took it, never by time.** A call under way when its process was killed may have
+been answered and billed; freeing it would let the next run spend that money again, beyond the cap. It is booked as `lost`,
+counts as spent under its caps, and `speed cost` shows it. That costs little: at most the calls in flight, and a new run
+starts with a new budget for run and stage.
 
-Belongs here: caps. Not here: prices (`prices.py`), keeping answers (`ledger.py`).
+Belongs here: caps. Not here: prices (`prices.py`), storing answers (`ledger.py`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from speed_assets.recipe import Money
 
 @dataclass(slots=True)
 class _CapUsage:
-    """A cap and what is spent and reserved under it. None is no cap; money is in 10^-9 of the currency."""
+    """A cap, and what is spent and reserved under it. None is no cap; money is in 10^-9 of the currency."""
 
     scope: str
     name: str
@@ -52,7 +52,7 @@ class _CapUsage:
     money: int = 0
 
     def full(self, most: int) -> str | None:
-        """The field of the recipe that forbids one more call of that price, or None."""
+        """The field of the recipe that forbids one more call that may cost `most`; None when it is allowed."""
         if self.calls_cap is not None and self.calls + 1 > self.calls_cap:
             return f"money.{self.scope}.calls"
         if self.money_cap is not None and self.money + most > self.money_cap:
@@ -61,7 +61,7 @@ class _CapUsage:
 
 
 class Budget:
-    """The allowance of one stage in one run. Without a cap it lets everything through and keeps no books.
+    """The `Allowance` of one stage in one run. Without a cap it permits everything and writes no reservations.
 
     Answers reach the ledger through `settle`; `close` ends it.
     """
@@ -81,10 +81,18 @@ class Budget:
             ledger.book_lost()
 
     def reserve(self, requests: Sequence[TeacherRequest]) -> int:
-        """Reserve as many of `requests`, from the first on, as fit under every cap, and return how many.
+        """Reserve the price of as many requests as fit under every cap, from the first on.
 
-        Raises CapReached when the first does not fit. A request that has a reservation already, its own or that of
-        a batch, keeps it and is not counted again.
+        A request that has a reservation already, its own or that of a batch, keeps it and is not counted twice.
+
+        Args:
+            requests: Requests to send, in this order.
+
+        Returns:
+            How many were reserved, at least 1 unless there are none.
+
+        Raises:
+            CapReached: The first does not fit.
         """
         if self._holder is None or not requests:
             return len(requests)
@@ -117,7 +125,7 @@ class Budget:
         return granted
 
     def release(self, requests: Sequence[TeacherRequest]) -> None:
-        """Free what was reserved for these; they were not sent, or refused. Others' reservations stay."""
+        """Free what was reserved for requests that were not sent, or were refused."""
         if self._holder is None or not requests:
             return
         with self._ledger.database.writing() as connection:
@@ -129,11 +137,11 @@ class Budget:
             save_tally(self._ledger.database, connection, tally)
 
     def settle(self, answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
-        """Keep answers, book what they cost and free what was reserved beyond it: durable on return."""
+        """Store answers, book their costs, and free what was reserved beyond them. Durable on return."""
         self._ledger.record(self._context, answered, self._tariff, self._holder)
 
     def close(self) -> None:
-        """The stage asks no more. What is reserved still went out and never came back: it is booked as lost."""
+        """End the stage: calls that are still reserved were sent and never answered, and are booked as lost."""
         if self._holder is not None:
             self._ledger.book_lost(self._holder)
 
@@ -187,5 +195,5 @@ class Budget:
         )
         return (
             f"{field}={cap:g} is reached: {spent} are spent or under way in {where.get(room.scope, room.name + ' (UTC)')}"
-            f"; everything answered is kept; to go on, {again} {field} in the recipe"
+            f"; everything answered is kept; to continue, {again} {field} in the recipe"
         )

@@ -1,11 +1,11 @@
-"""The ledger: every teacher call by name, its answer durable and paid for before the caller sees it.
+"""The ledger: every teacher call by key, its answer durable and paid for before the caller sees it.
 
-Request key = sha256 over rendered messages, model and revision, endpoint, sampling parameters, schema
-and sample index. The same key is never asked twice, whatever run asks; a changed prompt, endpoint or
-model can never get a stale answer. Failed calls, and replies that hold no answer, are not kept.
+Request key = sha256 over messages, model and revision, endpoint, sampling parameters, schema and sample number. No run sends
+a key that has an answer; a changed prompt, endpoint or model can never get a stale answer. Failed calls, and replies without
+an answer, are not stored.
 
-Belongs here: storing and finding answers, and batches that are out. Not here: asking (`teacher.py`), leave to ask
-(`money.py`), reports (`accounts.py`).
+Belongs here: storing and looking up answers, reservations and outstanding batches. Not here: sending (`resources/teacher`),
+caps (`budget.py`), reports (`accounts.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from resources.ledger.prices import UNPRICED, Tariff
 from speed_assets.domain.fingerprints import canonical_json
 
 Scope = tuple[str, str, str]
-"""What a cap is about: (`run`, `stage` or `day`, its name, currency)."""
+"""What a cap applies to: (`run`, `stage` or `day`, its name, currency)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Ledger:
         return cls(Database.of(home))
 
     def lookup(self, keys: Sequence[str]) -> dict[str, TeacherAnswer]:
-        """The known answers among `keys`."""
+        """The answers under these keys, by key; keys without one are absent."""
         found: dict[str, TeacherAnswer] = {}
         names = ("key", "answer", "prompt_tokens", "output_tokens", "finished", "served")
         columns = tuple(CALLS.c[name] for name in names)
@@ -74,10 +74,16 @@ class Ledger:
         tariff: Tariff = UNPRICED,
         holder: str | None = None,
     ) -> None:
-        """Keep answers and settle what `holder` reserved for them, in one transaction; on return they survive a crash.
+        """Store answers and settle what was reserved for them, in one transaction. Durable on return.
 
-        A key already kept stays as it was; the second answer is booked as paid for and not kept, and so is a reply that
-        holds no answer. A request that was refused is neither kept nor counted, and what was reserved for it is free again.
+        The first answer of a key stays; a second one is booked as paid for and not stored, and so is a reply without an
+        answer. A refused request is neither stored nor counted, and its reservation is freed.
+
+        Args:
+            context: The stage and run that pay.
+            answered: Requests with their replies.
+            tariff: The price of the model's calls.
+            holder: Whose reservations are settled; None settles those of outstanding batches only.
         """
         if not answered:
             return
@@ -113,15 +119,18 @@ class Ledger:
             save_tally(self.database, connection, tally)
 
     def count(self) -> int:
-        """Answers kept."""
+        """Number of answers."""
         with self.database.reading() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(CALLS)).scalar_one()
 
     def book_lost(self, holder: str | None = None) -> None:
-        """Book what `holder` (None: every dead process) had reserved and never settled as lost.
+        """Book what was reserved and never settled as lost.
 
-        It still counts against the caps: such a call may have reached the provider, and nobody is left who could say
-        that it was not paid for. Requests in an outstanding batch are not lost: the batch will answer them.
+        It still counts against the caps, since such a call may have reached the provider and been billed. Requests in an
+        outstanding batch are not lost: the batch will answer them.
+
+        Args:
+            holder: Whose reservations; None means those of every dead process.
         """
         out = sa.select(BATCH_KEYS.c.key)
         with self.database.reading() as connection:
@@ -143,9 +152,13 @@ class Ledger:
             connection.execute(sa.delete(RESERVATIONS).where(gone))
 
     def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
-        """Keep a batch and its keys, held by this process; durable on return. A known id gets the new `info`.
+        """Store a batch and its keys, held by this process. Durable on return; an id that is stored gets the new `info`.
 
-        `info` is plain JSON values: whatever the engine needs to go on after a kill.
+        Args:
+            id: Our own name of the batch.
+            endpoint: URL of the server.
+            keys: Keys of its requests.
+            info: JSON values that the engine needs to resume after a kill.
         """
         now = time.time()
         row: dict[str, Any] = {
@@ -165,10 +178,14 @@ class Ledger:
                 connection.execute(self.database.add(BATCH_KEYS).on_conflict_do_nothing(), parts)
 
     def claim_batches(self, endpoint: str, keys: Iterable[str]) -> list[OutstandingBatch]:
-        """The outstanding batches at `endpoint` that hold one of `keys`, oldest first, and that no other living process
-        attends to.
+        """Take over the outstanding batches that no other live process holds, so that no answer is collected twice.
 
-        From now on they are held by this process, so that no answer is collected twice.
+        Args:
+            endpoint: URL of the server.
+            keys: Only batches with one of these keys are taken over.
+
+        Returns:
+            The batches, oldest first, now held by this process.
         """
         claimed = []
         query = sa.select(BATCHES).where(BATCHES.c.endpoint == endpoint).order_by(BATCHES.c.saved_at, BATCHES.c.id)
@@ -196,14 +213,14 @@ class Ledger:
         return claimed
 
     def close_batch(self, id: str) -> None:
-        """The batch is done: its answers went through the sink, the rest was given back."""
+        """Forget a batch: its answers went through the sink, the rest was released."""
         with self.database.writing() as connection:
             connection.execute(sa.delete(BATCH_KEYS).where(BATCH_KEYS.c.batch == id))
             connection.execute(sa.delete(BATCHES).where(BATCHES.c.id == id))
 
 
 def find_reservations(connection: sa.Connection, keys: Sequence[str], holder: str | None) -> dict[str, dict[str, Any]]:
-    """The reservations of `keys`, by key: `holder`'s own, else one that an outstanding batch left behind."""
+    """The reservations of `keys`, by key: `holder`'s own, else one of an outstanding batch."""
     held: dict[str, dict[str, Any]] = {}
     in_batch = RESERVATIONS.c.key.in_(sa.select(BATCH_KEYS.c.key))
     for block in key_blocks(keys):
@@ -215,7 +232,7 @@ def find_reservations(connection: sa.Connection, keys: Sequence[str], holder: st
 
 
 def drop_reservations(connection: sa.Connection, held: Iterable[Mapping[str, Any]]) -> None:
-    """Remove reservations; whoever does so sets the tallies right in the same transaction."""
+    """Remove reservations; the caller corrects the tallies in the same transaction."""
     rows = [{"a_key": row["key"], "a_holder": row["holder"]} for row in held]
     if rows:
         this = (RESERVATIONS.c.key == sa.bindparam("a_key")) & (RESERVATIONS.c.holder == sa.bindparam("a_holder"))
@@ -233,14 +250,14 @@ def day_of(at: float) -> str:
 
 
 def add_to_tally(tally: Counter[tuple[Scope, str]], call: Mapping[str, Any], calls: int, money: int) -> None:
-    """Add a call and its money to what `apply` writes; `call` has run, stage, taken_at and currency."""
+    """Add calls and their money to a tally that `save_tally` writes; `call` has run, stage, taken_at and currency."""
     for scope, name in cap_scopes(call["run"], call["stage"], call["taken_at"]).items():
         tally[(scope, name, call["currency"]), "calls"] += calls
         tally[(scope, name, call["currency"]), "money"] += money
 
 
 def save_tally(database: Database, connection: sa.Connection, tally: Counter[tuple[Scope, str]]) -> None:
-    """Add a tally to those that are kept."""
+    """Add a tally to the stored ones."""
     changed = sorted({scope for (scope, _), number in tally.items() if number})
     if not changed:
         return
@@ -261,7 +278,7 @@ def _kept(keys: list[str]) -> sa.Select[tuple[str]]:
 def _row(
     context: CallContext, key: str, request: TeacherRequest, answer: TeacherAnswer, tariff: Tariff, now: float
 ) -> dict[str, Any]:
-    """A row of `calls`, and `counted`: what a cap counts, which is the most it can have cost when its cost is unknown."""
+    """A row of `calls`, and `counted`: what a cap counts, the most it can have cost where the cost is unknown."""
     cost = tariff.cost(answer.prompt_tokens, answer.output_tokens)
     return {
         "key": key,

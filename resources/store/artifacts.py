@@ -1,10 +1,9 @@
-"""Which artifact is the one: fingerprints from recipe and inputs, artifacts found by fingerprint.
+"""The artifacts of a recipe: fingerprints from recipe and inputs, artifacts by fingerprint.
 
-A fingerprint depends on nothing but the recipe and the content of the inputs. So the artifact of an
-asset under a recipe is determined, two recipes can share a home, and going back to an old recipe
-costs nothing.
+A fingerprint depends on nothing but the recipe and the content of the inputs. So the artifact of an asset under a recipe is
+determined, two recipes can share a home, and going back to an old recipe costs nothing.
 
-Belongs here: fingerprints, look-up, the outcomes of checks. Not here: making anything.
+Belongs here: fingerprints, look-up, outcomes of checks. Not here: building artifacts (`speed_assets/assets`).
 """
 
 from __future__ import annotations
@@ -39,22 +38,25 @@ def artifact_label(asset: str, partition: str | None) -> str:
 
 
 def _input_name(asset: str, partition: str | None) -> str:
-    """How a fingerprint names an input: as it was named when artifacts of old homes were made."""
+    """The name of an input in a fingerprint: that of the first version, so that old homes keep their fingerprints."""
     return f"{asset}[{partition}]" if partition else asset
 
 
 def _digest_read(artifact: ArtifactManifest, part: str | None) -> str:
-    """The digest of an input, or of the part of it that is read: what is not read need not be the same."""
+    """The digest of an input, or of only the part of it that the stage reads."""
     return str(artifact.metadata["parts"][part]) if part else artifact.digest
 
 
 def partitions_of(stage: Stage) -> tuple[str | None, ...]:
-    """The task types that a stage has an artifact for, else the one nameless partition."""
+    """The task types that a stage has an artifact for; (None,) for a stage with one artifact."""
     return stage.task_types or (None,)
 
 
 class Artifacts:
-    """The artifacts of one recipe in one store."""
+    """The artifacts of one recipe in one store.
+
+    Its methods take the name of an asset and the task type (`partition`) of a stage that has one artifact for each.
+    """
 
     def __init__(self, recipe: Recipe, store: Store) -> None:
         self.recipe = recipe
@@ -62,7 +64,7 @@ class Artifacts:
         self.graph = recipe.graph()
 
     def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
-        """The artifact under this recipe, or None when it or something above it does not exist."""
+        """The valid artifact under this recipe; None when it or one of its inputs does not exist."""
         try:
             fingerprint = self.fingerprint(asset, partition)
         except NotMaterialized:
@@ -70,7 +72,7 @@ class Artifacts:
         return self.store.fetch(asset, fingerprint)
 
     def peek(self, asset: str, partition: str | None = None) -> ArtifactManifest | None:
-        """What `find` would find says of itself; its files are not fetched."""
+        """The manifest of the artifact that `fetch` would return, without fetching its files."""
         return self._look(asset, partition, {})
 
     def get(self, asset: str, partition: str | None = None) -> Artifact:
@@ -93,17 +95,17 @@ class Artifacts:
         return inputs
 
     def input_digests(self, asset: str, partition: str | None = None) -> dict[tuple[str, str | None], str]:
-        """{(input asset, partition): digest of its whole content}, also where only a part of it is read, as Dagster compares
-        it. Raises NotMaterialized."""
+        """{(input asset, partition): content digest}, of the complete input also where the stage reads only a part, as Dagster
+        compares complete inputs. Raises NotMaterialized."""
         inputs = self._inputs(self.graph[asset], partition, {})
         return {(name, part): said.digest for name, group in inputs.items() for part, said in group.items()}
 
     def lineage(self, asset: str, partition: str | None = None) -> dict[str, Any]:
-        """All that the fingerprint is made of, as plain values. Raises NotMaterialized."""
+        """The JSON values that the fingerprint is the digest of. Raises NotMaterialized."""
         return self._lineage(self.graph[asset], partition, {})
 
     def externals(self, asset: str, partition: str | None = None) -> dict[str, str]:
-        """{external: digest} of what lies outside and the asset is made from, as it is now. Raises RecipeError."""
+        """{external input: digest} of an asset, as the files are now. Raises RecipeError."""
         return {name: external_digest(self.recipe, name, partition) for name in self.graph[asset].externals}
 
     def fingerprint(self, asset: str, partition: str | None = None) -> str:
@@ -111,7 +113,7 @@ class Artifacts:
         return digest(self.lineage(asset, partition))
 
     def code_version(self, asset: str, partition: str | None = None) -> str:
-        """What Dagster compares to tell that the code or the recipe of an asset has changed."""
+        """The version by which Dagster sees that code or recipe of an asset have changed."""
         stage = self.graph[asset]
         try:
             externals = self.externals(asset, partition)
@@ -120,7 +122,7 @@ class Artifacts:
         return f"{stage.version}-{digest([self.recipe.part(stage, partition), externals])[:12]}"
 
     def in_build_order(self, above: str | None = None) -> Iterator[tuple[Stage, str | None]]:
-        """Every (stage, partition) in an order in which inputs come first; only what the asset `above` is made from."""
+        """Every (stage, partition), inputs first; with `above`, only those upstream of that asset."""
         wanted = set(self.graph) if above is None else upstream(self.graph, [above]) - {above}
         for stage in self.graph.values():
             if stage.name not in wanted:
@@ -168,17 +170,24 @@ class Artifacts:
         }
 
     def save_outcome(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
-        """Keep what a check said of an artifact; `key` names the check's version and thresholds."""
-        said = {"key": key, "digest": artifact.digest, **outcome}
-        self.store.save_text(_outcome_of(artifact, check), json.dumps(said, sort_keys=True, default=str))
+        """Save the outcome of a check of an artifact.
+
+        Args:
+            artifact: What was checked.
+            check: Name of the check.
+            key: Digest of the check's version and thresholds.
+            outcome: The result, as JSON values.
+        """
+        entry = {"key": key, "digest": artifact.digest, **outcome}
+        self.store.save_text(_outcome_of(artifact, check), json.dumps(entry, sort_keys=True, default=str))
 
     def load_outcome(self, artifact: ArtifactManifest, check: str, key: str) -> dict[str, Any] | None:
-        """What the check said of this artifact under the same thresholds, or None if it was not asked."""
+        """The saved outcome of a check of this artifact under the same version and thresholds; None when it has not run."""
         try:
             outcome: dict[str, Any] = json.loads(self.store.load_text(_outcome_of(artifact, check)) or "{}")
         except ValueError:
             return None
-        # Two machines may have made one fingerprint with other bytes: what was said of the one is not said of the other.
+        # Two machines may have built one fingerprint with different bytes: an outcome holds for the bytes it was found with.
         same = outcome.get("key") == key and outcome.get("digest", artifact.digest) == artifact.digest
         return outcome if same else None
 

@@ -44,14 +44,15 @@ Key = tuple[str, str]
 class Bucket:
     """Objects below one URL. Threads may share it.
 
-    A manifest that this process has read stays what it was: another home may replace it, but not what a run is made from.
+    Manifests are cached for the lifetime of the process: another home may replace one, but not the inputs of a run.
+    Requests raise StoreError when they fail for good; the message says what to do.
     """
 
     def __init__(self, url: str) -> None:
         self.url = _checked(url)
         self.traffic = {"up_s": 0.0, "up_bytes": 0.0, "down_s": 0.0, "down_bytes": 0.0}
         self.unreported_damage: dict[Key, str] = {}
-        """Manifests that cannot be read and that nobody has been told of."""
+        """Manifests that cannot be read and that no message has named yet, with the reason."""
         self._read: dict[Key, tuple[bytes, dict[str, Any]]] = {}
         self._listed: dict[str, set[str]] = {}
         self._rejected: dict[Key, bytes] = {}
@@ -59,16 +60,16 @@ class Bucket:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """See that the store can be reached, and at the first time that it can be written. Raises StoreError."""
+        """Check that the store can be reached, and before its first use that it can be written. Raises StoreError."""
         if self._protocols[0] == "file" and not self._fs.isdir(
             self._opened[1]
-        ):  # else a store of its own would begin there
+        ):  # a missing mount would begin a new store
             raise StoreError(f"the shared store {self.url} is not there: mount that folder, or create it once")
         if self.read(_PROBE) is None:
             self.write(_PROBE, b'{"layout": 1}\n')
 
     def manifest(self, key: Key) -> dict[str, Any] | None:
-        """The manifest under a key; None when there is none, or one that was rejected."""
+        """The manifest under a key; None when there is none, or when it was rejected."""
         if key in self._read:
             return self._read[key][1]
         text = self.read(manifest_name(key))
@@ -86,49 +87,49 @@ class Bucket:
         return manifest
 
     def manifest_bytes(self, key: Key) -> bytes:
-        """The bytes of a manifest that was read."""
+        """The bytes of a manifest that `manifest` has returned."""
         return self._read[key][0]
 
     def reject(self, key: Key) -> None:
-        """What the manifest names is damaged: it counts as absent, until there is another."""
+        """Treat a manifest as absent, since its files are damaged, until another home replaces it."""
         self._rejected[key] = self._read.pop(key)[0]
 
     def has_artifact(self, key: Key) -> bool:
-        """Whether a whole artifact is there, as far as anybody has seen."""
+        """Whether the store has a complete artifact under a key that was not rejected."""
         if key not in self._rejected and (key in self._read or key in self.manifest_keys(key[0])):
             return True
         return self.manifest(key) is not None
 
     def publish(self, key: Key, text: bytes) -> None:
-        """Write a manifest whose files are all there."""
+        """Write a manifest; its files must have been uploaded."""
         self.write(manifest_name(key), text)
         self._read[key] = text, read_manifest(text)
         self._rejected.pop(key, None)
 
     def manifest_keys(self, asset: str, again: bool = False) -> set[Key]:
-        """The keys of an asset's manifests: as this process first saw them, or as they are now."""
+        """The keys of an asset's manifests: as this process first listed them, or `again` as they are now."""
         if again or asset not in self._listed:
             self._listed[asset] = {name.removesuffix(".json") for name in self.json_names(f"manifests/{asset}")}
         return {(asset, name) for name in self._listed[asset]}
 
     def first_visit(self, folder: str) -> bool:
-        """Whether this process has not looked into a folder yet."""
+        """Whether this is the first call with that folder in this process."""
         with self._lock:
             new = folder not in self._looked
             self._looked.add(folder)
         return new
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of an object, or None."""
+        """The bytes of an object; None when it does not exist."""
         try:
-            # From byte 0 on, since a read without limits asks S3 for the size first: one more request for each look.
+            # From byte 0 on: a read without limits asks S3 for the size first, which is one more request.
             content: bytes = self._again(f"read {name}", lambda: self._fs.cat_file(self._path(name), start=0))
         except FileNotFoundError:
             return None
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Write an object at once: whoever reads it meanwhile reads the old one."""
+        """Replace an object at once: readers get the old bytes or the new ones."""
 
         def write() -> None:
             if "file" not in self._protocols:
@@ -141,12 +142,12 @@ class Bucket:
         self._required(f"write {name}", write)
 
     def upload(self, file: Path, name: str) -> None:
-        """Send a file."""
+        """Send a file to an object."""
         self._required(f"write {name}", lambda: self._fs.put_file(str(file), self._path(name)))
         self._count("up_bytes", file.stat().st_size)
 
     def download(self, name: str, file: Path) -> None:
-        """Bring an object; nothing is written when it is not there."""
+        """Fetch an object into a file; writes nothing when the object does not exist."""
         try:
             self._again(f"read {name}", lambda: self._fs.get_file(self._path(name), str(file)))
         except FileNotFoundError:
@@ -182,7 +183,7 @@ class Bucket:
             return {}
 
     def map_threads(self, action: Callable[[Any], T], items: Iterable[Any]) -> Iterator[T]:
-        """The results of an action on every item, in order, several at a time. The first error ends it."""
+        """The results of an action on every item, in order, `THREADS` at a time. The first error ends it."""
         pool = ThreadPoolExecutor(THREADS)
         try:
             yield from pool.map(action, list(items))
@@ -212,7 +213,7 @@ class Bucket:
             ) from None
 
     def _again(self, what: str, action: Callable[[], T]) -> T:
-        """Do it until it is done, `ATTEMPTS` times at most. Raises FileNotFoundError, and StoreError for all else."""
+        """Try an action `ATTEMPTS` times at most. Raises FileNotFoundError, and StoreError for every other failure."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return action()
@@ -258,7 +259,7 @@ class Bucket:
         if protocol in ("file", "local"):
             options["auto_mkdir"] = True
         elif protocol in ("s3", "s3a") and "config_kwargs" not in conf.get("s3", {}):
-            # Asking again is done here, once: three layers of it would make minutes of one that stalls.
+            # Retries are made here alone: three layers of them would turn one stall into minutes.
             options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 2 * THREADS}
         try:
             system, root = url_to_fs(self.url, **options)
@@ -278,7 +279,7 @@ class Bucket:
 
 @cache
 def bucket_at(url: str) -> Bucket:
-    """The one of this process under a URL."""
+    """The bucket of this process under a URL."""
     return Bucket(url)
 
 
@@ -292,12 +293,15 @@ def _checked(url: str) -> str:
 
 
 def artifact_key(asset: str, fingerprint: str) -> Key:
+    """The key of an artifact."""
     return asset, fingerprint[:24]
 
 
 def manifest_name(key: Key) -> str:
+    """The name of the object that holds an artifact's manifest."""
     return f"manifests/{key[0]}/{key[1]}.json"
 
 
 def files_folder(key: Key, manifest: Mapping[str, Any]) -> str:
+    """The folder of the objects that hold an artifact's files."""
     return f"artifacts/{key[0]}/{key[1]}/{str(manifest['seal'])[:24]}"

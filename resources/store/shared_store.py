@@ -37,26 +37,26 @@ from resources.store.store import (
 
 
 def store_of(home: Path) -> Store:
-    """The store of a home, with the shared one behind it that `SPEED_STORE_URL` names. Raises StoreError for a bad URL."""
+    """The store of a home, together with the shared one where `SPEED_STORE_URL` names one. Raises StoreError for a bad URL."""
     url = os.environ.get(URL_VARIABLE)
     return SharedStore(home, bucket_at(url)) if url else Store(home)
 
 
 class SharedStore(Store):
-    """A home, and behind it a store that others see, too."""
+    """The store of a home that fetches from a shared store what the home lacks, and sends there what it makes."""
 
     def __init__(self, home: Path, bucket: Bucket) -> None:
         super().__init__(home)
         self.bucket = bucket
 
     def open(self) -> SharedStore:
-        """Create the folders and see that the shared store can be reached. Raises StoreError."""
+        """Create the folders and check that the shared store can be reached. Raises StoreError."""
         super().open()
         self.bucket.open()
         return self
 
     def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
-        """The artifact in the home, else the shared one, fetched and verified. A damaged one is never used."""
+        """The artifact in the home, else the one in the shared store, fetched and verified. A damaged one is never used."""
         return super().fetch(asset, fingerprint) or self._fetched(asset, fingerprint)
 
     def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
@@ -74,7 +74,7 @@ class SharedStore(Store):
                 yield manifest
 
     def share(self, artifact: Artifact) -> None:
-        """Send the artifact, its manifest last, unless it is there already. What an interrupted sending left is kept."""
+        """Send the artifact, its manifest last, unless the shared store has it. Resumes an interrupted upload."""
         key = artifact_key(artifact.asset, artifact.fingerprint)
         if self.bucket.has_artifact(key):
             return
@@ -105,11 +105,11 @@ class SharedStore(Store):
         return super().load_text(name)
 
     def traffic(self) -> dict[str, float]:
-        """Seconds and bytes, up and down, of this process."""
+        """Seconds and bytes, up and down, that this process has transferred."""
         return {name: round(value, 2) for name, value in self.bucket.traffic.items()}
 
     def _manifest(self, asset: str, fingerprint: str) -> dict[str, Any] | None:
-        """What the shared store holds under this fingerprint, unless it is known to be damaged."""
+        """The manifest of the shared store under this fingerprint; None when it is damaged."""
         key = artifact_key(asset, fingerprint)
         manifest = self.bucket.manifest(key)
         if key in self.bucket.unreported_damage:
@@ -135,7 +135,7 @@ class SharedStore(Store):
         return None
 
     def _download(self, key: Key, manifest: Mapping[str, Any], folder: Path) -> str | None:
-        """Bring the files into `folder`; what is wrong with them, or None. What an earlier attempt brought is kept."""
+        """Fetch the files into `folder`, resuming an earlier attempt; returns what is wrong with them, or None."""
         strange = [name for name in manifest["files"] if not _plain_path(name)]
         if strange:
             return f"{MANIFEST_FILE} names a file outside of the artifact"
@@ -159,7 +159,7 @@ class SharedStore(Store):
 
     @contextmanager
     def _fetching(self, key: Key) -> Iterator[Path]:
-        """The folder into which an artifact is fetched, held by this process alone."""
+        """The folder into which an artifact is fetched, locked for this process."""
         (self.home / "work").mkdir(parents=True, exist_ok=True)
         folder = self.home / "work" / f"fetched-{key[1]}"
         with folder.with_suffix(".lock").open("w") as lock:
