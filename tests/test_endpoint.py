@@ -411,7 +411,7 @@ TEACHER = teacher_at("https://host/v1", key_variable="KEY")
         (200, {"error": {"code": 429, "message": "upstream"}}, "again", "upstream"),
         (200, b"[" * 100_000, "again", "no chat completion"),
         (200, b"\xff\xfe", "again", "no chat completion"),
-        (429, {"error": {"code": "insufficient_quota", "message": "pay"}}, "hopeless", "nothing is left to pay with"),
+        (429, {"error": {"code": "insufficient_quota", "message": "pay"}}, "hopeless", "has no money left"),
         (529, b"", "again", "529: no words"),
         (409, {"detail": [{"loc": 1}]}, "again", "loc"),
         (403, {"error": "no"}, "hopeless", "the teacher at https://host/v1 refuses the key in KEY"),

@@ -221,7 +221,7 @@ def test_while_nothing_comes_the_progress_line_says_so(monkeypatch: pytest.Monke
             engine.answer(requests(3), keeper.sink, keeper)
     assert 3 <= len(said) <= 6
     assert re.match(
-        r"no answer since \d\d:\d\d:\d\d \(\d+ s\); \d in flight, \d waiting .*; the last trouble: 500: something broke",
+        r"no answer since \d\d:\d\d:\d\d \(\d+ s\); \d in flight, \d waiting .*; the last problem: 500: something broke",
         said[-1],
     )
 

@@ -84,7 +84,7 @@ class BatchClient:
     def retrieve(self, batch: str) -> dict[str, Any]:
         """The provider's description of a batch; empty when it no longer exists."""
         reply: dict[str, Any] = self._call(
-            f"look at batch {batch}", lambda c: c.batches.with_raw_response.retrieve(batch), if_absent={}
+            f"describe batch {batch}", lambda c: c.batches.with_raw_response.retrieve(batch), if_absent={}
         )
         return reply
 
@@ -152,7 +152,8 @@ class BatchClient:
                 value = content if raw else json.loads(content)
                 if raw or (isinstance(value, dict) and (needs is None or isinstance(value.get(needs), str))):
                     return value
-                cause = f"the body is not what it should be: {redact_and_shorten(content[:1000].decode(errors='replace'), self.secrets)!r}"
+                text = redact_and_shorten(content[:1000].decode(errors="replace"), self.secrets)
+                cause = f"the body is not what it should be: {text!r}"
             except openai.APIStatusError as error:
                 cause, absent = self._status_cause(what, error, if_absent is not None)
                 asked_wait = retry_after(error.response.headers)

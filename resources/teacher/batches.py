@@ -38,29 +38,29 @@ _GRACE_S = 3600.0
 
 
 class OutstandingBatch(Protocol):
-    """A batch that was sent, or was about to be, and has not been collected."""
+    """A batch that was or may have been sent, and has not been collected."""
 
     @property
     def id(self) -> str:
-        """Our own name of it."""
+        """Our own name of the batch."""
 
     @property
     def keys(self) -> Sequence[str]:
-        """Request keys."""
+        """Keys of its requests."""
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """The provider's id under `batch`, once it is known."""
+        """The provider's id under `batch`, once it has arrived."""
 
 
 class BatchLog(Protocol):
-    """Outstanding batches, durable: their rows are asked for nowhere else."""
+    """Durable outstanding batches; their requests are sent in no other way."""
 
     def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
-        """Durable on return. A batch that is there already gets the new `info`."""
+        """Store a batch, durable on return. One that is stored already gets the new `info`."""
 
     def claim_batches(self, endpoint: str, keys: Iterable[str]) -> Sequence[OutstandingBatch]:
-        """Those at `endpoint` that hold one of `keys` and that no other living process attends to."""
+        """Take over the batches at `endpoint` that hold one of `keys` and that no other live process holds."""
 
     def close_batch(self, id: str) -> None:
         """Forget a batch."""
@@ -69,9 +69,9 @@ class BatchLog(Protocol):
 class BatchEngine:
     """Answers by batch files of at most `calls.batch_rows` rows, all sent at once, then awaited together.
 
-    Rows without an answer (expired, cancelled, failed, 5xx) go into the next batch, until `calls.attempts` rounds in
-    a row brought nothing. Leave is taken for a whole file before it is sent; what comes back without an answer is
-    given back and taken anew. Rows of a batch that a killed run sent are not taken again: the sink settles them.
+    Rows without an answer (expired, cancelled, failed, 5xx) go into the next batch, until `calls.attempts` rounds in a row
+    have no answer. A file is reserved from the budget before it is sent; rows without an answer are released, and reserved
+    again with the next file. Rows of a killed run's batch keep their reservations, which the sink settles.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class BatchEngine:
             barren = 0 if self._progress > before else barren + 1
             if waiting and barren >= self._calls.attempts:
                 raise TeacherUnavailable(
-                    f"{endpoint_name(self._teacher)} brought nothing in {barren} rounds of batches (calls.attempts); the last "
-                    f"trouble: {self._cause}. {len(waiting)} calls are left: run again, or set calls.mode=online"
+                    f"{endpoint_name(self._teacher)} answered nothing in {barren} rounds of batches (calls.attempts); the last "
+                    f"problem: {self._cause}. {len(waiting)} calls are left: run again, or set calls.mode=online"
                 )
 
     def keys_in_batches(self, requests: Iterable[TeacherRequest]) -> set[str]:
@@ -107,9 +107,19 @@ class BatchEngine:
     def collect(
         self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance, wait: bool = True
     ) -> list[TeacherRequest]:
-        """Hand on what outstanding batches have for these requests; returns those that are in no batch and unanswered.
+        """Pass the answers of outstanding batches for these requests to the sink.
 
-        Waits until every batch that holds one of them has ended, or with `wait=False` looks once.
+        Args:
+            requests: Requests that may be in batches.
+            sink: Stores answers.
+            allowance: Where rows without an answer are released.
+            wait: Wait until every batch with one of them has ended; otherwise check each batch once.
+
+        Returns:
+            The requests that have no answer and are in no batch.
+
+        Raises:
+            TeacherUnavailable: The server refuses, or stays in trouble, or a batch passed its deadline.
         """
         open_requests = {request.key: request for request in requests}
         while True:
@@ -130,9 +140,9 @@ class BatchEngine:
         sink: AnswerSink,
         allowance: Allowance,
     ) -> None:
-        """Look at one batch; if it has ended, hand on its rows among `open_requests` and take those out of them."""
+        """Check one batch; if it has ended, pass its rows to the sink and remove them from `open_requests`."""
         name = batch.info.get(_ID)
-        if name is None:  # a run ended while it created it: perhaps before, perhaps after
+        if name is None:  # a run ended while it created the batch: perhaps before, perhaps after
             if found := self._client.find(batch.id):
                 self._log.save_batch(batch.id, self._endpoint, batch.keys, {_ID: found["id"]})
                 return
@@ -152,16 +162,16 @@ class BatchEngine:
         if answered:
             try:
                 sink(answered)
-            except TeacherUnavailable as error:  # of what they are: they are settled, and must not come again
+            except TeacherUnavailable as error:  # about their content: they are settled, and must not be settled twice
                 failure = error
-        # Before the batch is closed: what a killed run had reserved for it is found by the batch.
+        # Before the batch is closed: a killed run's reservations are found through it.
         if free := [ours[key] for key, outcome in came.items() if outcome.kind not in ("answered", "nothing")]:
             allowance.release(free)
         for request, _ in answered:
             del open_requests[request.key]
         self._progress += len(answered)
         self._cause = next((outcome.words for outcome in came.values() if outcome.answer is None), self._cause)
-        # Answers that nobody asked for just now wait in the log until somebody does: they are paid for.
+        # Answers to other requests stay in the log until a stage needs them: they are paid for.
         if rest := [k for k in batch.keys if k not in ours and k in outcomes and outcomes[k].kind == "answered"]:
             self._log.save_batch(_new_name(), self._endpoint, rest, batch.info)
         self._log.close_batch(batch.id)
@@ -172,7 +182,7 @@ class BatchEngine:
                 raise TeacherUnavailable(outcome.words)
 
     def _download(self, name: str, reply: Mapping[str, Any], asked: Mapping[str, TeacherRequest]) -> dict[str, Outcome]:
-        """Outcomes by request key; of two for one key the better."""
+        """Outcomes by request key; of two for one key, that of the output file."""
         outcomes: dict[str, Outcome] = {}
         for kind in ("error_file_id", "output_file_id"):
             if file := reply.get(kind):
@@ -220,7 +230,7 @@ class BatchEngine:
         created = False
         try:
             file = self._client.upload(f"{own_name}.jsonl", b"".join(lines))
-            created = True  # unless it is refused in words: a lost reply may have been that of a created batch
+            created = True  # unless it is refused: a lost reply may have been that of a created batch
             batch = self._client.create(own_name, file)
         except TeacherUnavailable as error:
             if not created or isinstance(error, BatchRequestRefused):
@@ -239,11 +249,11 @@ class BatchEngine:
 
     def _batch_words(self, name: str, reply: Mapping[str, Any]) -> str:
         if not reply:
-            return f"batch {name} is not there any more"
+            return f"batch {name} no longer exists"
         try:
             words = reply["errors"]["data"][0]["message"]
         except (KeyError, IndexError, TypeError):
-            words = "no word on this row"
+            words = "no reason is given for this row"
         return f"batch {name} {reply.get('status')}: {redact_and_shorten(str(words), self._client.secrets)}"
 
 
@@ -254,7 +264,7 @@ def _new_name() -> str:
 class BatchesFirst:
     """An online engine for a ledger that may have outstanding batches: their rows are not sent a second time.
 
-    It hands on what ended batches have, asks online for the rows in none, then waits for the others.
+    It collects batches that have ended, asks online for the rows in none, then waits for the other batches.
     """
 
     def __init__(self, online: TeacherEngine, batches: BatchEngine) -> None:
@@ -262,13 +272,13 @@ class BatchesFirst:
 
     @property
     def on_silence(self) -> SilenceListener | None:
-        """Who is told while the server does not answer."""
+        """Receives the online engine's messages while the server does not answer."""
         return getattr(self._online, "on_silence", None)
 
     @on_silence.setter
-    def on_silence(self, says: SilenceListener | None) -> None:
+    def on_silence(self, listener: SilenceListener | None) -> None:
         if hasattr(self._online, "on_silence"):
-            self._online.on_silence = says
+            self._online.on_silence = listener
 
     def keys_in_batches(self, requests: Iterable[TeacherRequest]) -> set[str]:
         """Keys of the requests that are in outstanding batches."""

@@ -41,7 +41,14 @@ if TYPE_CHECKING:
 
 
 class Teacher:
-    """Asks the recipe's teacher, never twice for the same request."""
+    """Asks the recipe's teacher; sends no request that has an answer in the ledger.
+
+    Args:
+        recipe: Names teacher, calls and money.
+        ledger: Answers and budget.
+        engine: Sends requests, in place of the recipe's engine; then no dialect is searched.
+        dialects: Dialects that servers were found to accept.
+    """
 
     def __init__(
         self,
@@ -67,16 +74,29 @@ class Teacher:
         model: str | None = None,
         limits: Sequence[int] | None = None,
     ) -> list[TeacherRequest]:
-        """One request to this recipe's teacher for each prompt; equal prompts are samples of their own, numbered in order
-        from `sample`. `model` is another model at the same endpoint. `limits` are the tokens that each answer may have, in
-        place of `sampling.max_new_tokens`. Raises ValueError where neither says it."""
+        """One request for each prompt; equal prompts are different samples.
+
+        Args:
+            prompts: Texts of the user messages.
+            sampling: Temperature, top_p, and the most tokens of an answer.
+            schema: JSON schema of an answer.
+            sample: Number of the first sample of each prompt.
+            model: Another model at the same endpoint, in place of the recipe's.
+            limits: The most tokens of each answer, in place of `sampling.max_new_tokens`.
+
+        Returns:
+            Requests in the order of the prompts.
+
+        Raises:
+            ValueError: Neither `limits` nor `sampling` limits the tokens of an answer.
+        """
         parameters = sampling.model_dump()
         if self._settings.engine == "microworld":
             parameters["error_rates"] = self._settings.error_rates.model_dump()
         else:
             parameters["structured_output"] = self._settings.structured_output
         if limits is None and sampling.max_new_tokens is None:
-            raise ValueError("nothing says how long an answer may be: give limits")
+            raise ValueError("nothing limits the length of an answer: give limits")
         seen: Counter[str] = Counter()
         requests = []
         for place, prompt in enumerate(prompts):
@@ -97,24 +117,35 @@ class Teacher:
     def ask(
         self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
-        """Answers in the order of `requests`, and what they took. A refused request has an answer with an `error`.
+        """Answer requests from the ledger or the teacher. What is answered stays in the ledger when this raises.
 
-        Raises CapReached, TeacherUnavailable or RecipeError; what was answered by then is kept.
+        Args:
+            context: The run and stage that pay.
+            requests: As `requests` makes them.
+            progress: Shows calls answered of all.
+
+        Returns:
+            Answers in the order of `requests`, where a refused request has one with an `error`, and what they cost.
+
+        Raises:
+            CapReached: A cap of the recipe forbids the next call.
+            TeacherUnavailable: The teacher gives no answers.
+            RecipeError: The environment has no key or header that the recipe names.
         """
         known = self.answers_in_ledger(requests)
         reused = len(known)
         new = {request.key: request for request in requests if request.key not in known}
         collector = AnswerCollector(self._health, known, reused + len(new), progress, has_cached=reused > 0)
-        for model in dict.fromkeys(request.model for request in new.values()):  # a batch of a provider holds one model
+        for model in dict.fromkeys(request.model for request in new.values()):  # a provider's batch has one model
             self._ask(context, [request for request in new.values() if request.model == model], collector)
         refused = sum(answer.error is not None for answer in known.values())
-        now = {key: collector.sent_keys.get(key, key) for key in known}  # by the dialect that was found meanwhile
+        sent = {key: collector.sent_keys.get(key, key) for key in known}  # a dialect may have been found meanwhile
         use = TeacherUse(
             len(new),
             reused,
             refused,
-            cost_of_answers(self._ledger, [now[key] for key in new]),
-            cost_of_answers(self._ledger, list(now.values())),
+            cost_of_answers(self._ledger, [sent[key] for key in new]),
+            cost_of_answers(self._ledger, list(sent.values())),
             dict(collector.without_answer),
             dict(Counter(answer.served for answer in known.values() if answer.served)),
             self._asked_with({request.model for request in requests}),
@@ -124,17 +155,17 @@ class Teacher:
     def answers_in_ledger(self, requests: Sequence[TeacherRequest]) -> dict[str, TeacherAnswer]:
         """The ledger's answers by the requests' keys.
 
-        A request is also known by the name that it had before its dialect was found out: an answer from then is an answer
-        to what the recipe says.
+        A request is also looked up under the key that it had before its dialect was found: such an answer is valid for the
+        recipe.
         """
         known = self._ledger.lookup([request.key for request in requests])
         if self._settings.engine == "microworld":
             return known
-        said = self._settings.said_dialect()
+        stated = self._settings.said_dialect()
         before = {
             older.key: request.key
             for request in requests
-            if request.key not in known and (older := request.in_dialect(said)).parameters != request.parameters
+            if request.key not in known and (older := request.in_dialect(stated)).parameters != request.parameters
         }
         return known | {before[key]: answer for key, answer in self._ledger.lookup(list(before)).items()}
 
@@ -150,7 +181,7 @@ class Teacher:
         return request.in_dialect(self._dialects.dialect(request.model))
 
     def _ask(self, context: CallContext, requests: Sequence[TeacherRequest], collector: AnswerCollector) -> None:
-        """Have requests to one model answered."""
+        """Send requests to one model until each is answered."""
         model = requests[0].model
         budget = Budget(self._ledger, context, self._recipe.money, Tariff.of(self._recipe, model))
         collector.retries = self._settings.non_answers.attempts - 1
@@ -182,9 +213,9 @@ class Teacher:
     def _find_out(
         self, context: CallContext, requests: Sequence[TeacherRequest], collector: AnswerCollector
     ) -> list[TeacherRequest]:
-        """Send the first request of each kind that the server has not yet taken, alone and online, until it takes it.
+        """Send the first request of each kind that the server has not accepted yet, alone and online, until it does.
 
-        Returns what is still to be asked, in the dialect that was found.
+        Returns the requests that are left, in the dialect that was found.
         """
         waiting = self._respoken(list(requests), collector)
         online: OpenAIEngine | None = None
@@ -198,7 +229,7 @@ class Teacher:
             ]:
                 tried.add(request_kind(new[0]))
                 if isinstance(self._engine, KnowsBatches) and self._engine.keys_in_batches(new[:1]):
-                    continue  # it is paid for in a batch that has not ended
+                    continue  # it is in a batch that has not ended
                 if online is None or budget is None:
                     online, budget = online_engine(self._recipe), self._budget_online(context, new[0].model)
                     collector.listen_to(online)
@@ -215,7 +246,7 @@ class Teacher:
         return waiting
 
     def _respoken(self, requests: list[TeacherRequest], collector: AnswerCollector) -> list[TeacherRequest]:
-        """Requests in the dialect that is known now; those that the ledger answers so are answered."""
+        """Requests in the dialect that is found by now; those that the ledger then answers are answered."""
         if not requests or requests[0].dialect == self._dialects.dialect(requests[0].model) == requests[-1].dialect:
             return requests
         spoken = [self._spoken(request) for request in requests]
@@ -226,14 +257,14 @@ class Teacher:
         return [request for request in spoken if request.key not in found]
 
     def _budget_online(self, context: CallContext, model: str) -> Budget:
-        """Leave for calls that are made at once, at the price of such calls."""
+        """The budget of online calls, at their price."""
         calls = self._recipe.calls.model_copy(update={"mode": "online"})
         tariff = Tariff.of(self._recipe.model_copy(update={"calls": calls}), model)
         return Budget(self._ledger, context, self._recipe.money, tariff)
 
 
 def _one_of_each_kind(requests: Sequence[TeacherRequest]) -> list[TeacherRequest]:
-    """The first request of each kind; those of one stage share their schema, so few kinds are looked at closely."""
+    """The first request of each kind; requests of one stage share their schema, so few kinds are compared."""
     firsts: dict[tuple[Any, ...], TeacherRequest] = {}
     for request in requests:
         parameters = request.parameters
@@ -242,7 +273,7 @@ def _one_of_each_kind(requests: Sequence[TeacherRequest]) -> list[TeacherRequest
 
 
 def _sent_alone(engine: TeacherEngine, budget: Budget, request: TeacherRequest) -> TeacherAnswer:
-    """What comes of one request, settled."""
+    """The reply to one request, settled."""
     came: list[TeacherAnswer] = []
 
     def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
@@ -255,7 +286,7 @@ def _sent_alone(engine: TeacherEngine, budget: Budget, request: TeacherRequest) 
 
 
 def _cut_by_count(request: TeacherRequest, answer: TeacherAnswer) -> TeacherAnswer:
-    """The answer, as cut off where the server does not say how it ended and the tokens it counts fill the limit."""
+    """The answer, marked as cut off where the server reports no reason for its end and its tokens fill the limit."""
     limit = request.parameters.get("max_new_tokens")
     filled = answer.output_tokens is not None and isinstance(limit, int) and answer.output_tokens >= limit
     return replace(answer, finished=False) if answer.finished is None and filled else answer

@@ -1,6 +1,6 @@
-"""The bytes of a reply, unpacked and never more than a bound: a small body may unpack to any size.
+"""The bytes of a reply, unpacked up to a limit: a small body may unpack to any size.
 
-Belongs here: collecting what comes over the wire. Not here: what it means.
+Belongs here: receiving a body. Not here: reading it (`chat.py`).
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator
 
 
 class UnreadableBody(ValueError):
-    """More bytes than anybody asked for, or bytes that cannot be unpacked."""
+    """A body that is longer than the limit, or that cannot be unpacked."""
 
 
 async def unpack_body(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """The whole body. Raises TooLong beyond `most` bytes, and for an encoding that was not asked for.
+    """The complete body.
 
     Args:
-        chunks: the body as it comes.
-        encoding: the reply's `Content-Encoding`.
-        most: bytes that it may have, unpacked.
+        chunks: The body as it arrives.
+        encoding: The reply's `Content-Encoding`.
+        most: Longest body in bytes, unpacked.
+
+    Raises:
+        UnreadableBody: The body is longer, or packed in a way that was not requested.
     """
     packed = encoding.strip().casefold() in ("gzip", "deflate")
     if not packed and encoding.strip().casefold() not in ("", "identity"):
