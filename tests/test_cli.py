@@ -108,7 +108,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 def test_a_hub_that_cannot_be_reached_is_named_before_anything_is_made(tmp_path: Path) -> None:
     result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "topics")
-    assert_clear_failure(result, "mistralai/Mistral-7B-v0.1", "neither a folder here nor known to a model hub")
+    assert_clear_failure(result, "mistralai/Mistral-7B-v0.1", "neither a folder here nor found on a model hub")
 
 
 def test_a_release_verifies_itself_elsewhere_and_is_listed(tmp_path: Path) -> None:

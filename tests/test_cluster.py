@@ -198,7 +198,7 @@ def test_a_full_disk_of_a_node_is_told_as_its_own(monkeypatch: pytest.MonkeyPatc
 
     said = cluster._on_a_node(full, PROMPTS, 1, False, cluster.project_digest())
     assert isinstance(said, str)
-    assert re.search(r"^on \S+ /\S* cannot be used \(ENOSPC\): see to that machine's disk", said)
+    assert re.search(r"^on \S+ /\S* cannot be used \(ENOSPC\): check that machine's disk", said)
     assert storage_errors.storage_problem(said, Path(".")) is None, "nobody is sent to his own disk"
 
 
@@ -283,9 +283,7 @@ def test_another_version_on_a_node_is_named(
 ) -> None:
     monkeypatch.setattr(cluster, "project_digest", lambda: "of another version")
     for number in range(3):  # the shards beside it end with it, in any state, and this process stays
-        with pytest.raises(
-            ClusterError, match=r"lies another version of this project .*: bring every machine to the same"
-        ):
+        with pytest.raises(ClusterError, match=r"is another version of this project .*: install the same"):
             generated(runner, model, tmp_path / f"{number}", on_ray)
 
 

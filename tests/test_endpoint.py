@@ -132,7 +132,7 @@ def test_when_nothing_succeeds_the_breaker_ends_it_in_time_with_the_cause(faults
 
 def test_an_endpoint_that_accepts_and_never_answers_ends_before_its_timeout() -> None:
     started = time.monotonic()
-    with pytest.raises(TeacherUnavailable, match="no answer has come yet"):
+    with pytest.raises(TeacherUnavailable, match="no answer has arrived yet"):
         ask(Faults(stalled=1.0), requests(5), Keeper(), FAST.model_copy(update={"breaker_s": 0.5, "timeout_s": 60.0}))
     assert time.monotonic() - started < 2
 

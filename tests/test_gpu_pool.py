@@ -178,3 +178,13 @@ def test_speed_run_frees_what_a_dead_run_holds(home: Path) -> None:
     assert list(report.made) == ["topics"]
     assert instance.event_log_storage.get_concurrency_run_ids() == set()
     assert instance.get_runs()[0].tags.items() >= run_liveness.liveness_tags(instance).items()
+
+
+def test_the_dagster_file_of_an_older_home_names_the_module_that_holds_its_launcher_now(tmp_path: Path) -> None:
+    config = prepare_home(tmp_path) / "dagster.yaml"
+    older = config.read_text().replace("resources.instance.run_liveness", "resources.living") + "\n# the user's own\n"
+    config.write_text(older)
+    prepare_home(tmp_path)
+    assert config.read_text() == older.replace("resources.living", "resources.instance.run_liveness")
+    with dg.DagsterInstance.from_config(str(config.parent)) as instance:
+        assert isinstance(instance.run_launcher, run_liveness.Launcher)

@@ -143,7 +143,7 @@ def test_export_is_whole_and_overwrites_nothing(home: Path) -> None:
     assert {call["key"] for call in calls} == {asked(n).key for n in range(1200)}
     assert calls[0]["request"]["model"] == "model"
     assert all(call["answer"].startswith("answer ") for call in calls)
-    with pytest.raises(LedgerError, match="there already"):
+    with pytest.raises(LedgerError, match="exists already"):
         accounts.export_calls(ledger, file)
     assert [p.name for p in home.iterdir() if "jsonl" in p.name] == ["calls.jsonl"]
 

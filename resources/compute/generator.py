@@ -1,7 +1,7 @@
-"""Generators as an asset sees them: prompts in, raw outputs out, from a worker process of their own.
+"""Generators as an asset sees them: prompts in, raw outputs out, from a separate worker process.
 
-Belongs here: choosing engine and model, cutting shards, handing work to the worker, starting a dead engine again. Not
-here: decoding (`speed_assets/workers/generate*.py`), or where shards are done (`cluster.py`).
+Belongs here: choosing engine and model, cutting shards, starting a dead engine again. Not here: decoding
+(`speed_assets/workers/generate*.py`), or where shards run (`cluster.py`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from speed_assets.recipe import Generator as GeneratorSettings
 from speed_assets.recipe import RecipeError, Runtime, Sampling
 
 LIMIT_COLUMN = "max_new_tokens"
-"""Column of prompts that holds a row's own limit."""
+"""Column of a table of prompts that holds a row's own limit of tokens."""
 JOB_KINDS = {"transformers": "generate", "vllm": "generate_vllm", "vllm_server": "generate_http"}
 """Kind of job by engine."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What an engine loads: a model, and an adapter on it where there is one."""
+    """What an engine loads: a model, and its adapter if there is one."""
 
     model: str
     """Folder or hub name."""
@@ -44,7 +44,7 @@ class ModelSource:
 
 
 def model_source(settings: GeneratorSettings, artifact: Artifact) -> ModelSource:
-    """The model of an artifact: its folder `model/`, or the base that generators are tuned from and `adapter/` on it."""
+    """The model of an artifact: its folder `model/`, or the generators' base with the artifact's `adapter/`."""
     adapter = artifact.path / "adapter"
     if adapter.is_dir():
         return ModelSource(generator_base(settings), generator_revision(settings), str(adapter))
@@ -63,13 +63,30 @@ def generate(
     progress: Callable[[int, int, str], None] | None = None,
     schema: Mapping[str, Any] | None = None,
 ) -> pl.DataFrame:
-    """Answers to `prompts` (row_id, candidate, prompt): adds output, prompt_tokens, output_tokens, finished, error.
+    """Generate an answer to each prompt.
 
-    A column `max_new_tokens` in `prompts` is each row's own limit, in tokens, instead of the sampling's.
-    What is finished lies in `scratch`, so a killed run goes on where it was. Rows come back in their order. `schema`
-    is the JSON schema of an answer; a recipe with `generator.structured` holds the model to it. An engine that dies is
-    started again at most `runtime.engine_restarts` times. With `runtime.cluster` the rows go out in shards, and come back
-    the same. Raises WorkerFailed, ClusterError and RecipeError.
+    Finished rows are in `scratch`, so that a killed run resumes. An engine that dies is started again at most
+    `runtime.engine_restarts` times. With `runtime.cluster` rows go out in shards; the outputs are the same.
+
+    Args:
+        runner: Runs the worker.
+        settings: The recipe's generator.
+        runtime: Threads, cluster and the like, which shape no output.
+        source: The model.
+        prompts: Columns row_id, candidate, prompt; `max_new_tokens` is a row's own limit in place of the sampling's.
+        sampling: Temperature, top_p, and the most tokens of an output.
+        seed: Of the sampling.
+        scratch: Folder for journals.
+        progress: Shows rows done of all.
+        schema: JSON schema of an output, which the model is held to with `generator.structured`.
+
+    Returns:
+        `prompts` in their order, with output, prompt_tokens, output_tokens, finished, error.
+
+    Raises:
+        WorkerFailed: A worker ended without a result.
+        ClusterError: The cluster cannot be used, or lost a shard too often.
+        RecipeError: `runtime.engine_python` names no program.
     """
     params = {
         "model": source.model,
@@ -103,14 +120,14 @@ def generate(
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """How rows are generated, whatever the rows and wherever it is done."""
+    """How rows are generated: engine, its parameters, and its life."""
 
     engine: str
     params: Mapping[str, Any]
     engine_python: str | None
     restarts: int
     kept: bool
-    """The engine stays loaded for the next rows, with `transformers` too."""
+    """Whether the engine stays loaded for the next rows with `transformers`, too."""
 
 
 def generate_locally(
@@ -120,7 +137,23 @@ def generate_locally(
     folder: Path,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> pl.DataFrame:
-    """The outputs for `prompts` (row_id, candidate, prompt) from an engine on this machine; `folder` keeps what is finished."""
+    """Generate on this machine.
+
+    Args:
+        job: How.
+        runner: Runs the worker.
+        prompts: Columns row_id, candidate, prompt, and perhaps `max_new_tokens`.
+        folder: Keeps finished rows, so that a killed run resumes.
+        progress: Shows rows done of all.
+
+    Returns:
+        One row for each prompt: row_id, candidate, output, prompt_tokens, output_tokens, finished, error.
+
+    Raises:
+        ClusterError: A folder of the model does not exist on this machine.
+        WorkerFailed: The worker ended without a result.
+        RecipeError: `runtime.engine_python` names no program.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     prompts.write_parquet(folder / "prompts.parquet")
     out = folder / "outputs.parquet"
@@ -148,7 +181,7 @@ def generate_locally(
 
 
 def _shards(runner: Runner, job: GenerationJob, rows: int, prompts: pl.DataFrame, folder: Path) -> list[Shard]:
-    """`prompts` in shards of `rows` rows, cut where the engine itself would begin a batch."""
+    """`prompts` in shards of `rows` rows, cut between the engine's batches."""
     if job.engine == "transformers":
         folder.mkdir(parents=True, exist_ok=True)
         prompts.write_parquet(folder / "prompts.parquet")
@@ -172,7 +205,7 @@ def _run(
     resident: str | None,
     restarts: int,
 ) -> None:
-    """Run the job, again after each death of its engine; the next attempt is told how the last one died."""
+    """Run the job, again after each death of its engine; the next attempt gets the cause of the last death."""
     crash: str | None = None
     for restart in range(restarts + 1):
         try:
@@ -186,7 +219,7 @@ def _run(
 
 
 def engine_python(recipes: str | None) -> str:
-    """The Python of the environment that has vLLM: SPEED_ENGINE_PYTHON, the recipe's, or this one. Raises RecipeError."""
+    """The Python of the environment with vLLM: `SPEED_ENGINE_PYTHON`, the recipe's, or this one. Raises RecipeError."""
     named = os.environ.get("SPEED_ENGINE_PYTHON") or recipes
     if not named:
         return sys.executable

@@ -30,7 +30,7 @@ def prompt_set(section: Prompts) -> PromptSet:
         return PromptSet.load(section.set)
     path = Path(section.file)
     if not path.is_file():
-        raise RecipeError(f"prompts.file: there is no file {path}; name one, or leave the field out")
+        raise RecipeError(f"prompts.file: there is no file {path}; name one, or remove the field")
     stat = path.stat()
     return _reworded(section.set, path, stat.st_mtime_ns, stat.st_size)
 

@@ -1,9 +1,9 @@
-"""A release to a hub: what would be sent, what stands against it, and sending it.
+"""Pushing a release to a hub: what is sent, what forbids it, and sending it.
 
-Model and rows go to two repositories of one name, as hubs keep models and data sets apart; the evidence (manifest,
-recipe, scores) goes with the model. The token is huggingface_hub's own business: it is never read or shown here.
+Model and rows go to two repositories of one name, since hubs separate models and data sets; the evidence (manifest, recipe,
+scores) goes with the model. The token is read by huggingface_hub alone.
 
-Belongs here: the only code that sends a release anywhere. Not here: asking whether to (`speed_assets/cli.py`).
+Belongs here: the only code that sends a release anywhere. Not here: the user's consent (`speed_assets/cli.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Upload:
 
 
 def planned_uploads(release: Release) -> list[Upload]:
-    """What of a release goes where."""
+    """The uploads of a release: model, rows, evidence."""
     found = []
     for kind, part in (("model", "model"), ("dataset", "data")):
         folder = release.path / part
@@ -52,7 +52,7 @@ def planned_uploads(release: Release) -> list[Upload]:
 
 
 def push_objections(release: Release, repository: str) -> list[str]:
-    """Everything that stands against sending a release, in words; empty when nothing does."""
+    """Everything that forbids pushing a release, one message each; empty when it may be pushed."""
     found = []
     if not _REPOSITORY.fullmatch(repository):
         found.append(f"{repository!r} is no name of a repository: give OWNER/NAME")
@@ -62,14 +62,22 @@ def push_objections(release: Release, repository: str) -> list[str]:
         if not card.is_file():
             found.append(f"{part} has no card")
         elif not _front(card).get("license"):
-            found.append(f"the card of {part} states no licence: set {field} in the recipe and release anew")
+            found.append(f"the card of {part} states no licence: set {field} in the recipe and release again")
     return found
 
 
 def push_release(release: Release, repository: str) -> list[str]:
-    """Send a release; repositories that do not exist are made, private. Returns where it went.
+    """Push a release; missing repositories are created, private.
 
-    Raises StoreError when anything stands against it, or when the hub does not take it.
+    Args:
+        release: What is pushed.
+        repository: OWNER/NAME of both repositories.
+
+    Returns:
+        The URLs of the commits.
+
+    Raises:
+        StoreError: Something forbids it, or the hub does not take it.
     """
     if found := push_objections(release, repository):
         raise StoreError("; ".join(found))
@@ -93,7 +101,7 @@ def push_release(release: Release, repository: str) -> list[str]:
         words = _TOKEN.sub("hf_***", f"{type(error).__name__}: {error}".strip().splitlines()[0])
         raise StoreError(
             f"{constants.ENDPOINT} did not take {repository} ({words}); what was sent before stays there, and the same "
-            "command goes on: log in with `hf auth login`, or look at the name"
+            "command resumes: log in with `hf auth login`, or check the name"
         ) from None
     return went
 

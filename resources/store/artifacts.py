@@ -19,7 +19,7 @@ from speed_assets.domain.graph import Stage, sources, upstream
 from speed_assets.recipe import Recipe
 
 Inputs = dict[str, dict[str | None, Artifact]]
-_Said = dict[str, dict[str | None, ArtifactManifest]]
+_InputManifests = dict[str, dict[str | None, ArtifactManifest]]
 
 
 class NotMaterialized(LookupError):
@@ -73,7 +73,7 @@ class Artifacts:
 
     def peek(self, asset: str, partition: str | None = None) -> ArtifactManifest | None:
         """The manifest of the artifact that `fetch` would return, without fetching its files."""
-        return self._look(asset, partition, {})
+        return self._peek(asset, partition, {})
 
     def get(self, asset: str, partition: str | None = None) -> Artifact:
         """The artifact under this recipe. Raises NotMaterialized."""
@@ -87,8 +87,8 @@ class Artifacts:
         inputs: Inputs = {}
         for name, group in self._inputs(self.graph[asset], partition, {}).items():
             inputs[name] = {}
-            for part, said in group.items():
-                artifact = self.store.fetch(name, said.fingerprint)
+            for part, manifest in group.items():
+                artifact = self.store.fetch(name, manifest.fingerprint)
                 if artifact is None:
                     raise NotMaterialized(name, part)
                 inputs[name][part] = artifact
@@ -98,7 +98,7 @@ class Artifacts:
         """{(input asset, partition): content digest}, of the complete input also where the stage reads only a part, as Dagster
         compares complete inputs. Raises NotMaterialized."""
         inputs = self._inputs(self.graph[asset], partition, {})
-        return {(name, part): said.digest for name, group in inputs.items() for part, said in group.items()}
+        return {(name, part): manifest.digest for name, group in inputs.items() for part, manifest in group.items()}
 
     def lineage(self, asset: str, partition: str | None = None) -> dict[str, Any]:
         """The JSON values that the fingerprint is the digest of. Raises NotMaterialized."""
@@ -130,32 +130,34 @@ class Artifacts:
             for partition in partitions_of(stage):
                 yield stage, partition
 
-    def _look(
-        self, asset: str, partition: str | None, known: dict[Any, ArtifactManifest | None]
+    def _peek(
+        self, asset: str, partition: str | None, cached: dict[Any, ArtifactManifest | None]
     ) -> ArtifactManifest | None:
         key = (asset, partition)
-        if key not in known:
+        if key not in cached:
             try:
-                fingerprint = digest(self._lineage(self.graph[asset], partition, known))
+                fingerprint = digest(self._lineage(self.graph[asset], partition, cached))
             except NotMaterialized:
-                known[key] = None
+                cached[key] = None
             else:
-                known[key] = self.store.peek(asset, fingerprint)
-        return known[key]
+                cached[key] = self.store.peek(asset, fingerprint)
+        return cached[key]
 
-    def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, ArtifactManifest | None]) -> _Said:
-        inputs: _Said = {name: {} for name in stage.inputs}
+    def _inputs(
+        self, stage: Stage, partition: str | None, cached: dict[Any, ArtifactManifest | None]
+    ) -> _InputManifests:
+        inputs: _InputManifests = {name: {} for name in stage.inputs}
         for name, part in sources(self.graph, stage.name, partition):
-            said = self._look(name, part, known)
-            if said is None:
+            manifest = self._peek(name, part, cached)
+            if manifest is None:
                 raise NotMaterialized(name, part)
-            inputs[name][part] = said
+            inputs[name][part] = manifest
         return inputs
 
     def _lineage(
-        self, stage: Stage, partition: str | None, known: dict[Any, ArtifactManifest | None]
+        self, stage: Stage, partition: str | None, cached: dict[Any, ArtifactManifest | None]
     ) -> dict[str, Any]:
-        inputs = self._inputs(stage, partition, known)
+        inputs = self._inputs(stage, partition, cached)
         return {
             "stage": stage.name,
             "version": stage.version,

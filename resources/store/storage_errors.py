@@ -52,7 +52,7 @@ def storage_problem(words: str, home: Path) -> str | None:
 
 @contextmanager
 def explain_storage_errors(home: Path) -> Iterator[None]:
-    """Raise errors of the block whose cause is the storage of a home as StoreError, with what to do; leave others as they are."""
+    """Raise errors of the block whose cause is the storage of a home as StoreError, with what to do; others pass unchanged."""
     try:
         yield
     except StoreError:

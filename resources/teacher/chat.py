@@ -95,35 +95,35 @@ def read_reply(
             f"{endpoint_name(teacher)} redirects to {redact_and_shorten(to, key)} ({status}), and a key follows no redirect: set "
             "teacher.endpoint to that address if it is yours",
         )
-    said = _error(value)
-    words = f"{status}: {redact_and_shorten(said.get('message') or text or 'no words', key)}"
-    if said.get("code") == "insufficient_quota" or status == 402:
+    fields = _error(value)
+    words = f"{status}: {redact_and_shorten(fields.get('message') or text or 'no words', key)}"
+    if fields.get("code") == "insufficient_quota" or status == 402:
         return Outcome("hopeless", f"{endpoint_name(teacher)} reports that the account has no money left ({words})")
     if status in _RETRYABLE or (status >= 500 and status != 501):
         return Outcome("again", words, overloaded=status in _OVERLOADED)
-    if status in (401, 403) and not _filtered(said):
+    if status in (401, 403) and not _filtered(fields):
         return Outcome("hopeless", f"{endpoint_name(teacher)} refuses {key_name(teacher)} ({words})")
-    if status == 404 and said.get("code") in _MODEL_UNKNOWN:
+    if status == 404 and fields.get("code") in _MODEL_UNKNOWN:
         name = request.model if request else teacher.model
         return Outcome(
             "hopeless", f"{endpoint_name(teacher)} does not know the model {name} ({words}): set teacher.model"
         )
-    return _refused(status, {name: _without_key(text, key) for name, text in said.items()}, words)
+    return _refused(status, {name: _without_key(text, key) for name, text in fields.items()}, words)
 
 
-def _refused(status: int, said: dict[str, str], words: str) -> Outcome:
+def _refused(status: int, fields: dict[str, str], words: str) -> Outcome:
     """A refusal of this one request."""
-    message = said.get("message", "")
-    if _filtered(said):
+    message = fields.get("message", "")
+    if _filtered(fields):
         return Outcome("refused", words, TeacherAnswer("", error=words))
     if _TOO_SHORT in message:
         return Outcome("nothing", words, TeacherAnswer("", finished=False, kind="thoughts"))
-    refusal = Refusal(status, message, said.get("param", ""), said.get("code", ""))
+    refusal = Refusal(status, message, fields.get("param", ""), fields.get("code", ""))
     return Outcome("refused", words, TeacherAnswer("", error=words, refusal=refusal))
 
 
-def _filtered(said: dict[str, str]) -> bool:
-    low = f"{said.get('code', '')} {said.get('message', '')}".casefold()
+def _filtered(fields: dict[str, str]) -> bool:
+    low = f"{fields.get('code', '')} {fields.get('message', '')}".casefold()
     return any(word in low for word in _FILTERED)
 
 

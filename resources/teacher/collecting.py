@@ -59,7 +59,7 @@ class AnswerCollector:
             self.sent_keys[asked], self.caller_keys[sent.key] = sent.key, asked
 
     def add(self, answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
-        """Take in replies. Raises TeacherUnavailable where the server is not fit to go on with (`ModelHealth`)."""
+        """Take in replies. Raises TeacherUnavailable where `ModelHealth` stops the run."""
         for request, answer in answered:
             if answer.without_answer:
                 self.without_answer[answer.kind] += 1

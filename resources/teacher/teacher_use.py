@@ -1,6 +1,6 @@
 """What a stage used of the teacher: calls, tokens, money.
 
-Belongs here: the sums of one stage and their names in an artifact's metadata. Not here: the accounts of a whole ledger
+Belongs here: the sums of one stage and their names in an artifact's metadata. Not here: the accounts of a ledger
 (`resources/ledger/accounts.py`).
 """
 
