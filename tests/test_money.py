@@ -261,7 +261,7 @@ def test_tariff_of_a_recipe() -> None:
     assert Tariff.of(in_batch).cost(1, 0) == 75
     for unknown in ({}, {"input_per_million": 0.15}):
         of = Tariff.of(recipe_with(prices={"version": "v1", "models": {model: unknown}}))
-        assert (of.version, of.cost(1, 1), of.most(BASE)) == ("v1", None, 0)
+        assert (of.version, of.cost(1, 1), of.max_cost(BASE)) == ("v1", None, 0)
     assert Tariff.of(recipe_with()).cost(1, 1) is None
     free = {"input_per_million": 0, "output_per_million": 0}
     assert Tariff.of(recipe_with(prices={"version": "v1", "models": {model: free}})).cost(9, 9) == 0
