@@ -206,7 +206,7 @@ CREATE INDEX ix_calls_stage ON calls (stage);
 def old_ledger(home: Path) -> None:
     with sqlite3.connect(home / "ledger.sqlite") as connection:
         connection.executescript(OLD_LAYOUT)
-        named = zlib.compress(canonical_json(BASE.named()).encode())
+        named = zlib.compress(canonical_json(BASE.identity()).encode())
         row = (BASE.key, "seed_data", "model", named, zlib.compress(b"old"), 3, 4, 1.7e9)
         connection.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     connection.close()

@@ -265,8 +265,8 @@ def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, monkeypatch: py
 def test_what_checks_said_is_shared_and_belongs_to_the_bytes_they_saw(url: str, tmp_path: Path) -> None:
     first, second = (Artifacts(tiny_recipe(), machine(tmp_path / name)) for name in "ab")
     made = make(first.store)
-    first.record(made, "not_empty", "key", {"passed": True})
-    first.record(made, "another", "key", {"passed": False})
+    first.save_outcome(made, "not_empty", "key", {"passed": True})
+    first.save_outcome(made, "another", "key", {"passed": False})
     found = second.store.fetch("topics", FINGERPRINT)
     assert found is not None
     said = second.load_outcome(found, "not_empty", "key")
