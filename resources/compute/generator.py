@@ -88,25 +88,7 @@ def generate(
         ClusterError: The cluster cannot be used, or lost a shard too often.
         RecipeError: `runtime.engine_python` names no program.
     """
-    params = {
-        "model": source.model,
-        "revision": source.revision,
-        "adapter": source.adapter,
-        "dtype": settings.dtype,
-        "seed": seed,
-        "batch_rows": settings.batch_rows,
-        "schema": schema if settings.structured else None,
-        **({"whitespace_max": settings.whitespace_max} if settings.structured else {}),
-        "chat": settings.chat,
-        **sampling.model_dump(),
-    }
-    if settings.engine != "transformers":
-        params |= {"gpu_memory_share": runtime.gpu_memory_share, "max_model_length": runtime.max_model_length}
-    if settings.engine == "vllm_server":
-        params |= {"endpoint": settings.endpoint}
-    job = GenerationJob(
-        settings.engine, params, runtime.engine_python, runtime.engine_restarts, kept=runtime.cluster is not None
-    )
+    job = _job(settings, runtime, source, sampling, seed, schema)
     folder = scratch / "generate"
     asked = prompts.select("row_id", "candidate", "prompt", cs.by_name(LIMIT_COLUMN, require_all=False))
     if runtime.cluster is None or prompts.is_empty():
@@ -128,6 +110,35 @@ class GenerationJob:
     restarts: int
     kept: bool
     """Whether the engine stays loaded for the next rows with `transformers`, too."""
+
+
+def _job(
+    settings: GeneratorSettings,
+    runtime: Runtime,
+    source: ModelSource,
+    sampling: Sampling,
+    seed: int,
+    schema: Mapping[str, Any] | None,
+) -> GenerationJob:
+    params = {
+        "model": source.model,
+        "revision": source.revision,
+        "adapter": source.adapter,
+        "dtype": settings.dtype,
+        "seed": seed,
+        "batch_rows": settings.batch_rows,
+        "schema": schema if settings.structured else None,
+        **({"whitespace_max": settings.whitespace_max} if settings.structured else {}),
+        "chat": settings.chat,
+        **sampling.model_dump(),
+    }
+    if settings.engine != "transformers":
+        params |= {"gpu_memory_share": runtime.gpu_memory_share, "max_model_length": runtime.max_model_length}
+    if settings.engine == "vllm_server":
+        params |= {"endpoint": settings.endpoint}
+    return GenerationJob(
+        settings.engine, params, runtime.engine_python, runtime.engine_restarts, kept=runtime.cluster is not None
+    )
 
 
 def generate_locally(

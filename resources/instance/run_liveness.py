@@ -70,9 +70,11 @@ class Launcher(DefaultRunLauncher):
 
     @property
     def supports_check_run_worker_health(self) -> bool:
+        """True: Dagster's daemon then calls `check_run_worker_health`."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Failed if the run's process is gone, else running."""
         if is_process_gone(self._instance, run):
             return CheckRunHealthResult(WorkerStatus.FAILED, PROCESS_GONE)
         return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -162,4 +162,5 @@ class TeacherEngine(Protocol):
     sink, and raises CapReached. Raises TeacherUnavailable when the endpoint gives no answers at all.
     """
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None: ...
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        """Answer requests; see the class."""

@@ -60,6 +60,7 @@ class SharedStore(Store):
         return super().fetch(asset, fingerprint) or self._fetched(asset, fingerprint)
 
     def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+        """The manifest in the home, else the one in the shared store."""
         here = super().fetch(asset, fingerprint)
         if here is not None:
             return here
@@ -67,6 +68,7 @@ class SharedStore(Store):
         return ArtifactManifest.of(manifest) if manifest else None
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
+        """Manifests of home and shared store, those of the home first."""
         yield from self.local_manifests(asset, partition)
         away = [key for key in self.bucket.manifest_keys(asset, again=True) if not self.folder(*key).exists()]
         for manifest in self.bucket.map_threads(self.bucket.manifest, away):
@@ -88,10 +90,12 @@ class SharedStore(Store):
             self.bucket.publish(key, text)
 
     def save_text(self, name: str, text: str) -> None:
+        """Save a text in the shared store and in the home."""
         self.bucket.write(name, text.encode())  # first: what the home holds is not sent again
         super().save_text(name, text)
 
     def load_text(self, name: str) -> str | None:
+        """The text in the home; the first call for a folder fetches the shared store's texts of it."""
         folder = name.rpartition("/")[0]
         if not (self.home / name).exists() and self.bucket.first_visit(folder):
             names = [

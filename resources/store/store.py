@@ -110,6 +110,7 @@ class Store:
         return self
 
     def folder(self, asset: str, fingerprint: str) -> Path:
+        """Where the artifact of this fingerprint is, or would be."""
         root = self.home / "releases" if asset == "release" else self.home / "artifacts" / asset
         return root / fingerprint[:24]
 
@@ -239,13 +240,7 @@ class Store:
         Raises:
             StoreError: The files were damaged while they were written.
         """
-        files = {}
-        for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST_FILE):
-            name = file.relative_to(work).as_posix()
-            if name.startswith(f"{SCRATCH_DIR}/"):
-                continue
-            files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
-            fsync(file)
+        files = _hashed_files(work)
         content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{UNHASHED_DIR}/")}
         manifest = {
             "asset": asset,
@@ -274,6 +269,18 @@ class Store:
         if artifact is None:
             raise StoreError(f"{target} was damaged while it was written: check the disk, then run again")
         return artifact
+
+
+def _hashed_files(work: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and sha256 of the files of a work folder, all of which have then reached the disk."""
+    files = {}
+    for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST_FILE):
+        name = file.relative_to(work).as_posix()
+        if name.startswith(f"{SCRATCH_DIR}/"):
+            continue
+        files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+        fsync(file)
+    return files
 
 
 def integrity_problem(path: Path) -> str | None:
