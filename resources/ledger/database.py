@@ -1,7 +1,7 @@
 """The ledger's database: its tables, how it is opened, and transactions that are safe among processes.
 
 SQLite by default; PostgreSQL when the environment variable `SPEED_LEDGER_URL` names one. That URL may hold a
-password: it is in no message of this module, and nobody else sees it.
+password: it is in no message, and no other module reads it.
 
 Belongs here: tables, opening, migration, transactions, redacted errors. Not here: what is written (`ledger.py`,
 `budget.py`).

@@ -1,4 +1,4 @@
-"""Requests to the Files and Batches API of one endpoint, sent again while the server is in trouble.
+"""Requests to the Files and Batches API of one endpoint, sent again while the server fails.
 
 Belongs here: single requests about batches, and their retries. Not here: which batches are sent and what becomes of their
 rows (`batches.py`).
@@ -40,7 +40,7 @@ class BatchRequestRefused(TeacherUnavailable):
 class BatchClient:
     """Requests about files and batches.
 
-    Every method raises TeacherUnavailable when the server stays in trouble for `calls.breaker_s` seconds, and
+    Every method raises TeacherUnavailable when the server fails for `calls.breaker_s` seconds, and
     BatchRequestRefused when it refuses.
 
     Attributes:
@@ -134,7 +134,7 @@ class BatchClient:
         Args:
             what: Completes "could not ..." in an error.
             call: Sends the request with the client that it is handed.
-            needs: Field of the reply that must hold a text; a reply without it counts as trouble.
+            needs: Field of the reply that must hold a text; a reply without it counts as a failure.
             find_existing: Called before each repetition; a result ends the repetitions.
             raw: Return the bytes of the reply instead of its JSON object.
             if_absent: The result when every attempt ends with status 404; None makes a 404 a refusal.

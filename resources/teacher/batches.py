@@ -119,7 +119,7 @@ class BatchEngine:
             The requests that have no answer and are in no batch.
 
         Raises:
-            TeacherUnavailable: The server refuses, or stays in trouble, or a batch passed its deadline.
+            TeacherUnavailable: The server refuses, or keeps failing, or a batch passed its deadline.
         """
         open_requests = {request.key: request for request in requests}
         while True:

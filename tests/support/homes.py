@@ -13,7 +13,7 @@ from speed_assets.recipe import Recipe
 
 
 def digests(recipe: Recipe, home: Path) -> dict[str, str]:
-    """{artifact: content digest} of all that is there but the release, whose manifest tells times and costs."""
+    """{artifact: content digest} of every artifact but the release, whose manifest contains times and costs."""
     artifacts = Artifacts(recipe, Store(home))
     found = {
         artifact_label(stage.name, part): artifacts.fetch(stage.name, part)

@@ -27,8 +27,8 @@ class Scripted:
         allowance.reserve(requests)
         answers = []
         for request in requests:
-            said = self._answer(request)
-            text = said if isinstance(said, TeacherAnswer) else said if isinstance(said, str) else json.dumps(said)
+            reply = self._answer(request)
+            text = reply if isinstance(reply, TeacherAnswer) else reply if isinstance(reply, str) else json.dumps(reply)
             answers.append((request, text if isinstance(text, TeacherAnswer) else TeacherAnswer(text, 3, 3)))
         self.asked += requests
         sink(answers)
