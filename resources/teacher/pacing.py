@@ -118,7 +118,7 @@ def _moment(text: str) -> float | None:
 def parse_duration(text: str) -> float | None:
     """Seconds of a duration in the format of rate-limit headers; None for any other text.
 
-    >>> duration("6m0s"), duration("20ms"), duration("1.5")
+    >>> parse_duration("6m0s"), parse_duration("20ms"), parse_duration("1.5")
     (360.0, 0.02, 1.5)
     """
     seconds = _number(text)
