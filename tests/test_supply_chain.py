@@ -24,6 +24,7 @@ FORBIDDEN_CALLS = {
     "yaml.unsafe_load",
     "yaml.full_load",
 }
+UNSAFE_LOADERS = {"yaml.Loader", "yaml.FullLoader", "yaml.UnsafeLoader", ""}
 
 
 def dotted(node: ast.expr) -> str:
