@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import natural
-from resources.inputs.external_digests import located
-from resources.progress import Lines
+from resources.inputs.base_models import resolve_model
+from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
-from resources.store.home import prepare, speed_home
+from resources.store.home import prepare_home, speed_home
 from resources.store.shared_store import store_of
 from speed_assets.domain.graph import OWN_EVALUATION, PASSAGES
 from speed_assets.orchestration import runs
@@ -82,7 +82,7 @@ def page(recipe: Recipe, artifacts: Artifacts, out: Path) -> dict[str, float]:
     places = {one: place for place, one in enumerate(passages["passage_id"])}
     right = np.array([places[one] for one in queries["passage_id"]])
     folders = {
-        "before": located(recipe.embedding_model.base, recipe.embedding_model.revision)[0],
+        "before": resolve_model(recipe.embedding_model.base, recipe.embedding_model.revision)[0],
         "after": str(artifacts.get("embedding_model").path / "model"),
     }
     order: dict[str, np.ndarray] = {}
@@ -122,22 +122,22 @@ def main() -> None:
     os.environ.setdefault("SPEED_HOME", str(PROJECT / ".speed-own-corpus"))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
-    lines = Lines()
+    lines = ProgressLines()
     try:
         folder = args.corpus or home / "documents"
         if args.corpus is None:
-            lines.say(f"{gather(folder)} documents of {PACKAGE} in {folder}")
+            lines.print_line(f"{gather(folder)} documents of {PACKAGE} in {folder}")
         recipe = of_folder(load_recipe("own_corpus"), folder)
-        lines.say(f"recipe {recipe.name}, home {home}: the writer's server starts")
+        lines.print_line(f"recipe {recipe.name}, home {home}: the writer's server starts")
         with natural.teacher(recipe, home, python):
-            report = runs.run(recipe, home, progress=lines, say=lines.say)
+            report = runs.run(recipe, home, progress=lines, say=lines.print_line)
     except RecipeError as error:
         sys.exit(f"error: {error}")
     summary: dict[str, Any] = natural.told(recipe, home, report)
     artifacts = Artifacts(recipe, store_of(home))
-    passages = artifacts.find(PASSAGES, "grounded")
+    passages = artifacts.fetch(PASSAGES, "grounded")
     summary["documents"] = passages.metadata["documents"] if passages else 0
     if summary["scores"]["after"]:
         summary["found_first"] = page(recipe, artifacts, home / "before_and_after.html")

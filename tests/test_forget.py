@@ -26,7 +26,7 @@ def sealed(
         if table is not None:
             table.write_parquet(out / "data.parquet")
         lineage = {"inputs": dict(inputs)}
-        return store.complete(asset, fingerprint, out, partition=None, metadata=metadata, lineage=lineage)
+        return store.seal(asset, fingerprint, out, partition=None, metadata=metadata, lineage=lineage)
 
 
 def test_every_artifact_and_release_that_held_a_document_is_named(tmp_path: Path) -> None:

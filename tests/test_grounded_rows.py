@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from resources.ledger.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.calls import Allowance, AnswerSink, CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
@@ -38,8 +38,8 @@ class Reader:
     def __init__(self) -> None:
         self._answer, self.asked = reading(), 0
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
-        allowance.take(requests)
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        allowance.reserve(requests)
         self.asked += len(requests)
         sink([(request, TeacherAnswer(self._said(request), 10, 5, finished=True)) for request in requests])
 

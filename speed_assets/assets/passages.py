@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
+from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.corpus_files import Bounds, Columns, Reading, read_corpus
-from resources.inputs.external_digests import MICROWORLD_BASE, located
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.grounded import drawn_passages
@@ -100,7 +100,7 @@ def _cut(run: StageRun, documents: list[Document], section: Corpus) -> tuple[pl.
     if base.base == "static":
         tokenizer: dict[str, Any] = {"file": str(MICROWORLD_BASE / "tokenizer.json")}
     else:
-        name, revision = located(base.base, base.revision)
+        name, revision = resolve_model(base.base, base.revision)
         tokenizer = {"name": name, "revision": revision}
     numbers = section.model_dump(include={"tokens_max", "tokens_min", "titled"})
     run.runner.run("passages", {**files, **numbers, "tokenizer": tokenizer}, folder, run.progress)

@@ -16,8 +16,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.artifacts import label
-from resources.store.store import MANIFEST
+from resources.store.artifacts import artifact_label
+from resources.store.store import MANIFEST_FILE
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.recipe import Recipe, RecipeError
 
@@ -117,12 +117,12 @@ def _rows(file: Path, texts: list[str]) -> int:
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
-    return label(manifest["asset"], manifest.get("partition"))
+    return artifact_label(manifest["asset"], manifest.get("partition"))
 
 
 def _manifests(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """(folder, manifest) of every complete artifact and release."""
-    for file in sorted([*home.glob(f"artifacts/*/*/{MANIFEST}"), *home.glob(f"releases/*/{MANIFEST}")]):
+    for file in sorted([*home.glob(f"artifacts/*/*/{MANIFEST_FILE}"), *home.glob(f"releases/*/{MANIFEST_FILE}")]):
         if file.parent.is_symlink():
             continue
         try:
