@@ -1,0 +1,106 @@
+"""The generators: their base, and the trainings of junior, senior and revisor."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from speed_assets.domain.training_length import held_out_rows, optimizer_steps
+from speed_assets.recipe.section import Endpoint, Positive, Rate, Section, Share
+
+
+class Generator(Section):
+    engine: Literal["transformers", "vllm", "vllm_server"]
+    """`vllm` loads the model in its own process; `vllm_server` asks a server over HTTP, its own or the one at `endpoint`."""
+    base: str
+    """`microworld` for the shipped model, a folder, or a hub name (paper: LLaMA-3-8B)."""
+    revision: str | None = None
+    """Hub revision; required for a hub name so that a run can be repeated."""
+    endpoint: Endpoint | None = None
+    """Base URL of a running OpenAI-compatible server for `vllm_server`; null starts one on loopback for the stage."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """bfloat16 belongs on a GPU: on most CPUs it is two orders slower."""
+    batch_rows: Positive
+    """Rows generated together; also the unit that a resumed run repeats (vLLM streams, and repeats none). vLLM needs room
+    for as many in its KV cache, or it throws rows out and computes them again: a token of LLaMA-3-8B takes 128 KB, so
+    110 GB hold 1,024 rows of 800 tokens, and an 80 GB card 512."""
+    structured: bool = False
+    """Constrain the decoding to the record's JSON schema (vLLM only)."""
+    whitespace_max: Positive | None = 12
+    """With `structured`, white-space characters in a row at most, outside of texts: small models are seen to write nothing else
+    until their tokens are used up. 12 are a new line and an indent of two levels (ours; vLLM with XGrammar 0.2.4 or later, not a server at
+    `endpoint`); null leaves them free."""
+    chat: Literal["auto", "never"] = "auto"
+    """`auto` asks in the chat template of the base's tokenizer, in training and in generation alike, where there is one and
+    the base says that it stops at the end of a turn (base models often carry the template of their instruction-tuned
+    twin); `never` asks in plain text (ours)."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what does not count: recipes of before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.structured:
+            dumped.pop("whitespace_max", None)
+        return dumped
+
+
+class Lora(Section):
+    r: Positive
+    alpha: Positive
+    dropout: Share = 0.0
+
+
+class Training(Section):
+    learning_rate: Rate
+    batch_size: Positive
+    """Rows in one optimizer step."""
+    epochs: Rate
+    warmup_share: Share = 0.0
+    """Share of the steps with a rising learning rate; linear decay follows."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_length: Positive | None = None
+    """Tokens of prompt and answer together; longer rows are set aside, not cut. null follows from the data: the longest
+    prompt, the most tokens that an answer was given, and its end."""
+    held_out: Share = 0.05
+    """Share of the rows that is not trained on, drawn by a hash of the row: loss and rewards on it, before and after, judge
+    the training. At least 8 rows and at most 256; none where these would be more than a quarter of all (ours)."""
+    lora: Lora | None = None
+    """Train adapters of this rank and keep them beside the base; null trains every weight."""
+    gradient_checkpointing: bool = False
+    """Compute activations anew in the backward pass: less memory, a third more time."""
+    micro_batch_size: Positive | None = None
+    """Rows on a device at once; gradients of a batch are summed over such parts. null is `batch_size`."""
+
+    @model_validator(mode="after")
+    def _parts(self) -> Training:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"batch_size={self.batch_size} is no multiple of micro_batch_size={self.micro_batch_size}")
+        return self
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of this training on a table of so many rows, those that are held out among them."""
+        return optimizer_steps(rows - held_out_rows(rows, self.held_out), self.batch_size, self.epochs)
+
+
+class Preference(Training):
+    held_out: Share = 0.1
+    """As in any training; more than elsewhere, since pairs are few (ours)."""
+    beta: Rate
+    """Strength of the reference in DPO (paper: 0.1)."""
+    nll_weight: Annotated[float, Field(ge=0)]
+    """Weight of the chosen answer's likelihood beside the DPO loss (our choice: without it small models unlearn the format)."""
+
+
+class Revisor(Training):
+    mended_share: Share
+    """Share of training rows that mend something; whole rows are repeated to reach it (our choice: 0.5, so
+    that the revisor learns to leave good rows alone as well as to mend bad ones)."""
+    repeats_max: Positive = 3
+    """Times that one row may be there for `mended_share` (ours: a strong teacher mends nearly every draft of a weak junior,
+    and the few it leaves alone would be learnt by heart)."""
