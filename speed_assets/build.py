@@ -16,6 +16,7 @@ import dagster as dg
 from checks.asset_checks import gate_results, gate_specs, results_of, specs_of
 from checks.gates import refusals
 from resources.compute.runner import Runner
+from resources.inputs.enough_topics import warn_of_crowded_prompts
 from resources.instance import run_liveness
 from resources.ledger.calls import TeacherEngine
 from resources.ledger.ledger import Ledger
@@ -40,8 +41,9 @@ from speed_assets.assets import (
     topic_tree,
     triplets,
 )
-from speed_assets.assets.release import release_through
-from speed_assets.assets.stage import StageFunction, asset_for
+from speed_assets.assets.release import release
+from speed_assets.assets.stage import asset_for
+from speed_assets.assets.stage_run import StageFunction
 from speed_assets.assets.stand_ins import standing_in
 from speed_assets.domain.graph import Graph, Stage
 from speed_assets.orchestration.lanes import LANE_TAG, lane_of, lanes_executor
@@ -70,7 +72,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "baseline_models": embedding.baseline_models,
     "embedding_reruns": embedding.embedding_reruns,
     "mteb_scores": embedding.mteb_scores,
-    "release": release_through(refusals),
+    "release": release,
 }
 
 
@@ -115,6 +117,8 @@ def build_defs(
         if context.instance and context.run_id:  # so that a run of a daemon, too, is known to be gone when it is
             context.instance.add_run_tags(context.run_id, run_liveness.run_tags(context.instance))
         artifacts.store.open()
+        if recipe.topics.refuse:  # asked in each run, whatever is cached
+            warn_of_crowded_prompts(recipe)
         return artifacts
 
     cluster = recipe.runtime.cluster
@@ -177,6 +181,7 @@ def _checks(stage: Stage, partition: str | None, artifacts: Artifacts) -> dict[s
         "checks": gate_specs(graph),
         "judged": lambda _artifact, _artifacts: gate_results(graph, ()),
         "refused": partial(gate_results, graph),
+        "gate": refusals,
     }
 
 

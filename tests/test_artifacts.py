@@ -12,7 +12,7 @@ import pytest
 
 from resources.store.artifacts import Artifacts, NotMaterialized
 from resources.store.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
-from speed_assets.assets.stage import describe
+from speed_assets.assets.asset_page import describe
 from speed_assets.domain.graph import ALL_STAGES, DataSource, Shape, build_graph, downstream
 from speed_assets.recipe import Recipe
 from tests.support.tiny import ROWS, tiny_recipe
@@ -117,7 +117,7 @@ def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
         made = artifacts.store.complete(
             "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
         )
-    shown = describe(made, artifacts.graph["topics"], False, 0.0, {})
+    shown = describe(made, False, 0.0, {})
     assert shown["diversity"].value == {"rows": 3}
     assert {"diversity_plot", "funnel"} < set(shown)
 

@@ -12,19 +12,19 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.external_digests import prompt_set
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.diversity_measures import diversity
 from speed_assets.domain.graph import written_by
 from speed_assets.domain.rows import draw_tasks
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import rows_asked
+from speed_assets.recipe import FinalTriplets, rows_asked
 
 
-def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
+def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]:
     """The diversity of the rows that stay, as metadata; the plot lies beside the table."""
-    section = run.recipe.final_triplets
+    section = run.section
     asked = rows_asked(run.recipe, section.source)
+    prompts = prompt_set(run.unfingerprinted.prompts)
     found = diversity(
         rows,
         _asked_topics(run, asked.model_dump()),
@@ -32,17 +32,16 @@ def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
         rows_max=section.diversity.rows_max,
         vendi_rows_max=section.diversity.vendi_rows_max,
         seed=run.recipe.seed,
-        said={name: prompt_set(run.whole_recipe.prompts).said(name) for name in TASK_TYPE_NAMES},
+        said={name: prompts.said(name) for name in TASK_TYPE_NAMES},
     )
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_diversity(found, run.out / ASIDE / "diversity.png")
+    plot_diversity(found, run.unhashed / "diversity.png")
     return found
 
 
-def _asked_topics(run: StageRun, asked: Mapping[str, int]) -> pl.DataFrame:
+def _asked_topics(run: StageRun[FinalTriplets], asked: Mapping[str, int]) -> pl.DataFrame:
     """(task_type, topic) of every task that rows were asked for, drawn again as the writer drew them."""
     assert run.stage.takes is not None
-    writer = written_by(run.recipe.final_triplets.source)
+    writer = written_by(run.section.source)
     tasks = run.input_rows("task_list").filter(run.stage.takes)
     drawn = []
     for task_type in TASK_TYPE_NAMES:

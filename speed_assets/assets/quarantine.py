@@ -12,22 +12,21 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE, Artifact
-from speed_assets.assets.stage import StageRun
+from resources.store.store import Artifact
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine, quarantined
 
 _BARS = 24
 """Reasons in the plot; what is rarer is in the metadata."""
 
 
-def quarantine(run: StageRun) -> dict[str, Any]:
+def quarantine(run: StageRun[None]) -> dict[str, Any]:
     """The quarantine tables of all stages under each other, in the order of the graph."""
     artifacts = [artifact for group in run.inputs.values() for artifact in group.values()]
     rows = gathered(artifacts)
     run.write(rows)
     counts = counted(rows, "stage", "reason", "task_type")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_counts(counts, run.out / ASIDE / "quarantine_counts.png")
+    plot_counts(counts, run.unhashed / "quarantine_counts.png")
     return {
         "asked": sum(int(artifact.metadata.get("quarantined", 0)) for artifact in artifacts),
         "counts": counts.to_dicts(),

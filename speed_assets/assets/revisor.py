@@ -7,8 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import WRITTEN, generated, problem_counts, truth
 from speed_assets.domain.answers import CUT_OFF
@@ -18,15 +17,15 @@ from speed_assets.domain.parsing import parse_revision, stands_in
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_revision
 from speed_assets.domain.revising import Revised, as_draft, balance, keeps_of, read_through, revise, without_echoes
-from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
+from speed_assets.domain.rows import parse_outputs, refusal_or, unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.recipe import Sampling
+from speed_assets.recipe import RevisedData, RevisionData, Revisor, Sampling
 
 
-def revision_data(run: StageRun) -> dict[str, Any]:
+def revision_data(run: StageRun[RevisionData]) -> dict[str, Any]:
     """What the teacher says of the junior's first candidates: a patch, or nothing to mend."""
-    section = run.recipe.revision_data
-    prompts = prompt_set(run.recipe.prompts)
+    section = run.section
+    prompts = run.prompts
     drafts = (
         run.input("junior_data").table().filter(pl.col("candidate") == 0).head(getattr(section.rows, run.task_type))
     )
@@ -53,17 +52,7 @@ def revision_data(run: StageRun) -> dict[str, Any]:
     rows = rows.with_columns(problem=unless_refused(pl.col("problem")))
     good, bad = rows.filter(pl.col("problem").is_null()), rows.filter(pl.col("problem").is_not_null())
     run.write(good.drop("raw", "problem", "refused"))
-    run.write(
-        quarantined(
-            bad,
-            run.stage.name,
-            run.task_type,
-            pl.col("problem"),
-            refusal_or("the answer cannot be read as a revision"),
-            pl.col("raw"),
-        ),
-        "quarantine",
-    )
+    run.quarantine(bad, pl.col("problem"), refusal_or("the answer cannot be read as a revision"), pl.col("raw"))
     return {
         "asked": drafts.height,
         "mended": int(good["mended"].sum()),
@@ -72,27 +61,27 @@ def revision_data(run: StageRun) -> dict[str, Any]:
     }
 
 
-def revision_limits(run: StageRun, sampling: Sampling, row_ids: Iterable[str]) -> list[int]:
+def revision_limits(run: StageRun[Any], sampling: Sampling, row_ids: Iterable[str]) -> list[int]:
     """Tokens that a revision of each row may have: at most all of the record that its prompt asked for, and a reason."""
     lengths = run.recipe.answers.lengths()
     drawn = (draw_attributes(run.task_type, seed_for(run.recipe.seed, "attributes", row_id)) for row_id in row_ids)
     return run.limits(sampling, [lengths.words("revise", run.task_type, attributes) for attributes in drawn])
 
 
-def revisor_model(run: StageRun) -> dict[str, Any]:
+def revisor_model(run: StageRun[Revisor]) -> dict[str, Any]:
     """Supervised fine-tuning of the unaligned base on the teacher's revisions, mending and leaving alone in balance."""
-    section = run.recipe.revisor_model
+    section = run.section
     rows = balance(run.input_rows("revision_data"), section.mended_share, section.repeats_max)
     rows = rows.select("prompt", pl.col("output").alias("completion"))
     return train(run, "sft", rows, section, answer_tokens=run.most_answer_tokens("revise"))
 
 
-def revised_data(run: StageRun) -> dict[str, Any]:
+def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
     """The revisor reads every row and mends it, as often as the recipe says; `doubt` holds what it still finds wrong.
 
     A revision that would spoil a row is not taken, and one that cannot be read says nothing.
     """
-    section, prompts = run.recipe.revised_data, prompt_set(run.recipe.prompts)
+    section, prompts = run.section, run.prompts
     written = run.input("senior_data").table()
     drafts = [
         as_draft(run.task_type, row)
@@ -141,7 +130,7 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         .then(pl.lit("not whole even as the revisor changed it: ") + pl.col("reason").fill_null("no reason given"))
         .otherwise(pl.lit("not whole, and the revisor left it so: ") + pl.col("reason").fill_null("no reason given"))
     )
-    run.write(quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), why, pl.col("written")), "quarantine")
+    run.quarantine(bad, pl.col("problem"), why, pl.col("written"))
     counted = ("generated_rows", "known_rows", "output_tokens")
     asked, unreadable = (sum(reading[name] for reading in mended.readings) for name in ("rows", "unreadable"))
     return {

@@ -10,13 +10,13 @@ import polars as pl
 
 from resources.compute.generator import model_source
 from resources.inputs.external_digests import located_embedder
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
+from speed_assets.recipe import RowScores
 
 NEARNESS = {
     "positive_similarity": pl.Float64,
@@ -29,7 +29,7 @@ _LIKELIHOODS = "likelihoods.parquet"
 _QUANTILES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
-def row_scores(run: StageRun) -> dict[str, Any]:
+def row_scores(run: StageRun[RowScores]) -> dict[str, Any]:
     """One row for each row of the source, in its order: row_id, task_type, the scores, and how near it is in meaning.
 
     A score is null where there is nothing to say: no writer but the teacher, no embedder, a row that is not whole. The
@@ -61,17 +61,16 @@ def row_scores(run: StageRun) -> dict[str, Any]:
         twins.with_columns(pl.Series(places).gather(twins[name]).cast(pl.Int64).alias(name) for name in ("a", "b")),
         "twins",
     )
-    (run.out / ASIDE).mkdir(exist_ok=True)
     known = truths(run, rows)
     right = pl.Series([truth.all_right for truth in known], dtype=pl.Boolean) if known is not None else None
-    _plot(scores, right, run.out / ASIDE / "scores.png")
+    _plot(scores, right, run.unhashed / "scores.png")
     quantiles = {
         name: {f"{q:g}": scores[name].quantile(q) for q in _QUANTILES} for name in SCORES if scores[name].count()
     }
     return {"asked": rows.height, "unscored": int((~whole).sum()), "quantiles": quantiles, **audit, **told}
 
 
-def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
+def _likelihoods(run: StageRun[RowScores], writer: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
     """(least_likely, swapped) of each row under the model of `writer`: the least likely token of what the row says, and of
     its negative, had that been written as the positive. What was read before is not read again."""
     recipe = run.recipe
@@ -116,10 +115,7 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Dat
         )
         read = pl.concat([known, pl.read_parquet(folder / "likelihoods.parquet").rename({"row_id": "text"})])
     found = asked.join(read, on="text", how="left", maintain_order="left", validate="m:1")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    found.select("text", "least_likely").unique("text").write_parquet(
-        run.out / ASIDE / _LIKELIHOODS, compression="zstd"
-    )
+    found.select("text", "least_likely").unique("text").write_parquet(run.unhashed / _LIKELIHOODS, compression="zstd")
     scores = pl.DataFrame({"place": range(rows.height)}, schema={"place": pl.Int64})
     for name in ("least_likely", "swapped"):
         of_name = found.filter(pl.col("score") == name).select("place", pl.col("least_likely").alias(name))
@@ -139,16 +135,16 @@ def _records(rows: pl.DataFrame, swapped: bool) -> list[str | None]:
     return records
 
 
-def _read_before(run: StageRun, reading: str) -> pl.DataFrame:
+def _read_before(run: StageRun[RowScores], reading: str) -> pl.DataFrame:
     """(text, least_likely) in complete artifacts of this stage, read by the same model."""
     tables = [pl.DataFrame(schema={"text": pl.String, "least_likely": pl.Float64})]
     tables += made_before(run, _LIKELIHOODS, "reading", reading)
     return pl.concat(tables).unique("text", keep="first", maintain_order=True)
 
 
-def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+def _neighbours(run: StageRun[RowScores], rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     """What the embedder says of the rows: similarities, twins, and an audit of the negatives. Nulls without one."""
-    section = run.recipe.row_scores
+    section = run.section
     if section.embedder is None:
         nothing = {name: pl.repeat(None, rows.height, dtype=dtype, eager=True) for name, dtype in NEARNESS.items()}
         return pl.DataFrame(nothing), pl.DataFrame(schema=TWINS), {}
@@ -196,7 +192,7 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     return near, pl.read_parquet(folder / "twins.parquet"), audit
 
 
-def _agreement(run: StageRun, rows: pl.DataFrame) -> pl.DataFrame:
+def _agreement(run: StageRun[RowScores], rows: pl.DataFrame) -> pl.DataFrame:
     """(role, margin) of each row, from models trained on other rows."""
     folder = run.scratch / "consistency"
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +203,7 @@ def _agreement(run: StageRun, rows: pl.DataFrame) -> pl.DataFrame:
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "scores.parquet"),
             "seed": seed_for(run.recipe.seed, "row_scores") % 2**31,
-            **run.recipe.row_scores.model_dump(mode="json"),
+            **run.section.model_dump(mode="json"),
         },
         folder,
         run.progress,

@@ -9,9 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
 from resources.teacher.teacher import TeacherUse
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import keeping_rules, write_with
 from speed_assets.domain.answers import CUT_OFF
@@ -30,7 +29,7 @@ from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
 from speed_assets.domain.rows import quarantined, unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.recipe import RecipeError
+from speed_assets.recipe import PreferencePairs, PreferenceTraining, RecipeError, SeniorData
 
 PAIRS = {
     "row_id": pl.String,
@@ -100,10 +99,10 @@ class _Group:
         return json.dumps({**shown, "verdicts": verdicts}, ensure_ascii=False)
 
 
-def preference_pairs(run: StageRun) -> dict[str, Any]:
+def preference_pairs(run: StageRun[PreferencePairs]) -> dict[str, Any]:
     """Best and worst candidate of each prompt, asked in two orders, and in more while those disagree and the recipe
     allows; what stays without agreement is an abstention."""
-    section = run.recipe.preference_pairs
+    section = run.section
     groups = _groups(run)
     rounds: list[TeacherUse] = []
     pending = [group for group in groups if group.why_not is None]
@@ -158,10 +157,10 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
     }
 
 
-def _groups(run: StageRun) -> list[_Group]:
+def _groups(run: StageRun[PreferencePairs]) -> list[_Group]:
     """The prompts to be judged with those candidates that a judge is shown. Cut-off answers are left out: a judge cannot
     tell what they would have become."""
-    section = run.recipe.preference_pairs
+    section = run.section
     junior = keeping_rules(run.input("junior_data").table(), section.rules, run.recipe.seed)
     keys = TASK_TYPES[run.task_type].keys
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -211,9 +210,9 @@ def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
     }
 
 
-def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> TeacherUse:
+def _judge(run: StageRun[PreferencePairs], groups: list[_Group], first: int, last: int) -> TeacherUse:
     """Ask for verdicts on the candidates of each group in its orders from `first` to `last`."""
-    section, prompts = run.recipe.preference_pairs, prompt_set(run.recipe.prompts)
+    section, prompts = run.section, run.prompts
     uses = [run.ask([], section.sampling, limits=[])[1]]
     # The schema names the largest number that a verdict may have.
     for count in sorted({len(group.candidates) for group in groups}):
@@ -243,7 +242,7 @@ def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> Teache
     return sum(uses[1:], start=uses[0])
 
 
-def senior_model(run: StageRun) -> dict[str, Any]:
+def senior_model(run: StageRun[PreferenceTraining]) -> dict[str, Any]:
     """DPO from the junior, with the frozen junior as reference.
 
     Raises:
@@ -251,12 +250,12 @@ def senior_model(run: StageRun) -> dict[str, Any]:
             the same of what was trained; said here, no training is paid for in vain.
     """
     rows = run.input_rows("preference_pairs").select("prompt", "chosen", "rejected")
-    least = run.whole_recipe.checks.pairs_min  # changes no model: too few pairs make none
+    least = run.unfingerprinted.checks.pairs_min
     if rows.height < least:
         raise RecipeError(too_few_pairs(rows.height, least))
     tokens = run.most_answer_tokens("synthesis")
     start = run.input("junior_model")
-    told = train(run, "dpo", rows, run.recipe.senior_model, start=start, answer_tokens=tokens)
+    told = train(run, "dpo", rows, run.section, start=start, answer_tokens=tokens)
     return told | {"pairs": rows.height}
 
 
@@ -270,8 +269,8 @@ def too_few_pairs(pairs: int, least: int) -> str:
     )
 
 
-def senior_data(run: StageRun) -> dict[str, Any]:
+def senior_data(run: StageRun[SeniorData]) -> dict[str, Any]:
     """One output of the model that writes at scale, for each row asked for."""
-    section = run.recipe.senior_data
+    section = run.section
     writer = run.stage.inputs[1]  # in a rehearsal the teacher's examples come after it
     return write_with(run, writer, section.rows, 1, section.sampling, section.attempts)

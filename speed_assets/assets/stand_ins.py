@@ -14,8 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageFunction, StageRun
+from speed_assets.assets.stage_run import StageFunction, StageRun
 from speed_assets.domain.records import canonical_record, canonical_revision
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
@@ -30,7 +29,7 @@ _NEVER = ("not_whole", "contamination")
 def standing_in(function: StageFunction) -> StageFunction:
     """The function of a stage, with stand-ins in what it wrote; its metadata counts them as `stand_ins`."""
 
-    def stage(run: StageRun) -> dict[str, Any]:
+    def stage(run: StageRun[Any]) -> dict[str, Any]:
         metadata = function(run)
         fill = _FILLS.get(run.stage.name)
         return {**metadata, "stand_ins": fill(run)} if fill else metadata
@@ -38,7 +37,7 @@ def standing_in(function: StageFunction) -> StageFunction:
     return stage
 
 
-def _examples(run: StageRun) -> int:
+def _examples(run: StageRun[Any]) -> int:
     """For each row of a generator that is not whole an example of the teacher, under the prompt that was asked."""
     rows, seeds = run.tables[_DATA], run.input("seed_data").table()
     broken = rows.filter(~pl.col("valid"))
@@ -60,7 +59,7 @@ def _examples(run: StageRun) -> int:
     return broken.height
 
 
-def _pairs(run: StageRun) -> int:
+def _pairs(run: StageRun[Any]) -> int:
     """Where the judge left too few pairs, the first and the last candidate of prompts without one."""
     candidates = run.input("junior_data").table().filter("valid").sort("candidate")
     made = []
@@ -74,7 +73,7 @@ def _pairs(run: StageRun) -> int:
     return _taken_out(run, made)
 
 
-def _revisions(run: StageRun) -> int:
+def _revisions(run: StageRun[Any]) -> int:
     """Where too few of the teacher's revisions can be read, one that leaves the draft as it is."""
     drafts = run.input("junior_data").table().filter("valid")
     made = []
@@ -86,10 +85,10 @@ def _revisions(run: StageRun) -> int:
     return _taken_out(run, [{**row, "mended": False} for row in made])
 
 
-def _triplets(run: StageRun) -> int:
+def _triplets(run: StageRun[Any]) -> int:
     """Where the filters left too few rows to train on, those that they set aside first."""
     rows, aside = run.tables[_DATA], run.tables[_QUARANTINE]
-    missing = run.whole_recipe.rehearsal.rows - rows.height if run.whole_recipe.rehearsal else 0
+    missing = run.recipe.rehearsal.rows - rows.height
     never = pl.any_horizontal(pl.col("reason").str.starts_with(how) for how in _NEVER)
     back = aside.filter(~never).head(max(0, missing))
     source = run.input_rows(run.stage.inputs[0])
@@ -97,15 +96,13 @@ def _triplets(run: StageRun) -> int:
     return _taken_out(run, found.select(rows.columns).to_dicts())
 
 
-def _wanting(run: StageRun) -> list[str]:
+def _wanting(run: StageRun[Any]) -> list[str]:
     """Ids that were set aside, as many as there are fewer rows than a rehearsal needs."""
-    recipe = run.whole_recipe
-    assert recipe.rehearsal is not None
-    missing = recipe.rehearsal.pairs - run.tables[_DATA].height
+    missing = run.recipe.rehearsal.pairs - run.tables[_DATA].height
     return run.tables[_QUARANTINE]["row_id"].unique(maintain_order=True).to_list() if missing > 0 else []
 
 
-def _taken_out(run: StageRun, made: list[dict[str, Any]]) -> int:
+def _taken_out(run: StageRun[Any], made: list[dict[str, Any]]) -> int:
     """Rows go from the quarantine into the table: a row is in one of the two."""
     if not made:
         return 0
@@ -117,14 +114,13 @@ def _taken_out(run: StageRun, made: list[dict[str, Any]]) -> int:
     return frame.height
 
 
-def _marked(run: StageRun, rows: pl.DataFrame) -> None:
+def _marked(run: StageRun[Any], rows: pl.DataFrame) -> None:
     """Keep beside the artifact which of its rows stand in."""
     candidate = pl.col("candidate") if "candidate" in rows.columns else pl.lit(None)
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.out / ASIDE / FILE)
+    rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.unhashed / FILE)
 
 
-_FILLS: dict[str, Callable[[StageRun], int]] = {
+_FILLS: dict[str, Callable[[StageRun[Any]], int]] = {
     "junior_data": _examples,
     "senior_data": _examples,
     "preference_pairs": _pairs,

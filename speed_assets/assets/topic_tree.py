@@ -13,14 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
 from resources.teacher.teacher import TeacherUse
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import list_schema
-from speed_assets.domain.rows import TEACHER_REFUSED, quarantined
+from speed_assets.domain.rows import TEACHER_REFUSED
 from speed_assets.domain.topic_growth import NAME_WORDS_MAX, Node, Tree, parents_asked
 from speed_assets.recipe import Expand
 
@@ -28,9 +27,10 @@ NAMED_MORE = 2
 """More children are read from an answer than were asked for, by this factor: what comes after the last new one is dropped."""
 
 
-def topic_tree(run: StageRun) -> dict[str, Any]:
+def topic_tree(run: StageRun[None]) -> dict[str, Any]:
     """The topics of the input, then their children, then those of the children, until `topics.expand` has enough."""
-    section: Expand = run.recipe.topics.expand
+    section = run.recipe.topics.expand
+    assert section is not None, "the graph has this stage only where topics.expand is set"
     roots = run.input("topics").table()
     tree = Tree(run.recipe.topics.max_levels, run.recipe.topics.max_characters)
     written = roots.filter("synthesis")
@@ -59,7 +59,7 @@ def topic_tree(run: StageRun) -> dict[str, Any]:
     aside = pl.DataFrame(
         growth.aside, schema=dict.fromkeys(("row_id", "task_type", "reason", "detail", "raw"), pl.String)
     )
-    run.write(quarantined(aside, run.stage.name, None, pl.col("reason"), pl.col("detail"), pl.col("raw")), "quarantine")
+    run.quarantine(aside, pl.col("reason"), pl.col("detail"), pl.col("raw"))
     return {
         "asked": rows.height + aside.height,
         "topics_before": roots.height,
@@ -72,9 +72,9 @@ def topic_tree(run: StageRun) -> dict[str, Any]:
 class _Growth:
     """Asking for children, and what was set aside meanwhile."""
 
-    def __init__(self, run: StageRun, section: Expand, tree: Tree) -> None:
+    def __init__(self, run: StageRun[None], section: Expand, tree: Tree) -> None:
         self._run, self._section, self._tree = run, section, tree
-        self._prompts = prompt_set(run.recipe.prompts)
+        self._prompts = run.prompts
         self.used: list[TeacherUse] = []
         self.aside: list[dict[str, str | None]] = []
 

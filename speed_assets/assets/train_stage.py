@@ -6,16 +6,16 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import external_digest, generator_base, generator_revision
-from resources.store.store import ASIDE, Artifact
-from speed_assets.assets.stage import StageRun
+from resources.inputs.external_digests import generator_base, generator_revision
+from resources.store.store import Artifact
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import too_short
 from speed_assets.recipe import RecipeError, Training
 
 
 def train(
-    run: StageRun,
+    run: StageRun[Any],
     kind: str,
     rows: pl.DataFrame,
     settings: Training,
@@ -41,10 +41,9 @@ def train(
     folder = run.scratch / kind
     folder.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(folder / "rows.parquet")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    runtime = run.whole_recipe.runtime
+    runtime = run.unfingerprinted.runtime
     steps = settings.steps(rows.height)
-    warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.whole_recipe.checks.steps_min)
+    warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.unfingerprinted.checks.steps_min)
     if warning:
         run.progress(0, steps, warning)
     told = run.runner.run(
@@ -67,7 +66,7 @@ def train(
     return {**told, "warning": warning} if warning else told
 
 
-def _start(run: StageRun, start: Artifact | None) -> dict[str, Any]:
+def _start(run: StageRun[Any], start: Artifact | None) -> dict[str, Any]:
     """What training starts from: `base` with `revision`, maybe an `adapter` on it, and `origin`, the base's name.
 
     `origin` is null for a base that is itself an artifact: an adapter on it would not share the recipe's base.
@@ -82,6 +81,7 @@ def _start(run: StageRun, start: Artifact | None) -> dict[str, Any]:
         "origin": {
             "base": generator.base,
             "revision": generator.revision,
-            "digest": external_digest(run.whole_recipe, "generator_base", None),
+            # The senior lists no base: it has that of the junior that it starts from.
+            "digest": (start.lineage["externals"] if start else run.externals)["generator_base"],
         },
     }

@@ -9,9 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
 from speed_assets.assets.diversity import measured
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth
 from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.contamination import EvaluationIndex, Limits
@@ -29,7 +28,7 @@ _VERDICT = ("faulty", "weight")
 _NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES, "place", *_NEARNESS, *_VERDICT)
 
 
-def final_triplets(run: StageRun) -> dict[str, Any]:
+def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
     """Filters in turn, each on what the one before has left; every removed row keeps its text and its reason."""
     source = run.stage.inputs[0]
     evaluation = evaluation_texts(run)
@@ -38,7 +37,7 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
     if "row_scores" in run.inputs:
         rows = scored(rows, run.input("row_scores").table())
         twins = run.input("row_scores").table("twins")
-    section, seed = run.recipe.final_triplets, run.recipe.seed
+    section, seed = run.section, run.recipe.seed
     likely_faulty = None
     if "row_verdicts" in run.inputs:
         rows = judged(rows, run.input_rows("row_verdicts"))
@@ -48,10 +47,9 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
     funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
     run.write(funnel.rows.select(TRIPLETS))
     run.write(funnel.quarantine, "quarantine")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_funnel(funnel, run.out / ASIDE / "funnel.png")
+    plot_funnel(funnel, run.unhashed / "funnel.png")
     if likely_faulty is not None:
-        plot_calibration(likely_faulty, run.out / ASIDE / "calibration.png")
+        plot_calibration(likely_faulty, run.unhashed / "calibration.png")
     asked = sum(artifact.metadata["asked"] for artifact in run.inputs[source].values())
     removed = funnel.quarantine
     return {

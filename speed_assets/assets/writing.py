@@ -15,9 +15,8 @@ import polars as pl
 
 from resources.compute.generator import generate, model_source
 from resources.inputs.evaluation_sets import TASK_TEXTS, known_texts, task_texts
-from resources.inputs.external_digests import prompt_set
 from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EVALUATION_TEXTS
@@ -41,7 +40,7 @@ _OUTPUT = {
 GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
-def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
+def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
     """The rows that a writing stage asks for in its task type, with their prompts."""
     assert run.stage.takes is not None
     return synthesis_rows(
@@ -50,17 +49,17 @@ def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
         getattr(rows, run.task_type),
         run.recipe.seed,
         run.stage.name,
-        prompt_set(run.recipe.prompts),
+        run.prompts,
         run.recipe.answers.lengths(),
     )
 
 
-def asked_again(run: StageRun, pending: pl.DataFrame, attempt: int) -> list[str]:
+def asked_again(run: StageRun[Any], pending: pl.DataFrame, attempt: int) -> list[str]:
     """The prompts of a further attempt: what was cut off is asked in the same words, with more room; the others are told what
     was wrong with their last answer."""
     if not attempt:
         return pending["prompt"].to_list()
-    texts = prompt_set(run.recipe.prompts)
+    texts = run.prompts
     return [
         prompt if problem == CUT_OFF else texts.ask_again(prompt, in_words(problem))
         for prompt, problem in pending.select("prompt", "problem").iter_rows()
@@ -83,7 +82,7 @@ def keeping_rules(rows: pl.DataFrame, rules: Rules | None, seed: int) -> pl.Data
 
 
 def write_with(
-    run: StageRun, model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
+    run: StageRun[Any], model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
 ) -> dict[str, Any]:
     """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
@@ -120,7 +119,7 @@ def write_with(
 
 
 def generated(
-    run: StageRun,
+    run: StageRun[Any],
     model: str,
     prompts: pl.DataFrame,
     sampling: Sampling,
@@ -152,7 +151,7 @@ def generated(
         made = generate(
             run.runner,
             recipe.generator,
-            run.whole_recipe.runtime,
+            run.unfingerprinted.runtime,
             model_source(recipe.generator, run.input(model)),
             new,
             sampling,
@@ -163,12 +162,11 @@ def generated(
         ).select(*key, *_OUTPUT)
         outputs = pl.concat([known, made]) if known.height else made
     answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    answers.select(*key, *_OUTPUT).write_parquet(run.out / ASIDE / f"{name}.parquet", compression="zstd")
+    answers.select(*key, *_OUTPUT).write_parquet(run.unhashed / f"{name}.parquet", compression="zstd")
     return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}
 
 
-def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
+def _outputs_before(run: StageRun[Any], generation: str, name: str) -> pl.DataFrame:
     """Outputs in complete artifacts of this stage and task type that were made in the same way."""
     columns = _KEY | _OUTPUT
     tables = [
@@ -179,9 +177,9 @@ def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=columns), *tables]).unique(list(_KEY), keep="first", maintain_order=True)
 
 
-def made_before(run: StageRun, file: str, name: str, value: str) -> list[pl.DataFrame]:
+def made_before(run: StageRun[Any], file: str, name: str, value: str) -> list[pl.DataFrame]:
     """What `file` holds beside each complete artifact of this stage and partition whose metadata has this value."""
-    store = run.artifacts.store
+    store = run.store
     told = (
         manifest
         for manifest in store.manifests(run.stage.name, run.partition)
@@ -210,7 +208,7 @@ def read_as(rows: pl.DataFrame) -> dict[str, int]:
     return dict(rows["read_as"].value_counts(sort=True).iter_rows())
 
 
-def plot_reading(run: StageRun, rows: pl.DataFrame) -> None:
+def plot_reading(run: StageRun[Any], rows: pl.DataFrame) -> None:
     """How many answers each step of the parse funnel read, and what was wrong with the others, as bars."""
     from matplotlib.figure import Figure
 
@@ -224,8 +222,7 @@ def plot_reading(run: StageRun, rows: pl.DataFrame) -> None:
     axes.bar_label(drawn, padding=3, fontsize=8)
     axes.set_xlabel("answers: read as (blue), problems (red)")
     axes.margins(x=0.15)
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    figure.savefig(run.out / ASIDE / "parse_funnel.png")
+    figure.savefig(run.unhashed / "parse_funnel.png")
 
 
 def problem_counts(rows: pl.DataFrame) -> dict[str, int]:
@@ -233,7 +230,7 @@ def problem_counts(rows: pl.DataFrame) -> dict[str, int]:
     return dict(Counter(p for p in rows["problem"] if p is not None).most_common())
 
 
-def truth(run: StageRun, rows: pl.DataFrame, asked: int) -> dict[str, Any]:
+def truth(run: StageRun[Any], rows: pl.DataFrame, asked: int) -> dict[str, Any]:
     """{"truth": shares of the `asked` rows} in the microworld, else {}: nobody else knows.
 
     `rows` holds task_type, task, query, positive, negative; rows that are not there count as wrong.
@@ -245,9 +242,10 @@ def truth(run: StageRun, rows: pl.DataFrame, asked: int) -> dict[str, Any]:
     return {"truth": {part: round(sum(getattr(t, part) for t in known) / asked, 4) for part in parts}}
 
 
-def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
+def truths(run: StageRun[Any], rows: pl.DataFrame) -> list[Truth] | None:
     """What is true of each row (task_type, task, query, positive, negative) in the microworld, else None."""
-    if run.whole_recipe.teacher.engine != "microworld":
+    teacher = run.recipe.teacher if "teacher" in run.stage.reads else run.unfingerprinted.teacher
+    if teacher.engine != "microworld":
         return None
     return [
         truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row))
@@ -255,13 +253,12 @@ def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
     ]
 
 
-def evaluation_texts(run: StageRun) -> dict[str, Sequence[str] | pl.Series]:
+def evaluation_texts(run: StageRun[Any]) -> dict[str, Sequence[str] | pl.Series]:
     """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, and of the mteb tasks
     that the recipe names (`evaluation_texts`), which are kept beside the artifact for whoever asks again.
     """
     if EVALUATION_TEXTS in run.inputs:
-        (run.out / ASIDE).mkdir(exist_ok=True)
-        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.out / ASIDE / TASK_TEXTS)
+        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.unhashed / TASK_TEXTS)
     return {**known_texts(run.recipe.evaluation), **task_texts(run.out)}
 
 

@@ -40,7 +40,7 @@ from speed_assets.recipe.sections.filters import (
     Rules,
     Scores,
 )
-from speed_assets.recipe.sections.generators import Generator, Lora, Preference, Revisor, Training
+from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores import Embedder, MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables import (
@@ -88,8 +88,8 @@ __all__ = [
     "NonAnswers",
     "NonInferior",
     "PerTaskType",
-    "Preference",
     "PreferencePairs",
+    "PreferenceTraining",
     "Price",
     "Prices",
     "Prompts",

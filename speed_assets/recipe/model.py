@@ -16,7 +16,7 @@ from speed_assets.recipe.sections.answers import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
 from speed_assets.recipe.sections.embedding import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.filters import FinalTriplets
-from speed_assets.recipe.sections.generators import Generator, Preference, Revisor, Training
+from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables import (
@@ -49,7 +49,7 @@ class Recipe(Section):
     junior_model: Training | None = None
     junior_data: JuniorData | None = None
     preference_pairs: PreferencePairs | None = None
-    senior_model: Preference | None = None
+    senior_model: PreferenceTraining | None = None
     senior_data: SeniorData | None = None
     revision_data: RevisionData | None = None
     revisor_model: Revisor | None = None

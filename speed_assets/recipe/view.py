@@ -5,14 +5,14 @@ Belongs here: giving out those sections and no others. Not here: which ones a st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from speed_assets.recipe.sections.answers import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
 from speed_assets.recipe.sections.embedding import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.filters import FinalTriplets
-from speed_assets.recipe.sections.generators import Generator, Preference, Revisor, Training
+from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
 from speed_assets.recipe.sections.scores import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables import (
@@ -51,7 +51,7 @@ class RecipeView:
     junior_model: Training
     junior_data: JuniorData
     preference_pairs: PreferencePairs
-    senior_model: Preference
+    senior_model: PreferenceTraining
     senior_data: SeniorData
     revision_data: RevisionData
     revisor_model: Revisor
@@ -68,6 +68,8 @@ class RecipeView:
     checks: Checks
     rehearsal: Rehearsal
     runtime: Runtime
+    rows_wanted: Callable[[str], dict[str, int]]
+    """`Recipe.rows_wanted`, for stages that list it among their externals."""
 
     def __init__(self, recipe: Recipe, stage: str, names: Iterable[str]) -> None:
         """`names` are those of the sections that `stage` may read."""

@@ -88,7 +88,7 @@ class Training(Section):
         return optimizer_steps(rows - held_out_rows(rows, self.held_out), self.batch_size, self.epochs)
 
 
-class Preference(Training):
+class PreferenceTraining(Training):
     held_out: Share = 0.1
     """As in any training; more than elsewhere, since pairs are few (ours)."""
     beta: Rate
