@@ -121,16 +121,7 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
     revised = parse_outputs(revised, run.task_type)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
     run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt"))
-    why = (
-        pl.when(~pl.col("readable"))
-        .then(pl.lit("not whole, and no revision of it could be read"))
-        .when(pl.col("doubt").is_not_null())
-        .then(pl.lit("not whole, and its revision was not taken: ") + pl.col("doubt"))
-        .when("changed")
-        .then(pl.lit("not whole even as the revisor changed it: ") + pl.col("reason").fill_null("no reason given"))
-        .otherwise(pl.lit("not whole, and the revisor left it so: ") + pl.col("reason").fill_null("no reason given"))
-    )
-    run.quarantine(bad, pl.col("problem"), why, pl.col("written"))
+    run.quarantine(bad, pl.col("problem"), _why_invalid(), pl.col("written"))
     counted = ("generated_rows", "known_rows", "output_tokens")
     asked, unreadable = (sum(reading[name] for reading in mended.readings) for name in ("rows", "unreadable"))
     return {
@@ -147,6 +138,20 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
         **{name: sum(made[name] for made in told) for name in counted},
         **truth(run, good, written.height),
     }
+
+
+def _why_invalid() -> pl.Expr:
+    """What the revisor did about a row (readable, doubt, changed, reason) that is still no complete record."""
+    no_reason = pl.col("reason").fill_null("no reason given")
+    return (
+        pl.when(~pl.col("readable"))
+        .then(pl.lit("not whole, and no revision of it could be read"))
+        .when(pl.col("doubt").is_not_null())
+        .then(pl.lit("not whole, and its revision was not taken: ") + pl.col("doubt"))
+        .when("changed")
+        .then(pl.lit("not whole even as the revisor changed it: ") + no_reason)
+        .otherwise(pl.lit("not whole, and the revisor left it so: ") + no_reason)
+    )
 
 
 def _labels_not_named(rows: pl.DataFrame, task_type: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from speed_assets.domain.judging import (
 from speed_assets.domain.parsing import Verdict, parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
-from speed_assets.domain.rows import quarantined, unless_refused
+from speed_assets.domain.rows import unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import PreferencePairs, PreferenceTraining, RecipeError, SeniorData
 
@@ -43,6 +43,8 @@ PAIRS = {
 }
 
 
+_DISPUTED = ("orders_disagree", "low_margin")
+"""Why a group has no preference yet, where further orders may give one."""
 _RAW_CHARACTERS = 18_000
 """Characters of what the quarantine keeps of one prompt: all its texts together, each cut to an equal share (ours)."""
 
@@ -101,22 +103,46 @@ class _Group:
 
 def preference_pairs(run: StageRun[PreferencePairs]) -> dict[str, Any]:
     """Best and worst candidate of each prompt, asked in two orders, and in more while those disagree and the recipe
-    allows; what stays without agreement is an abstention."""
-    section = run.section
+    allows; a prompt that stays without agreement gives no pair and is in the quarantine."""
     groups = _groups(run)
+    rounds = _judge_in_rounds(run, groups)
+    _reject_explained_by_length(groups, run.section.length_share_max)
+    run.write(_pairs(groups))
+    abstained = _abstained(groups)
+    run.quarantine(abstained, pl.col("reason"), pl.col("detail"), pl.col("raw"))
+    return {
+        "asked": len(groups),
+        "abstentions": dict(abstained["reason"].value_counts(sort=True).iter_rows()),
+        **_of_the_judges(groups),
+        "asked_again": sum(len(group.verdicts) > 2 * len({*group.judges}) for group in groups),
+        **sum(rounds[1:], start=rounds[0]).metadata(),
+    }
+
+
+def _judge_in_rounds(run: StageRun[PreferencePairs], groups: list[_Group]) -> list[TeacherUse]:
+    """Two orders of all groups, then two more of those on which the verdicts disagree; what each round took."""
+    section = run.section
     rounds: list[TeacherUse] = []
     pending = [group for group in groups if group.why_not is None]
     for asked in range(0, section.orders_max, 2):
         rounds.append(_judge(run, pending, asked, min(asked + 2, section.orders_max)))
-        disputed = ("orders_disagree", "low_margin")
-        pending = [group for group in pending if group.why_not in disputed and group.refused is None]
+        pending = [group for group in pending if group.why_not in _DISPUTED and group.refused is None]
         if not pending:
             break
+    return rounds
+
+
+def _reject_explained_by_length(groups: list[_Group], length_share_max: float) -> None:
+    """Take back preferences that a judge who reads nothing but the length could have given."""
     decided = [(group, group.preference) for group in groups if group.preference is not None]
-    blamed = explained_by_length([(group.texts, said) for group, said in decided], section.length_share_max)
-    for (group, _), length in zip(decided, blamed, strict=True):
-        if length:
+    by_length = explained_by_length([(group.texts, preference) for group, preference in decided], length_share_max)
+    for (group, _), explained in zip(decided, by_length, strict=True):
+        if explained:
             group.preference, group.why_not = None, "explained_by_length"
+
+
+def _pairs(groups: list[_Group]) -> pl.DataFrame:
+    """A row of `PAIRS` for each group with a preference."""
     pairs = [
         {
             **{name: group.row[name] for name in ("row_id", "task_type", "prompt")},
@@ -129,8 +155,12 @@ def preference_pairs(run: StageRun[PreferencePairs]) -> dict[str, Any]:
         for group in groups
         if group.preference is not None
     ]
-    run.write(pl.DataFrame(pairs, schema=PAIRS))
-    abstained = [
+    return pl.DataFrame(pairs, schema=PAIRS)
+
+
+def _abstained(groups: list[_Group]) -> pl.DataFrame:
+    """(row_id, reason, detail, raw, refused) of each group without a preference."""
+    rows = [
         {
             "row_id": group.row["row_id"],
             "reason": group.why_not,
@@ -142,19 +172,8 @@ def preference_pairs(run: StageRun[PreferencePairs]) -> dict[str, Any]:
         if group.preference is None
     ]
     names = ("row_id", "reason", "detail", "raw", "refused")
-    aside = pl.DataFrame(abstained, schema=dict.fromkeys(names, pl.String))
-    aside = aside.with_columns(reason=unless_refused(pl.col("reason")), detail=pl.coalesce("refused", "detail"))
-    run.write(
-        quarantined(aside, run.stage.name, run.task_type, pl.col("reason"), pl.col("detail"), pl.col("raw")),
-        "quarantine",
-    )
-    return {
-        "asked": len(groups),
-        "abstentions": dict(aside["reason"].value_counts(sort=True).iter_rows()),
-        **_of_the_judges(groups),
-        "asked_again": sum(len(group.verdicts) > 2 * len({*group.judges}) for group in groups),
-        **sum(rounds[1:], start=rounds[0]).metadata(),
-    }
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+    return frame.with_columns(reason=unless_refused(pl.col("reason")), detail=pl.coalesce("refused", "detail"))
 
 
 def _groups(run: StageRun[PreferencePairs]) -> list[_Group]:

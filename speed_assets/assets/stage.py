@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,19 +41,29 @@ Gate = Callable[[Artifacts], list[str]]
 """From the artifacts of a recipe to the reasons against making the last of them; empty when there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class AssetChecks:
+    """The checks of an asset, asked in the step that makes or reuses its artifact."""
+
+    specs: Sequence[dg.AssetCheckSpec] = ()
+    results: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: ()
+    """Their results for an artifact."""
+    results_if_refused: Callable[[Sequence[str]], Iterable[dg.AssetCheckResult]] = lambda _reasons: ()
+    """Their results for a candidate that the gate refused for these reasons."""
+    gate: Gate | None = None
+    """What may stand against making the artifact."""
+
+
 def asset_for(
     stage: Stage,
     partition: str | None,
     function: StageFunction,
     artifacts: Artifacts,
     *,
-    checks: Sequence[dg.AssetCheckSpec] = (),
-    judged: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: (),
-    refused: Callable[[Sequence[str]], Iterable[dg.AssetCheckResult]] = lambda _reasons: (),
+    checks: AssetChecks = AssetChecks(),
     code_version: str | None = None,
     note: str | None = None,
     step_tags: Mapping[str, str] | None = None,
-    gate: Gate | None = None,
 ) -> dg.AssetsDefinition:
     """The Dagster asset of a stage, or of one task type of it.
 
@@ -61,19 +72,16 @@ def asset_for(
         partition: the task type; None where the stage has one artifact.
         function: what makes the artifact.
         artifacts: of the recipe.
-        checks: the specifications of the asset's checks.
-        judged: the results of the checks for an artifact.
-        refused: their results for a candidate that the gate refused for these reasons.
+        checks: of the asset.
         code_version: the version that Dagster records; None takes that of code and recipe.
         note: why the asset is stale; its page begins with it.
         step_tags: what the step needs, for an executor.
-        gate: as in `make`.
     """
 
     @dg.asset(
         key=key_of((stage.name, partition)),
         deps=[key_of(source) for source in sources(artifacts.graph, stage.name, partition)],
-        check_specs=checks,
+        check_specs=checks.specs,
         # A node of the asset graph shows the last part of its key alone, so the box around task types names their stage.
         group_name=stage.name if partition else stage.group,
         kinds={stage.kind, "python"},
@@ -97,11 +105,10 @@ def asset_for(
                 resources.teacher,
                 CallContext(run_of(context.run), stage.name, partition),
                 _logged(resources.progress(label(stage.name, partition)), context.log.info),
-                gate=gate,
+                gate=checks.gate,
             )
         except dg.Failure as failure:
-            reasons = failure.metadata.get(REFUSED)
-            yield from refused(reasons.value if reasons and isinstance(reasons.value, list) else [])
+            yield from checks.results_if_refused(_reasons_of(failure))
             raise
         if stage.kind == "release":
             released(resources.artifacts.store, artifact.fingerprint)
@@ -115,10 +122,15 @@ def asset_for(
             metadata=describe(
                 artifact, reused, time.monotonic() - started, resources.artifacts.made_of(stage.name, partition)
             ),
-            check_results=list(judged(artifact, resources.artifacts)),
+            check_results=list(checks.results(artifact, resources.artifacts)),
         )
 
     return materialize
+
+
+def _reasons_of(failure: dg.Failure) -> list[str]:
+    reasons = failure.metadata.get(REFUSED)
+    return reasons.value if reasons and isinstance(reasons.value, list) else []
 
 
 def run_of(run: dg.DagsterRun) -> str:
@@ -174,7 +186,6 @@ def make(
         if found:
             artifacts.store.share(found)  # who made it may have been killed before it could
             return found, True
-        started = time.monotonic()
         if gate and (reasons := gate(artifacts)):
             raise _refusal(reasons)
         run: StageRun[Any] = StageRun.of(
@@ -191,20 +202,26 @@ def make(
             lineage=lineage,
             upstream=partial(_upstream, artifacts, stage),
         )
-        metadata = function(run)
-        now = artifacts.externals(stage.name, partition)
-        if changed := [name for name, content in lineage["externals"].items() if now[name] != content]:
-            raise RecipeError(
-                f"{label(stage.name, partition)}: {', '.join(changed)} changed while it was made from it: run again"
-            )
-        metadata["seconds"] = round(time.monotonic() - started, 2)
-        if "data" in run.tables:
-            metadata |= _table_metadata(run.tables)
-        artifact = artifacts.store.complete(
-            stage.name, fingerprint, out, partition=partition, metadata=metadata, lineage=lineage
-        )
+        artifact = _carried_out(function, run, artifacts, fingerprint)
     artifacts.store.share(artifact)
     return artifact, False
+
+
+def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifacts, fingerprint: str) -> Artifact:
+    """The artifact that the function of a stage writes, complete in the store."""
+    started = time.monotonic()
+    metadata = function(run)
+    now = artifacts.externals(run.stage.name, run.partition)
+    if changed := [name for name, content in run.externals.items() if now[name] != content]:
+        raise RecipeError(
+            f"{label(run.stage.name, run.partition)}: {', '.join(changed)} changed while it was made from it: run again"
+        )
+    metadata["seconds"] = round(time.monotonic() - started, 2)
+    if "data" in run.tables:
+        metadata |= _table_metadata(run.tables)
+    return artifacts.store.complete(
+        run.stage.name, fingerprint, run.out, partition=run.partition, metadata=metadata, lineage=run.lineage
+    )
 
 
 def _upstream(artifacts: Artifacts, stage: Stage) -> Iterator[tuple[Stage, str | None, Artifact]]:
