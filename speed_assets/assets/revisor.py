@@ -16,7 +16,16 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.parsing import parse_revision, stands_in
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_revision
-from speed_assets.domain.revising import Revised, as_draft, balance, keeps_of, read_through, revise, without_echoes
+from speed_assets.domain.revising import (
+    Mended,
+    Revised,
+    as_draft,
+    balance,
+    keeps_of,
+    read_through,
+    revise,
+    without_echoes,
+)
 from speed_assets.domain.rows import parse_outputs, refusal_or, unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import RevisedData, RevisionData, Revisor, Sampling
@@ -102,23 +111,7 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
         return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in said]
 
     mended = read_through(drafts, section.readings, read)
-    # A draft that was cut off stays so, however whole it looks, unless the revisor wrote all of it again.
-    changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
-    cut = [
-        problem == CUT_OFF and keeps_of(run.task_type, draft, record)
-        for problem, draft, record in zip(written["problem"], drafts, mended.records, strict=True)
-    ]
-    revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
-        pl.col("output").alias("written"),
-        pl.Series("before", drafts, dtype=pl.String),
-        pl.Series("output", mended.records, dtype=pl.String),
-        changed,
-        pl.Series("reason", mended.reasons, dtype=pl.String),
-        pl.Series("doubt", mended.doubts, dtype=pl.String),
-        pl.Series("finished", [False if one else None for one in cut], dtype=pl.Boolean),
-        pl.Series("readable", mended.readable, dtype=pl.Boolean),
-    )
-    revised = parse_outputs(revised, run.task_type)
+    revised = _as_revised(run.task_type, written, drafts, mended)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
     run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt"))
     run.quarantine(bad, pl.col("problem"), _why_invalid(), pl.col("written"))
@@ -138,6 +131,27 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
         **{name: sum(made[name] for made in told) for name in counted},
         **truth(run, good, written.height),
     }
+
+
+def _as_revised(task_type: str, written: pl.DataFrame, drafts: list[str], mended: Mended) -> pl.DataFrame:
+    """The rows as the revisor left them, parsed, with the draft of each (`before`) and what the revisor said of it."""
+    # A draft that was cut off stays so, however whole it looks, unless the revisor wrote all of it again.
+    changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
+    cut = [
+        problem == CUT_OFF and keeps_of(task_type, draft, record)
+        for problem, draft, record in zip(written["problem"], drafts, mended.records, strict=True)
+    ]
+    rows = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
+        pl.col("output").alias("written"),
+        pl.Series("before", drafts, dtype=pl.String),
+        pl.Series("output", mended.records, dtype=pl.String),
+        changed,
+        pl.Series("reason", mended.reasons, dtype=pl.String),
+        pl.Series("doubt", mended.doubts, dtype=pl.String),
+        pl.Series("finished", [False if one else None for one in cut], dtype=pl.Boolean),
+        pl.Series("readable", mended.readable, dtype=pl.Boolean),
+    )
+    return parse_outputs(rows, task_type)
 
 
 def _why_invalid() -> pl.Expr:

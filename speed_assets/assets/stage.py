@@ -71,8 +71,7 @@ def asset_for(
         stage: the stage.
         partition: the task type; None where the stage has one artifact.
         function: what makes the artifact.
-        artifacts: of the recipe.
-        checks: of the asset.
+        artifacts, checks: those of the recipe, those of the asset.
         code_version: the version that Dagster records; None takes that of code and recipe.
         note: why the asset is stale; its page begins with it.
         step_tags: what the step needs, for an executor.
@@ -95,37 +94,33 @@ def asset_for(
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         resources = context.resources
         started = time.monotonic()
+        report = _logged(resources.progress(label(stage.name, partition)), context.log.info)
+        calls = CallContext(run_of(context.run), stage.name, partition)
+        given = (resources.artifacts, resources.runner, resources.teacher, calls, report)
         try:
-            artifact, reused = make(
-                stage,
-                function,
-                partition,
-                resources.artifacts,
-                resources.runner,
-                resources.teacher,
-                CallContext(run_of(context.run), stage.name, partition),
-                _logged(resources.progress(label(stage.name, partition)), context.log.info),
-                gate=checks.gate,
-            )
+            artifact, reused = make(stage, function, partition, *given, gate=checks.gate)
         except dg.Failure as failure:
             yield from checks.results_if_refused(_reasons_of(failure))
             raise
-        if stage.kind == "release":
-            released(resources.artifacts.store, artifact.fingerprint)
-        for line in resources.artifacts.store.damaged:
-            context.log.warning(line)
-        context.log.info(
-            f"{label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}"
-        )
+        _announce(context, stage, artifact, reused)
+        made_of = resources.artifacts.made_of(stage.name, partition)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
-            metadata=describe(
-                artifact, reused, time.monotonic() - started, resources.artifacts.made_of(stage.name, partition)
-            ),
+            metadata=describe(artifact, reused, time.monotonic() - started, made_of),
             check_results=list(checks.results(artifact, resources.artifacts)),
         )
 
     return materialize
+
+
+def _announce(context: dg.AssetExecutionContext, stage: Stage, artifact: Artifact, reused: bool) -> None:
+    """Write to the log of the run what was made or reused; a release becomes the latest one."""
+    if stage.kind == "release":
+        released(context.resources.artifacts.store, artifact.fingerprint)
+    for line in context.resources.artifacts.store.damaged:
+        context.log.warning(line)
+    name, how = label(stage.name, artifact.partition), "reused" if reused else "made"
+    context.log.info(f"{name}: {how} {artifact.fingerprint[:12]}")
 
 
 def _reasons_of(failure: dg.Failure) -> list[str]:
@@ -153,14 +148,9 @@ def make(
     """The artifact of a stage, reused or made.
 
     Args:
-        stage: the stage.
-        function: what makes the artifact.
-        partition: the task type; None where the stage has one artifact.
-        artifacts: of the recipe.
-        runner: starts workers.
-        teacher: answers requests.
+        stage, function, partition: as in `asset_for`.
+        artifacts, runner, teacher, progress: the resources of the run.
         context: in whose name calls are paid.
-        progress: gets rows done, rows to do, and a note.
         gate: what may stand against making it; asked before anything is written.
 
     Returns:
