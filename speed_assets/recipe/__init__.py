@@ -6,7 +6,7 @@ A section has the name of the asset that reads it.
     section              the base class of sections and the types of their numbers
     sections/            the sections, by concern
     model                the recipe: all sections, and the graph that follows from them
-    rules                what must hold between sections, one function a rule
+    rules                what must be true between sections, one function a rule
     fingerprint_parts    what a fingerprint contains of a recipe, and what a release publishes of it
     view                 the sections that one stage may read
     reading              YAML in, errors that say what to change

@@ -1,6 +1,6 @@
 """A recipe from its YAML file, and errors that say what to change in it.
 
-Belongs here: reading YAML, relative paths, the words of errors. Not here: what a recipe may hold (`sections/`, `rules`).
+Belongs here: reading YAML, relative paths, the wording of errors. Not here: what a recipe may contain (`sections/`, `rules`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key stands once: a doubled key is nearly always a slip."""
+    """YAML in which each key occurs once: a doubled key is nearly always a slip."""
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -42,8 +42,8 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     if path.suffix not in (".yaml", ".yml") and not path.exists():
         path = RECIPES / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"no recipe at {path}: give a YAML file or one of {known}")
+        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise RecipeError(f"no recipe at {path}: give a YAML file or one of {names}")
     return path.resolve()
 
 
@@ -54,7 +54,7 @@ def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain values of a YAML file in which no key stands twice. Raises RecipeError."""
+    """Plain values of a YAML file in which each key occurs once. Raises RecipeError."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader, stricter still
     except yaml.YAMLError as error:
@@ -88,7 +88,7 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
 
 
 _PATHS = {"topics": ("file", "alignment"), "prompts": ("file",), "evaluation": ("local",)}
-"""Fields that hold paths, or lists of them, by section."""
+"""Fields that are paths, or lists of them, by section."""
 
 
 def _with_absolute_paths(

@@ -1,4 +1,4 @@
-"""What must hold between the sections of a recipe: one function a rule, each yields what is wrong and what to set.
+"""What must be true between the sections of a recipe: one function a rule, each yields what is wrong and what to set.
 
 Belongs here: rules that need two sections or the graph. Not here: rules within one section (`sections/`).
 """
@@ -108,7 +108,7 @@ def constrained_decoding_has_vllm(recipe: Recipe, _graph: Graph) -> Iterator[str
 
 
 def caps_on_money_have_prices(recipe: Recipe, _graph: Graph) -> Iterator[str]:
-    """An unknown price would let any sum through."""
+    """A budget of money needs the prices of its models."""
     if all(cap.money is None for cap in (recipe.money.run, recipe.money.stage, recipe.money.day)):
         return
     for model in (recipe.teacher.model, *(recipe.preference_pairs.panel if recipe.preference_pairs else ())):
@@ -121,7 +121,7 @@ def senior_trains_the_juniors_adapter(recipe: Recipe, _graph: Graph) -> Iterator
     """DPO trains the adapter that supervised fine-tuning made."""
     junior, senior = (model.lora if model else None for model in (recipe.junior_model, recipe.senior_model))
     if junior and senior and (junior.r, junior.alpha) != (senior.r, senior.alpha):
-        yield "senior_model.lora goes on with the junior's adapter: give both the same r and alpha"
+        yield "senior_model.lora trains the junior's adapter further: give both the same r and alpha"
 
 
 def a_server_has_an_address(recipe: Recipe, _graph: Graph) -> Iterator[str]:

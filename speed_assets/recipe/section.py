@@ -22,7 +22,7 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 
 
 def _no_secrets(url: str) -> str:
-    """An address that may be kept and shown. Its error never says what stands in it."""
+    """An address that may be stored and displayed. The error never repeats it."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1:

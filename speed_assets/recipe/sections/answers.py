@@ -18,8 +18,8 @@ class Sampling(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus (paper: 1.0)."""
     max_new_tokens: Positive | None = None
-    """Tokens of an answer at most. null takes, for each prompt, what the words that it asks for need (`answers`): SPEED's
-    repository has 800 for all, which cuts every second pair of documents of 500 words."""
+    """Maximum tokens of an answer. null follows from the words that each prompt asks for (`answers`): SPEED's repository has
+    800 for all, which cuts off every second pair of documents of 500 words."""
 
 
 class Answers(Section):
@@ -29,17 +29,17 @@ class Answers(Section):
     """Tokens that an English word needs, JSON included (measured: 1.31 on XQuAD's paragraphs with a LLaMA-3-like
     vocabulary; small vocabularies and other languages need more)."""
     margin: Annotated[float, Field(ge=1)] = 1.5
-    """How far beyond the words asked for a writer may go before it is cut off."""
+    """Factor on the words asked for, before an answer is cut off."""
     open_factor: Annotated[float, Field(ge=1)] = 2.0
-    """Words of an answer that was asked for `at least N` words, in multiples of N."""
+    """Room for an answer of `at least N` words, in multiples of N."""
     open_words: Count = 100
-    """Words beyond N that such an answer has room for in any case."""
+    """Minimum room beyond N for such an answer, in words."""
     structure_tokens: Positive = 60
     """Tokens of keys, quotes and brackets."""
     thought_tokens: Count = 0
-    """Tokens that a model may think before it answers; for models that do."""
+    """Tokens of reasoning before the answer, for models that reason."""
     cut_growth: Annotated[float, Field(ge=1)] = 2.0
-    """Factor on the limit each time that an answer is asked for again because it was cut off."""
+    """Factor on the limit for each retry of an answer that was cut off."""
 
     def lengths(self) -> AnswerLengths:
         """The same as the domain's value."""

@@ -18,11 +18,11 @@ class Superior(Section):
     """The test whether the embedding model is better than what it is compared with, from the samples of their scores."""
 
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
-    """Largest probability of a wrong verdict, over all tasks of one comparison (Holm) and on their mean."""
+    """Maximum probability of a wrong verdict, over all tasks of one comparison (Holm) and on their mean."""
     resamples: Annotated[int, Field(ge=100)] = 2_000
     """Bootstrap draws; at least 2 / alpha for each task."""
     over: tuple[Literal["untrained", "bm25", "seed_data", "junior_data"], ...] = ()
-    """What the model must beat, or nothing is released; the other comparisons are only shown."""
+    """Models that the embedding model must beat, or nothing is released; the other comparisons are reported only."""
 
 
 class NonInferior(Section):
@@ -33,65 +33,65 @@ class NonInferior(Section):
     margins: dict[str, Rate] = Field(default_factory=dict)
     """The same by mteb's main metric, for metrics that vary more between seeds than `margin` could tell from a loss."""
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
-    """Largest probability that a release gets through which has lost its margin on any task."""
+    """Maximum probability that a release passes although it lost more than its margin on some task."""
     resamples: Annotated[int, Field(ge=100)] = 2_000
     """Bootstrap draws; at least 1 / alpha."""
     waived: dict[str, str] = Field(default_factory=dict)
-    """{how a release's fingerprint begins: reason}: releases that are not compared with, since their scores were taken
-    otherwise (other tasks, other versions)."""
+    """{start of a release's fingerprint: reason}: releases that are not compared with, since their scores were measured
+    differently (other tasks, other versions)."""
 
 
 class Licences(Section):
-    """What a release says of itself beside its figures. A licence that is not stated keeps it from being pushed."""
+    """Licences that the cards of a release state. A release without them cannot be pushed."""
 
     model_licence: str | None = None
-    """Licence of the released model as hubs spell it (`mit`, `apache-2.0`, `other`); null is not stated."""
+    """Licence of the released model as hubs spell it (`mit`, `apache-2.0`, `other`); null states none."""
     data_licence: str | None = None
-    """The same for the released rows. Terms of the teacher may bear on it."""
+    """Licence of the released rows. The terms of the teacher may apply to them."""
 
 
 class Checks(Section):
     """Thresholds of the gates. A blocking check below its threshold stops the run and the release."""
 
     topics_refused_max: Share = 0.2
-    """Largest share of lines refused in the topic file."""
+    """Maximum share of rejected lines of the topic file."""
     tasks_missing_max: Share = 0.05
-    """Largest share of topics without a task."""
+    """Maximum share of topics without a task."""
     seed_data_valid_min: Share = 0.7
-    """Smallest share of the teacher's answers that parse into a whole record."""
+    """Minimum share of the teacher's answers that parse into a valid record."""
     junior_data_valid_min: Share = 0.5
     pairs_min: Count = 20
-    """Fewest preference pairs, of all task types together, over which DPO starts."""
+    """Minimum preference pairs, of all task types together, for DPO to start."""
     judge_contradictions_max: Share = 0.3
-    """Largest share of a task type's prompts with two readable verdicts in which some candidate is best in one order and
+    """Maximum share of a task type's prompts with two readable verdicts in which some candidate is best in one order and
     worst in another. One such prompt is always allowed. (Ours: a judge that guesses among five candidates comes to 0.35,
     one that always takes the first to 1.)"""
     judge_unreadable_max: Share = 0.2
-    """Largest share of verdicts that could not be read (ours)."""
+    """Maximum share of verdicts that could not be read (ours)."""
     senior_data_valid_min: Share = 0.7
     revision_data_valid_min: Share = 0.7
     revised_data_valid_min: Share = 0.8
     revisions_readable_min: Share = 0.5
-    """Smallest share of revised_data's revisions that can be read: what cannot be read leaves its row as it was (ours)."""
+    """Minimum share of revised_data's revisions that can be read: what cannot be read leaves its row as it was (ours)."""
     kept_min: Share = 0.5
-    """Smallest share of rows that reach final_triplets."""
+    """Minimum share of rows that reach final_triplets."""
     topic_coverage_min: Share = 0.9
-    """Smallest share of the topics asked for that have a row in final_triplets; a warning, as the next two."""
+    """Minimum share of the topics asked for that have a row in final_triplets; a warning, as the next two."""
     task_type_distance_max: Share = 0.1
-    """Largest share of the rows of final_triplets that would have to be of another task type to be as intended."""
+    """Maximum share of the rows of final_triplets that would have to be of another task type to be as intended."""
     vendi_per_row_min: Share = 0.02
-    """Smallest Vendi score per sampled row (1: no two share a word). Hangs on the sample's size and the texts' length."""
+    """Minimum Vendi score per sampled row (1: no two share a word). Hangs on the sample's size and the texts' length."""
     loss_drop_min: Annotated[float, Field(le=1)] = 0.0
-    """Smallest relative fall of the loss: of a generator on its held-out rows, from before the first step to after the
+    """Minimum relative fall of the loss: of a generator on its held-out rows, from before the first step to after the
     last; of an embedding model from the first to the last tenth of its steps."""
     reward_accuracy_min: Annotated[float, Field(ge=-1, le=1)] = 0.5
     """Share of preference pairs that must be exceeded by those whose chosen answer gained more likelihood than the rejected
     one (0.5: chance, and what no training at all gives; ours)."""
     steps_min: Count = 10
-    """Optimizer steps of a generator's training; fewer are told before it starts, and a warning (ours: with a usual rate
-    Adam moves a weight by some 1e-4 a step)."""
+    """Minimum optimizer steps of a generator's training; fewer give a warning before it starts (ours: with a usual rate Adam
+    moves a weight by some 1e-4 a step)."""
     gain_over_untrained_min: float = 0.0
-    """Smallest gain of the mean score over the untrained base, in score points of 0..1."""
+    """Minimum gain of the mean score over the untrained base, in score points of 0..1."""
     gain_over_baselines_min: float = 0.0
     """The same over every trained baseline; a warning, not a gate."""
     superior: Superior = Superior()
@@ -100,7 +100,7 @@ class Checks(Section):
     @model_validator(mode="before")
     @classmethod
     def _older(cls, data: Any) -> Any:
-        """Recipes from before agreement counted best and worst apart still load: their threshold asked something else."""
+        """Older recipes still load without their threshold of agreement, which measured something else."""
         if isinstance(data, Mapping) and "judge_consistent_min" in data:
             warnings.warn(
                 "checks.judge_consistent_min is no longer read: set checks.judge_contradictions_max, the largest share of "
@@ -113,7 +113,7 @@ class Checks(Section):
 
     @classmethod
     def waived(cls) -> Checks:
-        """Thresholds that every artifact passes: a study scores also what a gate would stop."""
+        """Thresholds that every artifact passes: a study also scores what a gate would stop."""
         highest = {name: 1.0 for name in cls.model_fields if name.endswith("_max")}
         shares = {name: 0 for name in cls.model_fields if name.endswith("_min")}
         differences = {name: -1.0 for name in cls.model_fields if name.startswith(("gain_", "reward_accuracy_"))}

@@ -22,12 +22,12 @@ class EmbeddingModel(Section):
     dimensions: Positive | None = None
     """Size of a static model's vectors; null for pretrained models."""
     pooling: Literal["mean", "last"] = "mean"
-    """`last` appends the end token (paper)."""
+    """Pooling of token vectors; `last` appends the end token (paper)."""
     instruction: str | None = None
-    """Template with {task} and {query}, put on queries, and on every text of STS rows, whose sides are alike (E5-mistral);
-    null keeps the base's own prompts, if it has any."""
+    """Template with {task} and {query} for queries, and for all texts of STS rows, which are symmetric (E5-mistral); null keeps
+    the prompts of the base, if it has any."""
     sts_instructions: Annotated[tuple[str, ...], Field(min_length=1)] = SIMILARITY_WORDINGS
-    """What {task} is for STS rows, whose task is a topic; one of them for each row (E5-mistral's, and three of ours)."""
+    """{task} of STS rows, whose own task is a topic; each row gets one of these (E5-mistral's, and three of ours)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     temperature: Rate
     """tau of InfoNCE (E5-mistral: 0.02)."""
@@ -40,20 +40,20 @@ class EmbeddingModel(Section):
     max_length: Positive
     """Tokens."""
     homogeneous: bool = True
-    """Every batch holds one task type."""
+    """Each batch has one task type."""
     false_negative_margin: Annotated[float, Field(ge=-1, le=2)] | None = None
-    """Texts of other rows whose cosine with a query exceeds that of its positive by more than this are no negatives of it
-    (Qwen3-Embedding, arXiv 2506.05176: 0.1); a row's own negative is one whatever it scores. null takes all."""
+    """In-batch texts whose cosine with a query exceeds that of its positive by more than this are not used as negatives
+    (Qwen3-Embedding, arXiv 2506.05176: 0.1); the row's own negative always is. null uses all."""
     matryoshka: tuple[Positive, ...] = ()
-    """Sizes to which vectors may be cut afterwards; the whole vector is always trained (arXiv 2205.13147)."""
+    """Smaller sizes to which vectors may be truncated; the full size is always trained (arXiv 2205.13147)."""
     average_last: Positive = 1
-    """Epochs at whose ends the weights are taken and averaged, the last ones; 1 takes the last weights alone (averaged
-    checkpoints: llama-embed-nemotron, arXiv 2511.07025). Of adapters the factors are averaged."""
+    """Number of last epochs whose final weights are averaged; 1 takes the last weights (llama-embed-nemotron, arXiv
+    2511.07025). Adapters are averaged factor by factor."""
     lora: Lora | None = None
     gradient_checkpointing: bool = False
-    """Compute activations anew in the backward pass: less memory, a third more time."""
+    """Recompute activations in the backward pass: less memory, a third more time."""
     micro_batch_size: Positive = 64
-    """Rows of a transformer's batch that are embedded at once; larger batches are cached, with the same gradient."""
+    """Rows of a transformer's batch that are embedded at a time; larger batches use gradient caching, with the same gradient."""
 
     @model_validator(mode="after")
     def _possible(self) -> EmbeddingModel:
@@ -69,8 +69,8 @@ class EmbeddingModel(Section):
 
 class EmbeddingReruns(Section):
     count: Count = 0
-    """Trainings of the embedding model beside the released one, under other seeds and scored like it. They tell what a
-    score owes to its seed; without them that is unknown."""
+    """Further trainings of the embedding model, under other seeds and scored like the released one. They measure how scores
+    vary with the seed; without them that is unknown."""
 
     def names(self) -> tuple[str, ...]:
         """Names of the reruns among the scored models."""
@@ -85,24 +85,24 @@ class Microworld(Section):
     rows: Annotated[int, Field(ge=50)]
     """Queries, pairs or texts in each task."""
     seed: int = 1
-    """What the sets are drawn with. It is not the recipe's: scores under different seeds of the recipe, and releases from
-    them, are compared on the same sets, as they are with real ones."""
+    """Seed of the evaluation sets. It is not the recipe's, so that recipes with different seeds, and their releases, are
+    compared on the same sets."""
 
 
 class Evaluation(Section):
     microworld: Microworld | None = None
     tasks: tuple[str, ...] = ()
-    """mteb task or benchmark names, beside or instead of the microworld. Their texts must not be in the triplets."""
+    """Names of mteb tasks or benchmarks, in addition to the microworld or without it. Their texts must not be in the triplets."""
     unsearched: tuple[str, ...] = ()
-    """Names in `tasks`, or of tasks within a benchmark, whose texts are not looked for in the triplets, knowingly; the cards
-    of a release name them."""
+    """Names in `tasks`, or of tasks within a benchmark, whose texts are deliberately not searched for in the triplets; the
+    cards of a release name them."""
     local: tuple[str, ...] = ()
-    """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets
-    either. A folder that holds a `task.yaml` (see `domain/evaluation_folders.py`) is scored, too."""
+    """Folders of evaluation sets (JSON lines, Parquet, CSV, TSV) whose texts must not be in the triplets, either. A folder with
+    a `task.yaml` (see `domain/evaluation_folders.py`) is scored, too."""
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """Names in `tasks` whose texts are looked for."""
+        """Names in `tasks` whose texts are searched for."""
         return tuple(name for name in self.tasks if name not in self.unsearched)
 
     @model_validator(mode="after")
@@ -118,6 +118,6 @@ class MtebScores(Section):
     baselines: tuple[Literal["seed_data", "junior_data"], ...] = ()
     """Tables that a comparison model is trained on."""
     untrained: bool = True
-    """Score the embedding base as it is, too."""
+    """Also score the embedding base without training."""
     bm25: bool = True
-    """Score BM25 on retrieval and reranking, too."""
+    """Also score BM25 on retrieval and reranking."""

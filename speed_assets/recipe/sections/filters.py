@@ -16,125 +16,127 @@ from speed_assets.recipe.section import Count, PerTaskType, Positive, Rate, Sect
 
 
 class Rules(Section):
-    """What is no training row whatever a model may learn from it. All numbers are ours."""
+    """Rules that reject a row whatever its scores. All numbers are ours."""
 
     skip: tuple[RuleCode, ...] = ()
     """Codes of rules that are not applied."""
     languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
     """ISO 639-1 codes of the languages that rows are written in."""
     language_confidence: Share | None = None
-    """Probability of another language, by the identifier, from which on a text is set aside; null does not ask, which a world
-    of its own words needs. 0.98 sets 3 of 13,000 human English texts aside and finds 99.8 % of others (docs/filters.md)."""
+    """Probability of another language, from the language identifier, above which a text is rejected; null turns the rule off,
+    which invented words need. 0.98 rejects 3 of 13,000 human English texts and finds 99.8 % of others (docs/filters.md)."""
     language_characters_min: Positive = 30
-    """Bytes of plain words from which on a language can be told."""
+    """Minimum bytes of plain words for the language of a text to be identified."""
     other_script_max: Share = 0.3
-    """Largest share of a text's characters that may be letters of scripts in which none of the languages is written."""
+    """Maximum share of a text's characters that may be letters of scripts in which none of the languages is written."""
     query_words_min: Positive = 8
-    """A query of so many words that stands whole in its positive is a copied one; shorter ones are names and phrases."""
+    """A query of at least this many words that its positive contains word for word is a copy; shorter ones are names and phrases."""
     length_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
-    """A text may have this share of the fewest words that its prompt asked for, and the most divided by it (documents are
-    asked for with at least so many words and have no most); null takes any length."""
+    """Shortest text, as a share of the fewest words that its prompt asked for; the longest is the most words divided by it
+    (prompts for documents name no maximum). null accepts any length."""
     label_words_max: Positive | None = None
-    """Most words of a classification label; null takes any length."""
+    """Maximum words of a classification label; null accepts any length."""
     topic_words_min: Share = 0.0
-    """Smallest share of the words of the topic (its last level) that every text of a row must hold, labels aside."""
+    """Minimum share of the topic's words (its last level) that every text of a row must contain, except labels."""
 
 
 class Calibration(Section):
-    """How rows are set aside by all scores together, from the verdicts of `row_verdicts`: a fit tells how likely a row is
+    """Rejects rows by all scores together: a model fitted to the verdicts of `row_verdicts` estimates how likely a row is
     faulty (`domain/calibration.py`). All numbers are ours, chosen on seeds 1 and 7 of the microworld."""
 
     wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """A row is set aside from this likelihood of being faulty on: at the bound, four good rows are given up for one that
-    is faulty, and fewer beyond it."""
+    """Likelihood of being faulty from which on a row is rejected: at 0.2 four good rows are lost for one faulty row, and
+    fewer above it."""
     odds_min: Annotated[float, Field(ge=1)] = 1.5
-    """And if its odds are at least this many times those of all rows: a teacher that would mend every second row is
-    not to have every second row set aside."""
+    """Minimum odds of a rejected row, as a multiple of the odds of all rows: a teacher that would mend every second row must
+    not cause every second row to be rejected."""
     loss_max: Share = 0.07
-    """Share of the good rows that this may cost, as estimated on rows that the fit did not see."""
+    """Maximum share of the good rows that may be lost, estimated on rows that the fit did not see."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """Of the test whether a score tells faulty rows from others (it is left out otherwise), and of intervals."""
+    """Confidence of intervals, and of the test whether a score separates faulty rows from others; a score that does not is left
+    out."""
     ridge: Rate = 1.0
-    """Penalty on the slope of a score and on what a task type is faulty more or less often: half of this times its square,
-    where a row's log-likelihood counts 1."""
+    """Ridge penalty on the slope of a score and on the intercept of a task type: half of this times its square, where the
+    log-likelihood of a row counts 1."""
     ridge_by_type: Rate = 16.0
-    """The same on what a task type's slope is more or less than that: the larger, the more task types learn together."""
+    """Ridge penalty on the difference of a task type's slope from the common one: the larger, the more task types share."""
 
 
 class Scores(Section):
-    """Rows set aside for their scores: by verdicts of the teacher on this run's rows (`calibration`), or beyond bounds that
-    are numbers. What is right for one model, seed or language is not for the next, so numbers are for whoever has
-    measured them on rows of the same kind. Null asks nothing of a score. All numbers are ours."""
+    """Rejects rows for their scores: by verdicts of the teacher on rows of this run (`calibration`), or by fixed bounds. A
+    bound that suits one model, seed or language does not suit the next, so set one only where you measured it on rows of
+    the same kind. null turns a bound off. All numbers are ours."""
 
     calibration: Calibration | None = None
-    """Null sets no row aside by its likelihood of being faulty."""
+    """null rejects no row for its likelihood of being faulty."""
     least_likely_min: Annotated[float, Field(le=0)] | None = None
-    """Natural log-probability of the least likely token of what a row says, under the model that wrote it."""
+    """Minimum of the natural log-probability of a row's least likely token, under the model that wrote it."""
     swapped_max: Annotated[float, Field(le=0)] | None = None
-    """The same of the negative, had it been written as the positive: above, the negative answers the query as well."""
+    """Maximum of the same for the negative, read as if it were the positive: above it, the negative answers the query, too."""
     role_min: Share | None = None
-    """Probability that each text stands where such texts stand: a query where queries are."""
+    """Minimum probability that each text has the role that it stands in: that a query reads like a query."""
     margin_min: Annotated[float, Field(ge=-1, le=1)] | None = None
-    """Probability that the positive fits the query less the probability that the negative does."""
+    """Minimum of the probability that the positive fits the query, less that of the negative."""
 
 
 class NearDuplicates(Section):
-    """Of rows that say the same the best one stays. The paper names MinHash and gives no numbers: all are ours."""
+    """Near-duplicates: of rows that repeat each other the best one is kept. The paper names MinHash and gives no numbers: all are
+    ours."""
 
     shingle: Positive = 5
-    """Characters in a shingle."""
+    """Characters of a shingle."""
     permutations: Positive = 128
-    """Hashes in a sketch."""
+    """Hashes of a MinHash sketch."""
     jaccard: Share = 0.9
-    """Rows whose query and positive together are at least this similar are one row."""
+    """Minimum Jaccard similarity of near-duplicates, query and positive together."""
     query_least: Share | None = None
-    """Rows are one row only if their queries alone are at least this similar, too: other questions on one paragraph are other
-    rows. Of classification the query alone is then compared, at `jaccard`: of ten thousand texts with one label each is a row
-    of its own. Null compares query and positive together, also a label."""
+    """Minimum similarity of the queries of near-duplicates, too: two questions on one paragraph are two rows. For
+    classification only the query is then compared, at `jaccard`, since thousands of texts share a label. null compares
+    query and positive together, also for classification."""
     same_positive_query_least: Share = 0.9
-    """`query_least` of rows whose positive is the same, word for word."""
+    """`query_least` for rows whose positives are equal word for word."""
     short_words: Count = 0
-    """Texts of fewer words have to reach `short_jaccard`: one other word makes another text of them; 0 makes no difference."""
+    """Texts of fewer words must reach `short_jaccard`, since one word changes what they say; 0 turns this off."""
     short_jaccard: Share = 0.95
-    """See `short_words`."""
+    """Minimum similarity of texts below `short_words`."""
     query_jaccard: Share | None = None
-    """Queries at least this similar make one row of two, whatever their positives; null does not compare them."""
+    """Minimum similarity of near-duplicate queries, whatever the positives; null does not compare queries alone."""
     positive_jaccard: Share | None = None
     """The same for positives."""
     words_min: Count = 12
-    """Queries and positives of fewer words are not compared by themselves: labels, short questions."""
+    """Queries and positives of fewer words are not compared alone: labels, short questions."""
     boilerplate: Share = 0.01
-    """Shingles in at least this share of the rows are boilerplate: rows must be similar without them, too."""
+    """Shingles in at least this share of the rows are boilerplate; near-duplicates must be similar without them, too."""
     semantic: Share | None = None
-    """Cosine similarity (of `row_scores.embedder`) from which on two rows say the same; null does not ask."""
+    """Cosine similarity (of `row_scores.embedder`) from which on two rows are near-duplicates; null turns this off."""
 
 
 class Contamination(Section):
-    """Rows that hold text of an evaluation set are removed. The paper describes no such step: all numbers are ours."""
+    """Rejects rows that contain text of an evaluation set. The paper describes no such step: all numbers are ours."""
 
     ngram: Positive = 8
-    """Words in an n-gram."""
+    """Words of an n-gram."""
     containment: Share = 0.6
-    """Share of the row's n-grams in an evaluation set, or of an evaluation text's n-grams in the row."""
+    """Minimum share of the row's n-grams in an evaluation set, or of an evaluation text's n-grams in the row."""
     words_min: Count = 10
-    """Shorter texts are only held against evaluation sets as a whole: one other word is another meaning."""
+    """Texts of fewer words are contaminated only by an equal text, since one word changes what they say."""
     neighbour: Share | None = 0.85
-    """Share of words in the same order that an edited copy has in common with an evaluation text; null does not look."""
+    """Minimum share of words that an edited copy has in common with an evaluation text, in the same order; null does not search
+    for edited copies."""
     similarity: Share | None = None
-    """Cosine similarity (of `row_scores.embedder`) from which on a text says what an evaluation text says; null does not
-    ask."""
+    """Cosine similarity (of `row_scores.embedder`) from which on a text paraphrases an evaluation text; null turns this off."""
 
 
 class Diversity(Section):
-    """How diversity is measured: on samples, so that a million rows cost what these cost. Nothing is removed for it, and
-    all numbers are ours. Shares of distinct n-grams and scores per row fall as samples grow: compare like with like."""
+    """How diversity is measured: on samples, so that the cost does not grow with the rows. It removes nothing, and all numbers
+    are ours. Distinct n-grams and scores per row fall as samples grow: compare samples of equal size."""
 
     rows_max: Positive = 5_000
-    """Rows whose n-grams and attributes are counted at most."""
+    """Maximum rows whose n-grams and attributes are counted."""
     vendi_rows_max: Positive = 1_000
-    """Rows of the Vendi score at most: seconds grow with their cube, memory with their square (8 MB for 1,000)."""
+    """Maximum rows of the Vendi score: time grows with their cube, memory with their square (8 MB for 1,000)."""
     intended: PerTaskType | None = None
-    """Intended parts of the task types, of any scale (paper: 7:7:7:2, matching together); null takes the rows asked for."""
+    """Intended proportions of the task types (paper: 7:7:7:2, both matching types together); null takes the rows asked for."""
 
 
 READMITTABLE: tuple[str, ...] = (
@@ -149,14 +151,14 @@ READMITTABLE: tuple[str, ...] = (
     "near_duplicate_positive",
     "near_duplicate_semantic",
 )
-"""Reasons of final_triplets that rows may be readmitted for: all but those of rows that are not whole or contaminated."""
+"""Reasons of final_triplets that rows may be readmitted for: all but those of invalid or contaminated rows."""
 
 
 class Readmit(Section):
-    """Rows that a filter finds for this reason pass it all the same; the filters after it are asked as ever."""
+    """Lets rows pass a filter that would reject them; later filters apply as usual."""
 
     reason: str
-    """The reason in the quarantine of final_triplets (`speed quarantine`)."""
+    """Reason in the quarantine of final_triplets (`speed quarantine`)."""
     task_type: TaskTypeName | None = None
     """Only rows of this task type; null is any."""
     row_ids: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -182,5 +184,5 @@ class FinalTriplets(Section):
     near_duplicates: NearDuplicates = NearDuplicates()
     contamination: Contamination = Contamination()
     readmit: tuple[Readmit, ...] = ()
-    """Rules that let rows in which a filter would set aside."""
+    """Exceptions: rows that pass although a filter would reject them."""
     diversity: Diversity = Diversity()

@@ -17,19 +17,19 @@ from speed_assets.recipe.section import Endpoint, Positive, Rate, Section, Share
 
 class Generator(Section):
     engine: Literal["transformers", "vllm", "vllm_server"]
-    """`vllm` loads the model in its own process; `vllm_server` asks a server over HTTP, its own or the one at `endpoint`."""
+    """`vllm` loads the model in a worker process; `vllm_server` sends requests to a server, its own or the one at `endpoint`."""
     base: str
     """`microworld` for the shipped model, a folder, or a hub name (paper: LLaMA-3-8B)."""
     revision: str | None = None
-    """Hub revision; required for a hub name so that a run can be repeated."""
+    """Hub revision; set it with a hub name, so that a run can be repeated."""
     endpoint: Endpoint | None = None
     """Base URL of a running OpenAI-compatible server for `vllm_server`; null starts one on loopback for the stage."""
     dtype: Literal["float32", "bfloat16", "float16"]
     """bfloat16 belongs on a GPU: on most CPUs it is two orders slower."""
     batch_rows: Positive
-    """Rows generated together; also the unit that a resumed run repeats (vLLM streams, and repeats none). vLLM needs room
-    for as many in its KV cache, or it throws rows out and computes them again: a token of LLaMA-3-8B takes 128 KB, so
-    110 GB hold 1,024 rows of 800 tokens, and an 80 GB card 512."""
+    """Rows generated together, and the unit that a resumed run repeats (vLLM streams, and repeats none). vLLM preempts rows
+    that do not fit into its KV cache: a token of LLaMA-3-8B takes 128 KB, so 1,024 rows of 800 tokens need 110 GB, and an
+    80 GB GPU has room for 512."""
     structured: bool = False
     """Constrain the decoding to the record's JSON schema (vLLM only)."""
     whitespace_max: Positive | None = 12
@@ -65,17 +65,17 @@ class Training(Section):
     """Share of the steps with a rising learning rate; linear decay follows."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_length: Positive | None = None
-    """Tokens of prompt and answer together; longer rows are set aside, not cut. null follows from the data: the longest
+    """Maximum tokens of prompt and answer together; longer rows are quarantined, not truncated. null follows from the data: the longest
     prompt, the most tokens that an answer was given, and its end."""
     held_out: Share = 0.05
-    """Share of the rows that is not trained on, drawn by a hash of the row: loss and rewards on it, before and after, judge
-    the training. At least 8 rows and at most 256; none where these would be more than a quarter of all (ours)."""
+    """Share of the rows that is held out, chosen by a hash of the row: the training is judged by loss and rewards on them. At
+    least 8 rows and at most 256; none where 8 rows would be more than a quarter of all (ours)."""
     lora: Lora | None = None
-    """Train adapters of this rank and keep them beside the base; null trains every weight."""
+    """Train LoRA adapters and store them without the base; null trains all weights."""
     gradient_checkpointing: bool = False
-    """Compute activations anew in the backward pass: less memory, a third more time."""
+    """Recompute activations in the backward pass: less memory, a third more time."""
     micro_batch_size: Positive | None = None
-    """Rows on a device at once; gradients of a batch are summed over such parts. null is `batch_size`."""
+    """Rows on a device at a time; gradients are accumulated over the batch. null is `batch_size`."""
 
     @model_validator(mode="after")
     def _parts(self) -> Training:
@@ -90,17 +90,17 @@ class Training(Section):
 
 class PreferenceTraining(Training):
     held_out: Share = 0.1
-    """As in any training; more than elsewhere, since pairs are few (ours)."""
+    """As in every training; larger here, since pairs are few (ours)."""
     beta: Rate
-    """Strength of the reference in DPO (paper: 0.1)."""
+    """beta of DPO, the strength of the reference (paper: 0.1)."""
     nll_weight: Annotated[float, Field(ge=0)]
-    """Weight of the chosen answer's likelihood beside the DPO loss (our choice: without it small models unlearn the format)."""
+    """Weight of the chosen answer's negative log-likelihood, added to the DPO loss (our choice: without it small models unlearn the format)."""
 
 
 class Revisor(Training):
     mended_share: Share
-    """Share of training rows that mend something; whole rows are repeated to reach it (our choice: 0.5, so
-    that the revisor learns to leave good rows alone as well as to mend bad ones)."""
+    """Share of training rows that mend something; rows of the rarer kind are repeated to reach it (our choice: 0.5, so that the
+    revisor learns to leave good rows unchanged as well as to mend bad ones)."""
     repeats_max: Positive = 3
-    """Times that one row may be there for `mended_share` (ours: a strong teacher mends nearly every draft of a weak junior,
-    and the few it leaves alone would be learnt by heart)."""
+    """Maximum repeats of a row for `mended_share` (ours: a strong teacher mends nearly every draft of a weak junior, and the
+    few unchanged ones would be memorized)."""

@@ -16,61 +16,61 @@ from speed_assets.recipe.sections.filters import Rules
 
 
 class Embedder(Section):
-    """A finished embedding model, to look at rows with."""
+    """A published embedding model that compares rows."""
 
     model: str
     """Folder or hub name."""
     revision: str | None = None
-    """Hub revision; with a hub name it is what makes a run repeatable."""
+    """Hub revision; set it with a hub name, so that a run can be repeated."""
     batch_size: Positive = 64
-    """Texts embedded at once."""
+    """Texts in a batch."""
 
 
 class RowScores(Section):
-    """Scores of rows by readers that did not write them. The paper has no such step: all numbers are ours."""
+    """Scores of rows by models that did not write them. The paper has no such step: all numbers are ours."""
 
     embedder: Embedder | None = None
-    """Tells how near texts are in meaning: to each other, to evaluation texts; null does not."""
+    """Measures the similarity of rows to each other and to evaluation texts; null does not measure it."""
     twin_min: Share = 0.9
-    """Cosine similarity from which on two rows, query and positive together, are kept as alike."""
+    """Minimum cosine similarity of a pair of similar rows, query and positive together."""
     twins_max: Positive = 500_000
-    """Pairs of rows that are kept at most, the most alike."""
+    """Maximum pairs of similar rows; the most similar are kept."""
 
     asymmetric: tuple[TaskTypeName, ...] = ("retrieval",)
-    """Task types whose query is another kind of text than its positive."""
+    """Task types whose queries and positives are different kinds of text."""
     folds: Annotated[int, Field(ge=2)] = 5
-    """Parts of the rows; each is judged by models trained on the others."""
+    """Folds of the cross-fitting: each fold is scored by models trained on the others."""
     rows_max: Positive = 100_000
-    """Rows that such a model is trained on at most."""
+    """Maximum rows that such a model is trained on."""
     words_max: Positive = 50_000
-    """Words, or runs of two, that it knows at most."""
+    """Maximum vocabulary of such a model: words and word pairs."""
     word_rows_min: Positive = 2
-    """Texts that such a word must stand in."""
+    """Minimum texts that contain a word of the vocabulary."""
     role_c: Rate = 1.0
-    """Inverse strength of the L2 penalty of the model that tells queries from other texts."""
+    """Inverse strength of the L2 penalty of the model that separates queries from other texts."""
     dimensions: Positive = 64
-    """Size of the vectors of the model that tells whether query and document fit."""
+    """Dimensions of the model that scores whether query and document fit."""
     epochs: Positive = 20
     learning_rate: Rate = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     batch_rows: Positive = 64
-    """Rows in a step of its training, each with its own negative and a stranger's positive."""
+    """Rows in a batch of its training, each with its own negative and the positive of another row."""
 
 
 class MinedNegatives(Section):
-    """Negatives from the positives of other rows. The paper leaves matching without any: all numbers are ours."""
+    """Hard negatives from the positives of other rows. The paper has none for matching: all numbers are ours."""
 
     embedder: Embedder
     task_types: tuple[TaskTypeName, ...] = ("matching_short", "matching_long")
-    """Task types whose rows get one; a row that has a negative keeps it."""
+    """Task types whose rows get a negative; a row that has one keeps it."""
     rank_min: Count = 0
-    """Nearest positives of other rows that are passed over, as too likely to be right."""
+    """Nearest positives of other rows that are skipped, as probable false negatives."""
     relative_margin: Share = 0.05
-    """A negative is at most 1 less this share as similar to the query as the positive (NV-Retriever: 0.05)."""
+    """A negative's similarity to the query is at most 1 minus this, times that of the positive (NV-Retriever: 0.05)."""
     doubt_margin: Share = 0.1
-    """Nearer than 1 less this share of the positive's similarity, a negative is in doubt, and the teacher is asked."""
+    """Above 1 minus this, times the positive's similarity, a negative is in doubt, and the teacher is asked."""
     doubts_max: Count = 0
-    """Rows in doubt that the teacher is asked about at most, two calls each; the others get no negative."""
+    """Maximum rows in doubt that the teacher is asked about, two calls each; the others get no negative."""
     sampling: Sampling
 
     @model_validator(mode="after")
@@ -81,14 +81,14 @@ class MinedNegatives(Section):
 
 
 class RowVerdicts(Section):
-    """A sample of the rows that the teacher reads, as it reads junior output for revision_data, to tell which are faulty.
-    The paper has no such step: all numbers are ours."""
+    """The teacher's verdicts on a sample of the rows: faulty, or not. It reads them as junior outputs for revision_data. The
+    paper has no such step: all numbers are ours."""
 
     rows: PerTaskType
-    """Rows read, one call each, at most."""
+    """Maximum rows that the teacher reads, one call each."""
     suspicious_share: Share = 0.7
-    """Share of the sample that prefers rows that a score finds suspicious: a bound is decided among them. The rest is
-    drawn evenly."""
+    """Share of the sample that is drawn among rows with suspicious scores, since they decide a bound. The rest is drawn
+    uniformly."""
     rules: Rules | None = None
-    """Rows that break one of these are not read, since final_triplets removes them anyway: give the same rules."""
+    """Rows that break one of these are not read, since final_triplets rejects them: set the same rules."""
     sampling: Sampling

@@ -20,10 +20,10 @@ class SeedData(Section):
     """Examples asked of the teacher (paper: 25K)."""
     sampling: Sampling
     attempts: Positive = 1
-    """Times that an example is asked for until it is whole; each is a call (paper: none is asked again)."""
+    """Maximum attempts at a valid example; each is a call (paper: one)."""
     rules: Rules | None = None
-    """Rules that an example must keep, as rows of final_triplets do: what breaks one is asked for again with the reason, and
-    is never taught. null teaches whatever is whole."""
+    """Rules that an example must satisfy, as in final_triplets: an example that breaks one is asked for again with the reason,
+    and never trained on. null accepts every valid example."""
 
 
 class JuniorData(Section):
@@ -38,18 +38,17 @@ class PreferencePairs(Section):
     """Prompts judged, two calls each: one for each order of the candidates (paper: 10K calls, one order)."""
     sampling: Sampling
     panel: tuple[str, ...] = ()
-    """Models at the teacher's endpoint that judge beside the teacher; each is asked in every order, and all verdicts
-    count alike."""
+    """Further judges at the teacher's endpoint; each is asked in every order, and all verdicts count the same."""
     orders_max: Annotated[int, Field(ge=2)] = 2
-    """Orders in which candidates may be shown. Two are asked first; as long as they do not agree, two more are."""
+    """Maximum orders in which candidates are shown. Two are asked first, then two more while they disagree."""
     margin_min: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """Smallest share that the two have of the readable verdicts' votes, one for best and one for worst each. Of two orders
-    0.75 asks for the same best or the same worst in both; 1 for both; 0.5 only that neither is contradicted (ours; docs/benchmarks.md)."""
+    """Minimum share of the votes that a pair needs; each readable verdict has a vote for best and one for worst. With two
+    orders 0.75 needs the same best or the same worst in both, 1 needs both, 0.5 no contradiction (ours; docs/benchmarks.md)."""
     rules: Rules | None = None
-    """Rules of final_triplets that a chosen answer must keep; null asks for none."""
+    """Rules of final_triplets that a chosen answer must satisfy; null has none."""
     length_share_max: Share = 0.8
-    """Where more than this share of the verdicts take the longest candidate as best and the shortest as worst, or the
-    other way about, those make no pairs: a judge that reads nothing but the length could have given them."""
+    """Maximum share of verdicts that length alone explains (longest best and shortest worst, or the reverse); above it, those
+    verdicts give no pairs."""
 
     @model_validator(mode="after")
     def _repeats(self) -> PreferencePairs:
@@ -63,19 +62,19 @@ class SeniorData(Section):
     """Rows asked of the senior generator (paper: 1.15M raw)."""
     sampling: Sampling
     attempts: Positive = 1
-    """Times that a row is asked for until it is whole (paper: none is asked again)."""
+    """Maximum attempts at a valid row (paper: one)."""
     writer: Writer = "senior_model"
-    """Model that writes them; `junior_model` leaves out DPO, as in the paper's ablations."""
+    """Model that writes the rows; `junior_model` leaves out DPO, as in the paper's ablations."""
 
 
 class RevisionData(Section):
     rows: PerTaskType
-    """Junior outputs shown to the teacher, one call each (paper: 10K)."""
+    """Junior outputs that the teacher revises, one call each (paper: 10K)."""
     sampling: Sampling
 
 
 class RevisedData(Section):
     sampling: Sampling
     readings: Positive = 1
-    """Times that the revisor reads a row (paper: 1). From the second on it reads what it has changed before, and the
-    last of several readings changes nothing: it tells what is still in doubt."""
+    """Times that the revisor reads a row (paper: 1). From the second reading on it reads only what it changed; the last of
+    several changes nothing and marks rows that are still in doubt."""

@@ -25,7 +25,7 @@ PresetName = Literal[
 
 
 class ErrorRates(Section):
-    """How often the microworld's teacher errs, as a share of its answers. A real teacher has no such knob."""
+    """Error rates of the microworld's teacher, as shares of its answers. A real teacher has no such setting."""
 
     brainstorm: Share = 0.0
     write: Share = 0.0
@@ -34,29 +34,29 @@ class ErrorRates(Section):
 
 
 class TeacherDialect(Section):
-    """How the server of the teacher wants to be asked. null is found out: by its address where that is known, and by what it
-    refuses."""
+    """Request format of the teacher's server. null is detected: from the address of a known provider, and from what the
+    server refuses."""
 
     probe: bool = True
-    """The first request of a kind goes out alone, and what the server refuses of it is said otherwise, at most 8 times for
-    a model. What was found is kept in `teachers.json` of the home. False asks as it stands here, and nothing else."""
+    """Detect the format: the first request of a kind is sent alone, and what the server refuses is sent in another form, at
+    most 8 times for a model. The result is stored in `teachers.json` of the home. false sends exactly what stands here."""
     preset: PresetName | None = None
-    """Server whose known dialect the search begins with; null takes that of `teacher.endpoint` where it is known."""
+    """Provider whose format the detection starts from; null takes the one that `teacher.endpoint` belongs to."""
     token_field: TokenField | None = None
-    """Name of the field that says how many tokens an answer may have."""
+    """Name of the request field with the maximum tokens of an answer."""
     temperature: Sent | None = None
-    """Whether the temperature is sent; `unless_default` leaves 1 out, for servers with that default."""
+    """Whether the temperature is sent; `unless_default` omits 1, for servers with that default."""
     top_p: Sent | None = None
     seed: bool | None = None
     """Whether a seed is sent."""
     strict: bool | None = None
     """Ask for schemas in OpenAI's strict mode, in which every key is required and may be null."""
     additional_properties: bool | None = None
-    """Say `additionalProperties: false` in schemas."""
+    """Set `additionalProperties: false` in schemas."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the body, for instance `{reasoning_effort: low}`. They are part of every request's name."""
+    """Further fields of the request body, for instance `{reasoning_effort: low}`. They are part of the key of every request."""
     headers: dict[str, Annotated[str, Field(pattern=VARIABLE)]] = Field(default_factory=dict)
-    """Further headers: name, and the environment variable that holds the value."""
+    """Further headers: the name, and the environment variable that holds the value."""
 
     @model_validator(mode="after")
     def _fields_of_ours(self) -> TeacherDialect:
@@ -70,9 +70,9 @@ class TeacherDialect(Section):
         return self
 
     def fixed(self) -> dict[str, Any]:
-        """What the recipe says, by the fields of a `Dialect`."""
-        said = self.model_dump(include=set(FIELDS), exclude_none=True)
-        return {name: value for name, value in said.items() if name != "extra" or value}
+        """What the recipe sets, by the fields of a `Dialect`."""
+        fields = self.model_dump(include=set(FIELDS), exclude_none=True)
+        return {name: value for name, value in fields.items() if name != "extra" or value}
 
     def shape(self) -> dict[str, Any]:
         """What of it may shape answers."""
@@ -81,11 +81,11 @@ class TeacherDialect(Section):
 
 
 class NonAnswers(Section):
-    """What is done about replies that are paid for and hold no answer."""
+    """How replies are handled that are paid for and contain no answer."""
 
     attempts: Positive = 2
-    """Times that a request is sent while the reply is empty or calls a tool that nobody asked for (ours); what was filtered,
-    or was all thoughts, is not sent again as it was."""
+    """Maximum attempts of a request whose reply is empty or calls an unknown tool (ours). Filtered replies and replies of
+    reasoning alone are not retried unchanged."""
 
 
 class Teacher(Section):
@@ -94,20 +94,20 @@ class Teacher(Section):
     """Model name at the endpoint (paper: gpt-4o-2024-05-13)."""
     revision: str | None = None
     endpoint: Endpoint | None = None
-    """Base URL of an OpenAI-compatible server, without any secret; null with the microworld."""
+    """Base URL of an OpenAI-compatible server, without credentials; null with the microworld."""
     key_variable: Annotated[str, Field(pattern=VARIABLE)] | None = None
-    """Name of the environment variable that holds the key. The key itself never stands in a recipe."""
+    """Name of the environment variable that holds the API key. The key itself is never in a recipe."""
     structured_output: Structure = "json_schema"
-    """What is asked of the server besides the prompt; answers are parsed strictly whether it obeys or not. `tool_call` takes
-    the arguments of the one tool that the model must call; `structured_outputs` is vLLM's own field. A server that refuses a
-    form is asked in a weaker one (`dialect.probe`)."""
+    """How the server is asked for structured output; answers are parsed strictly in any case. `tool_call` reads the arguments
+    of the one tool that the model must call; `structured_outputs` is a field of vLLM. A server that refuses a form is asked
+    in a weaker one (`dialect.probe`)."""
     dialect: TeacherDialect = TeacherDialect()
     non_answers: NonAnswers = NonAnswers()
     error_rates: ErrorRates = ErrorRates()
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what stands at its default: recipes of before have the digests that they had."""
+        """Without sections that have their defaults, so that older recipes keep their digests."""
         dumped: dict[str, Any] = dump(self)
         for name in ("dialect", "non_answers"):
             if getattr(self, name) == type(self).model_fields[name].default:
@@ -115,66 +115,66 @@ class Teacher(Section):
         return dumped
 
     def first_dialect(self, model: str) -> Dialect:
-        """The dialect that a search begins with: what the recipe says, else what is known of the server's address."""
-        known = PRESETS[name].dialect if (name := self.dialect.preset or preset_for(self.endpoint, model)) else PLAIN
-        said = self.structured_output != type(self).model_fields["structured_output"].default
-        form = replace(known, structure=self.structured_output) if said else known
+        """The dialect that the detection starts from: what the recipe sets, else the preset of the server's address."""
+        preset = PRESETS[name].dialect if (name := self.dialect.preset or preset_for(self.endpoint, model)) else PLAIN
+        is_set = self.structured_output != type(self).model_fields["structured_output"].default
+        form = replace(preset, structure=self.structured_output) if is_set else preset
         return replace(form, **self.dialect.fixed())
 
     def said_dialect(self) -> Dialect:
-        """The dialect with nothing but what the recipe says: requests were named by it before there was a search."""
+        """The dialect with what the recipe sets alone: before the detection existed, it was part of the key of a request."""
         return replace(PLAIN, structure=self.structured_output, **self.dialect.fixed())
 
 
 class Calls(Section):
-    """How teacher calls are made. Nothing here changes what is asked, so nothing here is in a fingerprint."""
+    """How requests reach the teacher. Nothing here changes what is asked, so no fingerprint contains it."""
 
     mode: Literal["online", "batch"] = "online"
-    """`batch` sends the provider's batch files: cheaper, and hours slower. Both share the ledger."""
+    """`batch` uses the provider's batch files: cheaper, and hours slower. Both use the same ledger."""
     concurrency_start: Positive = 8
-    """Calls in flight at first; grows by one for each round without trouble, halves at a refusal for load."""
+    """Requests in flight at the start; grows by one for each round without errors, halves when the server is overloaded."""
     concurrency_max: Positive = 64
+    """Maximum requests in flight."""
     timeout_s: Rate = 120.0
-    """Seconds until an answer that has not come counts as a broken connection."""
+    """Timeout of a request, in seconds; a request that times out counts as a broken connection."""
     attempts: Positive = 8
-    """Times that one request is sent before it counts as failed."""
+    """Maximum attempts of a request."""
     backoff_s: Rate = 0.5
-    """Seconds: the first wait is drawn from 0..this, each further one from twice the range (full jitter)."""
+    """Seconds: the first wait is drawn from 0 to this, each further one from twice the range (full jitter)."""
     backoff_max_s: Rate = 60.0
-    """Seconds: the longest wait, also when the server asks for longer."""
+    """Maximum wait in seconds, also when the server asks for more."""
     breaker_s: Rate = 300.0
-    """Seconds in which not one call succeeds, after which the run ends and says why."""
+    """Seconds without any successful request after which the run stops."""
     stop_after: Positive = 8
-    """Requests that are refused, or get a reply without an answer, before the first answer of all, after which the run ends and
-    says what mends it (ours)."""
+    """Requests that fail before the first answer after which the run stops, with advice (ours)."""
     read_min: Annotated[float, Field(gt=0, le=2)] | None = 0.8
-    """Fewest tokens that a server says it has read for each word of a prompt; fewer mean that it cut the prompt, and the run
-    ends. Tokenizers in use make at least one (1.3 in English prose). null does not ask (ours)."""
+    """Minimum prompt tokens that the server counts for each word of a prompt; fewer mean that it truncated the prompt, and the
+    run stops. Tokenizers give at least one (1.3 in English prose). null turns this off (ours)."""
     model_changed: Literal["warn", "stop"] = "warn"
-    """What is done when the server names another model in the middle of an artifact."""
+    """What happens when the server reports another model in the middle of an artifact."""
     reply_bytes_max: Positive = 16_000_000
-    """Bytes of a reply at most, unpacked; a longer one counts as a broken connection (ours: 1,000 times a long answer)."""
+    """Maximum bytes of a reply, unpacked; a longer one counts as a broken connection (ours: 1,000 times a long answer)."""
     batch_rows: Positive = 20_000
     """Requests in one batch file (OpenAI takes 50,000 and 200 MB)."""
     batch_poll_s: Rate = 30.0
-    """Seconds between two looks at a batch."""
+    """Seconds between two polls of a batch."""
     batch_hours: Positive = 24
-    """Hours that the provider is given for a batch; what has not come by then is asked again."""
+    """Hours after which unanswered requests of a batch are sent again."""
 
 
 class Price(Section):
-    """Price of one model. Null is unknown, and then no cost is told: never 0, never guessed."""
+    """Price of one model. null is unknown; the cost is then unknown, too, never 0 and never estimated."""
 
     input_per_million: Annotated[float, Field(ge=0)] | None = None
-    """Money for a million prompt tokens."""
+    """Price of a million prompt tokens, in `prices.currency`."""
     output_per_million: Annotated[float, Field(ge=0)] | None = None
-    """Money for a million output tokens."""
+    """Price of a million output tokens, in `prices.currency`."""
     batch_factor: Share = 1.0
-    """What a batch call costs, as a share of an online one (OpenAI: 0.5)."""
+    """Price of a batch request as a share of an online request (OpenAI: 0.5)."""
 
 
 class Prices(Section):
-    """A price table; costs are told with its version."""
+    """A price table; costs are reported with its version."""
 
     version: str
     """Date or name of the table, for instance `2024-10-18`."""
@@ -184,14 +184,14 @@ class Prices(Section):
 
 
 class Cap(Section):
-    """The most that may be spent; null is no cap. A cap on money needs a known price."""
+    """A budget; null is unlimited. A budget of money needs the prices of the models."""
 
     calls: Count | None = None
     money: Annotated[float, Field(ge=0)] | None = None
 
 
 class Money(Section):
-    """Prices and caps. What is paid, and when to stop: never what is asked, so never in a fingerprint."""
+    """Prices and budgets. They never change what is asked, so no fingerprint contains them."""
 
     prices: Prices | None = None
     run: Cap = Cap()

@@ -13,19 +13,19 @@ from speed_assets.recipe.sections.answers import Sampling
 
 
 class Expand(Section):
-    """How the teacher grows the topics of `topics.file` into a tree. All numbers are ours; the paper draws from the Open
+    """How the teacher expands the topics of `topics.file` into a tree. All numbers are ours; the paper draws from the Open
     Directory, whose branch Sports alone has 15,018 topics."""
 
     children: Annotated[int, Field(ge=1, le=50)] = 12
-    """Subtopics that each topic is asked for."""
+    """Subtopics that the teacher is asked for, for each topic."""
     levels: Annotated[int, Field(ge=1, le=4)] = 2
-    """Times that the newest topics are asked for subtopics of theirs."""
+    """Levels of subtopics below the topics of the file."""
     target: Positive
-    """Topics at most, those of the file among them; no more are asked for subtopics than this needs."""
+    """Maximum topics, including those of the file; no more topics are expanded than this needs."""
     attempts: Positive = 2
-    """Times that a topic is asked while its answer is no list, or fewer than `enough` of its subtopics are new."""
+    """Maximum attempts for a topic while its answer is no list, or fewer than `enough` of its subtopics are new."""
     enough: Share = 0.5
-    """Share of `children` that have to be new, or the topic is asked again, with those that are there already named."""
+    """Minimum share of `children` that must be new; otherwise the topic is asked again, with the subtopics that exist."""
     sampling: Sampling
 
 
@@ -38,27 +38,27 @@ class Topics(Section):
     max_levels: Annotated[int, Field(ge=2)] = 4
     """Levels kept of a deeper path: the first and the last half (paper section 3.2)."""
     max_characters: Positive = 200
-    """Longer lines are refused (our choice: ODP's longest paths are below)."""
+    """Maximum characters of a line; longer lines are rejected (our choice: ODP's longest paths are below)."""
     at_least: Positive = 10
-    """Fewer topics than this end the run (our choice: held-out and training topics need some variety)."""
+    """Minimum number of topics; with fewer, the run stops (our choice: held-out and training topics need some variety)."""
     limit: Positive | None = None
-    """Topics taken, by hash of the path; null takes all."""
+    """Maximum topics of the file, chosen by a hash of their path; null takes all."""
     expand: Expand | None = None
-    """Have the teacher grow the topics into a tree; null takes the file as it is. Alignment topics of a file of their own
-    stay as they are."""
+    """Expands the topics into a tree with the teacher; null takes the file as it is. Topics of `alignment` are not
+    expanded."""
     rows_per_prompt_max: Annotated[float, Field(ge=1)] = 3.0
-    """Rows for each different prompt, on average, above which `speed plan` and `speed run` warn: such rows differ by the luck
-    of sampling alone (ours)."""
+    """Maximum mean number of rows with the same prompt; above it, `speed plan` and `speed run` warn, since such rows differ by
+    sampling alone (ours)."""
     refuse: bool = False
-    """Above `rows_per_prompt_max` nothing is asked for at all."""
+    """Stop the run instead of the warning of `rows_per_prompt_max`."""
 
 
 class Prompts(Section):
     set: Literal["full", "compact"]
     """`full` for real models, `compact` for small ones."""
     file: str | None = None
-    """YAML file of your own with what shall be worded otherwise, in the layout of `speed_assets/domain/prompt_sets/`; what
-    it leaves out stays as in `set`. Only what it changes is asked anew."""
+    """YAML file with your own wording of some prompts, in the layout of `speed_assets/domain/prompt_sets/`; all others stay as
+    in `set`. Only what it changes is asked again."""
 
 
 class TaskList(Section):
@@ -66,5 +66,4 @@ class TaskList(Section):
     """Tasks for each topic (paper: one is best)."""
     sampling: Sampling
     attempts: Positive = 3
-    """Times that a topic is asked for a task until one stands the rules of tasks (ours; a task is an instruction above many
-    rows, and costs one call)."""
+    """Maximum attempts at a task that satisfies the rules of tasks (ours; many rows share a task, and it costs one call)."""
