@@ -157,7 +157,7 @@ def _resources(
             own.close()
 
     def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
-        if context.instance and context.run_id:  # so that a run of a daemon, too, is known to be gone when it is
+        if context.instance and context.run_id:  # so that a dead run of a daemon is recognized, too
             context.instance.add_run_tags(context.run_id, run_liveness.run_tags(context.instance))
         artifacts.store.open()
         if recipe.topics.refuse:  # asked in each run, whatever is cached

@@ -30,10 +30,10 @@ def describe(
 
     Model text is shown as cells of tables and as JSON only, never as markup. `made_of` is `Artifacts.made_of` of it.
     """
-    said = dict(artifact.metadata)
-    columns, sample = said.pop("columns", {}), said.pop("sample", [])
-    nested_last = sorted(said, key=lambda name: isinstance(said[name], dict | list))
-    figures = {name: _shown(said[name]) for name in nested_last}
+    metadata = dict(artifact.metadata)
+    columns, sample = metadata.pop("columns", {}), metadata.pop("sample", [])
+    nested_last = sorted(metadata, key=lambda name: isinstance(metadata[name], dict | list))
+    figures = {name: _shown(metadata[name]) for name in nested_last}
     shown: dict[str, Any] = {name: figures[name] for name in _FIRST if name in figures} | _plots(artifact)
     if sample:
         rows = [dg.TableRecord({name: _in_table(value) for name, value in row.items()}) for row in sample]
@@ -41,8 +41,8 @@ def describe(
     shown |= figures
     if columns:
         shown["dagster/column_schema"] = dg.MetadataValue.table_schema(_schema(columns))
-    if "rows" in said:
-        shown["dagster/row_count"] = said["rows"]
+    if "rows" in metadata:
+        shown["dagster/row_count"] = metadata["rows"]
     return {
         **shown,
         "dagster/uri": dg.MetadataValue.path(str(artifact.path)),

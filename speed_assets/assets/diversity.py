@@ -1,6 +1,6 @@
-"""What final_triplets says of its own diversity: the measures with what was asked for beside them, and their plot.
+"""The diversity of final_triplets: its measures next to what was asked for, and their plot.
 
-Belongs here: finding out what was asked for, and showing. Not here: the measures (`domain/diversity_measures.py`).
+Belongs here: computing what was asked for, and the plot. Not here: the measures (`domain/diversity_measures.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from speed_assets.recipe import FinalTriplets, rows_asked
 
 
 def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]:
-    """The diversity of the rows that stay, as metadata; the plot lies beside the table."""
+    """The diversity of the rows that passed, as metadata; the plot goes to the unhashed folder."""
     section = run.section
     asked = rows_asked(run.recipe, section.source)
     prompts = prompt_set(run.unfingerprinted.prompts)
@@ -52,7 +52,7 @@ def _asked_topics(run: StageRun[FinalTriplets], asked: Mapping[str, int]) -> pl.
 
 
 def plot_diversity(found: Mapping[str, Any], path: Path) -> None:
-    """Task types and attributes as they came out beside what was asked for, and topics covered."""
+    """Proportions of task types and attributes next to those asked for, and topics covered."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3), dpi=70, layout="constrained")
@@ -77,7 +77,7 @@ def plot_diversity(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _bars(axes: Any, names: list[str], groups: Mapping[str, Mapping[str, float]]) -> None:
-    """Horizontal bars of 0..1 for each name, one of each group beside the other."""
+    """Horizontal bars of 0..1 for each name, the groups next to each other."""
     height = 0.8 / len(groups)
     for place, (word, values) in enumerate(groups.items()):
         axes.barh([row + place * height for row in range(len(names))], [values[n] for n in names], height, label=word)

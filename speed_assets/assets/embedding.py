@@ -30,12 +30,12 @@ def embedding_model(run: StageRun[EmbeddingModel]) -> dict[str, Any]:
 
 
 def baseline_models(run: StageRun[None]) -> dict[str, Any]:
-    """The same training on the whole rows of each baseline table."""
+    """The same training on the valid rows of each baseline table."""
     jobs = {}
     for table in run.stage.inputs:
         rows = run.input_rows(table)
-        whole = rows.filter("valid") if "valid" in rows.columns else rows
-        jobs[table] = whole.select(TRAINED_ON)
+        valid = rows.filter("valid") if "valid" in rows.columns else rows
+        jobs[table] = valid.select(TRAINED_ON)
     return {"baselines": _train(run, jobs)}
 
 
@@ -115,16 +115,18 @@ def _train(
     jobs = []
     for name, rows in tables.items():
         if rows.is_empty():
-            raise RecipeError(f"{run.stage.name} has no rows to train {name} on: look at the quarantines of its inputs")
+            raise RecipeError(
+                f"{run.stage.name} has no rows to train {name} on: see the quarantines of its inputs (`speed quarantine`)"
+            )
         _instructed(rows, run.recipe.embedding_model).write_parquet(folder / f"{name}.parquet")
-        aside = run.unhashed if len(tables) == 1 else run.unhashed / name
-        aside.mkdir(parents=True, exist_ok=True)
+        unhashed = run.unhashed if len(tables) == 1 else run.unhashed / name
+        unhashed.mkdir(parents=True, exist_ok=True)
         jobs.append(
             {
                 "name": name,
                 "triplets": str(folder / f"{name}.parquet"),
                 "out": str(run.out / name),
-                "aside": str(aside),
+                "aside": str(unhashed),
                 **({"seed": seeds[name]} if seeds else {}),
             }
         )
@@ -133,7 +135,7 @@ def _train(
 
 
 def _instructed(rows: pl.DataFrame, settings: EmbeddingModel) -> pl.DataFrame:
-    """The rows as they are trained on: `task` is what the instruction says of each, which of STS is not its topic."""
+    """The rows as they are trained on: `task` is the {task} of the instruction, which for STS is not the topic."""
     named = rows.select("task_type", "task", "row_id").rows()
     tasks = [instruction_of(kind, task, row_id, settings.sts_instructions) for kind, task, row_id in named]
     return rows.with_columns(task=pl.Series(tasks, dtype=pl.String)).drop("row_id")

@@ -27,18 +27,18 @@ from speed_assets.recipe import JuniorData, SeedData, Training
 
 
 def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
-    """The teacher's examples; answers that are no whole record, or break a rule, go to the quarantine."""
+    """The teacher's examples; invalid answers, and those that break a rule, go to the quarantine."""
     section = run.section
     asked = getattr(section.rows, run.task_type)
     rows = asked_rows(run, section.rows)
-    told: list[TeacherUse] = []
+    uses: list[TeacherUse] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
         texts = asked_again(run, pending, attempt)
         limits = run.limits(section.sampling, pending["words"], cuts_before(pending, attempt))
         schema = schema_for("synthesis", run.task_type)
         answers, use = run.ask(texts, section.sampling, schema, sample=attempt, limits=limits)
-        told.append(use)
+        uses.append(use)
         answered = pending.select(rows.columns).with_columns(
             pl.Series("output", [a.text for a in answers], dtype=pl.String),
             pl.Series("finished", [a.finished for a in answers], dtype=pl.Boolean),
@@ -57,7 +57,7 @@ def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
         "problems": problem_counts(bad),
         "read_as": read_as(rows),
         "asked_again": again,
-        **sum(told[1:], start=told[0]).metadata(),
+        **sum(uses[1:], start=uses[0]).metadata(),
         **truth(run, good, asked),
     }
 

@@ -1,4 +1,4 @@
-"""Mined negatives: positives of other rows that are near a query and yet do not answer it."""
+"""Hard negatives: positives of other rows that are similar to a query and do not answer it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from speed_assets.recipe import MinedNegatives
 
 
 def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
-    """One negative for each row of the task types named that has none. `verdict` tells what it passed: `margin`, or
+    """One negative for each row of the task types named that has none. `verdict` is what it passed: `margin`, or
     `teacher` where it came so near that the teacher was asked which of the two answers the query.
 
     Rows without one are in the quarantine: nothing near enough below the margin (`none_mined`), more doubts than the
@@ -94,10 +94,10 @@ def _ask(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> tuple[pl.DataFram
     sampling = run.section.sampling
     limits = run.limits(sampling, [run.most_words("judge", "matching_short")] * len(texts))
     answers, use = run.ask(texts, sampling, schema_for("judge", "matching_short", 2), limits=limits)
-    said: list[list[Any]] = [[] for _ in pairs]
+    verdicts: list[list[Any]] = [[] for _ in pairs]
     for (place, order), answer in zip(shown, answers, strict=True):
-        said[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
-    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, said, strict=True)]
+        verdicts[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
+    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, verdicts, strict=True)]
     worse = [
         preference is not None and preference.chosen == pair[0]
         for preference, pair in zip(preferences, pairs, strict=True)

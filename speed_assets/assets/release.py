@@ -96,7 +96,7 @@ def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]
 
 
 def _spent(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all answers of the teacher took together, whenever they came; null is unknown, and so is a sum with it."""
+    """Calls, tokens and cost of all the teacher's answers, cached or not; null is unknown, and so is a sum with it."""
 
     def total(field: str) -> Any:
         parts = [stage.get(field) for stage in stages]
@@ -113,7 +113,7 @@ def _spent(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _intervals(run: StageRun[Licences], scores: Artifact) -> dict[str, dict[str, list[float]]]:
-    """{model: {task: [low, high]}}: 1 - alpha intervals over the chance of samples, of the models that are shown."""
+    """{model: {task: [low, high]}}: 1 - alpha bootstrap intervals over samples, of the models in the cards."""
     settings = run.recipe.checks.superior
     found = samples_by_model(scores.table(SAMPLES))
     return {

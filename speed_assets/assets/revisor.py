@@ -86,9 +86,9 @@ def revisor_model(run: StageRun[Revisor]) -> dict[str, Any]:
 
 
 def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
-    """The revisor reads every row and mends it, as often as the recipe says; `doubt` holds what it still finds wrong.
+    """The revisor reads every row and mends it, as often as the recipe says; `doubt` is what it still finds wrong.
 
-    A revision that would spoil a row is not taken, and one that cannot be read says nothing.
+    A revision that would spoil a row is not taken, and one that cannot be read changes nothing.
     """
     section, prompts = run.section, run.prompts
     written = run.input("senior_data").table()
@@ -97,7 +97,7 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
         for row in written.select("query", "positive", "negative", "output").iter_rows(named=True)
     ]
     limits = pl.Series("max_new_tokens", revision_limits(run, section.sampling, written["row_id"]), dtype=pl.Int64)
-    told: list[dict[str, Any]] = []
+    generations: list[dict[str, Any]] = []
 
     def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:
         asked = written.select("row_id", "candidate", "task", "prompt")[rows]
@@ -106,9 +106,9 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
         requests = asked.with_columns(pl.Series("prompt", texts, dtype=pl.String), limits[rows])
         schema = schema_for("revise", run.task_type)
         answers, made = generated(run, "revisor_model", requests, section.sampling, schema, f"reading_{reading}")
-        told.append({**made, "output_tokens": int(answers["output_tokens"].sum())})
-        said = zip(records, answers["output"], answers["finished"], strict=True)
-        return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in said]
+        generations.append({**made, "output_tokens": int(answers["output_tokens"].sum())})
+        replies = zip(records, answers["output"], answers["finished"], strict=True)
+        return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in replies]
 
     mended = read_through(drafts, section.readings, read)
     revised = _as_revised(run.task_type, written, drafts, mended)
@@ -127,15 +127,15 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
         "revisions_not_taken": sum(reading["not_taken"] for reading in mended.readings),
         "readings": mended.readings,
         **_labels_not_named(good, run.task_type),
-        "generation": told[0]["generation"],
-        **{name: sum(made[name] for made in told) for name in counted},
+        "generation": generations[0]["generation"],
+        **{name: sum(made[name] for made in generations) for name in counted},
         **truth(run, good, written.height),
     }
 
 
 def _as_revised(task_type: str, written: pl.DataFrame, drafts: list[str], mended: Mended) -> pl.DataFrame:
-    """The rows as the revisor left them, parsed, with the draft of each (`before`) and what the revisor said of it."""
-    # A draft that was cut off stays so, however whole it looks, unless the revisor wrote all of it again.
+    """The rows as the revisor left them, parsed, with the draft of each (`before`) and the revisor's reason."""
+    # A draft that was cut off stays invalid, however complete it looks, unless the revisor wrote all of it again.
     changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
     cut = [
         problem == CUT_OFF and keeps_of(task_type, draft, record)

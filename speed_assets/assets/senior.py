@@ -51,7 +51,7 @@ _RAW_CHARACTERS = 18_000
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """One answer of the junior. `text` is its record as it is taught, or what it wrote where no whole record was read;
+    """One answer of the junior. `text` is its record as it is trained on, or its raw output where no valid record was read;
     `problem` is why it may not be chosen."""
 
     text: str
@@ -60,7 +60,7 @@ class _Candidate:
 
 @dataclass
 class _Group:
-    """The candidates of one prompt, and what has been said of them."""
+    """The candidates of one prompt, and the verdicts on them."""
 
     row: dict[str, Any]
     candidates: list[_Candidate]
@@ -68,7 +68,7 @@ class _Group:
     verdicts: list[tuple[Order, Verdict | str]] = field(default_factory=list)
     judges: list[str] = field(default_factory=list)
     """Who gave each of the verdicts."""
-    said: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
     """The raw text of each of the verdicts."""
     preference: Preference | None = None
     why_not: str | None = None
@@ -80,7 +80,7 @@ class _Group:
         return [candidate.text for candidate in self.candidates]
 
     def read(self, margin_min: float) -> None:
-        """Find what the verdicts support. What is chosen has to be whole, finished and free of broken rules."""
+        """Find what the verdicts support. The chosen one must be valid, finished and free of broken rules."""
         self.preference, self.why_not = agree(self.texts, self.verdicts, margin_min)
         if self.preference is None:
             return
@@ -92,10 +92,10 @@ class _Group:
 
     def raw(self) -> str:
         """Prompt, candidates and verdicts as JSON, cut to a bounded length."""
-        most = _RAW_CHARACTERS // (1 + len(self.candidates) + len(self.said))
+        most = _RAW_CHARACTERS // (1 + len(self.candidates) + len(self.replies))
         verdicts = [
             {"judge": judge, "order": [i + 1 for i in order], "text": text[:most]}
-            for judge, (order, _), text in zip(self.judges, self.verdicts, self.said, strict=True)
+            for judge, (order, _), text in zip(self.judges, self.verdicts, self.replies, strict=True)
         ]
         shown = {"prompt": self.row["prompt"][:most], "candidates": [text[:most] for text in self.texts]}
         return json.dumps({**shown, "verdicts": verdicts}, ensure_ascii=False)
@@ -202,22 +202,24 @@ def _groups(run: StageRun[PreferencePairs]) -> list[_Group]:
 
 
 def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
-    """How far each judge can be relied on: what it contradicts, what of it cannot be read, what it leans to.
+    """How reliable each judge is: contradictions, unreadable verdicts, biases of order and length.
 
     `contradictions` has, by judge, the prompts whose first two verdicts could be read, and those among them in which a
     candidate is best in one order and worst in the other.
     """
-    told: dict[str, list[tuple[list[str], Order, Verdict | str]]] = {}
+    by_judge: dict[str, list[tuple[list[str], Order, Verdict | str]]] = {}
     against: dict[str, list[bool | None]] = {}
     for group in groups:
-        said: dict[str, list[tuple[Order, Verdict | str]]] = {}
+        of_group: dict[str, list[tuple[Order, Verdict | str]]] = {}
         for judge, verdict in zip(group.judges, group.verdicts, strict=True):
-            said.setdefault(judge, []).append(verdict)
-            told.setdefault(judge, []).append((group.texts, *verdict))
-        for judge, verdicts in said.items():
+            of_group.setdefault(judge, []).append(verdict)
+            by_judge.setdefault(judge, []).append((group.texts, *verdict))
+        for judge, verdicts in of_group.items():
             against.setdefault(judge, []).append(contradicted(group.texts, verdicts[:2]))
-    problems = Counter(verdict for verdicts in told.values() for *_, verdict in verdicts if isinstance(verdict, str))
-    unread = {judge: [isinstance(verdict, str) for *_, verdict in verdicts] for judge, verdicts in told.items()}
+    problems = Counter(
+        verdict for verdicts in by_judge.values() for *_, verdict in verdicts if isinstance(verdict, str)
+    )
+    unread = {judge: [isinstance(verdict, str) for *_, verdict in verdicts] for judge, verdicts in by_judge.items()}
     return {
         "contradictions": {
             judge: {"prompts": sum(one is not None for one in found), "contradicted": sum(one is True for one in found)}
@@ -225,7 +227,7 @@ def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
         },
         "unreadable": {judge: {"verdicts": len(found), "unreadable": sum(found)} for judge, found in unread.items()},
         "verdict_problems": dict(problems.most_common()),
-        "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in told.items()},
+        "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in by_judge.items()},
     }
 
 
@@ -254,7 +256,7 @@ def _judge(run: StageRun[PreferencePairs], groups: list[_Group], first: int, las
             for (group, order), answer in zip(shown, answers, strict=True):
                 group.verdicts.append((order, parse_verdict(answer.text, len(order), answer.finished)))
                 group.judges.append(judge)
-                group.said.append(answer.text)
+                group.replies.append(answer.text)
                 group.refused = group.refused or answer.error
     for group in groups:
         group.read(section.margin_min)
@@ -265,8 +267,8 @@ def senior_model(run: StageRun[PreferenceTraining]) -> dict[str, Any]:
     """DPO from the junior, with the frozen junior as reference.
 
     Raises:
-        RecipeError: there are fewer pairs than `checks.pairs_min`, of all task types together. A check of this stage says
-            the same of what was trained; said here, no training is paid for in vain.
+        RecipeError: there are fewer pairs than `checks.pairs_min`, of all task types together. A check of this stage
+            asks the same of what was trained; asked here, no training is wasted.
     """
     rows = run.input_rows("preference_pairs").select("prompt", "chosen", "rejected")
     least = run.unfingerprinted.checks.pairs_min
@@ -274,12 +276,12 @@ def senior_model(run: StageRun[PreferenceTraining]) -> dict[str, Any]:
         raise RecipeError(too_few_pairs(rows.height, least))
     tokens = run.most_answer_tokens("synthesis")
     start = run.input("junior_model")
-    told = train(run, "dpo", rows, run.section, start=start, answer_tokens=tokens)
-    return told | {"pairs": rows.height}
+    report = train(run, "dpo", rows, run.section, start=start, answer_tokens=tokens)
+    return report | {"pairs": rows.height}
 
 
 def too_few_pairs(pairs: int, least: int) -> str:
-    """What is said of too few preference pairs, and what to do."""
+    """The error of too few preference pairs, with what to do."""
     return (
         f"{pairs} preference pairs came out over all task types, at least {least} must (checks.pairs_min): see why with "
         "`speed quarantine --stage preference_pairs`, then judge more prompts (preference_pairs.prompts), accept less "

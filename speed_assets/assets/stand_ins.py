@@ -1,8 +1,8 @@
 """Rows that stand in, in a rehearsal, for what a model could not write.
 
-A junior trained on eight rows writes no whole record, and a run that stopped there would not show whether judge, revisor,
-filters and scores can be reached. So in a rehearsal, and nowhere else, the teacher's examples take the place of what is not
-whole. They are marked, and counted as not whole.
+A junior trained on eight rows writes no valid record, and a run that stopped there would not show whether judge, revisor,
+filters and scores can be reached. So in a rehearsal, and nowhere else, the teacher's examples take the place of
+invalid rows. They are marked, and counted as invalid.
 
 Belongs here: what stands in for what. Not here: which recipe is a rehearsal (`speed_assets/orchestration/rehearse.py`).
 """
@@ -20,7 +20,7 @@ from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 MARK = "stand-in"
 FILE = "stand_ins.parquet"
-"""Table (row_id, candidate) beside an artifact of the rows that stand in; `candidate` is null where a row has none."""
+"""Table (row_id, candidate) of the rows that stand in, in the unhashed folder of an artifact; `candidate` is null where a row has none."""
 _DATA, _QUARANTINE = "data", "quarantine"
 _NEVER = ("not_whole", "contamination")
 """How reasons of final_triplets begin for which no row comes back, in a rehearsal either."""
@@ -38,7 +38,7 @@ def standing_in(function: StageFunction) -> StageFunction:
 
 
 def _examples(run: StageRun[Any]) -> int:
-    """For each row of a generator that is not whole an example of the teacher, under the prompt that was asked."""
+    """For each invalid row of a generator an example of the teacher, under the prompt that was asked."""
     rows, seeds = run.tables[_DATA], run.input("seed_data").table()
     broken = rows.filter(~pl.col("valid"))
     if broken.is_empty() or seeds.is_empty():
@@ -53,9 +53,9 @@ def _examples(run: StageRun[Any]) -> int:
         problem=pl.lit(None, pl.String),
     )
     key = ["row_id", "candidate"]
-    whole = pl.concat([rows.filter("valid"), filled])
+    valid = pl.concat([rows.filter("valid"), filled])
     _marked(run, broken)
-    run.write(rows.select(key).join(whole, on=key, how="left", maintain_order="left").select(rows.columns))
+    run.write(rows.select(key).join(valid, on=key, how="left", maintain_order="left").select(rows.columns))
     return broken.height
 
 
@@ -67,7 +67,7 @@ def _pairs(run: StageRun[Any]) -> int:
         group = candidates.filter(row_id=row_id)
         texts = [canonical_record(run.task_type, row) for row in group.iter_rows(named=True)]
         if texts and texts[0] != texts[-1]:
-            # Nobody judged them: margin and verdicts are what the table's readers rely on, and `judge_model` tells the truth.
+            # Nobody judged them: margin and verdicts are what readers of the table need, and `judge_model` is honest.
             pair = {"prompt": group["prompt"][0], "chosen": texts[0], "rejected": texts[-1], "judge_model": MARK}
             made.append({"row_id": row_id, "task_type": run.task_type, "margin": 1.0, "verdicts": 2, **pair})
     return _taken_out(run, made)
@@ -86,18 +86,18 @@ def _revisions(run: StageRun[Any]) -> int:
 
 
 def _triplets(run: StageRun[Any]) -> int:
-    """Where the filters left too few rows to train on, those that they set aside first."""
-    rows, aside = run.tables[_DATA], run.tables[_QUARANTINE]
+    """Where the filters left too few rows to train on, those that they rejected first."""
+    rows, rejected = run.tables[_DATA], run.tables[_QUARANTINE]
     missing = run.recipe.rehearsal.rows - rows.height
     never = pl.any_horizontal(pl.col("reason").str.starts_with(how) for how in _NEVER)
-    back = aside.filter(~never).head(max(0, missing))
+    back = rejected.filter(~never).head(max(0, missing))
     source = run.input_rows(run.stage.inputs[0])
     found = source.filter(pl.col("row_id").is_in(back["row_id"].implode())).unique("row_id", maintain_order=True)
     return _taken_out(run, found.select(rows.columns).to_dicts())
 
 
 def _wanting(run: StageRun[Any]) -> list[str]:
-    """Ids that were set aside, as many as there are fewer rows than a rehearsal needs."""
+    """Ids of rejected rows, where there are fewer rows than a rehearsal needs."""
     missing = run.recipe.rehearsal.pairs - run.tables[_DATA].height
     return run.tables[_QUARANTINE]["row_id"].unique(maintain_order=True).to_list() if missing > 0 else []
 
@@ -106,16 +106,16 @@ def _taken_out(run: StageRun[Any], made: list[dict[str, Any]]) -> int:
     """Rows go from the quarantine into the table: a row is in one of the two."""
     if not made:
         return 0
-    data, aside = run.tables[_DATA], run.tables[_QUARANTINE]
+    data, rejected = run.tables[_DATA], run.tables[_QUARANTINE]
     frame = pl.DataFrame([{name: row.get(name) for name in data.columns} for row in made], schema=data.schema)
     run.write(pl.concat([data, frame]))
     _marked(run, frame)
-    run.write(aside.filter(~pl.col("row_id").is_in(frame["row_id"].implode())), _QUARANTINE)
+    run.write(rejected.filter(~pl.col("row_id").is_in(frame["row_id"].implode())), _QUARANTINE)
     return frame.height
 
 
 def _marked(run: StageRun[Any], rows: pl.DataFrame) -> None:
-    """Keep beside the artifact which of its rows stand in."""
+    """Store which rows of the artifact stand in."""
     candidate = pl.col("candidate") if "candidate" in rows.columns else pl.lit(None)
     rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.unhashed / FILE)
 

@@ -42,7 +42,7 @@ _PROBLEMS = {
     "no_instruction": "it was no instruction in the imperative",
     "other_kind": "it was a task of another kind than asked for",
 }
-"""How a teacher is told what was wrong with a task; other codes are told as they are."""
+"""What a retry says was wrong with a task, by the code of the problem; other codes are used as they are."""
 
 
 def topics(run: StageRun[Topics]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _lowest(rows: pl.DataFrame, limit: int) -> pl.DataFrame:
 
 def task_list(run: StageRun[TaskList]) -> dict[str, Any]:
     """Tasks of each topic that a row will be about, checked and asked for again where it is none; for STS the topic is the
-    task and nobody is asked.
+    task, and no call is made.
 
     `synthesis` and `alignment` mark the topics that stages of that part draw: more rows at scale retrain no generator.
     """

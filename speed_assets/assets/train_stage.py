@@ -27,17 +27,22 @@ def train(
     Args:
         run: the stage.
         kind: of worker: `sft` or `dpo`.
-        rows: prompt, and completion or chosen and rejected; other columns are kept beside rows that are too long.
+        rows: prompt, and completion or chosen and rejected; rows that are too long go to the quarantine, with their other columns.
         settings: the stage's training section.
         start: artifact of the model to start from; None starts from the recipe's base.
         answer_tokens: most tokens that any of the answers was given, from which `max_length` follows where the recipe
             leaves it open; None takes the longest row.
 
-    Returns what the worker tells (`workers/training.fine_tune`), and `warning` when the training is too short to change
-    much. Raises RecipeError when there are no rows.
+    Returns:
+        What the worker reports (`workers/fine_tuning.py`), and `warning` when the training is too short to change much.
+
+    Raises:
+        RecipeError: there are no rows.
     """
     if rows.is_empty():
-        raise RecipeError(f"{run.stage.name} has no rows to train on: look at its inputs and their quarantines")
+        raise RecipeError(
+            f"{run.stage.name} has no rows to train on: see the quarantines of its inputs (`speed quarantine`)"
+        )
     folder = run.scratch / kind
     folder.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(folder / "rows.parquet")
@@ -46,7 +51,7 @@ def train(
     warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.unfingerprinted.checks.steps_min)
     if warning:
         run.progress(0, steps, warning)
-    told = run.runner.run(
+    report = run.runner.run(
         kind,
         {
             **_start(run, start),
@@ -63,7 +68,7 @@ def train(
         run.progress,
         processes=runtime.processes,
     )
-    return {**told, "warning": warning} if warning else told
+    return {**report, "warning": warning} if warning else report
 
 
 def _start(run: StageRun[Any], start: Artifact | None) -> dict[str, Any]:

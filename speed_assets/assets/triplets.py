@@ -1,4 +1,8 @@
-"""Training triplets: what is left when broken, repeated and contaminated rows are set aside."""
+"""Training triplets: the rows that pass all filters.
+
+Belongs here: the order of the filters, their numbers from the recipe, plots. Not here: the filters
+(`domain/triplet_filters.py`, `domain/rules.py`, `domain/scoring.py`).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ _NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES,
 
 
 def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
-    """Filters in turn, each on what the one before has left; every removed row keeps its text and its reason."""
+    """The rows that pass all filters; the quarantine has every other row, with its reason."""
     source = run.stage.inputs[0]
     evaluation = evaluation_texts(run)
     rows = run.input_rows(source)
@@ -76,10 +80,10 @@ def scored(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     """Rows with their scores, which stand in the same order, and their place; of rows that say the same the one whose
     least likely token is the likeliest is the best. Raises ValueError when the order is another."""
     if not rows["row_id"].equals(scores["row_id"]):
-        raise ValueError("row_scores are those of other rows: materialize row_scores anew")
+        raise ValueError("row_scores are those of other rows: materialize row_scores again")
     place = pl.int_range(pl.len(), dtype=pl.Int64).alias("place")
-    known = [pl.col("least_likely").alias("quality")] if scores["least_likely"].count() else []
-    return rows.hstack(scores.select(*SCORES, *_NEARNESS, place, *known))
+    quality = [pl.col("least_likely").alias("quality")] if scores["least_likely"].count() else []
+    return rows.hstack(scores.select(*SCORES, *_NEARNESS, place, *quality))
 
 
 def judged(rows: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
@@ -236,7 +240,7 @@ def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Sized])
 
 
 def plot_funnel(funnel: Funnel, path: Path) -> None:
-    """How many rows each step removed, as bars beside what it left."""
+    """How many rows each step kept and rejected, as bars."""
     from matplotlib.figure import Figure
 
     steps = funnel.steps[::-1]
@@ -263,11 +267,11 @@ def plot_calibration(likely_faulty: LikelyFaulty, path: Path) -> None:
     if found is not None and faulty is not None:
         bins = [place / 20 for place in range(21)]
         asked = faulty.is_not_null().to_numpy()
-        said = faulty.fill_null(False).to_numpy()
+        is_faulty = faulty.fill_null(False).to_numpy()
         shown = {
             "rows": found.likelihood,
-            "judged, good": found.likelihood[asked & ~said],
-            "judged, faulty": found.likelihood[asked & said],
+            "judged, good": found.likelihood[asked & ~is_faulty],
+            "judged, faulty": found.likelihood[asked & is_faulty],
         }
         axes.hist(list(shown.values()), bins=bins, label=list(shown), color=["#bbbbbb", "#4c72b0", "#c44e52"])
         axes.set_yscale("log")

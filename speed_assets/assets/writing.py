@@ -1,4 +1,4 @@
-"""What the writing stages share: prompts in, parsed rows out, and the truth where it is known.
+"""What the writing stages share: prompts in, parsed rows out, and which rows are right in the microworld.
 
 Belongs here: steps that several assets take in the same way. Not here: any one asset.
 """
@@ -55,8 +55,8 @@ def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
 
 
 def asked_again(run: StageRun[Any], pending: pl.DataFrame, attempt: int) -> list[str]:
-    """The prompts of a further attempt: what was cut off is asked in the same words, with more room; the others are told what
-    was wrong with their last answer."""
+    """The prompts of a further attempt: what was cut off is asked in the same words, with more room; the others with
+    what was wrong with the last answer."""
     if not attempt:
         return pending["prompt"].to_list()
     texts = run.prompts
@@ -84,10 +84,10 @@ def keeping_rules(rows: pl.DataFrame, rules: Rules | None, seed: int) -> pl.Data
 def write_with(
     run: StageRun[Any], model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
 ) -> dict[str, Any]:
-    """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
+    """Write the table of a generator: its candidates for every row asked for, parsed, valid or not."""
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
-    told: list[dict[str, Any]] = []
+    generations: list[dict[str, Any]] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
         asks = pending.select(prompts.columns).with_columns(
@@ -100,7 +100,7 @@ def write_with(
         )
         name = f"outputs_{attempt}" if attempt else "outputs"
         outputs, made = generated(run, model, asks, sampling, schema_for("synthesis", run.task_type), name)
-        told.append(made)
+        generations.append(made)
         outputs = outputs.drop("max_new_tokens").with_columns(pending["candidate"], pending["prompt"])
         return parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
 
@@ -110,8 +110,8 @@ def write_with(
     plot_reading(run, parsed)
     about = {
         **generation_metadata(written),
-        "generation": told[0]["generation"],
-        **{name: sum(made[name] for made in told) for name in ("generated_rows", "known_rows")},
+        "generation": generations[0]["generation"],
+        **{name: sum(made[name] for made in generations) for name in ("generated_rows", "known_rows")},
         "asked_again": again,
         "read_as": read_as(parsed),
     }
@@ -129,8 +129,8 @@ def generated(
     """The outputs of `model` to `prompts` (row_id, candidate, prompt, max_new_tokens), and what that took. A stage that
     generates more than once gives each time a name.
 
-    A row that the same model has answered before, to the same prompt under the same settings, is taken from the artifact
-    that holds it: a few new topics cost a few rows.
+    Cached rows (same model, prompt and settings) come from the artifact that has them, so a few new topics cost a few
+    rows.
     """
     recipe = run.recipe
     if "max_new_tokens" not in prompts.columns:
@@ -144,9 +144,9 @@ def generated(
     ]
     generation = digest(named)
     key = list(_KEY)
-    known = _outputs_before(run, generation, name)
-    new = prompts.join(known, on=key, how="anti", maintain_order="left") if known.height else prompts
-    outputs = known
+    cached = _outputs_before(run, generation, name)
+    new = prompts.join(cached, on=key, how="anti", maintain_order="left") if cached.height else prompts
+    outputs = cached
     if new.height:
         made = generate(
             run.runner,
@@ -160,7 +160,7 @@ def generated(
             run.progress,
             schema,
         ).select(*key, *_OUTPUT)
-        outputs = pl.concat([known, made]) if known.height else made
+        outputs = pl.concat([cached, made]) if cached.height else made
     answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
     answers.select(*key, *_OUTPUT).write_parquet(run.unhashed / f"{name}.parquet", compression="zstd")
     return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}
@@ -178,14 +178,14 @@ def _outputs_before(run: StageRun[Any], generation: str, name: str) -> pl.DataFr
 
 
 def made_before(run: StageRun[Any], file: str, name: str, value: str) -> list[pl.DataFrame]:
-    """What `file` holds beside each complete artifact of this stage and partition whose metadata has this value."""
+    """The unhashed `file` of each complete artifact of this stage and partition whose metadata has this value."""
     store = run.store
-    told = (
+    manifests = (
         manifest
         for manifest in store.manifests(run.stage.name, run.partition)
         if manifest["metadata"].get(name) == value
     )
-    found = (store.find(run.stage.name, manifest["fingerprint"]) for manifest in told)
+    found = (store.find(run.stage.name, manifest["fingerprint"]) for manifest in manifests)
     files = [artifact.path / ASIDE / file for artifact in found if artifact is not None]
     # A later reading (`outputs_1`) is not there where none was needed.
     return [pl.read_parquet(path) for path in files if path.exists()]
@@ -235,11 +235,11 @@ def truth(run: StageRun[Any], rows: pl.DataFrame, asked: int) -> dict[str, Any]:
 
     `rows` holds task_type, task, query, positive, negative; rows that are not there count as wrong.
     """
-    known = truths(run, rows)
-    if known is None or not asked:
+    found = truths(run, rows)
+    if found is None or not asked:
         return {}
     parts = ("valid", "on_topic", "positive_right", "negative_right", "all_right")
-    return {"truth": {part: round(sum(getattr(t, part) for t in known) / asked, 4) for part in parts}}
+    return {"truth": {part: round(sum(getattr(t, part) for t in found) / asked, 4) for part in parts}}
 
 
 def truths(run: StageRun[Any], rows: pl.DataFrame) -> list[Truth] | None:
@@ -255,15 +255,15 @@ def truths(run: StageRun[Any], rows: pl.DataFrame) -> list[Truth] | None:
 
 def evaluation_texts(run: StageRun[Any]) -> dict[str, Sequence[str] | pl.Series]:
     """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, and of the mteb tasks
-    that the recipe names (`evaluation_texts`), which are kept beside the artifact for whoever asks again.
+    that the recipe names (`evaluation_texts`), which the checks read again from the unhashed folder of the artifact.
     """
     if EVALUATION_TEXTS in run.inputs:
-        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.unhashed / TASK_TEXTS)
+        _linked(run.input(EVALUATION_TEXTS).path / "data.parquet", run.unhashed / TASK_TEXTS)
     return {**known_texts(run.recipe.evaluation), **task_texts(run.out)}
 
 
-def _beside(source: Path, target: Path) -> None:
-    """The file under another name too, without its bytes twice where the disk can do that."""
+def _linked(source: Path, target: Path) -> None:
+    """The file under a second name, as a hard link where the disk has those."""
     target.unlink(missing_ok=True)
     try:
         target.hardlink_to(source)
