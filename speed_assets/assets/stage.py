@@ -6,8 +6,6 @@ Belongs here: that way. Not here: what any one stage does, what its function get
 (`asset_page.py`).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
