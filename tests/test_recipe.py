@@ -50,7 +50,7 @@ def test_without_dpo_the_junior_writes_and_nobody_is_asked_to_judge() -> None:
     neither = tiny_recipe(
         senior_data__writer="junior_model", final_triplets__source="senior_data", mteb_scores__baselines=[]
     ).graph()
-    assert [name for name, stage in neither.items() if "teacher" in stage.reads] == [
+    assert [name for name, stage in neither.items() if stage.asks_teacher] == [
         "task_list",
         "seed_data",
         "row_verdicts",

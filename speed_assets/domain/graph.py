@@ -53,6 +53,11 @@ class Stage:
         """Whether there is an artifact for each task type."""
         return bool(self.task_types)
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the stage sends requests to the teacher; a release only states which teacher it was."""
+        return self.kind == "table" and "teacher" in self.reads
+
 
 _TEACHER = ("seed", "teacher", "prompts", "answers")
 _GENERATOR = ("seed", "generator", "prompts", "answers")
