@@ -59,7 +59,7 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
         for number, name in enumerate(reruns, 1)
     ]
     evaluation = run.recipe.evaluation
-    world = evaluation.microworld
+    microworld = evaluation.microworld
     folder = run.scratch / "evaluate"
     if section.untrained:
         untrained = folder / "untrained"
@@ -67,14 +67,14 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
         base = run.externals["embedding_base"]
         models.append({"name": "untrained", "path": str(untrained), "digest": f"{base[:16]}-untrained"})
     local = [{"path": str(path), "digest": folder_digest(str(path))} for path in scored_folders(evaluation.local)]
-    if not (world or evaluation.tasks or local):
+    if not (microworld or evaluation.tasks or local):
         raise RecipeError("nothing to score: set evaluation.microworld or .tasks, or put a task.yaml into a local set")
     result = run.runner.run(
         "evaluate",
         {
             "models": models,
             "bm25": section.bm25,
-            "microworld": world and world.model_dump(),
+            "microworld": microworld and microworld.model_dump(),
             "tasks": list(evaluation.tasks),
             "local": local,
             "out": str(folder / "scores.parquet"),

@@ -190,8 +190,8 @@ def _groups(run: StageRun[PreferencePairs]) -> list[_Group]:
         finished = [row for row in rows if row["problem"] != CUT_OFF]
         shown: dict[str, _Candidate] = {}
         for row in finished:
-            whole = len(TASK_TYPES[run.task_type].record(row)) == len(keys)
-            text = canonical_record(run.task_type, row) if whole else row["output"] or ""
+            complete = len(TASK_TYPES[run.task_type].record(row)) == len(keys)
+            text = canonical_record(run.task_type, row) if complete else row["output"] or ""
             shown.setdefault(text, _Candidate(text, row["problem"]))
         group = _Group(rows[0], list(shown.values()))
         if len(shown) < 2:

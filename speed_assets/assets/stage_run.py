@@ -153,7 +153,7 @@ class StageRun(Generic[Own]):
             prompts: what is asked.
             sampling: how answers are drawn.
             schema: JSON schema of an answer.
-            sample: number that tells further answers to the same prompt apart.
+            sample: number of a further answer to the same prompt; 0 is the first.
             model: another teacher at the same endpoint.
             limits: tokens of each answer at most (`limits`), in place of `sampling.max_new_tokens`.
 
