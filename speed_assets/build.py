@@ -16,13 +16,13 @@ import dagster as dg
 from checks.asset_checks import gate_results, gate_specs, results_of, specs_of
 from checks.gates import refusals
 from resources.compute.runner import Runner
-from resources.inputs.enough_topics import warn_of_crowded_prompts
+from resources.inputs.enough_topics import crowded_prompt_warnings
 from resources.instance import run_liveness
 from resources.ledger.calls import TeacherEngine
 from resources.ledger.ledger import Ledger
-from resources.progress import ProgressFor, quiet
-from resources.redaction import keep_secret
-from resources.store.artifacts import Artifacts, label
+from resources.progress import ProgressFor, no_progress
+from resources.redaction import mark_secret_variables
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.home import speed_home
 from resources.store.shared_store import store_of
 from resources.teacher.known_dialects import DialectBook
@@ -84,7 +84,7 @@ def build_defs(
     recipe: Recipe,
     home: Path | None = None,
     *,
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     runner: Runner | None = None,
     teacher_engine: TeacherEngine | None = None,
     code_versions: Mapping[str, str] | None = None,
@@ -109,7 +109,7 @@ def build_defs(
         schedules: of the definitions.
     """
     home = home or speed_home()
-    keep_secret(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
+    mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home))
     code_versions, notes = code_versions or {}, notes or {}
     cluster = recipe.runtime.cluster
@@ -122,11 +122,11 @@ def build_defs(
                 standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
                 artifacts,
                 checks=_checks(stage, partition, artifacts),
-                code_version=code_versions.get(label(stage.name, partition)),
-                note=notes.get(label(stage.name, partition)),
+                code_version=code_versions.get(artifact_label(stage.name, partition)),
+                note=notes.get(artifact_label(stage.name, partition)),
                 step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
             )
-            for stage, partition in artifacts.everything()
+            for stage, partition in artifacts.in_build_order()
         ],
         resources=_resources(recipe, home, artifacts, progress, runner, teacher_engine),
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
@@ -158,10 +158,10 @@ def _resources(
 
     def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
         if context.instance and context.run_id:  # so that a dead run of a daemon is recognized, too
-            context.instance.add_run_tags(context.run_id, run_liveness.run_tags(context.instance))
+            context.instance.add_run_tags(context.run_id, run_liveness.liveness_tags(context.instance))
         artifacts.store.open()
         if recipe.topics.refuse:  # asked in each run, whatever is cached
-            warn_of_crowded_prompts(recipe)
+            crowded_prompt_warnings(recipe)
         return artifacts
 
     def make_teacher(_context: dg.InitResourceContext) -> Teacher:

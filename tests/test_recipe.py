@@ -9,7 +9,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from dagster import build_init_resource_context
 
-from resources.inputs.external_digests import external_digest, prompt_set
+from resources.inputs.external_digests import external_digest
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.task_types import TASK_TYPE_NAMES

@@ -10,7 +10,7 @@ from typing import Any, cast
 import polars as pl
 import pytest
 
-from resources.releases.hub import objections
+from resources.releases.hub import push_objections
 from resources.releases.releases import Release
 from resources.store.store import Store
 from speed_assets.assets.release import release
@@ -145,7 +145,7 @@ def test_a_release_with_credentials_or_paths_of_this_machine_is_not_pushed(tmp_p
     }
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     (tmp_path / "artifact.json").write_text(json.dumps({"files": {}}))
-    found = [line for line in objections(Release(tmp_path, {}), "owner/name") if line.startswith("recipe.json")]
+    found = [line for line in push_objections(Release(tmp_path, {}), "owner/name") if line.startswith("recipe.json")]
     assert len(found) == 2
     assert "teacher.endpoint is an address with credentials" in found[0]
     assert "topics.file is a path of this machine" in found[1]

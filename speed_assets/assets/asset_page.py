@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from resources.store.artifacts import label
-from resources.store.store import ASIDE, Artifact
+from resources.store.artifacts import artifact_label
+from resources.store.store import UNHASHED_DIR, Artifact
 from speed_assets.domain.columns import COLUMNS
 
 CELL_CHARACTERS = 300
@@ -48,7 +48,7 @@ def describe(
         "dagster/uri": dg.MetadataValue.path(str(artifact.path)),
         "reused": reused,
         "step_seconds": round(seconds, 2),
-        "made_of": dg.MetadataValue.json({label(*source): content for source, content in made_of.items()}),
+        "made_of": dg.MetadataValue.json({artifact_label(*source): content for source, content in made_of.items()}),
         "fingerprint": artifact.fingerprint,
         "digest": artifact.digest,
     }
@@ -96,7 +96,7 @@ def _in_table(value: Any) -> str | int | float | bool | None:
 def _plots(artifact: Artifact) -> dict[str, Any]:
     """Plots of an artifact that are small enough for the event log, by name."""
     found = {}
-    for plot in sorted((artifact.path / ASIDE).glob("*.png")):
+    for plot in sorted((artifact.path / UNHASHED_DIR).glob("*.png")):
         if plot.stat().st_size <= _PLOT_BYTES:
             picture = base64.b64encode(plot.read_bytes()).decode()
             name = f"{plot.stem}_plot" if plot.stem in artifact.metadata else plot.stem

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.diversity_measures import diversity
 from speed_assets.domain.graph import written_by

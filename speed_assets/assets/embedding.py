@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.external_digests import MICROWORLD_BASE, folder_digest, located
+from resources.inputs.external_digests import folder_digest
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.instructions import instruction_of
@@ -146,7 +147,7 @@ def _train_job(run: StageRun[Any], jobs: list[dict[str, Any]], folder: Path) -> 
     if settings.base == "static":
         base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
     else:
-        name, revision = located(settings.base, settings.revision)
+        name, revision = resolve_model(settings.base, settings.revision)
         base = {"kind": "pretrained", "name": name, "revision": revision}
     return run.runner.run(
         "embed",

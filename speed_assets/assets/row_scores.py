@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import model_source
-from resources.inputs.external_digests import located_embedder
+from resources.inputs.base_models import resolve_embedder
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for
@@ -165,7 +165,7 @@ def _neighbours(run: StageRun[RowScores], rows: pl.DataFrame) -> tuple[pl.DataFr
         "neighbours",
         {
             "task": "measure",
-            **located_embedder(section.embedder),
+            **resolve_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "evaluation": str(folder / "texts.parquet") if texts.height else None,
             "twin_min": section.twin_min,

@@ -18,8 +18,8 @@ import polars as pl
 from resources.compute.runner import Runner
 from resources.instance import gpu_pool
 from resources.ledger.calls import CallContext
-from resources.releases.releases import released
-from resources.store.artifacts import Artifacts, label
+from resources.releases.releases import promote_new_release
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of
 from resources.store.store import Artifact
 from resources.teacher.teacher import Teacher
@@ -86,13 +86,13 @@ def asset_for(
         code_version=code_version or artifacts.code_version(stage.name, partition),
         description=f"{note}\n\n{stage.description}" if note else stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
-        pool=gpu_pool.POOL if stage.gpu else None,
+        pool=gpu_pool.GPU_POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         resources = context.resources
         started = time.monotonic()
-        report = _logged(resources.progress(label(stage.name, partition)), context.log.info)
+        report = _logged(resources.progress(artifact_label(stage.name, partition)), context.log.info)
         calls = CallContext(run_of(context.run), stage.name, partition)
         given = (resources.artifacts, resources.runner, resources.teacher, calls, report)
         try:
@@ -101,7 +101,7 @@ def asset_for(
             yield from checks.results_if_refused(_reasons_of(failure))
             raise
         _announce(context, stage, artifact, reused)
-        made_of = resources.artifacts.made_of(stage.name, partition)
+        made_of = resources.artifacts.input_digests(stage.name, partition)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
             metadata=describe(artifact, reused, time.monotonic() - started, made_of),
@@ -114,10 +114,10 @@ def asset_for(
 def _announce(context: dg.AssetExecutionContext, stage: Stage, artifact: Artifact, reused: bool) -> None:
     """Write to the log of the run what was made or reused; a release becomes the latest one."""
     if stage.kind == "release":
-        released(context.resources.artifacts.store, artifact.fingerprint)
-    for line in context.resources.artifacts.store.damaged:
+        promote_new_release(context.resources.artifacts.store, artifact.fingerprint)
+    for line in context.resources.artifacts.store.damage_reports:
         context.log.warning(line)
-    name, how = label(stage.name, artifact.partition), "reused" if reused else "made"
+    name, how = artifact_label(stage.name, artifact.partition), "reused" if reused else "made"
     context.log.info(f"{name}: {how} {artifact.fingerprint[:12]}")
 
 
@@ -161,7 +161,7 @@ def make(
     """
     lineage = artifacts.lineage(stage.name, partition)
     fingerprint = digest(lineage)
-    found = artifacts.store.find(stage.name, fingerprint)
+    found = artifacts.store.fetch(stage.name, fingerprint)
     if found:
         artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
@@ -170,7 +170,7 @@ def make(
         progress(0, 0, "another run is making this: waiting for it")
 
     with artifacts.store.building(fingerprint, waiting) as out:
-        found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
+        found = artifacts.store.fetch(stage.name, fingerprint)  # another run may have finished it meanwhile
         if found:
             artifacts.store.share(found)  # who made it may have been killed before it could
             return found, True
@@ -202,18 +202,18 @@ def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifac
     now = artifacts.externals(run.stage.name, run.partition)
     if changed := [name for name, content in run.externals.items() if now[name] != content]:
         raise RecipeError(
-            f"{label(run.stage.name, run.partition)}: {', '.join(changed)} changed while it was made from it: run again"
+            f"{artifact_label(run.stage.name, run.partition)}: {', '.join(changed)} changed while it was made from it: run again"
         )
     metadata["seconds"] = round(time.monotonic() - started, 2)
     if "data" in run.tables:
         metadata |= _table_metadata(run.tables)
-    return artifacts.store.complete(
+    return artifacts.store.seal(
         run.stage.name, fingerprint, run.out, partition=run.partition, metadata=metadata, lineage=run.lineage
     )
 
 
 def _upstream(artifacts: Artifacts, stage: Stage) -> Iterator[tuple[Stage, str | None, Artifact]]:
-    for other, partition in artifacts.everything(above=stage.name):
+    for other, partition in artifacts.in_build_order(above=stage.name):
         yield other, partition, artifacts.get(other.name, partition)
 
 

@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar, cast
 import polars as pl
 
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from resources.ledger.calls import CallContext, TeacherAnswer
-from resources.store.store import ASIDE, PARQUET, SCRATCH, Artifact, Store
-from resources.teacher.teacher import Teacher, TeacherUse
+from resources.store.store import PARQUET_OPTIONS, SCRATCH_DIR, UNHASHED_DIR, Artifact, Store
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.graph import Graph, Stage
@@ -108,12 +109,12 @@ class StageRun(Generic[Own]):
     @property
     def scratch(self) -> Path:
         """For journals and checkpoints: kept while the stage is unfinished, dropped when it is complete."""
-        return self.out / SCRATCH
+        return self.out / SCRATCH_DIR
 
     @property
     def unhashed(self) -> Path:
         """A folder of the artifact that its digest leaves out: plots, and what later runs reuse."""
-        folder = self.out / ASIDE
+        folder = self.out / UNHASHED_DIR
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -190,7 +191,7 @@ class StageRun(Generic[Own]):
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""
         self.tables[name] = frame
-        frame.write_parquet(self.out / f"{name}.parquet", **PARQUET)
+        frame.write_parquet(self.out / f"{name}.parquet", **PARQUET_OPTIONS)
 
     def quarantine(self, rows: pl.DataFrame, reason: pl.Expr, detail: pl.Expr, raw: pl.Expr) -> None:
         """Write the quarantine of the artifact.

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.teacher.teacher import TeacherUse
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import short_id

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import generator_base, generator_revision
+from resources.inputs.base_models import generator_base, generator_revision
 from resources.store.store import Artifact
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for

@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import generate, model_source
-from resources.inputs.evaluation_sets import TASK_TEXTS, known_texts, task_texts
-from resources.store.store import ASIDE
+from resources.inputs.evaluation_sets import TASK_TEXTS, offline_evaluation_texts, task_texts
+from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
@@ -185,8 +185,8 @@ def made_before(run: StageRun[Any], file: str, name: str, value: str) -> list[pl
         for manifest in store.manifests(run.stage.name, run.partition)
         if manifest["metadata"].get(name) == value
     )
-    found = (store.find(run.stage.name, manifest["fingerprint"]) for manifest in manifests)
-    files = [artifact.path / ASIDE / file for artifact in found if artifact is not None]
+    found = (store.fetch(run.stage.name, manifest["fingerprint"]) for manifest in manifests)
+    files = [artifact.path / UNHASHED_DIR / file for artifact in found if artifact is not None]
     # A later reading (`outputs_1`) is not there where none was needed.
     return [pl.read_parquet(path) for path in files if path.exists()]
 
@@ -259,7 +259,7 @@ def evaluation_texts(run: StageRun[Any]) -> dict[str, Sequence[str] | pl.Series]
     """
     if EVALUATION_TEXTS in run.inputs:
         _linked(run.input(EVALUATION_TEXTS).path / "data.parquet", run.unhashed / TASK_TEXTS)
-    return {**known_texts(run.recipe.evaluation), **task_texts(run.out)}
+    return {**offline_evaluation_texts(run.recipe.evaluation), **task_texts(run.out)}
 
 
 def _linked(source: Path, target: Path) -> None:
