@@ -27,7 +27,7 @@ from resources.store.home import prepare, speed_home
 from resources.store.shared_store import store_of
 from resources.store.store import MANIFEST, Artifact, StoreError, problems
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import DEFAULT_RECIPE, PROJECT, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
 _ROWS_SHOWN = 20
 _RAW_SHOWN = 500  # characters of a row's text on a terminal

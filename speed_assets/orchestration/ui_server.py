@@ -37,7 +37,9 @@ def serve(port: int, say: Callable[[str], None]) -> int:
         StoreError: another process listens on the port.
     """
     if _listens(port):
-        raise StoreError(f"port {port} is in use, perhaps by another `speed ui`: end it, or name a free port with --port")
+        raise StoreError(
+            f"port {port} is in use, perhaps by another `speed ui`: end it, or name a free port with --port"
+        )
     started = time.monotonic()
     command = [str(Path(sys.executable).with_name("dg")), "dev", "--host", HOST, "--port", str(port)]
     # With the workspace named, `dg` does not look for the project's YAML first.
