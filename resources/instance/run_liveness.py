@@ -23,8 +23,10 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 
 from resources.file_locks import hold
 
-LOCK_TAG = "speed/lock"
-"""Tag of a run: the name of the lock that its process holds while it lives."""
+LOCK_TAG = ".dagster/speed_lock"
+"""Tag of a run: the name of the lock that its process holds while it lives. Dagster's UI hides tags that begin so."""
+_OLD_LOCK_TAG = "speed/lock"
+"""The same of runs that earlier versions have started."""
 UNDER_WAY = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 GONE = "its process is gone; what it had finished is kept, and a new run goes on from there"
 
@@ -42,7 +44,7 @@ def run_tags(instance: dg.DagsterInstance) -> dict[str, str]:
 
 def is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether the process of a run is gone for certain. A run without a lock, or with one of another place, is not judged."""
-    name = run.tags.get(LOCK_TAG)
+    name = run.tags.get(LOCK_TAG) or run.tags.get(_OLD_LOCK_TAG)
     if name is None:
         return False
     try:

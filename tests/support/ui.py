@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -93,6 +94,12 @@ class Ui:
         """The global asset graph."""
         self.page.goto(f"{self.address}/asset-groups")
         self.page.get_by_text("Materialize all").wait_for()
+
+    def select(self, assets: str) -> None:
+        """The part of the global graph that an asset selection names, with all groups open."""
+        self.open(f"asset-groups?{urlencode({'asset-selection': assets})}")
+        self.page.keyboard.press("Alt+e")
+        self.page.wait_for_timeout(PAUSE_MS)
 
     def reload_definitions(self) -> None:
         """A click on *Reload definitions*, above the graph, and what it waits for."""
