@@ -5,6 +5,7 @@ Belongs here: the server's process, and when it answers. Not here: what it serve
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -41,17 +43,15 @@ def serve(port: int, say: Callable[[str], None]) -> int:
             f"port {port} is in use, perhaps by another `speed ui`: end it, or name a free port with --port"
         )
     started = time.monotonic()
-    command = [str(Path(sys.executable).with_name("dg")), "dev", "--host", HOST, "--port", str(port)]
-    # With the workspace named, `dg` does not look for the project's YAML first.
-    command += ["--workspace", str(PROJECT / "workspace.yaml")]
-    # A session of its own: a Ctrl-C then reaches it once, from here.
-    server = subprocess.Popen(command, cwd=PROJECT, start_new_session=True)
+    # A session of its own: whatever interrupts this process, the server and its runs get one Ctrl-C, from here.
+    server = subprocess.Popen(_command(port), cwd=PROJECT, start_new_session=True)
     interrupted = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
         nonlocal interrupted
         interrupted = True
-        server.send_signal(signal.SIGINT)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGINT)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
@@ -65,6 +65,13 @@ def serve(port: int, say: Callable[[str], None]) -> int:
                 say(f"{address} serves after {time.monotonic() - started:.0f} s; Ctrl-C ends it")
         else:
             return 0 if interrupted else status
+
+
+def _command(port: int) -> list[str]:
+    # With the workspace named, `dg` does not look for the project's YAML first.
+    workspace = str(PROJECT / "workspace.yaml")
+    dg = str(Path(sys.executable).with_name("dg"))
+    return [dg, "dev", "--host", HOST, "--port", str(port), "--workspace", workspace]
 
 
 def _listens(port: int) -> bool:
