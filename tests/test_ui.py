@@ -64,8 +64,6 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             pytest.skip(str(missing))
         try:
             world = World(folder)
-            world.data["embedding_model"]["epochs"] = 3
-            world.write()
             world.run()
             with serving(world.file, world.home, folder / "ui.log") as address:
                 found = Seen(world, Ui(browser.new_page(viewport=SIZE), address), None)  # type: ignore[arg-type]
