@@ -75,7 +75,7 @@ def plot_counts(counts: pl.DataFrame, path: Path) -> None:
     )
     totals = named.group_by("name").agg(pl.col("rows").sum()).sort("rows", "name", descending=[True, False])
     names = totals["name"].head(_BARS).to_list()
-    figure = Figure(figsize=(7, 0.22 * len(names) + 1), dpi=70, layout="constrained")
+    figure = Figure(figsize=(7, 0.22 * len(names) + 1), dpi=110, layout="constrained")
     axes = figure.subplots()
     left = dict.fromkeys(names, 0)
     for task_type in named["task_type"].unique().sort():

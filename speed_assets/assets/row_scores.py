@@ -216,7 +216,7 @@ def _plot(scores: pl.DataFrame, right: pl.Series | None, path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = [name for name in SCORES if scores[name].count()]
-    figure = Figure(figsize=(3 * max(1, len(shown)), 2.6), dpi=70, layout="constrained")
+    figure = Figure(figsize=(3 * max(1, len(shown)), 2.6), dpi=110, layout="constrained")
     for place, name in enumerate(shown, 1):
         axes = figure.add_subplot(1, len(shown), place)
         groups = {"rows": scores[name]}

@@ -244,7 +244,7 @@ def plot_funnel(funnel: Funnel, path: Path) -> None:
     from matplotlib.figure import Figure
 
     steps = funnel.steps[::-1]
-    figure = Figure(figsize=(6, 0.45 * len(steps) + 0.8), dpi=80, layout="constrained")
+    figure = Figure(figsize=(6, 0.45 * len(steps) + 0.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     names = [step.step for step in steps]
     axes.barh(names, [step.rows_out for step in steps], color="#4c72b0", label="kept")
@@ -262,7 +262,7 @@ def plot_calibration(likely_faulty: LikelyFaulty, path: Path) -> None:
     from matplotlib.figure import Figure
 
     found, faulty = likely_faulty.found, likely_faulty.faulty
-    figure = Figure(figsize=(5, 2.8), dpi=80, layout="constrained")
+    figure = Figure(figsize=(5, 2.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     if found is not None and faulty is not None:
         bins = [place / 20 for place in range(21)]

@@ -215,7 +215,7 @@ def plot_reading(run: StageRun[Any], rows: pl.DataFrame) -> None:
     read, problems = read_as(rows), problem_counts(rows)
     bars = [(name, count, "#4c72b0") for name, count in read.items() if name != "unread"]
     bars += [(name.split(":")[0], count, "#c44e52") for name, count in list(problems.items())[:8]]
-    figure = Figure(figsize=(5, 0.3 * len(bars) + 0.8), dpi=70, layout="constrained")
+    figure = Figure(figsize=(5, 0.3 * len(bars) + 0.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     names = [f"{name} ({place})" for place, (name, _, _) in enumerate(bars, 1)][::-1]
     drawn = axes.barh(names, [count for _, count, _ in bars][::-1], color=[colour for _, _, colour in bars][::-1])
