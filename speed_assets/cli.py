@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("study", _study, "Tell what each part of the loop is worth: the recipe against others made from it.")
     sub.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the recipe's study.seeds")
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+    sub = command(
+        "doctor", _doctor, "Tell what is missing before a run, and what mends it; asks the teacher one token."
+    )
+    sub.add_argument("--free", action="store_true", help="ask nobody outside this machine")
+    sub.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
@@ -164,9 +170,11 @@ def _run(args: argparse.Namespace) -> int:
     from resources.progress import Lines
     from resources.store.artifacts import Artifacts
     from speed_assets.orchestration import runs
+    from speed_assets.orchestration.doctor import begin
 
     lines = Lines()
     lines.say(f"recipe {recipe.name}, home {home}")
+    begin(recipe, home, lines.say, network=args.select is None)
     report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.say)
     artifacts = Artifacts(recipe, store_of(home))
     summary = runs.summary(report, artifacts)
@@ -206,15 +214,26 @@ def _row(cells: list[str]) -> str:
     return f"{cells[0]:<28}" + "".join(f"{cell[:18]:>20}" for cell in cells[1:])
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from speed_assets.orchestration import doctor
+
+    found = doctor.examine(args.recipe, args.topics, speed_home(), network=not args.free)
+    for line in [json.dumps(doctor.as_json(found))] if args.json else doctor.as_text(found):
+        print(line)
+    return 1 if any(finding.status == "error" for finding in found) else 0
+
+
 def _plan(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
     prepare(home)
 
+    from speed_assets.orchestration import doctor
     from speed_assets.orchestration.plan import plan
     from speed_assets.orchestration.plan_text import as_text
 
     planned = plan(recipe, home)
+    planned = replace(planned, warnings=[*planned.warnings, *doctor.missing(recipe, home)])
     if args.json:
         print(json.dumps(planned.as_json()))
         return 0
@@ -230,9 +249,12 @@ def _rehearse(args: argparse.Namespace) -> int:
 
     from resources.progress import Lines
     from speed_assets.orchestration import rehearsal_report, rehearse
+    from speed_assets.orchestration.doctor import begin
 
     lines = Lines()
     lines.say(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    small = rehearse.rehearsal_of(recipe, args.rows, skip_evaluation=args.skip_evaluation)
+    begin(small, rehearse.home_of(home, recipe), lines.say)
     done = rehearse.rehearse(
         recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.say
     )
@@ -253,10 +275,12 @@ def _study(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from resources.progress import Lines
+    from speed_assets.orchestration.doctor import begin
     from speed_assets.orchestration.study import StudyError, study, table
 
     lines = Lines()
     lines.say(f"recipe {recipe.name}, home {home}")
+    begin(recipe, home, lines.say)
     try:
         summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
     except StudyError as error:

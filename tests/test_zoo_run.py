@@ -18,6 +18,10 @@ from tests.support.homes import digests
 from tests.support.tiny import tiny_data, tiny_recipe
 
 ASKING = "key:topics or key:task_list or key:seed_data or key:preference_pairs or key:revision_data"
+QUIRKS = {"gemini": "parts", "mistral": "parts", "vague": "", "anthropic_new": "parts"}
+"""What is odd about a server's replies besides what it refuses; the others' models think first."""
+FOUND_OUT = {"openai_reasoning": 3, "anthropic": 1, "anthropic_new": 2, "gemini": 2, "mistral": 1, "deepseek": 2, "vague": 5}
+"""Calls of a run that a server refuses before it is asked as it wants, as in the table of docs/teachers.md; the others refuse none."""
 ROWS = {"classification": 5, "retrieval": 5, "sts": 5, "matching_short": 5, "matching_long": 5}
 
 
@@ -53,21 +57,16 @@ def usual(home: Path) -> Iterator[dict[str, str]]:
         yield digests(recipe, home)
 
 
-@pytest.mark.parametrize(
-    ("name", "quirks"),
-    [("openai_reasoning", Quirks("thoughts first")), ("gemini", Quirks("parts")), ("vague", Quirks())],
-)
-def test_the_same_artifacts_come_from_another_server(
-    name: str, quirks: Quirks, home: Path, usual: dict[str, str]
-) -> None:
-    with Zoo(by_words(), SPECIES[name], quirks) as server:
+@pytest.mark.parametrize("name", SPECIES)
+def test_the_same_artifacts_come_from_another_server(name: str, home: Path, usual: dict[str, str]) -> None:
+    with Zoo(by_words(), SPECIES[name], Quirks(QUIRKS.get(name, "thoughts first"))) as server:
         recipe = recipe_at(server.url)
         # The models are those of the first run, as long as what they are made from is the same.
         report = runs.run(recipe, home, select=ASKING)
         assert report.errors == []
         assert not any(made.startswith("junior") for made in report.made)
         assert digests(recipe, home) == usual
-        assert 0 < len(server.refused) <= CALLS_MAX
+        assert len(server.refused) == FOUND_OUT.get(name, 0) <= CALLS_MAX
         assert all(report.metadata[made].get("refused_calls", 0) == 0 for made in report.made)
         assert {"teacher_served", "replies_without_answer"} <= set(_of(report, "seed_data"))
         again = plan(recipe, home).as_json()

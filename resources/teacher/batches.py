@@ -17,15 +17,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
+import httpx2
 import openai
 
 from resources.ledger.calls import Allowance, CapReached, Says, Sink, TeacherEngine, TeacherRequest, TeacherUnavailable
 from resources.teacher.chat import NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
 from resources.teacher.pacing import Pace, retry_after, server_time
+from resources.teacher.unpacking import Bounded
 from speed_assets.recipe import Calls, Teacher
 
 FILE_BYTES = 190_000_000
 """Largest file sent (OpenAI takes 200 MB)."""
+ROW_BYTES = 65_536
+"""Bytes of a line of an output file at most, in the mean of its file (ours: 16,000 tokens of an answer); a single line may
+have `calls.reply_bytes_max`, as any reply."""
 _METADATA = "speed_batch"
 """Under this name our own name of a batch stands in its metadata, so that it is found again if its id never came."""
 _ID = "batch"
@@ -78,11 +83,15 @@ def answers_from_jsonl(
     key: Secret,
     requests: Mapping[str, TeacherRequest] | None = None,
     read_min: float | None = None,
+    line_max: int | None = None,
 ) -> Iterator[tuple[str, Outcome]]:
-    """Request key and outcome of each line of an output or error file. Lines that cannot be read are left out.
+    """Request key and outcome of each line of an output or error file. Lines that cannot be read, or that are longer than
+    `line_max` bytes, are left out.
 
     `requests` by key are what was asked, as far as it is known, and `read_min` as `read_reply` takes it."""
     for line in lines:
+        if line_max is not None and len(line) > line_max:
+            continue
         try:
             entry = json.loads(line)
             name, response, error = entry["custom_id"], entry.get("response") or {}, entry.get("error") or {}
@@ -116,6 +125,8 @@ class BatchEngine:
         self._pace = Pace(calls)
         self._cause = ""
         self._progress = 0
+        self._file_max = calls.reply_bytes_max
+        """Bytes of the file that is downloaded now, at most."""
         self._now = 0.0  # by the provider's clock, which also says when a batch was created
 
     def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
@@ -178,7 +189,7 @@ class BatchEngine:
         if reply and reply.get("status") not in _ENDED:
             self._check_deadline(name, reply)
             return
-        outcomes = self._download(name, reply, open_requests)
+        outcomes = self._download(name, reply, open_requests, len(batch.keys))
         ours = {key: open_requests[key] for key in batch.keys if key in open_requests}
         nothing = Outcome("again", self._batch_words(name, reply))
         came = {key: outcomes.get(key, nothing) for key in ours}
@@ -206,15 +217,19 @@ class BatchEngine:
             if outcome.kind == "hopeless":
                 raise TeacherUnavailable(outcome.words)
 
-    def _download(self, name: str, reply: Mapping[str, Any], asked: Mapping[str, TeacherRequest]) -> dict[str, Outcome]:
-        """Outcomes by request key; of two for one key the better."""
+    def _download(
+        self, name: str, reply: Mapping[str, Any], asked: Mapping[str, TeacherRequest], rows: int
+    ) -> dict[str, Outcome]:
+        """Outcomes by request key; of two for one key the better. `rows` were in the batch."""
         outcomes: dict[str, Outcome] = {}
+        line_max = self._calls.reply_bytes_max
+        self._file_max = line_max + rows * ROW_BYTES
         for kind in ("error_file_id", "output_file_id"):
             if file := reply.get(kind):
                 content = self._content(file, f"download the {kind[:-8]} file of batch {name}")
-                outcomes.update(
-                    answers_from_jsonl(content.splitlines(), self._teacher, self._secrets, asked, self._calls.read_min)
-                )
+                lines = content.splitlines()
+                read_min = self._calls.read_min
+                outcomes.update(answers_from_jsonl(lines, self._teacher, self._secrets, asked, read_min, line_max))
         return outcomes
 
     def _content(self, file: str, what: str) -> bytes:
@@ -384,8 +399,21 @@ class BatchEngine:
             default_headers=self._headers,
             max_retries=0,
             timeout=self._calls.timeout_s,
-            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            http_client=openai.DefaultHttpxClient(
+                follow_redirects=False, event_hooks=Bounded(self._bytes_max, self._seconds_max).hooks()
+            ),
         )
+
+    def _bytes_max(self, request: httpx2.Request) -> int:
+        return self._file_max if _is_file(request) else self._calls.reply_bytes_max
+
+    def _seconds_max(self, request: httpx2.Request) -> float | None:
+        return None if _is_file(request) else self._calls.timeout_s
+
+
+def _is_file(request: httpx2.Request) -> bool:
+    """Whether the content of a file is asked for, and not a JSON object."""
+    return request.method == "GET" and request.url.path.endswith("/content")
 
 
 def _new_name() -> str:
