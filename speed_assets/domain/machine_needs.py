@@ -66,16 +66,19 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def trained_bytes(weights: int, dtype_bytes: int, adapter: bool) -> int:
-    """Bytes on disk of one trained model and the checkpoint that is there while it is trained.
+def trained_bytes(weights: int, dtype_bytes: int, adapter: bool) -> tuple[int, int]:
+    """Bytes on disk of one trained model, and of the checkpoint that is there while it is trained.
 
     Args:
         weights: number of weights of the base.
         dtype_bytes: of a weight.
         adapter: whether an adapter is trained, and not every weight.
+
+    >>> trained_bytes(1_000, 2, adapter=False)
+    (2000, 6000)
     """
     trained = int(weights * ADAPTER_SHARE) if adapter else weights
-    return trained * dtype_bytes + trained * (1 + ADAM_STATES) * (4 if adapter else dtype_bytes)
+    return trained * dtype_bytes, trained * (1 + ADAM_STATES) * (4 if adapter else dtype_bytes)
 
 
 def in_units(size: float) -> str:

@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from resources.ledger.database import LedgerError
 from resources.redaction import plainly
 from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.shared_store import store_of
+from resources.store.store import StoreError
 from speed_assets.orchestration.doctor import engines, inputs, machine, models, teachers
 from speed_assets.orchestration.doctor.finding import Finding, as_json, as_text, error, in_words, ok, warning
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
 
-__all__ = ["Finding", "as_json", "as_text", "begin", "calls_are_due", "diagnose", "examine", "missing"]
+__all__ = ["Finding", "as_json", "as_text", "begin", "calls_are_due", "diagnose", "examine", "in_words", "missing"]
 
 SECONDS = 18.0
 """Seconds after which probes that have not ended are reported as such."""

@@ -95,6 +95,7 @@ def written(recipe: Recipe) -> int:
     rows += 3 * (_rows(recipe, "senior_data") if "senior_data" in graph else _rows(recipe, "seed_data"))
     size = rows * machine_needs.ROW_BYTES + calls * machine_needs.CALL_BYTES
     models = named_models(recipe)
+    checkpoint = 0  # one at a time: it goes when its training ends
     for stage, owner in (
         ("junior_model", "generator"),
         ("senior_model", "generator"),
@@ -108,8 +109,9 @@ def written(recipe: Recipe) -> int:
         weights = model.weights()
         if weights:
             dtype = machine_needs.BYTES.get(model.dtype, 4)
-            size += machine_needs.trained_bytes(weights, dtype, settings.lora is not None)
-    return size
+            model_bytes, while_trained = machine_needs.trained_bytes(weights, dtype, settings.lora is not None)
+            size, checkpoint = size + model_bytes, max(checkpoint, while_trained)
+    return size + checkpoint
 
 
 def _rows(recipe: Recipe, section: str) -> int:

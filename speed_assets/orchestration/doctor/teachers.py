@@ -185,6 +185,10 @@ def _secrets(recipe: Recipe) -> tuple[str, ...]:
 
 def _asked(recipe: Recipe, home: Path) -> list[Finding]:
     """What comes of one call of one token, or what came of it some hours ago."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return []  # nothing could be booked; the home's own probe reports it
     before = _kept(home).get(_section(recipe), {})
     if time.time() - _number(before.get("at")) < FRESH_S and before.get("good"):
         hours = (time.time() - _number(before.get("at"))) / 3600
@@ -216,7 +220,7 @@ def _ask_once(recipe: Recipe, home: Path) -> tuple[list[Finding], dict[str, Any]
     )
     at: dict[str, Any] = {"at": time.time(), "good": False}
     try:
-        book = DialectBook(hasty.teacher, home if home.is_dir() else None)
+        book = DialectBook(hasty.teacher, home)
         teacher = Teacher(hasty, Ledger.at(home), dialects=book)
         requests = teacher.requests([_PROMPT.format(uuid.uuid4().hex[:8])], sampling, schema)
         answers, use = teacher.ask(CallContext(f"{STAGE}-{uuid.uuid4().hex[:8]}", STAGE), requests)
