@@ -174,7 +174,7 @@ def _run(args: argparse.Namespace) -> int:
 
     lines = Lines()
     lines.say(f"recipe {recipe.name}, home {home}")
-    begin(recipe, home, lines.say, network=args.select is None)
+    begin(recipe, home, lines.say, everything=args.select is None)
     report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.say)
     artifacts = Artifacts(recipe, store_of(home))
     summary = runs.summary(report, artifacts)

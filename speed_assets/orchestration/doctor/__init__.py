@@ -19,6 +19,7 @@ from resources.redaction import plainly
 from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.shared_store import store_of
 from resources.store.store import StoreError
+from speed_assets.domain.graph import Stage
 from speed_assets.orchestration.doctor import engines, inputs, machine, models, teachers
 from speed_assets.orchestration.doctor.finding import Finding, as_json, as_text, error, in_words, ok, warning
 from speed_assets.orchestration.plan import plan
@@ -116,44 +117,66 @@ def missing(recipe: Recipe, home: Path) -> list[str]:
     return [in_words(finding) for finding in found if not (finding.name == "topics" and finding.status == "warning")]
 
 
-def begin(recipe: Recipe, home: Path, say: Callable[[str], None], *, network: bool = True) -> None:
+def begin(recipe: Recipe, home: Path, say: Callable[[str], None], *, everything: bool = True) -> None:
     """The first seconds of a run: say every warning, and end before anything is made where something is missing.
+
+    What is found of the teacher counts where the run has new calls for it, and what is found of models and engines where an
+    artifact that they make is not there yet: a run that finds everything made asks nobody.
 
     Args:
         recipe: what is to be run.
         home: where.
         say: takes a line.
-        network: whether the teacher and the hub may be asked; they are where the run has new calls for the teacher.
+        everything: whether all of the recipe is run; of a selection nobody is asked outside, and errors are warnings.
 
     Raises:
         RecipeError: with every error and what mends it.
     """
     if os.environ.get(VARIABLE) == "off":
         return
-    found = diagnose(recipe, home, network=network and calls_are_due(recipe, home))
+    calls, models_due = calls_are_due(recipe, home), not _made(recipe, home, lambda stage: stage.gpu)
+    silent = (frozenset() if calls else _OF_TEACHER) | (frozenset() if models_due else _OF_MODELS)
+    found = diagnose(recipe, home, network=everything and calls)
+    errors = []
     for finding in found:
-        if finding.status == "warning" and finding.name != "topics":  # the run itself warns of crowded prompts
+        if finding.status == "ok" or finding.name in silent:
+            continue
+        if finding.status == "error" and everything:
+            errors.append(in_words(finding))
+        elif finding.name != "topics":  # the run itself warns of crowded prompts, and refuses what it cannot read
             say(f"warning: {in_words(finding)}")
-    errors = [in_words(finding) for finding in found if finding.status == "error"]
     if errors:
         several = f"{len(errors)} things are missing\n  " if len(errors) > 1 else ""
         last = f"\n  speed doctor shows all that was checked; {VARIABLE}=off begins all the same"
         raise RecipeError(several + "\n  ".join(errors) + last)
 
 
+_OF_TEACHER = frozenset(
+    ("key", "batches", "prices", "endpoint", "server", "server clock", "answer", "structured output", "model behind")
+)
+_OF_MODELS = frozenset(("engine", "gpu", "cuda", "model", "ports", "disk", "memory"))
+
+
 def calls_are_due(recipe: Recipe, home: Path) -> bool:
     """Whether a run has calls for the teacher that its ledger does not answer. Where every artifact that is made of answers
     is there, that takes milliseconds; else it takes a plan."""
-    if recipe.teacher.engine == "microworld":
+    if recipe.teacher.engine == "microworld" or _made(recipe, home, lambda stage: "teacher" in stage.reads):
         return False
     try:
-        artifacts = Artifacts(recipe, store_of(home))
-        made = all(
-            artifacts.look(stage.name, part) is not None
-            for stage in artifacts.graph.values()
-            if "teacher" in stage.reads
-            for part in partitions_of(stage)
-        )
-        return not made and (not home.is_dir() or plan(recipe, home).as_json()["calls"] > 0)
+        return not home.is_dir() or plan(recipe, home).as_json()["calls"] > 0
     except (RecipeError, StoreError, LedgerError):
         return True  # what is wrong is found by its own probe
+
+
+def _made(recipe: Recipe, home: Path, which: Callable[[Stage], bool]) -> bool:
+    """Whether all artifacts of some stages are there."""
+    try:
+        artifacts = Artifacts(recipe, store_of(home))
+        return all(
+            artifacts.look(stage.name, part) is not None
+            for stage in artifacts.graph.values()
+            if which(stage)
+            for part in partitions_of(stage)
+        )
+    except (RecipeError, StoreError):
+        return False
