@@ -322,7 +322,7 @@ def test_an_output_file_without_end_is_not_read_beyond_its_bound(packed: bool, m
     keeper, log = Settling(), Log()
     with (
         TeacherServer(echo) as server,
-        pytest.raises(TeacherUnavailable, match=r"download the output file.*TooLong: the body is longer than 427,680"),
+        pytest.raises(TeacherUnavailable, match=r"download the output file.*the body is longer than 427,680 bytes"),
     ):
         engine(server, log, breaker_s=0.3, reply_bytes_max=100_000).answer(requests(5), keeper.sink, keeper)
     assert log.held, "the batch is paid for: it is collected when the server sends its file"

@@ -23,7 +23,7 @@ import openai
 from resources.ledger.calls import Allowance, CapReached, Says, Sink, TeacherEngine, TeacherRequest, TeacherUnavailable
 from resources.teacher.chat import NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
 from resources.teacher.pacing import Pace, retry_after, server_time
-from resources.teacher.unpacking import Bounded
+from resources.teacher.unpacking import Bounded, TooLong
 from speed_assets.recipe import Calls, Teacher
 
 FILE_BYTES = 190_000_000
@@ -375,6 +375,8 @@ class BatchEngine:
                     raise _Refused(f"{where(self._teacher)} refuses to {what} ({cause}){advice}") from None
             except openai.APIConnectionError as error:
                 cause = f"{type(error.__cause__ or error).__name__}: {shorten(str(error.__cause__ or error), self._secrets)}"
+            except TooLong as error:
+                cause = f"{error} (calls.reply_bytes_max)"
             except (ValueError, RecursionError):
                 cause = "the body is not JSON"
             failures += 1
