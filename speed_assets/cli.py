@@ -276,11 +276,11 @@ def _study(args: argparse.Namespace) -> int:
 
     from resources.progress import Lines
     from speed_assets.orchestration.doctor import begin
-    from speed_assets.orchestration.study import StudyError, study, table
+    from speed_assets.orchestration.study import StudyError, arms, study, table
 
     lines = Lines()
     lines.say(f"recipe {recipe.name}, home {home}")
-    begin(recipe, home, lines.say)
+    begin(next(iter(arms(recipe, (args.seeds or recipe.study.seeds)[0]).values())), home, lines.say)
     try:
         summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
     except StudyError as error:

@@ -222,6 +222,18 @@ def test_a_run_begins_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     doctor.begin(gone, case.home, said.append)
 
 
+def test_where_all_is_made_or_a_selection_is_run_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with planted(tmp_path, monkeypatch, lambda case: case.said.update(key_variable="PLANTED")) as (case, server):
+        recipe = case.recipe(server.url)
+        doctor.begin(recipe, case.home, said.append, everything=False)
+        monkeypatch.setattr(doctor, "_made", lambda *_: True)
+        doctor.begin(recipe, case.home, said.append)
+        assert (said, server.bodies) == ([], [])
+
+
 def test_the_microworld_asks_nobody(tmp_path: Path) -> None:
     recipe = tiny_recipe()
     assert not doctor.calls_are_due(recipe, tmp_path)

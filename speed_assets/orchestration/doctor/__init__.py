@@ -127,16 +127,18 @@ def begin(recipe: Recipe, home: Path, say: Callable[[str], None], *, everything:
         recipe: what is to be run.
         home: where.
         say: takes a line.
-        everything: whether all of the recipe is run; of a selection nobody is asked outside, and errors are warnings.
+        everything: whether all of the recipe is run; of a selection nobody knows here what it asks, so only the home, its
+            disk and the like are reported, as warnings.
 
     Raises:
         RecipeError: with every error and what mends it.
     """
     if os.environ.get(VARIABLE) == "off":
         return
-    calls, models_due = calls_are_due(recipe, home), not _made(recipe, home, lambda stage: stage.gpu)
+    calls = everything and calls_are_due(recipe, home)
+    models_due = everything and not _made(recipe, home, lambda stage: stage.gpu)
     silent = (frozenset() if calls else _OF_TEACHER) | (frozenset() if models_due else _OF_MODELS)
-    found = diagnose(recipe, home, network=everything and calls)
+    found = diagnose(recipe, home, network=calls)
     errors = []
     for finding in found:
         if finding.status == "ok" or finding.name in silent:
@@ -154,7 +156,7 @@ def begin(recipe: Recipe, home: Path, say: Callable[[str], None], *, everything:
 _OF_TEACHER = frozenset(
     ("key", "batches", "prices", "endpoint", "server", "server clock", "answer", "structured output", "model behind")
 )
-_OF_MODELS = frozenset(("engine", "gpu", "cuda", "model", "ports", "disk", "memory"))
+_OF_MODELS = frozenset(("engine", "gpu", "cuda", "model", "mteb tasks", "ports", "memory"))
 
 
 def calls_are_due(recipe: Recipe, home: Path) -> bool:
