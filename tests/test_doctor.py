@@ -1,4 +1,4 @@
-"""`speed doctor`: each planted trouble is found, named and nothing else with it; of a healthy home nothing wrong is said."""
+"""`speed doctor`: each planted trouble is found, named and nothing else with it; of a healthy home no trouble is reported."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _of_teacher(*arguments: Any, **named: Any) -> Callable[[Case], None]:
 
 def _with_key(value: str, server: Faults | None = None) -> Callable[[Case], None]:
     def plants(case: Case) -> None:
-        case.said["key_variable"] = "PLANTED"
+        case.teacher_fields["key_variable"] = "PLANTED"
         case.patch.setenv("PLANTED", value)
         if server:
             case.teacher = lambda: Teacher(faults=server)
@@ -124,9 +124,9 @@ TROUBLES = [
     Trouble("topic file is binary", "topics", "error", "binary.*topics.file", lambda c: c.changes.update(topics__file=c.file("t", b"\x7fELF\0\1" * 40))),
     Trouble("too few topics", "topics", "error", "1 usable topics.*at_least", lambda c: c.changes.update(topics__file=c.file("t", b"Arts/Music\n"), topics__alignment=None)),
     Trouble("no prompt file", "prompts", "error", "there is no file.*prompts.file", lambda c: c.changes.update(prompts__file="/gone.yaml")),
-    Trouble("key is not set", "key", "error", "no such variable.*export PLANTED", lambda c: c.said.update(key_variable="PLANTED")),
+    Trouble("key is not set", "key", "error", "no such variable.*export PLANTED", lambda c: c.teacher_fields.update(key_variable="PLANTED")),
     Trouble("key with a line break", "key", "error", "no header can carry.*PLANTED", _with_key("sk-planted\nkey")),
-    Trouble("a header's variable is not set", "key", "error", "names HEADER.*dialect.headers", lambda c: c.said.update(dialect={"headers": {"X-Team": "HEADER"}})),
+    Trouble("a header's variable is not set", "key", "error", "names HEADER.*dialect.headers", lambda c: c.teacher_fields.update(dialect={"headers": {"X-Team": "HEADER"}})),
     Trouble("key is refused", "endpoint", "error", "refuses the key in PLANTED.*teacher.key_variable", _with_key(KEY, Faults(key="other"))),
     Trouble("nothing listens", "endpoint", "error", "does not answer.*start it", lambda c: setattr(c, "endpoint", "http://127.0.0.1:9/v1")),
     Trouble("the endpoint redirects", "endpoint", "error", "redirects to https://elsewhere.example.*teacher.endpoint", _redirects),
@@ -153,7 +153,7 @@ TROUBLES = [
     Trouble("no evaluation folder", "evaluation", "error", "there is no folder .*evaluation.local", lambda c: c.changes.update(evaluation={"local": ["/gone/set"]})),
     Trouble("no such task", "mteb tasks", "error", "no task or benchmark NoSuchTask.*evaluation.tasks", lambda c: c.changes.update(evaluation={"tasks": ["NoSuchTask"]})),
     Trouble("no price for the model", "prices", "warning", "price of m is not known.*money.prices.models.m", lambda c: c.changes.update(money={"prices": {"version": "v", "models": {"other": {}}}})),
-    Trouble("batches that the server has not", "batches", "error", "anthropic takes no batch files.*calls.mode: online", lambda c: (c.said.update(dialect={"preset": "anthropic"}), c.changes.update(calls={"mode": "batch"}), setattr(c, "teacher", lambda: Teacher("openai")))),
+    Trouble("batches that the server has not", "batches", "error", "anthropic takes no batch files.*calls.mode: online", lambda c: (c.teacher_fields.update(dialect={"preset": "anthropic"}), c.changes.update(calls={"mode": "batch"}), setattr(c, "teacher", lambda: Teacher("openai")))),
     Trouble("the home is a file", "home", "error", "is a file", _home_in_a_file),
     Trouble("anybody may write the home", "home", "warning", "changed by everybody.*chmod o-w", lambda c: c.home.chmod(0o777)),
     Trouble("a clock behind the home", "clock", "warning", "behind the newest file", lambda c: os.utime(c.file("home/f", b""), (time.time() + 9000,) * 2)),
@@ -182,7 +182,9 @@ def test_a_planted_trouble_is_found_and_nothing_else(
 
 
 @pytest.mark.parametrize("species", ["openai", "openai_reasoning", "gemini", "vllm", "lm_studio"])
-def test_of_a_healthy_home_nothing_wrong_is_said(species: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_healthy_home_no_trouble_is_reported(
+    species: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with planted(tmp_path, monkeypatch, _of_teacher(species)) as (case, server):
         recipe = case.recipe(server.url)
         found = doctor.diagnose(recipe, case.home)
@@ -209,29 +211,32 @@ def test_the_free_part_takes_no_time_and_asks_nobody(tmp_path: Path, monkeypatch
 
 
 def test_a_run_begins_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     with planted(tmp_path, monkeypatch, _of_teacher("anthropic")) as (case, server):
         recipe = case.recipe(server.url)
-        doctor.begin(recipe, case.home, said.append)
-        assert [line for line in said if "not enforced" in line]
+        doctor.begin(recipe, case.home, lines.append)
+        assert [line for line in lines if "not enforced" in line]
         assert server.asked == 1
     gone = case.recipe("http://127.0.0.1:9/v1")
     with pytest.raises(RecipeError, match=r"endpoint: .*does not answer.*(\n.*)*SPEED_DOCTOR=off"):
-        doctor.begin(gone, case.home, said.append)
+        doctor.begin(gone, case.home, lines.append)
     monkeypatch.setenv("SPEED_DOCTOR", "off")
-    doctor.begin(gone, case.home, said.append)
+    doctor.begin(gone, case.home, lines.append)
 
 
 def test_where_all_is_made_or_a_selection_is_run_nobody_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    with planted(tmp_path, monkeypatch, lambda case: case.said.update(key_variable="PLANTED")) as (case, server):
+    lines: list[str] = []
+    with planted(tmp_path, monkeypatch, lambda case: case.teacher_fields.update(key_variable="PLANTED")) as (
+        case,
+        server,
+    ):
         recipe = case.recipe(server.url)
-        doctor.begin(recipe, case.home, said.append, everything=False)
+        doctor.begin(recipe, case.home, lines.append, everything=False)
         monkeypatch.setattr(doctor, "_made", lambda *_: True)
-        doctor.begin(recipe, case.home, said.append)
-        assert (said, server.bodies) == ([], [])
+        doctor.begin(recipe, case.home, lines.append)
+        assert (lines, server.bodies) == ([], [])
 
 
 def test_the_microworld_asks_nobody(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class Unpacking:
 
 
 async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """The whole body. Raises TooLong beyond `most` bytes, and for an encoding that was not asked for.
+    """The complete body. Raises TooLong beyond `most` bytes, and for an encoding that was not asked for.
 
     Args:
         chunks: the body as it comes.
@@ -63,7 +63,7 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> by
 
 
 class Bounded:
-    """Hooks of a client that reads every body whole: bodies come through them unpacked, and up to a bound.
+    """Hooks of a client that reads every body to its end: bodies come through them unpacked, and up to a bound.
 
     Args:
         most: bytes that the body of the reply to a request may have, unpacked.

@@ -70,7 +70,7 @@ class Case:
     """Fields of the recipe, by their path with `__`."""
     endpoint: str | None = None
     """Address in place of the server's."""
-    said: dict[str, Any] = field(default_factory=dict)
+    teacher_fields: dict[str, Any] = field(default_factory=dict)
     """Fields of the recipe's teacher."""
 
     @property
@@ -79,7 +79,7 @@ class Case:
 
     def recipe(self, url: str) -> Recipe:
         teacher = {**tiny_data()["teacher"], "engine": "openai", "model": "m", "endpoint": self.endpoint or url}
-        return tiny_recipe(**{"teacher": {**teacher, **self.said}, "money": {}, **self.changes})
+        return tiny_recipe(**{"teacher": {**teacher, **self.teacher_fields}, "money": {}, **self.changes})
 
     def file(self, name: str, content: bytes) -> str:
         path = self.folder / name

@@ -1,7 +1,7 @@
 """What is missing before a run begins: `speed doctor`, and the first seconds of `run`, `study`, `rehearse` and `plan`.
 
 Every probe is a small function that returns findings. Those of the network run at the same time as the others, and none may
-keep the whole longer than `SECONDS`. Nothing is sent but one paid call of one token (`teachers.py`).
+delay the run for longer than `SECONDS`. Nothing is sent but one paid call of one token (`teachers.py`).
 
 Belongs here: the list of probes, running them, what a run makes of them. Not here: the probes.
 """
