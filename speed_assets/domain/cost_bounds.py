@@ -19,9 +19,9 @@ CHARACTERS_A_TOKEN = (6.0, 4.0, 3.0)
 take 4 to 5 characters of prose, and 3 of names and JSON)."""
 _TOLD_TOKENS = 100
 """Tokens by which a prompt that is asked again may be longer (ours: what was wrong, in a sentence or two)."""
-_TASK_WORDS = (10, 20, 60)
-"""Words of a task that a prompt names (ours: most have 10 to 30; the limit allows 60)."""
-_LEAST_ANSWER = 8
+_TASK_WORDS = (2, 20, 60)
+"""Words of a task that a prompt names or a brainstorm its topic (ours: most tasks have 10 to 30; the limit allows 60)."""
+_LEAST_ANSWER = 4
 """Tokens of the shortest answer that can be read, such as a patch that changes nothing (ours)."""
 
 
