@@ -125,12 +125,12 @@ TROUBLES = [
     Trouble("too few topics", "topics", "error", "1 usable topics.*at_least", lambda c: c.changes.update(topics__file=c.file("t", b"Arts/Music\n"), topics__alignment=None)),
     Trouble("no prompt file", "prompts", "error", "there is no file.*prompts.file", lambda c: c.changes.update(prompts__file="/gone.yaml")),
     Trouble("key is not set", "key", "error", "no such variable.*export PLANTED", lambda c: c.teacher_fields.update(key_variable="PLANTED")),
-    Trouble("key with a line break", "key", "error", "no header can carry.*PLANTED", _with_key("sk-planted\nkey")),
+    Trouble("key with a line break", "key", "error", "sent in a header.*PLANTED", _with_key("sk-planted\nkey")),
     Trouble("a header's variable is not set", "key", "error", "names HEADER.*dialect.headers", lambda c: c.teacher_fields.update(dialect={"headers": {"X-Team": "HEADER"}})),
     Trouble("key is refused", "endpoint", "error", "refuses the key in PLANTED.*teacher.key_variable", _with_key(KEY, Faults(key="other"))),
     Trouble("nothing listens", "endpoint", "error", "does not answer.*start it", lambda c: setattr(c, "endpoint", "http://127.0.0.1:9/v1")),
     Trouble("the endpoint redirects", "endpoint", "error", "redirects to https://elsewhere.example.*teacher.endpoint", _redirects),
-    Trouble("nothing to pay with", "answer", "error", "nothing is left to pay with", _of_teacher(status=429)),
+    Trouble("nothing to pay with", "answer", "error", "no money left.*the account", _of_teacher(status=429)),
     Trouble("the model is not there", "answer", "error", "does not know the model m.*teacher.model", _of_teacher(faults=Faults(unknown_model=True))),
     Trouble("the model is not listed", "server", "warning", "does not list m; it lists other.*teacher.model", _of_teacher(listed=("other",))),
     Trouble("the form is not enforced", "structured output", "warning", "not enforced.*tool_call", _of_teacher("anthropic")),
@@ -191,7 +191,7 @@ def test_of_a_healthy_home_no_trouble_is_reported(
         assert [finding for finding in found if finding.status != "ok"] == []
         assert {"answer", "server", "structured output", "disk", "home"} <= {finding.name for finding in found}
         assert server.asked == 1
-        costs = accounts.costs(Ledger.at(case.home))
+        costs = accounts.cost_report(Ledger.at(case.home))
         assert [(entry["asset"], entry["calls"]) for entry in costs["by"]["asset"]] == [("doctor", 1)], "booked"
         doctor.diagnose(recipe, case.home)
         assert server.asked == 1, "not asked again within hours"

@@ -10,7 +10,7 @@ import pytest
 from support.zoo import SPECIES, Quirks, Zoo, by_words
 
 from resources.ledger.ledger import Ledger
-from resources.teacher.known_dialects import CALLS_MAX
+from resources.teacher.known_dialects import PROBE_CALLS_MAX
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
@@ -77,7 +77,7 @@ def test_the_same_artifacts_come_from_another_server(name: str, home: Path, usua
         assert report.errors == []
         assert not any(made.startswith("junior") for made in report.made)
         assert digests(recipe, home) == usual
-        assert len(server.refused) == FOUND_OUT.get(name, 0) <= CALLS_MAX
+        assert len(server.refused) == FOUND_OUT.get(name, 0) <= PROBE_CALLS_MAX
         assert all(report.metadata[made].get("refused_calls", 0) == 0 for made in report.made)
         assert {"teacher_served", "replies_without_answer"} <= set(_of(report, "seed_data"))
         if name not in LOOKED_AT_AGAIN:

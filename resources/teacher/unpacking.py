@@ -1,7 +1,6 @@
-"""The bytes of a reply, unpacked and never more than a bound: a small body may unpack to any size.
+"""The bytes of a reply, unpacked up to a limit: a small body may unpack to any size.
 
-Belongs here: collecting what comes over the wire, asked online (`unpacked`) or through a client library (`Bounded`). Not
-here: what it means.
+Belongs here: receiving a body. Not here: reading it (`chat.py`).
 """
 
 from __future__ import annotations
@@ -13,61 +12,64 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import httpx2
 
 
-class TooLong(ValueError):
-    """More bytes than anybody asked for, or bytes that cannot be unpacked."""
+class UnreadableBody(ValueError):
+    """A body that is longer than the limit, or that cannot be unpacked."""
 
 
 class Unpacking:
     """One body, chunk by chunk.
 
     Args:
-        encoding: the reply's `Content-Encoding`.
-        most: bytes that the body may have, unpacked.
+        encoding: The reply's `Content-Encoding`.
+        most: Longest body in bytes, unpacked.
 
     Raises:
-        TooLong: for an encoding that was not asked for.
+        UnreadableBody: The encoding was not requested.
     """
 
     def __init__(self, encoding: str, most: int) -> None:
         name = encoding.strip().casefold()
         packed = name in ("gzip", "deflate")
         if not packed and name not in ("", "identity"):
-            raise TooLong(f"the body is packed as {encoding.strip()[:20]!r}, which was not asked for")
+            raise UnreadableBody(f"the body is packed as {encoding.strip()[:20]!r}, which was not asked for")
         self._most, self._size = most, 0
         # Finds out by itself which of both.
         self._unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if packed else None
 
     def part(self, chunk: bytes) -> bytes:
-        """A chunk, unpacked. Raises TooLong beyond the bound."""
+        """A chunk, unpacked. Raises UnreadableBody beyond the limit."""
         if self._unpacker is not None:
             try:
                 chunk = self._unpacker.decompress(chunk, self._most - self._size + 1)
             except zlib.error:
-                raise TooLong("the body cannot be unpacked") from None
+                raise UnreadableBody("the body cannot be unpacked") from None
         self._size += len(chunk)
         if self._size > self._most:
-            raise TooLong(f"the body is longer than {self._most:,} bytes")
+            raise UnreadableBody(f"the body is longer than {self._most:,} bytes")
         return chunk
 
 
-async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """The complete body. Raises TooLong beyond `most` bytes, and for an encoding that was not asked for.
+async def unpack_body(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
+    """The complete body.
 
     Args:
-        chunks: the body as it comes.
-        encoding: the reply's `Content-Encoding`.
-        most: bytes that it may have, unpacked.
+        chunks: The body as it arrives.
+        encoding: The reply's `Content-Encoding`.
+        most: Longest body in bytes, unpacked.
+
+    Raises:
+        UnreadableBody: The body is longer, or packed in a way that was not requested.
     """
     unpacking = Unpacking(encoding, most)
     return b"".join([unpacking.part(chunk) async for chunk in chunks])
 
 
-class Bounded:
-    """Hooks of a client that reads every body to its end: bodies come through them unpacked, and up to a bound.
+class BodyLimit:
+    """Hooks of an HTTP client that reads bodies to their end: they arrive unpacked, and up to a limit.
 
     Args:
-        most: bytes that the body of the reply to a request may have, unpacked.
-        seconds: that this body may take altogether; None is no bound but the client's own between two bytes.
+        most: Longest body in bytes, unpacked, of the reply to a request.
+        seconds: Longest time for this body; None is no limit but the client's own between two bytes.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Bounded:
     def _bind(self, reply: httpx2.Response) -> None:
         seconds = self._seconds(reply.request)
         unpacking = Unpacking(reply.headers.get("content-encoding", ""), self._most(reply.request))
-        reply.headers.pop("content-encoding", None)  # the client shall not unpack it again
+        reply.headers.pop("content-encoding", None)  # the client must not unpack it again
         reply.stream = _Parts(reply.stream, unpacking, None if seconds is None else time.monotonic() + seconds)
 
 
@@ -99,7 +101,7 @@ class _Parts(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
             if self._until is not None and time.monotonic() > self._until:
-                raise TooLong("the body takes too long (calls.timeout_s)")
+                raise UnreadableBody("the body takes too long (calls.timeout_s)")
             yield self._unpacking.part(chunk)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from resources.ledger.calls import TeacherRequest
 from resources.ledger.prices import Tariff, in_currency
 from speed_assets.domain import cost_bounds

@@ -178,7 +178,7 @@ def with_card(case: Case, free_mib: int, driver: str = "580.65.06") -> None:
     tool.write_text(f"#!/bin/sh\necho 'NVIDIA H200, {driver}, 143771, {free_mib}'\n")
     tool.chmod(0o755)
     case.patch.setenv("PATH", f"{case.folder}:/usr/bin:/bin")
-    case.patch.setattr(engines.gpu_pool, "visible", lambda: True)
+    case.patch.setattr(engines.gpu_pool, "gpu_visible", lambda: True)
     case.patch.setattr(engines.importlib.metadata, "version", lambda name: "2.13.0+cu130")
     engines._smi.cache_clear()
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from resources.ledger.database import LedgerError
-from resources.redaction import plainly
+from resources.redaction import redacted_message
 from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.shared_store import store_of
 from resources.store.store import StoreError
@@ -82,7 +82,7 @@ def _all_of(probes: Sequence[tuple[str, Probe]]) -> list[Finding]:
         try:
             came[place] = probe()
         except Exception as problem:
-            came[place] = [warning(name, f"could not be checked ({plainly(problem)})", "speed doctor --json")]
+            came[place] = [warning(name, f"could not be checked ({redacted_message(problem)})", "speed doctor --json")]
 
     until = time.monotonic() + SECONDS
     threads = [
@@ -175,7 +175,7 @@ def _made(recipe: Recipe, home: Path, which: Callable[[Stage], bool]) -> bool:
     try:
         artifacts = Artifacts(recipe, store_of(home))
         return all(
-            artifacts.look(stage.name, part) is not None
+            artifacts.peek(stage.name, part) is not None
             for stage in artifacts.graph.values()
             if which(stage)
             for part in partitions_of(stage)

@@ -119,7 +119,7 @@ def gpu(recipe: Recipe, home: Path) -> list[Finding]:
     uses = generator is not None and "junior_model" in recipe.graph()
     wants = uses and generator is not None and generator.engine != "transformers" and not generator.endpoint
     large = uses and generator is not None and generator.dtype != "float32"
-    if not gpu_pool.visible():
+    if not gpu_pool.gpu_visible():
         if wants or large:
             words = "this machine shows no GPU: generation and training are two orders slower on a CPU"
             mend = "CUDA_VISIBLE_DEVICES, the driver (nvidia-smi), or a smaller recipe (laptop)"

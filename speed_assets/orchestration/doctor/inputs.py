@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
 from speed_assets.recipe import Recipe, RecipeError

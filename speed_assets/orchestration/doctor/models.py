@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resources.inputs.external_digests import MICROWORLD_BASE
-from resources.inputs.hub_revisions import known_commit
+from resources.inputs.base_models import MICROWORLD_BASE
+from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from speed_assets.domain import machine_needs
 from speed_assets.domain.machine_needs import in_units
@@ -95,7 +95,7 @@ def cached(name: str, revision: str | None, home: Path | None = None) -> Path | 
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        wanted = known_commit(name, revision, home) or revision or "main"
+        wanted = cached_commit(name, revision, home) or revision or "main"
         found = try_to_load_from_cache(name, "config.json", revision=wanted)
     except (RecipeError, ValueError, OSError):
         return None

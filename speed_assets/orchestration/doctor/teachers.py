@@ -22,11 +22,12 @@ import httpx2
 
 from resources.ledger.calls import CallContext, CapReached, TeacherUnavailable
 from resources.ledger.ledger import Ledger
-from resources.store.store import write_whole
-from resources.teacher.chat import key_problem, read_reply, shorten, where
+from resources.store.store import write_atomically
+from resources.teacher.chat import endpoint_name, key_problem, read_reply, redact_and_shorten
+from resources.teacher.engines import teacher_headers, teacher_key
 from resources.teacher.known_dialects import DialectBook
-from resources.teacher.teacher import Teacher, headers_of, key_of
-from resources.teacher.unpacking import Bounded
+from resources.teacher.teacher import Teacher
+from resources.teacher.unpacking import BodyLimit
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.prompts import schema_for
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
@@ -52,8 +53,8 @@ def key(recipe: Recipe) -> list[Finding]:
         return [ok("key", "the microworld's teacher wants none")]
     field = "teacher.key_variable"
     try:
-        value = key_of(recipe)
-        headers_of(recipe)
+        value = teacher_key(recipe)
+        teacher_headers(recipe)
     except RecipeError as problem:
         missing = recipe.teacher.key_variable or ""
         return [
@@ -92,13 +93,17 @@ class _Listed:
     @classmethod
     def of(cls, recipe: Recipe) -> _Listed:
         url = f"{(recipe.teacher.endpoint or '').rstrip('/')}/models"
-        headers = {"Authorization": f"Bearer {key_of(recipe) or 'none'}", **headers_of(recipe)}
-        hooks = Bounded(lambda _request: _LIST_BYTES, lambda _request: _LIST_S).hooks()
+        headers = {"Authorization": f"Bearer {teacher_key(recipe) or 'none'}", **teacher_headers(recipe)}
+        hooks = BodyLimit(lambda _request: _LIST_BYTES, lambda _request: _LIST_S).hooks()
         try:
             with httpx2.Client(timeout=_LIST_S, follow_redirects=False, event_hooks=hooks) as client:
                 reply = client.get(url, headers=headers)
         except (httpx2.HTTPError, ValueError) as problem:
-            return cls(None, f"{type(problem).__name__}: {shorten(str(problem), _secrets(recipe))}", came=time.time())
+            return cls(
+                None,
+                f"{type(problem).__name__}: {redact_and_shorten(str(problem), _secrets(recipe))}",
+                came=time.time(),
+            )
         return cls(
             reply.status_code,
             names=_names(reply.content),
@@ -112,7 +117,11 @@ class _Listed:
         teacher = recipe.teacher
         if self.status is None:
             return [
-                error("endpoint", f"{where(teacher)} does not answer ({self.trouble})", "start it, or teacher.endpoint")
+                error(
+                    "endpoint",
+                    f"{endpoint_name(teacher)} does not answer ({self.trouble})",
+                    "start it, or teacher.endpoint",
+                )
             ]
         if self.status in (401, 402, 403) or 300 <= self.status < 400:
             outcome = read_reply(self.status, self.body, teacher, _secrets(recipe), location=self.location)
@@ -127,7 +136,9 @@ class _Listed:
         missing = [name for name in dict.fromkeys((recipe.teacher.model, *panel)) if not _lists(self.names, name)]
         if missing:
             some = ", ".join(self.names[:5]) + (f" and {len(self.names) - 5} more" if len(self.names) > 5 else "")
-            words = f"the server does not list {', '.join(missing)}; it lists {shorten(some, _secrets(recipe))}"
+            words = (
+                f"the server does not list {', '.join(missing)}; it lists {redact_and_shorten(some, _secrets(recipe))}"
+            )
             return [
                 warning(
                     "server", words, "teacher.model" if recipe.teacher.model in missing else "preference_pairs.panel"
@@ -180,7 +191,7 @@ def _date(header: str | None) -> float | None:
 
 
 def _secrets(recipe: Recipe) -> tuple[str, ...]:
-    return tuple(filter(None, (key_of(recipe), *headers_of(recipe).values())))
+    return tuple(filter(None, (teacher_key(recipe), *teacher_headers(recipe).values())))
 
 
 def _asked(recipe: Recipe, home: Path) -> list[Finding]:
@@ -228,14 +239,14 @@ def _ask_once(recipe: Recipe, home: Path) -> tuple[list[Finding], dict[str, Any]
         found = _unanswered(recipe, problem)
         return found, at | {"good": all(finding.status == "ok" for finding in found)}
     answer = answers[0]
-    if answer.error and not answer.nothing:
+    if answer.error and not answer.without_answer:
         words = f"the server refuses a call: {answer.error}"
         return [error("answer", words, "teacher.dialect, or teacher.model")], at
     asked_with = use.asked_with.get(recipe.teacher.model)
-    served = f", as {shorten(answer.served, _secrets(recipe))}" if answer.served else ""
+    served = f", as {redact_and_shorten(answer.served, _secrets(recipe))}" if answer.served else ""
     words = f"{recipe.teacher.model} answers{served}" + (f"; it is asked with {asked_with}" if asked_with else "")
     structure = book.dialect(recipe.teacher.model).structure
-    kept = at | {"good": True, "served": shorten(answer.served, _secrets(recipe)) if answer.served else None}
+    kept = at | {"good": True, "served": redact_and_shorten(answer.served, _secrets(recipe)) if answer.served else None}
     return [ok("answer", words), _structured(structure, answer.text)], kept
 
 
@@ -248,7 +259,7 @@ def _unanswered(recipe: Recipe, problem: Exception) -> list[Finding]:
         ("does not know the model", "teacher.model"),
         ("refuses the key", "teacher.key_variable"),
         ("call without a key", "teacher.key_variable"),
-        ("nothing is left to pay with", "the account's credit"),
+        ("no money left", "the account's credit"),
         ("gave no answer", "teacher.dialect.extra, or teacher.model"),
         ("refused", "teacher.dialect"),
     ):
@@ -293,7 +304,9 @@ def _keep(home: Path, section: str, entry: Mapping[str, Any]) -> None:
     """Processes may write at the same time: what one of them loses is asked again."""
     if home.is_dir() and os.access(home, os.W_OK):
         with suppress(OSError):
-            write_whole(home / FILE, json.dumps({**_kept(home), section: dict(entry)}, indent=1, sort_keys=True) + "\n")
+            write_atomically(
+                home / FILE, json.dumps({**_kept(home), section: dict(entry)}, indent=1, sort_keys=True) + "\n"
+            )
 
 
 def _number(value: Any) -> float:
