@@ -12,14 +12,13 @@ import pytest
 
 from resources.ledger.calls import Allowance, AnswerSink, CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
-from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from resources.teacher.teacher import Teacher
 from speed_assets.assets.junior import seed_data
 from speed_assets.assets.negatives import below, best_of
 from speed_assets.assets.own_evaluation import FOLDER, own_evaluation
 from speed_assets.assets.passages import passages
-from speed_assets.assets.stage import RecipeView, StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.grounded import QUERY_KINDS, Queries, drawn_query
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.revising import as_draft, revise
@@ -67,18 +66,17 @@ class Table:
 
 def run_of(
     recipe: Recipe, home: Path, stage: str, partition: str | None, inputs: Any = None, engine: Any = None
-) -> StageRun:
+) -> StageRun[Any]:
     out = home / stage
     out.mkdir(parents=True, exist_ok=True)
     runner: Any = Here()
-    return StageRun(
-        stage=recipe.graph()[stage],
-        partition=partition,
-        recipe=RecipeView(recipe, recipe.graph()[stage]),
-        whole_recipe=recipe,
+    return StageRun.of(
+        recipe,
+        recipe.graph()[stage],
+        partition,
         inputs=inputs or {},
         out=out,
-        artifacts=Artifacts(recipe, Store(home)),
+        store=Store(home),
         runner=runner,
         teacher=Teacher(recipe, Ledger.at(home), engine or Reader()),
         context=CallContext("run", stage, partition),
@@ -86,7 +84,7 @@ def run_of(
     )
 
 
-def passages_of(recipe: Recipe, home: Path) -> StageRun:
+def passages_of(recipe: Recipe, home: Path) -> StageRun[Any]:
     run = run_of(recipe, home, "passages", "grounded")
     told = passages(run)
     assert told["asked"] == run.tables["data"].height + run.tables["quarantine"].height

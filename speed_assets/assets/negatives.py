@@ -1,4 +1,4 @@
-"""Mined negatives: positives of other rows, or passages of the corpus, that are near a query and yet do not answer it."""
+"""Hard negatives: positives of other rows, or passages of the corpus, that are similar to a query and do not answer it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.base_models import resolve_embedder
-from resources.inputs.prompt_files import prompt_set
 from resources.teacher.teacher_use import TeacherUse
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import quarantined
 from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.recipe import MinedNegatives
 
 MORE = "more_negatives"
 """Table (row_id, negative, number from 2) of the negatives after the best one, where the recipe asks for several."""
 
 
-def mined_negatives(run: StageRun) -> dict[str, Any]:
-    """Negatives for each row of the task types named that has none: the best one, and in a table of its own those after it. Grounded rows get
-    theirs from all passages that are not held out, other rows from positives of other rows. `verdict` tells what it passed: `margin`, or
+def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
+    """Negatives for each row of the task types named that has none: the best one, and in a table of its own those after it.
+    Grounded rows get theirs from all passages that are not held out, other rows from positives of other rows. `verdict` is what it passed: `margin`, or
     `teacher` where it came so near that the teacher was asked which of the two answers the query.
 
     Rows without one are in the quarantine: nothing near enough below the margin (`none_mined`), more doubts than the
     teacher may be asked about (`in_doubt`), or a text that the teacher takes for right, or cannot tell (`false_negative`).
     """
-    section = run.recipe.mined_negatives
+    section = run.section
     rows = run.input("final_triplets").table().filter(pl.col("task_type").is_in(section.task_types))
     rows = rows.filter(pl.col("negative").is_null()).drop("negative")
     folder = run.scratch / "mine"
@@ -80,9 +79,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     if section.per_row > 1:
         more = good.select("row_id", negative="more").explode("negative").drop_nulls("negative")
         run.write(more.with_columns(number=2 + pl.int_range(pl.len()).over("row_id")), MORE)
-    run.write(
-        quarantined(bad, run.stage.name, None, pl.col("reason"), pl.col("query"), pl.col("negative")), "quarantine"
-    )
+    run.quarantine(bad, pl.col("reason"), pl.col("query"), pl.col("negative"))
     return {
         "asked": rows.height,
         "in_doubt": int((mined["negative_similarity"] > mined.select(nearest).to_series()).sum()),
@@ -92,7 +89,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
 
 
 def below(similarity: str, margin: float) -> pl.Expr:
-    """The similarity that lies a share of its own size below, also where it is negative.
+    """The similarity that is a share of its own size below, also where it is negative.
 
     Args:
         similarity: column of cosine similarities.
@@ -110,8 +107,8 @@ def best_of(mined: pl.DataFrame, nearest: pl.Expr) -> pl.DataFrame:
         mined: row_id, negative, positive_similarity, negative_similarity, the best first.
         nearest: similarity above which a negative is in doubt.
     """
-    sorted_ = mined.with_columns(doubted=pl.col("negative_similarity") > nearest).sort("doubted", maintain_order=True)
-    return sorted_.group_by("row_id", maintain_order=True).agg(
+    ranked = mined.with_columns(doubted=pl.col("negative_similarity") > nearest).sort("doubted", maintain_order=True)
+    return ranked.group_by("row_id", maintain_order=True).agg(
         pl.col("negative").first(),
         pl.col("positive_similarity").first(),
         pl.col("negative_similarity").first(),
@@ -119,9 +116,9 @@ def best_of(mined: pl.DataFrame, nearest: pl.Expr) -> pl.DataFrame:
     )
 
 
-def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
+def _ask(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
     """(row_id, worse): whether the teacher finds the mined text worse than the positive, in both orders."""
-    prompts = prompt_set(run.recipe.prompts)
+    prompts = run.prompts
     pairs = []
     for row in rows.iter_rows(named=True):
         kind = TASK_TYPES[row["task_type"]]
@@ -136,13 +133,13 @@ def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
         prompts.judge(rows["task_type"][place], rows["task"][place], in_order(pairs[place], order))
         for place, order in shown
     ]
-    sampling = run.recipe.mined_negatives.sampling
+    sampling = run.section.sampling
     limits = run.limits(sampling, [run.most_words("judge", "matching_short")] * len(texts))
     answers, use = run.ask(texts, sampling, schema_for("judge", "matching_short", 2), limits=limits)
-    said: list[list[Any]] = [[] for _ in pairs]
+    verdicts: list[list[Any]] = [[] for _ in pairs]
     for (place, order), answer in zip(shown, answers, strict=True):
-        said[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
-    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, said, strict=True)]
+        verdicts[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
+    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, verdicts, strict=True)]
     worse = [
         preference is not None and preference.chosen == pair[0]
         for preference, pair in zip(preferences, pairs, strict=True)

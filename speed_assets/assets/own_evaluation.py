@@ -12,27 +12,26 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.prompt_files import prompt_set
 from resources.teacher.teacher_use import TeacherUse
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import asked_again, problem_counts
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.domain.grounded import grounded_rows
 from speed_assets.domain.parsing import stands_in
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import cuts_before, parse_outputs, quarantined, refusal_or, unless_refused, until_whole
+from speed_assets.domain.rows import cuts_before, parse_outputs, refusal_or, unless_refused, until_whole
 from speed_assets.domain.task_types import GROUNDED
-from speed_assets.recipe import RecipeError
+from speed_assets.recipe import OwnEvaluation, RecipeError
 
 FOLDER = "own_evaluation"
 """Folder of the artifact in BEIR's layout, and what scores call the set."""
 
 
-def own_evaluation(run: StageRun) -> dict[str, Any]:
+def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
     """Queries for held-out passages, one each, to be found among all passages of the corpus. A query that copies its passage, or
     that two passages have, is in the quarantine."""
-    section = run.recipe.own_evaluation
+    section = run.section
     table = run.input_rows(PASSAGES)
     held_out = table.filter("held_out")
     if held_out.is_empty():
@@ -43,7 +42,7 @@ def own_evaluation(run: StageRun) -> dict[str, Any]:
         min(section.rows, held_out.height),
         seed,
         run.stage.name,
-        prompt_set(run.recipe.prompts),
+        run.prompts,
         run.recipe.answers.lengths(),
         run.recipe.queries.drawn(),
     )
@@ -72,10 +71,7 @@ def own_evaluation(run: StageRun) -> dict[str, Any]:
     ).with_columns(valid=pl.col("problem").is_null())
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select("row_id", pl.col("task_id").alias("passage_id"), "task", "query", "positive"))
-    run.write(
-        quarantined(bad, run.stage.name, GROUNDED, pl.col("problem"), refusal_or("no usable query"), pl.col("output")),
-        "quarantine",
-    )
+    run.quarantine(bad, pl.col("problem"), refusal_or("no usable query"), pl.col("output"))
     if good.height:
         write_beir(run.out / FOLDER, table, good)
     return {

@@ -15,12 +15,11 @@ import polars as pl
 
 from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.corpus_files import Bounds, Columns, Reading, read_corpus
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.grounded import drawn_passages
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.passages import Document, Dropped, boilerplate_lines, held_out, without_boilerplate
-from speed_assets.domain.rows import quarantined
 from speed_assets.domain.task_types import GROUNDED
 from speed_assets.recipe import Corpus, RecipeError
 
@@ -30,7 +29,7 @@ COLUMNS = (
 _LOST = dict.fromkeys(("document_id", "file", "reason", "detail", "text"), pl.String)
 
 
-def passages(run: StageRun) -> dict[str, Any]:
+def passages(run: StageRun[None]) -> dict[str, Any]:
     """The passages of the corpus. `held_out` marks those of documents that nothing is trained on; `synthesis` and `alignment`
     mark those that rows of that part are written from.
 
@@ -56,7 +55,7 @@ def passages(run: StageRun) -> dict[str, Any]:
     rows = _drawn(run, rows, section)
     dropped = pl.concat([_table(reading.refused), _table(lost), too_short, repeated])
     run.write(rows.select(COLUMNS))
-    run.write(_quarantine(run, dropped), "quarantine")
+    run.quarantine(_numbered(dropped), pl.col("reason"), pl.col("file") + ": " + pl.col("detail"), pl.col("text"))
     trained = rows.filter(~pl.col("held_out"))
     parts = {
         part: digest(rows.filter(part).select("passage_id", "title", "text").rows())
@@ -88,7 +87,7 @@ def _cleaned(reading: Reading, section: Corpus) -> tuple[list[Document], list[Dr
     return documents, lost
 
 
-def _cut(run: StageRun, documents: list[Document], section: Corpus) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _cut(run: StageRun[None], documents: list[Document], section: Corpus) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(passages, pieces that are in none), cut in a worker by the tokenizer of the embedding model."""
     folder = run.scratch / "cut"
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,7 @@ def _cut(run: StageRun, documents: list[Document], section: Corpus) -> tuple[pl.
     block = pl.List(pl.Struct({"text": pl.String, "heading": pl.Int64}))
     schema: dict[str, Any] = {**dict.fromkeys(("document_id", "file", "title", "date"), pl.String), "blocks": block}
     pl.DataFrame([asdict(document) for document in documents], schema=schema).write_parquet(files["documents"])
-    base = run.whole_recipe.embedding_model
+    base = run.unfingerprinted.embedding_model
     if base.base == "static":
         tokenizer: dict[str, Any] = {"file": str(MICROWORLD_BASE / "tokenizer.json")}
     else:
@@ -126,7 +125,7 @@ def _folded(rows: pl.DataFrame, section: Corpus) -> tuple[pl.DataFrame, pl.DataF
     return found.filter(pl.col("repeats").is_null()).drop("repeats"), gone
 
 
-def _drawn(run: StageRun, rows: pl.DataFrame, section: Corpus) -> pl.DataFrame:
+def _drawn(run: StageRun[None], rows: pl.DataFrame, section: Corpus) -> pl.DataFrame:
     """The passages marked: held out, and drawn by stages of alignment and of synthesis."""
     seed = run.recipe.seed
     kept = pl.Series(
@@ -135,13 +134,13 @@ def _drawn(run: StageRun, rows: pl.DataFrame, section: Corpus) -> pl.DataFrame:
     rows = rows.with_columns(kept)
     ids = rows.filter(~pl.col("held_out"))["passage_id"].to_list()
     drawn: dict[str, set[str]] = {"synthesis": set(), "alignment": set()}
-    for stage, wanted in run.whole_recipe.rows_wanted(GROUNDED).items():
+    for stage, wanted in run.recipe.rows_wanted(GROUNDED).items():
         if wanted and not ids:
             raise RecipeError(
                 f"corpus.path: {section.path} has no passage to write from: lower corpus.held_out or corpus.tokens_min, or add "
                 "documents"
             )
-        part = run.artifacts.graph[stage].takes
+        part = run.graph[stage].takes
         assert part is not None
         drawn[part] |= {passage_id for passage_id, _ in drawn_passages(ids, min(wanted, len(ids)), seed, stage)}
     return rows.with_columns(pl.col("passage_id").is_in(list(found)).alias(part) for part, found in drawn.items())
@@ -151,9 +150,7 @@ def _table(dropped: Iterable[Dropped]) -> pl.DataFrame:
     return pl.DataFrame([asdict(piece) for piece in dropped], schema=_LOST)
 
 
-def _quarantine(run: StageRun, dropped: pl.DataFrame) -> pl.DataFrame:
-    """Dropped pieces in the format of every quarantine. An id is that of the document and the number of the piece."""
+def _numbered(dropped: pl.DataFrame) -> pl.DataFrame:
+    """Dropped pieces with an id each: that of the document and the number of the piece."""
     number = pl.int_range(pl.len()).over("document_id").cast(pl.String)
-    numbered = dropped.with_columns(row_id=pl.col("document_id") + "#" + number, task_type=pl.lit(None, pl.String))
-    why = pl.col("file") + ": " + pl.col("detail")
-    return quarantined(numbered, run.stage.name, None, pl.col("reason"), why, pl.col("text"))
+    return dropped.with_columns(row_id=pl.col("document_id") + "#" + number)

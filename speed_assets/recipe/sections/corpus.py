@@ -1,0 +1,117 @@
+"""Sections of a start from documents: the corpus, queries that are written for its passages, an evaluation set from it.
+
+Belongs here: their numbers. Not here: what must be true between them and other sections (`recipe/rules.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from speed_assets.domain.grounded import QUERY_KINDS, Queries
+from speed_assets.recipe.section import Positive, Rate, Section, Share
+from speed_assets.recipe.sections.answers import Sampling
+
+
+class CorpusColumns(Section):
+    """Names of the columns of tables with documents."""
+
+    text: Annotated[tuple[str, ...], Field(min_length=1)] = ("text",)
+    """Several are joined as paragraphs."""
+    id: str = "id"
+    """A row without an id is named by its content."""
+    title: str = "title"
+    date: str = "date"
+
+
+class PassageRepeats(Section):
+    """Passages that repeat another are folded. All numbers are ours."""
+
+    shingle: Positive = 5
+    """Characters in a shingle."""
+    permutations: Positive = 128
+    """Hashes in a sketch."""
+    jaccard: Share = 0.8
+    """Passages at least this similar are one."""
+    boilerplate: Share = 0.01
+    """Shingles in at least this share of the passages are boilerplate: passages must be similar without them, too."""
+
+
+class Corpus(Section):
+    """The user's documents, and the passages that rows are written from. The paper has no such start: all numbers are ours."""
+
+    path: str
+    """Folder or file; a relative path starts at the recipe's folder. Read are .txt, .md, .html, .pdf, .jsonl, .csv, .tsv and
+    .parquet; links are not followed."""
+    columns: CorpusColumns = CorpusColumns()
+    encoding: str = "utf-8"
+    """Of files without a byte order mark."""
+    share: Share = 1.0
+    """Share of the retrieval rows that every stage asks for which are written from passages; the others are about topics."""
+    held_out: Share = 0.1
+    """Share of the documents that nothing is trained on, by a hash of their ids."""
+    forget: tuple[str, ...] = ()
+    """Ids of documents that are left out, whatever the folder holds (`speed forget`)."""
+    tokens_max: Annotated[int, Field(ge=16)] = 256
+    """Tokens of a passage at most, by the tokenizer of the embedding base, title included."""
+    tokens_min: Positive = 24
+    """Tokens without the title below which a piece is no passage."""
+    titled: bool = True
+    """A passage begins with the title of its document and the headings above it."""
+    boilerplate_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """A line in at least this share of the documents is boilerplate, whatever number stands in it."""
+    boilerplate_documents_min: Annotated[int, Field(ge=2)] = 10
+    """And in at least so many documents."""
+    near_duplicates: PassageRepeats = PassageRepeats()
+    file_megabytes_max: Rate = 100.0
+    """Megabytes (10^6 bytes) of a file at most."""
+    documents_max: Positive = 1_000_000
+    document_characters_max: Positive = 5_000_000
+
+    @model_validator(mode="after")
+    def _cuttable(self) -> Corpus:
+        if 2 * self.tokens_min > self.tokens_max:
+            raise ValueError(f"tokens_min={self.tokens_min} is more than half of tokens_max={self.tokens_max}")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding={self.encoding} is no encoding that Python knows") from None
+        return self
+
+
+class GroundedQueries(Section):
+    """Queries that are written for passages. All numbers are ours."""
+
+    keyword: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of search keywords."""
+    question: Annotated[float, Field(ge=0)] = 0.4
+    how_to: Annotated[float, Field(ge=0)] = 0.15
+    """Weight of requests for how to do something."""
+    claim: Annotated[float, Field(ge=0)] = 0.15
+    """Weight of claims that the passage supports or refutes."""
+    personas: tuple[str, ...] = ()
+    """Readers in a few words, such as `a nurse on a night shift`; one is drawn for each row."""
+
+    @model_validator(mode="after")
+    def _some(self) -> GroundedQueries:
+        if not any(self.drawn().kinds.values()):
+            raise ValueError("no kind of query has a weight above 0")
+        return self
+
+    def drawn(self) -> Queries:
+        """The same as the domain's value."""
+        return Queries({kind: getattr(self, kind) for kind in QUERY_KINDS}, self.personas)
+
+
+class OwnEvaluation(Section):
+    """A retrieval set from the user's own documents: the teacher writes queries for passages of those that are held out
+    (`corpus.held_out`). All numbers are ours."""
+
+    rows: Positive = 200
+    """Queries at most, one for each held-out passage."""
+    sampling: Sampling
+    attempts: Positive = 2
+    """Times that a query is asked for until it can be used."""
+    copied_words_min: Positive = 5
+    """A query of so many words that stands whole in its passage is copied, and not used."""
