@@ -31,9 +31,8 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
     run.runner.run(
-        "neighbours",
+        "mine_negatives",
         {
-            "task": "mine",
             **located_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "mined.parquet"),

@@ -166,9 +166,8 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     )
     texts.write_parquet(folder / "texts.parquet")
     run.runner.run(
-        "neighbours",
+        "similarities",
         {
-            "task": "measure",
             **located_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "evaluation": str(folder / "texts.parquet") if texts.height else None,
@@ -207,7 +206,7 @@ def _agreement(run: StageRun, rows: pl.DataFrame) -> pl.DataFrame:
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "scores.parquet"),
             "seed": seed_for(run.recipe.seed, "row_scores") % 2**31,
-            **run.recipe.row_scores.model_dump(mode="json"),
+            **run.recipe.row_scores.model_dump(mode="json", exclude={"embedder", "twin_min", "twins_max"}),
         },
         folder,
         run.progress,

@@ -86,5 +86,5 @@ def _plot(
     if len(curves) + len(points or {}) > 1:
         axes.legend()
     else:
-        axes.set_ylabel(*curves)
-    FigureCanvasAgg(figure).print_png(str(file))
+        axes.set_ylabel(next(iter(curves)))
+    FigureCanvasAgg(figure).print_png(str(file))  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
@@ -222,9 +222,16 @@ def declared_ends(model: str, revision: str | None = None) -> tuple[int, ...]:
     return ()
 
 
-def dialogue_of(tokenizer: Any, params: Mapping[str, Any], model: str) -> Dialogue:
-    """The dialogue of a job, from its parameters `chat` (`auto` or `never`) and `revision`, and its model's files."""
-    return Dialogue(tokenizer, params.get("chat") or "auto", declared_ends(model, params.get("revision")))
+def dialogue_of(tokenizer: Any, model: str, revision: str | None, chat: str | None) -> Dialogue:
+    """The dialogue of a job.
+
+    Args:
+        tokenizer: the model's own, of the transformers kind.
+        model: folder or hub name.
+        revision: hub revision, or None.
+        chat: `auto` or `never`; None is `auto`.
+    """
+    return Dialogue(tokenizer, chat or "auto", declared_ends(model, revision))
 
 
 def choose_pad(tokenizer: Any, end: int) -> None:

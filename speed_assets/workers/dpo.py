@@ -1,6 +1,6 @@
 """Direct preference optimisation of a causal language model on pairs of answers, with TRL.
 
-Belongs here: the data and the loss of preference training. Not here: what any training does (`training.py`).
+Belongs here: the data and the loss of preference training. Not here: what any training does (`fine_tuning.py`).
 """
 
 from __future__ import annotations
@@ -8,33 +8,42 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from speed_assets.workers import fine_tuning
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Dpo, Params, Preference, Training
 
 REFERENCE = "ref"
 """TRL's name for the frozen copy of an adapter that training starts from."""
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Train on the table `rows` (prompt, chosen, rejected) with DPO (arXiv 2305.18290).
 
     The reference is the model that training starts from: with an adapter, the base with that adapter. The loss is
-    DPO's plus `nll_weight` times the mean negative log-likelihood of the chosen answers' tokens. Parameters and
-    result: see `fine_tuning.fine_tune`; settings has beta and nll_weight beside.
+    DPO's plus `nll_weight` times the mean negative log-likelihood of the chosen answers' tokens.
+
+    Args:
+        params: of a job of kind `Dpo`.
+        report: gets the progress, in steps.
+
+    Returns:
+        See `fine_tuning.fine_tune`.
     """
-    return fine_tuning.fine_tune(params, report, ("chosen", "rejected"), preference_trainer)
+    return fine_tuning.fine_tune(Dpo.read(params), report, ("chosen", "rejected"), preference_trainer)
 
 
-def preference_trainer(settings: dict[str, Any], arguments: dict[str, Any], **given: Any) -> DPOTrainer:
+def preference_trainer(settings: Training, arguments: dict[str, Any], **given: Any) -> DPOTrainer:
     """The trainer, with the reference's log-probabilities in its data set: one pass instead of a second model."""
+    assert isinstance(settings, Preference)
     config = DPOConfig(
         **arguments,
         max_length=None,  # rows fit: none is cut
-        beta=settings["beta"],
-        loss_type=["sigmoid", "sft"] if settings["nll_weight"] else ["sigmoid"],
-        loss_weights=[1.0, settings["nll_weight"]] if settings["nll_weight"] else [1.0],
+        beta=settings.beta,
+        loss_type=["sigmoid", "sft"] if settings.nll_weight else ["sigmoid"],
+        loss_weights=[1.0, settings.nll_weight] if settings.nll_weight else [1.0],
         precompute_ref_log_probs=True,
         precompute_ref_batch_size=4 * arguments["per_device_train_batch_size"],
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import torch
@@ -22,6 +21,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from speed_assets.domain.instructions import SYMMETRIC, trained_prompts, with_document_prompt
 from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.workers.jobs import Base, EmbeddingSettings, StaticBase
 
 INSTRUCTION = "instruction"
 """Name of the saved prompt that still holds {task}: whoever embeds fills it in."""
@@ -29,7 +29,7 @@ _PROBE = "a"
 """A text of one word: what a tokenizer puts around it is what it puts around every text."""
 
 
-def base_model(base: dict[str, Any], settings: dict[str, Any], seed: int) -> SentenceTransformer:
+def base_model(base: Base, settings: EmbeddingSettings, seed: int) -> SentenceTransformer:
     """The base, ready to be trained under the recipe's section `embedding_model`.
 
     Raises:
@@ -37,15 +37,15 @@ def base_model(base: dict[str, Any], settings: dict[str, Any], seed: int) -> Sen
             is more than the model has positions.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if base["kind"] == "static":
-        tokenizer = Tokenizer.from_file(str(Path(base["tokenizer"]) / "tokenizer.json"))
-        tokenizer.enable_truncation(settings["max_length"])
+    if isinstance(base, StaticBase):
+        tokenizer = Tokenizer.from_file(str(Path(base.tokenizer) / "tokenizer.json"))
+        tokenizer.enable_truncation(settings.max_length)
         draws = torch.Generator().manual_seed(seed)
-        vectors = torch.randn(tokenizer.get_vocab_size(), base["dimensions"], generator=draws)
+        vectors = torch.randn(tokenizer.get_vocab_size(), base.dimensions, generator=draws)
         model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=vectors)], device=device)
-        return _prompted(model, settings["instruction"])
+        return _prompted(model, settings.instruction)
 
-    name, revision = base["name"], base.get("revision")
+    name, revision = base.name, base.revision
     model = SentenceTransformer(
         name,
         revision=revision,
@@ -54,18 +54,18 @@ def base_model(base: dict[str, Any], settings: dict[str, Any], seed: int) -> Sen
         # Small updates vanish in half precision: weights that are trained are float32, then saved in `dtype`.
         model_kwargs={
             "use_safetensors": True,
-            "dtype": getattr(torch, settings["dtype"] if settings["lora"] else "float32"),
+            "dtype": getattr(torch, settings.dtype if settings.lora else "float32"),
         },
     )
-    _fit(model, settings["max_length"])
+    _fit(model, settings.max_length)
     if isinstance(model.tokenizer, PreTrainedTokenizerBase):
         with_pad_token(model.tokenizer)
     if not is_sentence_transformer_model(name, revision=revision):  # a plain language model: it has no pooling yet
-        last = settings["pooling"] == "last"
+        last = settings.pooling == "last"
         model[1] = Pooling(model[0].get_embedding_dimension(), "lasttoken" if last else "mean")
         if last:
             with_end_token(model.tokenizer)
-    return _prompted(model, settings["instruction"])
+    return _prompted(model, settings.instruction)
 
 
 def _fit(model: SentenceTransformer, max_length: int) -> None:

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from speed_assets.workers.jobs import Generate
 
 FEW = 16
 """Suspects that run together; so few under way at a crash run alone the next time (our choice: with 256 rows
@@ -46,18 +48,18 @@ LIMIT = "max_new_tokens"
 """Column of a job's table, and parameter of the job: the most tokens of an output."""
 
 
-def asked(params: Mapping[str, Any]) -> pl.DataFrame:
+def asked(job: Generate) -> pl.DataFrame:
     """The rows of a job (row_id, candidate, prompt, max_new_tokens) from its table `prompts`.
 
     A row's own limit, where the table has that column and it is not null, counts before the job's.
     """
-    rows = pl.read_parquet(params["prompts"])
+    rows = pl.read_parquet(job.prompts)
     own = pl.col(LIMIT) if LIMIT in rows.columns else pl.lit(None)
     return rows.select(
         "row_id",
         pl.col("candidate").cast(pl.Int64),
         "prompt",
-        pl.coalesce(own.cast(pl.Int64), pl.lit(params[LIMIT], pl.Int64)).alias(LIMIT),
+        pl.coalesce(own.cast(pl.Int64), pl.lit(job.max_new_tokens, pl.Int64)).alias(LIMIT),
     )
 
 

@@ -19,6 +19,7 @@ from torch.nn.functional import logsigmoid
 
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import HELD_OUT_MAX
+from speed_assets.workers.jobs import Preference, Training
 from speed_assets.workers.likelihood import answer_log_probs
 
 FILE = "judged.json"
@@ -41,7 +42,7 @@ class Judged:
     """
 
     def __init__(
-        self, rows: pl.DataFrame, held: pl.DataFrame, answers: tuple[str, ...], settings: dict[str, Any], seed: int
+        self, rows: pl.DataFrame, held: pl.DataFrame, answers: tuple[str, ...], settings: Training, seed: int
     ) -> None:
         self._answers, self._settings = answers, settings
         self._rows: dict[str, pl.DataFrame] = {}
@@ -109,17 +110,19 @@ class Judged:
 
     def _pairs(self, was: Sums, now: Sums) -> dict[str, float]:
         better, worse = self._answers
+        settings = self._settings
+        assert isinstance(settings, Preference)
         ranked = [[a[0] - b[0] for a, b in zip(sums[better], sums[worse], strict=True)] for sums in (was, now)]
         gains = [after - before for before, after in zip(*ranked, strict=True)]
         losses = []
         for sums, margins in ((was, [0.0] * len(gains)), (now, gains)):
-            loss = -fmean(logsigmoid(self._settings["beta"] * torch.tensor(margins, dtype=torch.float64)).tolist())
-            losses.append(loss + self._settings["nll_weight"] * _loss(sums[better]))
+            loss = -fmean(logsigmoid(settings.beta * torch.tensor(margins, dtype=torch.float64)).tolist())
+            losses.append(loss + settings.nll_weight * _loss(sums[better]))
         return {
             "loss_before": losses[0],
             "loss_after": losses[1],
             "reward_accuracy": fmean(1.0 if gain > 0 else 0.5 if gain == 0 else 0.0 for gain in gains),
-            "reward_margin": self._settings["beta"] * fmean(gains),
+            "reward_margin": settings.beta * fmean(gains),
             "ranked_before": fmean(margin > 0 for margin in ranked[0]),
             "ranked_after": fmean(margin > 0 for margin in ranked[1]),
         }

@@ -19,6 +19,8 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
+from speed_assets.workers.jobs import EmbeddingSettings
+
 Features = dict[str, Any]
 
 
@@ -183,22 +185,22 @@ def without_shared_pads(column: Features) -> Features:
     }
 
 
-def loss_of(model: SentenceTransformer, settings: dict[str, Any]) -> torch.nn.Module:
+def loss_of(model: SentenceTransformer, settings: EmbeddingSettings) -> torch.nn.Module:
     """The loss, cached when a transformer's batch does not fit into memory at once, and over every size of the vectors."""
-    scale, micro, margin = 1 / settings["temperature"], settings["micro_batch_size"], settings["false_negative_margin"]
+    scale, micro, margin = 1 / settings.temperature, settings.micro_batch_size, settings.false_negative_margin
     loss: torch.nn.Module
-    if isinstance(model[0], StaticEmbedding) or settings["batch_size"] <= micro:
+    if isinstance(model[0], StaticEmbedding) or settings.batch_size <= micro:
         loss = RankingLoss(model, scale, margin)
     else:
         loss = CachedRankingLoss(model, scale, micro, margin)
-    if not settings["matryoshka"]:
+    if not settings.matryoshka:
         return loss
     whole = model.get_embedding_dimension()
-    if max(settings["matryoshka"]) >= whole:
+    if max(settings.matryoshka) >= whole:
         raise ValueError(
-            f"embedding_model.matryoshka {settings['matryoshka']} must be below the model's {whole} dimensions"
+            f"embedding_model.matryoshka {list(settings.matryoshka)} must be below the model's {whole} dimensions"
         )
-    return MatryoshkaLoss(model, loss, sorted({*settings["matryoshka"], whole}))
+    return MatryoshkaLoss(model, loss, sorted({*settings.matryoshka, whole}))
 
 
 def padding_of(loss: torch.nn.Module) -> Padding:

@@ -25,6 +25,7 @@ from datasets import Dataset
 from mteb.abstasks import AbsTask, AbsTaskClassification
 
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Params, TaskTexts
 
 BLOCK = 20_000
 """Rows read and texts written at once."""
@@ -44,14 +45,22 @@ _COLUMNS = (
 SCHEMA = pa.schema([("task", pa.string()), ("text", pa.string())])
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write the table (task, text) of all tasks and benchmarks named in `tasks` to `out`; a text once for each task.
 
-    `left_out` names tasks within benchmarks that are not read. Returns {"tasks": {task: texts}, "texts", "unread": {task:
-    splits that are not scored}}. Raises ValueError for a task in which there is no text.
+    Args:
+        params: of a job of kind `TaskTexts`.
+        report: gets the progress, in tasks.
+
+    Returns:
+        {"tasks": {task: texts}, "texts", "unread": {task: splits that are not scored}}.
+
+    Raises:
+        ValueError: a task has no text.
     """
-    tasks = [task for task in flat(named_tasks(params["tasks"])) if task.metadata.name not in params["left_out"]]
-    unfinished = Path(params["out"]).with_suffix(".tmp")
+    job = TaskTexts.read(params)
+    tasks = [task for task in flat(named_tasks(job.tasks)) if task.metadata.name not in job.left_out]
+    unfinished = Path(job.out).with_suffix(".tmp")
     counts: dict[str, int] = {}
     unread: dict[str, list[str]] = {}
     with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
@@ -75,7 +84,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
             if not loaded:
                 task.unload_data()
     report(len(tasks), len(tasks), "tasks")
-    unfinished.replace(params["out"])
+    unfinished.replace(job.out)
     return {"tasks": counts, "texts": sum(counts.values()), "unread": unread}
 
 
