@@ -119,7 +119,7 @@ def test_an_aggregate_is_scored_as_mteb_scores_it_and_keeps_the_samples_of_its_p
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result, table, samples = scored(tmp_path, [aggregate()], monkeypatch)
-    model = encoders.encoder_of({"name": "m", "path": str(tmp_path / "model"), "digest": "1"})
+    model = encoders.encoder_of(str(tmp_path / "model"))
     theirs = mteb.evaluate(model, aggregate(), cache=None, co2_tracker=False, show_progress_bar=False)
     ours = result["scores"]["embedding_model"]["ForumRetrieval"]
     assert ours == pytest.approx(theirs.task_results[-1].get_score(), abs=1e-5)
@@ -168,11 +168,11 @@ def test_every_task_of_the_english_benchmarks_is_asked_with_an_instruction_of_it
             said = task.metadata.prompt
             own = said.get("query") if isinstance(said, dict) else said
             asked = encoders.asked_with(model_of(model), task)
-            told = asked.removeprefix("Instruct: ").removesuffix("\nQuery: ")
-            assert asked == f"Instruct: {told}\nQuery: "
-            assert told not in generic, task.metadata.name
-            assert told == own or (
-                own is None and (told == published_instruction(task.metadata.name) or task.metadata.type == "STS")
+            task_of = asked.removeprefix("Instruct: ").removesuffix("\nQuery: ")
+            assert asked == f"Instruct: {task_of}\nQuery: "
+            assert task_of not in generic, task.metadata.name
+            assert task_of == own or (
+                own is None and (task_of == published_instruction(task.metadata.name) or task.metadata.type == "STS")
             )
             if own and published_instruction(task.metadata.name):
                 assert published_instruction(task.metadata.name) == own, "mteb carries E5-mistral's"
@@ -221,10 +221,10 @@ def test_a_model_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(encoders, "SentenceTransformer", load)
     config = Path(path) / "config_sentence_transformers.json"
-    plain = encoders.encoder_of({"name": "a", "path": path, "digest": "1"})
+    plain = encoders.encoder_of(path)
     config.write_text(config.read_text().replace('"prompts": {', '"prompts": {"instruction": "Do: {task}\\n",'))
-    told = encoders.encoder_of({"name": "b", "path": path, "digest": "1"})
-    assert isinstance(told, encoders.Instructed)
+    instructed = encoders.encoder_of(path)
+    assert isinstance(instructed, encoders.Instructed)
     assert not isinstance(plain, encoders.Instructed)
     assert loads == [path, path]
 
@@ -395,13 +395,13 @@ def test_the_stage_hands_its_texts_to_whoever_looks_for_them(tmp_path: Path, mon
         def input(self, name: str) -> Any:
             return SimpleNamespace(path=tmp_path / name)
 
-    told = stage.evaluation_texts(Run(tmp_path / "evaluation_texts"))  # type: ignore[arg-type]
-    assert told["texts_of"] == {"OneSplit": 6, "ForumCooking": 4}
-    assert told["unread_splits"] == {"OneSplit": ["train"]}
+    metadata = stage.evaluation_texts(Run(tmp_path / "evaluation_texts"))  # type: ignore[arg-type]
+    assert metadata["texts_of"] == {"OneSplit": 6, "ForumCooking": 4}
+    assert metadata["unread_splits"] == {"OneSplit": ["train"]}
     reader = Run(tmp_path / "final_triplets")
     reader.inputs = {"evaluation_texts": {}}
     found = writing.evaluation_texts(reader)  # type: ignore[arg-type]
-    assert {task: len(group) for task, group in found.items()} == told["texts_of"]
+    assert {task: len(group) for task, group in found.items()} == metadata["texts_of"]
     assert task_texts_beside(reader.out).keys() == found.keys(), "for the check, which asks again"
     index = EvaluationIndex(found, Limits(ngram=8, containment=0.6, words_min=10, neighbour=None))
     copies = index.copies(pl.Series(["How does dough rise?", "something else entirely"]))

@@ -74,7 +74,7 @@ class Roles:
                     owners.append(row)
                     queries.append(field == "query" and task_type in job.asymmetric)
         self.owners, self.queries = np.array(owners), np.array(queries)
-        self.features = vectorizer(job, (1, 2)).fit_transform(texts) if texts else None
+        self.features: Any = vectorizer(job, (1, 2)).fit_transform(texts) if texts else None
 
     def of(self, train: np.ndarray, judged: np.ndarray) -> np.ndarray:
         """The role of each judged row; 1 where the training rows know one role only."""
@@ -117,7 +117,8 @@ class Matcher:
         optimizer = torch.optim.AdamW(weights, lr=job.learning_rate, weight_decay=job.weight_decay)
 
         def logits(queries: np.ndarray, bags: torch.Tensor, others: np.ndarray) -> torch.Tensor:
-            return (tables[0](self.query[queries]) * tables[1](bags[others])).sum(-1) * scale + bias
+            products: torch.Tensor = tables[0](self.query[queries]) * tables[1](bags[others])
+            return products.sum(-1) * scale + bias
 
         draws = np.random.default_rng(seed)
         others = {kind: train[self.kinds[train] == kind] for kind in set(self.kinds[train].tolist())}

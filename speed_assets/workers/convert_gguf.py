@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from speed_assets.workers.host import cores, prepare_process
 
@@ -25,7 +26,7 @@ def convert(source: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{source} names no end token: a model made from it would never stop")
     # transformers takes the weights for quantized still, and refuses to save them: they are plain float32 by now.
@@ -33,7 +34,7 @@ def convert(source: Path, out: Path) -> None:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     others = [token for token in END_OF_TEXT if token in tokenizer.get_vocab() and token != tokenizer.eos_token]
-    ends = [tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(others)]
+    ends = [tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(token) for token in others)]
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         # A padding token that is also the end token would be masked where the end has to be learnt.
         tokenizer.pad_token = others[0] if others else tokenizer.eos_token

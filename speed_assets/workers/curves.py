@@ -87,4 +87,4 @@ def _plot(
         axes.legend()
     else:
         axes.set_ylabel(next(iter(curves)))
-    FigureCanvasAgg(figure).print_png(str(file))  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure).print_png(str(file))

@@ -48,8 +48,9 @@ def preference_trainer(settings: Training, arguments: dict[str, Any], **given: A
         precompute_ref_batch_size=4 * arguments["per_device_train_batch_size"],
     )
     trainer = _Trainer(args=config, **given)
-    if REFERENCE in getattr(trainer.model, "peft_config", {}):
-        trainer.model.delete_adapter(REFERENCE)  # its work is done
+    model: Any = trainer.model
+    if REFERENCE in getattr(model, "peft_config", {}):
+        model.delete_adapter(REFERENCE)  # its work is done
     return trainer
 
 
@@ -64,14 +65,16 @@ class _Trainer(DPOTrainer):
 
     def get_batch_samples(self, *args: Any) -> tuple[list[Any], Any]:
         parts, items = super().get_batch_samples(*args)
-        counts = self.accelerator.gather(sum(map(_counts, parts))[None]).sum(0)
+        counts = self.accelerator.gather(torch.stack([_counts(part) for part in parts]).sum(0)[None]).sum(0)
         self._mean_counts = counts / (len(parts) * self.accelerator.num_processes)
         return parts, items
 
     def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
         shares = (_counts(inputs) / self._mean_counts).tolist()
-        self.loss_weights = [w * share for w, share in zip(self.args.loss_weights, shares, strict=False)]
-        return super()._compute_loss(model, inputs, return_outputs)
+        arguments: Any = self.args
+        weights = arguments.loss_weights
+        self.loss_weights = [w * share for w, share in zip(weights, shares, strict=False)]
+        return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
 
 
 def _counts(inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -31,7 +31,7 @@ from transformers import (
 
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.workers import fine_tuning, machine
-from speed_assets.workers.embedding_base import base_model, prompted, saved_alike
+from speed_assets.workers.embedding_base import base_model, default_prompt, prompted, saved_alike
 from speed_assets.workers.host import Report, write_json
 from speed_assets.workers.jobs import Embed, EmbeddingSettings, EmbeddingTraining, Params, PretrainedBase
 from speed_assets.workers.ranking_loss import loss_of, padding_of
@@ -129,8 +129,8 @@ class _Trainer(SentenceTransformerTrainer):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_trained(self.model, Path(output_dir) / CHECKPOINT_WEIGHTS)
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        load_trained(self.model, load_file(Path(checkpoint_path) / CHECKPOINT_WEIGHTS))
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        load_trained(model or self.model, load_file(Path(resume_from_checkpoint) / CHECKPOINT_WEIGHTS))
 
 
 def save_trained(model: torch.nn.Module, file: Path) -> None:
@@ -188,12 +188,13 @@ def _train(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Train `model` in place, from the newest checkpoint in `folder` if there is one; the log of every step, and what was
     embedded in the steps of this process."""
-    transformer = not isinstance(model[0], StaticEmbedding)
+    first: Any = model[0]
+    transformer = not isinstance(first, StaticEmbedding)
     lora = settings.lora if transformer else None
     if lora:
         set_seed(seed % 2**32)  # an adapter's first weights are drawn
         config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
-        model[0].model = get_peft_model(model[0].model, config)
+        first.model = get_peft_model(first.model, config)
     gpu = torch.cuda.is_available()
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
@@ -215,13 +216,13 @@ def _train(
         disable_tqdm=True,
         dataloader_pin_memory=gpu,
     )
+    prompts = {name: text or "" for name, text in model.prompts.items()}
     ends = EpochEnds(folder / "epochs", settings.average_last)
     loss = loss_of(model, settings)
-    default = model.prompts.get(model.default_prompt_name or "", "")
     trainer = _Trainer(
         model=model,
         args=arguments,
-        train_dataset=datasets_of(rows, settings, model.prompts, default),
+        train_dataset=datasets_of(rows, settings, prompts, default_prompt(model)),
         loss=loss,
         callbacks=[watch, *([ends] if settings.average_last > 1 else [])],
     )
@@ -230,7 +231,7 @@ def _train(
     if settings.average_last > 1:
         ends.average(model)
     if lora:
-        model[0].model = model[0].model.merge_and_unload()
+        first.model = first.model.merge_and_unload()
     padding = padding_of(loss)
     counts = {"tokens": padding.tokens, "run": padding.run, "ratio": padding.ratio}
     return [entry for entry in trainer.state.log_history if "loss" in entry], counts

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -62,7 +63,8 @@ def base_model(base: Base, settings: EmbeddingSettings, seed: int) -> SentenceTr
         with_pad_token(model.tokenizer)
     if not is_sentence_transformer_model(name, revision=revision):  # a plain language model: it has no pooling yet
         last = settings.pooling == "last"
-        model[1] = Pooling(model[0].get_embedding_dimension(), "lasttoken" if last else "mean")
+        transformer: Any = model[0]
+        model[1] = Pooling(transformer.get_embedding_dimension(), "lasttoken" if last else "mean")
         if last:
             with_end_token(model.tokenizer)
     return _prompted(model, settings.instruction)
@@ -169,7 +171,7 @@ def _prompted(model: SentenceTransformer, template: str | None) -> SentenceTrans
     """The model with the prompts that it is trained with and will be evaluated with: those of the recipe's instruction, or
     its own."""
     if template is None:
-        model.prompts = with_document_prompt(model.prompts)
+        model.prompts["document"] = prompts_of(model)["document"]
         return model
     if not template.endswith("{query}"):
         raise ValueError(
@@ -180,6 +182,16 @@ def _prompted(model: SentenceTransformer, template: str | None) -> SentenceTrans
     model.prompts = {"query": "", "document": "", **own}  # not those of the base: only queries get the recipe's
     model.default_prompt_name = None
     return model
+
+
+def prompts_of(model: SentenceTransformer) -> dict[str, str]:
+    """A model's prompts by name, that of documents under `document`."""
+    return with_document_prompt({name: text or "" for name, text in model.prompts.items()})
+
+
+def default_prompt(model: SentenceTransformer) -> str:
+    """What a model puts before texts that have no prompt of their own."""
+    return model.prompts.get(model.default_prompt_name or "") or ""
 
 
 def prompted(rows: pl.DataFrame, prompts: Mapping[str, str], default: str) -> dict[str, list[str | None]]:

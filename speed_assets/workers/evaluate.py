@@ -29,7 +29,6 @@ import mteb
 import polars as pl
 from matplotlib.figure import Figure
 from mteb.abstasks import AbsTask
-from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.results import TaskResult
 from threadpoolctl import threadpool_limits
 
@@ -43,7 +42,7 @@ from speed_assets.workers.held_out import held_out_tasks, is_held_out
 from speed_assets.workers.host import Report
 from speed_assets.workers.jobs import Evaluate, Params, ScoredModel
 from speed_assets.workers.samples import SAMPLE_SCHEMA, Samples
-from speed_assets.workers.task_texts import named_tasks
+from speed_assets.workers.task_texts import aggregate, named_tasks
 
 BM25 = "bm25"
 IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype", "instruction")
@@ -138,7 +137,7 @@ class _Scorer:
     def score(self, task: AbsTask) -> _Scored:
         """The score of a task, or of an aggregate as mteb makes it from its parts'."""
         if task.is_aggregate:
-            return _aggregated(task, [self.score(copy(part)) for part in _aggregate(task).tasks])
+            return _aggregated(task, [self.score(copy(part)) for part in aggregate(task).tasks])
         encoder = self._encoders["ranking" if task.metadata.type in _RANKING else "vectors"]
         identity = _identity(self._model, task, encoder)
         kept = self._cache / digest([EVALUATOR_VERSION, task.metadata.name, _settings(task), identity])[:24]
@@ -151,17 +150,12 @@ class _Scorer:
         return _Scored(found, table, identity, TaskResult.from_disk(kept / "result.json"))
 
 
-def _aggregate(task: AbsTask) -> AbsTaskAggregate:
-    assert isinstance(task, AbsTaskAggregate)
-    return task
-
-
 def _aggregated(task: AbsTask, parts: list[_Scored]) -> _Scored:
     """The score that mteb gives an aggregate, and the samples of its parts under their names.
 
     A score is compared through its samples as the mean over their parts, so they are kept only where that is mteb's score.
     """
-    result = _aggregate(task).combine_task_results([part.result for part in parts])
+    result = aggregate(task).combine_task_results([part.result for part in parts])
     score = round(float(result.get_score()), DIGITS)
     tables = [
         part.samples.with_columns(part=pl.format("{}/{}", pl.lit(part.result.task_name), "part")) for part in parts

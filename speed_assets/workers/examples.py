@@ -62,9 +62,10 @@ def fitting_rows(
     fits = rows["tokens"] <= longest
     refused = rows.filter(~fits)
     if len(refused) > max(REFUSED_ROWS, REFUSED_SHARE * len(rows)):
+        lengths = rows["tokens"].to_numpy()
         raise ValueError(
             f"{len(refused)} of {len(rows)} rows are longer than max_length = {longest} tokens (the longest has "
-            f"{rows['tokens'].max()}, the median {rows['tokens'].median():.0f}): raise max_length, or leave it out so that "
+            f"{lengths.max()}, the median {float(np.median(lengths)):.0f}): raise max_length, or leave it out so that "
             "it follows from the data, or shorten prompts or answers"
             + ("" if longest == given else f"; the base has room for {context} tokens")
         )

@@ -106,7 +106,7 @@ def load_start(job: FineTune) -> tuple[PreTrainedModel | PeftModel, PreTrainedTo
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(dialogue.end)
     choose_pad(tokenizer, dialogue.end)
     dtype = getattr(torch, job.dtype) if lora else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(job.base, dtype=dtype, use_safetensors=True, **source)
+    model: Any = AutoModelForCausalLM.from_pretrained(job.base, dtype=dtype, use_safetensors=True, **source)
     if adapter:
         _check_origin(Path(adapter), job.origin)
         model = PeftModel.from_pretrained(model, adapter, is_trainable=bool(lora))
@@ -160,9 +160,7 @@ def arguments(job: FineTune, rows: int) -> dict[str, Any]:
     """Keyword arguments of the trainer's configuration that both ways of training share."""
     settings = job.settings
     if rows < settings.batch_size:
-        raise ValueError(
-            f"{rows} rows do not fill one batch of {settings['batch_size']}: get more, or lower batch_size"
-        )
+        raise ValueError(f"{rows} rows do not fill one batch of {settings.batch_size}: get more, or lower batch_size")
     gpu = torch.cuda.is_available()
     micro, accumulated = micro_batches(settings.batch_size, settings.micro_batch_size, machine.processes())
     return {
@@ -331,7 +329,9 @@ def _is_whole(state: Path) -> bool:
 
 
 def _save(trainer: Trainer, job: FineTune, out: Path) -> None:
-    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    tokenizer = trainer.processing_class
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if not isinstance(model, PeftModel):
         save_model(model, tokenizer, out / "model", job.dtype)
     elif job.origin:
@@ -347,7 +347,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     """
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path, config.revision = origin.base, origin.revision
-    model.save_pretrained(folder, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # a card that says nothing
     saved = json.loads((folder / "adapter_config.json").read_text())
     saved["target_modules"] = sorted(saved["target_modules"])  # PEFT writes a set, in any order

@@ -59,7 +59,7 @@ def _metadata(described: Description) -> TaskMetadata:
 
 
 def _task(base: type[AbsTask], described: Description, dataset: dict[str, Any], **settings: Any) -> AbsTask:
-    task = type(described.name, (base,), {"metadata": _metadata(described), **settings})()
+    task: AbsTask = type(described.name, (base,), {"metadata": _metadata(described), **settings})()
     task.dataset = {"default": dataset}
     task.data_loaded = True
     return task

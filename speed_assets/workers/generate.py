@@ -140,7 +140,7 @@ class Generator:
         source = {"revision": job.revision, "trust_remote_code": False}
         self.tokenizer = load_tokenizer(job)
         dtype = getattr(torch, job.dtype)
-        model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
+        model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
         if job.adapter:
             require_effect(job.adapter)
             from peft import PeftModel
@@ -282,11 +282,11 @@ def choose(logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_
     return token.clamp(max=logits.shape[-1] - 1)
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """A cache layer with room to grow, which spares copying all of it at each token."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.room: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def update(

@@ -185,6 +185,7 @@ def _close_all() -> None:
 
 def own_server(job: GenerateHttp) -> Server:
     """The server of a job: the one that runs if it serves, otherwise a new one in its place."""
+    assert job.engine_python is not None  # where there is no endpoint
     arguments = server_arguments(job)
     name = digest([job.engine_python, arguments])
     if name not in _RUNNING or _RUNNING[name].ended():

@@ -29,7 +29,7 @@ def is_held_out(task: AbsTask) -> bool:
     return task.metadata.dataset["path"] == HELD_OUT
 
 
-def _metadata(kind: str, main_score: str, prompt: str) -> TaskMetadata:
+def _metadata(kind: Any, main_score: str, prompt: str) -> TaskMetadata:
     return TaskMetadata(
         name=f"Microworld{kind}",
         description=f"{kind} on invented topics of the microworld",
@@ -100,7 +100,8 @@ def _ranking_data(ranking: Ranking) -> dict[str, Any]:
     def rows(texts: dict[str, str], **more: str) -> Dataset:
         return Dataset.from_list([{"id": name, "text": text, **more} for name, text in texts.items()])
 
-    candidates = ranking.candidates and {query: list(names) for query, names in ranking.candidates.items()}
+    given = ranking.candidates
+    candidates = {query: list(names) for query, names in given.items()} if given else given
     return {
         "test": {
             "corpus": rows(ranking.corpus, title=""),

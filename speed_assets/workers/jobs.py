@@ -9,10 +9,10 @@ Belongs here: one class for each kind of job, and what several kinds share. Not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from functools import cache
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -32,7 +32,7 @@ class Job:
     """CPU threads; None takes all cores."""
 
     @classmethod
-    def read(cls, params: Params | Self) -> Self:
+    def read(cls, params: Params | Job) -> Self:
         """The job that `params` describes.
 
         Args:
@@ -43,8 +43,10 @@ class Job:
         """
         if isinstance(params, cls):
             return params
+        if isinstance(params, Job):
+            raise ValueError(f"a job of kind {type(params).__name__} is no job of kind {cls.__name__}")
         try:
-            job: Self = _adapter(cls).validate_python(dict(params))
+            job: Self = _adapter(cast(Hashable, cls)).validate_python(dict(params))
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise ValueError(f"parameters of a job of kind {cls.__name__}: {wrong}") from None
@@ -56,8 +58,9 @@ class Job:
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    of_kind: Any = kind
+    return TypeAdapter(of_kind)
 
 
 # Generating

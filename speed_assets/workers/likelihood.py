@@ -80,7 +80,7 @@ class Judge:
         if not self.tokenizer.is_fast:
             raise ValueError(f"{job.model} has no fast tokenizer, which alone tells where a token stands")
         dtype = getattr(torch, job.dtype)
-        model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
+        model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
         if job.adapter:
             from peft import PeftModel
 

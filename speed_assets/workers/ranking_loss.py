@@ -100,7 +100,7 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
         self, model: SentenceTransformer, scale: float, mini_batch_size: int, margin: float | None = None
     ) -> None:
         super().__init__(model, scale=scale, mini_batch_size=mini_batch_size)
-        self.loss = RankingLoss(model, scale, margin)
+        self.loss: RankingLoss = RankingLoss(model, scale, margin)
         self._places: list[torch.Tensor | None] = []
 
     @property
@@ -146,6 +146,7 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
         columns = [
             column if place is None else column[place] for column, place in zip(columns, self._places, strict=True)
         ]
+        assert labels is not None
         loss = self.loss.compute_loss_from_embeddings(columns, labels)
         if with_backward:
             loss.backward()
@@ -196,6 +197,7 @@ def loss_of(model: SentenceTransformer, settings: EmbeddingSettings) -> torch.nn
     if not settings.matryoshka:
         return loss
     whole = model.get_embedding_dimension()
+    assert whole is not None
     if max(settings.matryoshka) >= whole:
         raise ValueError(
             f"embedding_model.matryoshka {list(settings.matryoshka)} must be below the model's {whole} dimensions"
@@ -205,5 +207,6 @@ def loss_of(model: SentenceTransformer, settings: EmbeddingSettings) -> torch.nn
 
 def padding_of(loss: torch.nn.Module) -> Padding:
     """What a loss from `loss_of` has counted."""
-    counted: Padding = (loss.loss if isinstance(loss, MatryoshkaLoss) else loss).padding
+    counting: Any = loss.loss if isinstance(loss, MatryoshkaLoss) else loss
+    counted: Padding = counting.padding
     return counted

@@ -11,8 +11,8 @@ import polars as pl
 import torch
 from sentence_transformers import SentenceTransformer
 
-from speed_assets.domain.instructions import instruction_of, with_document_prompt
-from speed_assets.workers.embedding_base import prompted
+from speed_assets.domain.instructions import instruction_of
+from speed_assets.workers.embedding_base import default_prompt, prompted, prompts_of
 from speed_assets.workers.jobs import Embedder
 
 
@@ -40,8 +40,8 @@ class Reader:
 
     def __init__(self, model: SentenceTransformer) -> None:
         self.model = model
-        self._prompts = with_document_prompt(model.prompts)
-        self._default = model.prompts.get(model.default_prompt_name or "", "")
+        self._prompts = prompts_of(model)
+        self._default = default_prompt(model)
         # Prompts are put before texts here alone: `encode`, and mining, would put some there once more.
         model.default_prompt_name, model.prompts = None, {"query": "", "document": ""}
 

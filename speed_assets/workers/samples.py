@@ -53,13 +53,14 @@ class Samples:
         self._folder = folder
         self._queries: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
         if isinstance(task, AbsTaskRetrieval):
-            usual = task.task_specific_scores
+            listened: Any = task
+            usual = listened.task_specific_scores
 
             def listen(scores: Any, *args: Any, hf_split: str, hf_subset: str, **kwargs: Any) -> Any:
                 self._queries[hf_split, hf_subset] = scores
                 return usual(scores, *args, hf_split=hf_split, hf_subset=hf_subset, **kwargs)
 
-            task.task_specific_scores = listen
+            listened.task_specific_scores = listen
 
     @property
     def prediction_folder(self) -> Path | None:
@@ -100,7 +101,7 @@ def _query_metric(main: str, queries: dict[str, dict[str, float]]) -> str:
     return name if name in next(iter(queries.values()), {}) else "ndcg_cut_10"
 
 
-def _rows(task: AbsTask, data: Any, predictions: Any) -> Iterator[dict[str, Any]]:
+def _rows(task: Any, data: Any, predictions: Any) -> Iterator[dict[str, Any]]:
     if isinstance(task, AbsTaskClassification):
         if task.is_cross_validation or isinstance(data[task.label_column_name][0], list):
             return  # each fold predicts other texts, or a text has several labels: no one answer to each

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 from mteb.abstasks import AbsTask, AbsTaskClassification
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
 
 from speed_assets.workers.host import Report
 from speed_assets.workers.jobs import Params, TaskTexts
@@ -111,9 +112,15 @@ def flat(tasks: Iterable[AbsTask]) -> Iterator[AbsTask]:
     """Tasks that have data: an aggregate (CQADupstackRetrieval) has none of its own, and its parts stand for it."""
     for task in tasks:
         if task.is_aggregate:
-            yield from flat(task.tasks)
+            yield from flat(aggregate(task).tasks)
         else:
             yield task
+
+
+def aggregate(task: AbsTask) -> AbsTaskAggregate:
+    """The same task, which is one that is made of others."""
+    assert isinstance(task, AbsTaskAggregate)
+    return task
 
 
 def texts_of(task: AbsTask) -> Iterator[str]:
@@ -135,7 +142,8 @@ def unscored_splits(task: AbsTask) -> set[str]:
 def _subsets(task: AbsTask) -> Iterator[Mapping[str, Any]]:
     """The data of each subset that is scored, by split."""
     for subset in task.hf_subsets:
-        yield task.dataset.get(subset, task.dataset)
+        data: Any = task.dataset
+        yield data.get(subset, data)
 
 
 def _drawn(task: AbsTaskClassification, rows: Dataset) -> Dataset:
