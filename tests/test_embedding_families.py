@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer  # noqa: E402
 from sentence_transformers.base.modules import Transformer  # noqa: E402
 
 from speed_assets.workers import embedding_base, evaluate  # noqa: E402
-from speed_assets.workers.jobs import PretrainedBase  # noqa: E402
+from speed_assets.workers.training_jobs import PretrainedBase  # noqa: E402
 from tests.support import embedding_families as families  # noqa: E402
 from tests.support.embedding_jobs import settings_of, train  # noqa: E402
 

@@ -24,7 +24,7 @@ from resources.inputs.external_digests import MICROWORLD_BASE
 from speed_assets.assets.train_stage import _start as start_of
 from speed_assets.domain.training_length import hold_out
 from speed_assets.workers import dpo, examples, fine_tuning, machine, sft
-from speed_assets.workers.jobs import Dpo
+from speed_assets.workers.training_jobs import Dpo
 from tests.support.tiny import tiny_recipe
 from tests.support.tiny_text import write_model
 

@@ -13,7 +13,8 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from speed_assets.workers import fine_tuning
 from speed_assets.workers.host import Report
-from speed_assets.workers.jobs import Dpo, Params, Preference, Training
+from speed_assets.workers.jobs import Params
+from speed_assets.workers.training_jobs import Dpo, Preference, Training
 
 REFERENCE = "ref"
 """TRL's name for the frozen copy of an adapter that training starts from."""

@@ -33,8 +33,9 @@ from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.workers import fine_tuning, machine
 from speed_assets.workers.embedding_base import base_model, default_prompt, prompted, saved_alike
 from speed_assets.workers.host import Report, write_json
-from speed_assets.workers.jobs import Embed, EmbeddingSettings, EmbeddingTraining, Params, PretrainedBase
+from speed_assets.workers.jobs import Params
 from speed_assets.workers.ranking_loss import loss_of, padding_of
+from speed_assets.workers.training_jobs import Embed, EmbeddingSettings, EmbeddingTraining, PretrainedBase
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from speed_assets.domain.instructions import SYMMETRIC, trained_prompts, with_document_prompt
 from speed_assets.domain.task_types import TRIPLET_FIELDS
-from speed_assets.workers.jobs import Base, EmbeddingSettings, StaticBase
+from speed_assets.workers.training_jobs import Base, EmbeddingSettings, StaticBase
 
 INSTRUCTION = "instruction"
 """Name of the saved prompt that still holds {task}: whoever embeds fills it in."""

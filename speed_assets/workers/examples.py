@@ -17,7 +17,7 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import hold_out
 from speed_assets.workers import machine
 from speed_assets.workers.dialogue import Dialogue
-from speed_assets.workers.jobs import FineTune
+from speed_assets.workers.training_jobs import FineTune
 
 REFUSED_ROWS, REFUSED_SHARE = 3, 0.05
 """Rows over `max_length` are set aside; when they are more than both of these (ours), the setting is wrong, not the rows."""

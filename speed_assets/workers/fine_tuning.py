@@ -40,8 +40,8 @@ from speed_assets.workers.curves import summary as summary
 from speed_assets.workers.curves import write_history as write_history
 from speed_assets.workers.dialogue import Dialogue, choose_pad, dialogue_of
 from speed_assets.workers.host import Report
-from speed_assets.workers.jobs import EmbeddingSettings, FineTune, Lora, Origin, Training
 from speed_assets.workers.judged import Judged
+from speed_assets.workers.training_jobs import EmbeddingSettings, FineTune, Lora, Origin, Training
 
 ORIGIN = "base.json"
 """File beside an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""

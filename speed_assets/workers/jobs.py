@@ -1,10 +1,10 @@
-"""The parameters of every kind of job, typed: what a caller sends and a worker reads.
+"""The parameters of jobs, typed: what a caller sends and a worker reads.
 
 A job travels as JSON (`job.json`). `Job.read` turns it back into the class of its kind and refuses names and types that the
 kind does not have, so a misspelt parameter ends the job at its start with a message that names it.
 
-Belongs here: one class for each kind of job, and what several kinds share. Not here: what a job does, the recipe's own checks
-(`recipe.py`), and nothing that an engine's environment may lack.
+Belongs here: one class for each kind of job, and what all share. Not here: trainings (`training_jobs.py`), what a job does,
+the recipe's own checks, and nothing that an engine's environment may lack.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from functools import cache
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 Params = Mapping[str, Any]
 """A job as it travels: JSON values by name."""
-_CONFIG = ConfigDict(extra="forbid", protected_namespaces=())
+STRICT_NAMES = ConfigDict(extra="forbid", protected_namespaces=())
+"""Names that a kind does not have are refused."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Job:
     """What every job has."""
 
@@ -66,7 +67,7 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 # Generating
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Order(Job):
     """The order in which `generate` takes rows (`order.py`)."""
 
@@ -80,7 +81,7 @@ class Order(Job):
     out: str
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Generate(Order):
     """Rows to generate, whatever the engine (`generate.py`)."""
 
@@ -105,7 +106,7 @@ class Generate(Order):
     """How the last attempt died."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class GenerateVllm(Generate):
     """Rows to generate with vLLM in the worker (`generate_vllm.py`)."""
 
@@ -116,7 +117,7 @@ class GenerateVllm(Generate):
     """vLLM's; None is `auto`."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class GenerateHttp(GenerateVllm):
     """Rows to generate over HTTP (`generate_http.py`)."""
 
@@ -129,7 +130,7 @@ class GenerateHttp(GenerateVllm):
 # Reading rows
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Likelihood(Job):
     """How likely a model finds what rows contain (`likelihood.py`)."""
 
@@ -148,7 +149,7 @@ class Likelihood(Job):
     """Tokens of one forward pass, padding included; None takes what suits the device. It changes no result beyond rounding."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Consistency(Job):
     """Whether each row agrees with the other rows (`consistency.py`)."""
 
@@ -174,7 +175,7 @@ class Consistency(Job):
     batch_rows: int
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Embedder(Job):
     """Rows and the embedding model that reads them (`reader.py`)."""
 
@@ -186,7 +187,7 @@ class Embedder(Job):
     out: str
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Similarities(Embedder):
     """How near rows are to each other and to evaluation texts (`similarities.py`)."""
 
@@ -199,7 +200,7 @@ class Similarities(Embedder):
     """Table to write."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class MineNegatives(Embedder):
     """Negatives from other rows' positives (`mine_negatives.py`)."""
 
@@ -210,177 +211,10 @@ class MineNegatives(Embedder):
     """A negative is at most 1 less this share as similar to the query as the positive."""
 
 
-# Training
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class Lora:
-    """Size and scale of an adapter."""
-
-    r: int
-    alpha: int
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class Training:
-    """A training section of the recipe, as the worker reads it."""
-
-    learning_rate: float
-    batch_size: int
-    """Rows in one optimizer step."""
-    epochs: float
-    warmup_share: float = 0.0
-    weight_decay: float = 0.0
-    max_length: int | None = None
-    """Tokens of prompt and answer together; None follows from the rows."""
-    held_out: float = 0.0
-    """Share of the rows that judge the training instead."""
-    lora: Lora | None = None
-    gradient_checkpointing: bool = False
-    micro_batch_size: int | None = None
-    """Rows on a device at once; None is `batch_size`."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class Preference(Training):
-    """A section of preference training."""
-
-    beta: float
-    """Strength of the reference in DPO."""
-    nll_weight: float
-    """Weight of the chosen answer's likelihood in the loss."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class Origin:
-    """What names a base wherever it is stored, as the recipe does."""
-
-    base: str
-    revision: str | None
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class FineTune(Job):
-    """A fine-tuning of a causal language model (`fine_tuning.py`)."""
-
-    base: str
-    """Folder or hub name."""
-    revision: str | None = None
-    adapter: str | None = None
-    """Folder of an adapter on `base` that training starts from."""
-    origin: Origin | None = None
-    """Then `lora` saves `adapter/`. None when `base` is no base of the recipe: then `lora` saves a merged `model/`."""
-    dtype: str
-    rows: str
-    """Table `prompt` and the columns of the answers."""
-    out: str
-    """Folder: the model and `aside/` go below."""
-    settings: Training
-    seed: int
-    checkpoint_minutes: float
-    chat: str | None = None
-    answer_tokens: int | None = None
-    """Most tokens of an answer, from which `max_length` follows where the settings leave it open."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class Sft(FineTune):
-    """Supervised fine-tuning (`sft.py`)."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class Dpo(FineTune):
-    """Preference training (`dpo.py`)."""
-
-    settings: Preference
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class StaticBase:
-    """A table of token vectors drawn from the seed."""
-
-    kind: Literal["static"]
-    tokenizer: str
-    """Folder."""
-    dimensions: int
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class PretrainedBase:
-    """A language model, or a finished embedding model."""
-
-    kind: Literal["pretrained"]
-    name: str
-    """Folder or hub name."""
-    revision: str | None = None
-
-
-Base = StaticBase | PretrainedBase
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class EmbeddingSettings:
-    """The recipe's section `embedding_model`, as the worker reads it."""
-
-    temperature: float
-    learning_rate: float
-    batch_size: int
-    epochs: float
-    max_length: int
-    base: str | None = None
-    revision: str | None = None
-    dimensions: int | None = None
-    pooling: Literal["mean", "last"] = "mean"
-    instruction: str | None = None
-    """Template that ends with {query}; None keeps the base's own prompts."""
-    sts_instructions: tuple[str, ...] = ()
-    dtype: str = "float32"
-    warmup_share: float = 0.0
-    weight_decay: float = 0.0
-    homogeneous: bool = True
-    """Every batch holds one task type."""
-    false_negative_margin: float | None = None
-    matryoshka: tuple[int, ...] = ()
-    average_last: int = 1
-    lora: Lora | None = None
-    gradient_checkpointing: bool = False
-    micro_batch_size: int = 64
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class EmbeddingTraining:
-    """One of the models of a job."""
-
-    name: str
-    out: str
-    """Folder of the model."""
-    triplets: str | None = None
-    """Table; None with `untrained`."""
-    aside: str | None = None
-    """Folder of curves; None with `untrained`."""
-    seed: int | None = None
-    """Of the static vectors and of the order of batches; None takes the job's."""
-    untrained: bool = False
-    """Save the base as it is."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
-class Embed(Job):
-    """Contrastive trainings of embedding models, one after another (`embed.py`)."""
-
-    base: Base
-    settings: EmbeddingSettings
-    seed: int
-    models: tuple[EmbeddingTraining, ...]
-    checkpoint_minutes: float
-
-
 # Evaluating
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class ScoredModel:
     """A model to score."""
 
@@ -392,7 +226,7 @@ class ScoredModel:
     plotted: bool = True
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Microworld:
     """The held-out sets of the microworld."""
 
@@ -401,7 +235,7 @@ class Microworld:
     seed: int
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class LocalSet:
     """A folder of one's own evaluation set."""
 
@@ -409,7 +243,7 @@ class LocalSet:
     digest: str
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Evaluate(Job):
     """Scores of models on tasks (`evaluate.py`)."""
 
@@ -432,7 +266,7 @@ class Evaluate(Job):
     """Texts embedded at once."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class TaskTexts(Job):
     """The texts of mteb tasks (`task_texts.py`)."""
 

@@ -19,8 +19,8 @@ from torch.nn.functional import logsigmoid
 
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import HELD_OUT_MAX
-from speed_assets.workers.jobs import Preference, Training
 from speed_assets.workers.likelihood import answer_log_probs
+from speed_assets.workers.training_jobs import Preference, Training
 
 FILE = "judged.json"
 PAIRS_MIN = 32

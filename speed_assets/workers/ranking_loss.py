@@ -19,7 +19,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-from speed_assets.workers.jobs import EmbeddingSettings
+from speed_assets.workers.training_jobs import EmbeddingSettings
 
 Features = dict[str, Any]
 

@@ -12,7 +12,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from speed_assets.workers import fine_tuning
 from speed_assets.workers.host import Report
-from speed_assets.workers.jobs import Params, Sft, Training
+from speed_assets.workers.jobs import Params
+from speed_assets.workers.training_jobs import Sft, Training
 
 
 def run(params: Params, report: Report) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 
 from speed_assets.microworld import toy_language as lang
 from speed_assets.workers import embed, embedding_base, ranking_loss
-from speed_assets.workers.jobs import PretrainedBase, StaticBase
+from speed_assets.workers.training_jobs import PretrainedBase, StaticBase
 from tests.support.embedding_jobs import (
     right_triplets,
     settings_of,

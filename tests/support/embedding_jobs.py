@@ -16,7 +16,8 @@ from sentence_transformers import SentenceTransformer
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.microworld import toy_records
 from speed_assets.workers import embed
-from speed_assets.workers.jobs import EmbeddingSettings, Evaluate
+from speed_assets.workers.jobs import Evaluate
+from speed_assets.workers.training_jobs import EmbeddingSettings
 
 SETTINGS: dict[str, Any] = {
     "pooling": "mean",
