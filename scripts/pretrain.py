@@ -32,7 +32,7 @@ PAD, END = "<|pad|>", "<|end|>"
 VOCABULARY = 3072
 POOL_BATCHES = 64
 GATE_RECORDS = 6_000
-"""Records of the last gate: a share is told to within 0.3 points (one standard error); 600 tell it to within 0.9."""
+"""Records of the last gate: the standard error of a share is 0.3 points; of 600 it is 0.9."""
 TOPIC_WEIGHT = 2.0
 """Weight in the loss of a token of the topic: copying it is the bottleneck, and never a matter of taste."""
 CONFIG = {
@@ -344,9 +344,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20241018)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--gate-every", type=float, default=600, help="seconds between looks at the gate")
+    parser.add_argument("--gate-every", type=float, default=600, help="seconds between two gates")
     parser.add_argument("--start", type=Path, help="begin from this model, with the last part of the curriculum")
-    parser.add_argument("--resume", action="store_true", help="go on from the last look")
+    parser.add_argument("--resume", action="store_true", help="resume from the last gate")
     train(parser.parse_args())
 
 

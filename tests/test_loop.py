@@ -119,6 +119,7 @@ def test_how_answers_were_read_is_told_and_plotted(home: Path) -> None:
         assert (artifact.path / "aside" / "parse_funnel.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.faults
 def test_lanes_change_no_byte(home: Path, tmp_path: Path) -> None:
     """The same content from one step at a time, up to the training data, as from several."""
     one = small(runtime={"lanes": {"cpu": 1, "gpu": 1, "teacher": 1}})

@@ -355,7 +355,7 @@ def test_failures_of_memory_and_device_say_what_to_change() -> None:
     for error in (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()):
         with told, machine.explained("senior_model"):
             raise error
-    with pytest.raises(RuntimeError, match="goes on from its newest checkpoint"), machine.explained("x"):
+    with pytest.raises(RuntimeError, match="resumes from its newest checkpoint"), machine.explained("x"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     with pytest.raises(RuntimeError, match=r"^something else$"), machine.explained("x"):
         raise RuntimeError("something else")

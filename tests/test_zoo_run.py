@@ -17,6 +17,8 @@ from speed_assets.recipe import Recipe
 from tests.support.homes import digests
 from tests.support.tiny import tiny_data, tiny_recipe
 
+pytestmark = pytest.mark.faults
+
 ASKING = "key:topics or key:task_list or key:seed_data or key:preference_pairs or key:revision_data"
 ROWS = {"classification": 5, "retrieval": 5, "sts": 5, "matching_short": 5, "matching_long": 5}
 

@@ -1,4 +1,4 @@
-"""What is known of a LoRA adapter from its folder, without loading it.
+"""What the folder of a LoRA adapter shows, without loading it.
 
 Belongs here: reading PEFT's `adapter_config.json` and whether the weights are there. Not here: using them, and nothing that an
 engine's environment may lack.
@@ -34,7 +34,7 @@ def require_effect(folder: str) -> None:
     """
     file = Path(folder) / "adapter_model.safetensors"
     if not file.is_file():
-        return  # of another format: its engine says so
+        return  # of another format: its engine refuses it
     found = False
     try:
         with file.open("rb") as weights:
@@ -42,7 +42,7 @@ def require_effect(folder: str) -> None:
             header = dict(json.loads(weights.read(min(length, file.stat().st_size))))
             for name, tensor in header.items():
                 if "lora_B" not in name and name != "__metadata__" and "lora_A" not in name:
-                    return  # it saves whole weights besides
+                    return  # it saves full weights, too
                 if "lora_B" in name:
                     found = True
                     start, end = tensor["data_offsets"]

@@ -43,14 +43,14 @@ def run(params: Params, report: Report) -> dict[str, Any]:
     generator = np.random.default_rng(job.seed)
     folds = generator.permutation(rows.height) % job.folds
     role, margin = np.ones(rows.height), np.ones(rows.height)
-    whole = rows.select(pl.col("query").is_not_null() & pl.col("positive").is_not_null()).to_series().to_numpy()
-    if whole.sum() >= 2 * job.folds:
+    complete = rows.select(pl.col("query").is_not_null() & pl.col("positive").is_not_null()).to_series().to_numpy()
+    if complete.sum() >= 2 * job.folds:
         matcher, roles = Matcher(rows, job), Roles(rows, job)
         for fold in range(job.folds):
-            train = np.flatnonzero(whole & (folds != fold))
+            train = np.flatnonzero(complete & (folds != fold))
             if len(train) > job.rows_max:
                 train = np.sort(generator.choice(train, job.rows_max, replace=False))
-            judged = np.flatnonzero(whole & (folds == fold))
+            judged = np.flatnonzero(complete & (folds == fold))
             role[judged] = roles.of(train, judged)
             margin[judged] = matcher.of(train, judged, job.seed + fold)
             report(fold + 1, job.folds, "folds")
@@ -131,10 +131,10 @@ class Matcher:
                     (logits(batch, self.positive, stranger), 0.0),
                     (logits(contrasted, self.negative, contrasted), 0.0),
                 ]
-                said = torch.cat([part for part, _ in parts])
+                predicted = torch.cat([part for part, _ in parts])
                 true = torch.cat([torch.full_like(part, value) for part, value in parts])
                 optimizer.zero_grad()
-                torch.nn.functional.binary_cross_entropy_with_logits(said, true).backward()
+                torch.nn.functional.binary_cross_entropy_with_logits(predicted, true).backward()
                 optimizer.step()
         with torch.no_grad():
             fits = torch.sigmoid(logits(judged, self.positive, judged)).numpy()

@@ -1,7 +1,7 @@
 """A GGUF file as a model folder that every engine and trainer reads: `python -m speed_assets.workers.convert_gguf GGUF OUT`.
 
-Belongs here: dequantizing into safetensors, and the tokenizer, chat template and end tokens beside them. Not here: where
-a GGUF file comes from and where its folder lies (`resources/inputs/packaged_models.py`).
+Belongs here: dequantizing into safetensors, and the tokenizer, chat template and end tokens next to them. Not here: where
+a GGUF file comes from and where its folder is (`resources/inputs/packaged_models.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>")
 def convert(source: Path, out: Path) -> None:
     """Write the model of a GGUF file to the folder `out`: float32 safetensors, tokenizer, chat template, end tokens.
 
-    float32 holds what the quantized numbers say exactly, and a CPU computes with it fastest; whoever loads the folder
+    float32 holds the quantized numbers exactly, and a CPU computes with it fastest; whoever loads the folder
     chooses its own dtype. Raises ValueError for a file without an end token.
     """
     import torch

@@ -102,7 +102,7 @@ def datasets_of(
 
     Returns:
         Columns query, positive[, negative] with the prompts that evaluation will put before such texts, and `label`: the
-        ids of the texts without them, equal for equal texts. The loss needs them to tell what is no negative at all.
+        ids of the texts without them, equal for equal texts. The loss needs them to find texts that are no negatives.
     """
     texts = pl.concat([rows[field] for field in TRIPLET_FIELDS]).unique(maintain_order=True)
     ids = {text: number for number, text in enumerate(texts)}
@@ -135,7 +135,7 @@ class _Trainer(SentenceTransformerTrainer):
 
 
 def save_trained(model: torch.nn.Module, file: Path) -> None:
-    """Write the weights that are trained, by name; the file is there whole or not at all."""
+    """Write the weights that are trained, by name; the file is complete or absent."""
     part = file.with_suffix(".part")
     save_file({name: weight.contiguous() for name, weight in _trained(model).items()}, part)
     part.rename(file)
@@ -155,7 +155,7 @@ def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 class EpochEnds(TrainerCallback):
     """Keeps the trained weights at the ends of the last epochs, and puts their mean in the model's place.
 
-    They are written at the last step of an epoch, before a checkpoint of that step: a training that goes on from there
+    They are written at the last step of an epoch, before a checkpoint of that step: a training that resumes there
     finds them.
     """
 

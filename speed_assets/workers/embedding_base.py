@@ -82,7 +82,7 @@ def _fit(model: SentenceTransformer, max_length: int) -> None:
 def with_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a tokenizer that has no pad token its end token as one.
 
-    The attention mask tells pads from end tokens: pads are attended by nothing, and pooling takes no pad. The weights of
+    The attention mask distinguishes pads from end tokens: pads are attended by nothing, and pooling takes no pad. The weights of
     the token are not touched, since `config.pad_token_id` stays what it was.
 
     Raises:

@@ -49,7 +49,7 @@ def encoder_of(path: str) -> AbsEncoder:
 
 
 class Instructed(InstructSentenceTransformerModel):  # type: ignore[misc]
-    """A model that is told the task: before queries, and before every text of a task without sides, as it was trained.
+    """A model that reads the task's instruction: before queries, and before every text of a task without sides, as it was trained.
 
     A task's instruction is the one that mteb carries; where it carries none, the one that E5-mistral publishes
     (`domain/instructions.py`); where nobody has published one, mteb's own for the type of task.

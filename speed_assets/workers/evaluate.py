@@ -89,7 +89,7 @@ def run(params: Params, report: Report) -> dict[str, Any]:
     for number, model in enumerate(models):
         started = time.monotonic()
         scorer = _Scorer(model, Path(job.cache), job.batch_size)
-        tasks = list(_tasks(sets, job))  # for each model: draws within a task go on from run to run
+        tasks = list(_tasks(sets, job))  # for each model: draws within a task continue from run to run
         for place, task in enumerate(tasks):
             name = task.metadata.name
             report(number * len(tasks) + place, len(models) * len(tasks), f"{model.name}: {name}")
@@ -196,7 +196,7 @@ def _settings(task: AbsTask) -> list[Any]:
 
 
 def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
-    """Run one task; its score and samples appear in `kept` whole or not at all."""
+    """Run one task; its score and samples appear in `kept` complete or not at all."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     loaded = task.data_loaded
     if not loaded:

@@ -20,7 +20,7 @@ from speed_assets.workers.dialogue import Dialogue
 from speed_assets.workers.training_jobs import FineTune
 
 REFUSED_ROWS, REFUSED_SHARE = 3, 0.05
-"""Rows over `max_length` are set aside; when they are more than both of these (ours), the setting is wrong, not the rows."""
+"""Rows over `max_length` are rejected; when they are more than both of these (ours), the setting is wrong, not the rows."""
 POOL_BATCHES = 16
 """Batches in a pool of rows that is sorted by length."""
 IGNORED = -100

@@ -44,9 +44,9 @@ from speed_assets.workers.judged import Judged
 from speed_assets.workers.training_jobs import EmbeddingSettings, FineTune, Lora, Origin, Training
 
 ORIGIN = "base.json"
-"""File beside an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
+"""File next to an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
 MEMORY = ("micro_batch_size", "gradient_checkpointing")
-"""Settings that change no result, so a run that went out of memory may go on under other ones."""
+"""Settings that change no result, so a run that went out of memory may resume under other ones."""
 ADAPTER = "default"
 """PEFT's name for the one adapter of a model."""
 
@@ -95,7 +95,7 @@ def fine_tune(job: FineTune, report: Report, answers: tuple[str, ...], trainer_o
 def load_start(job: FineTune) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, Dialogue]:
     """The model that training starts from, its adapter trainable if `lora` is set, its tokenizer, and how it is asked.
 
-    Weights that are trained are float32 whatever `dtype` says, since small updates vanish in half precision; a
+    Weights that are trained are float32 whatever `dtype` is, since small updates vanish in half precision; a
     half `dtype` then means mixed precision. Under LoRA the frozen weights are held in `dtype`.
     """
     lora, adapter = job.settings.lora, job.adapter
@@ -133,10 +133,10 @@ def lora_config(lora: Lora) -> LoraConfig:
 
 
 def _check_shape(found: Any, lora: Lora) -> None:
-    """Raise ValueError when training is to go on with an adapter of another rank or scale."""
+    """Raise ValueError when training starts from an adapter of another rank or scale."""
     if (found.r, found.lora_alpha) != (lora.r, lora.alpha):
         raise ValueError(
-            f"training goes on from an adapter with r={found.r} and alpha={found.lora_alpha}, and the recipe asks for "
+            f"training starts from an adapter with r={found.r} and alpha={found.lora_alpha}, and the recipe asks for "
             f"r={lora.r} and alpha={lora.alpha}: give senior_model.lora the values of junior_model.lora"
         )
 
@@ -211,7 +211,7 @@ def micro_batches(batch: int, micro_batch: int | None, processes: int) -> tuple[
 
 
 def checkpoints(job: FineTune) -> Path:
-    """Where the checkpoints of exactly this training lie, in the job's folder."""
+    """Where the checkpoints of exactly this training are, in the job's folder."""
     named = [
         shaping(job.settings),
         *(job.base, job.revision, job.adapter, job.dtype, job.seed, job.chat, job.answer_tokens),
@@ -269,7 +269,7 @@ def agreed(answer: bool) -> bool:
 
 
 def train(trainer: Trainer, job: FineTune, report: Report, judged: Judged) -> dict[str, Any]:
-    """Train, or go on from the newest whole checkpoint; write the model and `aside/` below `out`.
+    """Train, or resume from the newest complete checkpoint; write the model and `aside/` below `out`.
 
     Raises ValueError when the training has changed nothing.
     """
@@ -281,7 +281,7 @@ def train(trainer: Trainer, job: FineTune, report: Report, judged: Judged) -> di
     trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints(job)))
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     model = trainer.accelerator.unwrap_model(trainer.model)
-    told: dict[str, Any] = {"judged": judged.after(trainer)} if machine.leads() else {}
+    judgement: dict[str, Any] = {"judged": judged.after(trainer)} if machine.leads() else {}
     if _fingerprint(model) == before or not judged.moved:
         raise ValueError(
             f"the training changed nothing: after {trainer.state.global_step} steps the model reads its rows as before; "
@@ -297,7 +297,7 @@ def train(trainer: Trainer, job: FineTune, report: Report, judged: Judged) -> di
         "seconds": round(time.monotonic() - started, 3),
         "tokens": int(history[-1]["num_tokens"]),  # prompts counted, padding not
         **summary(history),
-        **told,
+        **judgement,
     }
 
 
@@ -308,19 +308,19 @@ def _fingerprint(model: Any) -> list[float]:
 
 
 def newest_checkpoint(folder: Path) -> str | None:
-    """The trainer writes `trainer_state.json` last: a checkpoint without a whole one was cut short, and is removed.
+    """The trainer writes `trainer_state.json` last: a checkpoint without a valid one was cut short, and is removed.
 
     On a full disk each attempt would leave one more of those.
     """
     found = list(folder.glob("checkpoint-*"))
-    whole = [path for path in found if _is_whole(path / "trainer_state.json")]
-    for path in set(found) - set(whole):
+    complete = [path for path in found if _is_complete(path / "trainer_state.json")]
+    for path in set(found) - set(complete):
         shutil.rmtree(path, ignore_errors=True)
-    newest = max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+    newest = max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
     return str(newest) if newest else None
 
 
-def _is_whole(state: Path) -> bool:
+def _is_complete(state: Path) -> bool:
     """Whether a state was written to its end: a kill or a full disk leaves the beginning of one."""
     try:
         return bool(json.loads(state.read_text()))
@@ -348,7 +348,7 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path, config.revision = origin.base, origin.revision
     model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # a card that says nothing
+    (folder / "README.md").unlink(missing_ok=True)  # an empty card
     saved = json.loads((folder / "adapter_config.json").read_text())
     saved["target_modules"] = sorted(saved["target_modules"])  # PEFT writes a set, in any order
     (folder / "adapter_config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")

@@ -85,7 +85,7 @@ def _read(
         elif plain.endswith(".tsv"):
             frame = pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
         else:
-            raise ValueError(f"{where}: known are .jsonl, .parquet, .csv and .tsv")
+            raise ValueError(f"{where}: readable are .jsonl, .parquet, .csv and .tsv")
     except FileNotFoundError:
         raise ValueError(f"evaluation set {folder}: there is no file {name}") from None
     except (OSError, pl.exceptions.PolarsError) as error:

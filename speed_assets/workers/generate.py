@@ -1,8 +1,8 @@
-"""Generates text with a causal language model; what a row gets does not depend on the rows beside it.
+"""Generates text with a causal language model; what a row gets does not depend on the other rows of its batch.
 
 Every row samples with uniforms of its own, named by (seed, row id, candidate) and the step, so batch
 size, order and an interruption leave it as it is (up to rounding in the model's own sums). Finished
-shards lie in a journal that the next attempt reads.
+shards are in a journal that the next attempt reads.
 
 Belongs here: batching, decoding, sampling, the journal. Not here: prompts and what an output means.
 """
@@ -28,7 +28,7 @@ from speed_assets.workers.jobs import Generate, Order, Params
 from speed_assets.workers.journal import LIMIT, asked
 
 COMPACT_AT = 0.8
-"""Finished rows leave the batch when fewer than this share of it still goes on."""
+"""Finished rows leave the batch when fewer than this share of it is still running."""
 ROOM = 64
 """Tokens by which a full cache grows."""
 
@@ -120,7 +120,7 @@ def load_tokenizer(job: Order) -> PreTrainedTokenizerBase:
 
 
 def by_length(dialogue: Dialogue, rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with position, prompt_tokens and ids, those of like length together. Any run of whole batches of the result
+    """`rows` with position, prompt_tokens and ids, those of like length together. Any run of full batches of the result
     comes out in the same batches again."""
     ids = dialogue.prompt_ids(rows["prompt"].to_list())
     return rows.with_columns(
@@ -186,8 +186,8 @@ class Generator:
                 tokens[fitting[place]].append(token)
                 ended[fitting[place]] = end
             finished(sum(end or len(t) >= limit for end, t, limit in zip(ended, tokens, limits, strict=True)))
-        said = [row[:-1] if end else row for row, end in zip(tokens, ended, strict=True)]
-        texts = self.tokenizer.batch_decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        written = [row[:-1] if end else row for row, end in zip(tokens, ended, strict=True)]
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return shard.select(
             "position",
             "row_id",
@@ -202,7 +202,7 @@ class Generator:
     def _decode(
         self, ids: list[list[int]], limits: list[int], draws: np.ndarray
     ) -> Iterator[list[tuple[int, int, bool]]]:
-        """Yield, for each step, (row, token, is it the end) of every row that still goes on."""
+        """Yield, for each step, (row, token, is it the end) of every row that is still running."""
         if not ids:
             return
         device = self.ends.device

@@ -171,7 +171,7 @@ class Server(Endpoint):
 def _last_error(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     errors = [line for line in lines if "Error" in line]
-    return (errors or lines or ["it said nothing"])[-1][-300:]
+    return (errors or lines or ["its log is empty"])[-1][-300:]
 
 
 _RUNNING: dict[str, Server] = {}
@@ -271,7 +271,7 @@ async def _ask(
         temperature=job.temperature,
         top_p=job.top_p,
         seed=request.seed,
-        # vLLM's own field: another server ignores it, and stops where the model's files say.
+        # vLLM's own field: another server ignores it, and stops at the end tokens of the model's files.
         extra_body={"stop_token_ids": list(ends), **form},
     )
     choice, usage = answer.choices[0], answer.usage

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-# Before anything asks CUDA: vLLM forks its engine, and a process in which CUDA has started cannot fork. NVML tells whether
+# Before anything asks CUDA: vLLM forks its engine, and a process in which CUDA has started cannot fork. NVML shows whether
 # there is a card without starting it (vLLM sets this as well, but only when it is imported), and an engine that is
 # spawned inherits nothing.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -167,7 +167,7 @@ def _sampling(request: Request, ends: Sequence[int], job: GenerateVllm) -> Sampl
         stop_token_ids=list(ends),  # a model's files may forget the one that ends a turn
         structured_outputs=StructuredOutputsParams(**held_to(schema, job.whitespace_max)) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        detokenize=False,  # whole rows at once are cheaper
+        detokenize=False,  # all rows at once are cheaper
     )
 
 

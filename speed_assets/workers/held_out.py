@@ -60,7 +60,7 @@ class MicroworldClassification(AbsTaskClassification):
     metadata = _metadata("Classification", "accuracy", "Classify what a text says about its topic")
 
     def _calculate_scores(self, y_test: Any, y_pred: Any) -> Any:
-        """Scores from an array of labels: a dataset's column is read anew, row by row, for each of ten metrics."""
+        """Scores from an array of labels: a dataset's column is read again, row by row, for each of ten metrics."""
         return super()._calculate_scores(np.asarray(y_test), y_pred)
 
 

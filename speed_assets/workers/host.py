@@ -59,7 +59,7 @@ def prepare_process(threads: int) -> None:
 
     Threads that wait must sleep: with OpenMP's default of spinning, a busy machine makes small models
     ten times slower. Freed memory stays with the process (mallopt(3), glibc only): otherwise every large tensor is
-    mapped and paged in anew, a fifth of the time of training on a CPU.
+    mapped and paged in again, a fifth of the time of training on a CPU.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,6 +1,6 @@
-"""How likely a model finds what rows say: the natural logarithm of the probability of the least likely token.
+"""How likely a model finds the contents of rows: the natural logarithm of the probability of the least likely token.
 
-A sampled text goes astray where an unlikely token was drawn, so the worst token tells more than the mean.
+A sampled text goes astray where an unlikely token was drawn, so the least likely token is a better sign than the mean.
 
 Belongs here: forward passes over given texts, the journal of such a job. Not here: generating (`generate.py`) and any threshold.
 """
@@ -78,7 +78,7 @@ class Judge:
         source = {"revision": job.revision, "trust_remote_code": False}
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.model, **source)
         if not self.tokenizer.is_fast:
-            raise ValueError(f"{job.model} has no fast tokenizer, which alone tells where a token stands")
+            raise ValueError(f"{job.model} has no fast tokenizer, and no other gives the places of tokens")
         dtype = getattr(torch, job.dtype)
         model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
         if job.adapter:
@@ -149,7 +149,7 @@ def answer_log_probs(
 
 
 def _log_probs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """log-softmax of (positions, vocabulary) at `tokens`, in chunks: in float32, a whole text can be gigabytes."""
+    """log-softmax of (positions, vocabulary) at `tokens`, in chunks: in float32, a long text can be gigabytes."""
     parts = []
     for start in range(0, len(tokens), CHUNK):
         wanted = tokens[start : start + CHUNK].to(logits.device)

@@ -1,4 +1,4 @@
-"""What training asks of the machine: one device for a process, and its failures in words that say what to change.
+"""What training asks of the machine: one device for a process, and its failures, explained.
 
 Belongs here: devices, memory, files of a base that cannot be used. Not here: training itself.
 """
@@ -58,7 +58,7 @@ def explained(section: str) -> Iterator[None]:
             ) from error
         if _CUDA.search(words):
             raise RuntimeError(
-                f"the GPU failed: run again, training goes on from its newest checkpoint; if it fails again, look at "
+                f"the GPU failed: run again, training resumes from its newest checkpoint; if it fails again, check "
                 f"driver and card (nvidia-smi, dmesg), or run with CUDA_LAUNCH_BLOCKING=1 to see where ({words})"
             ) from error
         if "size mismatch" in words:

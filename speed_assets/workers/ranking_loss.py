@@ -44,7 +44,7 @@ class Padding:
 
 
 class RankingLoss(MultipleNegativesRankingLoss):
-    """InfoNCE over in-batch and hard negatives, without those that are known to be none.
+    """InfoNCE over in-batch and hard negatives, without texts that are certainly no negatives.
 
     Left out of a row's negatives is every text of the batch that equals the row's positive or its query,
     or that is the positive of another row with the same query. So a classification batch may be large,
@@ -196,13 +196,13 @@ def loss_of(model: SentenceTransformer, settings: EmbeddingSettings) -> torch.nn
         loss = CachedRankingLoss(model, scale, micro, margin)
     if not settings.matryoshka:
         return loss
-    whole = model.get_embedding_dimension()
-    assert whole is not None
-    if max(settings.matryoshka) >= whole:
+    width = model.get_embedding_dimension()
+    assert width is not None
+    if max(settings.matryoshka) >= width:
         raise ValueError(
-            f"embedding_model.matryoshka {list(settings.matryoshka)} must be below the model's {whole} dimensions"
+            f"embedding_model.matryoshka {list(settings.matryoshka)} must be below the model's {width} dimensions"
         )
-    return MatryoshkaLoss(model, loss, sorted({*settings.matryoshka, whole}))
+    return MatryoshkaLoss(model, loss, sorted({*settings.matryoshka, width}))
 
 
 def padding_of(loss: torch.nn.Module) -> Padding:

@@ -8,7 +8,7 @@
 | PairClassification | average_precision | predicted (by the measure that the main score is of; of `max_ap` the best), gold (0 or 1) |
 | Clustering | replicates | score: V-measure of each repetition, which is itself drawn with replacement |
 
-Task types beside these leave no samples: they are compared by their score alone.
+Other task types leave no samples: they are compared by their score alone.
 
 Belongs here: getting them out of mteb. Not here: statistics (`domain/statistics.py`).
 """
@@ -87,9 +87,9 @@ class Samples:
         return pl.DataFrame(rows, schema=SAMPLE_SCHEMA)
 
     def _predictions(self) -> Iterator[tuple[str, Any, Any]]:
-        told = json.loads((self._folder / self._task.prediction_file_name).read_text())
+        predicted = json.loads((self._folder / self._task.prediction_file_name).read_text())
         data: Any = self._task.dataset
-        for subset, splits in told.items():
+        for subset, splits in predicted.items():
             for split, predictions in splits.items() if subset != "mteb_model_meta" else ():
                 yield f"{split}/{subset}", data.get(subset, data)[split], predictions
 

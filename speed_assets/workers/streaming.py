@@ -41,7 +41,7 @@ CHUNK = 256
 
 
 class EngineDied(RuntimeError):
-    """The engine ended under its worker; started again, the job goes on where it was."""
+    """The engine ended under its worker; started again, the job resumes where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Stream:
         return requests
 
     def finish(self, outputs: list[Output]) -> None:
-        """Keep finished rows and say how many there are."""
+        """Keep finished rows and report how many there are."""
         if not outputs:
             return
         self._journal.finish(outputs)

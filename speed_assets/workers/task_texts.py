@@ -2,7 +2,7 @@
 
 Read are the splits that are scored; of classification tasks also the training rows that mteb draws for its classifiers
 (8 of a label, ten times; the others are seen by no score); of a corpus the documents that are judged: the others answer
-nothing, and there are millions of them. Labels and ids are no texts. What is left out of a task's data is told.
+nothing, and there are millions of them. Labels and ids are no texts. The result names what is left out of a task's data.
 
 Texts are read and written in blocks: the largest data sets hold more text than a list of it could.
 
@@ -79,7 +79,7 @@ def run(params: Params, report: Report) -> dict[str, Any]:
                 writer.write_table(pa.table([pa.array([name] * len(block)), pa.array(block)], schema=SCHEMA))
                 counts[name] += len(block)
             if not counts[name]:
-                raise ValueError(f"{name} has no texts to look for: its data are of a form that is not known")
+                raise ValueError(f"{name} has no texts to look for: its data are of an unknown form")
             if splits := sorted(unscored_splits(task)):
                 unread[name] = splits
             if not loaded:
@@ -174,8 +174,8 @@ def _text_columns(task: AbsTask) -> set[str]:
 def _strings(value: Any, columns: set[str]) -> Iterator[str]:
     """The strings of a split: rows, or corpus and queries."""
     if isinstance(value, Dataset):
-        known = [name for name in value.column_names if name in columns]
-        wanted = known or [name for name in value.column_names if name not in _NO_TEXTS]
+        named = [name for name in value.column_names if name in columns]
+        wanted = named or [name for name in value.column_names if name not in _NO_TEXTS]
         plain = value.select_columns(wanted).with_format(None)
         for start in range(0, len(plain), BLOCK):
             for cells in plain[start : start + BLOCK].values():

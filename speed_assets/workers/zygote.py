@@ -75,7 +75,7 @@ class Zygote:
         os.write(self._answers, (json.dumps(line) + "\n").encode())
 
     def _import(self, kind: str) -> None:
-        """A module that fails to import is left to its own job, which then says why."""
+        """A module that fails to import is left to its own job, which then reports why."""
         self._to_import.remove(kind)
         try:
             host.worker_module(kind)
@@ -86,7 +86,7 @@ class Zygote:
         try:
             kind = json.loads((folder / "job.json").read_text())["kind"]
         except (OSError, ValueError, KeyError):
-            kind = ""  # the job itself will say what is wrong with it
+            kind = ""  # the job itself reports what is wrong with it
         if kind in self._to_import:
             self._import(kind)
         gc.collect()
