@@ -111,7 +111,7 @@ def test_the_topics_asked_for_are_those_that_were_written_about(home: Path) -> N
         assert share == round(there / asked, 4)
 
 
-def test_how_answers_were_read_is_told_and_plotted(home: Path) -> None:
+def test_how_answers_were_read_is_reported_and_plotted(home: Path) -> None:
     artifacts = artifacts_of(home, small())
     for asset in ("seed_data", "junior_data", "senior_data"):
         artifact = artifacts.get(asset, "retrieval")
@@ -250,7 +250,7 @@ def test_release_opens_with_the_libraries_of_its_users(home: Path) -> None:
     assert "*sd between seeds*" in card
 
 
-def test_a_new_release_is_current_and_two_are_told_apart(home: Path) -> None:
+def test_a_new_release_is_current_and_two_are_distinguished(home: Path) -> None:
     store = Store(home)
     old = artifacts_of(home, small()).get("release")
     changed = small(embedding_model__learning_rate=0.013)

@@ -146,7 +146,7 @@ def test_an_answer_that_cannot_be_read_is_no_verdict(tmp_path: Path, monkeypatch
 
 def test_scores_of_other_rows_are_refused(tmp_path: Path) -> None:
     rows = table()
-    with pytest.raises(ValueError, match="materialize row_scores anew"):
+    with pytest.raises(ValueError, match="materialize row_scores again"):
         row_verdicts(stage_run(tmp_path, rows, scores(rows).reverse()))
 
 

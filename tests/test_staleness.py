@@ -77,7 +77,7 @@ def launch(ask: Callable[[str, dict[str, Any]], Any], asset: str) -> str:
 
 
 @pytest.mark.faults
-def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_anew(world: World) -> None:
+def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_again(world: World) -> None:
     world.topics.append("Arts/Glass/Studio_Work/Vases")
     world.write()
     environment = {

@@ -286,7 +286,7 @@ def test_two_processes_train_what_one_trains(runner: Runner, base: str, tmp_path
     assert all(torch.allclose(a[name].float(), b[name].float(), atol=2e-3) for name in a)
 
 
-def test_a_failure_in_two_processes_is_told_in_words(runner: Runner, base: str, tmp_path: Path) -> None:
+def test_a_failure_in_two_processes_is_reported_in_words(runner: Runner, base: str, tmp_path: Path) -> None:
     params = training_job(base, tmp_path / "odd", SFT_ROWS, batch_size=7)
     with pytest.raises(WorkerFailed, match="batch_size=7 cannot be split into micro-batches of 3 rows on 2 processes"):
         runner.run("sft", params, tmp_path / "odd" / "job", processes=2)
@@ -353,16 +353,16 @@ def test_a_length_that_is_left_open_follows_from_prompts_and_answers(base: str, 
 def test_failures_of_memory_and_device_say_what_to_change() -> None:
     told = pytest.raises(RuntimeError, match=r"senior_model.*micro_batch_size.*gradient_checkpointing.*max_length")
     for error in (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()):
-        with told, machine.explained("senior_model"):
+        with told, machine.explain_failures("senior_model"):
             raise error
-    with pytest.raises(RuntimeError, match="resumes from its newest checkpoint"), machine.explained("x"):
+    with pytest.raises(RuntimeError, match="resumes from its newest checkpoint"), machine.explain_failures("x"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(RuntimeError, match=r"^something else$"), machine.explained("x"):
+    with pytest.raises(RuntimeError, match=r"^something else$"), machine.explain_failures("x"):
         raise RuntimeError("something else")
 
 
 def test_memory_that_is_really_not_there_is_told() -> None:
-    with pytest.raises(RuntimeError, match="smaller micro_batch_size"), machine.explained("x"):
+    with pytest.raises(RuntimeError, match="smaller micro_batch_size"), machine.explain_failures("x"):
         torch.empty(2**55)
 
 

@@ -56,7 +56,7 @@ def run(params: Params, report: Report) -> dict[str, Any]:
         RuntimeError: memory or device failed; the message says what to change.
     """
     job = Embed.read(params)
-    with machine.explained("embedding_model"):
+    with machine.explain_failures("embedding_model"):
         machine.one_device()
         return {"models": {model.name: _one(job, model, report) for model in job.models}}
 

@@ -41,7 +41,7 @@ def one_device() -> None:
 
 
 @contextmanager
-def explained(section: str) -> Iterator[None]:
+def explain_failures(section: str) -> Iterator[None]:
     """Raise failures of memory, device and base as RuntimeError or ValueError that name what to change.
 
     `section` names the fields: "the training section" or a section of the recipe.

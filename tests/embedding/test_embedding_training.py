@@ -80,7 +80,7 @@ def test_a_loss_that_is_not_finite_ends_the_job(job: Callable[..., dict[str, Any
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "dropout": 0.1}])
-def test_training_goes_on_from_a_checkpoint_to_the_same_bytes(
+def test_training_resumes_from_a_checkpoint_to_the_same_bytes(
     job: Callable[..., dict[str, Any]], decoder: Path, lora: dict[str, Any] | None
 ) -> None:
     base = {"kind": "pretrained", "name": str(decoder)} if lora else None
