@@ -66,7 +66,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_a_poisonous_row_is_quarantined_and_the_job_goes_on(job: dict[str, Any], tmp_path: Path) -> None:
+def test_a_poisonous_row_is_quarantined_and_the_job_resumes(job: dict[str, Any], tmp_path: Path) -> None:
     engine = FakeEngine("r9")
     generator._run(engine, "generate_vllm", job, tmp_path, None, None, restarts=5)  # type: ignore[arg-type]
     outputs = pl.read_parquet(job["out"])
