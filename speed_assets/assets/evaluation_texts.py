@@ -10,6 +10,7 @@ from typing import Any
 
 from speed_assets.assets.stage import StageRun
 from speed_assets.recipe import Evaluation
+from speed_assets.workers.jobs import TaskTexts
 
 
 def evaluation_texts(run: StageRun) -> dict[str, Any]:
@@ -18,11 +19,7 @@ def evaluation_texts(run: StageRun) -> dict[str, Any]:
     run.scratch.mkdir(parents=True, exist_ok=True)
     found = run.runner.run(
         "task_texts",
-        {
-            "tasks": list(section.searched),
-            "left_out": list(section.unsearched),
-            "out": str(run.out / "data.parquet"),
-        },
+        TaskTexts(tasks=section.searched, left_out=section.unsearched, out=str(run.out / "data.parquet")).to_json(),
         run.scratch / "task_texts",
         run.progress,
     )

@@ -17,6 +17,7 @@ from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
+from speed_assets.workers.jobs import Likelihood, Similarities
 
 NEARNESS = {
     "positive_similarity": pl.Float64,
@@ -100,17 +101,17 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Dat
         source = model_source(recipe.generator, model)
         run.runner.run(
             "likelihood",
-            {
-                "model": source.model,
-                "revision": source.revision,
-                "adapter": source.adapter,
-                "dtype": recipe.generator.dtype,
-                "chat": recipe.generator.chat,
-                "rows": str(folder / "rows.parquet"),
-                "out": str(folder / "likelihoods.parquet"),
-                "journal": str(folder / "journal"),
-                "batch_rows": recipe.generator.batch_rows,
-            },
+            Likelihood(
+                model=source.model,
+                revision=source.revision,
+                adapter=source.adapter,
+                dtype=recipe.generator.dtype,
+                chat=recipe.generator.chat,
+                rows=str(folder / "rows.parquet"),
+                out=str(folder / "likelihoods.parquet"),
+                journal=str(folder / "journal"),
+                batch_rows=recipe.generator.batch_rows,
+            ).to_json(),
             folder,
             run.progress,
         )
@@ -167,15 +168,15 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     texts.write_parquet(folder / "texts.parquet")
     run.runner.run(
         "similarities",
-        {
+        Similarities(
             **located_embedder(section.embedder),
-            "rows": str(folder / "rows.parquet"),
-            "evaluation": str(folder / "texts.parquet") if texts.height else None,
-            "twin_min": section.twin_min,
-            "twins_max": section.twins_max,
-            "out": str(folder / "similarities.parquet"),
-            "twins": str(folder / "twins.parquet"),
-        },
+            rows=str(folder / "rows.parquet"),
+            evaluation=str(folder / "texts.parquet") if texts.height else None,
+            twin_min=section.twin_min,
+            twins_max=section.twins_max,
+            out=str(folder / "similarities.parquet"),
+            twins=str(folder / "twins.parquet"),
+        ).to_json(),
         folder,
         run.progress,
     )
