@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from speed_assets.workers.jobs import STRICT_NAMES, Job
+
+SECTION = ConfigDict(extra="ignore")
+"""A section of the recipe may have fields that shape the rows instead of the training (`revisor_model.mended_share`); the recipe
+itself has refused misspelt ones."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
@@ -21,7 +26,7 @@ class Lora:
     dropout: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+@dataclass(frozen=True, kw_only=True, config=SECTION)
 class Training:
     """A training section of the recipe, as the worker reads it."""
 
@@ -41,7 +46,7 @@ class Training:
     """Rows on a device at once; None is `batch_size`."""
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+@dataclass(frozen=True, kw_only=True, config=SECTION)
 class Preference(Training):
     """A section of preference training."""
 
