@@ -62,7 +62,8 @@ class Dialogue:
             without ever having been trained to end a turn; adapters do not reach the output layer that would have to.)
         declared: end tokens that the model itself names (`declared_ends`).
 
-    Raises ValueError for a model without any end token: its outputs would never finish.
+    Raises:
+        ValueError: the model has no end token, so its outputs would never finish.
     """
 
     def __init__(self, tokenizer: Any, chat: str = "auto", declared: Sequence[int] = ()) -> None:

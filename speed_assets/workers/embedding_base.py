@@ -129,7 +129,11 @@ def with_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def ends_with(tokenizer: PreTrainedTokenizerBase, end: str) -> None:
-    """Raise ValueError with what to do unless texts end with this token, a cut one too."""
+    """Check that texts end with this token, a cut one too.
+
+    Raises:
+        ValueError: they do not; the message says what to do.
+    """
     cut = {"truncation": True, "max_length": 8}
     for text, how in ((_PROBE, {}), (f"{_PROBE} " * 32, cut)):
         last = tokenizer(text, **how)["input_ids"][-1]
@@ -141,10 +145,13 @@ def ends_with(tokenizer: PreTrainedTokenizerBase, end: str) -> None:
 
 
 def saved_alike(model: SentenceTransformer, folder: Path) -> None:
-    """Raise ValueError unless the saved tokenizer puts the same tokens around a text as the one that was trained with.
+    """Check that the saved tokenizer puts the same tokens around a text as the one that was trained with.
 
     Some tokenizer classes make their own post-processor when they are loaded; then the model would be evaluated on other
     tokens than it was trained on, and nothing else would show it.
+
+    Raises:
+        ValueError: it does not.
     """
     trained = model.tokenizer
     if not isinstance(trained, PreTrainedTokenizerBase) or not (folder / "tokenizer_config.json").exists():

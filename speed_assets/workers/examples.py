@@ -31,7 +31,8 @@ def encoded(rows: pl.DataFrame, answers: tuple[str, ...], dialogue: Dialogue) ->
     """`rows` with the token ids of prompts and answers (`prompt_ids`, `<answer>_ids`) and `tokens`, those of prompt and
     longest answer together.
 
-    Raises ValueError when there are no rows.
+    Raises:
+        ValueError: there are no rows.
     """
     if rows.is_empty():
         raise ValueError("no rows to train on: the table is empty")
@@ -51,7 +52,16 @@ def fitting_rows(
     """The rows that fit `max_length`, and that length; the others are written to `aside/too_long.parquet`.
 
     A length that the settings leave open is the longest prompt, the most tokens that an answer was given and its end.
-    None is longer than the model's context. Raises ValueError when more rows do not fit than chance explains.
+    None is longer than the model's context.
+
+    Args:
+        rows: with the columns of `encoded`.
+        answers: the answer columns.
+        job: its `settings.max_length` and `answer_tokens` count.
+        context: tokens that the model has positions for, or None.
+
+    Raises:
+        ValueError: more rows do not fit than chance explains.
     """
     given = job.settings.max_length
     if given is None:
@@ -85,7 +95,11 @@ def split(rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune) -> tuple[
 
 
 def in_order(rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune) -> pl.DataFrame:
-    """The rows in training order. Raises AssertionError for a row whose end would not be learnt."""
+    """The rows in training order.
+
+    Raises:
+        AssertionError: the end of a row would not be learnt.
+    """
     for name in answers:  # the ids of an answer are what is learnt: its end is there, once
         ends = rows[f"{name}_ids"].list.last()
         assert ends.n_unique() == 1, f"answers of {name} end in several tokens"

@@ -157,7 +157,15 @@ def _context(model: PreTrainedModel | PeftModel) -> int | None:
 
 
 def arguments(job: FineTune, rows: int) -> dict[str, Any]:
-    """Keyword arguments of the trainer's configuration that both ways of training share."""
+    """Keyword arguments of the trainer's configuration that both ways of training share.
+
+    Args:
+        job: the training.
+        rows: that are trained on.
+
+    Raises:
+        ValueError: the rows do not fill one batch, or a batch cannot be split.
+    """
     settings = job.settings
     if rows < settings.batch_size:
         raise ValueError(f"{rows} rows do not fill one batch of {settings.batch_size}: get more, or lower batch_size")
@@ -195,7 +203,13 @@ def arguments(job: FineTune, rows: int) -> dict[str, Any]:
 def micro_batches(batch: int, micro_batch: int | None, processes: int) -> tuple[int, int]:
     """Rows on each device at once, and how many such parts each device adds up to its share of a batch.
 
-    Raises ValueError when the processes cannot share a batch evenly.
+    Args:
+        batch: rows in one optimizer step, over all processes.
+        micro_batch: rows on a device at once; None takes its share of the batch.
+        processes: that train together.
+
+    Raises:
+        ValueError: the processes cannot share a batch evenly.
 
     >>> micro_batches(16, 4, 2)
     (4, 2)
@@ -271,7 +285,11 @@ def agreed(answer: bool) -> bool:
 def train(trainer: Trainer, job: FineTune, report: Report, judged: Judged) -> dict[str, Any]:
     """Train, or resume from the newest complete checkpoint; write the model and `aside/` below `out`.
 
-    Raises ValueError when the training has changed nothing.
+    Returns:
+        steps, seconds, tokens (prompts counted, padding not), the means of `curves.summary`, and `judged`.
+
+    Raises:
+        ValueError: the training has changed nothing.
     """
     started = time.monotonic()
     trainer.add_callback(Watch(report, job.checkpoint_minutes))

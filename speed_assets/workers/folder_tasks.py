@@ -26,9 +26,14 @@ from speed_assets.domain.evaluation_folders import DESCRIPTION, FIELDS, MAIN_SCO
 
 
 def local_task(folder: Path, content: str) -> AbsTask:
-    """The task in `folder`, its data loaded; `content` is the digest of its files, the revision that scores carry.
+    """The task in `folder`, its data loaded.
 
-    Raises ValueError that names folder, file and what is wrong.
+    Args:
+        folder: with a `task.yaml` and the files that it names.
+        content: digest of the files: the revision that scores carry.
+
+    Raises:
+        ValueError: the message names folder, file and what is wrong.
     """
     described = _described(folder)
     task = _BUILDERS[described.type](folder, described)

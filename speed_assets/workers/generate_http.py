@@ -82,6 +82,7 @@ class Endpoint:
         self.url = url.rstrip("/").removesuffix("/v1")
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """The reply to one request, whatever its status."""
         return httpx.post(self.url + path, json=body, headers=self._headers(), timeout=REQUEST_SECONDS)
 
     def models(self) -> dict[str, dict[str, Any]]:
@@ -141,7 +142,11 @@ class Server(Endpoint):
             )
 
     def ready(self) -> Server:
-        """Wait until it answers. Raises RuntimeError when it ends instead, or takes too long."""
+        """Wait until it answers.
+
+        Raises:
+            RuntimeError: it ended instead, or takes too long.
+        """
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if self.ended():

@@ -26,6 +26,7 @@ HELD_OUT = "speed/microworld"
 
 
 def is_held_out(task: AbsTask) -> bool:
+    """Whether a task is one of these."""
     return task.metadata.dataset["path"] == HELD_OUT
 
 

@@ -133,6 +133,7 @@ class Journal:
         return pl.read_ndjson(self._rows, schema=SCHEMA).sort("position")
 
     def close(self) -> None:
+        """Close its files."""
         self._rows_file.close()
         self._events_file.close()
 

@@ -30,7 +30,10 @@ def one_device() -> None:
     """Let this process see one GPU at most, unless a launcher has given each its own.
 
     Call it before CUDA starts: the trainers spread a lone process over all that it sees, which is slow and which TRL
-    refuses. Raises ValueError when a launcher started more processes than there are GPUs.
+    refuses.
+
+    Raises:
+        ValueError: a launcher started more processes than there are GPUs.
     """
     seen = torch.cuda.device_count()
     if processes() > 1:
@@ -42,9 +45,14 @@ def one_device() -> None:
 
 @contextmanager
 def explain_failures(section: str) -> Iterator[None]:
-    """Raise failures of memory, device and base as RuntimeError or ValueError that name what to change.
+    """Turn failures of memory, device and base into errors that name what to change.
 
-    `section` names the fields: "the training section" or a section of the recipe.
+    Args:
+        section: names the fields: "the training section" or a section of the recipe.
+
+    Raises:
+        RuntimeError: memory ran out, or the GPU failed.
+        ValueError: the base has no safetensors, or weights and base do not fit each other.
     """
     try:
         yield

@@ -105,6 +105,7 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
 
     @property
     def padding(self) -> Padding:
+        """What was embedded so far."""
         return self.loss.padding
 
     def forward(self, sentence_features: Iterable[Features], labels: torch.Tensor) -> torch.Tensor:

@@ -60,6 +60,7 @@ def hold_card() -> IO[str] | None:
 
 
 def main() -> None:
+    """Do the jobs that stdin names until one fails, SIGTERM comes or stdin closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # exit handlers run
     folders = orders()
     answers = os.dup(1)

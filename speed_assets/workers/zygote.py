@@ -134,6 +134,7 @@ class Zygote:
 
 
 def main() -> None:
+    """Import, then fork a worker for each job that stdin names."""
     host.prepare_process(host.cores())
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not mix with the answers
