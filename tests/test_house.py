@@ -21,13 +21,9 @@ from speed_assets.recipe import PROJECT
 
 PRODUCT = ("speed_assets", "resources", "checks")
 LINES, FUNCTION_LINES = 400, 60
-LONG_FILES = {
-    "speed_assets/domain/kernels.py": "compiled functions, which share private parts that numba inlines",
-    "tests/support/planted_rows.py": "data: planted faults, one a line",
-}
-LONG_FUNCTIONS = {
-    "speed_assets/domain/kernels.py": "a compiled loop is one function",
-}
+KERNELS = "kernels.py"
+"""How the names of files with compiled functions end: a compiled loop is one function, and shares parts that numba inlines."""
+LONG_FILES = {"tests/support/planted_rows.py": "data: planted faults, one a line"}
 
 
 def tracked_files() -> list[Path]:
@@ -121,12 +117,14 @@ def test_modules_of_the_product_say_what_belongs_in_them() -> None:
 @pytest.mark.xfail(strict=False, reason="modules are being split")
 def test_files_and_functions_fit_a_reader() -> None:
     files = {name: len(text.splitlines()) for name, text in python_files()}
-    assert not [name for name, lines in files.items() if lines > LINES and name not in LONG_FILES]
+    assert not [
+        name for name, lines in files.items() if lines > LINES and name not in LONG_FILES and not name.endswith(KERNELS)
+    ]
     assert set(LONG_FILES) <= set(files), "an exception that is no file any more"
     long = [
         f"{name}::{node.name}"
         for name, text in python_files()
-        if name not in LONG_FUNCTIONS
+        if not name.endswith(KERNELS)
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES
