@@ -42,6 +42,7 @@ class FakeEngine:
                 for start in range(0, len(chunk), self.PLACES):
                     for request in chunk[start : start + self.PLACES]:
                         if names[request.position] == self.poisonous:
+                            stream._journal.close()  # as its process would
                             write_json(folder / "error.json", {"type": EngineDied.__name__, "message": "a fault"})
                             raise WorkerFailed(kind, 1, folder)
                         self.answered.append(request.position)
