@@ -59,7 +59,7 @@ class Reader:
     def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
         """(texts, width) unit vectors of texts as they are."""
         if not texts:
-            return np.zeros((0, self.model.get_sentence_embedding_dimension() or 1), dtype=np.float32)
+            return np.zeros((0, self.model.get_embedding_dimension() or 1), dtype=np.float32)
         vectors: np.ndarray = self.model.encode(
             texts, batch_size=batch_size, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )
