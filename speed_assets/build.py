@@ -19,9 +19,9 @@ from resources.compute.runner import Runner
 from resources.instance import run_liveness
 from resources.ledger.calls import TeacherEngine
 from resources.ledger.ledger import Ledger
-from resources.progress import ProgressFor, quiet
-from resources.redaction import keep_secret
-from resources.store.artifacts import Artifacts, label
+from resources.progress import ProgressFor, no_progress
+from resources.redaction import mark_secret_variables
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.home import speed_home
 from resources.store.shared_store import store_of
 from resources.teacher.known_dialects import DialectBook
@@ -82,7 +82,7 @@ def build_defs(
     recipe: Recipe,
     home: Path | None = None,
     *,
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     runner: Runner | None = None,
     teacher_engine: TeacherEngine | None = None,
     code_versions: Mapping[str, str] | None = None,
@@ -95,7 +95,7 @@ def build_defs(
     those of a plan, by which Dagster shows what it would make; without them an asset has that of its own code and recipe.
     `notes`, by the same names, say why an artifact is stale. `executor` as `executor_named` knows it."""
     home = home or speed_home()
-    keep_secret(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
+    mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home))
 
     def lazily(make: Callable[[], Any]) -> dg.ResourceDefinition:
@@ -113,7 +113,7 @@ def build_defs(
 
     def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
         if context.instance and context.run_id:  # so that a run of a daemon, too, is known to be gone when it is
-            context.instance.add_run_tags(context.run_id, run_liveness.run_tags(context.instance))
+            context.instance.add_run_tags(context.run_id, run_liveness.liveness_tags(context.instance))
         artifacts.store.open()
         return artifacts
 
@@ -127,11 +127,11 @@ def build_defs(
                 standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
                 artifacts,
                 **_checks(stage, partition, artifacts),
-                code_version=(code_versions or {}).get(label(stage.name, partition)),
-                note=(notes or {}).get(label(stage.name, partition)),
+                code_version=(code_versions or {}).get(artifact_label(stage.name, partition)),
+                note=(notes or {}).get(artifact_label(stage.name, partition)),
                 step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
             )
-            for stage, partition in artifacts.everything()
+            for stage, partition in artifacts.in_build_order()
         ],
         resources={
             "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),

@@ -22,9 +22,9 @@ from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
 from resources.releases import releases
 from resources.store import storage_errors
-from resources.store.home import prepare, speed_home
+from resources.store.home import prepare_home, speed_home
 from resources.store.shared_store import store_of
-from resources.store.store import MANIFEST, Artifact, StoreError, problems
+from resources.store.store import MANIFEST_FILE, Artifact, StoreError, integrity_problems
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import DEFAULT_RECIPE, PROJECT, Recipe, RecipeError, load_recipe
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with storage_errors.explained(speed_home()):
+        with storage_errors.explain_storage_errors(speed_home()):
             status: int = args.command(args)
         return status
     except (RecipeError, StoreError) as error:
@@ -158,20 +158,20 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from resources.progress import Lines
+    from resources.progress import ProgressLines
     from resources.store.artifacts import Artifacts
     from speed_assets.orchestration import runs
 
-    lines = Lines()
-    lines.say(f"recipe {recipe.name}, home {home}")
-    report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.say)
+    lines = ProgressLines()
+    lines.print_line(f"recipe {recipe.name}, home {home}")
+    report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.print_line)
     artifacts = Artifacts(recipe, store_of(home))
     summary = runs.summary(report, artifacts)
     if not report.made and not report.errors:
-        lines.say("nothing was stale: every artifact is reused")
+        lines.print_line("nothing was stale: every artifact is reused")
     for line in _table(summary, report.made, report.reused):
         print(line)
     for error in report.errors:
@@ -209,7 +209,7 @@ def _row(cells: list[str]) -> str:
 def _plan(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
 
     from speed_assets.orchestration.plan import plan
     from speed_assets.orchestration.plan_text import as_text
@@ -228,13 +228,13 @@ def _rehearse(args: argparse.Namespace) -> int:
     home = speed_home()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from resources.progress import Lines
+    from resources.progress import ProgressLines
     from speed_assets.orchestration import rehearsal_report, rehearse
 
-    lines = Lines()
-    lines.say(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    lines = ProgressLines()
+    lines.print_line(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
     done = rehearse.rehearse(
-        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.say
+        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.print_line
     )
     told = rehearsal_report.as_json(recipe, done, args.skip_evaluation)
     for line in rehearsal_report.as_text(told):
@@ -249,16 +249,16 @@ def _rehearse(args: argparse.Namespace) -> int:
 def _study(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from resources.progress import Lines
+    from resources.progress import ProgressLines
     from speed_assets.orchestration.study import StudyError, study, table
 
-    lines = Lines()
-    lines.say(f"recipe {recipe.name}, home {home}")
+    lines = ProgressLines()
+    lines.print_line(f"recipe {recipe.name}, home {home}")
     try:
-        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
+        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -276,21 +276,21 @@ def _or_dash(value: float | None) -> str:
 def _show(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
 
-    from resources.store.artifacts import Artifacts, label, partitions_of
+    from resources.store.artifacts import Artifacts, artifact_label, partitions_of
     from speed_assets.orchestration.staleness import Instance, stale_reason
 
     artifacts = Artifacts(recipe, store_of(home))
-    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.everything()])
+    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.in_build_order()])
     if args.asset and args.asset not in artifacts.graph:
         raise RecipeError(f"no asset {args.asset} in recipe {recipe.name}; it has {', '.join(artifacts.graph)}")
     shown: dict[str, Any] = {}
     for stage in artifacts.graph.values():
         for partition in partitions_of(stage):
             if args.asset in (None, stage.name):
-                artifact = artifacts.look(stage.name, partition)
-                shown[label(stage.name, partition)] = {
+                artifact = artifacts.peek(stage.name, partition)
+                shown[artifact_label(stage.name, partition)] = {
                     "state": stale_reason(artifacts, recorded, artifact) or "fresh",
                     "rows": artifact.metadata.get("rows") if artifact else None,
                     "seconds": artifact.metadata.get("seconds") if artifact else None,
@@ -319,15 +319,15 @@ def _quarantine(args: argparse.Namespace) -> int:
     of generators that are not whole are shown, too, though they stay in their tables."""
     recipe = _recipe(args)
 
-    from resources.store.artifacts import Artifacts, label
+    from resources.store.artifacts import Artifacts, artifact_label
     from speed_assets.assets.quarantine import counted, with_broken
 
     artifacts = Artifacts(recipe, store_of(speed_home()))
     tables = [
-        (stage.name, part) for stage, part in artifacts.everything() if stage.kind == "table" and not stage.gathers
+        (stage.name, part) for stage, part in artifacts.in_build_order() if stage.kind == "table" and not stage.gathers
     ]
-    found = [artifacts.find(*table) for table in tables]
-    missing = [label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
+    found = [artifacts.fetch(*table) for table in tables]
+    missing = [artifact_label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
     rows = with_broken(artifact for artifact in found if artifact is not None)
     chosen = {name: getattr(args, name) for name in ("stage", "reason", "task_type") if getattr(args, name) is not None}
     for name, value in chosen.items():
@@ -383,17 +383,17 @@ def _releases(args: argparse.Namespace) -> int:
     """What each release says of itself; `speed verify` looks at its bytes."""
     listed = []
     store = store_of(speed_home())
-    for release in releases.releases(store):
-        scores = release.said["metadata"].get("scores") or {}
-        now = releases.current(store, release.recipe) if release.recipe else None
+    for release in releases.list_releases(store):
+        scores = release.manifest["metadata"].get("scores") or {}
+        now = releases.current_release(store, release.recipe) if release.recipe else None
         listed.append(
             {
                 "path": str(release.path),
                 "recipe": release.recipe,
                 "current": now is not None and now.fingerprint == release.fingerprint,
                 "created": datetime.fromtimestamp(release.created, UTC).isoformat(timespec="seconds"),
-                "digest": release.said["digest"],
-                "rows": release.said["metadata"].get("rows_released"),
+                "digest": release.manifest["digest"],
+                "rows": release.manifest["metadata"].get("rows_released"),
                 "mean_score": round(sum(scores.values()) / len(scores), 4) if scores else None,
                 "tasks": len(scores),
             }
@@ -416,7 +416,7 @@ def _diff(args: argparse.Namespace) -> int:
     from speed_assets.orchestration.diff import diff
 
     store = store_of(speed_home())
-    found = diff(releases.find(store, args.old), releases.find(store, args.new))
+    found = diff(releases.find_release(store, args.old), releases.find_release(store, args.new))
     if args.json:
         print(json.dumps(found))
         return 0
@@ -453,10 +453,10 @@ def _rollback(args: argparse.Namespace) -> int:
 def _push(args: argparse.Namespace) -> int:
     from resources.releases import hub
 
-    release = releases.find(store_of(speed_home()), args.release)
-    against = hub.objections(release, args.to)
+    release = releases.find_release(store_of(speed_home()), args.release)
+    against = hub.push_objections(release, args.to)
     total = 0
-    for upload in hub.uploads(release):
+    for upload in hub.planned_uploads(release):
         for name, size in upload.sizes():
             total += size
             print(f"{upload.kind:<8}{size:>14,}  {_safe(name)}" + ("  (card)" if name == hub.CARD else ""))
@@ -468,21 +468,23 @@ def _push(args: argparse.Namespace) -> int:
     if not args.yes:
         print("nothing was sent: say --yes to send it")
         return 0
-    for place in hub.push(release, args.to):
+    for place in hub.push_release(release, args.to):
         print(f"sent: {_safe(place)}")
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
     folder: Path = args.folder
-    if not (folder / MANIFEST).is_file():
-        raise StoreError(f"{folder} is no release: it has no {MANIFEST}; name the folder that `speed releases` lists")
-    found = list(problems(folder))
+    if not (folder / MANIFEST_FILE).is_file():
+        raise StoreError(
+            f"{folder} is no release: it has no {MANIFEST_FILE}; name the folder that `speed releases` lists"
+        )
+    found = list(integrity_problems(folder))
     for problem in found:
         print(f"damaged: {_safe(problem)}", file=sys.stderr)
     if found:
         return 1
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     print(
         f"{manifest['asset']} {manifest['fingerprint'][:24]}: {len(manifest['files'])} files, {size:,} bytes, "
@@ -493,17 +495,17 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _open_ledger() -> Ledger:
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     return Ledger.at(home)
 
 
 def _cost(args: argparse.Namespace) -> int:
-    costs = accounts.costs(_open_ledger())
+    costs = accounts.cost_report(_open_ledger())
     if args.json:
         print(json.dumps(costs))
         return 0
     print(_row(["", "calls", "prompt tokens", "output tokens", "money", "calls without price"]))
-    for dimension in accounts.DIMENSIONS:
+    for dimension in accounts.COST_DIMENSIONS:
         for entry in costs["by"][dimension]:
             print(_row([f"{dimension} {_safe(entry[dimension])}", *_spent_cells(entry)]))
     print(_row(["all", *_spent_cells(costs)]))
@@ -525,7 +527,7 @@ def _spent_cells(entry: dict[str, Any]) -> list[str]:
 
 def _ledger(args: argparse.Namespace) -> int:
     ledger = _open_ledger()
-    sizes = accounts.sizes(ledger)
+    sizes = accounts.ledger_sizes(ledger)
     if args.json:
         print(json.dumps({"bytes": ledger.database.size(), "calls": sum(s["calls"] for s in sizes), "by": sizes}))
     else:
@@ -542,7 +544,7 @@ def _print_sizes(sizes: list[dict[str, Any]]) -> None:
 
 
 def _ledger_show(args: argparse.Namespace) -> int:
-    found = list(itertools.islice(accounts.calls(_open_ledger(), args.key), 11))
+    found = list(itertools.islice(accounts.read_calls(_open_ledger(), args.key), 11))
     if len(found) != 1:
         some = ", ".join(call["key"][:16] for call in found[:10])
         raise StoreError(
@@ -555,12 +557,14 @@ def _ledger_show(args: argparse.Namespace) -> int:
 
 
 def _ledger_export(args: argparse.Namespace) -> int:
-    print(f"{accounts.export(_open_ledger(), args.file):,} calls in {args.file}", file=sys.stderr)
+    print(f"{accounts.export_calls(_open_ledger(), args.file):,} calls in {args.file}", file=sys.stderr)
     return 0
 
 
 def _ledger_prune(args: argparse.Namespace) -> int:
-    gone = accounts.prune(_open_ledger(), stage=args.stage, model=args.model, before=args.before, remove=args.yes)
+    gone = accounts.prune_answers(
+        _open_ledger(), stage=args.stage, model=args.model, before=args.before, remove=args.yes
+    )
     _print_sizes(gone)
     number = sum(s["calls"] for s in gone)
     print(

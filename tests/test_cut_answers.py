@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from resources.ledger.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.calls import Allowance, AnswerSink, CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
 from resources.teacher.chat import read_reply
 from resources.teacher.teacher import Teacher
@@ -35,8 +35,8 @@ class ObedientTeacher:
         self._keys, self._words = TASK_TYPES[task_type].keys, words
         self.limits: list[int] = []
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
-        allowance.take(requests)
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        allowance.reserve(requests)
         sink([(request, self._answer(request)) for request in requests])
 
     def _answer(self, request: TeacherRequest) -> TeacherAnswer:

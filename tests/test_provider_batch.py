@@ -14,7 +14,8 @@ import pytest
 from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
 from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.teacher.batches import BatchEngine, BatchesFirst, answers_from_jsonl, requests_jsonl
+from resources.teacher.batch_files import answers_from_jsonl, requests_jsonl
+from resources.teacher.batches import BatchEngine, BatchesFirst
 from resources.teacher.endpoint import OpenAIEngine
 from tests.support import teacher_server
 from tests.support.teacher_server import Faults, TeacherServer, microworld
@@ -67,8 +68,8 @@ class Log:
 class Settling(Keeper):
     """As the ledger: a key that was given back may be taken again."""
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
-        super().give_back(requests)
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
+        super().release(requests)
         for request in requests:
             self.taken[request.key] = 0
 
@@ -139,7 +140,7 @@ def test_another_mode_waits_for_the_rows_of_a_batch() -> None:
             engine(server, log).answer(asked[:20], keeper.sink, keeper)
         log.kill_at = None
         batches = engine(server, log)
-        assert batches.held(asked) == {request.key for request in asked[:20]}
+        assert batches.keys_in_batches(asked) == {request.key for request in asked[:20]}
         online = OpenAIEngine(teacher_at(server.url), FAST, None)
         BatchesFirst(online, batches).answer(asked, keeper.sink, keeper)
     assert executed(server) == keeper.handed == Counter(r.key for r in asked)

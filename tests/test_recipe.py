@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.inputs.external_digests import external_digest, prompt_set
+from resources.inputs.external_digests import external_digest
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe, parse_recipe
 from tests.support.tiny import tiny_data, tiny_recipe, write_recipe

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from resources.compute.runner import Runner, WorkerFailed, worker_environment
-from resources.redaction import keep_secret, plainly
+from resources.redaction import mark_secret_variables, redacted_message
 from speed_assets.recipe import PROJECT
 from tests.support.tiny_text import write_model
 
@@ -139,7 +139,9 @@ def test_a_job_returns_its_result_and_tells_its_progress(
 
 def test_a_worker_that_raises_is_named_with_its_reason(warm: Runner, tmp_path: Path) -> None:
     rows = tmp_path / "rows.parquet"
-    with pytest.raises(WorkerFailed, match=r"worker order failed: FileNotFoundError: .*rows\.parquet.*worker\.log") as e:
+    with pytest.raises(
+        WorkerFailed, match=r"worker order failed: FileNotFoundError: .*rows\.parquet.*worker\.log"
+    ) as e:
         warm.run("order", {"model": "none", "prompts": str(rows), "out": "none"}, tmp_path / "job")
     assert e.value.code == 1
     assert "\n" not in str(e.value)
@@ -147,7 +149,9 @@ def test_a_worker_that_raises_is_named_with_its_reason(warm: Runner, tmp_path: P
 
 
 def test_a_parameter_that_the_kind_does_not_have_ends_the_job_by_name(warm: Runner, tmp_path: Path) -> None:
-    with pytest.raises(WorkerFailed, match=r"worker order failed: parameters of a job of kind Order: .*prompt: Unexpected"):
+    with pytest.raises(
+        WorkerFailed, match=r"worker order failed: parameters of a job of kind Order: .*prompt: Unexpected"
+    ):
         warm.run("order", {"model": "none", "prompt": "rows", "out": "none"}, tmp_path / "job")
 
 
@@ -272,9 +276,9 @@ def test_workers_see_no_secrets() -> None:
 def test_what_a_recipe_names_as_its_key_is_a_secret_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resources.redaction._NAMED", set())
     monkeypatch.setenv("MY_TEACHER", "sk-planted-77")
-    keep_secret("MY_TEACHER", None)
+    mark_secret_variables("MY_TEACHER", None)
     assert worker_environment({"MY_TEACHER": "x", "COPY": "sk-planted-77", "PATH": "/bin"}) == {"PATH": "/bin"}
-    assert "sk-planted-77" not in plainly(RuntimeError("it said sk-planted-77"))
+    assert "sk-planted-77" not in redacted_message(RuntimeError("it said sk-planted-77"))
 
 
 def test_no_worker_starts_cuda_to_ask_whether_there_is_a_gpu() -> None:

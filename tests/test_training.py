@@ -20,7 +20,7 @@ from test_workers_text import ANSWERS, SFT_ROWS, silent, training_job, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from resources.compute.runner import Runner, WorkerFailed
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.assets.train_stage import _start as start_of
 from speed_assets.domain.training_length import hold_out
 from speed_assets.workers import dpo, examples, fine_tuning, machine, sft

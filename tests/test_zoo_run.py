@@ -10,7 +10,7 @@ import pytest
 from support.zoo import SPECIES, Quirks, Zoo, by_words
 
 from resources.ledger.ledger import Ledger
-from resources.teacher.known_dialects import CALLS_MAX
+from resources.teacher.known_dialects import PROBE_CALLS_MAX
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
@@ -69,7 +69,7 @@ def test_the_same_artifacts_come_from_another_server(
         assert report.errors == []
         assert not any(made.startswith("junior") for made in report.made)
         assert digests(recipe, home) == usual
-        assert 0 < len(server.refused) <= CALLS_MAX
+        assert 0 < len(server.refused) <= PROBE_CALLS_MAX
         assert all(report.metadata[made].get("refused_calls", 0) == 0 for made in report.made)
         assert {"teacher_served", "replies_without_answer"} <= set(_of(report, "seed_data"))
         again = plan(recipe, home).as_json()

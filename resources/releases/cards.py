@@ -1,6 +1,6 @@
 """Cards of a release, written from its manifest and lineage.
 
-Belongs here: the text of model card and dataset card. Model text never stands in a card unescaped.
+Belongs here: the texts of model card and dataset card. Text from models is always escaped.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _model(name: str | None) -> str:
 
 
 def _cost(teacher: dict[str, Any]) -> str:
-    """Of the teacher's calls; the generators' own work is in no bill."""
+    """The cost of the teacher's calls; generators run on the user's machines and cost no calls."""
     money = "unknown" if teacher["cost"] is None else f"{teacher['cost']:,.4f} {teacher['currency'] or ''}".strip()
     return _table(
         ["teacher calls", "prompt tokens", "output tokens", "cost"],
@@ -108,17 +108,17 @@ def _cost(teacher: dict[str, Any]) -> str:
 
 
 def _contamination(manifest: dict[str, Any]) -> str:
-    """Every evaluation set that was looked for in the rows, and what was not."""
+    """Every evaluation set whose texts were searched in the rows, and every one that was not searched."""
     rows = [
         [html.escape(line["task"]), f"{line['texts']:,}", f"{line['removed']:,}"] for line in manifest["contamination"]
     ]
-    told = [_table(["evaluation set", "texts looked for", "rows removed"], rows)] if rows else []
+    parts = [_table(["evaluation set", "texts looked for", "rows removed"], rows)] if rows else []
     if unsearched := manifest["contamination_unsearched"]:
         names = ", ".join(map(html.escape, unsearched))
-        told.append(
+        parts.append(
             f"**Not looked for**, since their texts were not at hand: {names}. Scores on these may be too high."
         )
-    return "\n\n".join(told) or "No evaluation set was looked for."
+    return "\n\n".join(parts) or "No evaluation set was looked for."
 
 
 def _licences(recipe: Recipe, licences: dict[str, str | None]) -> str:
@@ -137,7 +137,7 @@ def _front_matter(values: dict[str, Any]) -> str:
 
 
 def _score_table(manifest: dict[str, Any]) -> str:
-    """Scores with their intervals, and what the seed of the training does to them."""
+    """Scores with their intervals, and their spread between seeds of the training."""
     scores, intervals = manifest["scores"], manifest["score_intervals"]
     tasks = list(next(iter(scores.values())))
     rows = []

@@ -1,6 +1,6 @@
-"""The bytes of a reply, unpacked and never more than a bound: a small body may unpack to any size.
+"""The bytes of a reply, unpacked up to a limit: a small body may unpack to any size.
 
-Belongs here: collecting what comes over the wire. Not here: what it means.
+Belongs here: receiving a body. Not here: reading it (`chat.py`).
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ import zlib
 from collections.abc import AsyncIterator
 
 
-class TooLong(ValueError):
-    """More bytes than anybody asked for, or bytes that cannot be unpacked."""
+class UnreadableBody(ValueError):
+    """A body that is longer than the limit, or that cannot be unpacked."""
 
 
-async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """The whole body. Raises TooLong beyond `most` bytes, and for an encoding that was not asked for.
+async def unpack_body(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
+    """The complete body.
 
     Args:
-        chunks: the body as it comes.
-        encoding: the reply's `Content-Encoding`.
-        most: bytes that it may have, unpacked.
+        chunks: The body as it arrives.
+        encoding: The reply's `Content-Encoding`.
+        most: Longest body in bytes, unpacked.
+
+    Raises:
+        UnreadableBody: The body is longer, or packed in a way that was not requested.
     """
     packed = encoding.strip().casefold() in ("gzip", "deflate")
     if not packed and encoding.strip().casefold() not in ("", "identity"):
-        raise TooLong(f"the body is packed as {encoding.strip()[:20]!r}, which was not asked for")
+        raise UnreadableBody(f"the body is packed as {encoding.strip()[:20]!r}, which was not asked for")
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if packed else None  # finds out by itself which of both
     parts: list[bytes] = []
     size = 0
@@ -33,9 +36,9 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> by
             try:
                 part = unpacker.decompress(chunk, most - size + 1)
             except zlib.error:
-                raise TooLong("the body cannot be unpacked") from None
+                raise UnreadableBody("the body cannot be unpacked") from None
         parts.append(part)
         size += len(part)
         if size > most:
-            raise TooLong(f"the body is longer than {most:,} bytes")
+            raise UnreadableBody(f"the body is longer than {most:,} bytes")
     return b"".join(parts)

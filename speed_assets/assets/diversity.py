@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
-from resources.store.store import ASIDE
+from resources.inputs.prompt_files import prompt_set
+from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.diversity_measures import diversity
 from speed_assets.domain.graph import written_by
@@ -34,8 +34,8 @@ def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
         seed=run.recipe.seed,
         said={name: prompt_set(run.whole_recipe.prompts).said(name) for name in TASK_TYPE_NAMES},
     )
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_diversity(found, run.out / ASIDE / "diversity.png")
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
+    plot_diversity(found, run.out / UNHASHED_DIR / "diversity.png")
     return found
 
 

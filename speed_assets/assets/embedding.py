@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.external_digests import MICROWORLD_BASE, external_digest, folder_digest, located
-from resources.store.store import ASIDE
+from resources.inputs.external_digests import external_digest, folder_digest
+from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.instructions import instruction_of
@@ -69,7 +70,7 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
     local = [{"path": str(path), "digest": folder_digest(str(path))} for path in scored_folders(evaluation.local)]
     if not (world or evaluation.tasks or local):
         raise RecipeError("nothing to score: set evaluation.microworld or .tasks, or put a task.yaml into a local set")
-    (run.out / ASIDE).mkdir(exist_ok=True)
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
     result = run.runner.run(
         "evaluate",
         {
@@ -81,7 +82,7 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
             "out": str(folder / "scores.parquet"),
             "samples": str(run.out / "samples.parquet"),
             "cache": str(folder / "cache"),
-            "plot": str(run.out / ASIDE / "scores.png"),
+            "plot": str(run.out / UNHASHED_DIR / "scores.png"),
             "batch_size": 256,
         },
         folder,
@@ -118,7 +119,7 @@ def _train(
         if rows.is_empty():
             raise RecipeError(f"{run.stage.name} has no rows to train {name} on: look at the quarantines of its inputs")
         _instructed(rows, run.recipe.embedding_model).write_parquet(folder / f"{name}.parquet")
-        aside = run.out / ASIDE if len(tables) == 1 else run.out / ASIDE / name
+        aside = run.out / UNHASHED_DIR if len(tables) == 1 else run.out / UNHASHED_DIR / name
         aside.mkdir(parents=True, exist_ok=True)
         jobs.append(
             {
@@ -145,7 +146,7 @@ def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[
     if settings.base == "static":
         base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
     else:
-        name, revision = located(settings.base, settings.revision)
+        name, revision = resolve_model(settings.base, settings.revision)
         base = {"kind": "pretrained", "name": name, "revision": revision}
     return run.runner.run(
         "embed",

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.teacher.teacher import TeacherUse
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import (

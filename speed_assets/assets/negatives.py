@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import located_embedder, prompt_set
-from resources.teacher.teacher import TeacherUse
+from resources.inputs.base_models import resolve_embedder
+from resources.inputs.prompt_files import prompt_set
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict
@@ -34,7 +35,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     run.runner.run(
         "mine_negatives",
         MineNegatives(
-            **located_embedder(section.embedder),
+            **resolve_embedder(section.embedder),
             rows=str(folder / "rows.parquet"),
             out=str(folder / "mined.parquet"),
             per_row=1,

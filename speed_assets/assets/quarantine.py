@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE, Artifact
+from resources.store.store import UNHASHED_DIR, Artifact
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine, quarantined
 
@@ -26,8 +26,8 @@ def quarantine(run: StageRun) -> dict[str, Any]:
     rows = gathered(artifacts)
     run.write(rows)
     counts = counted(rows, "stage", "reason", "task_type")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_counts(counts, run.out / ASIDE / "quarantine_counts.png")
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
+    plot_counts(counts, run.out / UNHASHED_DIR / "quarantine_counts.png")
     return {
         "asked": sum(int(artifact.metadata.get("quarantined", 0)) for artifact in artifacts),
         "counts": counts.to_dicts(),

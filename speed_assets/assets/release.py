@@ -69,7 +69,7 @@ def _manifest(run: StageRun, triplets: pl.DataFrame) -> dict[str, Any]:
     """Every artifact with its fingerprint and digest, every version, and all figures that the cards show."""
     artifacts = {}
     metadata = []
-    for stage, partition in run.artifacts.everything(above=run.stage.name):
+    for stage, partition in run.artifacts.in_build_order(above=run.stage.name):
         artifact = run.artifacts.get(stage.name, partition)
         metadata.append(artifact.metadata)
         name = f"{stage.name}/{partition}" if partition else stage.name

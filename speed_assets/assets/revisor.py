@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import WRITTEN, generated, problem_counts, truth

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import model_source
-from resources.inputs.external_digests import located_embedder
-from resources.store.store import ASIDE
+from resources.inputs.base_models import resolve_embedder
+from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for
@@ -62,10 +62,10 @@ def row_scores(run: StageRun) -> dict[str, Any]:
         twins.with_columns(pl.Series(places).gather(twins[name]).cast(pl.Int64).alias(name) for name in ("a", "b")),
         "twins",
     )
-    (run.out / ASIDE).mkdir(exist_ok=True)
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
     known = truths(run, rows)
     right = pl.Series([truth.all_right for truth in known], dtype=pl.Boolean) if known is not None else None
-    _plot(scores, right, run.out / ASIDE / "scores.png")
+    _plot(scores, right, run.out / UNHASHED_DIR / "scores.png")
     quantiles = {
         name: {f"{q:g}": scores[name].quantile(q) for q in _QUANTILES} for name in SCORES if scores[name].count()
     }
@@ -117,9 +117,9 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Dat
         )
         read = pl.concat([known, pl.read_parquet(folder / "likelihoods.parquet").rename({"row_id": "text"})])
     found = asked.join(read, on="text", how="left", maintain_order="left", validate="m:1")
-    (run.out / ASIDE).mkdir(exist_ok=True)
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
     found.select("text", "least_likely").unique("text").write_parquet(
-        run.out / ASIDE / _LIKELIHOODS, compression="zstd"
+        run.out / UNHASHED_DIR / _LIKELIHOODS, compression="zstd"
     )
     scores = pl.DataFrame({"place": range(rows.height)}, schema={"place": pl.Int64})
     for name in ("least_likely", "swapped"):
@@ -169,7 +169,7 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     run.runner.run(
         "similarities",
         Similarities(
-            **located_embedder(section.embedder),
+            **resolve_embedder(section.embedder),
             rows=str(folder / "rows.parquet"),
             evaluation=str(folder / "texts.parquet") if texts.height else None,
             twin_min=section.twin_min,

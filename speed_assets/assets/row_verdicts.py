@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.assets.revisor import revision_limits
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.calibration import drawn, suspicion

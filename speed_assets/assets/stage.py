@@ -19,11 +19,12 @@ import polars as pl
 from resources.compute.runner import Runner
 from resources.instance import gpu_pool
 from resources.ledger.calls import CallContext, TeacherAnswer
-from resources.releases.releases import released
-from resources.store.artifacts import Artifacts, label
+from resources.releases.releases import promote_new_release
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of
-from resources.store.store import ASIDE, PARQUET, SCRATCH, Artifact
-from resources.teacher.teacher import Teacher, TeacherUse
+from resources.store.store import PARQUET_OPTIONS, SCRATCH_DIR, UNHASHED_DIR, Artifact
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.columns import COLUMNS
@@ -77,7 +78,7 @@ class StageRun:
     @property
     def scratch(self) -> Path:
         """For journals and checkpoints: kept while the stage is unfinished, dropped when it is complete."""
-        return self.out / SCRATCH
+        return self.out / SCRATCH_DIR
 
     @property
     def task_type(self) -> str:
@@ -145,7 +146,7 @@ class StageRun:
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Write a table of the artifact."""
         self.tables[name] = frame
-        frame.write_parquet(self.out / f"{name}.parquet", **PARQUET)
+        frame.write_parquet(self.out / f"{name}.parquet", **PARQUET_OPTIONS)
 
 
 StageFunction = Callable[[StageRun], dict[str, Any]]
@@ -190,7 +191,7 @@ def asset_for(
         code_version=code_version or artifacts.code_version(stage.name, partition),
         description=f"{note}\n\n{stage.description}" if note else stage.description,
         required_resource_keys={"artifacts", "runner", "teacher", "progress"},
-        pool=gpu_pool.POOL if stage.gpu else None,
+        pool=gpu_pool.GPU_POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
@@ -205,23 +206,27 @@ def asset_for(
                 resources.runner,
                 resources.teacher,
                 CallContext(run_of(context.run), stage.name, partition),
-                _logged(resources.progress(label(stage.name, partition)), context.log.info),
+                _logged(resources.progress(artifact_label(stage.name, partition)), context.log.info),
             )
         except dg.Failure as failure:
             reasons = failure.metadata.get(REFUSED)
             yield from refused(reasons.value if reasons and isinstance(reasons.value, list) else [])
             raise
         if stage.kind == "release":
-            released(resources.artifacts.store, artifact.fingerprint)
-        for line in resources.artifacts.store.damaged:
+            promote_new_release(resources.artifacts.store, artifact.fingerprint)
+        for line in resources.artifacts.store.damage_reports:
             context.log.warning(line)
         context.log.info(
-            f"{label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}"
+            f"{artifact_label(stage.name, partition)}: {'reused' if reused else 'made'} {artifact.fingerprint[:12]}"
         )
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.digest[:32]),
             metadata=describe(
-                artifact, stage, reused, time.monotonic() - started, resources.artifacts.made_of(stage.name, partition)
+                artifact,
+                stage,
+                reused,
+                time.monotonic() - started,
+                resources.artifacts.input_digests(stage.name, partition),
             ),
             check_results=list(judged(artifact, resources.artifacts)),
         )
@@ -247,7 +252,7 @@ def make(
     """The artifact of a stage and whether it was there already. Raises NotMaterialized when an input is missing."""
     lineage = artifacts.lineage(stage.name, partition)
     fingerprint = digest(lineage)
-    found = artifacts.store.find(stage.name, fingerprint)
+    found = artifacts.store.fetch(stage.name, fingerprint)
     if found:
         artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
@@ -256,7 +261,7 @@ def make(
         progress(0, 0, "another run is making this: waiting for it")
 
     with artifacts.store.building(fingerprint, waiting) as out:
-        found = artifacts.store.find(stage.name, fingerprint)  # another run may have finished it meanwhile
+        found = artifacts.store.fetch(stage.name, fingerprint)  # another run may have finished it meanwhile
         if found:
             artifacts.store.share(found)  # who made it may have been killed before it could
             return found, True
@@ -278,12 +283,12 @@ def make(
         now = artifacts.externals(stage.name, partition)
         if changed := [name for name, content in lineage["externals"].items() if now[name] != content]:
             raise RecipeError(
-                f"{label(stage.name, partition)}: {', '.join(changed)} changed while it was made from it: run again"
+                f"{artifact_label(stage.name, partition)}: {', '.join(changed)} changed while it was made from it: run again"
             )
         metadata["seconds"] = round(time.monotonic() - started, 2)
         if "data" in run.tables:
             metadata |= _table_metadata(run.tables)
-        artifact = artifacts.store.complete(
+        artifact = artifacts.store.seal(
             stage.name, fingerprint, out, partition=partition, metadata=metadata, lineage=lineage
         )
     artifacts.store.share(artifact)
@@ -311,7 +316,7 @@ def describe(
 ) -> dict[str, Any]:
     """Dagster metadata of an artifact, in the order in which a person reads: results, plots, rows, figures, provenance.
 
-    Model text is shown as cells of tables and as JSON only, never as markup. `made_of` is `Artifacts.made_of` of it.
+    Model text is shown as cells of tables and as JSON only, never as markup. `made_of` is `Artifacts.input_digests` of it.
     """
     said = dict(artifact.metadata)
     columns, sample = said.pop("columns", {}), said.pop("sample", [])
@@ -331,7 +336,7 @@ def describe(
         "dagster/uri": dg.MetadataValue.path(str(artifact.path)),
         "reused": reused,
         "step_seconds": round(seconds, 2),
-        "made_of": dg.MetadataValue.json({label(*source): content for source, content in made_of.items()}),
+        "made_of": dg.MetadataValue.json({artifact_label(*source): content for source, content in made_of.items()}),
         "fingerprint": artifact.fingerprint,
         "digest": artifact.digest,
     }
@@ -379,7 +384,7 @@ def _in_table(value: Any) -> str | int | float | bool | None:
 def _plots(artifact: Artifact) -> dict[str, Any]:
     """Plots of an artifact that are small enough for the event log, by name."""
     found = {}
-    for plot in sorted((artifact.path / ASIDE).glob("*.png")):
+    for plot in sorted((artifact.path / UNHASHED_DIR).glob("*.png")):
         if plot.stat().st_size <= _PLOT_BYTES:
             picture = base64.b64encode(plot.read_bytes()).decode()
             name = f"{plot.stem}_plot" if plot.stem in artifact.metadata else plot.stem

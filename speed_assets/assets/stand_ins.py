@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
+from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageFunction, StageRun
 from speed_assets.domain.records import canonical_record, canonical_revision
 from speed_assets.domain.task_types import TRIPLET_FIELDS
@@ -120,8 +120,8 @@ def _taken_out(run: StageRun, made: list[dict[str, Any]]) -> int:
 def _marked(run: StageRun, rows: pl.DataFrame) -> None:
     """Keep beside the artifact which of its rows stand in."""
     candidate = pl.col("candidate") if "candidate" in rows.columns else pl.lit(None)
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.out / ASIDE / FILE)
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
+    rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.out / UNHASHED_DIR / FILE)
 
 
 _FILLS: dict[str, Callable[[StageRun], int]] = {

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.enough_topics import warn_of_crowded_prompts
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.enough_topics import crowded_prompt_warnings
+from resources.inputs.prompt_files import prompt_set
 from resources.ledger.calls import TeacherAnswer
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
@@ -53,7 +53,7 @@ def topics(run: StageRun) -> dict[str, Any]:
     `synthesis` marks the topics of `topics.file`, `alignment` those that the alignment stages take their tasks from.
     """
     section = run.recipe.topics
-    crowded = warn_of_crowded_prompts(run.whole_recipe)
+    crowded = crowded_prompt_warnings(run.whole_recipe)
     rows, refused = _topic_rows(run, "file", section.file)
     if section.limit is not None:
         rows = rows.join(_lowest(rows, section.limit), on="topic_id", how="semi", maintain_order="left")

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
-from resources.teacher.teacher import TeacherUse
+from resources.inputs.prompt_files import prompt_set
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import short_id

@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import external_digest, generator_base, generator_revision
-from resources.store.store import ASIDE, Artifact
+from resources.inputs.base_models import generator_base, generator_revision
+from resources.inputs.external_digests import external_digest
+from resources.store.store import UNHASHED_DIR, Artifact
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import too_short
@@ -41,7 +42,7 @@ def train(
     folder = run.scratch / kind
     folder.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(folder / "rows.parquet")
-    (run.out / ASIDE).mkdir(exist_ok=True)
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
     runtime = run.whole_recipe.runtime
     steps = settings.steps(rows.height)
     warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.whole_recipe.checks.steps_min)

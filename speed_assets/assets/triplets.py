@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
+from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.diversity import measured
 from speed_assets.assets.stage import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth
@@ -48,10 +48,10 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
     funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
     run.write(funnel.rows.select(TRIPLETS))
     run.write(funnel.quarantine, "quarantine")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_funnel(funnel, run.out / ASIDE / "funnel.png")
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
+    plot_funnel(funnel, run.out / UNHASHED_DIR / "funnel.png")
     if likely_faulty is not None:
-        plot_calibration(likely_faulty, run.out / ASIDE / "calibration.png")
+        plot_calibration(likely_faulty, run.out / UNHASHED_DIR / "calibration.png")
     asked = sum(artifact.metadata["asked"] for artifact in run.inputs[source].values())
     removed = funnel.quarantine
     return {

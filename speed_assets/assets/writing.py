@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import generate, model_source
-from resources.inputs.evaluation_sets import TASK_TEXTS, known_texts, task_texts
-from resources.inputs.external_digests import prompt_set
-from resources.store.store import ASIDE
+from resources.inputs.evaluation_sets import TASK_TEXTS, offline_evaluation_texts, task_texts
+from resources.inputs.prompt_files import prompt_set
+from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
@@ -163,8 +163,8 @@ def generated(
         ).select(*key, *_OUTPUT)
         outputs = pl.concat([known, made]) if known.height else made
     answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    answers.select(*key, *_OUTPUT).write_parquet(run.out / ASIDE / f"{name}.parquet", compression="zstd")
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
+    answers.select(*key, *_OUTPUT).write_parquet(run.out / UNHASHED_DIR / f"{name}.parquet", compression="zstd")
     return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}
 
 
@@ -187,8 +187,8 @@ def made_before(run: StageRun, file: str, name: str, value: str) -> list[pl.Data
         for manifest in store.manifests(run.stage.name, run.partition)
         if manifest["metadata"].get(name) == value
     )
-    found = (store.find(run.stage.name, manifest["fingerprint"]) for manifest in told)
-    files = [artifact.path / ASIDE / file for artifact in found if artifact is not None]
+    found = (store.fetch(run.stage.name, manifest["fingerprint"]) for manifest in told)
+    files = [artifact.path / UNHASHED_DIR / file for artifact in found if artifact is not None]
     # A later reading (`outputs_1`) is not there where none was needed.
     return [pl.read_parquet(path) for path in files if path.exists()]
 
@@ -224,8 +224,8 @@ def plot_reading(run: StageRun, rows: pl.DataFrame) -> None:
     axes.bar_label(drawn, padding=3, fontsize=8)
     axes.set_xlabel("answers: read as (blue), problems (red)")
     axes.margins(x=0.15)
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    figure.savefig(run.out / ASIDE / "parse_funnel.png")
+    (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
+    figure.savefig(run.out / UNHASHED_DIR / "parse_funnel.png")
 
 
 def problem_counts(rows: pl.DataFrame) -> dict[str, int]:
@@ -260,9 +260,9 @@ def evaluation_texts(run: StageRun) -> dict[str, Sequence[str] | pl.Series]:
     that the recipe names (`evaluation_texts`), which are kept beside the artifact for whoever asks again.
     """
     if EVALUATION_TEXTS in run.inputs:
-        (run.out / ASIDE).mkdir(exist_ok=True)
-        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.out / ASIDE / TASK_TEXTS)
-    return {**known_texts(run.recipe.evaluation), **task_texts(run.out)}
+        (run.out / UNHASHED_DIR).mkdir(exist_ok=True)
+        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.out / UNHASHED_DIR / TASK_TEXTS)
+    return {**offline_evaluation_texts(run.recipe.evaluation), **task_texts(run.out)}
 
 
 def _beside(source: Path, target: Path) -> None:

@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from resources.compute.runner import Runner
-from resources.ledger.accounts import cost_of, costs
+from resources.ledger.accounts import cost_of_answers, cost_report
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
-from resources.store.artifacts import Artifacts, NotMaterialized, label
+from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
-from resources.store.store import Artifact, Sealed, Store
+from resources.store.store import Artifact, ArtifactManifest, Store
+from resources.teacher.collecting import Progress
 from resources.teacher.known_dialects import DialectBook
-from resources.teacher.teacher import Progress, Teacher, TeacherUse
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import make
 from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
@@ -75,7 +77,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        return label(self.asset, self.partition)
+        return artifact_label(self.asset, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class DryTeacher(Teacher):
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
         """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new;
         an unknown expansion gives as many subtopics as it was asked for, so what is asked of them is counted at most."""
-        known = self.known(requests)
+        known = self.answers_in_ledger(requests)
         new = {request.key: request for request in requests if request.key not in known}
         self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
         count = self._recipe.task_list.per_topic
@@ -158,7 +160,7 @@ class DryTeacher(Teacher):
                 if context.stage in ("topic_tree", "task_list")
                 else TeacherAnswer("", error="not asked yet")
             )
-        nothing = cost_of(self._ledger, [])
+        nothing = cost_of_answers(self._ledger, [])
         return [known[request.key] for request in requests], TeacherUse(0, 0, 0, nothing, nothing)
 
 
@@ -169,14 +171,14 @@ class _Overlay(Store):
         super().__init__(home)
         self._real = real
 
-    def find(self, asset: str, fingerprint: str) -> Artifact | None:
-        return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
+    def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
+        return self._real.fetch(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def look(self, asset: str, fingerprint: str) -> Sealed | None:
-        return self._real.look(asset, fingerprint) or super().find(asset, fingerprint)
+    def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+        return self._real.peek(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def kept(self, name: str) -> str | None:
-        return self._real.kept(name)
+    def load_text(self, name: str) -> str | None:
+        return self._real.load_text(name)
 
     def mark_provisional(self, artifact: Artifact) -> None:
         """Its content stands in for one that nobody knows: nothing made from it exists."""
@@ -188,10 +190,10 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
     home's own unless others are given: a store looks at every byte of an artifact once. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
     warnings = warnings_before(recipe)
     real = Artifacts(recipe, store or store_of(home))
-    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.everything()])
+    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.in_build_order()])
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
-    paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}
+    paid = {entry["asset"]: entry for entry in cost_report(ledger)["by"]["asset"]}
     steps = []
     with tempfile.TemporaryDirectory() as temporary:
         overlay = _Overlay(Path(temporary), real.store)
@@ -199,8 +201,8 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
         artifacts = Artifacts(recipe, overlay)
         teacher = DryTeacher(recipe, ledger, DialectBook(recipe.teacher, home))
         runner = Runner(Path(temporary), warm=False)
-        for stage, partition in artifacts.everything():
-            found = artifacts.look(stage.name, partition)
+        for stage, partition in artifacts.in_build_order():
+            found = artifacts.peek(stage.name, partition)
             if found is not None:
                 why = stale_reason(artifacts, recorded, found)
                 steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))
@@ -389,7 +391,7 @@ def _why(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None
     try:
         now = artifacts.lineage(stage.name, partition)
     except NotMaterialized as missing:
-        return f"{label(missing.asset, missing.partition)} is made first"
+        return f"{artifact_label(missing.asset, missing.partition)} is made first"
     changes = list(_differences(before["lineage"], now))
     return "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "") or "it was damaged"
 

@@ -46,7 +46,7 @@ import numpy as np
 
 from checks.scores import MODEL
 from resources.compute.runner import Runner
-from resources.progress import ProgressFor, quiet
+from resources.progress import ProgressFor, no_progress
 from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.shared_store import store_of
 from speed_assets.domain.fingerprints import digest, seed_for
@@ -209,7 +209,7 @@ def study(
     home: Path,
     *,
     seeds: Sequence[int] = (),
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     say: Callable[[str], None] = lambda _line: None,
 ) -> dict[str, Any]:
     """Run every arm under every seed and write table, plot and JSON below `home/studies`; the JSON is returned, too.
@@ -224,7 +224,7 @@ def study(
     def run(name: str, arm: Recipe, asset: str = _SCORES) -> Artifacts:
         """The artifacts of an arm, made as far as `asset`."""
         artifacts = Artifacts(arm, store_of(home))
-        if any(artifacts.find(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
+        if any(artifacts.fetch(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
             say(f"{name}, seed {arm.seed}: {asset}")
             report = runs.run(arm, home, select=f"*{asset}", progress=progress, say=say, runner=runner)
             if report.errors:

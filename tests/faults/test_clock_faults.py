@@ -70,10 +70,12 @@ def test_caps_hold_and_nothing_is_freed_when_the_clock_jumps(home: Path, monkeyp
     now = time.time()
     for number, clock in enumerate((now, now + DAY, now - DAY, 1000.0)):
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-        assert Budget(ledger, CONTEXT, money, UNPRICED).take(asked(10 + number)) == 1
-        assert accounts.costs(ledger)["under_way"] == number + 1, "of living processes nothing is lost, by no clock"
+        assert Budget(ledger, CONTEXT, money, UNPRICED).reserve(asked(10 + number)) == 1
+        assert accounts.cost_report(ledger)["under_way"] == number + 1, (
+            "of living processes nothing is lost, by no clock"
+        )
     with pytest.raises(Exception, match=r"money\.run\.calls=4"):
-        budget.take(asked(1))
+        budget.reserve(asked(1))
     monkeypatch.setattr(time, "time", lambda: now + 3 * DAY)
     ledger.record(CONTEXT, answered(20), TARIFF)
     with ledger.database.reading() as connection:
@@ -86,7 +88,7 @@ def release(home: Path, name: str) -> releases.Release:
     store = Store(home).open()
     with store.building(name * 64) as work:
         (work / "manifest.json").write_text(name)
-        made = store.complete(
+        made = store.seal(
             "release",
             name * 64,
             work,
@@ -94,15 +96,15 @@ def release(home: Path, name: str) -> releases.Release:
             metadata={"number": releases.next_number(store)},
             lineage={"recipe": {"name": "tiny"}, "inputs": {}},
         )
-    releases.released(store, made.fingerprint)
-    return releases.find(store, name * 12)
+    releases.promote_new_release(store, made.fingerprint)
+    return releases.find_release(store, name * 12)
 
 
 def test_the_last_release_is_not_decided_by_a_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, now = Store(tmp_path), time.time()
 
     def current() -> str:
-        found = releases.current(store, "tiny")
+        found = releases.current_release(store, "tiny")
         assert found is not None
         return found.fingerprint[0]
 
@@ -110,10 +112,10 @@ def test_the_last_release_is_not_decided_by_a_clock(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
         release(tmp_path, name)
         assert current() == name, "a new release is in use, whatever the clock says"
-    assert [r.fingerprint[0] for r in releases.releases(store, "tiny")] == ["d", "c", "b", "a"]
+    assert [r.fingerprint[0] for r in releases.list_releases(store, "tiny")] == ["d", "c", "b", "a"]
     assert releases.roll_back(store, "tiny").fingerprint[0] == "c"
     assert releases.roll_back(store, "tiny").fingerprint[0] == "b"
-    releases.released(store, "d" * 64)
+    releases.promote_new_release(store, "d" * 64)
     assert current() == "b", "what was chosen stays, though d says that it was made tomorrow"
     monkeypatch.setattr(time, "time", lambda: now - 2 * DAY)
     release(tmp_path, "e")
@@ -126,14 +128,14 @@ def test_releases_from_before_there_were_numbers(tmp_path: Path, monkeypatch: py
     release(tmp_path, "b")
     monkeypatch.undo()
     store = Store(tmp_path)
-    assert [r.fingerprint[0] for r in releases.releases(store)] == ["b", "a"]
+    assert [r.fingerprint[0] for r in releases.list_releases(store)] == ["b", "a"]
     releases.roll_back(store, "tiny", "a" * 12)
-    releases.released(store, "b" * 64)
-    now = releases.current(store, "tiny")
+    releases.promote_new_release(store, "b" * 64)
+    now = releases.current_release(store, "tiny")
     assert now is not None
     assert now.fingerprint[0] == "a"
     release(tmp_path, "c")
-    now = releases.current(store, "tiny")
+    now = releases.current_release(store, "tiny")
     assert now is not None
     assert now.fingerprint[0] == "c"
 

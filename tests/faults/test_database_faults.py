@@ -51,7 +51,7 @@ def test_postgresql_killed_and_started_again_between_two_uses_is_not_noticed(pos
     assert POSTGRES_PASSWORD not in str(error.value)
     postgres.start()
     ledger.record(CONTEXT, answered(3), TARIFF)
-    assert (ledger.count(), accounts.costs(ledger)["calls"]) == (3, 3)
+    assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (3, 3)
 
 
 def test_postgresql_killed_in_the_middle_of_a_run(
@@ -72,7 +72,7 @@ def test_postgresql_killed_in_the_middle_of_a_run(
     ended(start(recipe, tmp_path / "home", SPEED_LEDGER_URL=postgres.url))
     parsed = load_recipe(recipe)
     assert digests(parsed, tmp_path / "home") == digests(parsed, whole)
-    assert ledger.count() == accounts.costs(ledger)["calls"] == Ledger.at(whole).count()
+    assert ledger.count() == accounts.cost_report(ledger)["calls"] == Ledger.at(whole).count()
 
 
 def test_dagsters_own_postgresql_killed_in_the_middle_of_a_run(
@@ -141,4 +141,4 @@ def test_a_writer_that_holds_the_ledger_is_waited_for_and_then_named(
             go.set()
         holder.join(20)
     ledger.record(CONTEXT, answered(2), TARIFF)
-    assert (ledger.count(), accounts.costs(ledger)["calls"]) == (2, 2)
+    assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (2, 2)

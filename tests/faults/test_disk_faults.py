@@ -71,9 +71,9 @@ def test_what_cannot_be_sealed_keeps_its_scratch(tmp_path: Path, monkeypatch: py
         (work / "model").write_text("weights")
         with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
             patch.setattr(Path, "write_bytes", full)
-            store.complete("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
+            store.seal("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
         assert (work / "scratch" / "checkpoint").read_text() == "hours"
-        made = store.complete("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
+        made = store.seal("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
     assert set(made.files) == {"model"}
     assert not (made.path / "scratch").exists()
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_sealed_keeps_its_scratch(tmp_path: Path, monkeypatch: py
 def test_a_settings_file_cut_short_by_a_full_disk_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resources.store.home import prepare
+    from resources.store.home import prepare_home
 
     def full(_self: Path, _text: str) -> int:
         raise OSError(28, "No space left on device")
@@ -90,5 +90,5 @@ def test_a_settings_file_cut_short_by_a_full_disk_is_written_again(
         Store(tmp_path).open()
         patch.setattr(Store, "open", lambda self: self)
         patch.setattr(Path, "write_text", full)
-        prepare(tmp_path)
-    assert (prepare(tmp_path) / "dagster.yaml").read_text() == (PROJECT / "dagster.yaml").read_text()
+        prepare_home(tmp_path)
+    assert (prepare_home(tmp_path) / "dagster.yaml").read_text() == (PROJECT / "dagster.yaml").read_text()

@@ -100,13 +100,13 @@ def test_a_home_whose_path_dagster_cannot_hold_is_refused(name: str, tmp_path: P
 
 
 def test_the_words_for_storage_name_folder_and_remedy(tmp_path: Path) -> None:
-    from resources.store.storage_errors import explained, trouble
+    from resources.store.storage_errors import explain_storage_errors, storage_problem
 
-    full = trouble("OSError: [Errno 28] No space left on device: 'x'", tmp_path)
+    full = storage_problem("OSError: [Errno 28] No space left on device: 'x'", tmp_path)
     assert full is not None
     assert "make room there, then run again" in full
-    assert trouble("ValueError: 28 rows", tmp_path) is None
-    with pytest.raises(StoreError, match="read-only file system: make it writable"), explained(tmp_path):
+    assert storage_problem("ValueError: 28 rows", tmp_path) is None
+    with pytest.raises(StoreError, match="read-only file system: make it writable"), explain_storage_errors(tmp_path):
         raise OSError(30, "Read-only file system")
-    with pytest.raises(ValueError, match=r"^other$"), explained(tmp_path):
+    with pytest.raises(ValueError, match=r"^other$"), explain_storage_errors(tmp_path):
         raise ValueError("other")

@@ -88,4 +88,4 @@ def assert_as_undisturbed(recipe: Path, home: Path, whole: Path) -> None:
     assert digests(parsed, home) == digests(parsed, whole)
     ledger, undisturbed = Ledger.at(home), Ledger.at(whole)
     assert ledger.count() == undisturbed.count()
-    assert accounts.costs(ledger)["calls"] == undisturbed.count()
+    assert accounts.cost_report(ledger)["calls"] == undisturbed.count()
