@@ -15,6 +15,7 @@ from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import MinedNegatives
+from speed_assets.workers.jobs import MineNegatives
 
 
 def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
@@ -31,16 +32,15 @@ def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
     run.runner.run(
-        "neighbours",
-        {
-            "task": "mine",
+        "mine_negatives",
+        MineNegatives(
             **resolve_embedder(section.embedder),
-            "rows": str(folder / "rows.parquet"),
-            "out": str(folder / "mined.parquet"),
-            "per_row": 1,
-            "rank_min": section.rank_min,
-            "relative_margin": section.relative_margin,
-        },
+            rows=str(folder / "rows.parquet"),
+            out=str(folder / "mined.parquet"),
+            per_row=1,
+            rank_min=section.rank_min,
+            relative_margin=section.relative_margin,
+        ).to_json(),
         folder,
         run.progress,
     )
