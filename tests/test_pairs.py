@@ -159,7 +159,7 @@ def test_the_quarantine_keeps_what_the_judge_said(tmp_path: Path) -> None:
     assert metadata["verdict_problems"] == {"cut_off": 2}
 
 
-def test_too_few_pairs_are_told_before_a_training_is_paid_for(tmp_path: Path) -> None:
+def test_too_few_pairs_are_reported_before_a_training_is_paid_for(tmp_path: Path) -> None:
     run = stage_run(tmp_path, "senior_model", {"a": [record(0)]}, Scripted(lambda _: ""), checks__pairs_min=3)
     pairs = pl.DataFrame({"prompt": ["p"], "chosen": ["a"], "rejected": ["b"]})
     run.inputs = {

@@ -142,7 +142,7 @@ def rows() -> pl.DataFrame:
 
 def agreement(rows: pl.DataFrame, folder: Path, **changes: Any) -> pl.DataFrame:
     rows.write_parquet(folder / "rows.parquet")
-    params = RowScores().model_dump() | {"seed": 1} | changes
+    params = RowScores().model_dump(exclude={"embedder", "twin_min", "twins_max"}) | {"seed": 1} | changes
     consistency.run(params | {"rows": str(folder / "rows.parquet"), "out": str(folder / "out.parquet")}, silent)
     return pl.read_parquet(folder / "out.parquet")
 

@@ -16,6 +16,7 @@ from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import MinedNegatives
+from speed_assets.workers.jobs import MineNegatives
 
 MORE = "more_negatives"
 """Table (row_id, negative, number from 2) of the negatives after the best one, where the recipe asks for several."""
@@ -35,22 +36,21 @@ def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
     folder = run.scratch / "mine"
     folder.mkdir(parents=True, exist_ok=True)
     rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
-    passages = {}
+    passages = None
     if PASSAGES in run.inputs:
-        passages["passages"] = str(folder / "passages.parquet")
-        run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text").write_parquet(passages["passages"])
+        passages = str(folder / "passages.parquet")
+        run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text").write_parquet(passages)
     run.runner.run(
-        "neighbours",
-        {
-            "task": "mine",
+        "mine_negatives",
+        MineNegatives(
             **resolve_embedder(section.embedder),
-            "rows": str(folder / "rows.parquet"),
-            "out": str(folder / "mined.parquet"),
-            "per_row": section.per_row,
-            **passages,
-            "rank_min": section.rank_min,
-            "relative_margin": section.relative_margin,
-        },
+            rows=str(folder / "rows.parquet"),
+            out=str(folder / "mined.parquet"),
+            per_row=section.per_row,
+            passages=passages,
+            rank_min=section.rank_min,
+            relative_margin=section.relative_margin,
+        ).to_json(),
         folder,
         run.progress,
     )

@@ -22,6 +22,7 @@ from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.passages import Document, Dropped, boilerplate_lines, held_out, without_boilerplate
 from speed_assets.domain.task_types import GROUNDED
 from speed_assets.recipe import Corpus, RecipeError
+from speed_assets.workers.jobs import CutPassages
 
 COLUMNS = (
     "passage_id", "document_id", "file", "title", "date", "piece", "text", "tokens", "held_out", "synthesis", "alignment",
@@ -96,13 +97,19 @@ def _cut(run: StageRun[None], documents: list[Document], section: Corpus) -> tup
     schema: dict[str, Any] = {**dict.fromkeys(("document_id", "file", "title", "date"), pl.String), "blocks": block}
     pl.DataFrame([asdict(document) for document in documents], schema=schema).write_parquet(files["documents"])
     base = run.unfingerprinted.embedding_model
-    if base.base == "static":
-        tokenizer: dict[str, Any] = {"file": str(MICROWORLD_BASE / "tokenizer.json")}
-    else:
-        name, revision = resolve_model(base.base, base.revision)
-        tokenizer = {"name": name, "revision": revision}
-    numbers = section.model_dump(include={"tokens_max", "tokens_min", "titled"})
-    run.runner.run("passages", {**files, **numbers, "tokenizer": tokenizer}, folder, run.progress)
+    model, revision = (None, None) if base.base == "static" else resolve_model(base.base, base.revision)
+    job = CutPassages(
+        documents=files["documents"],
+        out=files["out"],
+        dropped=files["dropped"],
+        tokens_max=section.tokens_max,
+        tokens_min=section.tokens_min,
+        titled=section.titled,
+        tokenizer_file=str(MICROWORLD_BASE / "tokenizer.json") if model is None else None,
+        model=model,
+        revision=revision,
+    )
+    run.runner.run("passages", job.to_json(), folder, run.progress)
     return pl.read_parquet(files["out"]), pl.read_parquet(files["dropped"])
 
 

@@ -17,6 +17,7 @@ from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 from speed_assets.recipe import RowScores
+from speed_assets.workers.jobs import Likelihood, Similarities
 
 NEARNESS = {
     "positive_similarity": pl.Float64,
@@ -99,17 +100,17 @@ def _likelihoods(run: StageRun[RowScores], writer: str, rows: pl.DataFrame) -> t
         source = model_source(recipe.generator, model)
         run.runner.run(
             "likelihood",
-            {
-                "model": source.model,
-                "revision": source.revision,
-                "adapter": source.adapter,
-                "dtype": recipe.generator.dtype,
-                "chat": recipe.generator.chat,
-                "rows": str(folder / "rows.parquet"),
-                "out": str(folder / "likelihoods.parquet"),
-                "journal": str(folder / "journal"),
-                "batch_rows": recipe.generator.batch_rows,
-            },
+            Likelihood(
+                model=source.model,
+                revision=source.revision,
+                adapter=source.adapter,
+                dtype=recipe.generator.dtype,
+                chat=recipe.generator.chat,
+                rows=str(folder / "rows.parquet"),
+                out=str(folder / "likelihoods.parquet"),
+                journal=str(folder / "journal"),
+                batch_rows=recipe.generator.batch_rows,
+            ).to_json(),
             folder,
             run.progress,
         )
@@ -162,17 +163,16 @@ def _neighbours(run: StageRun[RowScores], rows: pl.DataFrame) -> tuple[pl.DataFr
     )
     texts.write_parquet(folder / "texts.parquet")
     run.runner.run(
-        "neighbours",
-        {
-            "task": "measure",
+        "similarities",
+        Similarities(
             **resolve_embedder(section.embedder),
-            "rows": str(folder / "rows.parquet"),
-            "evaluation": str(folder / "texts.parquet") if texts.height else None,
-            "twin_min": section.twin_min,
-            "twins_max": section.twins_max,
-            "out": str(folder / "similarities.parquet"),
-            "twins": str(folder / "twins.parquet"),
-        },
+            rows=str(folder / "rows.parquet"),
+            evaluation=str(folder / "texts.parquet") if texts.height else None,
+            twin_min=section.twin_min,
+            twins_max=section.twins_max,
+            out=str(folder / "similarities.parquet"),
+            twins=str(folder / "twins.parquet"),
+        ).to_json(),
         folder,
         run.progress,
     )
@@ -203,7 +203,7 @@ def _agreement(run: StageRun[RowScores], rows: pl.DataFrame) -> pl.DataFrame:
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "scores.parquet"),
             "seed": seed_for(run.recipe.seed, "row_scores") % 2**31,
-            **run.section.model_dump(mode="json"),
+            **run.section.model_dump(mode="json", exclude={"embedder", "twin_min", "twins_max"}),
         },
         folder,
         run.progress,

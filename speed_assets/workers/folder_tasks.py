@@ -36,9 +36,14 @@ from speed_assets.domain.judgements import judged, once
 
 
 def local_task(folder: Path, content: str) -> AbsTask:
-    """The task in `folder`, its data loaded; `content` is the digest of its files, the revision that scores carry.
+    """The task in `folder`, its data loaded.
 
-    Raises ValueError that names folder, file and what is wrong.
+    Args:
+        folder: with a `task.yaml` and the files that it names.
+        content: digest of the files: the revision that scores carry.
+
+    Raises:
+        ValueError: the message names folder, file and what is wrong.
     """
     described = _described(folder)
     task = _BUILDERS[described.type](folder, described)
@@ -80,7 +85,7 @@ def _metadata(described: Description) -> TaskMetadata:
 
 
 def _task(base: type[AbsTask], described: Description, dataset: dict[str, Any], **settings: Any) -> AbsTask:
-    task = type(described.name, (base,), {"metadata": _metadata(described), **settings})()
+    task: AbsTask = type(described.name, (base,), {"metadata": _metadata(described), **settings})()
     task.dataset = {"default": dataset}
     task.data_loaded = True
     return task

@@ -13,6 +13,7 @@ import polars as pl
 
 from speed_assets.domain.passages import Block, Count, Cut, Document, Dropped, Passage, cut
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import CutPassages, Params
 
 PASSAGE = {
     "passage_id": pl.String,
@@ -25,19 +26,20 @@ PASSAGE = {
 DROPPED = dict.fromkeys(("document_id", "file", "reason", "detail", "text"), pl.String)
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Cut the table `documents` (document_id, file, title, date, blocks: list of {text, heading}) into `out`, and what is in no
-    passage into `dropped`.
+def run(params: Params, report: Report) -> dict[str, Any]:
+    """Cut the documents of a table into passages.
 
-    params: documents, out, dropped, tokenizer ({"file"} of one in one file, or {"name", "revision"}), tokens_max, tokens_min,
-    titled.
+    Args:
+        params: of a job of kind `CutPassages`.
+        report: gets the progress, in documents.
 
     Returns:
         {"passages", "dropped"}: counts.
     """
-    count = _counter(params["tokenizer"])
-    by = Cut(params["tokens_max"], params["tokens_min"], params["titled"])
-    documents = pl.read_parquet(params["documents"])
+    job = CutPassages.read(params)
+    count = _counter(job)
+    by = Cut(job.tokens_max, job.tokens_min, job.titled)
+    documents = pl.read_parquet(job.documents)
     passages: list[Passage] = []
     dropped: list[Dropped] = []
     for number, row in enumerate(documents.iter_rows(named=True), 1):
@@ -47,16 +49,16 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
         passages += found
         dropped += lost
         report(number, documents.height, "documents cut")
-    pl.DataFrame([asdict(one) for one in passages], schema=PASSAGE).write_parquet(params["out"])
-    pl.DataFrame([asdict(one) for one in dropped], schema=DROPPED).write_parquet(params["dropped"])
+    pl.DataFrame([asdict(one) for one in passages], schema=PASSAGE).write_parquet(job.out)
+    pl.DataFrame([asdict(one) for one in dropped], schema=DROPPED).write_parquet(job.dropped)
     return {"passages": len(passages), "dropped": len(dropped)}
 
 
-def _counter(tokenizer: dict[str, Any]) -> Count:
-    if "file" in tokenizer:
+def _counter(job: CutPassages) -> Count:
+    if job.tokenizer_file is not None:
         from tokenizers import Tokenizer
 
-        one = Tokenizer.from_file(tokenizer["file"])
+        one = Tokenizer.from_file(job.tokenizer_file)
 
         def count(texts: Sequence[str]) -> list[int]:
             return [len(found.ids) for found in one.encode_batch(list(texts), add_special_tokens=False)]
@@ -66,7 +68,7 @@ def _counter(tokenizer: dict[str, Any]) -> Count:
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # texts longer than the model reads are what is cut here
-    many = AutoTokenizer.from_pretrained(tokenizer["name"], revision=tokenizer["revision"], trust_remote_code=False)
+    many = AutoTokenizer.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
 
     def count_many(texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in many(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
