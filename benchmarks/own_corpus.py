@@ -77,7 +77,7 @@ def page(recipe: Recipe, artifacts: Artifacts, out: Path) -> dict[str, float]:
     """Write what both models find first for some held-out queries; the share of all queries whose passage comes first."""
     from sentence_transformers import SentenceTransformer
 
-    passages = artifacts.get(PASSAGES, "grounded").table()
+    passages = artifacts.get(PASSAGES, "grounded").table().filter("held_out")
     queries = artifacts.get(OWN_EVALUATION).table()
     places = {one: place for place, one in enumerate(passages["passage_id"])}
     right = np.array([places[one] for one in queries["passage_id"]])

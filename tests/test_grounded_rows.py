@@ -154,7 +154,7 @@ def test_own_evaluation_asks_about_held_out_documents_alone(tmp_path: Path) -> N
     assert told["asked"] == run.tables["data"].height + run.tables["quarantine"].height
     assert set(run.tables["data"]["passage_id"]) <= set(table.filter("held_out")["passage_id"])
     lines = (run.out / FOLDER / "corpus.jsonl").read_text().splitlines()
-    assert {json.loads(line)["_id"] for line in lines} == set(table["passage_id"])
+    assert {json.loads(line)["_id"] for line in lines} == set(table.filter("held_out")["passage_id"])
     assert len((run.out / FOLDER / "qrels" / "test.tsv").read_text().splitlines()) == 1 + run.tables["data"].height
     nobody = table.with_columns(held_out=pl.lit(False))
     with pytest.raises(RecipeError, match="no document is held out"):

@@ -29,11 +29,11 @@ FOLDER = "own_evaluation"
 
 
 def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
-    """Queries for held-out passages, one each, to be found among all passages of the corpus. A query that copies its passage, or
+    """Queries for held-out passages, one each, to be found among all of them: a change of other documents leaves the set and its
+    scores as they are. A query that copies its passage, or
     that two passages have, is in the quarantine."""
     section = run.section
-    table = run.input_rows(PASSAGES)
-    held_out = table.filter("held_out")
+    held_out = run.input_rows(PASSAGES).filter("held_out")
     if held_out.is_empty():
         raise RecipeError("own_evaluation: no document is held out: raise corpus.held_out, or leave own_evaluation out")
     seed = seed_for(run.recipe.seed, "own evaluation") % 2**31
@@ -73,11 +73,11 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
     run.write(good.select("row_id", pl.col("task_id").alias("passage_id"), "task", "query", "positive"))
     run.quarantine(bad, pl.col("problem"), refusal_or("no usable query"), pl.col("output"))
     if good.height:
-        write_beir(run.out / FOLDER, table, good)
+        write_beir(run.out / FOLDER, held_out, good)
     return {
         "asked": asked.height,
         "documents_held_out": held_out["document_id"].n_unique(),
-        "corpus_passages": table.height,
+        "corpus_passages": held_out.height,
         "problems": problem_counts(bad),
         "asked_again": again,
         **sum(used[1:], start=used[0]).metadata(),

@@ -60,7 +60,7 @@ def passages(run: StageRun[None]) -> dict[str, Any]:
     trained = rows.filter(~pl.col("held_out"))
     parts = {
         part: digest(rows.filter(part).select("passage_id", "title", "text").rows())
-        for part in ("synthesis", "alignment")
+        for part in ("synthesis", "alignment", "held_out")
     }
     return {
         "asked": rows.height + dropped.height,

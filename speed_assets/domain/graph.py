@@ -43,7 +43,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     unfingerprinted: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
-    takes: Literal["alignment", "synthesis"] | None = None
+    takes: Literal["alignment", "synthesis", "held_out"] | None = None
     gathers: Kind | None = None
     gpu: bool = False
     version: int = 1
@@ -136,6 +136,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         (PASSAGES,),
         reads=(*_TEACHER, "queries"),
         externals=("prompt:synthesis",),
+        takes="held_out",
     ),
     Stage(
         "seed_data",
