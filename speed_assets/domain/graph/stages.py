@@ -1,22 +1,24 @@
 """The loop as data: every artifact, what it is made from and what it reads of the recipe.
 
 One `Stage` per asset. From this table come the Dagster dependencies, the fingerprints, the code
-versions shown in the UI and the plan, so they cannot disagree. A stage's function is handed exactly
-the recipe sections listed here: it cannot read a number that is not in its fingerprint.
+versions shown in the UI and the plan, so they cannot disagree.
 
 Belongs here: names, edges, versions. Not here: what a stage does (`speed_assets/assets`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 Kind = Literal["texts", "table", "model", "scores", "release"]
+
+
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
+
+
 Writer = Literal["senior_model", "junior_model"]
 
 
@@ -52,12 +54,17 @@ class Stage:
 
 
 _TEACHER = ("seed", "teacher", "prompts", "answers")
+
+
 _GENERATOR = ("seed", "generator", "prompts", "answers")
+
 
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
 
+
 EVALUATION_TEXTS = "evaluation_texts"
+
 
 ALL_STAGES: tuple[Stage, ...] = (
     Stage(
@@ -306,147 +313,6 @@ ALL_STAGES: tuple[Stage, ...] = (
     ),
 )
 
+
 STOOD_IN_FOR = ("junior_data", "preference_pairs", "senior_data", "revision_data", "final_triplets")
 """Stages in whose tables rows stand in, in a rehearsal, for what was not whole."""
-
-Graph = dict[str, Stage]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What of the loop a recipe takes. Baselines on tables that it does not make are left out by the caller."""
-
-    source: DataSource = "revised_data"
-    """The table that final_triplets are made from: `seed_data` is the teacher-only way, and then no generator is trained."""
-    writer: Writer = "senior_model"
-    """The model that writes at scale: with the junior there is no DPO."""
-    baselines: tuple[str, ...] = ("seed_data", "junior_data")
-    """Tables that a comparison model is trained on."""
-    expanded: bool = False
-    """The teacher grows the topics into a tree."""
-    scored: bool = True
-    """Rows are scored before they are filtered."""
-    judged: bool = True
-    """The teacher reads a sample of the scored rows."""
-    embedded: bool = True
-    """Rows are held against each other and evaluation texts by an embedding model when they are scored."""
-    searched: bool = False
-    """Texts of mteb's tasks are looked for in the rows."""
-    mined: bool = True
-    """Negatives are mined from the positives of other rows."""
-    reruns: bool = True
-    """The embedding model is trained several times."""
-    rehearsed: bool = False
-    """The teacher's examples stand in for what a model could not write (`assets/stand_ins.py`)."""
-
-
-def build_graph(shape: Shape = Shape()) -> Graph:
-    """The stages that a recipe needs, in an order in which every input precedes its reader."""
-    stages = {stage.name: stage for stage in ALL_STAGES}
-    if not shape.expanded:
-        stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
-    stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", shape.writer))
-    texts = (EVALUATION_TEXTS,) if shape.searched else ()
-    wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
-    stages["row_scores"] = replace(
-        stages["row_scores"],
-        inputs=(shape.source, *((wrote,) if wrote else ()), *(texts if shape.embedded else ())),
-        reads=("seed", "generator", *(("evaluation",) if shape.embedded else ())),
-        externals=tuple(
-            name for name in stages["row_scores"].externals if (wrote if name == "generator_base" else shape.embedded)
-        ),
-    )
-    stages["row_verdicts"] = replace(stages["row_verdicts"], inputs=(shape.source, "row_scores"))
-    read_by = [*["row_scores"] * shape.scored, *["row_verdicts"] * (shape.scored and shape.judged)]
-    stages["final_triplets"] = replace(
-        stages["final_triplets"],
-        inputs=(shape.source, *read_by, "task_list", *texts),
-        reads=("seed", "evaluation", written_by(shape.source)),
-        takes=stages[written_by(shape.source)].takes,
-    )
-    if not shape.mined:
-        stages["embedding_model"] = replace(stages["embedding_model"], inputs=("final_triplets",))
-    stages["baseline_models"] = replace(stages["baseline_models"], inputs=shape.baselines)
-    compared = [*["baseline_models"] * bool(shape.baselines), *["embedding_reruns"] * shape.reruns]
-    stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
-    for name in STOOD_IN_FOR if shape.rehearsed else ():
-        stage = stages[name]
-        examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
-        stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))
-    needed = upstream(stages, ["release"])
-    for name, stage in stages.items():
-        if stage.gathers:
-            inputs = tuple(other for other in stages if other in needed and stages[other].kind == stage.gathers)
-            stages[name] = replace(stage, inputs=inputs)
-    return {name: stage for name, stage in stages.items() if name in needed or stage.gathers}
-
-
-def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
-    """The graph with an artifact only for task types of which rows are asked for.
-
-    Args:
-        graph: of a recipe.
-        asked: task types of which a stage is asked for rows, by stage; other stages have the types of what they read.
-
-    Raises:
-        ValueError: when no row of any task type is left for a stage.
-    """
-    found: Graph = {}
-    for name, stage in graph.items():
-        if not stage.partitioned:
-            found[name] = stage
-            continue
-        if name == "task_list":
-            readers = [s.name for s in graph.values() if "task_list" in s.inputs and s.partitioned]
-            types = {task_type for reader in readers for task_type in asked.get(reader, TASK_TYPE_NAMES)}
-        else:
-            types = set(asked.get(name, TASK_TYPE_NAMES))
-            # Of a task list and of the teacher's examples that stand in there may be more or fewer.
-            above = [i for i in stage.inputs if i in found and found[i].partitioned and i not in _NOT_ROWS]
-            for source in above:
-                types &= set(found[source].task_types)
-        if not types:
-            raise ValueError(f"{name} is asked for no row of any task type: ask for rows of one at least")
-        found[name] = replace(stage, task_types=tuple(t for t in TASK_TYPE_NAMES if t in types))
-    return found
-
-
-_NOT_ROWS = ("task_list", "seed_data")
-"""Inputs by task type that are not the rows which a stage works on."""
-
-
-def sources(graph: Graph, name: str, task_type: str | None) -> list[tuple[str, str | None]]:
-    """The artifacts (stage, task type) that one is made from: of its own task type where it has one, else of all."""
-    found: list[tuple[str, str | None]] = []
-    for source in graph[name].inputs:
-        types: tuple[str | None, ...] = graph[source].task_types or (None,)
-        if task_type is not None and graph[source].partitioned:
-            types = tuple(t for t in types if t == task_type)
-        found += [(source, t) for t in types]
-    return found
-
-
-def written_by(source: DataSource) -> DataSource:
-    """The stage that wrote the rows of `source`: its section says how many were asked for, its name draws their tasks."""
-    return "senior_data" if source == "revised_data" else source
-
-
-def upstream(graph: Graph, names: Iterable[str]) -> set[str]:
-    """The named stages and everything they are made from."""
-    found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting.extend(graph[name].inputs)
-    return found
-
-
-def downstream(graph: Graph, names: Iterable[str]) -> set[str]:
-    """The named stages and everything made from them."""
-    found = set(names)
-    for stage in graph.values():
-        if found.intersection(stage.inputs):
-            found.add(stage.name)
-    return found

@@ -1,89 +1,47 @@
-"""Prompts: the words for a model, from templates that are data (`prompt_sets/*.yaml`).
+"""A prompt set: a template for each kind of prompt and each task type, and rendering with it.
 
-A prompt set holds a template for each kind of prompt and each task type. `{name}` in a template is
-replaced in a single pass, so braces or dollars in a user's or model's text stay as they are.
+`{name}` in a template is replaced in a single pass, so braces or dollars in a user's or model's text stay as they are.
 
-Belongs here: rendering, digests, answer schemas, reading a compact prompt back. Not here: what is
-drawn (`attributes.py`), what a model answers (`parsing.py`), any wording (`prompt_sets/`).
+Belongs here: reading the package's own sets, rendering, digests. Not here: what a set must hold (`layout.py`),
+any wording (`prompt_sets/`).
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
 from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER, GUIDELINES
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.prompts.answer_schemas import quoted_keys
+from speed_assets.domain.prompts.layout import (
+    EXPAND_PLACEHOLDERS,
+    LAYOUT,
+    NOTHING_DRAWN,
+    PLACEHOLDERS,
+    PROMPT_KINDS,
+    PromptKind,
+    filled,
+    placeholders,
+    with_changes,
+)
 from speed_assets.domain.task_types import TASK_TYPES
 
-PromptKind = Literal["brainstorm", "synthesis", "judge", "revise"]
-PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
-
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _LINE_BREAKS = re.compile(r"[\r\n]+")
-_NOTHING_DRAWN = "-"
-_PLACEHOLDERS: dict[PromptKind, frozenset[str]] = {
-    "brainstorm": frozenset(("task_type", "topic", "count", "examples")),
-    "synthesis": frozenset(("task_type", "task", "keys", "attributes", "guidelines")),
-    "judge": frozenset(("task_type", "task", "keys", "prompt", "candidates")),
-    "revise": frozenset(("task_type", "task", "keys", "prompt", "draft")),
-}
-_EXPAND_PLACEHOLDERS = frozenset(("topic", "count", "known"))
-EXAMPLES_SHOWN = 7
-"""Example tasks in a brainstorm (authors' repository: 7), drawn anew and in another order for each topic."""
+
+
 _CLOSING = re.compile(r"</([a-z]+)>")
 
 
-_BY_TASK_TYPE = dict.fromkeys(TASK_TYPES, str)
-_LAYOUT: Mapping[str, Any] = {
-    **dict.fromkeys(("version", "candidate", "again", "expand"), str),
-    "one_line": bool,
-    "parts": str,
-    "attributes": {attribute.name: str for table in ATTRIBUTES.values() for attribute in table},
-    "guidelines": dict.fromkeys(TASK_TYPES, list),
-    "examples": dict.fromkeys(TASK_TYPES, list),
-    **dict.fromkeys(PROMPT_KINDS, _BY_TASK_TYPE),
-}
-"""What a set's file may hold: a type for each text, or those of a mapping's keys (`parts` has names of its own)."""
-
-
-def _merged(layout: Mapping[str, Any], old: Mapping[str, Any], new: Any, at: str = "") -> dict[str, Any]:
-    """`old` with what `new` has instead. Raises ValueError for a key or a kind of value that the layout does not have."""
-    if not isinstance(new, Mapping):
-        raise ValueError(f"{at or 'the file'} has to be a mapping, this is {type(new).__name__}")
-    merged = dict(old)
-    for key, value in new.items():
-        path = f"{at}.{key}" if at else str(key)
-        if key not in layout:
-            raise ValueError(f"{path}: unknown; known are {', '.join(layout)}")
-        kind = layout[key]
-        if key == "parts":
-            kind = dict.fromkeys(value, str) if isinstance(value, Mapping) else {}
-        if isinstance(kind, Mapping):
-            merged[key] = _merged(kind, old.get(key, {}), value, path)
-        elif not isinstance(value, kind):
-            raise ValueError(
-                f"{path} has to be {'a list' if kind is list else 'text' if kind is str else 'true or false'}"
-            )
-        else:
-            merged[key] = value
-    return merged
-
-
-def _fill(template: str, values: Mapping[str, str]) -> str:
-    """`template` with each `{name}` replaced by its value, in one pass; names without a value stay."""
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
-
-
-def _names(template: str) -> set[str]:
-    return set(_PLACEHOLDER.findall(template))
+EXAMPLES_SHOWN = 7
+"""Example tasks in a brainstorm (authors' repository: 7), drawn anew and in another order for each topic."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +82,8 @@ class PromptSet:
             name=name,
             version=str(data["version"]),
             templates={
-                kind: {task_type: _fill(text, parts) for task_type, text in data[kind].items()} for kind in PROMPT_KINDS
+                kind: {task_type: filled(text, parts) for task_type, text in data[kind].items()}
+                for kind in PROMPT_KINDS
             },
             guidelines={task_type: tuple(lines) for task_type, lines in data.get("guidelines", {}).items()},
             sayings=dict(data.get("attributes", {})),
@@ -132,7 +91,7 @@ class PromptSet:
             one_line=bool(data.get("one_line", False)),
             again=data.get("again", "{prompt}"),
             examples={task_type: tuple(tasks) for task_type, tasks in data.get("examples", {}).items()},
-            expansion=_fill(data.get("expand", ""), parts),
+            expansion=filled(data.get("expand", ""), parts),
             source=data,
         )
         prompts._check()
@@ -143,10 +102,10 @@ class PromptSet:
 
         Raises ValueError for what is not of that layout, and for a template that cannot be rendered.
         """
-        return PromptSet.from_data(self.name, _merged(_LAYOUT, self.source, changes))
+        return PromptSet.from_data(self.name, with_changes(LAYOUT, self.source, changes))
 
     def _check(self) -> None:
-        if "prompt" not in _names(self.again) or not _names(self.again) <= {"prompt", "problem"}:
+        if "prompt" not in placeholders(self.again) or not placeholders(self.again) <= {"prompt", "problem"}:
             raise ValueError(
                 f"prompt set {self.name}: again must name {{prompt}}, may name {{problem}}, and nothing else"
             )
@@ -156,17 +115,15 @@ class PromptSet:
                     raise ValueError(
                         f"prompt set {self.name}: {name} of {task_type} holds {odd[0]!r}, which is no text: put it in quotes"
                     )
-        if unknown := sorted(_names(self.expansion) - _EXPAND_PLACEHOLDERS):
-            raise ValueError(
-                f"prompt set {self.name}: expand names {unknown}, known are {sorted(_EXPAND_PLACEHOLDERS)}"
-            )
+        if unknown := sorted(placeholders(self.expansion) - EXPAND_PLACEHOLDERS):
+            raise ValueError(f"prompt set {self.name}: expand names {unknown}, known are {sorted(EXPAND_PLACEHOLDERS)}")
         for task_type, shape in TASK_TYPES.items():
             drawn = {attribute.name for attribute in ATTRIBUTES[task_type]}
             for kind in PROMPT_KINDS:
                 if kind == "brainstorm" and not shape.has_brainstorm:
                     continue
-                named = _names(self._template(kind, task_type))
-                known = _PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
+                named = placeholders(self._template(kind, task_type))
+                known = PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
                 if unknown := sorted(named - known):
                     raise ValueError(
                         f"prompt set {self.name}: {kind} {task_type} names {unknown}, known are {sorted(known)}"
@@ -177,7 +134,7 @@ class PromptSet:
                     f"prompt set {self.name}: {len(lines)} guidelines for {task_type}, "
                     f"but {GUIDELINES.get(task_type, 0)} are shuffled"
                 )
-            if unknown := sorted({name for line in lines for name in _names(line)} - drawn):
+            if unknown := sorted({name for line in lines for name in placeholders(line)} - drawn):
                 raise ValueError(
                     f"prompt set {self.name}: guidelines of {task_type} name {unknown}, known are {sorted(drawn)}"
                 )
@@ -217,9 +174,9 @@ class PromptSet:
     def said(self, task_type: str) -> frozenset[str]:
         """The names of the drawn attributes that a synthesis prompt of this task type says when they are there."""
         template = self._template("synthesis", task_type)
-        named = _names(template)
+        named = placeholders(template)
         if "guidelines" in named:
-            named |= {name for line in self.guidelines.get(task_type, ()) for name in _names(line)}
+            named |= {name for line in self.guidelines.get(task_type, ()) for name in placeholders(line)}
         if "attributes" in named:
             named |= set(self.sayings)
         return frozenset(attribute.name for attribute in ATTRIBUTES[task_type] if attribute.name in named)
@@ -249,7 +206,7 @@ class PromptSet:
         if count < 1:
             raise ValueError(f"count={count}: ask for at least one subtopic")
         there = "; ".join(map(self._line, known)) or "none yet"
-        return _fill(self.expansion, {"topic": self._line(topic), "count": str(count), "known": there})
+        return filled(self.expansion, {"topic": self._line(topic), "count": str(count), "known": there})
 
     def synthesis(self, task_type: str, task: str, attributes: Mapping[str, str]) -> str:
         """Asks for one record, with the attributes that `draw_attributes` drew."""
@@ -258,24 +215,24 @@ class PromptSet:
         if unknown := sorted(set(attributes) - {*table, GUIDELINE_ORDER}):
             raise ValueError(f"{task_type} has no attributes {unknown}, known are {table}")
         said = [
-            _fill(self.sayings[name], {"value": attributes[name]})
+            filled(self.sayings[name], {"value": attributes[name]})
             for name in table
             if name in attributes and name in self.sayings
         ]
-        if missing := sorted(_names(template).intersection(table) - set(attributes)):
+        if missing := sorted(placeholders(template).intersection(table) - set(attributes)):
             raise ValueError(f"the {self.name} synthesis prompt of {task_type} needs the attributes {missing}")
         return self._render(
             "synthesis",
             task_type,
             task=self._line(task),
-            attributes=", ".join(said) or _NOTHING_DRAWN,
+            attributes=", ".join(said) or NOTHING_DRAWN,
             guidelines=self._guidelines(task_type, attributes),
             **{name: attributes[name] for name in table if name in attributes},
         )
 
     def ask_again(self, prompt: str, problem: str) -> str:
         """Asks once more what an unusable answer was given to, and tells what was wrong with it."""
-        return _fill(self.again, {"prompt": prompt, "problem": self._line(problem)})
+        return filled(self.again, {"prompt": prompt, "problem": self._line(problem)})
 
     def judge(self, task_type: str, task: str, candidates: Sequence[str], prompt: str | None = None) -> str:
         """Asks for the best and the worst of at least two candidates, numbered from 1 in the given order.
@@ -286,7 +243,7 @@ class PromptSet:
             raise ValueError(f"{len(candidates)} candidate(s): a judge compares at least two")
         template = self._template("judge", task_type) + self.candidate
         shown = (
-            _fill(self.candidate, {"number": str(number), "text": self._material(text, template)})
+            filled(self.candidate, {"number": str(number), "text": self._material(text, template)})
             for number, text in enumerate(candidates, 1)
         )
         return self._render(
@@ -313,8 +270,8 @@ class PromptSet:
 
     def _render(self, kind: PromptKind, task_type: str, **values: str) -> str:
         template = self._template(kind, task_type)
-        keys = _listed(task_type)
-        return _fill(template, {"task_type": task_type, "keys": keys, **values})
+        keys = quoted_keys(task_type)
+        return filled(template, {"task_type": task_type, "keys": keys, **values})
 
     def _material(self, text: str, template: str) -> str:
         """A text to be looked at: it cannot close a tag of the template that it is put into."""
@@ -336,128 +293,13 @@ class PromptSet:
                     f"{GUIDELINE_ORDER}={attributes[GUIDELINE_ORDER]!r} does not order {len(lines)} guidelines"
                 )
             lines = tuple(lines[i] for i in drawn)
-        return "\n".join(f"- {_fill(line, attributes)}" for line in lines if _names(line) <= set(attributes))
+        return "\n".join(f"- {filled(line, attributes)}" for line in lines if placeholders(line) <= set(attributes))
 
 
 @cache
 def _load(name: str) -> PromptSet:
-    files = {file.name: file for file in resources.files(__package__).joinpath("prompt_sets").iterdir()}
+    files = {file.name: file for file in resources.files("speed_assets.domain").joinpath("prompt_sets").iterdir()}
     if f"{name}.yaml" not in files:
         known = ", ".join(sorted(file.removesuffix(".yaml") for file in files if file.endswith(".yaml")))
         raise ValueError(f"no prompt set {name!r}; there are {known}")
     return PromptSet.from_data(name, yaml.safe_load(files[f"{name}.yaml"].read_text(encoding="utf-8")))
-
-
-def list_schema(count: int | None = None) -> dict[str, Any]:
-    """The JSON schema of a list of texts: of exactly `count` ones, or of any number."""
-    sized = {"minItems": count, "maxItems": count} if count else {}
-    return {"type": "array", "items": {"type": "string"}, **sized}
-
-
-def schema_for(kind: PromptKind, task_type: str, count: int | None = None) -> dict[str, Any]:
-    """The JSON schema of an answer, for engines that can hold a model to one.
-
-    `count` is the number of tasks or of candidates where it is known. A brainstorm answers with a list, which some
-    endpoints accept only inside an object; `parse_tasks` reads both.
-    """
-    text = {"type": "string"}
-    fields = dict.fromkeys(TASK_TYPES[task_type].keys, text)
-    if kind == "brainstorm":
-        return list_schema(count)
-    if kind == "synthesis":
-        return _object(fields)
-    if kind == "judge":
-        number = {"type": "integer", "minimum": 1, **({"maximum": count} if count else {})}
-        return _object({"reason": text, "best": number, "worst": number})
-    patch = _object(fields) | {"required": []}
-    return _object({"reason": text, "revision": {"anyOf": [patch, {"type": "null"}]}})
-
-
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class CompactPrompt:
-    """What a compact prompt says. `task` is the topic of a brainstorm; what a kind does not have is empty."""
-
-    kind: PromptKind
-    task_type: str
-    task: str
-    keys: tuple[str, ...]
-    """Keys of the task type's record."""
-    attributes: str = ""
-    count: int = 0
-    """Tasks asked for."""
-    candidates: tuple[str, ...] = ()
-    draft: str | None = None
-
-
-def read_compact(prompt: str) -> CompactPrompt:
-    """Read a prompt of the `compact` set back, with or without its last line break. Raises ValueError for any other text.
-
-    >>> read_compact("brainstorm retrieval: Arts/Music\\ntasks: 2\\n").count
-    2
-    """
-    head, *body = prompt.removesuffix("\n").split("\n")
-    names, _, task = head.partition(": ")
-    first, _, second = names.partition(" ")
-    kind, task_type = ("synthesis", first) if not second else (first, second)
-    if kind not in _READERS or task_type not in TASK_TYPES or (kind == "synthesis" and second) or not task:
-        raise _not_compact(f"first line {_shown(head)} names no kind, task type and task")
-    if not body:
-        raise _not_compact(f"{kind} with one line")
-    read = _READERS[kind](task_type, body)
-    return CompactPrompt(task_type=task_type, task=task, keys=TASK_TYPES[task_type].keys, **read)
-
-
-def _read_brainstorm(task_type: str, lines: list[str]) -> dict[str, Any]:
-    match = re.fullmatch(r"tasks: ([1-9][0-9]{0,5})", lines[0])
-    if not match or len(lines) != 1 or not TASK_TYPES[task_type].has_brainstorm:
-        raise _not_compact(f"brainstorm {task_type} ends in {_shown(lines[-1])}")
-    return {"kind": "brainstorm", "count": int(match[1])}
-
-
-def _read_synthesis(task_type: str, lines: list[str]) -> dict[str, Any]:
-    if len(lines) != 2 or lines[1] != _listed(task_type):
-        raise _not_compact(f"{task_type} ends in {_shown(lines[-1])} instead of its keys")
-    return {"kind": "synthesis", "attributes": "" if lines[0] == _NOTHING_DRAWN else lines[0]}
-
-
-def _read_judge(task_type: str, lines: list[str]) -> dict[str, Any]:
-    for number, line in enumerate(lines, 1):
-        if not line.startswith(f"{number}: "):
-            raise _not_compact(f"candidate {number} of {task_type} is {_shown(line)}")
-    return {"kind": "judge", "candidates": tuple(line.partition(": ")[2] for line in lines)}
-
-
-def _read_revise(task_type: str, lines: list[str]) -> dict[str, Any]:
-    if len(lines) != 1:
-        raise _not_compact(f"the draft of {task_type} stands on {len(lines)} lines")
-    return {"kind": "revise", "draft": lines[0]}
-
-
-_READERS: dict[str, Callable[[str, list[str]], dict[str, Any]]] = {
-    "brainstorm": _read_brainstorm,
-    "synthesis": _read_synthesis,
-    "judge": _read_judge,
-    "revise": _read_revise,
-}
-
-
-def _listed(task_type: str) -> str:
-    """The keys of a task type in quotes, as they stand in the answer: small models copy what looks the same."""
-    return ", ".join(f'"{key}"' for key in TASK_TYPES[task_type].keys)
-
-
-def _shown(text: str) -> str:
-    return repr(text[:60])
-
-
-def _not_compact(why: str) -> ValueError:
-    return ValueError(f"not a prompt of the compact set: {why}")
