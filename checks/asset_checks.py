@@ -4,7 +4,6 @@ A blocking check that fails stops what is made from the artifact in the same run
 judgement (`registry.py`), or the release's own gate (`gates.py`).
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +16,7 @@ from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact
 from speed_assets.domain.graph import Graph, upstream
+from speed_assets.domain.refusals import Refusal
 
 RELEASE = "release"
 
@@ -75,10 +75,16 @@ def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def gate_results(graph: Graph, refused: Sequence[str]) -> Iterator[dg.AssetCheckResult]:
-    """What the gates said of a release, or of the candidate that they refused; `refused` is `gates.refusals`."""
+def gate_results(graph: Graph, refused: Sequence[Mapping[str, Any]]) -> Iterator[dg.AssetCheckResult]:
+    """The outcome of every gate of a release, or of the candidate that they refused.
+
+    Args:
+        graph: of the recipe.
+        refused: the fields of each `Refusal` against the candidate, as JSON values; empty for a release.
+    """
+    refusals = [Refusal(**fields) for fields in refused]
     for spec in gate_specs(graph):
-        against = [reason for reason in refused if re.match(rf"{spec.name}(/\w+)? ", reason)]
+        against = [refusal.sentence for refusal in refusals if refusal.stage == spec.name]
         yield dg.AssetCheckResult(
             check_name=spec.name,
             asset_key=spec.asset_key,

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from checks.check import EXAMPLES
-from checks.suites import SUITES, suite_of
+from checks.expectations import suite_of
+from checks.suites import SUITES
 from resources.store.artifacts import Artifacts, label
 from resources.store.store import StoreError
 

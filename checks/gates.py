@@ -10,19 +10,26 @@ from __future__ import annotations
 
 from checks.registry import Subject, checks_of, evaluate
 from resources.store.artifacts import Artifacts, label
+from speed_assets.domain.refusals import Refusal
 
 
-def refusals(artifacts: Artifacts) -> list[str]:
-    """Every reason against a release under the recipe of `artifacts`, one sentence each; empty when there is none."""
-    reasons: list[str] = []
+def refusals(artifacts: Artifacts) -> list[Refusal]:
+    """Every reason against a release under the recipe of `artifacts`.
+
+    Returns:
+        One refusal for each missing artifact and each gate that fails, in the order of the graph; empty when there is none.
+    """
+    found: list[Refusal] = []
     for stage, partition in artifacts.everything(above="release"):
         name = label(stage.name, partition)
         artifact = artifacts.find(stage.name, partition)
         if artifact is None:
-            reasons.append(f"{name} has not been materialized under this recipe")
+            missing = f"{name} has not been materialized under this recipe"
+            found.append(Refusal(stage.name, partition, None, missing))
             continue
         subject = Subject(artifact, artifacts.recipe, partition, artifacts.store)
-        gates = (check for check in checks_of(stage.name) if check.blocking)
-        outcomes = ((check, evaluate(check, subject)) for check in gates)
-        reasons += [f"{name} {check.name}: {outcome.reason}" for check, outcome in outcomes if not outcome.passed]
-    return reasons
+        for check in checks_of(stage.name):
+            if check.blocking and not (outcome := evaluate(check, subject)).passed:
+                sentence = f"{name} {check.name}: {outcome.reason}"
+                found.append(Refusal(stage.name, partition, check.name, sentence))
+    return found

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from checks.asset_checks import results_of, specs_of
+from checks.asset_checks import gate_results, results_of, specs_of
 from checks.check import CELL, EXAMPLES
+from checks.expectations import validate
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
-from checks.suites import SUITES, validate
+from checks.suites import SUITES
 from resources.inputs.evaluation_sets import known_texts
 from resources.releases.releases import next_number, released, roll_back
 from resources.store.artifacts import Artifacts, label
@@ -30,6 +31,7 @@ from resources.store.store import Artifact, Store
 from speed_assets.build import build_defs
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALL_STAGES
+from speed_assets.domain.refusals import Refusal
 from speed_assets.domain.rows import QUARANTINE_SCHEMA
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.recipe import Recipe
@@ -952,8 +954,18 @@ def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_
     shelf.table("mteb_scores", scored("bm25", 0.9))  # only warns
     del shelf.artifacts["task_list", "sts"]
     missing, poor = refusals(shelf)
-    assert missing == "task_list/sts has not been materialized under this recipe"
-    assert poor.startswith("seed_data/retrieval valid_share: 6 of 10 ")
+    sentence = "task_list/sts has not been materialized under this recipe"
+    assert missing == Refusal("task_list", "sts", None, sentence)
+    assert (poor.stage, poor.partition, poor.check) == ("seed_data", "retrieval", "valid_share")
+    assert poor.sentence.startswith("seed_data/retrieval valid_share: 6 of 10 ")
+
+    failed = {
+        result.check_name: result.description
+        for result in gate_results(shelf.graph, [asdict(poor)])
+        if not result.passed
+    }
+    assert failed == {"seed_data": poor.sentence}
+    assert all(result.passed for result in gate_results(shelf.graph, []))
 
 
 def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> None:

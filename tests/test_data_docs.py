@@ -15,7 +15,7 @@ import pytest
 from test_checks import Shelf, good_table, partition_of
 
 from checks.data_docs import escaped, write_data_docs
-from checks.suites import validate
+from checks.expectations import validate
 from resources.store.store import StoreError
 from speed_assets.recipe import PROJECT
 from tests.support.tiny import tiny_data, write_recipe

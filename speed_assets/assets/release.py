@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +18,7 @@ from resources.store.artifacts import Artifacts
 from resources.store.store import Artifact
 from speed_assets.assets.stage import REFUSED, StageFunction, StageRun
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.refusals import Refusal
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import without_places
@@ -26,15 +28,15 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction:
+def release_through(refusals: Callable[[Artifacts], list[Refusal]]) -> StageFunction:
     """The release stage behind these gates; every gate is asked again, whatever Dagster remembers."""
 
     def release(run: StageRun) -> dict[str, Any]:
         reasons = refusals(run.artifacts)
         if reasons:
             raise dg.Failure(
-                description="release refused:\n" + "\n".join(f"- {reason}" for reason in reasons),
-                metadata={REFUSED: dg.MetadataValue.json(reasons)},
+                description="release refused:\n" + "\n".join(f"- {reason.sentence}" for reason in reasons),
+                metadata={REFUSED: dg.MetadataValue.json([asdict(reason) for reason in reasons])},
                 allow_retries=False,
             )
         rows = run.input("final_triplets")

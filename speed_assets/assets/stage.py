@@ -37,7 +37,7 @@ Progress = Callable[[int, int, str], None]
 OWNERS = ["team:speed"]
 RUN_TAG = "speed/run"
 REFUSED = "refused"
-"""Metadata of a failure: the reasons why a release was refused."""
+"""Metadata of a failure: the fields of each `Refusal` of a release."""
 SAMPLE_ROWS = 5
 _CELL = 300  # characters of a cell shown in metadata
 _PLOT_BYTES = 60_000  # larger plots stay on disk: metadata lives in the event log
@@ -159,7 +159,7 @@ def asset_for(
     *,
     checks: Sequence[dg.AssetCheckSpec] = (),
     judged: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: (),
-    refused: Callable[[Sequence[str]], Iterable[dg.AssetCheckResult]] = lambda _reasons: (),
+    refused: Callable[[Sequence[Mapping[str, Any]]], Iterable[dg.AssetCheckResult]] = lambda _reasons: (),
     code_version: str | None = None,
     note: str | None = None,
     step_tags: Mapping[str, str] | None = None,

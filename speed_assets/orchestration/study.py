@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from checks.scores import MODEL
+from checks.score_tables import MODEL
 from resources.compute.runner import Runner
 from resources.progress import ProgressFor, quiet
 from resources.store.artifacts import Artifacts, partitions_of
