@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import polars as pl
@@ -108,7 +109,7 @@ def filtered(
     Of rows that say the same the one with the highest `quality` stays; without that column the longest.
     """
     rows = rows.select(name for name in _NEEDED if name in rows.columns)
-    funnel = Funnel(rows, stage, [Readmission(**rule.model_dump()) for rule in section.readmit])
+    funnel = Funnel(rows, stage, [Readmission(**rule.model_dump()) for rule in section.readmit], clock=perf_counter)
     texts = pl.struct(TRIPLET_FIELDS).struct.json_encode()
     near = section.near_duplicates
     words = {

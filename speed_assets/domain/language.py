@@ -86,7 +86,7 @@ def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -
     Raises:
         ValueError: A language that the identifier does not know.
     """
-    from speed_assets.domain import kernels
+    from speed_assets.domain import language_kernels
 
     model = _model()
     if unknown := sorted({*languages} - {*model.languages}):
@@ -101,7 +101,7 @@ def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -
 
     def look(first: int, past: int) -> None:
         longest = int(np.diff(text.offsets[first : past + 1]).max(initial=0))
-        kernels.foreign(
+        language_kernels.foreign(
             *text, first, past, longest, model.moves, model.rows, model.features, model.weights, _UNIT, model.priors, wanted,
             WINDOW, characters_min, found,
         )  # fmt: skip

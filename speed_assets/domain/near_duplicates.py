@@ -134,31 +134,6 @@ class NearDuplicates:
         gone = np.flatnonzero(of >= 0)
         return pl.DataFrame({"row_id": ids.gather(gone), "repeats": ids.gather(of[gone])})
 
-    def tables(self) -> dict[str, pl.DataFrame]:
-        """All that the index knows, as tables to keep."""
-        sketches = pl.DataFrame(
-            {"exact": self._exact, "bands": pl.Series(self._bands, dtype=pl.Array(pl.UInt32, self._bands.shape[1]))}
-        )
-        common = pl.DataFrame({"bits": self._common, "rows": pl.Series([self._counted] * self._common.size)})
-        return {
-            "rows": self._rows.hstack(sketches),
-            "pairs": pl.DataFrame({"a": self._pairs[:, 0], "b": self._pairs[:, 1]}),
-            "common": common,
-        }
-
-    @classmethod
-    def from_tables(cls, similarity: Similarity, tables: dict[str, pl.DataFrame]) -> NearDuplicates:
-        """The index that `tables` was made of, under the same similarity."""
-        index = cls(similarity)
-        rows = tables["rows"]
-        index._rows = rows.select("row_id", "quality", "text", "part")
-        index._exact = rows["exact"].to_numpy()
-        index._bands = rows["bands"].to_numpy()
-        index._pairs = tables["pairs"].to_numpy().reshape(-1, 2)
-        index._common = tables["common"]["bits"].to_numpy()
-        index._counted = int(tables["common"]["rows"][0])
-        return index
-
     def _order(self) -> np.ndarray:
         """Rows from the best to the worst."""
         return _ranked(self._rows)
@@ -208,6 +183,9 @@ class NearDuplicates:
             .fill_null(0)
         )["text"].to_numpy()
         partners = np.full((len(self), _PARTNERS), -1, np.int32)
+        shingles = kernels.Shingles(fold_table(), self.similarity.shingle, self._common, _INFORMATIVE_LEAST)
+        part_jaccard, same_rest = float(self.similarity.part_jaccard), float(self.similarity.same_rest_jaccard)
+        limits = kernels.Limits(jaccard, part_jaccard, same_rest, _NEAREST, _TRIES)
         for band in range(self._bands.shape[1]):
             packed = (self._bands[single, band].astype(np.uint64) << np.uint64(32)) | ranks
             packed = packed[packed > np.uint64(0xFFFFFFFF)]
@@ -215,9 +193,8 @@ class NearDuplicates:
 
             def compare(first: int, past: int, packed: np.ndarray = packed) -> None:
                 kernels.compare_buckets(
-                    *text, max(text.longest, part.longest), fold_table(), self.similarity.shingle, self._common, _INFORMATIVE_LEAST,
-                    packed, first, past, single, fresh, jaccard, *part, rests, self.similarity.part_jaccard,
-                    self.similarity.same_rest_jaccard, _NEAREST, _TRIES, tries, partners,
+                    text, part, rests, max(text.longest, part.longest), shingles, limits,
+                    packed, first, past, single, fresh, tries, partners,
                 )  # fmt: skip
 
             in_parallel(compare, len(packed))

@@ -13,7 +13,16 @@ Graph = dict[str, Stage]
 
 
 def sources(graph: Graph, name: str, task_type: str | None) -> list[tuple[str, str | None]]:
-    """The artifacts (stage, task type) that one is made from: of its own task type where it has one, else of all."""
+    """The artifacts that an artifact is made from.
+
+    Args:
+        graph: The graph of a recipe.
+        name: The stage of the artifact.
+        task_type: Its task type; None where the stage has one artifact.
+
+    Returns:
+        (stage, task type) of each: of the same task type where both have one, else of all task types.
+    """
     found: list[tuple[str, str | None]] = []
     for source in graph[name].inputs:
         types: tuple[str | None, ...] = graph[source].task_types or (None,)
@@ -24,7 +33,7 @@ def sources(graph: Graph, name: str, task_type: str | None) -> list[tuple[str, s
 
 
 def upstream(graph: Graph, names: Iterable[str]) -> set[str]:
-    """The named stages and everything they are made from."""
+    """The named stages and all stages that they are made from, directly or not."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -36,7 +45,7 @@ def upstream(graph: Graph, names: Iterable[str]) -> set[str]:
 
 
 def downstream(graph: Graph, names: Iterable[str]) -> set[str]:
-    """The named stages and everything made from them."""
+    """The named stages and all stages that are made from them, directly or not."""
     found = set(names)
     for stage in graph.values():
         if found.intersection(stage.inputs):

@@ -15,10 +15,10 @@ from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of the loop a recipe takes. Baselines on tables that it does not make are left out by the caller."""
+    """The part of the loop that a recipe takes. The caller leaves out baselines on tables that the recipe does not make."""
 
     source: DataSource = "revised_data"
-    """The table that final_triplets are made from: `seed_data` is the teacher-only way, and then no generator is trained."""
+    """The table that final_triplets are made from: with `seed_data` the teacher writes all rows and no generator is trained."""
     writer: Writer = "senior_model"
     """The model that writes at scale: with the junior there is no DPO."""
     baselines: tuple[str, ...] = ("seed_data", "junior_data")
@@ -30,19 +30,26 @@ class Shape:
     judged: bool = True
     """The teacher reads a sample of the scored rows."""
     embedded: bool = True
-    """Rows are held against each other and evaluation texts by an embedding model when they are scored."""
+    """An embedding model compares the scored rows with each other and with evaluation texts."""
     searched: bool = False
-    """Texts of mteb's tasks are looked for in the rows."""
+    """Rows that repeat texts of mteb's tasks are quarantined."""
     mined: bool = True
     """Negatives are mined from the positives of other rows."""
     reruns: bool = True
     """The embedding model is trained several times."""
     rehearsed: bool = False
-    """The teacher's examples stand in for what a model could not write (`assets/stand_ins.py`)."""
+    """The teacher's examples replace rows that a model could not write (`assets/stand_ins.py`)."""
 
 
 def build_graph(shape: Shape = Shape()) -> Graph:
-    """The stages that a recipe needs, in an order in which every input precedes its reader."""
+    """The stages that a recipe needs.
+
+    Args:
+        shape: The part of the loop that the recipe takes.
+
+    Returns:
+        Stages by name, every input before the stages that read it.
+    """
     stages = {stage.name: stage for stage in ALL_STAGES}
     if not shape.expanded:
         stages["task_list"] = replace(stages["task_list"], inputs=("topics",))
@@ -82,15 +89,15 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     return {name: stage for name, stage in stages.items() if name in needed or stage.gathers}
 
 
-def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
-    """The graph with an artifact only for task types of which rows are asked for.
+def with_task_types(graph: Graph, wanted: Mapping[str, Iterable[str]]) -> Graph:
+    """The graph with artifacts only for the task types that the recipe asks rows of.
 
     Args:
-        graph: of a recipe.
-        asked: task types of which a stage is asked for rows, by stage; other stages have the types of what they read.
+        graph: The graph of a recipe.
+        wanted: By stage, the task types that the recipe asks rows of; other stages have the types of their inputs.
 
     Raises:
-        ValueError: when no row of any task type is left for a stage.
+        ValueError: No task type is left for a stage.
     """
     found: Graph = {}
     for name, stage in graph.items():
@@ -99,10 +106,10 @@ def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
             continue
         if name == "task_list":
             readers = [s.name for s in graph.values() if "task_list" in s.inputs and s.partitioned]
-            types = {task_type for reader in readers for task_type in asked.get(reader, TASK_TYPE_NAMES)}
+            types = {task_type for reader in readers for task_type in wanted.get(reader, TASK_TYPE_NAMES)}
         else:
-            types = set(asked.get(name, TASK_TYPE_NAMES))
-            # Of a task list and of the teacher's examples that stand in there may be more or fewer.
+            types = set(wanted.get(name, TASK_TYPE_NAMES))
+            # A task list, and the teacher's examples in a rehearsal, may have more types or fewer.
             above = [i for i in stage.inputs if i in found and found[i].partitioned and i not in _NOT_ROWS]
             for source in above:
                 types &= set(found[source].task_types)
@@ -113,9 +120,9 @@ def with_task_types(graph: Graph, asked: Mapping[str, Iterable[str]]) -> Graph:
 
 
 _NOT_ROWS = ("task_list", "seed_data")
-"""Inputs by task type that are not the rows which a stage works on."""
+"""Partitioned inputs that are not the rows that a stage works on."""
 
 
 def written_by(source: DataSource) -> DataSource:
-    """The stage that wrote the rows of `source`: its section says how many were asked for, its name draws their tasks."""
+    """The stage that wrote the rows of `source`. Its section has their number, and its name seeds the draw of their tasks."""
     return "senior_data" if source == "revised_data" else source

@@ -28,9 +28,9 @@ class Stage:
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
     `externals` names things outside recipe and graph whose digest counts (see `resources/inputs/external_digests.py`).
-    `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
-    `gathers` makes it an end of its own beside the release: it is made from every stage of that kind that the release
-    needs, and nothing is made from it.
+    `takes` names the part of task_list that it reads, if not all of it: then only that part is in its fingerprint.
+    `gathers` makes it a second end of the graph, next to the release: its inputs are all stages of that kind that the
+    release needs, and no stage reads it.
     Raise `version` when the stage's code changes what it writes. `gpu` stages run one at a time where there is a GPU.
     """
 
@@ -60,7 +60,7 @@ _GENERATOR = ("seed", "generator", "prompts", "answers")
 
 
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
-"""Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
+"""Packages whose versions shape a score: with other versions, models are scored again, as such scores are not compared."""
 
 
 EVALUATION_TEXTS = "evaluation_texts"
@@ -71,7 +71,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         EVALUATION_TEXTS,
         "tasks",
         "texts",
-        "Texts of the mteb tasks that the model is scored on, to be kept out of the rows; first, as nothing is paid for them.",
+        "Texts of the mteb tasks that the model is scored on; rows that repeat one are quarantined. Costs no teacher call.",
         reads=("evaluation",),
         externals=("mteb_version",),
     ),
@@ -79,7 +79,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "topics",
         "tasks",
         "table",
-        "Topic paths of the user's file, shortened to four levels; refused lines beside them.",
+        "Topic paths of the user's file, shortened to four levels. Lines that are refused go to the quarantine.",
         externals=("topic_file",),
         version=3,
     ),
@@ -87,7 +87,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "topic_tree",
         "tasks",
         "table",
-        "The topics and their subtopics, which the teacher names level by level; what repeats another is set aside.",
+        "The topics and their subtopics, which the teacher names level by level. Subtopics that repeat another are quarantined.",
         ("topics",),
         reads=(*_TEACHER, "topics"),
         externals=("prompt:expand",),
@@ -96,7 +96,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "task_list",
         "tasks",
         "table",
-        "Tasks of the topics that rows are drawn for, brainstormed by the teacher and checked (STS: the topic itself).",
+        "Tasks for the topics that rows are drawn for: the teacher brainstorms them and rules check them. For STS the topic is the task.",
         ("topic_tree",),
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
@@ -107,7 +107,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "seed_data",
         "junior",
         "table",
-        "The teacher's own examples, from which the junior generator learns.",
+        "Examples that the teacher writes. The junior generator is trained on them.",
         ("task_list",),
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
@@ -119,7 +119,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "junior_model",
         "junior",
         "model",
-        "Junior generator: supervised fine-tuning of the base on seed_data.",
+        "Junior generator: the base model after supervised fine-tuning on seed_data.",
         ("seed_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
@@ -130,7 +130,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "junior_data",
         "junior",
         "table",
-        "Several candidates of the junior generator for each prompt.",
+        "Rows that the junior generator writes: several candidates for each prompt.",
         ("task_list", "junior_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
@@ -143,7 +143,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "preference_pairs",
         "senior",
         "table",
-        "Best and worst candidate of each prompt, judged by the teacher in several orders.",
+        "The best and the worst candidate of each prompt. The teacher judges them in several orders.",
         ("junior_data",),
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
@@ -154,7 +154,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "senior_model",
         "senior",
         "model",
-        "Senior generator: DPO from the junior on preference_pairs.",
+        "Senior generator: the junior generator after DPO on preference_pairs.",
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
         gpu=True,
@@ -164,7 +164,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "senior_data",
         "senior",
         "table",
-        "The senior generator's output at scale (without DPO: the junior's).",
+        "Rows that the senior generator writes at scale. Without DPO the junior generator writes them.",
         ("task_list", "senior_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
@@ -177,7 +177,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "revision_data",
         "revisor",
         "table",
-        "The teacher's verdicts and revisions of junior output.",
+        "The teacher's verdicts on the junior generator's rows, and its revisions of them.",
         ("junior_data",),
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
@@ -188,7 +188,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "revisor_model",
         "revisor",
         "model",
-        "Data revisor: supervised fine-tuning of the unaligned base on revision_data.",
+        "Data revisor: the base model after supervised fine-tuning on revision_data.",
         ("revision_data",),
         reads=_GENERATOR,
         externals=("generator_base",),
@@ -199,7 +199,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "revised_data",
         "revisor",
         "table",
-        "senior_data as the data revisor mended it; what it changed is kept beside it, and what it still doubts.",
+        "senior_data after the data revisor's changes. Each row keeps its text before the change, and the doubt that is left.",
         ("senior_data", "revisor_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
@@ -211,7 +211,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "row_scores",
         "triplets",
         "table",
-        "What other readers say of each row: its writer of its least likely word, models trained on other rows of its fit.",
+        "Scores of each row: the generator's log-probability of its least likely token, and its agreement with models trained on other rows.",
         ("revised_data", "senior_model", EVALUATION_TEXTS),
         reads=("seed", "generator", "evaluation"),
         externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
@@ -222,7 +222,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "row_verdicts",
         "triplets",
         "table",
-        "The teacher's verdicts on a sample of the rows: by them each run finds the bounds of its scores.",
+        "The teacher's verdicts on a sample of the rows. They calibrate the score from which on a row is quarantined.",
         ("revised_data", "row_scores"),
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
@@ -233,7 +233,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "final_triplets",
         "triplets",
         "table",
-        "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
+        "Training triplets. Near-duplicates, contaminated rows and faulty rows are quarantined.",
         ("revised_data", "row_scores", "row_verdicts", "task_list", EVALUATION_TEXTS),
         reads=("seed", "evaluation", "senior_data"),
         externals=("evaluation_sets", "evaluation_texts"),
@@ -244,7 +244,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "mined_negatives",
         "triplets",
         "table",
-        "Negatives from the positives of other rows; where one may be right after all, the teacher is asked.",
+        "Hard negatives, mined from the positives of other rows. The teacher decides where one may be a right answer.",
         ("final_triplets",),
         reads=_TEACHER,
         externals=("prompt:judge", "negatives_embedder"),
@@ -255,14 +255,14 @@ ALL_STAGES: tuple[Stage, ...] = (
         "quarantine",
         "triplets",
         "table",
-        "Every row that any stage set aside, with its reason and its text: for looking, nothing is made from it.",
+        "Every row that a stage rejected, with its reason and its text. No other asset reads this table.",
         gathers="table",
     ),
     Stage(
         "embedding_model",
         "embedding",
         "model",
-        "Embedding model: contrastive fine-tuning on final_triplets.",
+        "Embedding model: the base model after contrastive fine-tuning on final_triplets.",
         ("final_triplets", "mined_negatives"),
         reads=("seed",),
         externals=("embedding_base",),
@@ -273,7 +273,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "baseline_models",
         "embedding",
         "model",
-        "The same embedding training on data that skips part of the loop, to compare with.",
+        "Baselines: the same embedding training on data that skips part of the loop.",
         ("seed_data", "junior_data"),
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
@@ -284,7 +284,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "embedding_reruns",
         "embedding",
         "model",
-        "The embedding training again under other seeds: what a score owes to its seed.",
+        "The same embedding training under other seeds, to measure how much a score depends on the seed.",
         ("final_triplets",),
         reads=("seed", "embedding_model"),
         externals=("embedding_base",),
@@ -295,7 +295,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "mteb_scores",
         "embedding",
         "scores",
-        "MTEB scores of the embedding model, its reruns and its baselines, one row per model and task.",
+        "MTEB scores of the embedding model, its reruns and its baselines: one row for each model and task.",
         ("embedding_model", "baseline_models", "embedding_reruns"),
         reads=("seed", "evaluation", "embedding_model"),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base", "scoring_libraries"),
@@ -306,7 +306,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "release",
         "release",
         "release",
-        "Model, data, cards and manifest: written at once or not at all, and only through every gate.",
+        "Model, data, cards and manifest in one folder. It is written completely or not at all, and only if every gate passes.",
         ("embedding_model", "final_triplets", "mteb_scores"),
         reads=("name", "description", "checks"),
         version=3,
@@ -315,4 +315,4 @@ ALL_STAGES: tuple[Stage, ...] = (
 
 
 STOOD_IN_FOR = ("junior_data", "preference_pairs", "senior_data", "revision_data", "final_triplets")
-"""Stages in whose tables rows stand in, in a rehearsal, for what was not whole."""
+"""Stages in whose tables, in a rehearsal, the teacher's examples replace rows that are not valid."""
