@@ -30,7 +30,7 @@ import numpy as np
 import polars as pl
 
 from checks.gates import refusals
-from checks.release_comparison import losses
+from checks.release_comparison import task_verdicts
 from resources.compute.runner import Runner
 from resources.inputs.external_digests import MICROWORLD_BASE
 from resources.progress import Lines
@@ -131,7 +131,7 @@ def without(trainings: Trainings, tasks: Sequence[str], points: float = LOSS) ->
 
 def refused(ours: Trainings, theirs: Trainings, margins: Mapping[str, float], recipe: Recipe, seed: int) -> list[str]:
     """Tasks for which the decision of `non_inferior` refuses."""
-    verdicts = losses(ours, theirs, margins, recipe.checks.non_inferior, seed)
+    verdicts = task_verdicts(ours, theirs, margins, recipe.checks.non_inferior, seed)
     return [v.difference.task for v in verdicts if v.word != "no worse"]
 
 

@@ -15,8 +15,8 @@ from checks.registry import Subject, check_key, checks_of, evaluate
 from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact
+from speed_assets.domain.gate_refusals import GateRefusal
 from speed_assets.domain.graph import Graph, upstream
-from speed_assets.domain.refusals import Refusal
 
 RELEASE = "release"
 
@@ -80,9 +80,9 @@ def gate_results(graph: Graph, refused: Sequence[Mapping[str, Any]]) -> Iterator
 
     Args:
         graph: of the recipe.
-        refused: the fields of each `Refusal` against the candidate, as JSON values; empty for a release.
+        refused: the fields of each `GateRefusal` against the candidate, as JSON values; empty for a release.
     """
-    refusals = [Refusal(**fields) for fields in refused]
+    refusals = [GateRefusal(**fields) for fields in refused]
     for spec in gate_specs(graph):
         against = [refusal.sentence for refusal in refusals if refusal.stage == spec.name]
         yield dg.AssetCheckResult(

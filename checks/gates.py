@@ -10,26 +10,26 @@ from __future__ import annotations
 
 from checks.registry import Subject, checks_of, evaluate
 from resources.store.artifacts import Artifacts, label
-from speed_assets.domain.refusals import Refusal
+from speed_assets.domain.gate_refusals import GateRefusal
 
 
-def refusals(artifacts: Artifacts) -> list[Refusal]:
+def refusals(artifacts: Artifacts) -> list[GateRefusal]:
     """Every reason against a release under the recipe of `artifacts`.
 
     Returns:
         One refusal for each missing artifact and each gate that fails, in the order of the graph; empty when there is none.
     """
-    found: list[Refusal] = []
+    found: list[GateRefusal] = []
     for stage, partition in artifacts.everything(above="release"):
         name = label(stage.name, partition)
         artifact = artifacts.find(stage.name, partition)
         if artifact is None:
             missing = f"{name} has not been materialized under this recipe"
-            found.append(Refusal(stage.name, partition, None, missing))
+            found.append(GateRefusal(stage.name, partition, None, missing))
             continue
         subject = Subject(artifact, artifacts.recipe, partition, artifacts.store)
         for check in checks_of(stage.name):
             if check.blocking and not (outcome := evaluate(check, subject)).passed:
                 sentence = f"{name} {check.name}: {outcome.reason}"
-                found.append(Refusal(stage.name, partition, check.name, sentence))
+                found.append(GateRefusal(stage.name, partition, check.name, sentence))
     return found

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from checks.check import EXAMPLES, Check, Outcome, Subject
 from resources.store.store import ASIDE
 
-ON = {
+JUDGED_ROWS = {
     "held_out": "rows that were held out",
     "training_rows": "rows of the training itself (too few to hold out enough)",
 }
@@ -80,7 +80,7 @@ def falling_loss(subject: Subject) -> Outcome:
         return _falling_curve(subject)
     first, *others = json.loads(judged.read_text())
     metadata = {"judged": [{name: str(value) for name, value in told.items()} for told in (first, *others)]}
-    rows = f"{first['rows']} {ON[first['on']]}"
+    rows = f"{first['rows']} {JUDGED_ROWS[first['on']]}"
     if "reward_accuracy" in first:
         least = subject.recipe.checks.reward_accuracy_min
         passed = first["reward_accuracy"] > least

@@ -32,7 +32,7 @@ def trainings_of(samples: Mapping[str, dict[str, TaskSamples]]) -> list[dict[str
     return [samples[MODEL], *(found for name, found in samples.items() if name.startswith(f"{MODEL} rerun "))]
 
 
-def losses(
+def task_verdicts(
     ours: Sequence[Mapping[str, TaskSamples]],
     theirs: Sequence[Mapping[str, TaskSamples]],
     margins: Mapping[str, float],
@@ -126,7 +126,7 @@ def _tested(subject: Subject, last: Release) -> _Comparison:
     of_model = subject.artifact.table().filter(pl.col("model") == MODEL)
     metrics = dict(of_model.select("task", "metric").iter_rows())
     margins = {task: settings.margins.get(metric, settings.margin) for task, metric in metrics.items()}
-    verdicts = losses(here, there, margins, settings, subject.recipe.seed)
+    verdicts = task_verdicts(here, there, margins, settings, subject.recipe.seed)
     untested = sorted(metrics.keys() - here[0].keys())
     return _Comparison(last, settings, verdicts, margins, untested, (len(here), len(there)))
 

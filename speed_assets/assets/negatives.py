@@ -10,7 +10,7 @@ import polars as pl
 from resources.inputs.external_digests import located_embedder, prompt_set
 from resources.teacher.teacher import TeacherUse
 from speed_assets.assets.stage import StageRun
-from speed_assets.domain.judging import agree, in_order, orders
+from speed_assets.domain.judging import agreed_preference, candidates_in_order, presentation_orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import quarantined
@@ -88,9 +88,9 @@ def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
                 for text in (row["positive"], row["negative"])
             ]
         )
-    shown = [(place, order) for place in range(rows.height) for order in orders(2)]
+    shown = [(place, order) for place in range(rows.height) for order in presentation_orders(2)]
     texts = [
-        prompts.judge(rows["task_type"][place], rows["task"][place], in_order(pairs[place], order))
+        prompts.judge(rows["task_type"][place], rows["task"][place], candidates_in_order(pairs[place], order))
         for place, order in shown
     ]
     sampling = run.recipe.mined_negatives.sampling
@@ -99,7 +99,7 @@ def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
     said: list[list[Any]] = [[] for _ in pairs]
     for (place, order), answer in zip(shown, answers, strict=True):
         said[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
-    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, said, strict=True)]
+    preferences = [agreed_preference(pair, verdicts)[0] for pair, verdicts in zip(pairs, said, strict=True)]
     worse = [
         preference is not None and preference.chosen == pair[0]
         for preference, pair in zip(preferences, pairs, strict=True)

@@ -18,7 +18,7 @@ from resources.store.artifacts import Artifacts
 from resources.store.store import Artifact
 from speed_assets.assets.stage import REFUSED, StageFunction, StageRun
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.refusals import Refusal
+from speed_assets.domain.gate_refusals import GateRefusal
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import without_places
@@ -28,7 +28,7 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def release_through(refusals: Callable[[Artifacts], list[Refusal]]) -> StageFunction:
+def release_through(refusals: Callable[[Artifacts], list[GateRefusal]]) -> StageFunction:
     """The release stage behind these gates; every gate is asked again, whatever Dagster remembers."""
 
     def release(run: StageRun) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from resources.inputs.external_digests import external_digest, generator_base, g
 from resources.store.store import ASIDE, Artifact
 from speed_assets.assets.stage import StageRun
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.training_length import too_short
+from speed_assets.domain.training_length import too_few_steps_message
 from speed_assets.recipe import RecipeError, Training
 
 
@@ -44,7 +44,9 @@ def train(
     (run.out / ASIDE).mkdir(exist_ok=True)
     runtime = run.whole_recipe.runtime
     steps = settings.steps(rows.height)
-    warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.whole_recipe.checks.steps_min)
+    warning = too_few_steps_message(
+        run.stage.name, rows.height, steps, settings.batch_size, run.whole_recipe.checks.steps_min
+    )
     if warning:
         run.progress(0, steps, warning)
     told = run.runner.run(

@@ -18,9 +18,9 @@ from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
-from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
-from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
-from speed_assets.domain.scoring import SCORE_OF, SCORES, beyond, doubted
+from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_by_pairs
+from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS, broken_rules
+from speed_assets.domain.scoring import SCORE_OF, SCORES, find_by_score, find_doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
 
@@ -59,7 +59,7 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
         "asked": asked,
         "rows_in": funnel.steps[0].rows_in,
         "steps": funnel.table(),
-        **({} if likely_faulty is None else {"calibration": likely_faulty.told}),
+        **({} if likely_faulty is None else {"calibration": likely_faulty.summary}),
         "removed": dict(removed["reason"].value_counts(sort=True).iter_rows()),
         "contamination": contamination_report(removed, evaluation),
         "diversity": measured(run, funnel.rows),
@@ -127,22 +127,24 @@ def filtered(
     # A row has the first rule that it breaks as its reason. A rule that rows are readmitted for is a step of its own, so
     # that passing it is not passing the others.
     readmitted = {rule.reason for rule in section.readmit}
-    apart = [code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *BESIDE_ROWS}]
+    apart = [
+        code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *RULES_ACROSS_ROWS}
+    ]
     rule_steps = [
-        ("rules", {*section.rules.skip, *apart, *BESIDE_ROWS}),
+        ("rules", {*section.rules.skip, *apart, *RULES_ACROSS_ROWS}),
         *((code, {*RULE_CODES} - {code}) for code in apart),
     ]
     # What stands in other rows is asked when repeats are gone, so that of near-identical rows the better one stays.
-    beside_steps = [(code, {*RULE_CODES} - {code}) for code in BESIDE_ROWS if code not in section.rules.skip]
+    beside_steps = [(code, {*RULE_CODES} - {code}) for code in RULES_ACROSS_ROWS if code not in section.rules.skip]
     scores = {}
     for reason, score in SCORE_OF.items():
         least, most = (getattr(section.scores, f"{score}_{bound}", None) for bound in ("min", "max"))
         if least is not None or most is not None:
-            scores[reason] = beyond(score, reason, least, most)
+            scores[reason] = find_by_score(score, reason, least, most)
     steps: list[tuple[str, Finder]] = [
         ("not_whole", _not_whole),
         *((name, partial(broken_rules, **rules, skip=tuple(skip), seed=seed)) for name, skip in rule_steps),
-        *((("doubted", doubted),) if "doubt" in rows.columns else ()),
+        *((("doubted", find_doubted),) if "doubt" in rows.columns else ()),
         *scores.items(),
         *((("likely_faulty", likely_faulty),) if likely_faulty is not None else ()),
         *((name, _repeats(name, view, near, jaccard)) for name, view, jaccard in views if jaccard is not None),
@@ -220,10 +222,10 @@ def plot_calibration(likely_faulty: LikelyFaulty, path: Path) -> None:
         }
         axes.hist(list(shown.values()), bins=bins, label=list(shown), color=["#bbbbbb", "#4c72b0", "#c44e52"])
         axes.set_yscale("log")
-        if found.told["bound"] is not None:
-            axes.axvline(found.told["bound"], color="black", label=f"bound {found.told['bound']:.2f}")
+        if found.summary["bound"] is not None:
+            axes.axvline(found.summary["bound"], color="black", label=f"bound {found.summary['bound']:.2f}")
         axes.legend(fontsize=7)
-        axes.set_title(found.told.get("switched_off", ""), fontsize=8)
+        axes.set_title(found.summary.get("switched_off", ""), fontsize=8)
     axes.set_xlabel("likelihood of being faulty, by scores and verdicts")
     figure.savefig(path)
 
@@ -280,7 +282,7 @@ def _repeating(seen: pl.DataFrame, repeats: pl.DataFrame, name: str) -> pl.DataF
 def _twins(twins: pl.DataFrame, similarity: float) -> Finder:
     def find(rows: pl.DataFrame) -> pl.DataFrame:
         seen = rows.select(_key(rows), "place", _quality(rows))
-        repeats = repeats_of(seen, twins.filter(pl.col("similarity") >= similarity))
+        repeats = repeats_by_pairs(seen, twins.filter(pl.col("similarity") >= similarity))
         return _repeating(seen, repeats, "near_duplicate_semantic")
 
     return find

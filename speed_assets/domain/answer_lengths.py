@@ -98,12 +98,12 @@ class AnswerLengths:
     def _bound(self, value: str) -> int:
         """Most words of an attribute; one without an upper bound gets `open_factor` times its lower one, and no fewer than
         `open_words` beyond it."""
-        least, most = words_asked(value)
+        least, most = words_allowed(value)
         return most if most is not None else max(math.ceil(self.open_factor * least), least + self.open_words)
 
 
 @lru_cache(maxsize=256)
-def words_asked(value: str) -> tuple[int, int | None]:
+def words_allowed(value: str) -> tuple[int, int | None]:
     """Fewest and most words that an attribute such as `at least 50 words` allows; None is no bound.
 
     >>> words_asked("5 to 15 words"), words_asked("less than 10 words"), words_asked("100 words")

@@ -5,7 +5,7 @@ Values and weights are those of SPEED (arXiv 2410.18634), as its released prompt
 (arXiv 2401.00368). Matching prompts have none. Every text is English.
 
 All attributes of a task type are drawn for every row, whichever prompt set asks for it; a set says those that its
-templates name, and `PromptSet.said` tells which. New ones stand last, so that no earlier draw moves.
+templates name, and `PromptSet.attributes_in_prompt` tells which. New ones stand last, so that no earlier draw moves.
 
 Belongs here: names, values, weights, drawing. Not here: the words a prompt puts around a value (`prompt_sets/`).
 """

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from speed_assets.domain.folding import buffer, fold_table, in_parallel
+from speed_assets.domain.folding import fold_table, in_parallel, text_buffer
 
 EXACT_WORDS_LEAST = 3
 """Shorter texts are labels and single words, which no set owns."""
@@ -46,7 +46,7 @@ class EvaluationIndex:
         columns = [pl.Series(group, dtype=pl.String).unique(maintain_order=True) for group in texts.values()]
         owners = [pl.repeat(task, len(column), eager=True) for task, column in zip(texts, columns, strict=True)]
         self.tasks = pl.concat([pl.Series(dtype=pl.String), *owners])
-        text = buffer(pl.concat([pl.Series(dtype=pl.String), *columns]))
+        text = text_buffer(pl.concat([pl.Series(dtype=pl.String), *columns]))
         counts = np.empty(len(self.tasks), np.int64)
         kernels.count_words(*text, fold_table(), counts)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -54,7 +54,7 @@ class EvaluationIndex:
         kernels.words_in(*text, fold_table(), starts, words)
         runs = _table_of_runs(starts, words, limits.ngram)
         run_bits = np.zeros(max(64, len(runs.keys)), np.uint8)
-        kernels.mark_all(run_bits, runs.keys[runs.keys != 0])
+        kernels.set_key_bits(run_bits, runs.keys[runs.keys != 0])
         places = np.repeat(np.arange(len(self.tasks)), counts)
         known, ids = np.unique(words, return_inverse=True)
         once = np.unique(np.stack([ids, places], axis=1).reshape(-1, 2), axis=0)  # a text once per word
@@ -85,7 +85,7 @@ class EvaluationIndex:
         """(evaluation, how) of each text: the task that it repeats and `exact`, `ngram` or `neighbour`; null if none."""
         from speed_assets.domain import kernels
 
-        text = buffer(texts)
+        text = text_buffer(texts)
         found = np.full(len(texts), -1, np.int64)
         how = np.zeros(len(texts), np.int8)
 
@@ -127,5 +127,5 @@ def _open_table(keys: np.ndarray, values: np.ndarray) -> Any:
 
     size = 1 << max(4, int(2 * len(keys)).bit_length())
     table = kernels.Table(np.zeros(size, np.uint64), np.zeros(size, np.int64))
-    kernels.put_all(*table, keys, values)
+    kernels.fill_table(*table, keys, values)
     return table

@@ -22,7 +22,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that nothing of a hash is lost
 _COLUMNS_AT_ONCE = 4096  # words of a kernel's matrix that are in memory together
 
 
-def sampled(rows: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+def random_rows(rows: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
     """At most `most` rows in an order drawn from `seed`: the first of them are a sample, too."""
     return rows[np.random.default_rng(seed).permutation(rows.height)[:most]]
 
@@ -62,7 +62,7 @@ def share_distance(one: Mapping[str, float], other: Mapping[str, float]) -> floa
     return sum(abs(one.get(name, 0) / sums[0] - other.get(name, 0) / sums[1]) for name in names) / 2
 
 
-def words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def word_hashes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(text, word) of every word in order: the number of its text, int64, and a hash of 64 bits.
 
     Words are runs of letters and digits in lower case. A text of none is one word, the same for all of them.
@@ -72,12 +72,12 @@ def words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return exploded["text"].cast(pl.Int64).to_numpy(), exploded["word"].hash().to_numpy()
 
 
-def distinct(texts: pl.Series) -> dict[str, float]:
+def distinct_ngram_shares(texts: pl.Series) -> dict[str, float]:
     """Distinct n-grams as a share of all n-grams, by the number of words in them; nulls are no texts.
 
     Shares fall with the number of texts, so only samples of one size compare. 0 where there are no n-grams.
     """
-    text, word = words(texts.drop_nulls())
+    text, word = word_hashes(texts.drop_nulls())
     grams = word
     shares = {}
     for length in NGRAMS:
@@ -96,7 +96,7 @@ def vendi_score(texts: pl.Series) -> float:
     """
     if texts.is_empty():
         return 0.0
-    text, hashes = words(texts)
+    text, hashes = word_hashes(texts)
     word = np.unique(hashes, return_inverse=True)[1]
     order = np.argsort(word, kind="stable")
     text, word = text[order], word[order]
@@ -192,7 +192,7 @@ def diversity(
     any scale. Topics and task types are counted over all rows; attributes and n-grams on a sample of `rows_max`, the
     Vendi score on one of `vendi_rows_max`. `seed` is the recipe's; `said` as in `attribute_use`.
     """
-    some = sampled(rows, rows_max, seed_for(seed, "diversity"))
+    some = random_rows(rows, rows_max, seed_for(seed, "diversity"))
     few = some.head(vendi_rows_max)
     kept = dict(rows["task_type"].value_counts(sort=True).iter_rows())
     score = vendi_score(row_texts(few))
@@ -205,6 +205,6 @@ def diversity(
             "distance": round(share_distance(kept, intended), 4),
         },
         "attributes": attribute_use(some, seed, said),
-        "distinct": {field: distinct(some[field]) for field in TRIPLET_FIELDS},
+        "distinct": {field: distinct_ngram_shares(some[field]) for field in TRIPLET_FIELDS},
         "vendi": {"rows": few.height, "score": round(score, 2), "per_row": round(score / max(few.height, 1), 4)},
     }

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
-from speed_assets.domain.rows import no_quarantine, quarantined
+from speed_assets.domain.rows import empty_quarantine, quarantined
 
 Finder = Callable[[pl.DataFrame], pl.DataFrame]
 """From rows to (reason, detail) of each of them, in their order; no reason lets the row pass."""
@@ -66,7 +66,7 @@ class Funnel:
         self._stage = stage
         self._clock = clock
         self._readmissions = readmissions
-        self._removed: list[pl.DataFrame] = [no_quarantine()]
+        self._removed: list[pl.DataFrame] = [empty_quarantine()]
 
     def step(self, name: str, find: Finder, raw: pl.Expr) -> None:
         """Quarantine the rows for which `find` gives a reason, unless a rule readmits them.

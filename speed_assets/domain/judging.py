@@ -27,7 +27,7 @@ class Preference:
     margin: float
 
 
-def orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
+def presentation_orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
     """At most `wanted` orders in which to show `count` candidates: as they came, reversed, then the rotations of both.
 
     Over all of them every candidate stands in every place equally often.
@@ -43,11 +43,11 @@ def orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
     return tuple(found)[:wanted]
 
 
-def in_order(candidates: Sequence[str], order: Order) -> list[str]:
+def candidates_in_order(candidates: Sequence[str], order: Order) -> list[str]:
     return [candidates[i] for i in order]
 
 
-def agree(
+def agreed_preference(
     candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]], margin_min: float = 0.5
 ) -> tuple[Preference | None, str | None]:
     """(preference, None) where the verdicts support one, or (None, why not): unreadable_verdict, orders_disagree,
@@ -82,7 +82,7 @@ def agree(
     return Preference(chosen, rejected, round(margin, 4)), None
 
 
-def contradicted(candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]]) -> bool | None:
+def judge_contradicts_itself(candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]]) -> bool | None:
     """Whether some text is best in one verdict and worst in another; None where fewer than two can be read."""
     named = [
         (candidates[order[verdict.best]], candidates[order[verdict.worst]])
@@ -121,7 +121,7 @@ def explained_by_length(
     return [way in blamed for way in looks]
 
 
-def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> dict[str, float | None]:
+def judge_biases(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> dict[str, float | None]:
     """What a judge leans to besides quality, over (candidates, order shown, verdict); unreadable verdicts count for ties only.
 
     tie_share: verdicts that named one candidate best and worst, among all.
@@ -135,7 +135,7 @@ def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> 
         read += 1
         first += verdict.best == 0
         last += verdict.best == len(order) - 1
-        lengths = [len(text) for text in in_order(candidates, order)]
+        lengths = [len(text) for text in candidates_in_order(candidates, order)]
         most = max(lengths)
         if lengths.count(most) == 1:
             comparable += 1

@@ -195,7 +195,7 @@ def _put(keys, marks, value, stamp):
 
 
 @_kernel
-def resembling(data, offsets, a, b, table, width, common, least, letters, hashes, keys, marks, stamp):
+def jaccard_similarity(data, offsets, a, b, table, width, common, least, letters, hashes, keys, marks, stamp):
     """Jaccard similarity of two rows: the smaller one of that over all shingles and that over uncommon ones.
 
     `marks` stamps: `stamp` for a shingle of a, +1 for one of both, +2 for one of b. The caller raises the stamp by 3.
@@ -300,7 +300,7 @@ def _room_for(partners, other):
 @_kernel
 def _are_a_pair(text, part, rests, row, other, shingles, limits, no_common, scratch, stamp):
     """Whether two rows resemble each other, as texts and by their parts. Uses two stamps."""
-    similar = resembling(
+    similar = jaccard_similarity(
         text.data, text.offsets, row, other, shingles.table, shingles.width, shingles.common, shingles.least,
         scratch.letters, scratch.hashes, scratch.keys, scratch.marks, stamp,
     )  # fmt: skip
@@ -309,7 +309,7 @@ def _are_a_pair(text, part, rests, row, other, shingles, limits, no_common, scra
     of_row, of_other = part.offsets[row + 1] - part.offsets[row], part.offsets[other + 1] - part.offsets[other]
     if of_row + of_other == 0:
         return True
-    similar = resembling(
+    similar = jaccard_similarity(
         part.data, part.offsets, row, other, shingles.table, shingles.width, no_common, shingles.least,
         scratch.letters, scratch.hashes, scratch.keys, scratch.marks, stamp + 3,
     )  # fmt: skip
@@ -362,7 +362,7 @@ def compare_buckets(text, part, rests, longest, shingles, limits, packed, first,
 
 
 @_kernel
-def survivors(order, starts, partners, repeats):
+def find_best_repeated(order, starts, partners, repeats):
     """In the order of rank, keep a row unless it resembles one that is kept; `repeats[row]` is the best such one or -1."""
     rank = np.empty(order.size, np.int64)
     for position in range(order.size):
@@ -401,7 +401,7 @@ def words_in(data, offsets, table, starts, words):
 
 
 @_kernel
-def run_hash(words, first, past):
+def hash_of_run(words, first, past):
     """One number for a run of words."""
     value = np.uint64(past - first)
     for i in range(first, past):
@@ -417,14 +417,14 @@ def runs_in(starts, words, width, runs, owners):
         first, past = starts[text], starts[text + 1]
         step = width if width > 0 else max(past - first, 1)
         for at in range(first, past - step + 1):
-            runs[count] = run_hash(words, at, at + step)
+            runs[count] = hash_of_run(words, at, at + step)
             owners[count] = text
             count += 1
     return count
 
 
 @_kernel
-def put_all(keys, values, wanted, given):
+def fill_table(keys, values, wanted, given):
     """Fill an open table (keys 0 are free, its size is a power of two); the first value of a key stays."""
     size = np.uint64(keys.size - 1)
     for i in range(wanted.size):
@@ -437,14 +437,14 @@ def put_all(keys, values, wanted, given):
 
 
 @_kernel
-def may_hold(bits, wanted):
+def key_bit_is_set(bits, wanted):
     """Whether a table may hold a key, by a bit map small enough for the processor's cache."""
     slot = (wanted >> np.uint64(20)) & np.uint64(bits.size * 8 - 1)
     return (bits[slot >> np.uint64(3)] >> np.uint8(slot & np.uint64(7))) & np.uint8(1) != 0
 
 
 @_kernel
-def mark_all(bits, wanted):
+def set_key_bits(bits, wanted):
     """Set the bit of every key."""
     for i in range(wanted.size):
         slot = (wanted[i] >> np.uint64(20)) & np.uint64(bits.size * 8 - 1)
@@ -540,8 +540,8 @@ def _copied_in_runs(mine, count, sets, limits, scratch):
     """The evaluation text with the most runs of the row, if the runs are enough of the row or of the text; else -1."""
     all_hits, distinct, best = 0, 0, -1
     for at in range(count - limits.width + 1):
-        run = run_hash(mine, at, at + limits.width)
-        text = look_up(sets.runs.keys, sets.runs.values, run) if may_hold(sets.run_bits, run) else -1
+        run = hash_of_run(mine, at, at + limits.width)
+        text = look_up(sets.runs.keys, sets.runs.values, run) if key_bit_is_set(sets.run_bits, run) else -1
         if text >= 0:
             all_hits += 1
             if scratch.hits[text] == 0:
@@ -635,7 +635,7 @@ def find_copies(data, offsets, first, past, longest, table, sets, limits, found,
         count = words_of(letters, fold(data, offsets[row], offsets[row + 1], table, letters), mine)
         if count < limits.exact_least:
             continue
-        text = look_up(sets.whole.keys, sets.whole.values, run_hash(mine, 0, count))
+        text = look_up(sets.whole.keys, sets.whole.values, hash_of_run(mine, 0, count))
         kind = 1
         if text < 0 and count >= max(limits.width, limits.words_least):
             text = _copied_in_runs(mine, count, sets, limits, scratch)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from speed_assets.domain.folding import buffer, in_parallel
+from speed_assets.domain.folding import in_parallel, text_buffer
 
 WINDOW = 100
 """Bytes of plain words that are read at the start of a text, and at its end where it is longer than both. Ours."""
@@ -71,7 +71,7 @@ def known_languages() -> frozenset[str]:
     return frozenset(_model().languages)
 
 
-def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -> pl.Series:
+def other_language_probability(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -> pl.Series:
     """Probability that each text is in none of `languages`; null where too little of it can be read.
 
     Words with digits, at signs, slashes, or a point or colon inside are left out: addresses, code and lines of a log have no
@@ -96,7 +96,7 @@ def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -
     if "en" in languages:
         told |= (texts.str.len_bytes() >= _SURE_FROM) & texts.str.contains(_SURELY_ENGLISH)
     open_ = (~told.fill_null(True)).arg_true()
-    text = buffer(_composed(_without_chatter(texts.gather(open_))))
+    text = text_buffer(_composed(_without_chatter(texts.gather(open_))))
     found = np.empty(len(open_), np.float32)
 
     def look(first: int, past: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.folding import Buffer, buffer, fold_table, in_parallel
+from speed_assets.domain.folding import Buffer, fold_table, in_parallel, text_buffer
 
 FOUND_AT_THRESHOLD = 0.98
 """Share of pairs exactly at the threshold that share a band; the bands are as deep as that allows."""
@@ -103,7 +103,7 @@ class NearDuplicates:
             raise ValueError("row ids are not unique: give every row one of its own")
         if not len(self):
             return
-        text = buffer(self._rows["text"])
+        text = text_buffer(self._rows["text"])
         order = self._order()
         if len(self) >= 2 * self._counted:
             self._count_common(text, order)
@@ -173,7 +173,7 @@ class NearDuplicates:
         words = self._rows["text"].str.count_matches(r"\S+").fill_null(0).to_numpy()
         strict = max(self.similarity.short_jaccard, self.similarity.jaccard)
         jaccard = np.where(words < self.similarity.short_words, strict, self.similarity.jaccard)
-        part = buffer(self._rows["part"])
+        part = text_buffer(self._rows["part"])
         rests = self._rows.select(
             pl.col("text")
             .str.slice(pl.col("part").str.len_chars())
@@ -216,7 +216,7 @@ def near_duplicates(
     return index.repeats()
 
 
-def repeats_of(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+def repeats_by_pairs(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """(row_id, repeats) of the rows (row_id, quality, place) that repeat a better one, by pairs (a, b) of places.
 
     Pairs of which a row is not there are of no account. A row is removed only for resembling one that stays.
@@ -242,7 +242,7 @@ def _survivors(order: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     both = both[np.argsort(both[:, 0], kind="stable")]
     starts = np.searchsorted(both[:, 0], np.arange(len(order) + 1))
     of = np.full(len(order), -1, np.int64)
-    kernels.survivors(order, starts, np.ascontiguousarray(both[:, 1]), of)
+    kernels.find_best_repeated(order, starts, np.ascontiguousarray(both[:, 1]), of)
     return of
 
 

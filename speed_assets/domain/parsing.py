@@ -242,17 +242,17 @@ def _content_problems(texts: list[str | None]) -> list[Problem]:
     query, positive, negative = (fields.get(name) for name in TRIPLET_FIELDS)
     problems = []
     # Punctuation counts here, for labels such as C, C# and C++ are different answers.
-    if positive and negative and caseless(positive) == caseless(negative):
+    if positive and negative and lower_case_text(positive) == lower_case_text(negative):
         problems.append("same_positive_negative")
     if query and positive and query.split() == positive.split():
         problems.append("copied_query")
     return problems
 
 
-def stands_in(part: str, text: str, words_least: int) -> bool:
+def words_stand_in(part: str, text: str, words_least: int) -> bool:
     """Whether the words of `part`, if there are enough of them, stand in `text` one after the other."""
-    part = folded(part)
-    return part.count(" ") + 1 >= words_least and f" {part} " in f" {folded(text)} "
+    part = words_only(part)
+    return part.count(" ") + 1 >= words_least and f" {part} " in f" {words_only(text)} "
 
 
 def _reason(values: dict[str, Any]) -> str:
@@ -274,11 +274,11 @@ def _clean(text: str) -> str:
     return "" if _INVISIBLE.fullmatch(text) else text
 
 
-def caseless(text: str) -> str:
+def lower_case_text(text: str) -> str:
     """Lower case, single spaces; punctuation stays."""
     return " ".join(text.casefold().split())
 
 
-def folded(text: str) -> str:
+def words_only(text: str) -> str:
     """Lower case words between single spaces; of a text without words, its characters."""
-    return _PUNCTUATION.sub(" ", text.casefold()).strip() or caseless(text)
+    return _PUNCTUATION.sub(" ", text.casefold()).strip() or lower_case_text(text)

@@ -45,7 +45,7 @@ _OF_RULE = {
 }
 
 
-def in_words(problem: str) -> str:
+def problem_sentence(problem: str) -> str:
     """What was wrong with an answer, as half a sentence.
 
     >>> in_words("missing_key:S3"), in_words("rule:too_short")

@@ -32,7 +32,7 @@ class Revised:
     problem: str | None = None
 
 
-def as_draft(task_type: str, row: Mapping[str, str | None]) -> str:
+def draft_of_row(task_type: str, row: Mapping[str, str | None]) -> str:
     """What the revisor is shown of a row: its record as one line of JSON, or the raw output where nothing could be read."""
     record = TASK_TYPES[task_type].record(row)
     return json.dumps(record, ensure_ascii=False) if record else row["output"] or ""
@@ -60,12 +60,12 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
     return Revised(patched, before.record != after, False, revision.reason)
 
 
-def without_echoes(revision: Revision, record: Mapping[str, str]) -> Revision:
+def without_unchanged_fields(revision: Revision, record: Mapping[str, str]) -> Revision:
     """The revision without the fields that it repeats as they are: a writer that copies the draft found nothing to mend."""
     return replace(revision, changes={key: text for key, text in revision.changes.items() if record.get(key) != text})
 
 
-def keeps_of(task_type: str, draft: str, record: str) -> bool:
+def keeps_a_text_of_draft(task_type: str, draft: str, record: str) -> bool:
     """Whether a record still has a text of its draft, both as `revise` takes and gives them. A patch of one field does not
     make whole what stands in the others."""
     before, after = parse_record(task_type, draft).record, parse_record(task_type, record).record
@@ -73,7 +73,7 @@ def keeps_of(task_type: str, draft: str, record: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class RevisedRows:
     """Records after the readings of a revisor, in the order of the drafts."""
 
     records: list[str]
@@ -89,15 +89,15 @@ class Mended:
     """Whether any reading of the record could be read."""
 
 
-def read_through(
+def revise_rows(
     drafts: Sequence[str], readings: int, read: Callable[[int, list[int], list[str]], list[Revised]]
-) -> Mended:
+) -> RevisedRows:
     """Let a revisor read all drafts and mend them, then again what it has changed; the last of several readings only
     judges. With one reading, nothing that was changed is read again.
 
     `read` is given the number of the reading, the places of the rows and their records, and revises each.
     """
-    mended = Mended(list(drafts), [None] * len(drafts), [None] * len(drafts), [], {}, [False] * len(drafts))
+    mended = RevisedRows(list(drafts), [None] * len(drafts), [None] * len(drafts), [], {}, [False] * len(drafts))
     unread: Counter[str] = Counter()
     pending = list(range(len(drafts)))
     for reading in range(readings):
@@ -129,7 +129,7 @@ def read_through(
     return mended
 
 
-def balance(rows: pl.DataFrame, mended_share: float, repeats_max: int = 3) -> pl.DataFrame:
+def repeat_rarer_kind(rows: pl.DataFrame, mended_share: float, repeats_max: int = 3) -> pl.DataFrame:
     """Rows of which `mended_share` mend something: whole rows of the rarer kind are repeated, in order.
 
     No row is there more than `repeats_max` times, even if the share is not reached then: a few answers that are learnt by

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from speed_assets.domain.parsing import folded
+from speed_assets.domain.parsing import words_only
 
 # Refusals: an assistant that does not do the writing it was asked for. What it refuses is named, or the request itself.
 
@@ -154,7 +154,7 @@ def _is_form(text: str) -> bool:
     return entries >= 2 or (entries == 1 and len(text.split()) <= _NOTE_WORDS)
 
 
-def given_away(label: str, text: str) -> bool:
+def gives_label_away(label: str, text: str) -> bool:
     """Whether a text tells its own label, beyond having the label's words in it as texts of a class will.
 
     Telling are: the text is the label; the label as an annotation (`Label: X`, a hashtag, in quotes or brackets, before a colon
@@ -164,10 +164,10 @@ def given_away(label: str, text: str) -> bool:
     >>> given_away("shopping list", "what is on my shopping list"), given_away("refund", "I want my money. Category: refund")
     (False, True)
     """
-    words = folded(label).split()
+    words = words_only(label).split()
     if not words:
         return False
-    said = folded(text)
+    said = words_only(text)
     if said == " ".join(words):
         return True
     if f" {' '.join(words)} " not in f" {said} ":

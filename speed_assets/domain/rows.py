@@ -18,7 +18,7 @@ from speed_assets.domain.parsing import decode_typed, parse_record
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
-ASKED = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
+WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
 """Columns of a row that is asked for, beside the words that its prompt asks for."""
 QUARANTINE_SCHEMA = {
     "row_id": pl.String,
@@ -86,7 +86,7 @@ def synthesis_rows(
                 "words": lengths.words("synthesis", task_type, attributes),
             }
         )
-    return pl.DataFrame(asked, schema=dict.fromkeys(ASKED, pl.String) | {"words": pl.Int64})
+    return pl.DataFrame(asked, schema=dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64})
 
 
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
@@ -128,7 +128,7 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     return read.with_columns(valid=pl.col("problem").is_null())
 
 
-def until_whole(
+def ask_until_valid(
     rows: pl.DataFrame, attempts: int, ask: Callable[[int, pl.DataFrame], pl.DataFrame]
 ) -> tuple[pl.DataFrame, list[dict[str, int]]]:
     """The parsed answers to all rows, and those asked again: {rows, whole} of each further attempt.
@@ -136,7 +136,7 @@ def until_whole(
     `ask` is given the number of the attempt and the rows still without a whole answer, and returns them parsed, in their
     order. It is asked at most `attempts` times; an answer that is no better than the last one takes its place. A request
     that the server refused for good is not repeated. What was cut off is worth another try with a larger limit, which is
-    for `ask` to set (`cuts_before`).
+    for `ask` to set (`cut_off_attempts`).
     """
     answers = ask(0, rows)
     again = []
@@ -153,7 +153,7 @@ def until_whole(
     return answers, again
 
 
-def cuts_before(pending: pl.DataFrame, attempt: int) -> list[int]:
+def cut_off_attempts(pending: pl.DataFrame, attempt: int) -> list[int]:
     """How often the answer to each row was cut off before this attempt; one that failed otherwise has room enough."""
     if not attempt:
         return [0] * pending.height
@@ -185,7 +185,7 @@ def _unclean(field: str) -> pl.Expr:
 def _alike(fields: Sequence[str]) -> pl.Expr:
     """Whether two texts of a record may be the same, or one may stand in the other. Tells too often, never too seldom."""
     query, positive = pl.col("query"), pl.col("positive")
-    alike = may_stand_in(query, positive)
+    alike = may_contain_words_of(query, positive)
     if "negative" in fields:
         first = r"^(\S+)"
         negative = pl.col("negative")
@@ -194,14 +194,14 @@ def _alike(fields: Sequence[str]) -> pl.Expr:
     return alike
 
 
-def may_stand_in(part: pl.Expr, text: pl.Expr) -> pl.Expr:
+def may_contain_words_of(part: pl.Expr, text: pl.Expr) -> pl.Expr:
     """Whether the words of `part` may stand in `text`: a first look that leaves few rows to `parsing.stands_in`."""
     lower = part.str.to_lowercase()
     run = pl.coalesce(lower.str.extract(f"([a-z0-9]{{{letters},}})") for letters in (7, 4))  # long words are rare
     return text.str.to_lowercase().str.contains(run, literal=True).fill_null(True) | _folds_oddly(text)
 
 
-def may_be_the_same(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+def may_have_same_words(one: pl.Expr, other: pl.Expr) -> pl.Expr:
     """Whether two texts may have the same words: a first look that leaves few rows to `parsing.folded`."""
     first = [text.str.to_lowercase().str.extract("([a-z0-9]+)").fill_null("") for text in (one, other)]
     return (first[0] == first[1]) | _folds_oddly(one) | _folds_oddly(other)
@@ -226,16 +226,16 @@ def quarantined(
     )
 
 
-def unless_refused(problem: pl.Expr) -> pl.Expr:
+def problem_or_refusal(problem: pl.Expr) -> pl.Expr:
     """`problem`, but `teacher_refused` where the column `refused` holds the server's words."""
     return pl.when(pl.col("refused").is_null()).then(problem).otherwise(pl.lit(TEACHER_REFUSED))
 
 
-def refusal_or(detail: str) -> pl.Expr:
+def refusal_or_detail(detail: str) -> pl.Expr:
     """The server's words in the column `refused`, else `detail`."""
     return pl.coalesce("refused", pl.lit(detail))
 
 
-def no_quarantine() -> pl.DataFrame:
+def empty_quarantine() -> pl.DataFrame:
     """An empty quarantine."""
     return pl.DataFrame(schema=QUARANTINE_SCHEMA)

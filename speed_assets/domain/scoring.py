@@ -35,7 +35,7 @@ def value_spans(record: str) -> list[tuple[int, int]]:
     return [match.span(1) for number, match in enumerate(_STRING.finditer(record)) if number % 2]
 
 
-def beyond(score: str, reason: str, least: float | None = None, most: float | None = None) -> Finder:
+def find_by_score(score: str, reason: str, least: float | None = None, most: float | None = None) -> Finder:
     """Finds rows whose score is known and below `least` or above `most`; the detail is the score."""
     out = pl.lit(False)
     if least is not None:
@@ -52,7 +52,7 @@ def beyond(score: str, reason: str, least: float | None = None, most: float | No
     return find
 
 
-def doubted(rows: pl.DataFrame) -> pl.DataFrame:
+def find_doubted(rows: pl.DataFrame) -> pl.DataFrame:
     """Finds rows in which the revisor's last reading still found fault; the detail is what it said."""
     return rows.select(
         pl.when(pl.col("doubt").is_not_null()).then(pl.lit("doubted")).alias("reason"),

@@ -13,7 +13,7 @@ import re
 from typing import Literal, get_args
 
 from speed_assets.domain.noise import is_noise
-from speed_assets.domain.parsing import folded
+from speed_assets.domain.parsing import words_only
 
 TaskRuleCode = Literal[
     "noise",
@@ -268,10 +268,10 @@ def _wrong_size(words: list[str]) -> TaskRuleCode | None:
 def _echo(task: str, topic: str, prompt: str | None) -> TaskRuleCode | None:
     if _HEADING.match(task):
         return "heading"
-    said, named = folded(task), folded(topic)
-    if said in (named, folded(topic.rsplit("/", 1)[-1])):
+    said, named = words_only(task), words_only(topic)
+    if said in (named, words_only(topic.rsplit("/", 1)[-1])):
         return "topic_echo"
-    if _OF_THE_PROMPT.search(task) or (prompt is not None and _repeats(said, folded(prompt.replace(topic, "\n")))):
+    if _OF_THE_PROMPT.search(task) or (prompt is not None and _repeats(said, words_only(prompt.replace(topic, "\n")))):
         return "prompt_echo"
     return None
 

@@ -61,7 +61,7 @@ def warm_up_steps(steps: int, share: float) -> int:
     return int(share * steps)
 
 
-def too_short(name: str, rows: int, steps: int, batch_size: int, steps_min: int) -> str | None:
+def too_few_steps_message(name: str, rows: int, steps: int, batch_size: int, steps_min: int) -> str | None:
     """What to say of a training with fewer steps than `steps_min`, or None."""
     if steps >= steps_min:
         return None

@@ -131,7 +131,7 @@ def write_document(topic: str, aspect: str, rng: random.Random, long: bool | Non
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextReading:
     """What a text says: aspects of its query cues and of its document cues, and whether it names the topic."""
 
     on_topic: bool
@@ -145,12 +145,12 @@ class Reading:
         return next(iter(aspects)) if len(aspects) == 1 else None
 
 
-def in_a_word(text: str, topic: str) -> str:
+def word_for_reading(text: str, topic: str) -> str:
     """What a text is about, in a word: its aspect, with a question mark when query cues alone say so; `astray` off
     the topic; `bare` or `mixed` without one aspect."""
     if text in SIBLING:
         return text
-    reading = read(text, topic)
+    reading = read_text(text, topic)
     if not reading.on_topic:
         return "astray"
     if reading.aspect is None:
@@ -158,14 +158,14 @@ def in_a_word(text: str, topic: str) -> str:
     return reading.aspect + ("" if reading.document_aspects else "?")
 
 
-def read(text: str, topic: str) -> Reading:
+def read_text(text: str, topic: str) -> TextReading:
     """Recognise what `text` says about `topic`. Words of the topic itself are never taken for cues."""
     plain = f" {' '.join(_NOT_PLAIN.sub(' ', text.lower()).split())} "
     needle = f" {topic} "
     on_topic = bool(topic) and needle in plain
     words = _WORD.findall(plain.replace(needle, " ") if on_topic else plain)
     cues = [word for word in words if word in CUE_ASPECT]
-    return Reading(
+    return TextReading(
         on_topic=on_topic,
         query_aspects=frozenset(CUE_ASPECT[c] for c in cues if c in _IS_QUERY_CUE),
         document_aspects=frozenset(CUE_ASPECT[c] for c in cues if c not in _IS_QUERY_CUE),

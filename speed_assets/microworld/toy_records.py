@@ -21,7 +21,7 @@ FLAWS = ("wrong_aspect", "easy_negative", "copied_query", "missing_field", "too_
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TaskRequest:
     """What a task asks for: the topic phrase, and the aspects allowed for query and positive."""
 
     topic: str
@@ -57,17 +57,17 @@ def write_task(task_type: str, topic: str, rng: random.Random) -> str:
     return f"{aspect} of {topic}"
 
 
-def read_task(task_type: str, task: str) -> Asked:
+def read_task(task_type: str, task: str) -> TaskRequest:
     """What a task asks for. A task in other words than `write_task`'s asks for any aspect of itself."""
     if task_type != "sts" and " of " in task:
         head, topic = task.split(" of ", 1)
         aspects = tuple(part for part in head.split(" or "))
         if all(aspect in lang.SIBLING for aspect in aspects):
-            return Asked(topic, aspects)
-    return Asked(task, lang.ASPECTS)
+            return TaskRequest(topic, aspects)
+    return TaskRequest(task, lang.ASPECTS)
 
 
-def write_record(task_type: str, asked: Asked, rng: random.Random, long: bool | None = None) -> dict[str, str]:
+def write_record(task_type: str, asked: TaskRequest, rng: random.Random, long: bool | None = None) -> dict[str, str]:
     """A record that is entirely right."""
     aspect = rng.choice(asked.aspects)
     return {
@@ -97,7 +97,7 @@ def _write_field(task_type: str, field: str, topic: str, aspect: str, rng: rando
     return lang.write_document(topic, sibling if field == "negative" else aspect, rng, long)
 
 
-def spoil(task_type: str, asked: Asked, record: Mapping[str, str], rng: random.Random) -> dict[str, str]:
+def with_one_fault(task_type: str, asked: TaskRequest, record: Mapping[str, str], rng: random.Random) -> dict[str, str]:
     """The record with one fault in it, of a kind that the task type can have."""
     keys = TASK_TYPES[task_type].keys
     query, positive = keys[0], keys[1]
@@ -127,22 +127,22 @@ def spoil(task_type: str, asked: Asked, record: Mapping[str, str], rng: random.R
     return spoiled
 
 
-def aspect_of(task_type: str, asked: Asked, record: Mapping[str, str]) -> str:
+def aspect_of(task_type: str, asked: TaskRequest, record: Mapping[str, str]) -> str:
     """The aspect that the record is to be about: the asked one, or among several what its query says."""
     if len(asked.aspects) == 1:
         return asked.aspects[0]
-    said = lang.read(record.get(TASK_TYPES[task_type].keys[0], ""), asked.topic).aspect
+    said = lang.read_text(record.get(TASK_TYPES[task_type].keys[0], ""), asked.topic).aspect
     return said if said in asked.aspects else asked.aspects[0]
 
 
-def truth_of(task_type: str, task: str, record: Mapping[str, str | None] | None) -> Truth:
+def truth_of_record(task_type: str, task: str, record: Mapping[str, str | None] | None) -> Truth:
     """What is true of a record (in the keys of model output; None when there is none)."""
     asked = read_task(task_type, task)
     keys = TASK_TYPES[task_type].keys
     texts = [(record or {}).get(key) for key in keys]
     if record is None or not all(isinstance(text, str) and text.strip() for text in texts):
         return NOTHING_RIGHT
-    said = [lang.read(str(text), asked.topic) for text in texts]
+    said = [lang.read_text(str(text), asked.topic) for text in texts]
     query, positive = texts[0], texts[1]
     about = said[0].aspect
     about_right = about in asked.aspects
@@ -169,5 +169,5 @@ def truth_of(task_type: str, task: str, record: Mapping[str, str | None] | None)
     )
 
 
-def dump(record: Mapping[str, str]) -> str:
+def record_as_json(record: Mapping[str, str]) -> str:
     return json.dumps(dict(record), ensure_ascii=False)

@@ -14,7 +14,7 @@ from checks.gates import refusals
 from checks.registry import CHECKS, Subject, check_key, checks_of, evaluate
 from resources.store.asset_keys import key_of, step_of
 from speed_assets.build import build_defs
-from speed_assets.domain.refusals import Refusal
+from speed_assets.domain.gate_refusals import GateRefusal
 from tests.support.good_tables import good_table
 from tests.support.shelf import (
     PARTITIONED,
@@ -61,7 +61,7 @@ def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_
     del shelf.artifacts["task_list", "sts"]
     missing, poor = refusals(shelf)
     sentence = "task_list/sts has not been materialized under this recipe"
-    assert missing == Refusal("task_list", "sts", None, sentence)
+    assert missing == GateRefusal("task_list", "sts", None, sentence)
     assert (poor.stage, poor.partition, poor.check) == ("seed_data", "retrieval", "valid_share")
     assert poor.sentence.startswith("seed_data/retrieval valid_share: 6 of 10 ")
 

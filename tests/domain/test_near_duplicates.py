@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speed_assets.domain import near_duplicates as near_duplicates_module
-from speed_assets.domain.folding import buffer, fold, fold_table
+from speed_assets.domain.folding import fold, fold_table, text_buffer
 from speed_assets.domain.near_duplicates import NearDuplicates, Similarity, near_duplicates
 
 TEXT = "the quick brown fox jumps over the lazy dog near the old mill by the river"
@@ -134,7 +134,7 @@ def test_the_compiled_folding_is_the_plain_one(text: str) -> None:
     from speed_assets.domain import kernels
 
     text = text.encode("utf-8", "ignore").decode()
-    data, offsets = buffer(pl.Series([text], dtype=pl.String))
+    data, offsets = text_buffer(pl.Series([text], dtype=pl.String))
     out = np.empty(2 * len(text.encode()) + 2, np.uint32)
     count = kernels.fold(data, offsets[0], offsets[1], fold_table(), out)
     assert "".join(map(chr, out[:count])) == fold(text)

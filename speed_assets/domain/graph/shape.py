@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from speed_assets.domain.graph.edges import Graph, upstream
-from speed_assets.domain.graph.stages import ALL_STAGES, EVALUATION_TEXTS, STOOD_IN_FOR, DataSource, Writer
+from speed_assets.domain.graph.stages import ALL_STAGES, EVALUATION_TEXTS, STAGES_WITH_STAND_INS, DataSource, Writer
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 
@@ -77,7 +77,7 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=shape.baselines)
     compared = [*["baseline_models"] * bool(shape.baselines), *["embedding_reruns"] * shape.reruns]
     stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
-    for name in STOOD_IN_FOR if shape.rehearsed else ():
+    for name in STAGES_WITH_STAND_INS if shape.rehearsed else ():
         stage = stages[name]
         examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
         stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))

@@ -314,5 +314,5 @@ ALL_STAGES: tuple[Stage, ...] = (
 )
 
 
-STOOD_IN_FOR = ("junior_data", "preference_pairs", "senior_data", "revision_data", "final_triplets")
+STAGES_WITH_STAND_INS = ("junior_data", "preference_pairs", "senior_data", "revision_data", "final_triplets")
 """Stages in whose tables, in a rehearsal, the teacher's examples replace rows that are not valid."""

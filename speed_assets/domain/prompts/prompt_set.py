@@ -54,7 +54,7 @@ class PromptSet:
     """Template by kind and task type, shared parts already in place."""
     guidelines: Mapping[str, tuple[str, ...]]
     """Guidelines by task type."""
-    sayings: Mapping[str, str]
+    attribute_phrases: Mapping[str, str]
     """How `{attributes}` says the `{value}` of an attribute, by attribute name."""
     candidate: str
     """How `{candidates}` shows one candidate: `{number}` (from 1) and `{text}`."""
@@ -86,7 +86,7 @@ class PromptSet:
                 for kind in PROMPT_KINDS
             },
             guidelines={task_type: tuple(lines) for task_type, lines in data.get("guidelines", {}).items()},
-            sayings=dict(data.get("attributes", {})),
+            attribute_phrases=dict(data.get("attributes", {})),
             candidate=data["candidate"],
             one_line=bool(data.get("one_line", False)),
             again=data.get("again", "{prompt}"),
@@ -153,11 +153,11 @@ class PromptSet:
         """
         shape: list[Any] = [self.version, kind, task_type, self._template(kind, task_type), self.one_line]
         if kind == "synthesis":
-            said = self.said(task_type)
+            said = self.attributes_in_prompt(task_type)
             table = [attribute for attribute in ATTRIBUTES[task_type] if attribute.name in said]
             shape += [
                 [asdict(attribute) for attribute in table],
-                [self.sayings.get(attribute.name) for attribute in table],
+                [self.attribute_phrases.get(attribute.name) for attribute in table],
                 self.guidelines.get(task_type, ()),
                 self.again,
             ]
@@ -171,14 +171,14 @@ class PromptSet:
         """sha256 over all that shapes the prompt for subtopics."""
         return digest([self.version, "expand", self.expansion, self.one_line])
 
-    def said(self, task_type: str) -> frozenset[str]:
+    def attributes_in_prompt(self, task_type: str) -> frozenset[str]:
         """The names of the drawn attributes that a synthesis prompt of this task type says when they are there."""
         template = self._template("synthesis", task_type)
         named = placeholders(template)
         if "guidelines" in named:
             named |= {name for line in self.guidelines.get(task_type, ()) for name in placeholders(line)}
         if "attributes" in named:
-            named |= set(self.sayings)
+            named |= set(self.attribute_phrases)
         return frozenset(attribute.name for attribute in ATTRIBUTES[task_type] if attribute.name in named)
 
     def brainstorm(self, task_type: str, topic: str, count: int) -> str:
@@ -215,9 +215,9 @@ class PromptSet:
         if unknown := sorted(set(attributes) - {*table, GUIDELINE_ORDER}):
             raise ValueError(f"{task_type} has no attributes {unknown}, known are {table}")
         said = [
-            filled(self.sayings[name], {"value": attributes[name]})
+            filled(self.attribute_phrases[name], {"value": attributes[name]})
             for name in table
-            if name in attributes and name in self.sayings
+            if name in attributes and name in self.attribute_phrases
         ]
         if missing := sorted(placeholders(template).intersection(table) - set(attributes)):
             raise ValueError(f"the {self.name} synthesis prompt of {task_type} needs the attributes {missing}")

@@ -8,7 +8,7 @@ languages (`language.py`), rows that repeat others (`near_duplicates.py`, `conta
 (the judge).
 """
 
-from speed_assets.domain.rules.codes import BESIDE_ROWS, RULE_CODES, RuleCode
+from speed_assets.domain.rules.codes import RULE_CODES, RULES_ACROSS_ROWS, RuleCode
 from speed_assets.domain.rules.first_broken_rule import broken_rules
 
-__all__ = ["BESIDE_ROWS", "RULE_CODES", "RuleCode", "broken_rules"]
+__all__ = ["RULES_ACROSS_ROWS", "RULE_CODES", "RuleCode", "broken_rules"]

@@ -37,5 +37,5 @@ RuleCode = Literal[
 RULE_CODES: tuple[RuleCode, ...] = get_args(RuleCode)
 
 
-BESIDE_ROWS: tuple[RuleCode, ...] = ("repeated_negative", "negative_is_positive")
+RULES_ACROSS_ROWS: tuple[RuleCode, ...] = ("repeated_negative", "negative_is_positive")
 """Rules that look at the other rows of a query: asked of rows without near-duplicates."""

@@ -12,8 +12,8 @@ import polars as pl
 
 from speed_assets.domain import row_patterns as patterns
 from speed_assets.domain.noise import MASH_LONGEST, SUSPECT, SUSPECT_MASH, is_noise
-from speed_assets.domain.parsing import QUERY_WORDS_LEAST, folded, stands_in
-from speed_assets.domain.rows import may_be_the_same, may_stand_in
+from speed_assets.domain.parsing import QUERY_WORDS_LEAST, words_only, words_stand_in
+from speed_assets.domain.rows import may_contain_words_of, may_have_same_words
 from speed_assets.domain.rules import expressions
 from speed_assets.domain.rules.field_tests import IS_LABEL
 from speed_assets.domain.task_types import TRIPLET_FIELDS
@@ -67,22 +67,28 @@ def _tests_of_pairs(query_words_min: int) -> Iterator[ExactTest]:
     """Texts of one row that give each other away or repeat each other."""
     query, positive, negative = (pl.col(field) for field in TRIPLET_FIELDS)
     yield ExactTest(
-        "label_in_text", "query", IS_LABEL & may_stand_in(positive, query), lambda q, p, n: patterns.given_away(p, q)
+        "label_in_text",
+        "query",
+        IS_LABEL & may_contain_words_of(positive, query),
+        lambda q, p, n: patterns.gives_label_away(p, q),
     )
     yield ExactTest(
         "query_in_negative",
         "negative",
-        ~IS_LABEL & may_stand_in(query, negative),
-        lambda q, p, n: stands_in(q, n, QUERY_WORDS_LEAST),
+        ~IS_LABEL & may_contain_words_of(query, negative),
+        lambda q, p, n: words_stand_in(q, n, QUERY_WORDS_LEAST),
     )
     yield ExactTest(
-        "same_query_negative", "negative", may_be_the_same(query, negative), lambda q, p, n: folded(q) == folded(n)
+        "same_query_negative",
+        "negative",
+        may_have_same_words(query, negative),
+        lambda q, p, n: words_only(q) == words_only(n),
     )
     yield ExactTest(
         "same_positive_negative",
         "negative",
-        ~IS_LABEL & may_be_the_same(positive, negative),
-        lambda q, p, n: folded(p) == folded(n),
+        ~IS_LABEL & may_have_same_words(positive, negative),
+        lambda q, p, n: words_only(p) == words_only(n),
     )
     yield ExactTest(
         "query_in_positive",
@@ -90,8 +96,8 @@ def _tests_of_pairs(query_words_min: int) -> Iterator[ExactTest]:
         ~IS_LABEL
         & (pl.col("task_type") != "sts")
         & (query.str.count_matches(" ", literal=True) >= query_words_min - 1)
-        & may_stand_in(query, positive),
-        lambda q, p, n: stands_in(q, p, query_words_min),
+        & may_contain_words_of(query, positive),
+        lambda q, p, n: words_stand_in(q, p, query_words_min),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import polars as pl
 
 from speed_assets.domain import row_patterns as patterns
-from speed_assets.domain.language import foreign
+from speed_assets.domain.language import other_language_probability
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 UNFINISHED_WORDS = 20
@@ -68,7 +68,10 @@ def other_language_tests(
 ) -> dict[str, pl.Expr]:
     elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
     return {
-        field: pl.lit((foreign(rows[field], languages, characters_min) >= confidence).fill_null(False)) & elsewhere
+        field: pl.lit(
+            (other_language_probability(rows[field], languages, characters_min) >= confidence).fill_null(False)
+        )
+        & elsewhere
         for field in TRIPLET_FIELDS
     }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from speed_assets.domain.answer_lengths import words_asked
+from speed_assets.domain.answer_lengths import words_allowed
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.task_types import TRIPLET_FIELDS
@@ -18,8 +18,8 @@ def wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[s
     asked: list[dict[str, float | None]] = []
     for row_id, task_type in rows.select("row_id", "task_type").iter_rows():
         drawn = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
-        of_query = words_asked(drawn.get("query_length", drawn.get("text_length", "")))
-        of_document = words_asked(drawn.get("document_length", ""))[0], None  # prompts ask for at least so many
+        of_query = words_allowed(drawn.get("query_length", drawn.get("text_length", "")))
+        of_document = words_allowed(drawn.get("document_length", ""))[0], None  # prompts ask for at least so many
         asked.append(
             {
                 f"{field}_{bound}": value
