@@ -79,7 +79,7 @@ def falling_loss(subject: Subject) -> Outcome:
     if not judged.is_file():
         return _falling_curve(subject)
     first, *others = json.loads(judged.read_text())
-    metadata = {"judged": [{name: str(value) for name, value in told.items()} for told in (first, *others)]}
+    metadata = {"judged": [{name: str(value) for name, value in line.items()} for line in (first, *others)]}
     rows = f"{first['rows']} {JUDGED_ROWS[first['on']]}"
     if "reward_accuracy" in first:
         least = subject.recipe.checks.reward_accuracy_min

@@ -101,8 +101,8 @@ def superior(subject: Subject) -> Outcome:
             + (f", worse on {', '.join(worse)}" if worse else ", worse on none")
         )
     failed = [rival for rival in blocking if words[rival] != "superior"]
-    told = "; ".join(words[f"{rival} in words"] for rival in failed or rivals)
-    verdict = f"at alpha {settings.alpha:g} {MODEL} is {told}"
+    findings = "; ".join(words[f"{rival} in words"] for rival in failed or rivals)
+    verdict = f"at alpha {settings.alpha:g} {MODEL} is {findings}"
     metadata = {TABLE: lines, "verdict": verdict, "must_beat": blocking, "resamples": settings.resamples}
     if not failed:
         return Outcome(True, verdict, metadata)

@@ -32,7 +32,7 @@ def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
         rows_max=section.diversity.rows_max,
         vendi_rows_max=section.diversity.vendi_rows_max,
         seed=run.recipe.seed,
-        said={name: prompt_set(run.whole_recipe.prompts).attributes_in_prompt(name) for name in TASK_TYPE_NAMES},
+        in_prompts={name: prompt_set(run.whole_recipe.prompts).attributes_in_prompt(name) for name in TASK_TYPE_NAMES},
     )
     (run.out / ASIDE).mkdir(exist_ok=True)
     plot_diversity(found, run.out / ASIDE / "diversity.png")

@@ -88,14 +88,14 @@ def draw_attributes(task_type: str, seed: int) -> dict[str, str]:
     return drawn
 
 
-def combinations(task_type: str, said: frozenset[str]) -> list[float]:
+def combinations(task_type: str, in_prompt: frozenset[str]) -> list[float]:
     """The probability of each combination of values that a prompt with these attributes can have; they sum to 1.
 
     An order of guidelines is no other request, so it makes no combination of its own.
     """
     found = [1.0]
     for attribute in ATTRIBUTES[task_type]:
-        if attribute.name not in said:
+        if attribute.name not in in_prompt:
             continue
         total = sum(attribute.weights)
         options = [attribute.presence * weight / total for weight in attribute.weights]
@@ -105,7 +105,7 @@ def combinations(task_type: str, said: frozenset[str]) -> list[float]:
     return found
 
 
-def rows_per_prompt(task_type: str, said: frozenset[str], tasks: int, rows: int) -> float:
+def rows_per_prompt(task_type: str, in_prompt: frozenset[str], tasks: int, rows: int) -> float:
     """Rows for each different prompt among `rows` rows that are drawn over `tasks` tasks in turn: the expected value.
 
     Of n draws, a combination with probability p comes at all with probability 1 - (1 - p)^n. Infinite without a task.
@@ -118,7 +118,7 @@ def rows_per_prompt(task_type: str, said: frozenset[str], tasks: int, rows: int)
     if not tasks:
         return math.inf
     each, more = divmod(rows, tasks)
-    chances = combinations(task_type, said)
+    chances = combinations(task_type, in_prompt)
 
     def different(draws: int) -> float:
         return sum(1 - (1 - chance) ** draws for chance in chances)
@@ -126,12 +126,12 @@ def rows_per_prompt(task_type: str, said: frozenset[str], tasks: int, rows: int)
     return rows / (more * different(each + 1) + (tasks - more) * different(each))
 
 
-def tasks_needed(task_type: str, said: frozenset[str], rows: int, most: float) -> int:
+def tasks_needed(task_type: str, in_prompt: frozenset[str], rows: int, most: float) -> int:
     """The fewest tasks over which `rows` rows have at most `most` (>= 1) rows for each different prompt."""
     low, high = 1, max(rows, 1)
     while low < high:
         middle = (low + high) // 2
-        if rows_per_prompt(task_type, said, middle, rows) <= most:
+        if rows_per_prompt(task_type, in_prompt, middle, rows) <= most:
             high = middle
         else:
             low = middle + 1

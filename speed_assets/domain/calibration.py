@@ -329,13 +329,13 @@ def _bound(unseen: Array, faulty: Mask, weight: Array, settings: Settings) -> fl
     return bound
 
 
-def _logistic(design: Array, said: Array, penalty: Array) -> tuple[Array, Array]:
+def _logistic(design: Array, outcome: Array, penalty: Array) -> tuple[Array, Array]:
     """(coefficients, their covariance) of a logistic regression with a penalty of half `penalty` times their squares, by
     Newton's method with steps of at most 2."""
     found = np.zeros(design.shape[1])
     for _ in range(100):
         likely = _sigmoid(design @ found)
-        slope = design.T @ (likely - said) + penalty * found
+        slope = design.T @ (likely - outcome) + penalty * found
         curve = (design.T * (likely * (1 - likely))) @ design + np.diag(penalty)
         step = np.linalg.solve(curve, slope)
         largest = float(np.abs(step).max())

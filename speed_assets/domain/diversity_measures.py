@@ -142,7 +142,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def attribute_use(
-    rows: pl.DataFrame, seed: int, said: Mapping[str, frozenset[str]] | None = None
+    rows: pl.DataFrame, seed: int, in_prompts: Mapping[str, frozenset[str]] | None = None
 ) -> list[dict[str, Any]]:
     """What the prompts of these rows (row_id, task_type) asked for, by task type and attribute, drawn again from `seed`.
 
@@ -157,7 +157,7 @@ def attribute_use(
             continue
         drawn = [draw_attributes(task_type, seed_for(seed, "attributes", row_id)) for row_id in ids]
         for attribute in attributes:
-            if said is not None and attribute.name not in said[task_type]:
+            if in_prompts is not None and attribute.name not in in_prompts[task_type]:
                 continue
             values = [draw[attribute.name] for draw in drawn if attribute.name in draw]
             counts = {value: values.count(value) for value in attribute.values}
@@ -184,7 +184,7 @@ def diversity(
     rows_max: int,
     vendi_rows_max: int,
     seed: int,
-    said: Mapping[str, frozenset[str]] | None = None,
+    in_prompts: Mapping[str, frozenset[str]] | None = None,
 ) -> dict[str, Any]:
     """Every measure of the rows of final_triplets, as plain values.
 
@@ -204,7 +204,7 @@ def diversity(
             "intended": {name: round(number / max(sum(intended.values()), 1), 4) for name, number in intended.items()},
             "distance": round(share_distance(kept, intended), 4),
         },
-        "attributes": attribute_use(some, seed, said),
+        "attributes": attribute_use(some, seed, in_prompts),
         "distinct": {field: distinct_ngram_shares(some[field]) for field in TRIPLET_FIELDS},
         "vendi": {"rows": few.height, "score": round(score, 2), "per_row": round(score / max(few.height, 1), 4)},
     }

@@ -88,7 +88,7 @@ class Description(BaseModel):
     licence: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Description:
+    def _check_fields(self) -> Description:
         needed = list(self.eval_splits) + ["train"] * (self.type == "Classification")
         missing = [f"splits.{name}" for name in needed if name not in self.splits]
         for field in ("corpus", "queries"):

@@ -92,21 +92,21 @@ def other_language_probability(texts: pl.Series, languages: tuple[str, ...], cha
     if unknown := sorted({*languages} - {*model.languages}):
         raise ValueError(f"languages={unknown}: not known to the language identifier; give ISO 639-1 codes such as en")
     wanted = np.array([language in languages for language in model.languages])
-    told = texts.is_null()
+    settled = texts.is_null()
     if "en" in languages:
-        told |= (texts.str.len_bytes() >= _SURE_FROM) & texts.str.contains(_SURELY_ENGLISH)
-    open_ = (~told.fill_null(True)).arg_true()
+        settled |= (texts.str.len_bytes() >= _SURE_FROM) & texts.str.contains(_SURELY_ENGLISH)
+    open_ = (~settled.fill_null(True)).arg_true()
     text = text_buffer(_composed(_without_chatter(texts.gather(open_))))
     found = np.empty(len(open_), np.float32)
 
-    def look(first: int, past: int) -> None:
+    def classify(first: int, past: int) -> None:
         longest = int(np.diff(text.offsets[first : past + 1]).max(initial=0))
         language_kernels.foreign(
             *text, first, past, longest, model.moves, model.rows, model.features, model.weights, _UNIT, model.priors, wanted,
             WINDOW, characters_min, found,
         )  # fmt: skip
 
-    in_parallel(look, len(open_), at_least=500)
+    in_parallel(classify, len(open_), at_least=500)
     # Not read and surely English is 0; too short to tell is null.
     none = pl.repeat(0.0, len(texts), dtype=pl.Float32, eager=True).set(texts.is_null(), None)
     return none.scatter(open_, pl.Series(found).fill_nan(None)) if len(open_) else none

@@ -77,10 +77,10 @@ def parse_record(task_type: str, raw: str, finished: bool | None = None) -> Pars
     """
     keys = TASK_TYPES[task_type].keys
 
-    def whole(values: dict[str, Any]) -> bool:
+    def has_every_text(values: dict[str, Any]) -> bool:
         return all(isinstance(values.get(key), str) and values[key].strip() for key in keys)
 
-    found = read_answer(raw, "{", _mapping, whole, finished)
+    found = read_answer(raw, "{", _mapping, has_every_text, finished)
     if isinstance(found, str):
         return ParsedRecord({}, found, repaired=False)
     values, repaired = found
@@ -152,10 +152,10 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     """
     keys = TASK_TYPES[task_type].keys
 
-    def says(values: dict[str, Any]) -> bool:
+    def names_a_field(values: dict[str, Any]) -> bool:
         return "revision" in values or any(key in values for key in keys)
 
-    found = read_answer(raw, "{", _mapping, says, finished)
+    found = read_answer(raw, "{", _mapping, names_a_field, finished)
     if isinstance(found, str):
         return Revision("", {}, found)
     values, repaired = found
@@ -163,8 +163,8 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     if _TEMPLATE_WORDS.search(reason):
         return Revision(reason, {}, "template_echo")
     patch = values.get("revision")
-    beside = {key: value for key, value in values.items() if key in keys and value is not None}
-    if beside and patch is None and not repaired and ("reason" in values or begins_with_object(raw)):
+    at_top_level = {key: value for key, value in values.items() if key in keys and value is not None}
+    if at_top_level and patch is None and not repaired and ("reason" in values or begins_with_object(raw)):
         patch = {key: value for key, value in values.items() if key not in ("reason", "revision")}
     elif "revision" not in values:  # a draft quoted in prose says nothing
         return Revision(reason, {}, "missing_key:revision")

@@ -83,38 +83,38 @@ class Reply:
 def read_completion(value: Any, tool_asked: bool = False) -> Reply:
     """What a JSON body of status 200 is. `tool_asked`: whether the answer is to come as a call of the one tool."""
     counts = _usage(value)
-    told = {**counts, "served": _served(value)}
+    known = {**counts, "served": _served(value)}
     choice = _first_choice(value)
     if failure := _failure(value, choice):
-        return Reply("error", words=failure, **told)
+        return Reply("error", words=failure, **known)
     message = choice.get("message") if choice else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
-        return Reply("unreadable", words="no chat completion", **told)
+        return Reply("unreadable", words="no chat completion", **known)
     reason = str(choice.get("finish_reason")).casefold()
-    told["finished"] = True if reason in _ENDED else False if reason in _CUT else None
+    known["finished"] = True if reason in _ENDED else False if reason in _CUT else None
     text = _content(message.get("content"))
     if text is None:
-        return Reply("unreadable", words="its content is no text", **told)
+        return Reply("unreadable", words="its content is no text", **known)
     called = message.get("tool_calls")
     if tool_asked and (arguments := _arguments(called)) is not None:
         text = arguments
-        told["finished"] = True if reason in ("tool_calls", "tool_use", "function_call") else told["finished"]
+        known["finished"] = True if reason in ("tool_calls", "tool_use", "function_call") else known["finished"]
     refusal = message.get("refusal")
     if reason in _FILTERED or (isinstance(refusal, str) and refusal and not text):
-        return Reply("filtered", words=refusal if isinstance(refusal, str) and refusal else reason, **told)
-    said = without_thoughts(text)
-    if said is not None and said.strip():
-        return Reply("cut" if told["finished"] is False else "answer", text, **told)
-    if said is None and told["finished"] is not False:
+        return Reply("filtered", words=refusal if isinstance(refusal, str) and refusal else reason, **known)
+    answer_text = without_thoughts(text)
+    if answer_text is not None and answer_text.strip():
+        return Reply("cut" if known["finished"] is False else "answer", text, **known)
+    if answer_text is None and known["finished"] is not False:
         return Reply(
-            "answer", text, **told
+            "answer", text, **known
         )  # a thought without an end, in a text that nobody says was cut: for its reader
     if called and not text:
-        return Reply("tool_call", words=f"a call of {_tool_name(called)}", **told)
-    if told["finished"] is False or text.strip() or _has_thoughts(message, value):
+        return Reply("tool_call", words=f"a call of {_tool_name(called)}", **known)
+    if known["finished"] is False or text.strip() or _has_thoughts(message, value):
         # Where nobody shows them, tokens that ran out before the first word went into thoughts all the same.
-        return Reply("thoughts", words="thoughts and no answer", **told)
-    return Reply("empty", words="no text", **told)
+        return Reply("thoughts", words="thoughts and no answer", **known)
+    return Reply("empty", words="no text", **known)
 
 
 def sane_prompt_tokens(count: int | None, written_bytes: int) -> int | None:
@@ -217,6 +217,6 @@ def _count(value: Any) -> int | None:
 
 def _served(value: Any) -> str | None:
     """`MODEL` or `MODEL FINGERPRINT` as the server says them, at most 200 characters of each."""
-    said = [_inside(value, (name,)) for name in ("model", "system_fingerprint")]
-    words = [" ".join(word.split())[:200] for word in said if isinstance(word, str) and word.strip()]
+    answer_text = [_inside(value, (name,)) for name in ("model", "system_fingerprint")]
+    words = [" ".join(word.split())[:200] for word in answer_text if isinstance(word, str) and word.strip()]
     return " ".join(words) or None

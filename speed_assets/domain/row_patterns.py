@@ -167,10 +167,10 @@ def gives_label_away(label: str, text: str) -> bool:
     words = words_only(label).split()
     if not words:
         return False
-    said = words_only(text)
-    if said == " ".join(words):
+    text_words = words_only(text)
+    if text_words == " ".join(words):
         return True
-    if f" {' '.join(words)} " not in f" {said} ":
+    if f" {' '.join(words)} " not in f" {text_words} ":
         # A pattern for each label costs more than a look; run together it can only be a hashtag.
         return f"#{''.join(words)}" in text.lower()
     if len(words) >= _LABEL_WORDS_TELLING:

@@ -268,17 +268,17 @@ def _wrong_size(words: list[str]) -> TaskRuleCode | None:
 def _echo(task: str, topic: str, prompt: str | None) -> TaskRuleCode | None:
     if _HEADING.match(task):
         return "heading"
-    said, named = words_only(task), words_only(topic)
-    if said in (named, words_only(topic.rsplit("/", 1)[-1])):
+    task_words, named = words_only(task), words_only(topic)
+    if task_words in (named, words_only(topic.rsplit("/", 1)[-1])):
         return "topic_echo"
-    if _OF_THE_PROMPT.search(task) or (prompt is not None and _repeats(said, words_only(prompt.replace(topic, "\n")))):
+    if _OF_THE_PROMPT.search(task) or (prompt is not None and _repeats(task_words, words_only(prompt.replace(topic, "\n")))):
         return "prompt_echo"
     return None
 
 
-def _repeats(said: str, prompt: str) -> bool:
+def _repeats(task_words: str, prompt: str) -> bool:
     """Whether a run of `ECHO_WORDS` words, or all of fewer, stands in the prompt; both are folded."""
-    words = said.split()
+    words = task_words.split()
     around = f" {prompt} "
     runs = range(max(1, len(words) - ECHO_WORDS + 1))
     return any(f" {' '.join(words[at : at + ECHO_WORDS])} " in around for at in runs)

@@ -111,7 +111,7 @@ def evaluation_sets(topics: int, rows: int, seed: int) -> EvaluationSets:
         classification_train=_labelled(names[:half], rows, (_document,), draws("classification-train")),
         classification_test=_labelled(names[half:], rows, (lang.write_query,), draws("classification-test")),
         clustering=_labelled(names, rows, (lang.write_query, _document), draws("clustering")),
-        pair_classification=_same_or_not(names, rows, draws("pair-classification")),
+        pair_classification=_agreeing_pairs(names, rows, draws("pair-classification")),
         reranking=_reranking(names, rows, draws("reranking")),
     )
 
@@ -138,7 +138,7 @@ def _evenly(values: Sequence[str], rng: random.Random) -> Iterator[str]:
         yield from rng.sample(values, len(values))
 
 
-def _beside(
+def _related_theme(
     topic: str, aspect: str, relation: tuple[str, str], topics: Sequence[str], rng: random.Random
 ) -> tuple[str, str]:
     """The (topic, aspect) that stands in `relation` to the given one."""
@@ -167,7 +167,7 @@ def _pairs(topics: Sequence[str], relations: Sequence[tuple[tuple[str, str], flo
     themes = zip(_evenly(topics, rng), _evenly(lang.ASPECTS, rng), strict=False)
     texts, scores = [], []
     for (topic, aspect), (relation, score) in zip(themes, relations, strict=False):
-        texts.append(_pair((topic, aspect), _beside(topic, aspect, relation, topics, rng), rng))
+        texts.append(_pair((topic, aspect), _related_theme(topic, aspect, relation, topics, rng), rng))
         scores.append(score)
     first, second = zip(*texts, strict=True)
     return Pairs(first, second, tuple(scores))
@@ -179,7 +179,7 @@ def _graded_pairs(topics: Sequence[str], rows: int, rng: random.Random) -> Pairs
     return _pairs(topics, [(relation, STS_SHARES[relation][0]) for relation in drawn], rng)
 
 
-def _same_or_not(topics: Sequence[str], rows: int, rng: random.Random) -> Pairs:
+def _agreeing_pairs(topics: Sequence[str], rows: int, rng: random.Random) -> Pairs:
     """Two in five pairs agree; the distractors are shared out evenly over the others."""
     relations: list[tuple[tuple[str, str], float]] = []
     distractors = _evenly([str(i) for i in range(len(_DISTRACTORS))], rng)
@@ -226,7 +226,7 @@ def _reranking(topics: Sequence[str], rows: int, rng: random.Random) -> Ranking:
         ids = [f"d{row}-{place}" for place in range(_CANDIDATES)]
         for place, name in enumerate(ids):
             relation = ("same", "same") if place < right else _DISTRACTORS[place % len(_DISTRACTORS)]
-            corpus[name] = _document(*_beside(topic, aspect, relation, topics, rng), rng)
+            corpus[name] = _document(*_related_theme(topic, aspect, relation, topics, rng), rng)
         queries[f"q{row}"] = lang.write_query(topic, aspect, rng)
         relevant[f"q{row}"] = tuple(ids[:right])
         candidates[f"q{row}"] = tuple(rng.sample(ids, len(ids)))

@@ -122,13 +122,13 @@ def smallest_patch(task_type: str, asked: TaskRequest, record: dict[str, str], r
     if truth_of_record(task_type, task, record).all_right:
         return {}
     keys = TASK_TYPES[task_type].keys
-    said = lang.read_text(record.get(keys[0], ""), asked.topic)
+    of_query = lang.read_text(record.get(keys[0], ""), asked.topic)
     meant = next(
-        (r.aspect for r in (said, lang.read_text(record.get(keys[1], ""), asked.topic)) if r.aspect in asked.aspects),
+        (r.aspect for r in (of_query, lang.read_text(record.get(keys[1], ""), asked.topic)) if r.aspect in asked.aspects),
         None,
     )
     fixed = write_record(task_type, TaskRequest(asked.topic, (meant,)) if meant else asked, rng)
-    if said.on_topic and said.aspect in asked.aspects:  # the query stands: mend the rest to fit it
+    if of_query.on_topic and of_query.aspect in asked.aspects:  # the query stands: mend the rest to fit it
         fixed |= {keys[0]: record[keys[0]]}
     for size in (1, 2, 3):
         for subset in _subsets(keys, size):

@@ -131,8 +131,8 @@ def aspect_of(task_type: str, asked: TaskRequest, record: Mapping[str, str]) -> 
     """The aspect that the record is to be about: the asked one, or among several what its query says."""
     if len(asked.aspects) == 1:
         return asked.aspects[0]
-    said = lang.read_text(record.get(TASK_TYPES[task_type].keys[0], ""), asked.topic).aspect
-    return said if said in asked.aspects else asked.aspects[0]
+    readings = lang.read_text(record.get(TASK_TYPES[task_type].keys[0], ""), asked.topic).aspect
+    return readings if readings in asked.aspects else asked.aspects[0]
 
 
 def truth_of_record(task_type: str, task: str, record: Mapping[str, str | None] | None) -> Truth:
@@ -142,28 +142,28 @@ def truth_of_record(task_type: str, task: str, record: Mapping[str, str | None] 
     texts = [(record or {}).get(key) for key in keys]
     if record is None or not all(isinstance(text, str) and text.strip() for text in texts):
         return NOTHING_RIGHT
-    said = [lang.read_text(str(text), asked.topic) for text in texts]
+    readings = [lang.read_text(str(text), asked.topic) for text in texts]
     query, positive = texts[0], texts[1]
-    about = said[0].aspect
+    about = readings[0].aspect
     about_right = about in asked.aspects
     if task_type == "classification":
         return Truth(
             valid=True,
-            on_topic=said[0].on_topic,
+            on_topic=readings[0].on_topic,
             positive_right=about_right and positive == about,
             negative_right=texts[2] in lang.SIBLING and texts[2] != positive and texts[2] != about,
         )
     expected_documents = {about} if about else set()
-    positive_right = about_right and said[1].document_aspects == expected_documents and not said[1].query_aspects
+    positive_right = about_right and readings[1].document_aspects == expected_documents and not readings[1].query_aspects
     if task_type in ("retrieval", "matching_short"):
-        positive_right = positive_right and not said[0].document_aspects
+        positive_right = positive_right and not readings[0].document_aspects
     negative_right = True
     if len(keys) == 3:
-        other = said[2].aspect
-        negative_right = other is not None and other != about and not said[2].query_aspects
+        other = readings[2].aspect
+        negative_right = other is not None and other != about and not readings[2].query_aspects
     return Truth(
         valid=True,
-        on_topic=all(reading.on_topic for reading in said),
+        on_topic=all(reading.on_topic for reading in readings),
         positive_right=positive_right and positive != query,
         negative_right=negative_right,
     )

@@ -153,8 +153,8 @@ class PromptSet:
         """
         shape: list[Any] = [self.version, kind, task_type, self._template(kind, task_type), self.one_line]
         if kind == "synthesis":
-            said = self.attributes_in_prompt(task_type)
-            table = [attribute for attribute in ATTRIBUTES[task_type] if attribute.name in said]
+            phrases = self.attributes_in_prompt(task_type)
+            table = [attribute for attribute in ATTRIBUTES[task_type] if attribute.name in phrases]
             shape += [
                 [asdict(attribute) for attribute in table],
                 [self.attribute_phrases.get(attribute.name) for attribute in table],
@@ -214,7 +214,7 @@ class PromptSet:
         table = [attribute.name for attribute in ATTRIBUTES[task_type]]
         if unknown := sorted(set(attributes) - {*table, GUIDELINE_ORDER}):
             raise ValueError(f"{task_type} has no attributes {unknown}, known are {table}")
-        said = [
+        phrases = [
             filled(self.attribute_phrases[name], {"value": attributes[name]})
             for name in table
             if name in attributes and name in self.attribute_phrases
@@ -225,7 +225,7 @@ class PromptSet:
             "synthesis",
             task_type,
             task=self._line(task),
-            attributes=", ".join(said) or NOTHING_DRAWN,
+            attributes=", ".join(phrases) or NOTHING_DRAWN,
             guidelines=self._guidelines(task_type, attributes),
             **{name: attributes[name] for name in table if name in attributes},
         )
