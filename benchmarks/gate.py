@@ -283,7 +283,7 @@ def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
     def ask(name: str, recipe: Recipe, asset: str | None = None, **tables: pl.DataFrame) -> None:
         artifacts = Planted(recipe, Store(home))
         if asset:
-            artifacts.plant(asset, **tables)
+            artifacts.add_roots(asset, **tables)
         found[name] = [refusal.sentence for refusal in refusals(artifacts) if refusal.sentence not in usual]
 
     artifacts = Artifacts(recipe, store)

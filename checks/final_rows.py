@@ -27,7 +27,7 @@ def kept_share(subject: Subject) -> Outcome:
     if not rows:
         removed: dict[str, int] = subject.artifact.metadata.get("removed", {})
         reasons = ", ".join(f"{reason} {count}" for reason, count in removed.items())
-        went = f"all {rows_in} were set aside ({reasons})" if reasons else f"{rows_in} went in"
+        went = f"all {rows_in} were quarantined ({reasons})" if reasons else f"{rows_in} went in"
         return Outcome(
             False,
             f"final_triplets is empty: no row is left to train on; {went}: see the rows with `speed quarantine`, then ask "
@@ -125,6 +125,6 @@ def uncontaminated(subject: Subject) -> Outcome:
     return outcome_with_advice(
         not faults,
         "; ".join(faults) or f"none of {rows.height} rows repeats a text of {len(texts)} evaluation tasks",
-        "materialize final_triplets anew, or leave a task out knowingly (evaluation.unsearched)",
+        "materialize final_triplets again, or leave a task out knowingly (evaluation.unsearched)",
         metadata,
     )

@@ -1,6 +1,6 @@
 """Checks on trained models: weights that load safely, and a training that went somewhere.
 
-Belongs here: what can be told from a model's files and its losses. Not here: how good it is (`scores.py`).
+Belongs here: what a model's files and its losses show. Not here: how good it is (`scores.py`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def safe_weights(subject: Subject) -> Outcome:
         return Outcome(False, "0 safetensors files, at least 1 is needed: the training saved no model", metadata)
     if faults:
         named = "; ".join(f"{fault['file']} {fault['problem']}" for fault in faults[:EXAMPLES])
-        reason = f"{len(faults)} unsafe or unreadable files, 0 may be: {named}; save the model anew"
+        reason = f"{len(faults)} unsafe or unreadable files, 0 may be: {named}; save the model again"
         return Outcome(False, reason, {**metadata, "faults": faults})
     return Outcome(True, f"{len(weights)} safetensors files with {parameters:,} parameters, no pickles", metadata)
 

@@ -49,7 +49,7 @@ def rows_of_type(rows: PerTaskType, subject: Subject) -> int:
 
 
 def quarantine_metadata(subject: Subject) -> dict[str, Any]:
-    """How many rows were set aside for which reason, and the first of them."""
+    """Metadata of an outcome: how many rows were quarantined for which reason, and the first of them."""
     rows = subject.artifact.table("quarantine")
     if not rows.height:
         return {"quarantined": 0}

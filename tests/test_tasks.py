@@ -262,14 +262,14 @@ def test_445_topics_become_50_000_and_the_plan_counts_the_calls(tmp_path: Path) 
 )
 def test_a_child_that_repeats_or_is_no_name_is_dropped(name: str, code: str | None) -> None:
     tree = TopicTree(4, 200)
-    tree.plant(
+    tree.add_roots(
         TopicNode(path, path)
         for path in ("Arts/Violins", "Arts/Violins/Bow and Rosin", "Arts/Oboes", "Arts/Oboes/Concert Halls")
     )
     parent = tree.nodes[0]
     if name.startswith("1."):
         tree = TopicTree(4, 200)
-        tree.plant([parent])
+        tree.add_roots([parent])
     grown = tree.grow(parent, name)
     assert (grown if code else getattr(grown, "path", grown)) == (code or f"Arts/Violins/{name.removeprefix('1. ')}")
 

@@ -34,7 +34,7 @@ def topic_tree(run: StageRun) -> dict[str, Any]:
     roots = run.input("topics").table()
     tree = TopicTree(run.recipe.topics.max_levels, run.recipe.topics.max_characters)
     written = roots.filter("synthesis")
-    tree.plant(TopicNode(path, topic) for path, topic in written.select("path", "topic").iter_rows())
+    tree.add_roots(TopicNode(path, topic) for path, topic in written.select("path", "topic").iter_rows())
     growth = _Growth(run, section, tree)
     level, levels = list(tree.nodes), []
     for _ in range(section.levels):

@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 import json_repair
 
 MAX_CHARACTERS = 200_000
-"""Longer answers are refused unread (our choice: some fifty times what an answer of 800 tokens has)."""
+"""Longer answers are rejected unread (our choice: some fifty times what an answer of 800 tokens has)."""
 MAX_REPAIRED = 20_000
 """Longer answers are not repaired (our choice: the repair is meant for slips, and slower than reading)."""
 MAX_REPAIR_BRACKETS = 16
 MAX_REPAIR_WORK = 2_000_000
-"""Nor is what has more opening brackets, or more characters times punctuation marks: json_repair looks ahead to
-the end of the text from each of them. 20,000 characters of `{a:` took it over a minute; within these limits the
+"""Texts with more than `MAX_REPAIR_BRACKETS` opening brackets, or with a larger product of characters and punctuation
+marks than `MAX_REPAIR_WORK`, are not repaired: json_repair reads ahead to the end of the text from each mark. 20,000 characters of `{a:` took it over a minute; within these limits the
 worst of some 5,000 hostile texts took 1 s. An answer of 800 tokens has about 4,000 characters and 150 marks."""
 MAX_STARTS = 64
 """Opening brackets from which a value is looked for in a text whose brackets do not match (our choice)."""
@@ -86,7 +86,7 @@ def read_answer(
         openers: the brackets that a value may begin with, `{` or `[{`.
         accept: the value as the caller wants it, None for one that is nothing of the kind.
         whole: whether an accepted value has all that was asked for.
-        finished: True when the model ended by itself, False when it was cut off at a limit, None when nobody said.
+        finished: True when the model ended by itself, False when it was cut off at a limit, None when that is unknown.
 
     Returns:
         (value, repaired), or a problem: `cut_off`, `too_long`, `not_json`, `not_object`.

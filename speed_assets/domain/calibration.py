@@ -317,7 +317,7 @@ class _Fit:
 
 
 def _bound(unseen: Array, faulty: Mask, weight: Array, settings: Settings) -> float:
-    """The least likelihood from which on rows are set aside."""
+    """The least likelihood from which on rows are quarantined."""
     share = min(float(weight[faulty].sum() / weight.sum()), 0.999)
     odds = settings.odds_min * share / (1 - share)
     bound = max(settings.wrong_min, odds / (1 + odds))

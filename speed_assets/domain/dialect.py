@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 TokenField = Literal["max_tokens", "max_completion_tokens"]
 Sent = Literal["always", "unless_default", "never"]
 """When a number of sampling stands in the body. `unless_default` leaves out 1, the default of OpenAI's API; a server with
-other defaults (open models often bring their own) has to be told."""
+other defaults (open models often have their own) must be sent them."""
 Structure = Literal["json_schema", "json_object", "tool_call", "structured_outputs", "none"]
 """How a server is asked for JSON: by OpenAI's two response formats, by a call of the one tool, or by vLLM's own field."""
 
@@ -37,7 +37,7 @@ _FORM = re.compile(
 _OF_A_NUMBER = re.compile(
     r"too (?:large|high|big|small|low)|at most|at least|\breached\b|exceed|maximum|context length"
 )
-"""Words of a refusal that concern how many tokens are asked for, not how that is said."""
+"""Words of a refusal that concern how many tokens are asked for, not how they are asked for."""
 _UNKNOWN = re.compile(
     r"invalid argument|invalid request|bad request|unprocessable|cannot find field|unknown (?:name|field|parameter)"
     r"|extra (?:inputs|fields)|not (?:supported|permitted|allowed)|unsupported|unrecognized"

@@ -111,7 +111,7 @@ def vendi_score(texts: pl.Series) -> float:
 
 
 def row_texts(rows: pl.DataFrame) -> pl.Series:
-    """What each row says, all of its fields together."""
+    """The fields of each row, joined into one text."""
     return rows.select(pl.concat_str(TRIPLET_FIELDS, separator=" ", ignore_nulls=True)).to_series()
 
 
@@ -148,7 +148,7 @@ def attribute_use(
 
     `entropy` is that of the values of these rows, `entropy_asked` that of the weights they were drawn by, both
     normalized; `distance` is the share of these rows that would have to have another value, `never` names values that
-    no row has. `said` are, by task type, the attributes that the prompts said; None takes all that are drawn.
+    no row has. `in_prompts` are, by task type, the attributes that prompts state; None takes all that are drawn.
     """
     use = []
     for task_type, attributes in ATTRIBUTES.items():
@@ -190,7 +190,7 @@ def diversity(
 
     `asked_topics` holds (task_type, topic) of the rows that were asked for, `intended` a number for each task type, of
     any scale. Topics and task types are counted over all rows; attributes and n-grams on a sample of `rows_max`, the
-    Vendi score on one of `vendi_rows_max`. `seed` is the recipe's; `said` as in `attribute_use`.
+    Vendi score on one of `vendi_rows_max`. `seed` is the recipe's; `in_prompts` as in `attribute_use`.
     """
     some = random_rows(rows, rows_max, seed_for(seed, "diversity"))
     few = some.head(vendi_rows_max)

@@ -57,7 +57,7 @@ MAIN_SCORES = {
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError("a file of the set lies in its folder")
+        raise ValueError("a file of the set must be in its folder")
     return name
 
 
@@ -65,7 +65,7 @@ File = Annotated[str, AfterValidator(_inside)]
 
 
 class Description(BaseModel):
-    """What `task.yaml` says."""
+    """The contents of `task.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -4,7 +4,7 @@ The model is that of `py3langid` (BSD, 142 languages, 5 MB in its wheel): naive 
 Its own loop is plain Python and reads some 6,000 short texts a second; the same sums are made here by a compiled kernel. A
 test holds both to the same figures, and the package is pinned, since the arrays are its own affair.
 
-Belongs here: that figure for many texts. Not here: which rows are set aside for it (`rules.py`).
+Belongs here: that figure for many texts. Not here: which rows are quarantined for it (`rules`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _model() -> _Model:
 
 
 def known_languages() -> frozenset[str]:
-    """ISO 639-1 codes of the languages that can be told."""
+    """ISO 639-1 codes of the languages that can be detected."""
     return frozenset(_model().languages)
 
 
@@ -81,7 +81,7 @@ def other_language_probability(texts: pl.Series, languages: tuple[str, ...], cha
     Args:
         texts: Any texts; null has no language.
         languages: ISO 639-1 codes.
-        characters_min: Bytes of plain words below which nothing is told.
+        characters_min: Bytes of plain words below which the probability is null.
 
     Raises:
         ValueError: A language that the identifier does not know.

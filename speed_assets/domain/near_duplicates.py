@@ -22,8 +22,8 @@ FOUND_AT_THRESHOLD = 0.98
 _COMMON_SLOTS = 1 << 21  # counters of shingles; two in one slot count as one, which costs a few rare shingles
 _COMMON_SAMPLE = 20_000  # rows counted
 _COMMON_LEAST = 100  # rows: fewer that agree are a cluster of repeats, no boilerplate
-_INFORMATIVE_LEAST = 16  # shingles that must be left when boilerplate is set aside
-_NEAREST = 4  # rows of its bucket that a row is compared with, beside the best one
+_INFORMATIVE_LEAST = 16  # shingles that must be left without boilerplate
+_NEAREST = 4  # rows of its bucket that a row is compared with, and with the best one
 _TRIES = 48  # comparisons of one row in all its bands: bounds the time whatever the texts
 _PARTNERS = 6  # rows that one row is known to resemble
 
@@ -81,10 +81,10 @@ class NearDuplicates:
     ) -> None:
         """Sketch new rows and compare them with each other and with all before them. Row ids are unique.
 
-        `parts` are the beginnings of the texts that must be alike besides (`Similarity.part_jaccard`); null asks nothing.
+        `parts` are the beginnings of the texts, which must be similar too (`Similarity.part_jaccard`); null sets no condition.
 
         Of two rows that resemble each other the one of higher `quality` survives, then the one of lower row id.
-        What is boilerplate is settled by the rows at hand when the index has grown to twice what it was then.
+        Boilerplate is counted again whenever the index has doubled.
         """
         from speed_assets.domain import kernels
 
@@ -217,9 +217,9 @@ def near_duplicates(
 
 
 def repeats_by_pairs(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """(row_id, repeats) of the rows (row_id, quality, place) that repeat a better one, by pairs (a, b) of places.
+    """The rows that repeat a better one, by given pairs.
 
-    Pairs of which a row is not there are of no account. A row is removed only for resembling one that stays.
+    Pairs with a missing row are ignored. A row is removed only for resembling a row that stays.
     """
     place = rows.select("place", pl.int_range(pl.len()).alias("row"))
     known = pairs.join(place, left_on="a", right_on="place").join(place, left_on="b", right_on="place", suffix="_b")

@@ -23,7 +23,7 @@ QUERY_WORDS_LEAST = 4
 _NOTHING = frozenset(("", "null", "none", "nothing", "no change", "no changes", "n/a"))
 """Texts that a model writes where null was asked for."""
 _TEMPLATE_WORDS = re.compile(r"<[^<>]*(?:what is wrong|nothing is|an object that holds|new text|what decides)[^<>]*>")
-"""The words in angle brackets of the prompt sets: an answer that repeats them has said nothing."""
+"""The words in angle brackets of the prompt sets: an answer that repeats them is no answer."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
 _PUNCTUATION = re.compile(r"[\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]+")
@@ -31,7 +31,7 @@ _PUNCTUATION = re.compile(r"[\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u3
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """A record as far as it could be read. `problem` is the gravest one; None says that the record is whole."""
+    """A record as far as it could be read. `problem` is the gravest one; None: the record is valid."""
 
     record: dict[str, str]
     """Known keys with texts that are not empty, in the order of the task type."""
@@ -41,7 +41,7 @@ class ParsedRecord:
 
     @property
     def unparseable(self) -> bool:
-        """There is nothing to keep but the raw text."""
+        """Whether no field could be read."""
         return not self.record and self.problem in UNREADABLE
 
 
@@ -73,7 +73,7 @@ def parse_record(task_type: str, raw: str, finished: bool | None = None) -> Pars
     Args:
         task_type: the task type whose keys are asked for.
         raw: the model's text.
-        finished: True when the model ended by itself, False when it was cut off, None when nobody said.
+        finished: True when the model ended by itself, False when it was cut off, None when that is unknown.
     """
     keys = TASK_TYPES[task_type].keys
 
@@ -166,7 +166,7 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     at_top_level = {key: value for key, value in values.items() if key in keys and value is not None}
     if at_top_level and patch is None and not repaired and ("reason" in values or begins_with_object(raw)):
         patch = {key: value for key, value in values.items() if key not in ("reason", "revision")}
-    elif "revision" not in values:  # a draft quoted in prose says nothing
+    elif "revision" not in values:  # a draft quoted in prose is no revision
         return Revision(reason, {}, "missing_key:revision")
     if patch == {}:
         return Revision(reason, {}, "empty_revision")

@@ -1,6 +1,6 @@
 """Problems of answers in words, for the teacher or generator that is asked again.
 
-Codes are for grouping; a model that is told `missing_key:S3` may or may not know what is meant.
+Codes are for grouping; a model that reads `missing_key:S3` may not understand it.
 
 Belongs here: from a code to a sentence. Not here: finding problems (`parsing.py`, `rules.py`).
 """

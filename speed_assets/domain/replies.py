@@ -15,8 +15,8 @@ from speed_assets.domain.answers import without_thoughts
 from speed_assets.domain.dialect import TOOL
 
 Kind = Literal["answer", "cut", "filtered", "empty", "thoughts", "tool_call", "error", "not_read", "unreadable"]
-"""`answer`: the model ended by itself and said something. `cut`: it was cut off after it had begun to answer. The others are
-no answers: a filter or a refusal took it (`filtered`); nothing was said (`empty`), or thoughts alone took all tokens
+"""`answer`: the model ended by itself and wrote an answer. `cut`: it was cut off after it had begun to answer. The others are
+no answers: a filter or a refusal took it (`filtered`); there is no text (`empty`), or thoughts alone took all tokens
 (`thoughts`); a tool was called that nobody asked for; the server failed inside the reply (`error`, to be sent again); the
 prompt was not read whole (`not_read`); the body is no chat completion (`unreadable`)."""
 
@@ -75,7 +75,7 @@ class Reply:
     cached_tokens: int = 0
     """Prompt tokens that the server read from a cache; some do not count them among `prompt_tokens`."""
     finished: bool | None = None
-    """True where the server said that the model ended by itself, False where it was cut off, None where it said neither."""
+    """True: the server reports that the model ended by itself; False: that it was cut off; None: neither."""
     served: str | None = None
     """The model that the server says it has asked, and its fingerprint."""
 

@@ -33,7 +33,7 @@ class Revised:
 
 
 def draft_of_row(task_type: str, row: Mapping[str, str | None]) -> str:
-    """What the revisor is shown of a row: its record as one line of JSON, or the raw output where nothing could be read."""
+    """The text of a row that the revisor gets: its record as one line of JSON, or the raw output if it is unreadable."""
     record = TASK_TYPES[task_type].record(row)
     return json.dumps(record, ensure_ascii=False) if record else row["output"] or ""
 
@@ -45,7 +45,7 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
         task_type: that of the draft.
         draft: the record as JSON, or raw text where none could be read.
         answer: the revisor's raw text.
-        finished: whether the revisor ended by itself; None where nobody said.
+        finished: Whether the revisor ended by itself; None where that is unknown.
     """
     revision = parse_revision(task_type, answer, finished)
     if revision.problem is not None:
@@ -61,13 +61,18 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
 
 
 def without_unchanged_fields(revision: Revision, record: Mapping[str, str]) -> Revision:
-    """The revision without the fields that it repeats as they are: a writer that copies the draft found nothing to mend."""
+    """The revision without fields whose text is that of the record."""
     return replace(revision, changes={key: text for key, text in revision.changes.items() if record.get(key) != text})
 
 
 def keeps_a_text_of_draft(task_type: str, draft: str, record: str) -> bool:
-    """Whether a record still has a text of its draft, both as `revise` takes and gives them. A patch of one field does not
-    make whole what stands in the others."""
+    """Whether a revised record still has a text of its draft.
+
+    Args:
+        task_type: Of the row.
+        draft: The draft, as `revise` takes it.
+        record: The record, as `revise` returns it.
+    """
     before, after = parse_record(task_type, draft).record, parse_record(task_type, record).record
     return draft == record or any(before.get(key) == text for key, text in after.items())
 
@@ -78,9 +83,9 @@ class RevisedRows:
 
     records: list[str]
     reasons: list[str | None]
-    """What was said when the record was last changed, or first left alone."""
+    """The revisor's reason when the record was last changed, or first left unchanged."""
     doubts: list[str | None]
-    """What was said of a fault that is still there; None where the revisor was content."""
+    """The fault that the revisor still found; None where it found none."""
     readings: list[dict[str, int]]
     """Of each reading: rows read, revisions that could not be read, rows in which a fault was found, revisions not taken."""
     problems: dict[str, int]
@@ -130,7 +135,7 @@ def revise_rows(
 
 
 def repeat_rarer_kind(rows: pl.DataFrame, mended_share: float, repeats_max: int = 3) -> pl.DataFrame:
-    """Rows of which `mended_share` mend something: whole rows of the rarer kind are repeated, in order.
+    """Rows of which `mended_share` mend something: rows of the rarer kind are repeated, in order.
 
     No row is there more than `repeats_max` times, even if the share is not reached then: a few answers that are learnt by
     heart teach less than they cost. With no row of one kind the rows stay as they are.

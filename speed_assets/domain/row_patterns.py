@@ -147,7 +147,7 @@ _FORM_MARKS = re.compile(r"\s*(?::| - | \u2013 | \u2014 |\n)\s*")
 
 
 def _is_form(text: str) -> bool:
-    """Whether marks part the entries of a form or a note, and set no label beside a text."""
+    """Whether marks part the entries of a form or a note, and put no label next to a text."""
     if re.search(rf"(?i)\b(?:{_KIND})\b", text):
         return False
     entries = len(_ENTRY.findall(text))
@@ -178,7 +178,7 @@ def gives_label_away(label: str, text: str) -> bool:
     telling = _telling_label(tuple(words)) if _MAY_TELL.search(text) else None
     if telling is None or not telling.search(text):
         return False
-    # Marks in a form or a note set no label beside a text.
+    # Marks in a form or a note put no label next to a text.
     return not _is_form(text) or telling.search(_FORM_MARKS.sub(" ", text)) is not None
 
 
@@ -219,7 +219,7 @@ OPEN_END = r"\s\p{Ll}[\p{Ll}\u2019'-]*\s*$|[a-z)][.!?]\s+\p{Lu}\p{Ll}*\s*$"
 """No mark after the last word: of a text whose other sentences have theirs, unfinished. Names, figures and references at the
 end of an encyclopedia's paragraph often lack one; one word alone after the last mark is a sentence that was begun."""
 OPEN_PREPOSITION = r"(?i)(?-u:\b)(?:for|with|from|in|at|by|on|to|about|through|during|under|over|after|before|is|are|was|were|be|can|will|should|must|not|very|more|most|when|where|while|which|that|who|this|these|so|as|has|have|had)\s*$"
-"""How a last sentence without its mark shows that it goes on, whatever it is."""
+"""How a last sentence without its mark shows that it continues."""
 STEP = (
     r"(?:[.!?:]\s+|\n\s*)(?:(?:Then|Now|Next|Finally|Please|Always|Never|Do not|Don[\u2019']t|Just|Simply|Also) )?(?i:bake|boil|fry|roast|grill|simmer|serve|store|mix|stir|whisk|fold in|add"
     r"|cook|enjoy|repeat|drain|garnish|preheat|place|remove|click|press|select|tap|restart|reboot|contact|call|visit|see|apply|rinse|wash|let|allow|leave|cover|turn|keep|use|check|set"

@@ -19,7 +19,7 @@ from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
 WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
-"""Columns of a row that is asked for, beside the words that its prompt asks for."""
+"""Columns of a row that a model is asked to write, without `words`, the length that its prompt asks for."""
 QUARANTINE_SCHEMA = {
     "row_id": pl.String,
     "stage": pl.String,
@@ -54,7 +54,7 @@ def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: st
 
 
 def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int, stage: str) -> set[str]:
-    """The topics whose tasks `draw_tasks` takes for so many rows, told before there is a task.
+    """The topics whose tasks `draw_tasks` takes for so many rows, known before there is a task.
 
     One more topic among `topic_ids` takes the place of at most one other. Where a topic gets fewer tasks than `per_topic`, the
     rows that it lacks are spread over the tasks of the other drawn ones.
@@ -92,11 +92,11 @@ def synthesis_rows(
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     """Adds query, positive, negative, valid, problem and read_as to rows with a raw `output`. No row is dropped.
 
-    `read_as` tells how far the funnel had to go: `typed` (exactly the object asked for), `json` (after fences, prose
+    `read_as` is how the output was read: `typed` (exactly the object asked for), `json` (after fences, prose
     or a second look), `repaired`, or `unread`. What is read is what `parse_record` reads: the typed way is only faster.
 
-    The column `finished`, where there is one, tells whether the writer ended by itself (null: nobody said). An answer that
-    was cut off is `cut_off` and has no texts, however whole it looks.
+    The column `finished`, where there is one, is whether the writer ended by itself (null: unknown). An answer that
+    was cut off is `cut_off` and has no texts, even if it reads as valid.
     """
     kind = TASK_TYPES[task_type]
     finished = frame["finished"] if "finished" in frame.columns else pl.repeat(None, frame.height, eager=True)
@@ -131,12 +131,19 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
 def ask_until_valid(
     rows: pl.DataFrame, attempts: int, ask: Callable[[int, pl.DataFrame], pl.DataFrame]
 ) -> tuple[pl.DataFrame, list[dict[str, int]]]:
-    """The parsed answers to all rows, and those asked again: {rows, whole} of each further attempt.
+    """Ask for rows, and ask again for those whose answer is not valid.
 
-    `ask` is given the number of the attempt and the rows still without a whole answer, and returns them parsed, in their
-    order. It is asked at most `attempts` times; an answer that is no better than the last one takes its place. A request
-    that the server refused for good is not repeated. What was cut off is worth another try with a larger limit, which is
-    for `ask` to set (`cut_off_attempts`).
+    The last answer to a row counts, valid or not. A request that the server refused for good is not repeated. An answer that
+    was cut off needs a larger limit, which `ask` sets (`cut_off_attempts`).
+
+    Args:
+        rows: What to ask for.
+        attempts: Most calls of `ask`.
+        ask: From the number of the attempt (from 0) and the rows without a valid answer to their parsed answers, in order.
+
+    Returns:
+        The parsed answers to all rows, and {rows, whole} of each further attempt: rows asked again, and how many of them
+        are valid now.
     """
     answers = ask(0, rows)
     again = []
@@ -183,7 +190,7 @@ def _unclean(field: str) -> pl.Expr:
 
 
 def _alike(fields: Sequence[str]) -> pl.Expr:
-    """Whether two texts of a record may be the same, or one may stand in the other. Tells too often, never too seldom."""
+    """Whether two texts of a record may be the same, or one may stand in the other. True for some rows where neither holds, never false where one does."""
     query, positive = pl.col("query"), pl.col("positive")
     alike = may_contain_words_of(query, positive)
     if "negative" in fields:
@@ -195,14 +202,14 @@ def _alike(fields: Sequence[str]) -> pl.Expr:
 
 
 def may_contain_words_of(part: pl.Expr, text: pl.Expr) -> pl.Expr:
-    """Whether the words of `part` may stand in `text`: a first look that leaves few rows to `parsing.stands_in`."""
+    """Whether the words of `part` may stand in `text`: a cheap test that leaves few rows to `parsing.stands_in`."""
     lower = part.str.to_lowercase()
     run = pl.coalesce(lower.str.extract(f"([a-z0-9]{{{letters},}})") for letters in (7, 4))  # long words are rare
     return text.str.to_lowercase().str.contains(run, literal=True).fill_null(True) | _folds_oddly(text)
 
 
 def may_have_same_words(one: pl.Expr, other: pl.Expr) -> pl.Expr:
-    """Whether two texts may have the same words: a first look that leaves few rows to `parsing.folded`."""
+    """Whether two texts may have the same words: a cheap test that leaves few rows to `parsing.folded`."""
     first = [text.str.to_lowercase().str.extract("([a-z0-9]+)").fill_null("") for text in (one, other)]
     return (first[0] == first[1]) | _folds_oddly(one) | _folds_oddly(other)
 
@@ -215,7 +222,16 @@ def _folds_oddly(text: pl.Expr) -> pl.Expr:
 def quarantined(
     frame: pl.DataFrame, stage: str, task_type: str | None, reason: str | pl.Expr, detail: pl.Expr, raw: pl.Expr
 ) -> pl.DataFrame:
-    """Rows set aside, in the one format of every quarantine. `task_type` None takes the frame's own column."""
+    """Rejected rows, in the format of every quarantine (`QUARANTINE_SCHEMA`).
+
+    Args:
+        frame: The rows, with row_id.
+        stage: The stage that rejects them.
+        task_type: Of all rows; None takes the column of that name.
+        reason: A code, or an expression for it.
+        detail: What the reason refers to.
+        raw: The text to keep.
+    """
     return frame.select(
         pl.col("row_id"),
         pl.lit(stage).alias("stage"),
@@ -227,12 +243,12 @@ def quarantined(
 
 
 def problem_or_refusal(problem: pl.Expr) -> pl.Expr:
-    """`problem`, but `teacher_refused` where the column `refused` holds the server's words."""
+    """`problem`, but `teacher_refused` where the column `refused` holds the server's message."""
     return pl.when(pl.col("refused").is_null()).then(problem).otherwise(pl.lit(TEACHER_REFUSED))
 
 
 def refusal_or_detail(detail: str) -> pl.Expr:
-    """The server's words in the column `refused`, else `detail`."""
+    """The server's message in the column `refused`, or `detail` where it refused nothing."""
     return pl.coalesce("refused", pl.lit(detail))
 
 

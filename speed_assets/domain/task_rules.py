@@ -1,6 +1,6 @@
 """What is no task: brainstormed lines that could not stand above examples as an instruction.
 
-A task is told apart by its form alone: how it begins and ends, its characters, what it repeats. Every code is short and
+A rule reads only the form of a task: how it begins and ends, its characters, what it repeats. Every code is short and
 never changes its meaning.
 
 Belongs here: rules on one brainstormed task. Not here: rows that are written for a task (`rules.py`), repeats among
@@ -182,7 +182,7 @@ _VERBS = [
     "uncover",
     "verify",
 ]
-"""Verbs by which a text is put into a class, found, or set beside another."""
+"""Verbs by which a text is put into a class, found, or compared with another."""
 _WRITING_VERBS = [
     "answer",
     "compose",
@@ -271,7 +271,9 @@ def _echo(task: str, topic: str, prompt: str | None) -> TaskRuleCode | None:
     task_words, named = words_only(task), words_only(topic)
     if task_words in (named, words_only(topic.rsplit("/", 1)[-1])):
         return "topic_echo"
-    if _OF_THE_PROMPT.search(task) or (prompt is not None and _repeats(task_words, words_only(prompt.replace(topic, "\n")))):
+    if _OF_THE_PROMPT.search(task) or (
+        prompt is not None and _repeats(task_words, words_only(prompt.replace(topic, "\n")))
+    ):
         return "prompt_echo"
     return None
 

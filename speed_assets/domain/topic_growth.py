@@ -1,6 +1,6 @@
 """Growing a list of topics into a tree: which topics are asked for children, and which of the children are new.
 
-Names that say the same are told by their words: case, plurals and the order of words do not count. Everything here is
+Two names are the same topic if they share their words: case, plurals and the order of words do not count. Everything here is
 linear in the number of topics: siblings are compared with each other, all others through an index of their words.
 
 Belongs here: choosing parents, reading children, repeats. Not here: topic files (`topics.py`), asking the teacher
@@ -28,7 +28,7 @@ _SMALL = frozenset(("a", "an", "the", "of", "and", "in", "for", "to", "on", "wit
 
 
 def compared_words(text: str) -> frozenset[str]:
-    """The words of a text as they are compared: lower case, singular, without articles and the like.
+    """The words by which topic names are compared: lower case, singular, without articles and the like.
 
     >>> sorted(words_of("The Histories of String Quartets"))
     ['history', 'quartet', 'string']
@@ -47,7 +47,12 @@ def _singular(word: str) -> str:
 
 
 def same_topic_name(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether two names say the same: nearly all of their words together are common to both."""
+    """Whether two names are the same topic: they share at least `SAME_NAME_SHARE` of all their words.
+
+    Args:
+        one: Words of a name, by `compared_words`.
+        other: Words of the other.
+    """
     union = len(one | other)
     return bool(union) and len(one & other) / union >= SAME_NAME_SHARE
 
@@ -62,7 +67,7 @@ class TopicNode:
 
 @dataclass
 class TopicTree:
-    """The topics so far, and what is needed to tell a new one from them."""
+    """The topics so far, with what finds a new one that repeats one of them."""
 
     max_levels: int
     """Levels kept of a deeper path."""
@@ -73,8 +78,8 @@ class TopicTree:
     _names: dict[frozenset[str], str] = field(default_factory=dict)
     _children: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
 
-    def plant(self, nodes: Iterable[TopicNode]) -> None:
-        """Take topics as they are: what a person wrote is no repeat."""
+    def add_roots(self, nodes: Iterable[TopicNode]) -> None:
+        """Add the user's topics. They are never rejected as repeats."""
         for node in nodes:
             self._take(node)
 
@@ -131,8 +136,9 @@ class TopicTree:
 
 
 def parents_to_expand(nodes: Sequence[TopicNode], room: int, children: int) -> list[TopicNode]:
-    """The topics of a level that are asked for children: as many as the room for new topics needs, by a hash of their path,
-    so that one more topic shifts few; in their own order.
+    """The topics of a level that the teacher names subtopics of: as many as the room for new topics needs.
+
+    They are chosen by a hash of their path, so that one more topic changes few choices.
 
     Args:
         nodes: the topics of one level.

@@ -73,7 +73,7 @@ class _Row:
 
 
 def read_topics(raw: bytes, *, max_levels: int, max_characters: int) -> TopicReading:
-    """Read a topic file in any of its formats, told apart by content; time is linear in the bytes.
+    """Read a topic file in any of its formats, detected by content; time is linear in the bytes.
 
     Paths are Open Directory style (`Top/Arts/Music/Chamber_Music`), IAB style (`Arts > Music > Chamber Music`)
     or plain phrases, one a line. They stand in a text, where `#` opens a comment line, or in a table separated

@@ -29,7 +29,7 @@ STS_SHARES: dict[tuple[str, str], tuple[float, float]] = {
     ("other", "same"): (1.0, 0.1),
     ("other", "other"): (0.0, 0.1),
 }
-"""(topic, aspect) of the second text beside the first: (score 0..5, share of pairs). Most pairs share
+"""(topic, aspect) of the second text, relative to the first: (score 0..5, share of pairs). Most pairs share
 their topic, or else finding the topic would be most of the score. A sibling scores as any other aspect:
 it is the hard negative of every record, so the better a model learns, the further away it puts it."""
 
@@ -141,7 +141,7 @@ def _evenly(values: Sequence[str], rng: random.Random) -> Iterator[str]:
 def _related_theme(
     topic: str, aspect: str, relation: tuple[str, str], topics: Sequence[str], rng: random.Random
 ) -> tuple[str, str]:
-    """The (topic, aspect) that stands in `relation` to the given one."""
+    """The (topic, aspect) in the given relation to a (topic, aspect)."""
     near, sibling = {aspect, lang.SIBLING[aspect]}, lang.SIBLING[aspect]
     other_topic = topic if relation[0] == "same" else rng.choice([t for t in topics if t != topic])
     if relation[1] == "other":

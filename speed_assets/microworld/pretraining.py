@@ -174,7 +174,7 @@ def _asked_for(roles: dict[str, str]) -> str:
 
 
 def edit_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """Say of each field what it is about and whether that is off, then write anew what is; half the drafts are right.
+    """Say of each field what it is about and whether that is off, then write those fields again; half the drafts are right.
 
     A mark after each reading makes every verdict a comparison of two words, and each draft several of them.
     """

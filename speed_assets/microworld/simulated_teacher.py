@@ -124,7 +124,11 @@ def smallest_patch(task_type: str, asked: TaskRequest, record: dict[str, str], r
     keys = TASK_TYPES[task_type].keys
     of_query = lang.read_text(record.get(keys[0], ""), asked.topic)
     meant = next(
-        (r.aspect for r in (of_query, lang.read_text(record.get(keys[1], ""), asked.topic)) if r.aspect in asked.aspects),
+        (
+            r.aspect
+            for r in (of_query, lang.read_text(record.get(keys[1], ""), asked.topic))
+            if r.aspect in asked.aspects
+        ),
         None,
     )
     fixed = write_record(task_type, TaskRequest(asked.topic, (meant,)) if meant else asked, rng)

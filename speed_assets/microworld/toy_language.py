@@ -132,7 +132,7 @@ def write_document(topic: str, aspect: str, rng: random.Random, long: bool | Non
 
 @dataclass(frozen=True, slots=True)
 class TextReading:
-    """What a text says: aspects of its query cues and of its document cues, and whether it names the topic."""
+    """The content of a text: aspects of its query cues and of its document cues, and whether it names the topic."""
 
     on_topic: bool
     query_aspects: frozenset[str]
@@ -159,7 +159,7 @@ def word_for_reading(text: str, topic: str) -> str:
 
 
 def read_text(text: str, topic: str) -> TextReading:
-    """Recognise what `text` says about `topic`. Words of the topic itself are never taken for cues."""
+    """Recognise the aspects of `text` and whether it names `topic`. Words of the topic itself are never taken for cues."""
     plain = f" {' '.join(_NOT_PLAIN.sub(' ', text.lower()).split())} "
     needle = f" {topic} "
     on_topic = bool(topic) and needle in plain

@@ -22,7 +22,7 @@ FLAWS = ("wrong_aspect", "easy_negative", "copied_query", "missing_field", "too_
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """What a task asks for: the topic phrase, and the aspects allowed for query and positive."""
+    """The content of a task: the topic phrase, and the aspects that query and positive may have."""
 
     topic: str
     aspects: tuple[str, ...]
@@ -30,7 +30,7 @@ class TaskRequest:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is true of one row. For task types without negatives `negative_right` is true."""
+    """Which parts of a row are right. For task types without negatives `negative_right` is true."""
 
     valid: bool
     on_topic: bool
@@ -136,7 +136,13 @@ def aspect_of(task_type: str, asked: TaskRequest, record: Mapping[str, str]) -> 
 
 
 def truth_of_record(task_type: str, task: str, record: Mapping[str, str | None] | None) -> Truth:
-    """What is true of a record (in the keys of model output; None when there is none)."""
+    """Which parts of a record are right.
+
+    Args:
+        task_type: Of the row.
+        task: Its task.
+        record: Texts under the keys of model output; None when there is no record.
+    """
     asked = read_task(task_type, task)
     keys = TASK_TYPES[task_type].keys
     texts = [(record or {}).get(key) for key in keys]
@@ -154,7 +160,9 @@ def truth_of_record(task_type: str, task: str, record: Mapping[str, str | None] 
             negative_right=texts[2] in lang.SIBLING and texts[2] != positive and texts[2] != about,
         )
     expected_documents = {about} if about else set()
-    positive_right = about_right and readings[1].document_aspects == expected_documents and not readings[1].query_aspects
+    positive_right = (
+        about_right and readings[1].document_aspects == expected_documents and not readings[1].query_aspects
+    )
     if task_type in ("retrieval", "matching_short"):
         positive_right = positive_right and not readings[0].document_aspects
     negative_right = True

@@ -41,7 +41,7 @@ _CLOSING = re.compile(r"</([a-z]+)>")
 
 
 EXAMPLES_SHOWN = 7
-"""Example tasks in a brainstorm (authors' repository: 7), drawn anew and in another order for each topic."""
+"""Example tasks in a brainstorm (authors' repository: 7), drawn for each topic, in a random order."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PromptSet:
     guidelines: Mapping[str, tuple[str, ...]]
     """Guidelines by task type."""
     attribute_phrases: Mapping[str, str]
-    """How `{attributes}` says the `{value}` of an attribute, by attribute name."""
+    """The phrase for the `{value}` of an attribute in `{attributes}`, by attribute name."""
     candidate: str
     """How `{candidates}` shows one candidate: `{number}` (from 1) and `{text}`."""
     one_line: bool
@@ -147,7 +147,7 @@ class PromptSet:
             raise ValueError(f"prompt set {self.name} has no {kind} prompt for {task_type}") from None
 
     def digest(self, kind: PromptKind, task_type: str) -> str:
-        """sha256 over all that shapes this kind of prompt for this task type, asked again too, and over nothing else.
+        """sha256 over all that shapes this kind of prompt for this task type, including a second try, and over nothing else.
 
         For a synthesis prompt that includes the weights its attributes are drawn by.
         """
@@ -172,7 +172,7 @@ class PromptSet:
         return digest([self.version, "expand", self.expansion, self.one_line])
 
     def attributes_in_prompt(self, task_type: str) -> frozenset[str]:
-        """The names of the drawn attributes that a synthesis prompt of this task type says when they are there."""
+        """The names of the attributes that a synthesis prompt of this task type states if they are drawn."""
         template = self._template("synthesis", task_type)
         named = placeholders(template)
         if "guidelines" in named:
@@ -231,7 +231,7 @@ class PromptSet:
         )
 
     def ask_again(self, prompt: str, problem: str) -> str:
-        """Asks once more what an unusable answer was given to, and tells what was wrong with it."""
+        """The prompt again, with what was wrong with its last answer."""
         return filled(self.again, {"prompt": prompt, "problem": self._line(problem)})
 
     def judge(self, task_type: str, task: str, candidates: Sequence[str], prompt: str | None = None) -> str:
@@ -274,7 +274,7 @@ class PromptSet:
         return filled(template, {"task_type": task_type, "keys": keys, **values})
 
     def _material(self, text: str, template: str) -> str:
-        """A text to be looked at: it cannot close a tag of the template that it is put into."""
+        """A text inside a template: it cannot close a tag of the template."""
         tags = "|".join(dict.fromkeys(_CLOSING.findall(template)))
         text = self._line(text).strip() if tags else self._line(text)
         return re.sub(rf"</(?=(?:{tags})\b)", "</ ", text) if tags else text

@@ -9,10 +9,10 @@ import polars as pl
 
 
 def tests_across_rows(rows: pl.DataFrame, skip: tuple[str, ...]) -> dict[str, dict[str, pl.Expr]]:
-    """Negatives of one query beside each other and beside its positives; labels are not asked.
+    """Tests of the negatives of one query against each other and against its positives; labels are not tested.
 
-    Of rows with the same query and negative, and different positives, the one of the lowest row id stays. Rows that are the
-    same in all are left to `near_duplicates.py`, which knows the better one.
+    Of rows with the same query and negative, and different positives, the one of the lowest row id stays. Rows that are
+    equal in every field are left to `near_duplicates.py`, which keeps the better one.
     """
     negatives = pl.col("negative").is_not_null() & (pl.col("task_type") != "classification")
     found: dict[str, dict[str, pl.Expr]] = {}

@@ -38,4 +38,4 @@ RULE_CODES: tuple[RuleCode, ...] = get_args(RuleCode)
 
 
 RULES_ACROSS_ROWS: tuple[RuleCode, ...] = ("repeated_negative", "negative_is_positive")
-"""Rules that look at the other rows of a query: asked of rows without near-duplicates."""
+"""Rules that compare the rows of one query. They are tested after near-duplicates are removed."""

@@ -25,7 +25,7 @@ from speed_assets.domain.statistics.weighted import bootstrap_counts, bootstrap_
 
 @dataclass(frozen=True)
 class Difference:
-    """What sets two models apart on one task, or on the mean over tasks.
+    """The difference of two models on one task, or on the mean over tasks.
 
     `value` is ours minus theirs; `draws` are bootstrap values of it, (resamples,); `noise` the standard deviation of
     `value` that comes from seeds alone, or None where one side has a single seed and it is unknown.
@@ -76,10 +76,18 @@ def compare(
     seed: int,
     noise: bool = True,
 ) -> Difference:
-    """Our model's seeds against theirs on one task. `seed` is a name given by `fingerprints.seed_for`. Without `noise`
-    the draws are those of the samples alone, for `paired_by_seed` to go on from.
+    """The difference of our model's trainings and theirs on one task.
 
-    Raises ValueError when the two sides have not answered the same samples.
+    Args:
+        task: Its name.
+        ours: Samples of each of our trainings (seeds).
+        theirs: Samples of each of theirs.
+        resamples: Bootstrap draws.
+        seed: Of the draws, by `fingerprints.seed_for`.
+        noise: Add the spread between seeds; without it the draws are of samples alone, as `paired_by_seed` needs them.
+
+    Raises:
+        ValueError: The two sides have not answered the same samples.
     """
     _same_samples(task, [*ours, *theirs])
     rng = np.random.default_rng(seed)
@@ -109,7 +117,14 @@ def compare(
 
 
 def score_interval(samples: TaskSamples, *, resamples: int, seed: int, alpha: float) -> tuple[float, float]:
-    """Percentile interval of one model's score on one task, over the chance of its samples."""
+    """Percentile interval of one model's score on one task, over the chance of its samples.
+
+    Args:
+        samples: Of the model on the task.
+        resamples: Bootstrap draws.
+        seed: Of the draws, by `fingerprints.seed_for`.
+        alpha: The interval holds the true score with probability 1 - alpha.
+    """
     rng = np.random.default_rng(seed)
     draws = np.zeros(resamples)
     for part in samples.values():
@@ -192,9 +207,9 @@ def paired_by_seed(difference: Difference, by_seed: ArrayLike, seed: int) -> Dif
     """The difference (of samples alone) between two ways of training whose seeds are the same ones, with the chance of seeds.
 
     `by_seed` are the differences under each seed. What a seed does to both sides is no noise, so their own spread is
-    added, as Student's t with as many degrees of freedom as there are seeds, less one. Where every seed has samples of
-    its own, that spread holds their chance already, and the interval is wider than it need be. Of one seed nothing is
-    known, and the difference stays as it is.
+    added, as Student's t with one degree of freedom less than there are seeds. Where every seed has samples of its own,
+    that spread already contains their chance, and the interval is wider than necessary. With one seed the difference is
+    returned unchanged.
     """
     values = np.asarray(by_seed, dtype=np.float64)
     if values.size < 2:

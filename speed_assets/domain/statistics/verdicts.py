@@ -34,8 +34,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a test says of one task: `p` as it is, `adjusted` for the number of tasks where that is called for, `word` at
-    level alpha."""
+    """The result of a test on one task.
+
+    `p` is unadjusted; `adjusted` is adjusted for the number of tasks where the test needs it; `word` is the verdict at level
+    alpha. `low` and `high` are score points of 0..1.
+    """
 
     difference: Difference
     low: float
@@ -46,10 +49,19 @@ class Verdict:
 
 
 def superiority(differences: Sequence[Difference], alpha: float) -> list[Verdict]:
-    """On which tasks our model is `better` or `worse`, or whether that is `undecided`; of two sides, with 1 - alpha
-    intervals. The probability of any wrong word is at most alpha.
+    """Test on which tasks our model is `better` or `worse`, two-sided; other tasks are `undecided`.
 
-    Raises ValueError when there are too few draws for any p-value to fall under alpha.
+    The probability of any wrong word is at most alpha.
+
+    Args:
+        differences: One for each task.
+        alpha: Level of the test (0..1); intervals hold the true difference with probability 1 - alpha.
+
+    Returns:
+        A verdict for each difference, in their order.
+
+    Raises:
+        ValueError: There are too few draws for any p-value to fall under alpha.
     """
     found = [min(1.0, 2 * min(d.p_above(0), d.p_below(0))) for d in differences]
     _enough_draws(differences, len(differences) * 2 / alpha)
@@ -60,14 +72,24 @@ def superiority(differences: Sequence[Difference], alpha: float) -> list[Verdict
 
 
 def non_inferiority(differences: Sequence[Difference], margins: Mapping[str, float], alpha: float) -> list[Verdict]:
-    """On which tasks our model is `no worse` than theirs by more than the task's margin (score points of 0..1).
+    """Test on which tasks our model is `no worse` than theirs by more than the task's margin.
 
-    Tests are of one side, each at alpha, for a claim that is made of all tasks or of none: a model that is worse by
-    the margin on any one task gets through with probability alpha at most, so nothing is to be adjusted
+    Tests are one-sided, each at alpha, for a claim about all tasks together: a model that is worse by
+    the margin on any one task gets through with probability alpha at most, so nothing is adjusted
     (intersection-union; Berger 1982). Intervals are those of the test, 1 - 2 alpha: a task is `no worse` where its
-    interval lies above minus the margin.
+    interval is above minus the margin.
 
-    Raises ValueError as `superiority`.
+    Args:
+        differences: One for each task.
+        margins: By task, the score points (0..1) that it may lose.
+        alpha: Level of each test (0..1).
+
+    Returns:
+        A verdict for each difference, in their order.
+
+    Raises:
+        ValueError: There are too few draws for any p-value to fall under alpha.
+
     """
     _enough_draws(differences, 1 / alpha)
     found = [d.p_above(-margins[d.task]) for d in differences]
