@@ -24,8 +24,8 @@ RELEASE = "release"
 def specs_of(step: Step, artifacts: Artifacts) -> list[dg.AssetCheckSpec]:
     """The checks of an artifact's asset.
 
-    A gate of what only the release is made from stops nothing by itself: the release asks every gate, and its refusal then
-    names all that stands against it.
+    A gate of an artifact that only the release reads does not block anything itself: the release evaluates every gate, and its
+    refusal lists all that fail.
     """
     feeds_more = any(step[0] in stage.inputs for stage in artifacts.graph.values() if stage.name != RELEASE)
     return [
@@ -41,7 +41,10 @@ def specs_of(step: Step, artifacts: Artifacts) -> list[dg.AssetCheckSpec]:
 
 
 def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetCheckResult]:
-    """What the checks say of an artifact, kept with it. One that passed under the same thresholds is not asked again."""
+    """The outcomes of an artifact's checks, which are stored with it.
+
+    A check that passed under the same thresholds is not evaluated again.
+    """
     recipe = artifacts.recipe
     for check in checks_of(artifact.asset):
         key = check_key(check, recipe)

@@ -27,9 +27,18 @@ _RESULTS = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
 
 
 def write_data_docs(artifacts: Artifacts, out: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
-    """Pages in the new or empty folder `out` for every table artifact of the recipe; the path of the first page.
+    """Write pages for every table artifact of the recipe.
 
-    Raises StoreError when the folder holds something, or when no table is made yet.
+    Args:
+        artifacts: Of the recipe.
+        out: A new or empty folder.
+        say: Called with one line for each table.
+
+    Returns:
+        The path of the first page.
+
+    Raises:
+        StoreError: The folder holds something, or no table is made yet.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise StoreError(f"{out} is no empty folder: name a new one, so that no file of yours is touched")

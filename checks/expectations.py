@@ -26,11 +26,18 @@ from checks.suites import PARTITION, SUITES, Expect, Severity
 
 
 def validate(suite: str, frame: pl.DataFrame, partition: str | None, severity: Severity = "critical") -> Outcome:
-    """Ask the expectations of one severity of a table.
+    """Test the expectations of one severity on a table.
 
-    `metadata` holds `expectations`, a list of {expectation, column, where, success, unexpected_count,
-    unexpected_percent (0 to 100, of the rows asked)}, and `failing_rows`, the first rows of the first fault
-    that is one of rows.
+    Args:
+        suite: The name of the table's asset.
+        frame: The table.
+        partition: Its task type, or None.
+        severity: Of the expectations.
+
+    Returns:
+        An outcome. `metadata` holds `expectations`, a list of {expectation, column, where, success, unexpected_count,
+        unexpected_percent (0 to 100, of the rows tested)}, and `failing_rows`, the first rows of the first fault that is one
+        of rows.
     """
     expectations = [expect for expect in SUITES[suite] if expect.severity == severity]
     results = _results_of(expectations, frame, partition)

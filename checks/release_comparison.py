@@ -28,7 +28,17 @@ from speed_assets.recipe import NonInferior
 
 
 def trainings_of(samples: Mapping[str, dict[str, TaskSamples]]) -> list[dict[str, TaskSamples]]:
-    """{task: samples} of the embedding model and then of each of its reruns. Raises KeyError without the model."""
+    """The samples of every training of the embedding model.
+
+    Args:
+        samples: By model and task.
+
+    Returns:
+        {task: samples} of the model and then of each of its reruns.
+
+    Raises:
+        KeyError: The model has no samples.
+    """
     return [samples[MODEL], *(found for name, found in samples.items() if name.startswith(f"{MODEL} rerun "))]
 
 
@@ -39,8 +49,17 @@ def task_verdicts(
     settings: NonInferior,
     seed: int,
 ) -> list[Verdict]:
-    """The test behind `non_inferior`, a verdict on each task: `ours` and `theirs` are {task: samples}, one for each
-    training.
+    """The test behind `non_inferior`.
+
+    Args:
+        ours: {task: samples} of each training of the candidate.
+        theirs: The same of the release.
+        margins: By task, the score points (0..1) that it may lose.
+        settings: Resamples and alpha.
+        seed: Of the recipe.
+
+    Returns:
+        A verdict on each task.
     """
     differences = []
     for task in ours[0]:

@@ -40,6 +40,7 @@ def _with_instruction(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def verdict_row(rival: str, verdict: Verdict) -> dict[str, Any]:
+    """A verdict as a row of the table that people see; numbers are rounded to five digits."""
     difference = verdict.difference
     numbers = {
         "score": difference.ours,

@@ -12,11 +12,16 @@ from speed_assets.recipe import PerTaskType
 
 
 def outcome_with_advice(passed: bool, finding: str, advice: str, metadata: dict[str, Any]) -> Outcome:
+    """An outcome whose reason ends with the advice if it failed."""
     return Outcome(passed, finding if passed else f"{finding}: {advice}", metadata)
 
 
 def count_in_metadata(subject: Subject, name: str) -> int:
-    """A count that the stage put into its metadata. Raises KeyError naming the stage."""
+    """A count that the stage put into its metadata.
+
+    Raises:
+        KeyError: It is missing or no number; the message names the stage.
+    """
     try:
         return int(subject.artifact.metadata[name])
     except (KeyError, TypeError):
@@ -45,6 +50,7 @@ def prompts_to_judge(subject: Subject) -> int:
 
 
 def rows_of_type(rows: PerTaskType, subject: Subject) -> int:
+    """The number for the task type of the subject's partition."""
     return int(getattr(rows, str(subject.partition)))
 
 

@@ -106,7 +106,7 @@ class AnswerLengths:
 def words_allowed(value: str) -> tuple[int, int | None]:
     """Fewest and most words that an attribute such as `at least 50 words` allows; None is no bound.
 
-    >>> words_asked("5 to 15 words"), words_asked("less than 10 words"), words_asked("100 words")
+    >>> words_allowed("5 to 15 words"), words_allowed("less than 10 words"), words_allowed("100 words")
     ((5, 15), (0, 10), (100, 100))
     """
     match = _WORDS.search(value)

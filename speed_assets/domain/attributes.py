@@ -71,10 +71,18 @@ GUIDELINES: dict[str, int] = {"classification": 6, "retrieval": 6, "sts": 5}
 
 
 def draw_attributes(task_type: str, seed: int) -> dict[str, str]:
-    """The attributes of one prompt: {name: value} in the table's order; the same seed gives the same draw.
+    """Draw the attributes of one prompt.
 
-    An attribute that is not always there is left out when it is not drawn. Task types with guidelines
-    also get their order, e.g. {"guideline_order": "2,0,1"}. Raises KeyError for an unknown task type.
+    Args:
+        task_type: Of the row.
+        seed: The same seed gives the same draw.
+
+    Returns:
+        {name: value} in the table's order. An attribute that is not always there is left out when it is not drawn. Task
+        types with guidelines also get their order, e.g. {"guideline_order": "2,0,1"}.
+
+    Raises:
+        KeyError: The task type is unknown.
     """
     rng = random.Random(seed)
     drawn: dict[str, str] = {}
@@ -89,9 +97,13 @@ def draw_attributes(task_type: str, seed: int) -> dict[str, str]:
 
 
 def combinations(task_type: str, in_prompt: frozenset[str]) -> list[float]:
-    """The probability of each combination of values that a prompt with these attributes can have; they sum to 1.
+    """The probability of each combination of values that a prompt can have; they sum to 1.
 
-    An order of guidelines is no other request, so it makes no combination of its own.
+    An order of guidelines makes no other request, so it makes no combination of its own.
+
+    Args:
+        task_type: Of the prompt.
+        in_prompt: Names of the attributes that the prompt states.
     """
     found = [1.0]
     for attribute in ATTRIBUTES[task_type]:

@@ -85,10 +85,20 @@ def suspicion(rows: pl.DataFrame) -> Array:
 def draw_rows_to_judge(
     rows: pl.DataFrame, suspicions: Array, count: int, suspicious_share: float, seed: int
 ) -> pl.DataFrame:
-    """About `count` of the rows, at random, with the column `weight`: how many rows each stands for.
+    """Draw about `count` of the rows at random.
 
     Each row has a chance of `1 - suspicious_share` to be drawn evenly; the rest of the sample prefers suspicious rows, by
     one over the suspicion. Systematic sampling over a shuffled order, so the sample has its size to one row.
+
+    Args:
+        rows: All rows.
+        suspicions: (rows,) by `suspicion`.
+        count: Size of the sample.
+        suspicious_share: Share (0..1) of the sample that prefers suspicious rows.
+        seed: Of the draw.
+
+    Returns:
+        The drawn rows, with the column `weight`: how many rows each stands for.
     """
     if count >= rows.height:
         return rows.with_columns(weight=pl.lit(1.0))

@@ -116,9 +116,14 @@ def row_texts(rows: pl.DataFrame) -> pl.Series:
 
 
 def topic_coverage(kept: pl.DataFrame, asked: pl.DataFrame) -> dict[str, Any]:
-    """How many of the topics asked for have a row. Both frames hold (task_type, topic), as often as they like.
+    """How many of the topics asked for have a row.
 
-    Shares are of 0..1, and 1 where no topic was asked for; `missing` names the first topics that have no row at all.
+    Args:
+        kept: (task_type, topic) of the rows that are left, repeated or not.
+        asked: The same of the rows that were asked for.
+
+    Returns:
+        Plain values. Shares are of 0..1, and 1 where no topic was asked for; `missing` names the first topics without a row.
     """
     asked = asked.select("task_type", "topic").unique(maintain_order=True)
     there = asked.join(kept, on=["task_type", "topic"], how="semi")
@@ -186,11 +191,21 @@ def diversity(
     seed: int,
     in_prompts: Mapping[str, frozenset[str]] | None = None,
 ) -> dict[str, Any]:
-    """Every measure of the rows of final_triplets, as plain values.
+    """Every measure of the rows of final_triplets.
 
-    `asked_topics` holds (task_type, topic) of the rows that were asked for, `intended` a number for each task type, of
-    any scale. Topics and task types are counted over all rows; attributes and n-grams on a sample of `rows_max`, the
-    Vendi score on one of `vendi_rows_max`. `seed` is the recipe's; `in_prompts` as in `attribute_use`.
+    Topics and task types are counted over all rows, the other measures on samples.
+
+    Args:
+        rows: final_triplets.
+        asked_topics: (task_type, topic) of the rows that were asked for.
+        intended: A number for each task type, of any scale.
+        rows_max: Most rows of the sample for attributes and n-grams.
+        vendi_rows_max: Most rows of the sample for the Vendi score.
+        seed: Of the recipe.
+        in_prompts: As in `attribute_use`.
+
+    Returns:
+        Plain values, by measure.
     """
     some = random_rows(rows, rows_max, seed_for(seed, "diversity"))
     few = some.head(vendi_rows_max)

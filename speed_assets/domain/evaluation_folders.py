@@ -109,7 +109,11 @@ class Description(BaseModel):
 
 
 def read_description(text: str) -> Description:
-    """`task.yaml`, checked. Raises ValueError that names the field."""
+    """Read `task.yaml`.
+
+    Raises:
+        ValueError: A field is missing or wrong; the message names it.
+    """
     try:
         return Description.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

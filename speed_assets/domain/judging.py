@@ -32,7 +32,7 @@ def presentation_orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
 
     Over all of them every candidate stands in every place equally often.
 
-    >>> orders(3, 3)
+    >>> presentation_orders(3, 3)
     ((0, 1, 2), (2, 1, 0), (1, 2, 0))
     """
     forward = tuple(range(count))
@@ -44,6 +44,7 @@ def presentation_orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
 
 
 def candidates_in_order(candidates: Sequence[str], order: Order) -> list[str]:
+    """The candidates, in one order in which a judge sees them."""
     return [candidates[i] for i in order]
 
 

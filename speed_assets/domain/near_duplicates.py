@@ -79,12 +79,19 @@ class NearDuplicates:
     def add(
         self, row_ids: pl.Series, texts: pl.Series, quality: pl.Series | None = None, parts: pl.Series | None = None
     ) -> None:
-        """Sketch new rows and compare them with each other and with all before them. Row ids are unique.
+        """Sketch new rows and compare them with each other and with all rows before them.
 
-        `parts` are the beginnings of the texts, which must be similar too (`Similarity.part_jaccard`); null sets no condition.
+        Of two rows that resemble each other the one of higher `quality` survives, then the one of lower row id. Boilerplate is
+        counted again whenever the index has doubled.
 
-        Of two rows that resemble each other the one of higher `quality` survives, then the one of lower row id.
-        Boilerplate is counted again whenever the index has doubled.
+        Args:
+            row_ids: Unique over all calls.
+            texts: What is compared.
+            quality: Higher is better; None: all are equal.
+            parts: Beginnings of the texts, which must be similar too (`Similarity.part_jaccard`); null sets no condition.
+
+        Raises:
+            ValueError: A row id is there twice.
         """
         from speed_assets.domain import kernels
 
@@ -220,6 +227,13 @@ def repeats_by_pairs(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """The rows that repeat a better one, by given pairs.
 
     Pairs with a missing row are ignored. A row is removed only for resembling a row that stays.
+
+    Args:
+        rows: row_id, quality (higher is better) and place.
+        pairs: Places a and b of rows that resemble each other.
+
+    Returns:
+        (row_id, repeats) of each row to remove, and the row that it repeats.
     """
     place = rows.select("place", pl.int_range(pl.len()).alias("row"))
     known = pairs.join(place, left_on="a", right_on="place").join(place, left_on="b", right_on="place", suffix="_b")

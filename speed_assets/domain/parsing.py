@@ -103,9 +103,16 @@ def _typed(task_type: str) -> msgspec.json.Decoder[msgspec.Struct]:
 
 
 def decode_typed(task_type: str, raws: Iterable[str | None]) -> list[tuple[str, ...] | None]:
-    """The texts of answers that are one JSON object with all the keys, only the keys, and texts under them.
+    """Read answers that are exactly one JSON object with all keys of the task type and a text under each.
 
-    None for every other answer, and for None. A doubled key is not seen here, and no text is cleaned.
+    A doubled key is not detected here, and no text is cleaned.
+
+    Args:
+        task_type: Of the rows.
+        raws: Answers.
+
+    Returns:
+        The texts of each answer in the order of the keys; None for every other answer, and for None.
     """
     decode = _typed(task_type).decode
     texts = msgspec.structs.astuple
@@ -119,10 +126,18 @@ def decode_typed(task_type: str, raws: Iterable[str | None]) -> list[tuple[str, 
 
 
 def parse_verdict(raw: str, count: int, finished: bool | None = None) -> Verdict | Problem:
-    """A judge's verdict on `count` candidates, or the code of what is wrong with it.
+    """Read a judge's verdict.
 
-    Codes: those of an unreadable record, `missing_key:K`, `wrong_type:K`, `out_of_range:K`, `same_best_worst`.
     Numbers may come as text; a reason that is no text is left empty.
+
+    Args:
+        raw: The answer.
+        count: Candidates that the judge saw.
+        finished: Whether the model ended by itself; None when that is unknown.
+
+    Returns:
+        The verdict, or the code of its problem: those of an unreadable record, `missing_key:K`, `wrong_type:K`,
+        `out_of_range:K`, `same_best_worst`.
     """
     found = read_answer(raw, "{", _mapping, lambda values: {"best", "worst"} <= values.keys(), finished)
     if isinstance(found, str):
@@ -182,10 +197,18 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
 
 
 def parse_tasks(raw: str, count: int, finished: bool | None = None) -> tuple[str, ...] | Problem:
-    """At most `count` different tasks, each on one line, from a JSON list of texts or an object that holds one list.
+    """Read tasks from a JSON list of texts, or from an object that holds one list.
 
-    A code says that there is no list to read: `cut_off`, `too_long`, `not_json`, `not_object`. A list that never closes is
-    cut off also where no server says so.
+    A list that never closes counts as cut off, whatever the server reports.
+
+    Args:
+        raw: The answer.
+        count: Most tasks.
+        finished: Whether the model ended by itself; None when that is unknown.
+
+    Returns:
+        At most `count` different tasks, each on one line, or the code of the problem: `cut_off`, `too_long`, `not_json`,
+        `not_object`.
     """
     found = read_answer(raw, "[{", _task_list, lambda items: True, finished)
     if isinstance(found, str):

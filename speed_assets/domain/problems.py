@@ -48,7 +48,7 @@ _OF_RULE = {
 def problem_sentence(problem: str) -> str:
     """What was wrong with an answer, as half a sentence.
 
-    >>> in_words("missing_key:S3"), in_words("rule:too_short")
+    >>> problem_sentence("missing_key:S3"), problem_sentence("rule:too_short")
     ('the key "S3" was missing', 'a text was much shorter than asked for')
     """
     code, _, detail = problem.partition(":")

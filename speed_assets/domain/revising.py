@@ -97,10 +97,14 @@ class RevisedRows:
 def revise_rows(
     drafts: Sequence[str], readings: int, read: Callable[[int, list[int], list[str]], list[Revised]]
 ) -> RevisedRows:
-    """Let a revisor read all drafts and mend them, then again what it has changed; the last of several readings only
-    judges. With one reading, nothing that was changed is read again.
+    """Let a revisor read all drafts and revise them, then read again what it has changed.
 
-    `read` is given the number of the reading, the places of the rows and their records, and revises each.
+    The last of several readings only finds faults. With one reading, no changed row is read again.
+
+    Args:
+        drafts: Records as JSON text.
+        readings: Number of readings, at least 1.
+        read: From the number of the reading, the places of the rows and their records to a revision of each.
     """
     mended = RevisedRows(list(drafts), [None] * len(drafts), [None] * len(drafts), [], {}, [False] * len(drafts))
     unread: Counter[str] = Counter()
@@ -135,10 +139,15 @@ def revise_rows(
 
 
 def repeat_rarer_kind(rows: pl.DataFrame, mended_share: float, repeats_max: int = 3) -> pl.DataFrame:
-    """Rows of which `mended_share` mend something: rows of the rarer kind are repeated, in order.
+    """Repeat rows of the rarer kind, in order, until `mended_share` of the rows mend something.
 
-    No row is there more than `repeats_max` times, even if the share is not reached then: a few answers that are learnt by
-    heart teach less than they cost. With no row of one kind the rows stay as they are.
+    With no row of one kind the rows are returned unchanged.
+
+    Args:
+        rows: Rows with the column `mended`.
+        mended_share: Share (0..1) of rows that mend something.
+        repeats_max: Most copies of one row, even if the share is not reached then: a few answers that are learnt by heart
+            teach less than they cost.
     """
     mended, fine = rows.filter("mended"), rows.filter(~pl.col("mended"))
     if mended.is_empty() or fine.is_empty() or not 0 < mended_share < 1:

@@ -161,7 +161,7 @@ def gives_label_away(label: str, text: str) -> bool:
     at the start, by itself at the end); a sentence about the text that names it (`this review is positive`); a label of five
     words and more.
 
-    >>> given_away("shopping list", "what is on my shopping list"), given_away("refund", "I want my money. Category: refund")
+    >>> gives_label_away("shopping list", "what is on my shopping list"), gives_label_away("refund", "I want my money. Category: refund")
     (False, True)
     """
     words = words_only(label).split()

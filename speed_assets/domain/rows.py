@@ -38,11 +38,19 @@ _ODD_CASE = (
 
 
 def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
-    """(task id, draw) of each row asked for, from (topic id, task id) pairs: tasks in the order of a hash named by stage,
-    round after round.
+    """Draw the task of each row: tasks in the order of a hash, round after round.
 
-    The order of one task depends neither on which others there are, so an added topic shifts few rows, nor on its
-    wording, so it is known which topics will be written about before there is a task.
+    The order of one task depends neither on the other tasks, so an added topic changes few rows, nor on its wording, so the
+    topics of the rows are known before there is a task.
+
+    Args:
+        tasks: (topic id, task id) pairs.
+        rows: Number of rows.
+        seed: Of the recipe.
+        stage: Its name is part of the hash.
+
+    Returns:
+        (task id, draw) of each row; `draw` counts the rows of one task from 0.
     """
     place: dict[str, int] = {}
     ranked = []
@@ -54,10 +62,17 @@ def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: st
 
 
 def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int, stage: str) -> set[str]:
-    """The topics whose tasks `draw_tasks` takes for so many rows, known before there is a task.
+    """The topics whose tasks `draw_tasks` takes, known before there is a task.
 
-    One more topic among `topic_ids` takes the place of at most one other. Where a topic gets fewer tasks than `per_topic`, the
-    rows that it lacks are spread over the tasks of the other drawn ones.
+    One more topic among `topic_ids` takes the place of at most one other. Where a topic gets fewer tasks than `per_topic`,
+    the rows that it lacks are spread over the tasks of the other drawn topics.
+
+    Args:
+        topic_ids: All topics.
+        per_topic: Tasks asked for on each topic.
+        rows: Number of rows.
+        seed: Of the recipe.
+        stage: The stage that writes the rows.
     """
     places = [(topic_id, topic_id) for topic_id in topic_ids for _ in range(per_topic)]
     return {topic_id for topic_id, _ in draw_tasks(places, min(rows, len(places)), seed, stage)}
@@ -66,8 +81,21 @@ def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int,
 def synthesis_rows(
     tasks: pl.DataFrame, task_type: str, rows: int, seed: int, stage: str, prompts: PromptSet, lengths: AnswerLengths
 ) -> pl.DataFrame:
-    """Rows to be written: row_id, task_id, task_type, topic, task, prompt, with attributes drawn per row, and the `words`
-    that the prompt asks for at most."""
+    """The rows that a model is to write.
+
+    Args:
+        tasks: task_id, topic_id, topic and task.
+        task_type: Of the rows.
+        rows: Their number.
+        seed: Of the recipe.
+        stage: Its name seeds the draw of tasks.
+        prompts: Render the prompts.
+        lengths: Count the words of an answer.
+
+    Returns:
+        row_id, task_id, task_type, topic, task, prompt, and `words`, the most words that the prompt asks for. Attributes are
+        drawn for each row.
+    """
     by_id = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
     asked = []
     pairs = tasks.select("topic_id", "task_id").rows()

@@ -26,6 +26,7 @@ class TaskType:
 
     @property
     def has_negative(self) -> bool:
+        """Whether a record has a hard negative."""
         return len(self.keys) == 3
 
     @property

@@ -30,7 +30,7 @@ _SMALL = frozenset(("a", "an", "the", "of", "and", "in", "for", "to", "on", "wit
 def compared_words(text: str) -> frozenset[str]:
     """The words by which topic names are compared: lower case, singular, without articles and the like.
 
-    >>> sorted(words_of("The Histories of String Quartets"))
+    >>> sorted(compared_words("The Histories of String Quartets"))
     ['history', 'quartet', 'string']
     """
     return frozenset(_singular(word) for word in _WORDS.findall(text.casefold()) if word not in _SMALL)
@@ -97,10 +97,15 @@ class TopicTree:
         return list(self._children.get(parent.path, ()))
 
     def grow(self, parent: TopicNode, name: str) -> TopicNode | str:
-        """The child of that name, now part of the tree, or the code of why it is none.
+        """Add a subtopic to the tree.
 
-        Codes: `bad_name` (empty, too long, a sentence, not printable), `collective_name`, `repeats_parent`,
-        `repeats_sibling`, `repeats_topic` (the same topic elsewhere in the tree).
+        Args:
+            parent: The topic above.
+            name: The name that the teacher gave.
+
+        Returns:
+            The new topic, or the code of why it was rejected: `bad_name` (empty, too long, a sentence, not printable),
+            `collective_name`, `repeats_parent`, `repeats_sibling`, `repeats_topic` (the same topic elsewhere in the tree).
         """
         name = " ".join(_NUMBERED.sub("", name).strip(" .;,:\"'").split())
         words = compared_words(name)
@@ -159,7 +164,7 @@ def expansion_calls(topics: int, children: int, levels: int, target: int, attemp
     Topics are then as many as there can be. Calls are those of first attempts; with every topic asked `attempts` times
     they would be so many times as much.
 
-    >>> calls_at_most(445, 12, 2, 50_000, 1)
+    >>> expansion_calls(445, 12, 2, 50_000, 1)
     (4130, 50005)
     """
     calls, level, total = 0, topics, topics

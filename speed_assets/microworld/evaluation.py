@@ -90,9 +90,15 @@ class EvaluationSets:
 
 
 def evaluation_sets(topics: int, rows: int, seed: int) -> EvaluationSets:
-    """The six tasks over `topics` invented topics (at least 4), with `rows` queries, pairs or texts in each.
+    """The six tasks. The same arguments give the same sets.
 
-    The same arguments give the same sets. Raises ValueError for too few topics or rows.
+    Args:
+        topics: Invented topics, at least 4.
+        rows: Queries, pairs or texts in each task.
+        seed: Of all draws.
+
+    Raises:
+        ValueError: There are too few topics or rows.
     """
     if topics < 4 or rows < len(lang.ASPECTS):
         raise ValueError(f"an evaluation needs 4 topics and {len(lang.ASPECTS)} rows, got {topics} and {rows}")

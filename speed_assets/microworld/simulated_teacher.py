@@ -37,7 +37,18 @@ class MicroworldTeacher:
         self._rates = {"brainstorm": brainstorm, "synthesis": write, "judge": judge, "revise": revise}
 
     def answer(self, prompt: str, key: str) -> str:
-        """The raw text of an answer. Raises ValueError when the prompt is not of the compact set."""
+        """Answer a prompt.
+
+        Args:
+            prompt: Of the compact set.
+            key: Seeds the answer.
+
+        Returns:
+            The raw text of the answer.
+
+        Raises:
+            ValueError: The prompt is not of the compact set.
+        """
         asked = read_compact(prompt)
         rng = random.Random(seed_for(0, "microworld-teacher", key))
         errs = rng.random() < self._rates[asked.kind]

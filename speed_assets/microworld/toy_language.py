@@ -146,8 +146,16 @@ class TextReading:
 
 
 def word_for_reading(text: str, topic: str) -> str:
-    """What a text is about, in a word: its aspect, with a question mark when query cues alone say so; `astray` off
-    the topic; `bare` or `mixed` without one aspect."""
+    """The content of a text in a word.
+
+    Args:
+        text: Any text.
+        topic: The topic phrase that it should be about.
+
+    Returns:
+        Its aspect, with a question mark when only query cues name it; `astray` off the topic; `bare` or `mixed` without one
+        aspect.
+    """
     if text in SIBLING:
         return text
     reading = read_text(text, topic)

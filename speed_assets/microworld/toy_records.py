@@ -39,6 +39,7 @@ class Truth:
 
     @property
     def all_right(self) -> bool:
+        """Whether every part of the row is right."""
         return self.valid and self.on_topic and self.positive_right and self.negative_right
 
 
@@ -178,4 +179,5 @@ def truth_of_record(task_type: str, task: str, record: Mapping[str, str | None] 
 
 
 def record_as_json(record: Mapping[str, str]) -> str:
+    """The record on one line of JSON."""
     return json.dumps(dict(record), ensure_ascii=False)

@@ -19,10 +19,14 @@ def list_schema(count: int | None = None) -> dict[str, Any]:
 
 
 def schema_for(kind: PromptKind, task_type: str, count: int | None = None) -> dict[str, Any]:
-    """The JSON schema of an answer, for engines that can hold a model to one.
+    """The JSON schema of an answer.
 
-    `count` is the number of tasks or of candidates where it is known. A brainstorm answers with a list, which some
-    endpoints accept only inside an object; `parse_tasks` reads both.
+    A brainstorm answers with a list, which some endpoints accept only inside an object; `parse_tasks` reads both.
+
+    Args:
+        kind: Of the prompt.
+        task_type: Of the row.
+        count: Tasks or candidates, where their number is known.
     """
     text = {"type": "string"}
     fields = dict.fromkeys(TASK_TYPES[task_type].keys, text)

@@ -32,7 +32,10 @@ class CompactPrompt:
 
 
 def read_compact(prompt: str) -> CompactPrompt:
-    """Read a prompt of the `compact` set back, with or without its last line break. Raises ValueError for any other text.
+    """Read a prompt of the `compact` set back, with or without its last line break.
+
+    Raises:
+        ValueError: The text is no prompt of that set.
 
     >>> read_compact("brainstorm retrieval: Arts/Music\\ntasks: 2\\n").count
     2

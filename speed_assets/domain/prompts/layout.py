@@ -50,7 +50,17 @@ LAYOUT: Mapping[str, Any] = {
 
 
 def with_changes(layout: Mapping[str, Any], old: Mapping[str, Any], new: Any, at: str = "") -> dict[str, Any]:
-    """`old` with what `new` has instead. Raises ValueError for a key or a kind of value that the layout does not have."""
+    """`old` with the values of `new` in the places that `new` names.
+
+    Args:
+        layout: Types of the values, or a layout for each mapping.
+        old: A set's values.
+        new: Only the values that differ.
+        at: Path of this mapping in the file, for messages.
+
+    Raises:
+        ValueError: `new` has a key or a type that the layout does not have.
+    """
     if not isinstance(new, Mapping):
         raise ValueError(f"{at or 'the file'} has to be a mapping, this is {type(new).__name__}")
     merged = dict(old)
@@ -78,4 +88,5 @@ def filled(template: str, values: Mapping[str, str]) -> str:
 
 
 def placeholders(template: str) -> set[str]:
+    """The names in braces in a template."""
     return set(_PLACEHOLDER.findall(template))

@@ -98,9 +98,13 @@ class PromptSet:
         return prompts
 
     def reworded(self, changes: Any) -> PromptSet:
-        """The set with other wording: `changes` has the layout of a set's file and only what differs.
+        """The set with other wording.
 
-        Raises ValueError for what is not of that layout, and for a template that cannot be rendered.
+        Args:
+            changes: In the layout of a set's file, only the texts that differ.
+
+        Raises:
+            ValueError: A key or type is not of that layout, or a template cannot be rendered.
         """
         return PromptSet.from_data(self.name, with_changes(LAYOUT, self.source, changes))
 
@@ -147,9 +151,13 @@ class PromptSet:
             raise ValueError(f"prompt set {self.name} has no {kind} prompt for {task_type}") from None
 
     def digest(self, kind: PromptKind, task_type: str) -> str:
-        """sha256 over all that shapes this kind of prompt for this task type, including a second try, and over nothing else.
+        """sha256 over all that shapes this kind of prompt for this task type, and over nothing else.
 
-        For a synthesis prompt that includes the weights its attributes are drawn by.
+        It covers the prompt for a second try and, for a synthesis prompt, the weights by which its attributes are drawn.
+
+        Args:
+            kind: Of the prompt.
+            task_type: Of the row.
         """
         shape: list[Any] = [self.version, kind, task_type, self._template(kind, task_type), self.one_line]
         if kind == "synthesis":
@@ -182,9 +190,17 @@ class PromptSet:
         return frozenset(attribute.name for attribute in ATTRIBUTES[task_type] if attribute.name in named)
 
     def brainstorm(self, task_type: str, topic: str, count: int) -> str:
-        """Asks for `count` tasks on a topic. STS has no such prompt: there the topic is the task.
+        """The prompt for tasks on a topic. STS has none: there the topic is the task.
 
-        Which examples it shows, and in which order, follows from the topic alone.
+        The topic alone decides which examples are in it, and in which order.
+
+        Args:
+            task_type: Of the tasks.
+            topic: The topic path.
+            count: Tasks to ask for.
+
+        Raises:
+            ValueError: `count` is below 1, or the task type has no such prompt.
         """
         if count < 1:
             raise ValueError(f"count={count}: ask for at least one task")
@@ -200,7 +216,16 @@ class PromptSet:
         )
 
     def expand(self, topic: str, count: int, known: Sequence[str] = ()) -> str:
-        """Asks for `count` subtopics of a topic, other ones than those `known`. Raises ValueError where the set cannot."""
+        """The prompt for subtopics of a topic.
+
+        Args:
+            topic: The topic path.
+            count: Subtopics to ask for.
+            known: Names that the teacher must not repeat.
+
+        Raises:
+            ValueError: The set has no such prompt, or `count` is below 1.
+        """
         if not self.expansion:
             raise ValueError(f"prompt set {self.name} has no prompt for subtopics (expand)")
         if count < 1:
@@ -235,9 +260,16 @@ class PromptSet:
         return filled(self.again, {"prompt": prompt, "problem": self._line(problem)})
 
     def judge(self, task_type: str, task: str, candidates: Sequence[str], prompt: str | None = None) -> str:
-        """Asks for the best and the worst of at least two candidates, numbered from 1 in the given order.
+        """The prompt for the best and the worst of several candidates, which are numbered from 1 in the given order.
 
-        `prompt` is what the candidates are answers to; without one it is the task.
+        Args:
+            task_type: Of the row.
+            task: Of the row.
+            candidates: At least two answers.
+            prompt: What the candidates are answers to; None: the task.
+
+        Raises:
+            ValueError: There are fewer than two candidates.
         """
         if len(candidates) < 2:
             raise ValueError(f"{len(candidates)} candidate(s): a judge compares at least two")
@@ -255,9 +287,13 @@ class PromptSet:
         )
 
     def revise(self, task_type: str, task: str, draft: str, prompt: str | None = None) -> str:
-        """Asks what is wrong with a draft, and for a patch of the fields that are (null for none).
+        """The prompt for what is wrong with a draft, and for a patch of the faulty fields (null for none).
 
-        `prompt` is what the draft is an answer to; without one it is the task.
+        Args:
+            task_type: Of the row.
+            task: Of the row.
+            draft: The text to revise.
+            prompt: What the draft is an answer to; None: the task.
         """
         template = self._template("revise", task_type)
         return self._render(

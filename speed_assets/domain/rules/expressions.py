@@ -66,6 +66,7 @@ def other_script_tests(languages: tuple[str, ...], most: float) -> dict[str, pl.
 def other_language_tests(
     rows: pl.DataFrame, languages: tuple[str, ...], characters_min: int, confidence: float
 ) -> dict[str, pl.Expr]:
+    """By field: whether its text is in another language with at least this confidence; tasks about languages pass."""
     elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
     return {
         field: pl.lit(
@@ -92,10 +93,12 @@ def ends_unfinished(text: pl.Expr, *, sentences: bool) -> pl.Expr:
 
 
 def speaks_as_an_ai(text: pl.Expr) -> pl.Expr:
+    """Whether a text speaks as an AI model."""
     return only_where(text.str.contains(patterns.AS_AN_AI_SUSPECT), text).str.contains(patterns.AS_AN_AI)
 
 
 def is_about_the_document(text: pl.Expr) -> pl.Expr:
+    """Whether a document speaks about itself as a document."""
     suspect = only_where(text.str.contains(patterns.ABOUT_SUSPECT), text)
     the = only_where(suspect.str.contains(patterns.ABOUT_THE), suspect)
     return suspect.str.contains(patterns.ABOUT) | ~the.str.contains(patterns.OWN_SUBJECT).fill_null(True)
@@ -109,6 +112,7 @@ def may_repeat_itself(text: pl.Expr) -> pl.Expr:
 
 
 def opens_as_an_assistant(text: pl.Expr) -> pl.Expr:
+    """Whether a text opens or closes as an assistant's answer does."""
     begun = text.str.head(patterns.OPENING_HEAD).str.contains(patterns.OPENING_SUSPECT)
     closed = text.str.tail(patterns.OPENING_TAIL).str.contains(patterns.CLOSE_SUSPECT)
     return only_where(begun | closed, text).str.contains(patterns.OPENING).fill_null(False)

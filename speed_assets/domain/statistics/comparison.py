@@ -40,6 +40,7 @@ class Difference:
 
     @property
     def value(self) -> float:
+        """Ours minus theirs, score points of 0..1."""
         return self.ours - self.theirs
 
     @property
@@ -204,12 +205,19 @@ def mean_over_tasks(differences: Sequence[Difference]) -> Difference:
 
 
 def paired_by_seed(difference: Difference, by_seed: ArrayLike, seed: int) -> Difference:
-    """The difference (of samples alone) between two ways of training whose seeds are the same ones, with the chance of seeds.
+    """Add the chance of seeds to a difference between two ways of training with the same seeds.
 
-    `by_seed` are the differences under each seed. What a seed does to both sides is no noise, so their own spread is
-    added, as Student's t with one degree of freedom less than there are seeds. Where every seed has samples of its own,
-    that spread already contains their chance, and the interval is wider than necessary. With one seed the difference is
-    returned unchanged.
+    The effect of a seed on both sides is no noise, so the differences' own spread is added, as Student's t with one degree of
+    freedom less than there are seeds. Where every seed has samples of its own, that spread already contains their chance,
+    and the interval is wider than necessary.
+
+    Args:
+        difference: Of samples alone (`compare` without `noise`).
+        by_seed: (seeds,) differences under each seed.
+        seed: Of the order of the quantiles that are added.
+
+    Returns:
+        The wider difference; with one seed the same one.
     """
     values = np.asarray(by_seed, dtype=np.float64)
     if values.size < 2:

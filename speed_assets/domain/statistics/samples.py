@@ -36,8 +36,13 @@ TaskSamples = Mapping[str, Part]
 
 
 def samples_by_model(frame: pl.DataFrame) -> dict[str, dict[str, TaskSamples]]:
-    """{model: {task: samples}} of a table `samples` (see `workers/samples.py`). Raises ValueError where a sample has no
-    value.
+    """Read a table `samples` (see `workers/samples.py`).
+
+    Returns:
+        {model: {task: samples}}.
+
+    Raises:
+        ValueError: A sample has no value.
     """
     found: dict[str, dict[str, dict[str, Part]]] = {}
     for (model, task, part), rows in frame.group_by("model", "task", "part", maintain_order=True):

@@ -60,11 +60,18 @@ def mean_interval(values: ArrayLike, alpha: float) -> Interval:
 
 
 def log_linear(rows: ArrayLike, scores: ArrayLike, alpha: float) -> LogLinear:
-    """Least squares of scores on log2(rows), both (seeds, sizes), with an intercept for each seed.
+    """Fit scores = at_one + per_doubling * log2(rows) by least squares, with an intercept for each seed.
 
-    With several seeds the interval is Student's t over the seeds' own slopes: they are what is independent, while the
-    scores of one seed's sizes are not. With one seed it comes from the residuals, so from how straight the line is.
-    Raises ValueError for fewer than three sizes, or sizes that are all the same.
+    With several seeds the interval is Student's t over the seeds' own slopes: they are independent, while the scores of one
+    seed's sizes are not. With one seed it comes from the residuals, so from how straight the line is.
+
+    Args:
+        rows: (seeds, sizes) numbers of rows.
+        scores: (seeds, sizes) scores.
+        alpha: The interval holds the true slope with probability 1 - alpha.
+
+    Raises:
+        ValueError: There are fewer than three sizes, or the sizes are equal.
     """
     x, y = np.log2(np.asarray(rows, dtype=np.float64)), np.asarray(scores, dtype=np.float64)
     if x.ndim != 2 or x.shape != y.shape or x.shape[1] < 3:
