@@ -1,7 +1,8 @@
-"""Checks as Dagster shows them: asked in the step that makes or finds the artifact, so an artifact is never there unjudged.
+"""Checks as asset checks of Dagster. The step that makes or reuses an artifact evaluates them.
 
-A blocking check that fails stops what is made from the artifact in the same run. Belongs here: the wrapping. Not here: any
-judgement (`registry.py`), or the release's own gate (`gates.py`).
+A blocking check that fails stops downstream assets of the same run.
+
+Belongs here: specs and results for Dagster. Not here: any check (`registry.py`), the release's own gate (`gates.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,7 +71,7 @@ def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             stage.name,
             asset=key_of((RELEASE, None)),
-            description=f"No gate of {stage.name} stands against the release: "
+            description=f"All gates of {stage.name} pass: "
             + ", ".join(check.name for check in checks_of(stage.name) if check.blocking),
         )
         for stage in graph.values()
@@ -93,12 +94,12 @@ def gate_results(graph: Graph, refused: Sequence[Mapping[str, Any]]) -> Iterator
             asset_key=spec.asset_key,
             passed=not against,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="\n".join(against) or "nothing stands against the release",
+            description="\n".join(against) or "all gates pass",
         )
 
 
 def _shown(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
-    """Metadata for the UI. Text that a model wrote is shown as plain text or JSON, never as Markdown."""
+    """Metadata for the UI. Text that a model wrote becomes plain text or JSON, never Markdown."""
     shown: dict[str, dg.MetadataValue[Any]] = {}
     for name, value in metadata.items():
         if isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""Great Expectations' Data Docs of the tables that exist: the same suites as the checks, as pages to read.
+"""Great Expectations' Data Docs of the tables that exist: the suites of the checks, as pages to read.
 
-Great Expectations puts values into its pages as they are, and a value here is what a model wrote: every text of a
-result is escaped before any page is made of it.
+Great Expectations puts values into its pages unescaped, and models wrote these values: every text of a result is
+escaped before a page is made of it.
 
-Belongs here: pages on demand. Not here: judging (`suites.py`), and nothing here changes what a check says.
+Belongs here: pages on demand. Not here: outcomes of checks, which nothing here changes (`expectations.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from resources.store.artifacts import Artifacts, label
 from resources.store.store import StoreError
 
 _BEACON = re.compile(r"""https://great-expectations-web-assets[^"')]*""")
-"""A picture that every page would load from its makers, with the time and an id: viewing tells nobody."""
+"""A picture that every page would load from its makers, with the time and an id: nobody learns that a page was viewed."""
 _RESULTS = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
 
 

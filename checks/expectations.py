@@ -55,7 +55,7 @@ def validate(suite: str, frame: pl.DataFrame, partition: str | None, severity: S
         False,
         f"{len(failed)} of {len(results)} expectations on {frame.height} rows failed, 0 may: "
         + "; ".join(_failure_text(result) for result in failed)
-        + "; look at failing_rows, then mend the stage that writes this table",
+        + "; look at failing_rows, then fix the stage that writes this table",
         metadata,
     )
 

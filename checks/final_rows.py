@@ -22,7 +22,7 @@ from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 
 def kept_share(subject: Subject) -> Outcome:
-    """Rows that reach final_triplets as a share of those that went in; of none nothing can be made."""
+    """Rows that reach final_triplets, as a share of its input rows; an empty table fails."""
     rows, rows_in = subject.artifact.table().height, count_in_metadata(subject, "rows_in")
     if not rows:
         removed: dict[str, int] = subject.artifact.metadata.get("removed", {})
@@ -52,7 +52,7 @@ def topic_coverage(subject: Subject) -> Outcome:
         topics["share"] >= least,
         f"{topics['covered']} of {topics['asked']} topics asked for ({topics['share']:.1%}) have a row, "
         f"at least {least:.1%} should (checks.topic_coverage_min)",
-        "look in the quarantine for what became of the missing topics' rows, or ask for more rows",
+        "look in the quarantine for why the rows of missing topics were rejected, or ask for more rows",
         topics,
     )
 
@@ -65,7 +65,7 @@ def task_type_shares(subject: Subject) -> Outcome:
         shares["distance"] <= most,
         f"{shares['distance']:.1%} of the rows would have to be of another task type to be as intended, "
         f"at most {most:.1%} should (checks.task_type_distance_max)",
-        "ask for more rows of the task types that are short, or look at which filter takes them",
+        "ask for more rows of the task types that are short, or see which filter removes them",
         shares,
     )
 
@@ -84,7 +84,7 @@ def vendi(subject: Subject) -> Outcome:
 
 
 def every_task_read(subject: Subject) -> Outcome:
-    """Every task that the recipe names has texts to look for, or was left out knowingly."""
+    """Every evaluation task of the recipe has texts, or is listed in `evaluation.unsearched`."""
     counts: dict[str, int] = subject.artifact.metadata["texts_of"]
     without = [task for task, texts in counts.items() if not texts]
     return outcome_with_advice(
@@ -96,9 +96,9 @@ def every_task_read(subject: Subject) -> Outcome:
 
 
 def uncontaminated(subject: Subject) -> Outcome:
-    """Every evaluation task was looked for, and no row of the table repeats a text of one.
+    """Every evaluation task was searched for, and no row of the table repeats a text of one.
 
-    Neither is believed: the texts are found again, and the rows asked again under the recipe's limits.
+    The check does not rely on the stage: it reads the texts again and searches the rows again under the recipe's limits.
     """
     recipe, rows = subject.recipe, subject.artifact.table()
     of_tasks = task_texts(subject.artifact.path)

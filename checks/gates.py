@@ -1,9 +1,9 @@
-"""The gate before a release: every blocking check of everything upstream, asked again.
+"""The gate before a release: every blocking check of every upstream artifact is evaluated again.
 
-Dagster's blocking checks hold back only what is materialized in the same run, so a release that trusted them
-could be had by materializing it alone. This gate reads artifacts, not the run history.
+Dagster's blocking checks only block assets of the same run, so a release that relied on them could be made by
+materializing it alone. This gate reads artifacts, not the run history.
 
-Belongs here: the question whether anything stands against a release. Not here: Dagster.
+Belongs here: refusals of a release. Not here: Dagster.
 """
 
 from __future__ import annotations

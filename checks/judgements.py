@@ -60,7 +60,7 @@ def judge_unreadable(subject: Subject) -> Outcome:
 
 
 def revisions_readable(subject: Subject) -> Outcome:
-    """The revisor's answers that could be read as revisions: an unreadable one counts as no revision."""
+    """The share of the revisor's answers that can be read as revisions."""
     asked, unreadable = count_in_metadata(subject, "revisions"), count_in_metadata(subject, "revisions_unreadable")
     least = subject.recipe.checks.revisions_readable_min
     share = 1 - unreadable / asked if asked else 1.0

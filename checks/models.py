@@ -1,4 +1,4 @@
-"""Checks on trained models: weights that load safely, and a training that went somewhere.
+"""Checks on trained models: weights that load safely, and losses that fell.
 
 Belongs here: what a model's files and its losses show. Not here: how good it is (`scores.py`).
 """
@@ -20,9 +20,9 @@ JUDGED_ROWS = {
     "held_out": "rows that were held out",
     "training_rows": "rows of the training itself (too few to hold out enough)",
 }
-"""What rows a training was judged on, in words."""
+"""The rows that a training was judged on, for a sentence."""
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
-"""File types that may hold a pickle: loading one can run anybody's code."""
+"""File types that may hold a pickle: loading one can run any code."""
 
 
 def safe_weights(subject: Subject) -> Outcome:
@@ -168,20 +168,24 @@ CHECKS: tuple[Check, ...] = tuple(
         "embedding_reruns",
     )
     for check in (
-        Check(asset, "safe_weights", True, "Weights are readable safetensors, and nothing is a pickle.", safe_weights),
+        Check(
+            asset,
+            "safe_weights",
+            True,
+            "Weights are readable safetensors, and no file may hold a pickle.",
+            safe_weights,
+        ),
         Check(asset, "finite_losses", True, "Every logged loss is a finite number.", finite_losses),
         Check(
             asset,
             "falling_loss",
             True,
-            "The training got somewhere: on rows it did not see where there are enough.",
+            "The loss fell: on held-out rows if there are enough.",
             falling_loss,
             ("loss_drop_min", "reward_accuracy_min"),
         ),
     )
 ) + tuple(
-    Check(
-        asset, "enough_steps", False, "The training had steps enough to change something.", enough_steps, ("steps_min",)
-    )
+    Check(asset, "enough_steps", False, "The training had enough steps.", enough_steps, ("steps_min",))
     for asset in ("junior_model", "senior_model", "revisor_model")
 )

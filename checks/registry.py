@@ -1,7 +1,7 @@
 """Every check of every asset, in one tuple.
 
-Belongs here: the list, look-up, asking one check safely, the name of a verdict. Not here: the checks themselves
-(`tables.py`, `models.py`, `scores.py`; expectations on rows and columns in `suites.py`).
+Belongs here: the list, look-up, evaluation, the key of an outcome. Not here: the checks themselves (`tables.py`,
+`models.py`, `scores.py`; expectations on rows and columns in `suites.py`).
 """
 
 from __future__ import annotations

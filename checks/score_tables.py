@@ -1,6 +1,6 @@
-"""What a table of scores says, for the checks that compare models.
+"""Tables of scores, for the checks that compare models.
 
-Belongs here: which scores may be compared, and a verdict as a row to show. Not here: any check.
+Belongs here: which scores may be compared, and a verdict as a row of a table. Not here: any check.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAME = ("dataset_revision", "mteb", "sentence_transformers", "transformers", "in
 
 
 def differences_of_scoring(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str]:
-    """In which ways two tables of scores were taken otherwise, in words; empty when they may be compared."""
+    """How the scoring of two tables differs, one phrase each; empty if they may be compared."""
     ours, theirs = (_with_instruction(table.filter(pl.col("model") == MODEL)) for table in (ours, theirs))
     here, there = set(ours["task"]), set(theirs["task"])
     found = [f"{task} is missing" for task in sorted(there - here)]
@@ -35,7 +35,7 @@ def differences_of_scoring(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str
 
 
 def _with_instruction(scores: pl.DataFrame) -> pl.DataFrame:
-    """Scores with their instruction; releases from before that column say `none`, as models without one do."""
+    """Scores with their instruction; releases from before that column get `none`, like models without one."""
     return scores if "instruction" in scores.columns else scores.with_columns(instruction=pl.lit("none"))
 
 

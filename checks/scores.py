@@ -48,14 +48,14 @@ def every_score(subject: Subject) -> Outcome:
 
 
 def beats_untrained(subject: Subject) -> Outcome:
-    """Gain of the mean score over the embedding base as it was before training."""
+    """Gain of the mean score over the untrained embedding base."""
     if not subject.recipe.mteb_scores.untrained:
         return Outcome(True, "the untrained base was not to be scored (mteb_scores.untrained)")
     return _gains(subject, [UNTRAINED], "gain_over_untrained_min")
 
 
 def beats_baselines(subject: Subject) -> Outcome:
-    """The same over every trained baseline and over BM25."""
+    """Gain of the mean score over every trained baseline and BM25."""
     rivals = _rivals(subject.recipe)
     if not rivals:
         return Outcome(True, "no baseline was to be scored (mteb_scores.baselines, mteb_scores.bm25)")
@@ -66,7 +66,7 @@ def superior(subject: Subject) -> Outcome:
     """Paired bootstrap against every other model: the mean over tasks must be better and no task worse.
 
     Beating all of several models needs no correction: all of them must be beaten. Tasks without samples
-    (`workers/samples.py`) are not tested. What training under another seed would change is not in the intervals.
+    (`workers/samples.py`) are not tested. The spread between training seeds is not in the intervals.
     """
     settings = subject.recipe.checks.superior
     must = {BM25: BM25, UNTRAINED: UNTRAINED, **{table: f"{table} only" for table in ("seed_data", "junior_data")}}
@@ -165,7 +165,7 @@ CHECKS: tuple[Check, ...] = (
         "mteb_scores",
         "beats_untrained",
         True,
-        "Training made the embedding model better.",
+        "The trained model beats the untrained base.",
         beats_untrained,
         ("gain_over_untrained_min",),
     ),
@@ -173,7 +173,7 @@ CHECKS: tuple[Check, ...] = (
         "mteb_scores",
         "beats_baselines",
         False,
-        "The whole loop is worth more than parts of it, and than BM25.",
+        "The model of the complete loop beats models of parts of it, and BM25.",
         beats_baselines,
         ("gain_over_baselines_min",),
     ),
@@ -181,7 +181,7 @@ CHECKS: tuple[Check, ...] = (
         "mteb_scores",
         "superior",
         True,
-        "The embedding model is better than what it is compared with, beyond the chance of samples.",
+        "The embedding model is significantly better than the models named in checks.superior.over.",
         superior,
         ("superior",),
     ),

@@ -105,15 +105,15 @@ _NEARNESS = ("positive_similarity", "negative_similarity", "evaluation_similarit
 _GENERATED = (*_ROW, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
-def _triplets(whole: str = "") -> tuple[Expect, ...]:
-    """Rows that are whole have every field that their task type has, and no other, each saying its own."""
-    also = f" and {whole}" if whole else ""
+def _triplets(valid: str = "") -> tuple[Expect, ...]:
+    """Valid rows have every field of their task type, no other, and no two equal ones."""
+    also = f" and {valid}" if valid else ""
     return (
-        *_text("query", "positive", where=whole or None),
+        *_text("query", "positive", where=valid or None),
         *_text("negative", where=f"task_type not in {_MATCHING}{also}"),
         Expect("expect_column_values_to_be_null", {"column": "negative"}, f"task_type in {_MATCHING}"),
-        *_differ("query", "positive", whole),
-        *_differ("positive", "negative", whole),
+        *_differ("query", "positive", valid),
+        *_differ("positive", "negative", valid),
     )
 
 

@@ -29,9 +29,9 @@ def count_in_metadata(subject: Subject, name: str) -> int:
 
 
 def rows_asked_for(subject: Subject) -> int:
-    """Rows that the table had to account for: what the recipe asks for, else what the stage took in.
+    """Rows that the table must account for: those that the recipe asks for, else the stage's input rows.
 
-    The recipe is preferred because a stage that lost its input would itself believe that nothing was asked.
+    The recipe comes first because a stage that lost its input would count no rows itself.
     """
     recipe, asset = subject.recipe, subject.artifact.asset
     if asset == "seed_data":

@@ -30,7 +30,7 @@ def _expectations(asset: str) -> tuple[Check, ...]:
         asset,
         "expectations",
         True,
-        "Columns, ids, empty cells and ranges are as every reader of this table relies on.",
+        "Columns, ids, empty cells and ranges are as downstream assets need them.",
         partial(meets_expectations, severity="critical"),
     )
     warning = Check(
@@ -44,7 +44,7 @@ def _expectations(asset: str) -> tuple[Check, ...]:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("evaluation_texts", "every_task", True, "Every evaluation task has texts to look for.", every_task_read),
+    Check("evaluation_texts", "every_task", True, "Every evaluation task has texts to search for.", every_task_read),
     *(check for asset in SUITES for check in _expectations(asset)),
     Check(
         "topics",
@@ -60,7 +60,7 @@ CHECKS: tuple[Check, ...] = (
             asset,
             "valid_share",
             True,
-            "Enough of the rows asked for are whole records.",
+            "Enough of the rows asked for are valid records.",
             valid_share,
             (f"{asset}_valid_min",),
         )
@@ -78,7 +78,7 @@ CHECKS: tuple[Check, ...] = (
         "senior_model",
         "pairs",
         True,
-        "There were enough preference pairs to learn from, of all task types together.",
+        "There are enough preference pairs to train on, over all task types.",
         enough_pairs,
         ("pairs_min",),
     ),
@@ -128,7 +128,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("final_triplets", "vendi", False, "Rows differ from each other.", vendi, ("vendi_per_row_min",)),
     *(
-        Check(asset, "accounted", True, "No row vanished: in the table or in the quarantine.", all_accounted)
+        Check(asset, "accounted", True, "Every row is in the table or in the quarantine.", all_accounted)
         for asset in (
             "topic_tree",
             "task_list",

@@ -17,17 +17,17 @@ from checks.table_counts import (
     rows_asked_for,
 )
 
-LOOK_IN_QUARANTINE = "look at the quarantined rows for why, then mend the stage or the threshold"
+LOOK_IN_QUARANTINE = "look at the quarantined rows for why, then fix the stage or the threshold"
 
 
 _ADVICE = {
-    "seed_data": "look at the quarantined rows for why; seed_data.attempts asks again for what is not whole",
+    "seed_data": "look at the quarantined rows for why; seed_data.attempts asks again for rows that are not valid",
     "junior_data": "invalid rows stay in this table (`speed show junior_data`) with their problem: more seed rows or epochs "
     "teach the junior the form (seed_data.rows, junior_model.epochs)",
     "senior_data": "invalid rows stay in this table (`speed show senior_data`) with their problem; senior_data.attempts asks "
-    "again for what is not whole",
+    "again for rows that are not valid",
     "revision_data": "look at the quarantined rows for why: these answers of the teacher cannot be read as revisions",
-    "revised_data": "look at the quarantined rows for why: they were not whole, and the revisor did not make them so",
+    "revised_data": "look at the quarantined rows for why: they were not valid, and the revisor did not repair them",
 }
 """What to do about too few valid rows, by table. junior_data and senior_data keep all rows and have no quarantine."""
 
@@ -57,13 +57,13 @@ def tasks_missing(subject: Subject) -> Outcome:
         share <= most,
         f"{asked - with_task} of {asked} topics ({share:.1%}) have no task, "
         f"at most {most:.1%} may (checks.tasks_missing_max)",
-        "look at the quarantined rows for why; task_list.attempts asks a topic again until its task can be taken",
+        "look at the quarantined rows for why; task_list.attempts asks again for a topic until its task passes the rules",
         {"missing": asked - with_task, "asked": asked, "share": share, **quarantine_metadata(subject)},
     )
 
 
 def valid_share(subject: Subject) -> Outcome:
-    """Whole rows as a share of the rows that were to be written. The threshold is `checks.<table>_valid_min`."""
+    """Valid rows as a share of the rows asked for. The threshold is `checks.<table>_valid_min`."""
     field = f"{subject.artifact.asset}_valid_min"
     least: float = getattr(subject.recipe.checks, field)
     asked = rows_asked_for(subject)
@@ -87,7 +87,7 @@ def some_pairs(subject: Subject) -> Outcome:
     return outcome_with_advice(
         rows > 0 or not asked,
         f"{rows} preference pairs from {asked} prompts, at least 1 should come out of a task type",
-        "look at the quarantined rows for why: what DPO does not see of a task type it cannot align",
+        "look at the quarantined rows for why: DPO cannot align a task type without pairs",
         {"pairs": rows, "asked": asked, **quarantine_metadata(subject)},
     )
 
@@ -105,7 +105,7 @@ def enough_pairs(subject: Subject) -> Outcome:
 
 
 def all_accounted(subject: Subject) -> Outcome:
-    """Every row asked for or taken in is in the table or in the quarantine, and none is in both.
+    """Every input row is in the table or in the quarantine, and none is in both.
 
     The rows of task_list are its topics, of which each may have several tasks.
     """

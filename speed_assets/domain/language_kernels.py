@@ -72,6 +72,46 @@ def _no_plain(letter):
 
 
 @_kernel
+def _word_end(data, begin, end):
+    """Where the word that begins here ends, and whether it is a plain one: no address, number or code."""
+    at = begin
+    plain = True
+    while at < end and data[at] > 32:
+        letter = data[at]
+        inside = (letter == 46 or letter == 58) and at > begin and at + 1 < end and data[at + 1] > 32
+        if _no_plain(letter) or inside:
+            plain = False
+        at += 1
+    return at, plain
+
+
+@_kernel
+def _copy_plain_words(data, begin, end, letters):
+    """The plain words of a text into `letters`, capitals lowered where there is nothing else; returns their bytes."""
+    count = 0
+    shouted = True
+    at = begin
+    while at < end:
+        first = at
+        at, plain = _word_end(data, first, end)
+        if plain and at > first:
+            for i in range(first, at):
+                letters[count] = data[i]
+                if data[i] >= 97:
+                    shouted = False
+                count += 1
+            if at < end:
+                letters[count] = 32
+                count += 1
+        at += 1
+    if shouted:
+        for i in range(count):
+            if 65 <= letters[i] <= 90:
+                letters[i] += np.uint8(32)
+    return count
+
+
+@_kernel
 def foreign(
     data, offsets, first, past, longest, moves, rows, features, weights, unit, priors, wanted, window, least, found
 ):  # fmt: skip
@@ -85,34 +125,9 @@ def foreign(
         logs[i] = np.float32(np.log1p(i))
     for row in range(first, past):
         found[row] = np.nan
-        count = 0
-        shouted = True
-        at, end = offsets[row], offsets[row + 1]
-        while at < end:
-            begin = at
-            plain = True
-            while at < end and data[at] > 32:
-                letter = data[at]
-                inside = (letter == 46 or letter == 58) and at > begin and at + 1 < end and data[at + 1] > 32
-                if _no_plain(letter) or inside:
-                    plain = False
-                at += 1
-            if plain and at > begin:
-                for i in range(begin, at):
-                    letters[count] = data[i]
-                    if data[i] >= 97:
-                        shouted = False
-                    count += 1
-                if at < end:
-                    letters[count] = 32
-                    count += 1
-            at += 1
+        count = _copy_plain_words(data, offsets[row], offsets[row + 1], letters)
         if count < least:
             continue
-        if shouted:
-            for i in range(count):
-                if 65 <= letters[i] <= 90:
-                    letters[i] += np.uint8(32)
         part = min(window, count)
         sure = _foreign_part(
             letters, 0, part, moves, rows, features, weights, unit, priors, wanted, logs, counts, seen, scores
