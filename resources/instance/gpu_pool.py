@@ -3,7 +3,7 @@
 A run that was killed keeps its slot until a daemon frees it, and `speed run` has none, so it frees them itself.
 
 Belongs here: the pool. Not here: telling dead runs from living ones (`living.py`), or which stages use a GPU
-(`domain/graph.py`).
+(`domain/graph/stages.py`).
 """
 
 from __future__ import annotations

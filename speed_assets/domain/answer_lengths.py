@@ -1,10 +1,10 @@
-"""How long an answer may be: the words that a prompt asks for, and the tokens that a writer who obeys needs for them.
+"""Token limits of answers, computed from the number of words that each prompt asks for.
 
-A limit below what was asked for cuts obedient writers; one far above it lets a model that rambles run on, and makes the
-bound of a bill useless. So the limit of every answer follows from its own prompt.
+A lower limit would cut valid answers off. A much higher one would let a model ramble, and the upper bound of the cost
+would be useless.
 
-Belongs here: words asked for, and limits from words. Not here: what is drawn (`attributes.py`), whether a text kept to its
-length (`rules.py`).
+Belongs here: words asked for, and limits from words. Not here: what is drawn (`attributes.py`), whether a text has its
+length (`rules/lengths.py`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From a model's answer to the JSON value it holds: thoughts left out, drafts passed over, slips repaired.
+"""The JSON value in a model's answer: thoughts and drafts are skipped, small errors are repaired.
 
-An answer that was cut off holds no value: what a repair would close is half a text, and half texts were once taught as
-whole ones. The server's word for it (`finished`) counts first; where a server says nothing, brackets that never close do.
+An answer that was cut off has no value: a repair would close half a text, and the generator would learn half texts. The
+server's report (`finished`) counts first; without one, brackets that never close show it.
 
-Every reader takes any string and ends in bounded time: longer texts than `MAX_CHARACTERS` are refused, the scans are linear
+Every reader takes any string and ends in bounded time: texts longer than `MAX_CHARACTERS` are rejected, the scans are linear
 or bounded in number, and repair, which is not, is tried only where `_repairable` says it is cheap.
 
 Belongs here: finding and decoding JSON in a text. Not here: what the value means (`parsing.py`).

@@ -4,8 +4,8 @@ Values and weights are those of SPEED (arXiv 2410.18634), as its released prompt
 (https://github.com/haon-chen/SPEED); retrieval, classification and STS follow E5-mistral
 (arXiv 2401.00368). Matching prompts have none. Every text is English.
 
-All attributes of a task type are drawn for every row, whichever prompt set asks for it; a set says those that its
-templates name, and `PromptSet.attributes_in_prompt` tells which. New ones stand last, so that no earlier draw moves.
+All attributes of a task type are drawn for every row, whichever prompt set asks for it; a set states those that its
+templates name (`PromptSet.attributes_in_prompt`). New ones come last, so that no earlier draw changes.
 
 Belongs here: names, values, weights, drawing. Not here: the words a prompt puts around a value (`prompt_sets/`).
 """

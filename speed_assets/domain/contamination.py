@@ -1,9 +1,9 @@
-"""Rows that hold evaluation text: whole after folding, in runs of words, or as an edited copy.
+"""Rows that contain evaluation text: equal after folding, in runs of words, or as an edited copy.
 
 An edited copy is found by its words: their longest common subsequence with an evaluation text of about the same
 length. Candidates come from the rarest words of the row, so that none is missed.
 
-Belongs here: telling which evaluation text a row repeats. Not here: which sets count (recipe), reading them.
+Belongs here: finding the evaluation text that a row repeats. Not here: which sets count (recipe), reading them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Limits:
     containment: float
     """Share of the row's runs that stand in the sets, or of an evaluation text's runs that stand in the row."""
     words_min: int
-    """Shorter texts are held against the sets as a whole only: one other word makes another text of them."""
+    """Shorter texts are only compared as complete texts: one other word makes another text of them."""
     neighbour: float | None
-    """Share of the words of the longer text, in the same order, that an edited copy has; None does not look."""
+    """Share of the words of the longer text, in the same order, that an edited copy has; None skips this test."""
 
 
 class EvaluationIndex:
-    """The texts of evaluation sets, by task, ready to be found in rows."""
+    """An index of the texts of evaluation sets, by task."""
 
     def __init__(self, texts: Mapping[str, Iterable[str]], limits: Limits) -> None:
         from speed_assets.domain import kernels
@@ -82,7 +82,14 @@ class EvaluationIndex:
         return len(self.tasks)
 
     def copies(self, texts: pl.Series) -> pl.DataFrame:
-        """(evaluation, how) of each text: the task that it repeats and `exact`, `ngram` or `neighbour`; null if none."""
+        """Find the evaluation text that each text repeats.
+
+        Args:
+            texts: Any texts.
+
+        Returns:
+            (evaluation, how) of each text: the task, and `exact`, `ngram` or `neighbour`; null if it repeats none.
+        """
         from speed_assets.domain import kernels
 
         text = text_buffer(texts)
@@ -105,7 +112,15 @@ class EvaluationIndex:
         )
 
     def copies_in(self, rows: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:
-        """(evaluation, how) of each row: of the first of its fields that repeats a text; null if none does."""
+        """Find the evaluation text that each row repeats.
+
+        Args:
+            rows: With these fields.
+            fields: Tested in this order; the first one that repeats a text counts.
+
+        Returns:
+            (evaluation, how) of each row; null if no field repeats a text.
+        """
         found = [self.copies(rows[field]) for field in fields]
         first = [pl.coalesce(frame[column] for frame in found).alias(column) for column in ("evaluation", "how")]
         return pl.select(first)

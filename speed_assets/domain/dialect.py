@@ -1,4 +1,4 @@
-"""How a server wants to be asked: the dialect of its chat API as a value, and how it follows from what a server refuses.
+"""The dialect of a server's chat API: which fields a request has, and how the dialect follows from refusals.
 
 Belongs here: what a request's body looks like in a dialect, what of it shapes the answer, the next dialect to try after a
 refusal. Not here: presets by name (`dialect_presets.py`), sending (`resources/teacher/endpoint.py`), what a reply means
@@ -44,12 +44,12 @@ _UNKNOWN = re.compile(
 )
 """Words of a refusal that may concern any field."""
 ASKABLE = frozenset((400, 404, 405, 415, 422, 500, 501))
-"""Statuses after which another dialect may help; most servers say 400 or 422, some fail (500) on what they do not know."""
+"""Statuses after which another dialect may help; most servers send 400 or 422, some 500 for an unknown field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A server's no, as far as it says which field it is about."""
+    """A server's refusal, as far as it names the field."""
 
     status: int
     message: str

@@ -1,4 +1,4 @@
-"""How diverse a table of triplets is: topics, task types, attributes, words, and rows as a whole.
+"""How diverse a table of triplets is: topics, task types, attributes, words, and complete rows.
 
 Belongs here: measures of rows that are there, on a sample whose size the caller names. Not here: near-duplicates
 (`near_duplicates.py`), which are removed, or thresholds (`checks/`).

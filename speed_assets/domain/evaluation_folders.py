@@ -1,6 +1,6 @@
-"""Evaluation sets of one's own: what `task.yaml` says in a folder that is named in `evaluation.local`.
+"""The user's own evaluation sets: `task.yaml` in a folder that `evaluation.local` names.
 
-    name: Banking77              # how scores call it
+    name: Banking77              # its name in tables of scores
     type: Classification         # STS, PairClassification, Classification, Clustering, Retrieval, Reranking
     splits: {train: train.tsv, test: test.tsv}    # of ranking tasks: files of relevance
     corpus: corpus.jsonl         # ranking only: `id`, `text`, and `title` where there is one
@@ -17,7 +17,7 @@
 
 Files are JSON lines (`.jsonl`), `.parquet`, `.csv`, or `.tsv` without quoting; `.csv.gz` and `.tsv.gz` work too.
 
-A folder without `task.yaml` is not scored; its texts are kept out of the triplets all the same.
+A folder without `task.yaml` is not scored, but rows that repeat its texts are quarantined.
 
 Belongs here: the layout, and checking a description. Not here: data files, mteb (`workers/folder_tasks.py`).
 """
@@ -42,7 +42,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "Retrieval": ("query_id", "document_id", "relevance"),
     "Reranking": ("query_id", "document_id", "relevance"),
 }
-"""Columns of a split by task type; `fields` of a description says where a file calls them otherwise."""
+"""Columns of a split by task type; `fields` of a description names the columns of a file that differ."""
 
 MAIN_SCORES = {
     "STS": "cosine_spearman",

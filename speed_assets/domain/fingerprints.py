@@ -1,4 +1,4 @@
-"""Names for things: canonical JSON, fingerprints, ids and seeds.
+"""Canonical JSON, fingerprints, ids and seeds.
 
 Belongs here: hashes of values, ids made from them, and seeds; a generator is seeded by `seed_for` or by a seed that was
 made by it. Not here: digests of files (`resources/store`, `resources/compute`).

@@ -1,8 +1,8 @@
-"""Judging in several orders: what they support and do not contradict is a preference, the rest is an abstention.
+"""Preferences from verdicts in several orders of the candidates; verdicts that contradict each other give none.
 
-A judge's verdict leans on the place of a candidate, most of all between close ones (arXiv 2406.07791).
+A judge prefers candidates by their position too, above all among similar ones (arXiv 2406.07791).
 
-Belongs here: orders, agreement, and what a judge leans to. Not here: asking the judge, or reading its text (`parsing.py`).
+Belongs here: orders, agreement, and biases of a judge. Not here: calls of the judge, reading its text (`parsing.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compiled loops over text buffers: folding, shingles, sketches, comparing. Import it inside functions only.
 
-Numba compiles each kernel once and keeps it on disk. Kernels take the buffers of `folding.buffer`, work on
+Numba compiles each kernel once and keeps it on disk. Kernels take the buffers of `folding.text_buffer`, work on
 rows `first` to `past`, write into arrays that the caller made, and release the interpreter's lock.
 
 Belongs here: loops over every byte. They share one file because Numba's cache does not see a change in another one. Not
@@ -411,7 +411,7 @@ def hash_of_run(words, first, past):
 
 @_kernel
 def runs_in(starts, words, width, runs, owners):
-    """Hash and text of all runs of `width` words (0: of whole texts); returns how many."""
+    """Hash and text of all runs of `width` words (0: of complete texts); returns how many."""
     count = 0
     for text in range(starts.size - 1):
         first, past = starts[text], starts[text + 1]

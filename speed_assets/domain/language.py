@@ -1,4 +1,4 @@
-"""How surely a text is in another language than those asked for, by a language identifier that needs no network.
+"""The probability that a text is in another language than the recipe's, by an offline language identifier.
 
 The model is that of `py3langid` (BSD, 142 languages, 5 MB in its wheel): naive Bayes over byte n-grams that an automaton finds.
 Its own loop is plain Python and reads some 6,000 short texts a second; the same sums are made here by a compiled kernel. A

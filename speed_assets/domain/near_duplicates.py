@@ -1,9 +1,8 @@
 """Near-duplicate rows: exact ones by folded text, near ones by MinHash over character shingles, each pair verified.
 
-An index keeps what it knows of its rows, so a new batch is compared with all before it, and nothing old is sketched
-or compared again. Who survives depends on quality and row id alone, not on arrival.
+Which row survives depends on quality and row id alone, not on the order of the rows.
 
-Belongs here: finding rows that say the same. Not here: thresholds (recipe) and what happens to the rows.
+Belongs here: finding rows that repeat others. Not here: thresholds (recipe) and what happens to the rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Noise: text that no language writes, detected from its words.
 
-A sampled model that goes astray writes words run together (`LIFAddingAscendablassamSearchVBA`), encoded bytes, or letters as
+A model that is sampled too hot writes words run together (`LIFAddingAscendablassamSearchVBA`), encoded bytes, or letters as
 if keys were hit at random. Each shows in a word by its length, its changes of case, its vowels. What a word may be all the
 same (addresses, names in code, chemical names, numbers of parts) is allowed for by length. All numbers are ours, chosen on
 half of the rows that people wrote (docs/filters.md).

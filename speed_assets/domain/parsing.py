@@ -1,7 +1,7 @@
-"""Reading what a model wrote: hostile text in, values and short problem codes out, never an exception.
+"""Parsers of model answers: any text in, values or short problem codes out, never an exception.
 
 Belongs here: from one raw text to a record, a verdict, a revision, tasks. Not here: finding JSON in a text
-(`answers.py`), whole tables (`rows.py`), and whether the values are any good (`rules.py`, the judge).
+(`answers.py`), whole tables (`rows.py`), and whether the values are any good (`rules`, the judge).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Problems of answers in words, for the teacher or generator that is asked again.
+"""Sentences for the problems of answers, for the prompt that asks a teacher or generator again.
 
 Codes are for grouping; a model that reads `missing_key:S3` may not understand it.
 
-Belongs here: from a code to a sentence. Not here: finding problems (`parsing.py`, `rules.py`).
+Belongs here: from a code to a sentence. Not here: finding problems (`parsing.py`, `rules`).
 """
 
 from __future__ import annotations

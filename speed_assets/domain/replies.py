@@ -18,12 +18,12 @@ Kind = Literal["answer", "cut", "filtered", "empty", "thoughts", "tool_call", "e
 """`answer`: the model ended by itself and wrote an answer. `cut`: it was cut off after it had begun to answer. The others are
 no answers: a filter or a refusal took it (`filtered`); there is no text (`empty`), or thoughts alone took all tokens
 (`thoughts`); a tool was called that nobody asked for; the server failed inside the reply (`error`, to be sent again); the
-prompt was not read whole (`not_read`); the body is no chat completion (`unreadable`)."""
+prompt was not read completely (`not_read`); the body is no chat completion (`unreadable`)."""
 
 PAID_FOR_NOTHING: tuple[Kind, ...] = ("filtered", "empty", "thoughts", "tool_call", "not_read")
 """Replies that are paid for and hold no answer."""
 ASKED_AGAIN: tuple[Kind, ...] = ("empty", "tool_call")
-"""Of these, those that another try may mend. A filter says the same again; thoughts need more room, or less of them."""
+"""Of these, those for which another try may help. A filter refuses again; thoughts need more room, or less of them."""
 
 CURES: dict[str, str] = {
     "filtered": "the server's filter takes the answers: another teacher.model, or other topics or prompts",
@@ -77,7 +77,7 @@ class Reply:
     finished: bool | None = None
     """True: the server reports that the model ended by itself; False: that it was cut off; None: neither."""
     served: str | None = None
-    """The model that the server says it has asked, and its fingerprint."""
+    """The model that the server reports, and its fingerprint."""
 
 
 def read_completion(value: Any, tool_asked: bool = False) -> Reply:

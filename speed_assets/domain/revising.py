@@ -1,4 +1,4 @@
-"""Revisions: a patch on a draft, taken only where it leaves a whole record.
+"""Revisions: a patch on a draft, applied only if the record stays valid.
 
 What cannot be read says nothing: it changes no row, approves none and casts no doubt on any. A doubt comes from a readable
 finding alone: a fault that the last of several readings still names, or a patch that was not taken because it would have

@@ -1,9 +1,9 @@
-"""What the rules look for in one text: patterns for many texts at once, and tests that only few texts need.
+"""Regular expressions of the rules for many texts at once, and tests that only few texts need.
 
 Patterns are read by Polars (Rust: no look-around) or by Python as their users say. What is caught is what a *writer of rows*
 leaves behind, not what people write about: a customer who cannot complete an order refuses nothing.
 
-Belongs here: looking at single texts. Not here: which fields of which rows are asked (`rules.py`), noise (`noise.py`),
+Belongs here: looking at single texts. Not here: which fields of which rows are asked (`rules`), noise (`noise.py`),
 language (`language.py`).
 """
 
@@ -155,7 +155,7 @@ def _is_form(text: str) -> bool:
 
 
 def gives_label_away(label: str, text: str) -> bool:
-    """Whether a text tells its own label, beyond having the label's words in it as texts of a class will.
+    """Whether a text gives its label away, more than texts of a class that contain the label's words.
 
     Telling are: the text is the label; the label as an annotation (`Label: X`, a hashtag, in quotes or brackets, before a colon
     at the start, by itself at the end); a sentence about the text that names it (`this review is positive`); a label of five

@@ -1,7 +1,7 @@
 """Rows of the loop: which tasks are asked for, and what became of the answers.
 
 Belongs here: choosing rows and turning raw outputs into typed rows, on Polars frames. Not here: how one
-text is parsed (`parsing.py`) or asked for (`prompts.py`).
+text is parsed (`parsing.py`) or asked for (`prompts`).
 """
 
 from __future__ import annotations
@@ -230,14 +230,14 @@ def _alike(fields: Sequence[str]) -> pl.Expr:
 
 
 def may_contain_words_of(part: pl.Expr, text: pl.Expr) -> pl.Expr:
-    """Whether the words of `part` may stand in `text`: a cheap test that leaves few rows to `parsing.stands_in`."""
+    """Whether the words of `part` may stand in `text`: a cheap test that leaves few rows to `parsing.words_stand_in`."""
     lower = part.str.to_lowercase()
     run = pl.coalesce(lower.str.extract(f"([a-z0-9]{{{letters},}})") for letters in (7, 4))  # long words are rare
     return text.str.to_lowercase().str.contains(run, literal=True).fill_null(True) | _folds_oddly(text)
 
 
 def may_have_same_words(one: pl.Expr, other: pl.Expr) -> pl.Expr:
-    """Whether two texts may have the same words: a cheap test that leaves few rows to `parsing.folded`."""
+    """Whether two texts may have the same words: a cheap test that leaves few rows to `parsing.words_only`."""
     first = [text.str.to_lowercase().str.extract("([a-z0-9]+)").fill_null("") for text in (one, other)]
     return (first[0] == first[1]) | _folds_oddly(one) | _folds_oddly(other)
 

@@ -3,7 +3,7 @@
 A rule reads only the form of a task: how it begins and ends, its characters, what it repeats. Every code is short and
 never changes its meaning.
 
-Belongs here: rules on one brainstormed task. Not here: rows that are written for a task (`rules.py`), repeats among
+Belongs here: rules on one brainstormed task. Not here: rows that are written for a task (`rules`), repeats among
 tasks, and whether a task suits its topic.
 """
 

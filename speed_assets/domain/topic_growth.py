@@ -1,10 +1,10 @@
-"""Growing a list of topics into a tree: which topics are asked for children, and which of the children are new.
+"""A list of topics grows into a tree: which topics get subtopics, and which of the subtopics are new.
 
 Two names are the same topic if they share their words: case, plurals and the order of words do not count. Everything here is
 linear in the number of topics: siblings are compared with each other, all others through an index of their words.
 
-Belongs here: choosing parents, reading children, repeats. Not here: topic files (`topics.py`), asking the teacher
-(`assets/tasks.py`), the wording of the prompt.
+Belongs here: choosing parents, reading children, repeats. Not here: topic files (`topics.py`), calls of the
+teacher (`assets/topic_tree.py`), the wording of the prompt.
 """
 
 from __future__ import annotations

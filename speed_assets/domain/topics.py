@@ -1,4 +1,4 @@
-"""Topic files -> topics: the one input that users write by hand, read with suspicion and without losing a line.
+"""Topics from topic files, the one input that users write by hand; nothing in them is believed, no line is lost.
 
 Every line ends as a `Topic`, as a `RefusedLine` with its reason, or is a comment or the header of a table.
 
@@ -30,7 +30,7 @@ Separator = Literal["/", ">"]
 
 
 class TopicError(ValueError):
-    """A topic file of which nothing can be used; the message says why and what to do."""
+    """A topic file without a usable line; the message states why, and what to do."""
 
 
 class _Refusal(Exception):

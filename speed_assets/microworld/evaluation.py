@@ -1,10 +1,10 @@
 """Held-out evaluation sets of the microworld, on topics that no topic file holds.
 
 Query cues and document cues are disjoint and pairs are written without a common cue, so words in
-common tell the topic and never the aspect. Distractors share one of the two: the same topic under
+common show the topic and never the aspect. Distractors share one of the two: the same topic under
 another aspect (its sibling above all), or the same aspect of another topic.
 
-Belongs here: which texts are asked about, and what is right. Not here: scoring (`workers/evaluate.py`).
+Belongs here: texts and right answers. Not here: scoring (`workers/evaluate.py`).
 """
 
 from __future__ import annotations

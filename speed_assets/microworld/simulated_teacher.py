@@ -1,9 +1,9 @@
 """The microworld's teacher: brainstorms, writes, judges and revises from the prompt text alone.
 
-It stands behind the same interface as a real teacher and errs at adjustable rates. Every draw comes
+It has the interface of a real teacher and makes errors at adjustable rates. Every draw comes
 from a seed named by the request, so the same request has the same answer in any order.
 
-Belongs here: answering prompts. Not here: what is right (`records.py`).
+Belongs here: answering prompts. Not here: what is right (`toy_records.py`).
 """
 
 from __future__ import annotations

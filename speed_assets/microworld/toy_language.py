@@ -1,9 +1,9 @@
 """The language of the microworld: topics x aspects x phrasings, to write and to recognise.
 
-A text speaks of one *topic* (any phrase, so the language is open) under one *aspect* (one of twelve, in
+A text is about one *topic* (any phrase, so the language is open) under one *aspect* (one of twelve, in
 six confusable sibling pairs). An aspect shows itself only through cue words, and the cues of queries
 are disjoint from the cues of documents: no word overlap gives the right aspect away, it has to be
-learned. Since every cue belongs to exactly one aspect, what a text says is recognised exactly.
+learned. Since every cue belongs to exactly one aspect, the aspect of a text is recognised exactly.
 
 Belongs here: vocabulary, writing, recognising. Not here: prompts, judging, records of a task type.
 """

@@ -1,9 +1,9 @@
-"""Records of the five task types in the microworld: to write right, to write wrong, and to know the truth of.
+"""Records of the five task types in the microworld: right ones, faulty ones, and which parts of one are right.
 
-The task tells what is asked: `cost of violins` asks for one aspect of a topic, `cost or worth of violins`
+A task names its aspect: `cost of violins` asks for one aspect of a topic, `cost or worth of violins`
 (classification) for either of two siblings, a bare topic (STS) for any aspect.
 
-Belongs here: what is right. Not here: answering prompts (`teacher.py`).
+Belongs here: what is right. Not here: answers to prompts (`simulated_teacher.py`).
 """
 
 from __future__ import annotations

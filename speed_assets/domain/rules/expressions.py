@@ -40,9 +40,9 @@ _SCRIPTS = {
 """Scripts of languages that are not written in Latin letters, as a character class names them."""
 
 
-def only_where(look: pl.Expr, text: pl.Expr) -> pl.Expr:
-    """The text where a cheap first look holds, null elsewhere: an expensive look passes over null."""
-    return pl.when(look).then(text)
+def only_where(condition: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """The text where a cheap test holds, null elsewhere: an expensive test skips null."""
+    return pl.when(condition).then(text)
 
 
 def other_script_tests(languages: tuple[str, ...], most: float) -> dict[str, pl.Expr]:
@@ -88,17 +88,17 @@ def ends_unfinished(text: pl.Expr, *, sentences: bool) -> pl.Expr:
         noted = end.str.contains(patterns.STEP) | end.str.contains(patterns.AMOUNT_END)
         whole = whole | (noted & ~end.str.contains(patterns.OPEN_PREPOSITION))
         broken = broken | (open_.str.contains(patterns.SENTENCES) & ~whole).fill_null(False)
-    # Counting words costs more than all other looks, and few texts are left.
+    # Counting words costs more than all other tests, and few texts are left.
     return (only_where(long & broken, text).str.count_matches(r"\S+") > UNFINISHED_WORDS).fill_null(False)
 
 
 def speaks_as_an_ai(text: pl.Expr) -> pl.Expr:
-    """Whether a text speaks as an AI model."""
+    """Whether the writer of a text calls itself an AI model."""
     return only_where(text.str.contains(patterns.AS_AN_AI_SUSPECT), text).str.contains(patterns.AS_AN_AI)
 
 
 def is_about_the_document(text: pl.Expr) -> pl.Expr:
-    """Whether a document speaks about itself as a document."""
+    """Whether a document describes itself as a document."""
     suspect = only_where(text.str.contains(patterns.ABOUT_SUSPECT), text)
     the = only_where(suspect.str.contains(patterns.ABOUT_THE), suspect)
     return suspect.str.contains(patterns.ABOUT) | ~the.str.contains(patterns.OWN_SUBJECT).fill_null(True)
