@@ -37,7 +37,7 @@ Progress = Callable[[int, int, str], None]
 OWNERS = ["team:speed"]
 RUN_TAG = "speed/run"
 REFUSED = "refused"
-"""Metadata of a failure: the fields of each `Refusal` of a release."""
+"""Metadata of a failure: the fields of each `GateRefusal` of a release."""
 SAMPLE_ROWS = 5
 _CELL = 300  # characters of a cell shown in metadata
 _PLOT_BYTES = 60_000  # larger plots stay on disk: metadata lives in the event log
