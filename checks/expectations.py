@@ -61,13 +61,13 @@ def validate(suite: str, frame: pl.DataFrame, partition: str | None, severity: S
 
 
 _ONE_BATCH_AT_A_TIME = threading.Lock()
-"""Great Expectations keeps the batch in question in its context, so one table is asked about at a time."""
+"""Great Expectations keeps the current batch in its context, so one table is tested at a time."""
 
 
 def _results_of(expectations: list[Expect], frame: pl.DataFrame, partition: str | None) -> list[dict[str, Any]]:
     """One plain result for each expectation, in their order, with the positions of its first failing rows.
 
-    Only what failed is asked again for its rows: that is most of what an expectation costs.
+    Only expectations that failed are tested again for their rows, which is the most expensive part.
     """
     with _ONE_BATCH_AT_A_TIME:
         batch = _batch_definition().get_batch({"dataframe": frame.to_pandas()})

@@ -86,7 +86,7 @@ def falling_loss(subject: Subject) -> Outcome:
         passed = first["reward_accuracy"] > least
         finding = (
             f"on {rows} the chosen answer gained more than the rejected one in {first['reward_accuracy']:.1%}, and more than "
-            f"{least:.1%} is asked for (checks.reward_accuracy_min); the mean margin is {first['reward_margin']:.4g}"
+            f"{least:.1%} is required (checks.reward_accuracy_min); the mean margin is {first['reward_margin']:.4g}"
         )
     else:
         least = subject.recipe.checks.loss_drop_min
@@ -95,7 +95,7 @@ def falling_loss(subject: Subject) -> Outcome:
         passed = fall >= least
         finding = (
             f"the loss went from {before:.4g} to {after:.4g} on {rows}, a fall of {fall:.1%}, "
-            f"at least {least:.1%} is asked for (checks.loss_drop_min)"
+            f"at least {least:.1%} is required (checks.loss_drop_min)"
         )
     if passed:
         return Outcome(True, finding, metadata)
@@ -105,7 +105,7 @@ def falling_loss(subject: Subject) -> Outcome:
 def enough_steps(subject: Subject) -> Outcome:
     """Optimizer steps of the training."""
     least, steps = subject.recipe.checks.steps_min, sum(map(len, _losses(subject.artifact.path).values()))
-    finding = f"{steps} steps, at least {least} are asked for (checks.steps_min)"
+    finding = f"{steps} steps, at least {least} are required (checks.steps_min)"
     if steps >= least:
         return Outcome(True, finding)
     return Outcome(False, f"{finding}: get more rows, raise epochs, or lower batch_size")
@@ -122,7 +122,7 @@ def _falling_curve(subject: Subject) -> Outcome:
     name, (first, last, fall) = min(falls.items(), key=lambda item: -math.inf if math.isnan(item[1][2]) else item[1][2])
     finding = (
         f"the loss went from {first:.4g} to {last:.4g} in {name}, a fall of {fall:.1%}, "
-        f"at least {least:.1%} is asked for (checks.loss_drop_min)"
+        f"at least {least:.1%} is required (checks.loss_drop_min)"
     )
     if fall >= least:
         return Outcome(True, finding, metadata)

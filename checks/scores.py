@@ -135,7 +135,7 @@ def _gains(subject: Subject, rivals: list[str], field: str) -> Outcome:
     finding = (
         f"{MODEL} scores {worst['score']:.4f} and {worst['rival']} {worst['rival_score']:.4f} "
         f"on {worst['tasks']} tasks, a gain of {worst['gain']:+.4f}, "
-        f"at least {least:+.4f} is asked for (checks.{field})"
+        f"at least {least:+.4f} is required (checks.{field})"
     )
     advice = "look at final_triplets for rows that are wrong, at the training, and at the scores of each task"
     passed = worst["gain"] >= least

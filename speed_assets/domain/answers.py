@@ -73,19 +73,19 @@ def read_answer(
     raw: str,
     openers: str,
     accept: Callable[[Any], _T | None],
-    whole: Callable[[_T], bool],
+    is_complete: Callable[[_T], bool],
     finished: bool | None = None,
 ) -> tuple[_T, bool] | Problem:
     """The value that an answer ends in, and whether it took a repair to read it.
 
     Tried in turn: the whole text, the pieces in it that begin with one of `openers`, a repair. Of several pieces the last
-    whole one counts, since models draft before they answer; without a whole one, the last that is accepted.
+    complete one counts, since models draft before they answer; without a complete one, the last that is accepted.
 
     Args:
         raw: the model's text.
         openers: the brackets that a value may begin with, `{` or `[{`.
         accept: the value as the caller wants it, None for one that is nothing of the kind.
-        whole: whether an accepted value has all that was asked for.
+        is_complete: Whether an accepted value has all the keys that the prompt asks for.
         finished: True when the model ended by itself, False when it was cut off at a limit, None when that is unknown.
 
     Returns:
@@ -104,9 +104,9 @@ def read_answer(
         text = _unfenced(answer)
         decoded = _strict(text)
     if decoded is not _INVALID:
-        found = _inside(decoded, accept, whole)
+        found = _inside(decoded, accept, is_complete)
         return "not_object" if found is None else (found, False)
-    return _read_pieces(raw, text, openers, accept, whole, finished)
+    return _read_pieces(raw, text, openers, accept, is_complete, finished)
 
 
 def _read_pieces(
@@ -114,22 +114,22 @@ def _read_pieces(
     text: str,
     openers: str,
     accept: Callable[[Any], _T | None],
-    whole: Callable[[_T], bool],
+    is_complete: Callable[[_T], bool],
     finished: bool | None,
 ) -> tuple[_T, bool] | Problem:
-    """As `read_answer`, of a `text` that is `raw` without its thoughts and no JSON as a whole."""
+    """As `read_answer`, of a `text` that is `raw` without its thoughts and is not JSON itself."""
     pieces, closed = _balanced(text, openers)
     if not closed and (finished is None or text.rstrip()[-1:] not in _TEXT_ENDS):
         return CUT_OFF  # a server may say `stop` where its own context, or a proxy, cut the text
     partial: _T | None = None
     for piece in reversed(pieces):
-        accepted = _inside(_strict(piece), accept, whole)
-        if accepted is not None and whole(accepted):
+        accepted = _inside(_strict(piece), accept, is_complete)
+        if accepted is not None and is_complete(accepted):
             return accepted, False
         if partial is None and accepted:  # an empty one is more likely a stray {} in prose
             partial = accepted
     for value in _from_any_start(text, openers):
-        if (accepted := accept(value)) is not None and whole(accepted):
+        if (accepted := accept(value)) is not None and is_complete(accepted):
             return accepted, False
     if partial is not None:
         return partial, False
@@ -211,15 +211,15 @@ def _strict(text: str) -> Any:
         return _INVALID
 
 
-def _inside(decoded: Any, accept: Callable[[Any], _T | None], whole: Callable[[_T], bool]) -> _T | None:
-    """The value itself, or the last whole one that it merely wraps (`{"example": {...}}`, `[{...}]`)."""
+def _inside(decoded: Any, accept: Callable[[Any], _T | None], is_complete: Callable[[_T], bool]) -> _T | None:
+    """The value itself, or the last complete one that it merely wraps (`{"example": {...}}`, `[{...}]`)."""
     accepted = None if decoded is _INVALID else accept(decoded)
-    if accepted is not None and whole(accepted):
+    if accepted is not None and is_complete(accepted):
         return accepted
     wrapped = decoded.values() if isinstance(decoded, dict) else decoded if isinstance(decoded, list) else ()
     for item in reversed(list(wrapped)):
         inner = accept(item)
-        if inner is not None and whole(inner):
+        if inner is not None and is_complete(inner):
             return inner
     return accepted
 

@@ -17,7 +17,7 @@ Sent = Literal["always", "unless_default", "never"]
 """When a number of sampling stands in the body. `unless_default` leaves out 1, the default of OpenAI's API; a server with
 other defaults (open models often have their own) must be sent them."""
 Structure = Literal["json_schema", "json_object", "tool_call", "structured_outputs", "none"]
-"""How a server is asked for JSON: by OpenAI's two response formats, by a call of the one tool, or by vLLM's own field."""
+"""How a request demands JSON: by OpenAI's two response formats, by a call of the one tool, or by vLLM's own field."""
 
 TOOL = "answer"
 """Name of the schema, and of the one tool that a model is asked to call."""
@@ -28,7 +28,7 @@ _WEAKER: dict[Structure, Structure] = {
     "tool_call": "json_object",
     "json_object": "none",
 }
-"""What is asked for where a form is refused."""
+"""The form to try after a form was refused."""
 _FORM = re.compile(
     r"response_format|json_schema|json_object|structured_outputs|\bgrammar\b|\bschema\b|tool_choice|\btools\b|\banyof\b"
     r"|\bunion\b|'json'"
@@ -63,7 +63,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one server is asked. The default is what every server was asked in before there were others."""
+    """The dialect of one server. The default is that of OpenAI's API, which most servers understand."""
 
     token_field: TokenField = "max_tokens"  # noqa: S105 - tokens of a model
     temperature: Sent = "always"

@@ -159,7 +159,7 @@ class NearDuplicates:
         self._pairs = self._pairs[:0]
         if len(self) < _COMMON_LEAST:
             return
-        # Drawn, not every n-th: rows that come in turns, topic by topic, would be missed whole.
+        # Drawn, not every n-th: rows that come in turns, topic by topic, would be missed completely.
         draws = np.random.default_rng(seed_for(0, "common shingles") % 2**32)
         sample = draws.choice(order, min(len(self), _COMMON_SAMPLE), replace=False)
         counts = np.zeros(_COMMON_SLOTS, np.int32)

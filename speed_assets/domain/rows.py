@@ -1,4 +1,4 @@
-"""Rows of the loop: which tasks are asked for, and what became of the answers.
+"""Rows of the loop: the tasks that they are drawn for, and the columns read from the answers.
 
 Belongs here: choosing rows and turning raw outputs into typed rows, on Polars frames. Not here: how one
 text is parsed (`parsing.py`) or asked for (`prompts`).

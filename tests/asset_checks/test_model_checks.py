@@ -72,7 +72,7 @@ def test_a_generator_is_judged_by_rows_before_and_after(
 def test_few_steps_are_a_warning(shelf: Shelf) -> None:
     outcome = shelf.ask(shelf.model("junior_model", losses(*[1.0] * 9)), "enough_steps")
     assert not outcome.passed
-    assert "9 steps, at least 10 are asked for (checks.steps_min)" in outcome.reason
+    assert "9 steps, at least 10 are required (checks.steps_min)" in outcome.reason
     assert not next(check for check in checks_of("junior_model") if check.name == "enough_steps").blocking
     assert shelf.ask(shelf.model("junior_model", losses(*[1.0] * 10)), "enough_steps").passed
 

@@ -114,7 +114,7 @@ def with_task_types(graph: Graph, wanted: Mapping[str, Iterable[str]]) -> Graph:
             for source in above:
                 types &= set(found[source].task_types)
         if not types:
-            raise ValueError(f"{name} is asked for no row of any task type: ask for rows of one at least")
+            raise ValueError(f"{name} has no rows of any task type: ask for rows of at least one")
         found[name] = replace(stage, task_types=tuple(t for t in TASK_TYPE_NAMES if t in types))
     return found
 
