@@ -1,4 +1,4 @@
-"""Descriptions of the columns of tables, one sentence each: for the pages of assets and the cards of releases.
+"""Descriptions of the columns of tables, one sentence each, for the pages of assets in Dagster.
 
 Belongs here: these sentences. Not here: what has to be true of a column (`checks/suites.py`).
 """
