@@ -23,8 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resources.progress import Lines
-from resources.store.home import prepare
+from resources.progress import ProgressLines
+from resources.store.home import prepare_home
 from speed_assets.orchestration.study import SPEED, changed, study, table
 from speed_assets.recipe import Recipe, load_recipe
 
@@ -80,9 +80,9 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         home = (args.homes or Path(temporary)).resolve()
-        prepare(home)
-        lines = Lines()
-        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
+        prepare_home(home)
+        lines = ProgressLines()
+        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     print(table(summary))
     print(json.dumps(headline(summary, time.monotonic() - started)))
 

@@ -9,7 +9,7 @@ Belongs here: refusals of a release. Not here: Dagster.
 from __future__ import annotations
 
 from checks.registry import Subject, checks_of, evaluate
-from resources.store.artifacts import Artifacts, label
+from resources.store.artifacts import Artifacts, artifact_label
 from speed_assets.domain.gate_refusals import GateRefusal
 
 
@@ -20,9 +20,9 @@ def refusals(artifacts: Artifacts) -> list[GateRefusal]:
         One refusal for each missing artifact and each gate that fails, in the order of the graph; empty when there is none.
     """
     found: list[GateRefusal] = []
-    for stage, partition in artifacts.everything(above="release"):
-        name = label(stage.name, partition)
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order(above="release"):
+        name = artifact_label(stage.name, partition)
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             missing = f"{name} has not been materialized under this recipe"
             found.append(GateRefusal(stage.name, partition, None, missing))

@@ -14,8 +14,8 @@ import polars as pl
 
 from checks.check import TABLE, Outcome, Subject
 from checks.score_tables import MODEL, differences_of_scoring, verdict_row
-from resources.releases.releases import SAMPLES, SCORES, Release, current
-from resources.store.store import verify
+from resources.releases.releases import SAMPLES, SCORES, Release, current_release
+from resources.store.store import integrity_problem
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import (
     TaskSamples,
@@ -85,7 +85,7 @@ def non_inferior(subject: Subject) -> Outcome:
 
     Scores taken in another way (tasks, data sets, metrics, library versions) are not compared, and do not pass either.
     """
-    last = current(subject.store, subject.recipe.name)
+    last = current_release(subject.store, subject.recipe.name)
     if last is None:
         return Outcome(True, f"recipe {subject.recipe.name} has no release in this home that could be better")
     return _outcome_without_test(subject, last) or _outcome_of(_tested(subject, last))
@@ -98,10 +98,10 @@ def _outcome_without_test(subject: Subject, last: Release) -> Outcome | None:
     for name, reason in subject.recipe.checks.non_inferior.waived.items():
         if last.fingerprint.startswith(name):
             return Outcome(True, f"not compared with release {last.short} (checks.non_inferior.waived): {reason}")
-    if problem := verify(last.path):
+    if problem := integrity_problem(last.path):
         advice = "go back to a valid one with `speed rollback`"
         return Outcome(False, f"release {last.short} is damaged and cannot be compared with ({problem}): {advice}")
-    if not last.holds(SAMPLES):
+    if not last.has_table(SAMPLES):
         return Outcome(True, f"release {last.short} was made before releases held their scores: nothing to compare")
     if faults := differences_of_scoring(subject.artifact.table(), last.table(SCORES)):
         advice = (

@@ -12,7 +12,9 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,11 @@ from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
 from resources.releases import releases
 from resources.store import storage_errors
-from resources.store.home import prepare, speed_home
+from resources.store.home import prepare_home, speed_home
 from resources.store.shared_store import store_of
-from resources.store.store import MANIFEST, Artifact, StoreError, problems
+from resources.store.store import MANIFEST_FILE, Artifact, StoreError, integrity_problems
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import DEFAULT_RECIPE, PROJECT, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
 _ROWS_SHOWN = 20
 _RAW_SHOWN = 500  # characters of a row's text on a terminal
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with storage_errors.explained(speed_home()):
+        with storage_errors.explain_storage_errors(speed_home()):
             status: int = args.command(args)
         return status
     except (RecipeError, StoreError) as error:
@@ -83,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("study", _study, "Tell what each part of the loop is worth: the recipe against others made from it.")
     sub.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the recipe's study.seeds")
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+    sub = command(
+        "doctor", _doctor, "Tell what is missing before a run, and what mends it; asks the teacher one token."
+    )
+    sub.add_argument("--free", action="store_true", help="ask nobody outside this machine")
+    sub.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
@@ -158,20 +165,22 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from resources.progress import Lines
+    from resources.progress import ProgressLines
     from resources.store.artifacts import Artifacts
     from speed_assets.orchestration import runs
+    from speed_assets.orchestration.doctor import begin
 
-    lines = Lines()
-    lines.say(f"recipe {recipe.name}, home {home}")
-    report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.say)
+    lines = ProgressLines()
+    lines.print_line(f"recipe {recipe.name}, home {home}")
+    begin(recipe, home, lines.print_line, everything=args.select is None)
+    report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.print_line)
     artifacts = Artifacts(recipe, store_of(home))
     summary = runs.summary(report, artifacts)
     if not report.made and not report.errors:
-        lines.say("nothing was stale: every artifact is reused")
+        lines.print_line("nothing was stale: every artifact is reused")
     for line in _table(summary, report.made, report.reused):
         print(line)
     for error in report.errors:
@@ -206,15 +215,26 @@ def _row(cells: list[str]) -> str:
     return f"{cells[0]:<28}" + "".join(f"{cell[:18]:>20}" for cell in cells[1:])
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from speed_assets.orchestration import doctor
+
+    found = doctor.examine(args.recipe, args.topics, speed_home(), network=not args.free)
+    for line in [json.dumps(doctor.as_json(found))] if args.json else doctor.as_text(found):
+        print(line)
+    return 1 if any(finding.status == "error" for finding in found) else 0
+
+
 def _plan(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
 
+    from speed_assets.orchestration import doctor
     from speed_assets.orchestration.plan import plan
     from speed_assets.orchestration.plan_text import as_text
 
     planned = plan(recipe, home)
+    planned = replace(planned, warnings=[*planned.warnings, *doctor.missing(recipe, home)])
     if args.json:
         print(json.dumps(planned.as_json()))
         return 0
@@ -228,13 +248,16 @@ def _rehearse(args: argparse.Namespace) -> int:
     home = speed_home()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from resources.progress import Lines
+    from resources.progress import ProgressLines
     from speed_assets.orchestration import rehearsal_report, rehearse
+    from speed_assets.orchestration.doctor import begin
 
-    lines = Lines()
-    lines.say(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    lines = ProgressLines()
+    lines.print_line(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    small = rehearse.rehearsal_of(recipe, args.rows, skip_evaluation=args.skip_evaluation)
+    begin(small, rehearse.home_of(home, recipe), lines.print_line)
     done = rehearse.rehearse(
-        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.say
+        recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.print_line
     )
     told = rehearsal_report.as_json(recipe, done, args.skip_evaluation)
     for line in rehearsal_report.as_text(told):
@@ -249,16 +272,18 @@ def _rehearse(args: argparse.Namespace) -> int:
 def _study(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from resources.progress import Lines
-    from speed_assets.orchestration.study import StudyError, study, table
+    from resources.progress import ProgressLines
+    from speed_assets.orchestration.doctor import begin
+    from speed_assets.orchestration.study import StudyError, arms, study, table
 
-    lines = Lines()
-    lines.say(f"recipe {recipe.name}, home {home}")
+    lines = ProgressLines()
+    lines.print_line(f"recipe {recipe.name}, home {home}")
+    begin(next(iter(arms(recipe, (args.seeds or recipe.study.seeds)[0]).values())), home, lines.print_line)
     try:
-        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
+        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -276,21 +301,21 @@ def _or_dash(value: float | None) -> str:
 def _show(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
 
-    from resources.store.artifacts import Artifacts, label, partitions_of
+    from resources.store.artifacts import Artifacts, artifact_label, partitions_of
     from speed_assets.orchestration.staleness import Instance, stale_reason
 
     artifacts = Artifacts(recipe, store_of(home))
-    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.everything()])
+    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.in_build_order()])
     if args.asset and args.asset not in artifacts.graph:
         raise RecipeError(f"no asset {args.asset} in recipe {recipe.name}; it has {', '.join(artifacts.graph)}")
     shown: dict[str, Any] = {}
     for stage in artifacts.graph.values():
         for partition in partitions_of(stage):
             if args.asset in (None, stage.name):
-                artifact = artifacts.look(stage.name, partition)
-                shown[label(stage.name, partition)] = {
+                artifact = artifacts.peek(stage.name, partition)
+                shown[artifact_label(stage.name, partition)] = {
                     "state": stale_reason(artifacts, recorded, artifact) or "fresh",
                     "rows": artifact.metadata.get("rows") if artifact else None,
                     "seconds": artifact.metadata.get("seconds") if artifact else None,
@@ -319,15 +344,15 @@ def _quarantine(args: argparse.Namespace) -> int:
     of generators that are not whole are shown, too, though they stay in their tables."""
     recipe = _recipe(args)
 
-    from resources.store.artifacts import Artifacts, label
+    from resources.store.artifacts import Artifacts, artifact_label
     from speed_assets.assets.quarantine import counted, with_broken
 
     artifacts = Artifacts(recipe, store_of(speed_home()))
     tables = [
-        (stage.name, part) for stage, part in artifacts.everything() if stage.kind == "table" and not stage.gathers
+        (stage.name, part) for stage, part in artifacts.in_build_order() if stage.kind == "table" and not stage.gathers
     ]
-    found = [artifacts.find(*table) for table in tables]
-    missing = [label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
+    found = [artifacts.fetch(*table) for table in tables]
+    missing = [artifact_label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
     rows = with_broken(artifact for artifact in found if artifact is not None)
     chosen = {name: getattr(args, name) for name in ("stage", "reason", "task_type") if getattr(args, name) is not None}
     for name, value in chosen.items():
@@ -383,17 +408,17 @@ def _releases(args: argparse.Namespace) -> int:
     """What each release says of itself; `speed verify` looks at its bytes."""
     listed = []
     store = store_of(speed_home())
-    for release in releases.releases(store):
-        scores = release.said["metadata"].get("scores") or {}
-        now = releases.current(store, release.recipe) if release.recipe else None
+    for release in releases.list_releases(store):
+        scores = release.manifest["metadata"].get("scores") or {}
+        now = releases.current_release(store, release.recipe) if release.recipe else None
         listed.append(
             {
                 "path": str(release.path),
                 "recipe": release.recipe,
                 "current": now is not None and now.fingerprint == release.fingerprint,
                 "created": datetime.fromtimestamp(release.created, UTC).isoformat(timespec="seconds"),
-                "digest": release.said["digest"],
-                "rows": release.said["metadata"].get("rows_released"),
+                "digest": release.manifest["digest"],
+                "rows": release.manifest["metadata"].get("rows_released"),
                 "mean_score": round(sum(scores.values()) / len(scores), 4) if scores else None,
                 "tasks": len(scores),
             }
@@ -416,7 +441,7 @@ def _diff(args: argparse.Namespace) -> int:
     from speed_assets.orchestration.diff import diff
 
     store = store_of(speed_home())
-    found = diff(releases.find(store, args.old), releases.find(store, args.new))
+    found = diff(releases.find_release(store, args.old), releases.find_release(store, args.new))
     if args.json:
         print(json.dumps(found))
         return 0
@@ -453,10 +478,10 @@ def _rollback(args: argparse.Namespace) -> int:
 def _push(args: argparse.Namespace) -> int:
     from resources.releases import hub
 
-    release = releases.find(store_of(speed_home()), args.release)
-    against = hub.objections(release, args.to)
+    release = releases.find_release(store_of(speed_home()), args.release)
+    against = hub.push_objections(release, args.to)
     total = 0
-    for upload in hub.uploads(release):
+    for upload in hub.planned_uploads(release):
         for name, size in upload.sizes():
             total += size
             print(f"{upload.kind:<8}{size:>14,}  {_safe(name)}" + ("  (card)" if name == hub.CARD else ""))
@@ -468,21 +493,23 @@ def _push(args: argparse.Namespace) -> int:
     if not args.yes:
         print("nothing was sent: say --yes to send it")
         return 0
-    for place in hub.push(release, args.to):
+    for place in hub.push_release(release, args.to):
         print(f"sent: {_safe(place)}")
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
     folder: Path = args.folder
-    if not (folder / MANIFEST).is_file():
-        raise StoreError(f"{folder} is no release: it has no {MANIFEST}; name the folder that `speed releases` lists")
-    found = list(problems(folder))
+    if not (folder / MANIFEST_FILE).is_file():
+        raise StoreError(
+            f"{folder} is no release: it has no {MANIFEST_FILE}; name the folder that `speed releases` lists"
+        )
+    found = list(integrity_problems(folder))
     for problem in found:
         print(f"damaged: {_safe(problem)}", file=sys.stderr)
     if found:
         return 1
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     print(
         f"{manifest['asset']} {manifest['fingerprint'][:24]}: {len(manifest['files'])} files, {size:,} bytes, "
@@ -493,17 +520,17 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _open_ledger() -> Ledger:
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     return Ledger.at(home)
 
 
 def _cost(args: argparse.Namespace) -> int:
-    costs = accounts.costs(_open_ledger())
+    costs = accounts.cost_report(_open_ledger())
     if args.json:
         print(json.dumps(costs))
         return 0
     print(_row(["", "calls", "prompt tokens", "output tokens", "money", "calls without price"]))
-    for dimension in accounts.DIMENSIONS:
+    for dimension in accounts.COST_DIMENSIONS:
         for entry in costs["by"][dimension]:
             print(_row([f"{dimension} {_safe(entry[dimension])}", *_spent_cells(entry)]))
     print(_row(["all", *_spent_cells(costs)]))
@@ -525,7 +552,7 @@ def _spent_cells(entry: dict[str, Any]) -> list[str]:
 
 def _ledger(args: argparse.Namespace) -> int:
     ledger = _open_ledger()
-    sizes = accounts.sizes(ledger)
+    sizes = accounts.ledger_sizes(ledger)
     if args.json:
         print(json.dumps({"bytes": ledger.database.size(), "calls": sum(s["calls"] for s in sizes), "by": sizes}))
     else:
@@ -542,7 +569,7 @@ def _print_sizes(sizes: list[dict[str, Any]]) -> None:
 
 
 def _ledger_show(args: argparse.Namespace) -> int:
-    found = list(itertools.islice(accounts.calls(_open_ledger(), args.key), 11))
+    found = list(itertools.islice(accounts.read_calls(_open_ledger(), args.key), 11))
     if len(found) != 1:
         some = ", ".join(call["key"][:16] for call in found[:10])
         raise StoreError(
@@ -555,12 +582,14 @@ def _ledger_show(args: argparse.Namespace) -> int:
 
 
 def _ledger_export(args: argparse.Namespace) -> int:
-    print(f"{accounts.export(_open_ledger(), args.file):,} calls in {args.file}", file=sys.stderr)
+    print(f"{accounts.export_calls(_open_ledger(), args.file):,} calls in {args.file}", file=sys.stderr)
     return 0
 
 
 def _ledger_prune(args: argparse.Namespace) -> int:
-    gone = accounts.prune(_open_ledger(), stage=args.stage, model=args.model, before=args.before, remove=args.yes)
+    gone = accounts.prune_answers(
+        _open_ledger(), stage=args.stage, model=args.model, before=args.before, remove=args.yes
+    )
     _print_sizes(gone)
     number = sum(s["calls"] for s in gone)
     print(
@@ -581,25 +610,15 @@ def _ui(args: argparse.Namespace) -> int:
     home = speed_home()
 
     from speed_assets.orchestration.staleness import Instance
+    from speed_assets.orchestration.ui_server import serve
 
     Instance.of(home)  # sets both homes in the environment, and the limit of the gpu pool
     os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe
     if args.topics:
         os.environ["SPEED_TOPICS"] = str(Path(args.topics).resolve())
-    print(f"recipe {recipe.name}, home {home}: http://127.0.0.1:{args.port}", file=sys.stderr, flush=True)
-    command = str(Path(sys.executable).with_name("dg"))
-    os.chdir(PROJECT)
-    os.execv(  # noqa: S606 - our own dg, no shell wanted
-        command,
-        [
-            command,
-            "dev",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(args.port),
-        ],
-    )
+    say = partial(print, file=sys.stderr, flush=True)
+    say(f"recipe {recipe.name}, home {home}: starting the UI")
+    return serve(args.port, say)
 
 
 if __name__ == "__main__":

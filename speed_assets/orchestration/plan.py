@@ -14,37 +14,30 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 from resources.compute.runner import Runner
-from resources.ledger.accounts import cost_of, costs
+from resources.ledger.accounts import cost_of_answers, cost_report
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
-from resources.ledger.prices import Tariff, in_currency
-from resources.store.artifacts import Artifacts, NotMaterialized, label
+from resources.ledger.prices import Tariff
+from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
-from resources.store.store import Artifact, Sealed, Store
+from resources.store.store import Artifact, ArtifactManifest, Store
+from resources.teacher.collecting import Progress
 from resources.teacher.known_dialects import DialectBook
-from resources.teacher.teacher import Progress, Teacher, TeacherUse
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import make
 from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
-from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import presentation_orders
-from speed_assets.domain.prompts import PromptKind
+from speed_assets.orchestration.plan_costs import Paid, cost_of_step, saved_by_batches
 from speed_assets.orchestration.plan_warnings import warnings_before
 from speed_assets.orchestration.staleness import Instance, code_version, stale_reason
 from speed_assets.recipe import Recipe
-
-_PAGE_TOKENS = 1_000
-"""Tokens of instructions and asked prompt together (ours: the longest of the `full` set has about 700)."""
-_TOLD_TOKENS = 100
-"""Tokens by which a prompt that is asked again may be longer (ours: what was wrong, in a sentence or two)."""
-CHARACTERS_PER_TOKEN = 4
-"""Of English text with common tokenizers: for the size of a bill that no earlier call tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +46,8 @@ class Step:
     it is, which costs nothing) or `make`.
 
     `calls` are new teacher calls, `calls_most` those with every further attempt that the recipe allows, `known_calls` those
-    that the ledger answers. Tokens and money are of the new calls, as the ledger's mean for this stage or at most, by prompts
-    and limits; `money_most` is at most, with every further attempt cut off at its larger limit. `seconds` are those of the
-    last time, for as many rows. None is unknown.
+    that the ledger answers. Tokens and money are of the new calls, as is likely, at least, and at most with every further attempt
+    cut off at its larger limit (`plan_costs.py`). `seconds` are those of the last time, for as many rows. None is unknown.
     """
 
     asset: str
@@ -72,10 +64,15 @@ class Step:
     gpu: bool = False
     calls_most: int = 0
     money_most: float | None = 0.0
+    money_least: float | None = 0.0
+    prompt_tokens_least: int = 0
+    prompt_tokens_most: int = 0
+    output_tokens_least: int = 0
+    output_tokens_most: int = 0
 
     @property
     def name(self) -> str:
-        return label(self.asset, self.partition)
+        return artifact_label(self.asset, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,10 @@ class Plan:
     """By the name of a step, the code version that code and recipe give it."""
     warnings: Sequence[str] = ()
     """What the numbers of the recipe will spoil, one sentence each."""
+    mode: str = "online"
+    """How calls are made (`calls.mode`)."""
+    batch_saves: float | None = None
+    """Money that batch files save of what is likely, or would save; None is unknown, or there is nothing to save."""
 
     def as_json(self) -> dict[str, Any]:
         made = [step for step in self.steps if step.action == "make"]
@@ -104,8 +105,15 @@ class Plan:
             "known_calls": sum(step.known_calls for step in made),
             "prompt_tokens": _sum(step.prompt_tokens for step in made),
             "output_tokens": _sum(step.output_tokens for step in made),
+            "prompt_tokens_least": _sum(step.prompt_tokens_least for step in made),
+            "prompt_tokens_most": _sum(step.prompt_tokens_most for step in made),
+            "output_tokens_least": _sum(step.output_tokens_least for step in made),
+            "output_tokens_most": _sum(step.output_tokens_most for step in made),
             "money": _sum(step.money for step in made),
+            "money_least": _sum(step.money_least for step in made),
             "money_most": _sum(step.money_most for step in made),
+            "mode": self.mode,
+            "batch_saves": self.batch_saves,
             "currency": self.currency,
             "rows": _sum(step.rows for step in made if step.rows is not None),
             "seconds": _sum(step.seconds for step in made),
@@ -144,7 +152,7 @@ class DryTeacher(Teacher):
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
         """Known answers as they are. An unknown brainstorm gives tasks that nobody has, so what is written from them is new;
         an unknown expansion gives as many subtopics as it was asked for, so what is asked of them is counted at most."""
-        known = self.known(requests)
+        known = self.answers_in_ledger(requests)
         new = {request.key: request for request in requests if request.key not in known}
         self.need = Need([*self.need.new, *new.values()], self.need.known + len(known))  # a stage may ask twice
         count = self._recipe.task_list.per_topic
@@ -158,7 +166,7 @@ class DryTeacher(Teacher):
                 if context.stage in ("topic_tree", "task_list")
                 else TeacherAnswer("", error="not asked yet")
             )
-        nothing = cost_of(self._ledger, [])
+        nothing = cost_of_answers(self._ledger, [])
         return [known[request.key] for request in requests], TeacherUse(0, 0, 0, nothing, nothing)
 
 
@@ -169,14 +177,14 @@ class _Overlay(Store):
         super().__init__(home)
         self._real = real
 
-    def find(self, asset: str, fingerprint: str) -> Artifact | None:
-        return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
+    def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
+        return self._real.fetch(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def look(self, asset: str, fingerprint: str) -> Sealed | None:
-        return self._real.look(asset, fingerprint) or super().find(asset, fingerprint)
+    def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+        return self._real.peek(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def kept(self, name: str) -> str | None:
-        return self._real.kept(name)
+    def load_text(self, name: str) -> str | None:
+        return self._real.load_text(name)
 
     def mark_provisional(self, artifact: Artifact) -> None:
         """Its content stands in for one that nobody knows: nothing made from it exists."""
@@ -188,10 +196,10 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
     home's own unless others are given: a store looks at every byte of an artifact once. Raises RecipeError where `topics.refuse` forbids what the recipe asks for."""
     warnings = warnings_before(recipe)
     real = Artifacts(recipe, store or store_of(home))
-    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.everything()])
+    recorded = (instance or Instance.of(home)).recorded([(stage.name, part) for stage, part in real.in_build_order()])
     ledger = Ledger.at(home)
     tariff = Tariff.of(recipe)
-    paid = {entry["asset"]: entry for entry in costs(ledger)["by"]["asset"]}
+    paid = {entry["asset"]: entry for entry in cost_report(ledger)["by"]["asset"]}
     steps = []
     with tempfile.TemporaryDirectory() as temporary:
         overlay = _Overlay(Path(temporary), real.store)
@@ -199,15 +207,15 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
         artifacts = Artifacts(recipe, overlay)
         teacher = DryTeacher(recipe, ledger, DialectBook(recipe.teacher, home))
         runner = Runner(Path(temporary), warm=False)
-        for stage, partition in artifacts.everything():
-            found = artifacts.look(stage.name, partition)
+        for stage, partition in artifacts.in_build_order():
+            found = artifacts.peek(stage.name, partition)
             if found is not None:
                 why = stale_reason(artifacts, recorded, found)
                 steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))
                 continue
             why = _why(artifacts, real.store, stage, partition)
             need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
-            steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
+            steps.append(_step(recipe, real.store, paid, stage, partition, why, need))
     own = {step.name: real.code_version(step.asset, step.partition) for step in steps}
     versions = {
         step.name: code_version(
@@ -215,11 +223,12 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
         )
         for step in steps
     }
-    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings)
+    saved = saved_by_batches(recipe, _sum(step.money for step in steps))
+    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings, recipe.calls.mode, saved)
 
 
 def _asks(stage: Stage) -> bool:
-    return "teacher" in stage.reads
+    return stage.asks_teacher
 
 
 def _carry_out(
@@ -254,14 +263,7 @@ def _carry_out(
 
 
 def _step(
-    recipe: Recipe,
-    store: Store,
-    paid: Mapping[str, Any] | None,
-    tariff: Tariff,
-    stage: Stage,
-    partition: str | None,
-    why: str,
-    need: Need | None,
+    recipe: Recipe, store: Store, paid: Paid, stage: Stage, partition: str | None, why: str, need: Need | None
 ) -> Step:
     rows = _rows(recipe, stage.name, partition)
     step = Step(
@@ -269,24 +271,25 @@ def _step(
     )
     if not _asks(stage):
         return step
-    calls = len(need.new) if need else _calls(recipe, stage.name, partition)
-    bound = _tokens_most(recipe, stage.name, partition, calls, need)
-    prompt, output = bound
-    if paid and paid["calls"] and None not in (paid["prompt_tokens"], paid["output_tokens"]):
-        prompt, output = (round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
-    attempts = _attempts(recipe, stage.name)
-    # A further attempt is told what was wrong, or was cut off and has more room.
-    grown = sum(recipe.answers.cut_growth**cuts for cuts in range(attempts))
-    asked = bound[0] * attempts + _TOLD_TOKENS * calls * (attempts - 1)
+    calls, attempts = len(need.new) if need else _calls(recipe, stage.name, partition), _attempts(recipe, stage.name)
+    least = 0 if stage.name == "mined_negatives" and need is None else calls
+    requests = need.new if need else None
+    cost = cost_of_step(recipe, stage.name, partition, calls, least, attempts, requests, paid)
+    prompt, output = cost.tokens.prompt, cost.tokens.output
     return replace(
         step,
         calls=calls,
         calls_most=calls * attempts,
         known_calls=need.known if need else 0,
-        prompt_tokens=prompt,
-        output_tokens=output,
-        money=in_currency(tariff.cost(prompt, output)) if calls else 0.0,
-        money_most=in_currency(tariff.cost(asked, ceil(bound[1] * grown))) if calls else 0.0,
+        prompt_tokens=prompt.likely,
+        prompt_tokens_least=prompt.least,
+        prompt_tokens_most=prompt.most,
+        output_tokens=output.likely,
+        output_tokens_least=output.least,
+        output_tokens_most=output.most,
+        money_least=cost.money[0],
+        money=cost.money[1],
+        money_most=cost.money[2],
     )
 
 
@@ -294,44 +297,6 @@ def _attempts(recipe: Recipe, stage: str) -> int:
     """Times that one answer of a stage is asked for at most."""
     section = recipe.topics.expand if stage == "topic_tree" else getattr(recipe, stage, None)
     return int(getattr(section, "attempts", 1))
-
-
-def _tokens_most(recipe: Recipe, stage: str, partition: str | None, calls: int, need: Need | None) -> tuple[int, int]:
-    """(prompt, output) tokens of new calls at most, by characters and limits."""
-    if need is None:
-        prompt_most, output_most = _most_tokens(recipe, stage, partition)
-        return calls * prompt_most, calls * output_most
-    most = sum(int(request.parameters["max_new_tokens"]) for request in need.new)
-    return sum(len(request.prompt) for request in need.new) // CHARACTERS_PER_TOKEN, most
-
-
-_KINDS: dict[str, PromptKind] = {
-    "task_list": "brainstorm",
-    "seed_data": "synthesis",
-    "preference_pairs": "judge",
-    "mined_negatives": "judge",
-    "revision_data": "revise",
-    "row_verdicts": "revise",
-}
-"""Kind of prompt that a stage asks the teacher with."""
-
-
-def _most_tokens(recipe: Recipe, stage: str, partition: str | None) -> tuple[int, int]:
-    """(prompt, output) tokens at most of one call of a stage whose prompts nobody knows yet.
-
-    A judge reads every candidate and a revisor one draft, each at most as long as its limit; the asked prompt and the
-    instructions are counted as one page.
-    """
-    task_type = partition or "retrieval"  # without a task type of its own: the longest
-    lengths = recipe.answers.lengths()
-    values = {attribute.name: attribute.values for attribute in ATTRIBUTES[task_type]}
-    kind = _KINDS[stage]
-    sampling = getattr(recipe, stage).sampling
-    output = sampling.max_new_tokens or lengths.limit(lengths.most_words(kind, task_type, values))
-    written = recipe.junior_data.sampling.max_new_tokens if recipe.junior_data else None
-    record = written or lengths.limit(lengths.most_words("synthesis", task_type, values))
-    shown = {"judge": recipe.junior_data.candidates if recipe.junior_data else 2, "revise": 1}.get(kind, 0)
-    return _PAGE_TOKENS + shown * record, output
 
 
 def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
@@ -389,7 +354,7 @@ def _why(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None
     try:
         now = artifacts.lineage(stage.name, partition)
     except NotMaterialized as missing:
-        return f"{label(missing.asset, missing.partition)} is made first"
+        return f"{artifact_label(missing.asset, missing.partition)} is made first"
     changes = list(_differences(before["lineage"], now))
     return "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "") or "it was damaged"
 

@@ -25,8 +25,8 @@ from resources.inputs.enough_topics import topic_counts
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
-from resources.store.artifacts import Artifacts, label
-from resources.store.store import ASIDE, Artifact, Store
+from resources.store.artifacts import Artifacts, artifact_label
+from resources.store.store import UNHASHED_DIR, Artifact, Store
 from speed_assets.assets.stand_ins import FILE
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import Stage
@@ -84,7 +84,9 @@ def table(rehearsed: Rehearsed) -> list[Line]:
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     lines = []
     for stage in artifacts.graph.values():
-        found = [artifacts.find(name.name, part) for name, part in artifacts.everything() if name.name == stage.name]
+        found = [
+            artifacts.fetch(name.name, part) for name, part in artifacts.in_build_order() if name.name == stage.name
+        ]
         made = [artifact for artifact in found if artifact is not None]
         if made:
             lines.append(_line(stage, made))
@@ -106,7 +108,7 @@ def _line(stage: Stage, made: Sequence[Artifact]) -> Line:
         stage.name,
         rows if stage.kind == "table" else len(made),
         whole,
-        _cut(made) if "prompts" in stage.reads else None,
+        _cut(made) if "prompts" in stage.reads and stage.kind == "table" else None,
         stand_ins,
         round(sum(float(m.get("seconds") or 0.0) for m in said), 1),
         sum(int(m["teacher_calls"]) + int(m.get("reused_calls") or 0) for m in asks),
@@ -142,8 +144,8 @@ def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     judged = rehearsed.recipe.model_copy(update={"checks": _scaled(recipe, rehearsed.recipe)})
     refused = []
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             continue
         for check in checks_of(stage.name):
@@ -151,7 +153,7 @@ def gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
             shown = without_stand_ins(artifact) if check.thresholds else artifact
             subject = Subject(shown, judged, partition, artifacts.store)
             if check.blocking and not (outcome := evaluate(check, subject)).passed:
-                name = label(stage.name, partition)
+                name = artifact_label(stage.name, partition)
                 refused.append({"artifact": name, "check": check.name, "reason": outcome.reason})
     return refused
 
@@ -166,7 +168,7 @@ def _scaled(recipe: Recipe, small: Recipe) -> Checks:
 
 def without_stand_ins(artifact: Artifact) -> Artifact:
     """The artifact as if nothing had stood in: such rows are not whole, or not there."""
-    file = artifact.path / ASIDE / FILE
+    file = artifact.path / UNHASHED_DIR / FILE
     if not file.exists():
         return artifact
     marked = pl.read_parquet(file)
@@ -272,7 +274,7 @@ def _per_call(rehearsed: Rehearsed, recipe: Recipe) -> dict[str, dict[str, Any]]
     """Mean tokens and money of a call by stage, from the rehearsal's own ledger, at the price of the real recipe's mode."""
     tariff = Tariff.of(recipe)
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for call in accounts.calls(Ledger.at(rehearsed.home)):
+    for call in accounts.read_calls(Ledger.at(rehearsed.home)):
         if call["prompt_tokens"] is not None and call["output_tokens"] is not None:
             found[call["stage"]].append((call["prompt_tokens"], call["output_tokens"]))
     told = {}
@@ -351,8 +353,8 @@ def _disk(recipe: Recipe, rehearsed: Rehearsed) -> Interval:
     """Gigabytes: models as large as the rehearsal's, tables in proportion to their rows."""
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     fixed, growing = 0.0, 0.0
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             continue
         size = sum(file.stat().st_size for file in artifact.path.rglob("*") if file.is_file())
@@ -369,7 +371,7 @@ def as_json(recipe: Recipe, rehearsed: Rehearsed, skipped: bool) -> dict[str, An
     """The report of a rehearsal as plain values."""
     lines = table(rehearsed)
     report = rehearsed.report
-    release = Artifacts(rehearsed.recipe, Store(rehearsed.home)).look("release")
+    release = Artifacts(rehearsed.recipe, Store(rehearsed.home)).peek("release")
     refused = gates(recipe, rehearsed)
     return {
         "recipe": recipe.name,

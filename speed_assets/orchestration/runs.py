@@ -24,13 +24,13 @@ from dagster_shared.error import SerializableErrorInfo
 
 from checks.registry import check_key, checks_of
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import pin_revisions
+from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger
-from resources.progress import ProgressFor, quiet
-from resources.releases.releases import released
+from resources.progress import ProgressFor, no_progress
+from resources.releases.releases import promote_new_release
 from resources.store import storage_errors
-from resources.store.artifacts import Artifacts, label, partitions_of
+from resources.store.artifacts import Artifacts, artifact_label, partitions_of
 from resources.store.asset_keys import Step, key_of, step_of
 from resources.store.shared_store import SharedStore, store_of
 from resources.store.store import Artifact
@@ -67,7 +67,7 @@ def run(
     home: Path,
     *,
     select: str | None = None,
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     say: Say = lambda _line: None,
     runner: Runner | None = None,
 ) -> RunReport:
@@ -83,8 +83,8 @@ def run(
     instance = Instance.of(home)
     pin_revisions(recipe)
     Ledger.at(home).database.close()  # one that cannot be used is told before anything is made
-    run_liveness.bury(instance.dagster)
-    gpu_pool.free_slots(instance.dagster)
+    run_liveness.mark_dead_runs_failed(instance.dagster)
+    gpu_pool.free_slots_of_ended_runs(instance.dagster)
     own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
     runner = runner or own
     assert runner is not None
@@ -99,7 +99,7 @@ def run(
     finally:
         if own is not None:
             own.close()
-        for line in artifacts.store.damaged:
+        for line in artifacts.store.damage_reports:
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started
     return report
@@ -147,13 +147,13 @@ def _stale(
     for step in planned.steps:
         if wanted is not None and (step.asset, step.partition) not in wanted:
             continue
-        artifact = artifacts.find(step.asset, step.partition) if step.action == "reuse" else None
+        artifact = artifacts.fetch(step.asset, step.partition) if step.action == "reuse" else None
         if artifact is None:
             launched.append((step.asset, step.partition))
             continue
         artifacts.store.share(artifact)
         if artifacts.graph[step.asset].kind == "release":
-            released(artifacts.store, artifact.fingerprint)
+            promote_new_release(artifacts.store, artifact.fingerprint)
         report.reused[step.name] = 0.0
         report.metadata[step.name] = dict(artifact.metadata)
     return launched
@@ -174,7 +174,7 @@ def _launch(
     run = instance.dagster.create_run_for_job(
         subset,
         run_config=_QUIET,
-        tags={"speed/recipe": report.recipe, RUN_TAG: report.run, **run_liveness.run_tags(instance.dagster)},
+        tags={"speed/recipe": report.recipe, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
         asset_selection=frozenset(keys),
     )
     failures: list[SerializableErrorInfo] = []
@@ -190,9 +190,11 @@ def _launch(
         return
     if not report.errors:
         report.errors += [_plain(_first(error).message) for error in failures]
-    if full := storage_errors.trouble("\n".join(report.errors), artifacts.store.home):
+    if full := storage_errors.storage_problem("\n".join(report.errors), artifacts.store.home):
         report.errors.append(full)
-    if changed := [label(*step) for step, version in versions.items() if artifacts.code_version(*step) != version]:
+    if changed := [
+        artifact_label(*step) for step, version in versions.items() if artifacts.code_version(*step) != version
+    ]:
         report.errors.append(
             f"what {', '.join(changed)} is made from was changed while the run was under way (a topic "
             "file, a base model or an evaluation set): run again; what is finished is kept"
@@ -277,10 +279,10 @@ def _plain(message: str) -> str:
 def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
     """The JSON object that ends a run: shares are of 0..1, times in seconds, memory in GB."""
     graph = artifacts.graph
-    partitions = {name: [label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
+    partitions = {name: [artifact_label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
     calls = [report.metadata[name] for name in report.made]
-    release = artifacts.look("release")
-    scores = artifacts.look("mteb_scores")
+    release = artifacts.peek("release")
+    scores = artifacts.peek("mteb_scores")
     seconds = {name: round(sum(report.made.get(p, 0.0) for p in parts), 1) for name, parts in partitions.items()}
     return {
         "recipe": report.recipe,
@@ -305,11 +307,11 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
 def check_counts(artifacts: Artifacts) -> dict[str, int]:
     """What the checks last said of the artifacts of this recipe."""
     counts = {"passed": 0, "failed": 0, "warned": 0}
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.look(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.peek(stage.name, partition)
         for check in checks_of(stage.name) if artifact else ():
             assert artifact is not None
-            outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+            outcome = artifacts.load_outcome(artifact, check.name, check_key(check, artifacts.recipe))
             if outcome is not None:
                 counts["passed" if outcome["passed"] else "failed" if check.blocking else "warned"] += 1
     return counts
@@ -317,7 +319,7 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
 
 def _truth(artifacts: Artifacts, name: str) -> dict[str, float] | None:
     """Known truth of a table over its partitions, as shares of the rows asked for."""
-    found = [artifacts.look(name, p) for p in partitions_of(artifacts.graph[name])]
+    found = [artifacts.peek(name, p) for p in partitions_of(artifacts.graph[name])]
     known = [(a.metadata["asked"], a.metadata["truth"]) for a in found if a is not None and "truth" in a.metadata]
     asked = sum(count for count, _ in known)
     if not asked or len(known) < len(found):

@@ -12,7 +12,7 @@ from checks.check import CELL, EXAMPLES
 from checks.expectations import validate
 from checks.registry import CHECKS, checks_of
 from checks.suites import SUITES
-from resources.store.artifacts import label
+from resources.store.artifacts import artifact_label
 from speed_assets.domain.graph import ALL_STAGES
 from tests.support.good_tables import good_table
 from tests.support.shelf import (
@@ -34,7 +34,7 @@ def test_good_artifacts_pass(shelf: Shelf, asset: str) -> None:
         artifact = shelf.good(asset, task_type)
         for check in checks_of(asset):
             outcome = shelf.ask(artifact, check.name)
-            assert outcome.passed, f"{label(asset, task_type)} {check.name}: {outcome.reason}"
+            assert outcome.passed, f"{artifact_label(asset, task_type)} {check.name}: {outcome.reason}"
 
 
 @pytest.mark.parametrize("counts", [{}, {"STSBenchmark": 3, "NFCorpus": 0}])

@@ -51,7 +51,7 @@ def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:
 
 def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, recipe_with(source="seed_data"))
-    for stage, partition in shelf.everything():
+    for stage, partition in shelf.in_build_order():
         if stage.name not in ("release", "quarantine"):
             shelf.good(stage.name, partition)
     assert refusals(shelf) == [], "the quarantine holds no release up"
@@ -132,7 +132,7 @@ def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> No
     assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
 
     check = next(c for c in checks_of("seed_data") if c.name == "valid_share")
-    kept = shelf.outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
+    kept = shelf.load_outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
     assert kept is not None
     assert (kept["passed"], kept["reason"]) == (False, poor.description)
 

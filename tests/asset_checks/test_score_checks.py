@@ -176,7 +176,7 @@ def test_a_damaged_release_is_not_compared_with(shelf: Shelf) -> None:
 def test_a_release_from_before_releases_held_their_scores_is_not_compared_with(shelf: Shelf) -> None:
     lineage = {"recipe": {"name": "tiny"}, "inputs": {}}
     with shelf.store.building("e" * 64) as work:
-        shelf.store.complete("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
+        shelf.store.seal("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
     outcome = shelf.ask(shelf.table("mteb_scores", trained(0.7)), "non_inferior")
     assert outcome.passed
     assert "before releases held their scores" in outcome.reason

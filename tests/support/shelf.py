@@ -15,8 +15,8 @@ import polars as pl
 from safetensors.numpy import save_file
 
 from checks.registry import Outcome, Subject, checks_of, evaluate
-from resources.inputs.evaluation_sets import known_texts
-from resources.releases.releases import next_number, released
+from resources.inputs.evaluation_sets import offline_evaluation_texts
+from resources.releases.releases import next_number, promote_new_release
 from resources.store.artifacts import Artifacts
 from resources.store.store import Artifact, Store
 from speed_assets.domain.fingerprints import digest
@@ -70,7 +70,7 @@ DIVERSITY: dict[str, Any] = {
 }
 
 
-EVALUATION = known_texts(RECIPE.evaluation)
+EVALUATION = offline_evaluation_texts(RECIPE.evaluation)
 
 
 METADATA: dict[str, dict[str, Any]] = {
@@ -155,7 +155,7 @@ class Shelf(Artifacts):
         with self.store.building(fingerprint) as work:
             for name in ("data", "samples"):
                 shutil.copy(scores.path / f"{name}.parquet", work / f"{'scores' if name == 'data' else name}.parquet")
-            made = self.store.complete(
+            made = self.store.seal(
                 "release",
                 fingerprint,
                 work,
@@ -163,7 +163,7 @@ class Shelf(Artifacts):
                 metadata={"number": next_number(self.store)},
                 lineage={"recipe": {"name": self.recipe.name}, "inputs": {"mteb_scores": scores.digest}},
             )
-        released(self.store, made.fingerprint)
+        promote_new_release(self.store, made.fingerprint)
         return made
 
     def good(self, asset: str, partition: str | None = None) -> Artifact:
@@ -172,13 +172,13 @@ class Shelf(Artifacts):
     def _complete(self, asset: str, partition: str | None, work: Path, metadata: dict[str, Any]) -> Artifact:
         fingerprint = digest([asset, partition, self.made])
         self.made += 1
-        artifact = self.store.complete(
+        artifact = self.store.seal(
             asset, fingerprint, work, partition=partition, metadata=metadata, lineage={"inputs": {}}
         )
         self.artifacts[asset, partition] = artifact
         return artifact
 
-    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
+    def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         return self.artifacts.get((asset, partition))
 
     def ask(self, artifact: Artifact, check: str, recipe: Recipe | None = None) -> Outcome:

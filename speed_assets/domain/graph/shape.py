@@ -82,6 +82,9 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
         stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))
     needed = upstream(stages, ["release"])
+    # A release states the fingerprints of all that it is made from, and so all that these know of the outside.
+    outside = dict.fromkeys(name for stage in stages.values() if stage.name in needed for name in stage.externals)
+    stages["release"] = replace(stages["release"], externals=tuple(outside))
     for name, stage in stages.items():
         if stage.gathers:
             inputs = tuple(other for other in stages if other in needed and stages[other].kind == stage.gathers)

@@ -1,7 +1,8 @@
 """The loop as data: every artifact, what it is made from and what it reads of the recipe.
 
 One `Stage` per asset. From this table come the Dagster dependencies, the fingerprints, the code
-versions shown in the UI and the plan, so they cannot disagree.
+versions shown in the UI and the plan, so they cannot disagree. The function of a stage gets exactly the
+recipe sections listed here: those of its fingerprint, and apart from them those of `unfingerprinted`.
 
 Belongs here: names, edges, versions. Not here: what a stage does (`speed_assets/assets`).
 """
@@ -27,6 +28,8 @@ class Stage:
     """One artifact of the loop, or one for each of its `task_types`.
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
+    `unfingerprinted` names sections that its fingerprint leaves out, since no byte of the artifact follows from them: they set
+    its pace, stop it, or word a figure next to it.
     `externals` names things outside recipe and graph whose digest counts (see `resources/inputs/external_digests.py`).
     `takes` names the part of task_list that it reads, if not all of it: then only that part is in its fingerprint.
     `gathers` makes it a second end of the graph, next to the release: its inputs are all stages of that kind that the
@@ -41,6 +44,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     task_types: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    unfingerprinted: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
     takes: Literal["alignment", "synthesis"] | None = None
     gathers: Kind | None = None
@@ -52,11 +56,28 @@ class Stage:
         """Whether there is an artifact for each task type."""
         return bool(self.task_types)
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the stage sends requests to the teacher; a release only states which teacher it was."""
+        return self.kind == "table" and "teacher" in self.reads
+
 
 _TEACHER = ("seed", "teacher", "prompts", "answers")
 
 
 _GENERATOR = ("seed", "generator", "prompts", "answers")
+_WRITES = ("runtime", "teacher")
+"""Pace of the generation, and whether the microworld can count the rows that are right."""
+_TRAINS = ("runtime", "checks")
+"""Pace of the training, and from which numbers on it is too short or not started."""
+
+_STATED = (
+    "name", "description", "seed", "topics", "prompts", "teacher", "answers", "generator", "task_list", "seed_data",
+    "junior_model", "junior_data", "preference_pairs", "senior_model", "senior_data", "revision_data", "revisor_model",
+    "revised_data", "row_scores", "row_verdicts", "final_triplets", "mined_negatives", "embedding_model",
+    "embedding_reruns", "evaluation", "mteb_scores", "checks", "rehearsal",
+)  # fmt: skip
+"""What cards, manifest and recipe.json of a release state: all but pace and price."""
 
 
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
@@ -122,6 +143,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Junior generator: the base model after supervised fine-tuning on seed_data.",
         ("seed_data",),
         reads=_GENERATOR,
+        unfingerprinted=_TRAINS,
         externals=("generator_base",),
         gpu=True,
         version=3,
@@ -134,6 +156,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("task_list", "junior_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
+        unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="alignment",
         version=3,
@@ -157,6 +180,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Senior generator: the junior generator after DPO on preference_pairs.",
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
+        unfingerprinted=_TRAINS,
         gpu=True,
         version=3,
     ),
@@ -168,6 +192,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("task_list", "senior_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
+        unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="synthesis",
         version=3,
@@ -191,6 +216,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Data revisor: the base model after supervised fine-tuning on revision_data.",
         ("revision_data",),
         reads=_GENERATOR,
+        unfingerprinted=_TRAINS,
         externals=("generator_base",),
         gpu=True,
         version=3,
@@ -203,6 +229,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("senior_data", "revisor_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
+        unfingerprinted=_WRITES,
         externals=("prompt:revise",),
         version=5,
         gpu=True,
@@ -214,6 +241,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Scores of each row: the generator's log-probability of its least likely token, and its agreement with models trained on other rows.",
         ("revised_data", "senior_model", EVALUATION_TEXTS),
         reads=("seed", "generator", "evaluation"),
+        unfingerprinted=("teacher",),
         externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
         gpu=True,
         version=2,
@@ -236,6 +264,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Training triplets. Near-duplicates, contaminated rows and faulty rows are quarantined.",
         ("revised_data", "row_scores", "row_verdicts", "task_list", EVALUATION_TEXTS),
         reads=("seed", "evaluation", "senior_data"),
+        unfingerprinted=("teacher", "prompts"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
         version=10,
@@ -265,6 +294,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Embedding model: the base model after contrastive fine-tuning on final_triplets.",
         ("final_triplets", "mined_negatives"),
         reads=("seed",),
+        unfingerprinted=("runtime",),
         externals=("embedding_base",),
         gpu=True,
         version=3,
@@ -276,6 +306,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Baselines: the same embedding training on data that skips part of the loop.",
         ("seed_data", "junior_data"),
         reads=("seed", "embedding_model"),
+        unfingerprinted=("runtime",),
         externals=("embedding_base",),
         gpu=True,
         version=3,
@@ -287,6 +318,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "The same embedding training under other seeds, to measure how much a score depends on the seed.",
         ("final_triplets",),
         reads=("seed", "embedding_model"),
+        unfingerprinted=("runtime",),
         externals=("embedding_base",),
         gpu=True,
         version=2,
@@ -298,6 +330,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "MTEB scores of the embedding model, its reruns and its baselines: one row for each model and task.",
         ("embedding_model", "baseline_models", "embedding_reruns"),
         reads=("seed", "evaluation", "embedding_model"),
+        unfingerprinted=("runtime",),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base", "scoring_libraries"),
         gpu=True,
         version=4,
@@ -308,8 +341,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "release",
         "Model, data, cards and manifest in one folder. It is written completely or not at all, and only if every gate passes.",
         ("embedding_model", "final_triplets", "mteb_scores"),
-        reads=("name", "description", "checks"),
-        version=3,
+        reads=_STATED,
+        version=4,
     ),
 )
 
