@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from checks.scores import trainings_of, unlike
+from checks.release_comparison import trainings_of
+from checks.score_tables import differences_of_scoring
 from resources.releases.releases import SAMPLES, SCORES, Release
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import compare, mean_over_tasks, samples_by_model, superiority
@@ -44,7 +45,7 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
 def _scores(old: Release, new: Release, settings: Superior, seed: int) -> dict[str, Any]:
     if not all(release.has_table(table) for release in (old, new) for table in (SCORES, SAMPLES)):
         return {"lines": [], "not_comparable": ["one of the two holds no samples: it was made before releases did"]}
-    if found := unlike(new.table(SCORES), old.table(SCORES)):
+    if found := differences_of_scoring(new.table(SCORES), old.table(SCORES)):
         return {"lines": [], "not_comparable": found}
     ours, theirs = (trainings_of(samples_by_model(release.table(SAMPLES))) for release in (new, old))
     differences = [

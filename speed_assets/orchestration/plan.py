@@ -33,7 +33,7 @@ from speed_assets.assets.stage import make
 from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
 from speed_assets.domain.graph import Stage
-from speed_assets.domain.judging import orders
+from speed_assets.domain.judging import presentation_orders
 from speed_assets.orchestration.plan_costs import Paid, cost_of_step, saved_by_batches
 from speed_assets.orchestration.plan_warnings import warnings_before
 from speed_assets.orchestration.staleness import Instance, code_version, stale_reason
@@ -326,7 +326,7 @@ def _calls(recipe: Recipe, asset: str, partition: str | None) -> int:
     if asset == "preference_pairs":
         assert recipe.junior_data is not None
         panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
-        return rows * len(orders(recipe.junior_data.candidates)) * (1 + len(panel))
+        return rows * len(presentation_orders(recipe.junior_data.candidates)) * (1 + len(panel))
     if asset == "mined_negatives" and recipe.mined_negatives:
         return 2 * recipe.mined_negatives.doubts_max  # at most: how many are in doubt only the embedder can tell
     return rows

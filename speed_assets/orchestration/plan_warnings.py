@@ -7,7 +7,7 @@ warnings are reckoned from (`enough_topics.py`, `domain/training_length.py`).
 from __future__ import annotations
 
 from resources.inputs.enough_topics import crowded_prompt_warnings
-from speed_assets.domain.training_length import too_short
+from speed_assets.domain.training_length import too_few_steps_message
 from speed_assets.recipe import PerTaskType, Recipe, Training
 
 
@@ -33,5 +33,5 @@ def short_trainings(recipe: Recipe) -> list[str]:
         if name in graph and settings is not None and rows is not None:
             total = rows.total()
             least = recipe.checks.steps_min
-            found.append(too_short(name, total, settings.steps(total), settings.batch_size, least))
+            found.append(too_few_steps_message(name, total, settings.steps(total), settings.batch_size, least))
     return [line for line in found if line is not None]

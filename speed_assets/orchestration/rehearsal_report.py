@@ -30,9 +30,9 @@ from resources.store.store import UNHASHED_DIR, Artifact, Store
 from speed_assets.assets.stand_ins import FILE
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import Stage
-from speed_assets.domain.judging import orders
+from speed_assets.domain.judging import presentation_orders
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
-from speed_assets.domain.topic_growth import calls_at_most
+from speed_assets.domain.topic_growth import expansion_calls
 from speed_assets.orchestration.rehearse import Rehearsed
 from speed_assets.recipe import Checks, PerTaskType, Recipe
 
@@ -199,12 +199,12 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
     expand = recipe.topics.expand
     if expand:
         named = topic_counts(recipe.topics.model_copy(update={"expand": None}))["synthesis"]
-        wanted["topic_tree"] = calls_at_most(named, expand.children, expand.levels, expand.target, 1)[0]
+        wanted["topic_tree"] = expansion_calls(named, expand.children, expand.levels, expand.target, 1)[0]
     wanted["task_list"] = sum(tasks_of(recipe, name) for name in TASK_TYPE_NAMES if TASK_TYPES[name].has_brainstorm)
     wanted["seed_data"] = recipe.seed_data.rows.total()
     if recipe.preference_pairs and recipe.junior_data:
         judges = 1 + len(recipe.preference_pairs.panel)
-        shown = min(2, len(orders(recipe.junior_data.candidates)))
+        shown = min(2, len(presentation_orders(recipe.junior_data.candidates)))
         wanted["preference_pairs"] = recipe.preference_pairs.prompts.total() * shown * judges
     if recipe.revision_data:
         wanted["revision_data"] = recipe.revision_data.rows.total()

@@ -251,7 +251,7 @@ def _explain(event: dg.DagsterEvent, report: RunReport, failures: list[Serializa
     if data.user_failure_data is not None:
         refused = data.user_failure_data.metadata.get(REFUSED)
         if refused is not None and isinstance(refused.value, list):
-            report.refused += refused.value
+            report.refused += [refusal["sentence"] for refusal in refused.value]
         report.errors.append(data.user_failure_data.description or "failed")
     elif data.error is not None:
         first = _first(data.error)

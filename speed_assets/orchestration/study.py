@@ -24,7 +24,7 @@ proportions of `senior_data.rows`. It goes through the same filters, but for tho
 of the teacher (`row_verdicts`): these are part of SPEED's calls, which the teacher alone spends on rows.
 
 **Comparisons** are paired, by sample and by seed: samples are drawn for both arms and for all seeds at once, and the spread of
-the differences between seeds is added (`domain/statistics.py`: `compare`, `paired_by_seed`), since training again under
+the differences between seeds is added (`domain/statistics`: `compare`, `paired_by_seed`), since training again under
 another seed is what a user does. A paired test over seeds alone would not see that all of them may share their evaluation
 sets; one over samples alone would take one training for the way of training. p is of two sides, on the mean over tasks,
 and after Holm over all comparisons of the study.
@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from checks.scores import MODEL
+from checks.score_tables import MODEL
 from resources.compute.runner import Runner
 from resources.progress import ProgressFor, no_progress
 from resources.store.artifacts import Artifacts, partitions_of
