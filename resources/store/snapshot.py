@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from resources.store.artifacts import Artifacts
-from resources.store.store import Sealed, Store
+from resources.store.store import ArtifactManifest, Store
 from speed_assets.recipe import Recipe
 
 
@@ -21,7 +21,7 @@ class Snapshot(Artifacts):
     def __init__(self, recipe: Recipe, store: Store) -> None:
         super().__init__(recipe, store)
         self._externals: dict[tuple[str, str | None], dict[str, str]] = {}
-        self._found: dict[tuple[str, str | None], Sealed] = {}
+        self._found: dict[tuple[str, str | None], ArtifactManifest] = {}
 
     def externals(self, asset: str, partition: str | None = None) -> dict[str, str]:
         key = (asset, partition)
@@ -29,10 +29,12 @@ class Snapshot(Artifacts):
             self._externals[key] = super().externals(asset, partition)
         return self._externals[key]
 
-    def _look(self, asset: str, partition: str | None, known: dict[Any, Sealed | None]) -> Sealed | None:
+    def _peek(
+        self, asset: str, partition: str | None, cached: dict[Any, ArtifactManifest | None]
+    ) -> ArtifactManifest | None:
         key = (asset, partition)
         if key not in self._found:
-            artifact = super()._look(asset, partition, known)
+            artifact = super()._peek(asset, partition, cached)
             if artifact is None:
                 return None
             self._found[key] = artifact

@@ -25,6 +25,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
 from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
+from resources.store.snapshot import Snapshot
 from resources.store.store import Artifact, ArtifactManifest, Store
 from resources.teacher.collecting import Progress
 from resources.teacher.known_dialects import DialectBook
@@ -198,7 +199,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
     with tempfile.TemporaryDirectory() as temporary:
         overlay = _Overlay(Path(temporary), real.store)
         overlay.open()
-        artifacts = Artifacts(recipe, overlay)
+        artifacts = Snapshot(recipe, overlay)
         teacher = DryTeacher(recipe, ledger, DialectBook(recipe.teacher, home))
         runner = Runner(Path(temporary), warm=False)
         for stage, partition in artifacts.in_build_order():
@@ -210,7 +211,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
             why = _why(artifacts, real.store, stage, partition)
             need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
             steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
-    own = {step.name: real.code_version(step.asset, step.partition) for step in steps}
+    own = {step.name: artifacts.code_version(step.asset, step.partition) for step in steps}
     versions = {
         step.name: code_version(
             own[step.name], recorded[step.asset, step.partition].code_version, step.action != "reuse"
