@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("study", _study, "Tell what each part of the loop is worth: the recipe against others made from it.")
     sub.add_argument("--seeds", type=int, nargs="+", default=(), help="instead of the recipe's study.seeds")
     sub.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+    sub = command(
+        "doctor", _doctor, "Tell what is missing before a run, and what mends it; asks the teacher one token."
+    )
+    sub.add_argument("--free", action="store_true", help="ask nobody outside this machine")
+    sub.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     sub = command("show", _show, "Show the state of every asset, or all that is known of one.")
     sub.add_argument("asset", nargs="?")
     sub.add_argument("--json", action="store_true")
@@ -165,9 +171,11 @@ def _run(args: argparse.Namespace) -> int:
     from resources.progress import ProgressLines
     from resources.store.artifacts import Artifacts
     from speed_assets.orchestration import runs
+    from speed_assets.orchestration.doctor import begin
 
     lines = ProgressLines()
     lines.print_line(f"recipe {recipe.name}, home {home}")
+    begin(recipe, home, lines.print_line, everything=args.select is None)
     report = runs.run(recipe, home, select=args.select, progress=lines, say=lines.print_line)
     artifacts = Artifacts(recipe, store_of(home))
     summary = runs.summary(report, artifacts)
@@ -207,15 +215,26 @@ def _row(cells: list[str]) -> str:
     return f"{cells[0]:<28}" + "".join(f"{cell[:18]:>20}" for cell in cells[1:])
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from speed_assets.orchestration import doctor
+
+    found = doctor.examine(args.recipe, args.topics, speed_home(), network=not args.free)
+    for line in [json.dumps(doctor.as_json(found))] if args.json else doctor.as_text(found):
+        print(line)
+    return 1 if any(finding.status == "error" for finding in found) else 0
+
+
 def _plan(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     home = speed_home()
     prepare_home(home)
 
+    from speed_assets.orchestration import doctor
     from speed_assets.orchestration.plan import plan
     from speed_assets.orchestration.plan_text import as_text
 
     planned = plan(recipe, home)
+    planned = replace(planned, warnings=[*planned.warnings, *doctor.missing(recipe, home)])
     if args.json:
         print(json.dumps(planned.as_json()))
         return 0
@@ -231,9 +250,12 @@ def _rehearse(args: argparse.Namespace) -> int:
 
     from resources.progress import ProgressLines
     from speed_assets.orchestration import rehearsal_report, rehearse
+    from speed_assets.orchestration.doctor import begin
 
     lines = ProgressLines()
     lines.print_line(f"rehearsal of recipe {recipe.name}, home {rehearse.home_of(home, recipe)}")
+    small = rehearse.rehearsal_of(recipe, args.rows, skip_evaluation=args.skip_evaluation)
+    begin(small, rehearse.home_of(home, recipe), lines.print_line)
     done = rehearse.rehearse(
         recipe, home, rows=args.rows, skip_evaluation=args.skip_evaluation, progress=lines, say=lines.print_line
     )
@@ -254,10 +276,12 @@ def _study(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from resources.progress import ProgressLines
-    from speed_assets.orchestration.study import StudyError, study, table
+    from speed_assets.orchestration.doctor import begin
+    from speed_assets.orchestration.study import StudyError, arms, study, table
 
     lines = ProgressLines()
     lines.print_line(f"recipe {recipe.name}, home {home}")
+    begin(next(iter(arms(recipe, (args.seeds or recipe.study.seeds)[0]).values())), home, lines.print_line)
     try:
         summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     except StudyError as error:

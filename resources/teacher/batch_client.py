@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+import httpx2
 import openai
 
 from resources.ledger.calls import TeacherUnavailable
@@ -25,10 +26,14 @@ from resources.teacher.chat import (
     redact_and_shorten,
 )
 from resources.teacher.pacing import Pace, retry_after, server_time
+from resources.teacher.unpacking import BodyLimit, UnreadableBody
 from speed_assets.recipe import Calls, Teacher
 
 _METADATA = "speed_batch"
 """Key in a batch's metadata that holds our own name of it: finds a batch whose id never arrived."""
+ROW_BYTES = 65_536
+"""Bytes of a line of an output file at most, in the mean of its file (ours: 16,000 tokens of an answer); a single line may
+have `calls.reply_bytes_max`, as any reply."""
 _PAGES = 100
 """Pages of 100 batches that are searched at most. Ours."""
 
@@ -50,6 +55,7 @@ class BatchClient:
 
     def __init__(self, teacher: Teacher, calls: Calls, key: str | None, headers: Mapping[str, str]) -> None:
         self._teacher, self._calls, self._key = teacher, calls, key
+        self._file_bytes_max = calls.reply_bytes_max
         self._headers = dict(headers)
         self.secrets: Secret = tuple(filter(None, (key, *self._headers.values())))
         self.now = 0.0
@@ -102,8 +108,15 @@ class BatchClient:
             after = {"after": batches[-1]["id"]}
         return None
 
-    def download(self, file: str, what: str) -> bytes:
-        """The bytes of a file, none when it no longer exists; `what` completes "could not ..." in an error."""
+    def download(self, file: str, what: str, rows: int) -> bytes:
+        """The bytes of a file, none when it no longer exists.
+
+        Args:
+            file: The provider's id.
+            what: Completes "could not ..." in an error.
+            rows: Lines that the file may have; a longer file is not read to its end.
+        """
+        self._file_bytes_max = self._calls.reply_bytes_max + rows * ROW_BYTES
         content: bytes = self._call(what, lambda c: c.files.with_raw_response.content(file), raw=True, if_absent=b"")
         return content
 
@@ -160,6 +173,8 @@ class BatchClient:
             except openai.APIConnectionError as error:
                 inner = error.__cause__ or error
                 cause = f"{type(inner).__name__}: {redact_and_shorten(str(inner), self.secrets)}"
+            except UnreadableBody as error:
+                cause = f"{error} (calls.reply_bytes_max)"
             except (ValueError, RecursionError):
                 cause = "the body is not JSON"
             failures += 1
@@ -195,5 +210,18 @@ class BatchClient:
             default_headers=self._headers,
             max_retries=0,
             timeout=self._calls.timeout_s,
-            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            http_client=openai.DefaultHttpxClient(
+                follow_redirects=False, event_hooks=BodyLimit(self._bytes_max, self._seconds_max).hooks()
+            ),
         )
+
+    def _bytes_max(self, request: httpx2.Request) -> int:
+        return self._file_bytes_max if _is_download(request) else self._calls.reply_bytes_max
+
+    def _seconds_max(self, request: httpx2.Request) -> float | None:
+        return None if _is_download(request) else self._calls.timeout_s
+
+
+def _is_download(request: httpx2.Request) -> bool:
+    """Whether the content of a file is requested, and not a JSON object."""
+    return request.method == "GET" and request.url.path.endswith("/content")

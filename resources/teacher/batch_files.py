@@ -26,8 +26,9 @@ def answers_from_jsonl(
     key: Secret,
     requests: Mapping[str, TeacherRequest] | None = None,
     read_min: float | None = None,
+    line_max: int | None = None,
 ) -> Iterator[tuple[str, Outcome]]:
-    """Outcomes in an output or error file. Lines that cannot be read are left out.
+    """Outcomes in an output or error file. Lines that cannot be read, or that are too long, are left out.
 
     Args:
         lines: The lines of the file.
@@ -35,11 +36,14 @@ def answers_from_jsonl(
         key: Secrets to redact.
         requests: The requests that were sent, by key, as far as they are at hand.
         read_min: See `read_reply`.
+        line_max: Longest line in bytes; None is no limit.
 
     Yields:
         (request key, outcome) of each line.
     """
     for line in lines:
+        if line_max is not None and len(line) > line_max:
+            continue
         try:
             entry = json.loads(line)
             name, response, error = entry["custom_id"], entry.get("response") or {}, entry.get("error") or {}

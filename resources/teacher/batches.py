@@ -153,7 +153,7 @@ class BatchEngine:
         if reply and reply.get("status") not in _ENDED:
             self._check_deadline(name, reply)
             return
-        outcomes = self._download(name, reply, open_requests)
+        outcomes = self._download(name, reply, open_requests, len(batch.keys))
         ours = {key: open_requests[key] for key in batch.keys if key in open_requests}
         nothing = Outcome("again", self._batch_words(name, reply))
         came = {key: outcomes.get(key, nothing) for key in ours}
@@ -181,17 +181,17 @@ class BatchEngine:
             if outcome.kind == "hopeless":
                 raise TeacherUnavailable(outcome.words)
 
-    def _download(self, name: str, reply: Mapping[str, Any], asked: Mapping[str, TeacherRequest]) -> dict[str, Outcome]:
-        """Outcomes by request key; of two for one key, that of the output file."""
+    def _download(
+        self, name: str, reply: Mapping[str, Any], asked: Mapping[str, TeacherRequest], rows: int
+    ) -> dict[str, Outcome]:
+        """Outcomes by request key; of two for one key, that of the output file. `rows` were in the batch."""
         outcomes: dict[str, Outcome] = {}
+        secrets, read_min, line_max = self._client.secrets, self._calls.read_min, self._calls.reply_bytes_max
         for kind in ("error_file_id", "output_file_id"):
             if file := reply.get(kind):
-                content = self._client.download(file, f"download the {kind[:-8]} file of batch {name}")
-                outcomes.update(
-                    answers_from_jsonl(
-                        content.splitlines(), self._teacher, self._client.secrets, asked, self._calls.read_min
-                    )
-                )
+                content = self._client.download(file, f"download the {kind[:-8]} file of batch {name}", rows)
+                lines = content.splitlines()
+                outcomes.update(answers_from_jsonl(lines, self._teacher, secrets, asked, read_min, line_max))
         return outcomes
 
     def _send_all(self, waiting: Sequence[TeacherRequest], allowance: Allowance) -> CapReached | None:

@@ -14,7 +14,6 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from resources.compute.runner import Runner
 from resources.ledger.accounts import cost_of_answers, cost_report
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
-from resources.ledger.prices import Tariff, in_currency
+from resources.ledger.prices import Tariff
 from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
 from resources.store.snapshot import Snapshot
@@ -34,20 +33,12 @@ from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage import make
 from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.build import FUNCTIONS
-from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.graph import Stage
 from speed_assets.domain.judging import orders
-from speed_assets.domain.prompts import PromptKind
+from speed_assets.orchestration.plan_costs import Paid, cost_of_step, saved_by_batches
 from speed_assets.orchestration.plan_warnings import warnings_before
 from speed_assets.orchestration.staleness import Instance, code_version, stale_reason
 from speed_assets.recipe import Recipe
-
-_PAGE_TOKENS = 1_000
-"""Tokens of instructions and asked prompt together (ours: the longest of the `full` set has about 700)."""
-_TOLD_TOKENS = 100
-"""Tokens by which a prompt that is asked again may be longer (ours: what was wrong, in a sentence or two)."""
-CHARACTERS_PER_TOKEN = 4
-"""Of English text with common tokenizers: for the size of a bill that no earlier call tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +47,8 @@ class Step:
     it is, which costs nothing) or `make`.
 
     `calls` are new teacher calls, `calls_most` those with every further attempt that the recipe allows, `known_calls` those
-    that the ledger answers. Tokens and money are of the new calls, as the ledger's mean for this stage or at most, by prompts
-    and limits; `money_most` is at most, with every further attempt cut off at its larger limit. `seconds` are those of the
-    last time, for as many rows. None is unknown.
+    that the ledger answers. Tokens and money are of the new calls, as is likely, at least, and at most with every further attempt
+    cut off at its larger limit (`plan_costs.py`). `seconds` are those of the last time, for as many rows. None is unknown.
     """
 
     asset: str
@@ -75,6 +65,11 @@ class Step:
     gpu: bool = False
     calls_most: int = 0
     money_most: float | None = 0.0
+    money_least: float | None = 0.0
+    prompt_tokens_least: int = 0
+    prompt_tokens_most: int = 0
+    output_tokens_least: int = 0
+    output_tokens_most: int = 0
 
     @property
     def name(self) -> str:
@@ -94,6 +89,10 @@ class Plan:
     """By the name of a step, the code version that code and recipe give it."""
     warnings: Sequence[str] = ()
     """What the numbers of the recipe will spoil, one sentence each."""
+    mode: str = "online"
+    """How calls are made (`calls.mode`)."""
+    batch_saves: float | None = None
+    """Money that batch files save of what is likely, or would save; None is unknown, or there is nothing to save."""
 
     def as_json(self) -> dict[str, Any]:
         made = [step for step in self.steps if step.action == "make"]
@@ -107,8 +106,15 @@ class Plan:
             "known_calls": sum(step.known_calls for step in made),
             "prompt_tokens": _sum(step.prompt_tokens for step in made),
             "output_tokens": _sum(step.output_tokens for step in made),
+            "prompt_tokens_least": _sum(step.prompt_tokens_least for step in made),
+            "prompt_tokens_most": _sum(step.prompt_tokens_most for step in made),
+            "output_tokens_least": _sum(step.output_tokens_least for step in made),
+            "output_tokens_most": _sum(step.output_tokens_most for step in made),
             "money": _sum(step.money for step in made),
+            "money_least": _sum(step.money_least for step in made),
             "money_most": _sum(step.money_most for step in made),
+            "mode": self.mode,
+            "batch_saves": self.batch_saves,
             "currency": self.currency,
             "rows": _sum(step.rows for step in made if step.rows is not None),
             "seconds": _sum(step.seconds for step in made),
@@ -210,7 +216,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
                 continue
             why = _why(artifacts, real.store, stage, partition)
             need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
-            steps.append(_step(recipe, real.store, paid.get(stage.name), tariff, stage, partition, why, need))
+            steps.append(_step(recipe, real.store, paid, stage, partition, why, need))
     own = {step.name: artifacts.code_version(step.asset, step.partition) for step in steps}
     versions = {
         step.name: code_version(
@@ -218,11 +224,12 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
         )
         for step in steps
     }
-    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings)
+    saved = saved_by_batches(recipe, _sum(step.money for step in steps))
+    return Plan(recipe.name, steps, tariff.currency or None, versions, own, warnings, recipe.calls.mode, saved)
 
 
 def _asks(stage: Stage) -> bool:
-    return "teacher" in stage.reads
+    return stage.asks_teacher
 
 
 def _carry_out(
@@ -257,14 +264,7 @@ def _carry_out(
 
 
 def _step(
-    recipe: Recipe,
-    store: Store,
-    paid: Mapping[str, Any] | None,
-    tariff: Tariff,
-    stage: Stage,
-    partition: str | None,
-    why: str,
-    need: Need | None,
+    recipe: Recipe, store: Store, paid: Paid, stage: Stage, partition: str | None, why: str, need: Need | None
 ) -> Step:
     rows = _rows(recipe, stage.name, partition)
     step = Step(
@@ -272,24 +272,25 @@ def _step(
     )
     if not _asks(stage):
         return step
-    calls = len(need.new) if need else _calls(recipe, stage.name, partition)
-    bound = _tokens_most(recipe, stage.name, partition, calls, need)
-    prompt, output = bound
-    if paid and paid["calls"] and None not in (paid["prompt_tokens"], paid["output_tokens"]):
-        prompt, output = (round(calls * paid[name] / paid["calls"]) for name in ("prompt_tokens", "output_tokens"))
-    attempts = _attempts(recipe, stage.name)
-    # A further attempt is told what was wrong, or was cut off and has more room.
-    grown = sum(recipe.answers.cut_growth**cuts for cuts in range(attempts))
-    asked = bound[0] * attempts + _TOLD_TOKENS * calls * (attempts - 1)
+    calls, attempts = len(need.new) if need else _calls(recipe, stage.name, partition), _attempts(recipe, stage.name)
+    least = 0 if stage.name == "mined_negatives" and need is None else calls
+    requests = need.new if need else None
+    cost = cost_of_step(recipe, stage.name, partition, calls, least, attempts, requests, paid)
+    prompt, output = cost.tokens.prompt, cost.tokens.output
     return replace(
         step,
         calls=calls,
         calls_most=calls * attempts,
         known_calls=need.known if need else 0,
-        prompt_tokens=prompt,
-        output_tokens=output,
-        money=in_currency(tariff.cost(prompt, output)) if calls else 0.0,
-        money_most=in_currency(tariff.cost(asked, ceil(bound[1] * grown))) if calls else 0.0,
+        prompt_tokens=prompt.likely,
+        prompt_tokens_least=prompt.least,
+        prompt_tokens_most=prompt.most,
+        output_tokens=output.likely,
+        output_tokens_least=output.least,
+        output_tokens_most=output.most,
+        money_least=cost.money[0],
+        money=cost.money[1],
+        money_most=cost.money[2],
     )
 
 
@@ -297,44 +298,6 @@ def _attempts(recipe: Recipe, stage: str) -> int:
     """Times that one answer of a stage is asked for at most."""
     section = recipe.topics.expand if stage == "topic_tree" else getattr(recipe, stage, None)
     return int(getattr(section, "attempts", 1))
-
-
-def _tokens_most(recipe: Recipe, stage: str, partition: str | None, calls: int, need: Need | None) -> tuple[int, int]:
-    """(prompt, output) tokens of new calls at most, by characters and limits."""
-    if need is None:
-        prompt_most, output_most = _most_tokens(recipe, stage, partition)
-        return calls * prompt_most, calls * output_most
-    most = sum(int(request.parameters["max_new_tokens"]) for request in need.new)
-    return sum(len(request.prompt) for request in need.new) // CHARACTERS_PER_TOKEN, most
-
-
-_KINDS: dict[str, PromptKind] = {
-    "task_list": "brainstorm",
-    "seed_data": "synthesis",
-    "preference_pairs": "judge",
-    "mined_negatives": "judge",
-    "revision_data": "revise",
-    "row_verdicts": "revise",
-}
-"""Kind of prompt that a stage asks the teacher with."""
-
-
-def _most_tokens(recipe: Recipe, stage: str, partition: str | None) -> tuple[int, int]:
-    """(prompt, output) tokens at most of one call of a stage whose prompts nobody knows yet.
-
-    A judge reads every candidate and a revisor one draft, each at most as long as its limit; the asked prompt and the
-    instructions are counted as one page.
-    """
-    task_type = partition or "retrieval"  # without a task type of its own: the longest
-    lengths = recipe.answers.lengths()
-    values = {attribute.name: attribute.values for attribute in ATTRIBUTES[task_type]}
-    kind = _KINDS[stage]
-    sampling = getattr(recipe, stage).sampling
-    output = sampling.max_new_tokens or lengths.limit(lengths.most_words(kind, task_type, values))
-    written = recipe.junior_data.sampling.max_new_tokens if recipe.junior_data else None
-    record = written or lengths.limit(lengths.most_words("synthesis", task_type, values))
-    shown = {"judge": recipe.junior_data.candidates if recipe.junior_data else 2, "revise": 1}.get(kind, 0)
-    return _PAGE_TOKENS + shown * record, output
 
 
 def _rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:

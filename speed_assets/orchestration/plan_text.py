@@ -6,6 +6,7 @@ Belongs here: how a plan is printed. Not here: what it says (`plan.py`).
 from __future__ import annotations
 
 from textwrap import wrap
+from typing import Any
 
 from speed_assets.orchestration.plan import Plan, Step
 
@@ -75,9 +76,12 @@ def _sums(planned: Plan) -> list[str]:
         calls += f"; {told['known_calls']:,} more are in the ledger"
     money = "money unknown: the recipe names no price"
     if told["money_most"] is not None:
-        money = f"money at most {told['money_most']:,.2f}{unit}"
-        if told["money"] is not None and round(told["money"], 2) < round(told["money_most"], 2):
-            money += f", {told['money']:,.2f}{unit} if nothing is asked again"
+        low, likely, most = (f"{told[name]:,.2f}" for name in ("money_least", "money", "money_most"))
+        money = f"money at most {most}{unit}, {likely}{unit} is likely, {low}{unit} at least"
+    if told["batch_saves"]:
+        saves = f"{told['batch_saves']:,.2f}{unit}"
+        asked = told["mode"] == "batch"
+        money += f"; batch files save {saves} of it" if asked else f"; calls.mode=batch would save {saves} of it"
     seconds = (
         "time unknown until each stage was made once" if told["seconds"] is None else f"{told['seconds']:,.0f} seconds"
     )
@@ -86,14 +90,16 @@ def _sums(planned: Plan) -> list[str]:
         for text in (
             f"{len(told['make']):,} to make, {len(told['record']):,} to record, {len(told['reuse']):,} reused; {seconds}",
             calls,
-            f"tokens {_or_dash(told['prompt_tokens'])} in and {_or_dash(told['output_tokens'])} out; {money}",
+            f"tokens in {_range(told, 'prompt_tokens')}, out {_range(told, 'output_tokens')}; {money}",
         )
         for line in _wrapped(text)
     ]
 
 
-def _or_dash(number: int | None) -> str:
-    return "-" if number is None else f"{number:,}"
+def _range(told: dict[str, Any], name: str) -> str:
+    """Tokens as is likely, and between which bounds."""
+    likely, least, most = told[name], told[f"{name}_least"], told[f"{name}_most"]
+    return f"{likely:,}" if least == most else f"{likely:,} ({least:,} to {most:,})"
 
 
 def _wrapped(text: str) -> list[str]:
