@@ -24,6 +24,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff
 from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
+from resources.store.snapshot import Snapshot
 from resources.store.store import Artifact, ArtifactManifest, Store
 from resources.teacher.collecting import Progress
 from resources.teacher.known_dialects import DialectBook
@@ -204,7 +205,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
     with tempfile.TemporaryDirectory() as temporary:
         overlay = _Overlay(Path(temporary), real.store)
         overlay.open()
-        artifacts = Artifacts(recipe, overlay)
+        artifacts = Snapshot(recipe, overlay)
         teacher = DryTeacher(recipe, ledger, DialectBook(recipe.teacher, home))
         runner = Runner(Path(temporary), warm=False)
         for stage, partition in artifacts.in_build_order():
@@ -216,7 +217,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
             why = _why(artifacts, real.store, stage, partition)
             need = _carry_out(artifacts, stage, partition, teacher, runner, overlay)
             steps.append(_step(recipe, real.store, paid, stage, partition, why, need))
-    own = {step.name: real.code_version(step.asset, step.partition) for step in steps}
+    own = {step.name: artifacts.code_version(step.asset, step.partition) for step in steps}
     versions = {
         step.name: code_version(
             own[step.name], recorded[step.asset, step.partition].code_version, step.action != "reuse"
