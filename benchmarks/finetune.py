@@ -97,13 +97,18 @@ def train(base: Path, rows: pl.DataFrame, work: Path) -> tuple[Path, dict[str, A
             "seed": seed_for(1, "embedding") % 2**31,
             "folder": str(work / "job"),
             "checkpoint_minutes": 10.0,
-            "triplets": str(work / "triplets.parquet"),
-            "out": str(work / "model"),
-            "aside": str(work / "aside"),
+            "models": [
+                {
+                    "name": "model",
+                    "triplets": str(work / "triplets.parquet"),
+                    "out": str(work / "model"),
+                    "aside": str(work / "aside"),
+                }
+            ],
         },
         lambda done, total, note: print(f"  {done}/{total} {note}", file=sys.stderr),
     )
-    return work / "model", result
+    return work / "model", result["models"]["model"]
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ class Raw:
         self._process.communicate()
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -100,7 +100,11 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=100)
     parser.add_argument("--max-model-length", type=int, default=None)
     parser.add_argument("--gpu-memory-share", type=float, default=0.45, help="of each of the two engines")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
     runtime = Runtime(engine_restarts=0, gpu_memory_share=args.gpu_memory_share, max_model_length=args.max_model_length)
     changes = {"engine": "vllm", "dtype": args.dtype, "batch_rows": args.batch_rows}
     settings = load_recipe("offline").generator.model_copy(update=changes)

@@ -23,11 +23,12 @@ def main() -> None:
 
     from speed_assets.domain.fingerprints import seed_for
     from speed_assets.workers.generate_vllm import engine_arguments
+    from speed_assets.workers.jobs import GenerateVllm
 
     engine = None
     for line in sys.stdin:
         params = json.loads(line)
-        engine = engine or LLM(**engine_arguments(params))
+        engine = engine or LLM(**engine_arguments(GenerateVllm.read(params)))
         rows = pl.read_parquet(params["prompts"])
         sampling = [
             SamplingParams(

@@ -87,8 +87,11 @@ def ours(kind: str, folder: Path, settings: dict[str, Any]) -> tuple[float, floa
     module = host.worker_module("embed" if kind == "embedding" else kind)
     params: dict[str, Any] = {"settings": settings, "seed": SEED, "folder": str(folder), "checkpoint_minutes": 10.0}
     if kind == "embedding":
-        params |= {"base": {"kind": "pretrained", "name": BASE}, "triplets": str(folder / "rows.parquet")}
-        params |= {"out": str(folder / "model"), "aside": str(folder / "aside")}
+        model = {"name": "model", "triplets": str(folder / "rows.parquet"), "out": str(folder / "model")}
+        params |= {
+            "base": {"kind": "pretrained", "name": BASE},
+            "models": [{**model, "aside": str(folder / "aside")}],
+        }
     else:
         params |= {"base": BASE, "dtype": "float32", "rows": str(folder / "rows.parquet"), "out": str(folder)}
     started = now()

@@ -18,6 +18,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/__init__.py",
         "speed_assets/errors.py",
         "speed_assets/assets/stage*.py",
+        "speed_assets/assets/asset_page.py",
         "speed_assets/assets/__init__.py",
         "speed_assets/domain/__init__.py",
         "speed_assets/domain/graph*",

@@ -32,7 +32,7 @@ PAD, END = "<|pad|>", "<|end|>"
 VOCABULARY = 3072
 POOL_BATCHES = 64
 GATE_RECORDS = 6_000
-"""Records of the last gate: a share is told to within 0.3 points (one standard error); 600 tell it to within 0.9."""
+"""Records of the last gate: the standard error of a share is 0.3 points; of 600 it is 0.9."""
 TOPIC_WEIGHT = 2.0
 """Weight in the loss of a token of the topic: copying it is the bottleneck, and never a matter of taste."""
 CONFIG = {
@@ -214,81 +214,105 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     rng = random.Random(args.seed)
     train_words, held_out = words()
-    resumed = args.resume and (args.out / "state.pt").exists()
-    # Another tokenizer, even one trained alike, would give the saved embeddings other meanings.
-    tokenizer = (
-        PreTrainedTokenizerFast.from_pretrained(args.out if resumed else args.start)
-        if resumed or args.start
-        else train_tokenizer(train_words, random.Random(args.seed))
-    )
-    model = build_model(tokenizer, args.seed).to(args.device)
-    if args.start:
-        weights = Qwen3ForCausalLM.from_pretrained(args.start, dtype=torch.float32)
-        model.load_state_dict(weights.state_dict())
-    total = sum(p.numel() for p in model.parameters())
-    print(json.dumps({"weights": total, "vocabulary": len(tokenizer), "words": len(train_words)}), flush=True)
-
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
-    others = [p for p in model.parameters() if not any(p is m for m in matrices)]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=args.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
-    started, seen, step = time.monotonic(), 0, 0
-    history: list[dict[str, Any]] = []
+    run = Pretraining(args, train_words)
     curriculum = pretraining.CURRICULUM[-1:] if args.start else pretraining.CURRICULUM
     streams = [
-        (until, batches(pretraining.examples(train_words, rng, practice), tokenizer, args.batch, rng))
+        (until, batches(pretraining.examples(train_words, rng, practice), run.tokenizer, args.batch, rng))
         for until, practice in curriculum
     ]
-    if resumed:
-        state = torch.load(args.out / "state.pt", weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        seen, step = state["seen"], state["step"]
-        rng.seed(args.seed + step)
-    next_gate, losses = time.monotonic() + args.gate_every, []
-    while seen < args.tokens:
-        share = seen / args.tokens
+    run.resume()
+    if run.resumed:
+        rng.seed(args.seed + run.step)
+    started, next_gate, losses = time.monotonic(), time.monotonic() + args.gate_every, []
+    while run.seen < args.tokens:
+        share = run.seen / args.tokens
         stream = next(stream for until, stream in streams if share < until)
-        batch = {key: value.to(args.device) for key, value in next(stream).items()}
-        hidden = model.model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
+        losses.append(run.learn(next(stream), share))
+        if run.step % 50 == 0:
+            rate = run.seen / (time.monotonic() - started)
+            print(f"step {run.step} tokens {run.seen:,} loss {sum(losses[-50:]) / 50:.3f} {rate:.0f} tok/s", flush=True)
+        if time.monotonic() > next_gate:
+            run.judge(held_out, 200)
+            run.keep()
+            next_gate = time.monotonic() + args.gate_every
+    run.judge(held_out, GATE_RECORDS)
+    (args.out / "state.pt").unlink(missing_ok=True)
+
+
+class Pretraining:
+    """Model, optimizers and history of one training; `resumed` from a state on disk or begun."""
+
+    def __init__(self, args: argparse.Namespace, train_words: list[str]) -> None:
+        self.args = args
+        self.resumed = bool(args.resume and (args.out / "state.pt").exists())
+        # Another tokenizer, even one trained alike, would give the saved embeddings other meanings.
+        self.tokenizer = (
+            PreTrainedTokenizerFast.from_pretrained(args.out if self.resumed else args.start)
+            if self.resumed or args.start
+            else train_tokenizer(train_words, random.Random(args.seed))
+        )
+        self.model = build_model(self.tokenizer, args.seed).to(args.device)
+        if args.start:
+            weights = Qwen3ForCausalLM.from_pretrained(args.start, dtype=torch.float32)
+            self.model.load_state_dict(weights.state_dict())
+        total = sum(p.numel() for p in self.model.parameters())
+        sizes = {"weights": total, "vocabulary": len(self.tokenizer), "words": len(train_words)}
+        print(json.dumps(sizes), flush=True)
+        named = list(self.model.named_parameters())
+        matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
+        others = [p for _, p in named if not any(p is m for m in matrices)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, lr=args.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+        self.seen = self.step = 0
+        self.history: list[dict[str, Any]] = []
+
+    def resume(self) -> None:
+        """Take weights, optimizers and counts from the state on disk, if there is one to resume from."""
+        if not self.resumed:
+            return
+        state = torch.load(self.args.out / "state.pt", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.seen, self.step = state["seen"], state["step"]
+
+    def learn(self, cpu_batch: dict[str, torch.Tensor], share: float) -> float:
+        """One step at `share` of the training; its loss."""
+        batch = {key: value.to(self.args.device) for key, value in cpu_batch.items()}
+        hidden = self.model.model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
         chosen = batch["weights"] > 0  # the output layer runs only where there is a loss
-        each = F.cross_entropy(model.lm_head(hidden[chosen]), batch["targets"][chosen], reduction="none")
+        each = F.cross_entropy(self.model.lm_head(hidden[chosen]), batch["targets"][chosen], reduction="none")
         weights = batch["weights"][chosen]
         loss = (each * weights).sum() / weights.sum()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        scale = min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        for optimizer, peak in zip(optimizers, (args.muon_lr, args.lr), strict=True):
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        scale = min(1.0, (self.step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        for optimizer, peak in zip(self.optimizers, (self.args.muon_lr, self.args.lr), strict=True):
             optimizer.param_groups[0]["lr"] = peak * scale
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        seen += batch["input_ids"].numel()
-        step += 1
-        if step % 50 == 0:
-            rate = seen / (time.monotonic() - started)
-            print(f"step {step} tokens {seen:,} loss {sum(losses[-50:]) / 50:.3f} {rate:.0f} tok/s", flush=True)
-        if time.monotonic() > next_gate:
-            history.append({"step": step, "tokens": seen, **gate(model, tokenizer, held_out, 200)})
-            print(json.dumps(history[-1]), flush=True)
-            save(model, tokenizer, args.out, history, args)
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizers": [o.state_dict() for o in optimizers],
-                    "seen": seen,
-                    "step": step,
-                },
-                args.out / "state.pt",
-            )
-            next_gate = time.monotonic() + args.gate_every
-    history.append({"step": step, "tokens": seen, **gate(model, tokenizer, held_out, GATE_RECORDS)})
-    print(json.dumps(history[-1]), flush=True)
-    save(model, tokenizer, args.out, history, args)
-    (args.out / "state.pt").unlink(missing_ok=True)
+        self.seen += batch["input_ids"].numel()
+        self.step += 1
+        return loss.item()
+
+    def judge(self, held_out: list[str], records: int) -> None:
+        """Ask the gate, print and keep what it finds, and save the model."""
+        found = gate(self.model, self.tokenizer, held_out, records)
+        self.history.append({"step": self.step, "tokens": self.seen, **found})
+        print(json.dumps(self.history[-1]), flush=True)
+        save(self.model, self.tokenizer, self.args.out, self.history, self.args)
+
+    def keep(self) -> None:
+        """Write the state that a later run resumes from."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "seen": self.seen,
+            "step": self.step,
+        }
+        torch.save(state, self.args.out / "state.pt")
 
 
 def save(
@@ -320,9 +344,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20241018)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--gate-every", type=float, default=600, help="seconds between looks at the gate")
+    parser.add_argument("--gate-every", type=float, default=600, help="seconds between two gates")
     parser.add_argument("--start", type=Path, help="begin from this model, with the last part of the curriculum")
-    parser.add_argument("--resume", action="store_true", help="go on from the last look")
+    parser.add_argument("--resume", action="store_true", help="resume from the last gate")
     train(parser.parse_args())
 
 

@@ -14,6 +14,7 @@ import signal
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from resources.store.home import prepare_home, speed_home
 from resources.store.shared_store import store_of
 from resources.store.store import MANIFEST_FILE, Artifact, StoreError, integrity_problems
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import DEFAULT_RECIPE, PROJECT, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
 _ROWS_SHOWN = 20
 _RAW_SHOWN = 500  # characters of a row's text on a terminal
@@ -609,25 +610,15 @@ def _ui(args: argparse.Namespace) -> int:
     home = speed_home()
 
     from speed_assets.orchestration.staleness import Instance
+    from speed_assets.orchestration.ui_server import serve
 
     Instance.of(home)  # sets both homes in the environment, and the limit of the gpu pool
     os.environ["SPEED_RECIPE"] = str(Path(args.recipe).resolve()) if Path(args.recipe).is_file() else args.recipe
     if args.topics:
         os.environ["SPEED_TOPICS"] = str(Path(args.topics).resolve())
-    print(f"recipe {recipe.name}, home {home}: http://127.0.0.1:{args.port}", file=sys.stderr, flush=True)
-    command = str(Path(sys.executable).with_name("dg"))
-    os.chdir(PROJECT)
-    os.execv(  # noqa: S606 - our own dg, no shell wanted
-        command,
-        [
-            command,
-            "dev",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(args.port),
-        ],
-    )
+    say = partial(print, file=sys.stderr, flush=True)
+    say(f"recipe {recipe.name}, home {home}: starting the UI")
+    return serve(args.port, say)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shared fixtures: the environment of tests, and data that may or may not lie beside the project."""
+"""Shared fixtures: the environment of tests, and data that may or may not be next to the project."""
 
 from __future__ import annotations
 
@@ -22,14 +22,21 @@ settings.load_profile("no deadlines")
 
 
 def pytest_configure() -> None:
-    """Tests have worlds of their own, whatever stores the environment names."""
+    """Tests have homes of their own, whatever stores the environment names."""
     for name in ("SPEED_STORE_URL", "SPEED_LEDGER_URL", "SPEED_DAGSTER_POSTGRES_URL"):
         os.environ.pop(name, None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of `tests/faults` is for `make test-faults`; elsewhere a test or a file is marked itself."""
+    for item in items:
+        if item.path.parent.name == "faults":
+            item.add_marker(pytest.mark.faults)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real data and topic trees beside the project; tests that need them skip without them."""
+    """Real data and topic trees next to the project; tests that need them skip without them."""
     path = Path(os.environ.get("SPEED_SHARED", Path(__file__).parents[2] / "shared"))
     if not path.is_dir():
         pytest.skip(f"no shared data at {path}: set SPEED_SHARED to the folder that has it")

@@ -20,7 +20,7 @@ from resources.store.store import (
     integrity_problem,
     integrity_problems,
 )
-from speed_assets.assets.stage import describe
+from speed_assets.assets.asset_page import describe
 from speed_assets.domain.graph import ALL_STAGES, DataSource, Shape, build_graph, downstream
 from speed_assets.recipe import Recipe
 from tests.support.tiny import ROWS, tiny_recipe
@@ -65,18 +65,18 @@ def changed_by(tmp_path: Path, **changes: object) -> set[str]:
         (
             "embedding_model__learning_rate",
             0.5,
-            {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores"},
+            {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores", "release"},
         ),
-        ("senior_model__beta", 0.3, {"senior_model"}),
-        ("revised_data__sampling", {"temperature": 0.5, "max_new_tokens": 90}, {"revised_data"}),
-        ("evaluation__microworld", {"topics": 13, "rows": 60}, {"final_triplets", "mteb_scores"}),
+        ("senior_model__beta", 0.3, {"senior_model", "release"}),
+        ("revised_data__sampling", {"temperature": 0.5, "max_new_tokens": 90}, {"revised_data", "release"}),
+        ("evaluation__microworld", {"topics": 13, "rows": 60}, {"final_triplets", "mteb_scores", "release"}),
         ("checks__pairs_min", 1, {"release"}),
         ("runtime", {"threads": 1, "teacher_batch": 7}, set()),
-        ("topics__limit", 21, {"topics"}),
-        ("senior_data__writer", "junior_model", {"senior_data", "row_scores", "quarantine"}),
+        ("topics__limit", 21, {"topics", "release"}),
+        ("senior_data__writer", "junior_model", {"senior_data", "row_scores", "quarantine", "release"}),
     ],
 )
-def test_a_changed_number_touches_exactly_its_readers(
+def test_a_changed_number_touches_exactly_its_readers_and_the_release_that_states_it(
     tmp_path: Path, path: str, value: object, readers: set[str]
 ) -> None:
     assert changed_by(tmp_path, **{path: value}) == readers
@@ -125,7 +125,7 @@ def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
         made = artifacts.store.seal(
             "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
         )
-    shown = describe(made, artifacts.graph["topics"], False, 0.0, {})
+    shown = describe(made, False, 0.0, {})
     assert shown["diversity"].value == {"rows": 3}
     assert {"diversity_plot", "funnel"} < set(shown)
 

@@ -93,7 +93,7 @@ def test_it_waits_for_a_run_that_is_under_way(world: World) -> None:
     assert "topics" in world.look()
 
 
-def test_what_cannot_be_planned_is_said_and_skipped(world: World) -> None:
+def test_what_cannot_be_planned_is_reported_and_skipped(world: World) -> None:
     text = world.topics.read_text()
     world.topics.unlink()
     said = world.look()

@@ -27,6 +27,8 @@ from speed_assets.recipe import PROJECT, Runtime, Sampling, load_recipe
 from speed_assets.recipe import Cluster as ClusterSettings
 from tests.support.ray_nodes import CONNECTING, Nodes
 
+pytestmark = pytest.mark.faults
+
 SETTINGS = load_recipe("offline").generator.model_copy(update={"batch_rows": 4})
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=40)
 ROWS = 30

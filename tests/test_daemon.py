@@ -26,6 +26,8 @@ from tests.support.servers import free_port
 from tests.support.teacher_server import Faults, read_log, serving
 from tests.support.tiny import ROWS, tiny_data, write_recipe
 
+pytestmark = pytest.mark.faults
+
 OFTEN = """
 from speed_assets.orchestration import automation
 automation.SECONDS = 1

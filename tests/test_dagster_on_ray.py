@@ -20,6 +20,8 @@ from speed_assets.recipe import PROJECT, load_recipe
 from tests.support.ray_nodes import CONNECTING, Nodes
 from tests.support.tiny import tiny_data, write_recipe
 
+pytestmark = pytest.mark.faults
+
 SECONDS = 240
 """Longest that a run may take: its process imports Dagster first, on a machine that may be busy."""
 

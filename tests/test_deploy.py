@@ -79,7 +79,6 @@ def test_dagster_takes_the_configuration(way: str, tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("way", ["multi-gpu", "kuberay"])
 def test_the_workspace_names_our_definitions(way: str, tmp_path: Path) -> None:
-    from dagster._core.workspace.load import load_workspace_process_context_from_yaml_paths  # noqa: F401
     from dagster._core.workspace.load_target import WorkspaceFileTarget
 
     (tmp_path / "workspace.yaml").write_text(configurations()[way][1])

@@ -18,8 +18,10 @@ pytest.importorskip("mteb")
 from sentence_transformers import SentenceTransformer  # noqa: E402
 from sentence_transformers.base.modules import Transformer  # noqa: E402
 
-from speed_assets.workers import embed, embedding_base, evaluate  # noqa: E402
+from speed_assets.workers import embedding_base, evaluate  # noqa: E402
+from speed_assets.workers.training_jobs import PretrainedBase  # noqa: E402
 from tests.support import embedding_families as families  # noqa: E402
+from tests.support.embedding_jobs import settings_of, train  # noqa: E402
 
 MAX_LENGTH = 120
 TEMPLATE = "Instruct: {task}\nQuery: {query}"
@@ -136,7 +138,7 @@ def trained(family: Family, folder: Path, **settings: Any) -> tuple[Path, dict[s
         "gradient_checkpointing": False,
         "micro_batch_size": 2,
     }
-    result = embed.run(
+    result = train(
         {
             "base": {"kind": "pretrained", "name": family.write(folder / "base")},
             "settings": {**defaults, **settings},
@@ -283,8 +285,8 @@ def test_texts_begin_once_end_in_the_end_token_and_pads_are_masked(family: Famil
 def test_an_adapter_changes_the_vectors_and_leaves_no_trace(tmp_path: Path) -> None:
     family = FAMILIES["mistral"]
     path, _ = trained(family, tmp_path, lora={"r": 4, "alpha": 8, "dropout": 0.0}, epochs=4, learning_rate=1e-2)
-    settings = {"lora": None, "dtype": "float32", "max_length": MAX_LENGTH, "pooling": "last", "instruction": TEMPLATE}
-    base = embedding_base.base_model({"kind": "pretrained", "name": str(tmp_path / "base")}, settings, 0)
+    settings = settings_of(max_length=MAX_LENGTH, pooling="last", instruction=TEMPLATE)
+    base = embedding_base.base_model(PretrainedBase(kind="pretrained", name=str(tmp_path / "base")), settings, 0)
     model = SentenceTransformer(str(path))
     assert not np.allclose(base.encode("tea"), model.encode("tea"), atol=1e-2)
     assert not [file for file in path.rglob("*") if "adapter" in file.name]

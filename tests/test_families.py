@@ -232,7 +232,8 @@ def read(family: Family, model: str, tokenizer: Any, folder: Path) -> None:
     pl.DataFrame(
         [{"row_id": word, "candidate": 0, "prompt": prompt} for word, prompt in PROMPTS.items()]
     ).write_parquet(folder / "prompts.parquet")
-    order.run({**job, "prompts": str(folder / "prompts.parquet"), "out": str(folder / "order.parquet")}, silent)
+    files = {"prompts": str(folder / "prompts.parquet"), "out": str(folder / "order.parquet")}
+    order.run({"model": model, **files}, silent)
     lengths = [len(expected(family, tokenizer, prompt)) for prompt in PROMPTS.values()]
     places = pl.read_parquet(folder / "order.parquet")["position"].to_list()
     assert [lengths[place] for place in places] == sorted(lengths)

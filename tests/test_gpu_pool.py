@@ -64,6 +64,7 @@ def wait_for(file: Path) -> float:
     return float(file.read_text())
 
 
+@pytest.mark.faults
 def test_two_runs_take_turns_and_a_killed_one_leaves_its_turn(home: Path) -> None:
     first = start(home, "first", 4)
     wait_for(home / "first.began")
@@ -135,6 +136,7 @@ def test_models_generation_and_scores_use_the_pool_and_nothing_else_does(tmp_pat
         assert pool == (gpu_pool.GPU_POOL if name in using else None)
 
 
+@pytest.mark.faults
 def test_a_run_is_gone_only_if_its_lock_can_be_taken(home: Path) -> None:
     instance = dg.DagsterInstance.get()
     tags = run_liveness.liveness_tags(instance)
@@ -169,6 +171,7 @@ def test_a_process_that_ends_in_order_and_leaves_a_run_under_way_is_gone(home: P
     assert os.listdir(home / "dagster" / "processes") == [mine]
 
 
+@pytest.mark.faults
 def test_speed_run_frees_what_a_dead_run_holds(home: Path) -> None:
     instance = dg.DagsterInstance.get()
     instance.event_log_storage.claim_concurrency_slot(

@@ -22,7 +22,8 @@ from resources.teacher.known_dialects import DialectBook
 from resources.teacher.pacing import Pace
 from resources.teacher.teacher import Teacher
 from speed_assets.recipe import Sampling
-from tests.support.teacher_server import Faults, TeacherServer, _write
+from tests.support.http_messages import write_reply
+from tests.support.teacher_server import Faults, TeacherServer
 from tests.support.tiny import tiny_data, tiny_recipe
 
 WARM = Sampling(temperature=1.0, max_new_tokens=900)
@@ -54,7 +55,7 @@ def completion(text: str) -> dict[str, Any]:
 def test_no_redirect_is_followed(status: int) -> None:
     with TeacherServer(echo) as elsewhere:
         to = {"location": f"{elsewhere.url}/chat/completions?key={KEY}"}
-        with Raw(lambda writer, _headers: _write(writer, status, b"", to)) as server:
+        with Raw(lambda writer, _headers: write_reply(writer, status, b"", to)) as server:
             engine = OpenAIEngine(teacher_at(server.url), FAST, KEY)
             keeper = Keeper()
             with pytest.raises(TeacherUnavailable, match=r"redirects to http.*set teacher\.endpoint") as caught:
@@ -69,7 +70,7 @@ BOMB = gzip.compress(json.dumps(completion("x" * 100_000_000)).encode())
 
 
 def bomb(writer: asyncio.StreamWriter, _headers: dict[str, str]) -> None:
-    _write(writer, 200, BOMB, {"content-encoding": "gzip"})
+    write_reply(writer, 200, BOMB, {"content-encoding": "gzip"})
 
 
 async def endless(writer: asyncio.StreamWriter, _headers: dict[str, str]) -> None:
@@ -88,7 +89,7 @@ async def drops(writer: asyncio.StreamWriter, _headers: dict[str, str]) -> None:
 
 
 def foreign(writer: asyncio.StreamWriter, _headers: dict[str, str]) -> None:
-    _write(writer, 200, json.dumps(completion("x")).encode(), {"content-encoding": "br"})
+    write_reply(writer, 200, json.dumps(completion("x")).encode(), {"content-encoding": "br"})
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_body_is_bounded_in_size_and_time(writes: Any, cause: str) -> None:
 
 def test_a_packed_body_is_read() -> None:
     def packed(writer: asyncio.StreamWriter, _headers: dict[str, str]) -> None:
-        _write(writer, 200, gzip.compress(json.dumps(completion("answer")).encode()), {"content-encoding": "gzip"})
+        write_reply(writer, 200, gzip.compress(json.dumps(completion("answer")).encode()), {"content-encoding": "gzip"})
 
     with Raw(packed) as server:
         keeper = Keeper()
@@ -138,7 +139,7 @@ def echoing(status: int, value: Any) -> Any:
     def writes(writer: asyncio.StreamWriter, headers: dict[str, str]) -> None:
         said = f"you sent {headers['authorization']} and {headers.get('x-team')}"
         text = json.dumps(value).replace("ECHO", said)
-        _write(
+        write_reply(
             writer, status, text.encode(), {"location": f"http://127.0.0.1:9/{KEY}?{HEADER}"} if status == 307 else None
         )
 
@@ -197,7 +198,7 @@ def _calls(home: Path) -> list[str]:
 
 def test_what_a_terminal_obeys_is_not_repeated() -> None:
     def colours(writer: asyncio.StreamWriter, _headers: dict[str, str]) -> None:
-        _write(writer, 401, {"error": {"message": "\x1b]0;PWNED\x07\x1b[31m"}})
+        write_reply(writer, 401, {"error": {"message": "\x1b]0;PWNED\x07\x1b[31m"}})
 
     with Raw(colours) as server:
         keeper = Keeper()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +18,14 @@ from safetensors import safe_open
 
 from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.recipe import PROJECT
+
+PRODUCT = ("speed_assets", "resources", "checks")
+LINES, FUNCTION_LINES = 400, 60
+KERNELS = "kernels.py"
+"""How the names of files with compiled functions end: a compiled loop is one function, and shares parts that numba inlines."""
+RENAMED = "docs/names.md"
+"""The table of old names and new ones."""
+LONG_FILES = {"tests/support/planted_rows.py": "data: planted faults, one a line"}
 
 
 def tracked_files() -> list[Path]:
@@ -78,18 +88,85 @@ def test_base_model_is_small_safe_and_has_a_card() -> None:
     files = {path.name for path in MICROWORLD_BASE.iterdir()}
     assert {"model.safetensors", "tokenizer.json", "config.json", "README.md"} <= files
     assert sum(path.stat().st_size for path in MICROWORLD_BASE.iterdir()) < 8_000_000
+    card = (MICROWORLD_BASE / "README.md").read_text()
+    for word in ("license", "make base-model", "gate"):
+        assert word in card.lower(), f"the card of the base model has nothing on {word}"
     with safe_open(MICROWORLD_BASE / "model.safetensors", "numpy") as weights:
         assert weights.keys()
 
 
-def test_every_python_file_says_what_belongs_in_it() -> None:
+def python_files(*folders: str) -> list[tuple[str, str]]:
+    """(name in the project, text) of the Python files below these folders, or of all."""
+    found = [(path.relative_to(PROJECT).as_posix(), path) for path in tracked_files() if path.suffix == ".py"]
+    return [(name, path.read_text()) for name, path in found if not folders or name.partition("/")[0] in folders]
+
+
+def test_every_python_file_says_what_it_is_in_a_sentence() -> None:
+    for name, text in python_files():
+        if text:
+            first = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+            assert len(first.split()) > 3, name
+            assert first.endswith((".", ":", "`")), f"{name}: {first}"
+
+
+def test_modules_of_the_product_say_what_belongs_in_them() -> None:
+    """Assets are one function for a stage; what belongs in them is in `speed_assets/assets/__init__.py`."""
+    for name, text in python_files(*PRODUCT):
+        if not name.endswith("__init__.py") and not name.startswith("speed_assets/assets/"):
+            assert "elongs here" in (ast.get_docstring(ast.parse(text)) or ""), name
+
+
+@pytest.mark.xfail(strict=False, reason="modules are being split")
+def test_files_and_functions_fit_a_reader() -> None:
+    files = {name: len(text.splitlines()) for name, text in python_files()}
+    assert not [
+        name for name, lines in files.items() if lines > LINES and name not in LONG_FILES and not name.endswith(KERNELS)
+    ]
+    assert set(LONG_FILES) <= set(files), "an exception that is no file any more"
+    long = [
+        f"{name}::{node.name}"
+        for name, text in python_files()
+        if not name.endswith(KERNELS)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES
+    ]
+    assert not long
+
+
+def test_one_name_is_one_file() -> None:
+    """But `__init__.py`, and a module with the name of its package: it holds what the package is named for."""
+    names = [Path(name) for name, _ in python_files(*PRODUCT)]
+    counted = Counter(path.name for path in names if path.name != "__init__.py" and path.stem != path.parent.name)
+    assert not [name for name, count in counted.items() if count > 1]
+
+
+def dialect() -> list[str]:
+    """The words of CONTRIBUTING.md that nobody else in the field uses."""
+    text = (PROJECT / "CONTRIBUTING.md").read_text()
+    found = re.search(r"<!-- words that are not written -->\n```\n(.+?)\n```", text, re.DOTALL)
+    assert found, "CONTRIBUTING.md has the list"
+    return [word for line in found[1].splitlines() for word in line.split(", ")]
+
+
+@pytest.mark.xfail(strict=False, reason="texts are being rewritten")
+def test_words() -> None:
+    """Product, docs and README are in the field's English. A word that a test plants as data is no use of it."""
+    words = re.compile(r"\b(?:" + "|".join(dialect()) + r")\b", re.IGNORECASE)
+    used: dict[str, Counter[str]] = {}
     for path in tracked_files():
-        if path.suffix == ".py" and path.stat().st_size:
-            assert path.read_text().startswith('"""'), path
+        name = path.relative_to(PROJECT).as_posix()
+        if name.startswith((*(f"{folder}/" for folder in PRODUCT), "docs/", "deploy/", "scripts/", "README")):
+            if path.suffix not in {".py", ".md", ".yaml"} or "/prompt_sets/" in name or name == RENAMED:
+                continue
+            if found := Counter(match[0].lower() for match in words.finditer(path.read_text())):
+                used[name] = found
+    assert not used, "\n".join(f"{name}: {dict(found)}" for name, found in used.items())
 
 
 def test_every_test_that_the_docs_name_is_there() -> None:
     named = re.findall(r"`(test_\w+\.py)::(\w+)`", (PROJECT / "docs" / "reliability.md").read_text())
     assert len(named) > 40
     for file, name in named:
-        assert f"def {name}(" in (PROJECT / "tests" / file).read_text(), f"{file}::{name}"
+        (path,) = (PROJECT / "tests").rglob(file)
+        assert f"def {name}(" in path.read_text(), f"{file}::{name}"

@@ -115,7 +115,7 @@ def test_rows_that_were_under_way_at_a_crash_run_in_small_groups(tmp_path: Path)
     assert 7 not in {row for group in groups for row in group}
 
 
-def test_a_crash_by_chance_sets_no_row_aside(tmp_path: Path) -> None:
+def test_a_crash_by_chance_rejects_no_row(tmp_path: Path) -> None:
     """The same row under way at two crashes, but not alone: it runs alone before it is judged."""
     journal = Journal(tmp_path, "j")
     journal.begin([0, 1])

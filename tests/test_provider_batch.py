@@ -220,12 +220,12 @@ def test_a_batch_past_its_deadline_is_reported() -> None:
 def test_a_batch_past_its_deadline_is_told_by_the_providers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """If ours is two days ahead of it, a batch that has just been created is not given up."""
     behind = 48 * 3600
-    date, write = {"date": formatdate(time.time() - behind, usegmt=True)}, teacher_server._write
+    date, write = {"date": formatdate(time.time() - behind, usegmt=True)}, teacher_server.write_reply
 
     def dated(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
         write(writer, status, value, {**(headers or {}), **date}, announced)
 
-    monkeypatch.setattr(teacher_server, "_write", dated)
+    monkeypatch.setattr(teacher_server, "write_reply", dated)
     keeper = Settling()
     with TeacherServer(echo, Faults(batch_polls=3)) as server:
 

@@ -90,7 +90,7 @@ def test_counts_are_of_rows_most_first(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").stat().st_size < 60_000, "larger plots are not shown"
 
 
-def test_counts_are_told_of_what_is_made_although_the_rest_is_not(home: Path) -> None:
+def test_counts_are_reported_of_what_is_made_although_the_rest_is_not(home: Path) -> None:
     told = speed(home)
     assert told.returncode == 0, told.stderr
     lines = [line.split() for line in told.stdout.splitlines()]

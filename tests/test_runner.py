@@ -139,11 +139,20 @@ def test_a_job_returns_its_result_and_tells_its_progress(
 
 def test_a_worker_that_raises_is_named_with_its_reason(warm: Runner, tmp_path: Path) -> None:
     rows = tmp_path / "rows.parquet"
-    with pytest.raises(WorkerFailed, match=r"worker sft failed: FileNotFoundError: .*rows\.parquet.*worker\.log") as e:
-        warm.run("sft", {"rows": str(rows), "settings": {}}, tmp_path / "job")
+    with pytest.raises(
+        WorkerFailed, match=r"worker order failed: FileNotFoundError: .*rows\.parquet.*worker\.log"
+    ) as e:
+        warm.run("order", {"model": "none", "prompts": str(rows), "out": "none"}, tmp_path / "job")
     assert e.value.code == 1
     assert "\n" not in str(e.value)
     assert "Traceback" in (tmp_path / "job" / "worker.log").read_text()
+
+
+def test_a_parameter_that_the_kind_does_not_have_ends_the_job_by_name(warm: Runner, tmp_path: Path) -> None:
+    with pytest.raises(
+        WorkerFailed, match=r"worker order failed: parameters of a job of kind Order: .*prompt: Unexpected"
+    ):
+        warm.run("order", {"model": "none", "prompt": "rows", "out": "none"}, tmp_path / "job")
 
 
 def test_an_unknown_kind_is_refused(warm: Runner, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from speed_assets.recipe import Recipe, load_recipe, parse_recipe
 from tests.support.servers import POSTGRES_PASSWORD, S3, S3_SECRET
 from tests.support.tiny import ROWS
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.faults]
 
 
 class World(NamedTuple):

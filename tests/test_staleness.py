@@ -36,6 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return made
 
 
+@pytest.mark.faults
 def test_a_webserver_shows_as_stale_what_the_plan_would_make(world: World) -> None:
     first, rng = dict(world.data), random.Random(5)
     with webserver(world) as ask:
@@ -75,7 +76,8 @@ def launch(ask: Callable[[str, dict[str, Any]], Any], asset: str) -> str:
         time.sleep(0.5)
 
 
-def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_anew(world: World) -> None:
+@pytest.mark.faults
+def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_again(world: World) -> None:
     world.topics.append("Arts/Glass/Studio_Work/Vases")
     world.write()
     environment = {

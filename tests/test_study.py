@@ -256,6 +256,7 @@ def test_the_headlines_quarter_is_the_offline_recipe() -> None:
 # From end to end
 
 
+@pytest.mark.faults
 def test_a_study_shares_what_arms_have_in_common_counts_and_is_not_made_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,8 @@ from resources.teacher.engines import MicroworldEngine
 from resources.teacher.teacher import Teacher
 from speed_assets.assets.revisor import revision_data
 from speed_assets.assets.senior import preference_pairs
-from speed_assets.assets.stage import RUN_TAG, RecipeView, StageFunction, StageRun, run_of
+from speed_assets.assets.stage import RUN_TAG, run_of
+from speed_assets.assets.stage_run import StageFunction, StageRun
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, parse_outputs
@@ -245,20 +246,19 @@ def test_calls_are_paid_in_the_name_of_run_stage_and_partition(refused_home: Pat
     assert task_list["calls"] == artifact.metadata["teacher_calls"] - artifact.metadata["refused_calls"]
 
 
-def stage_run(home: Path, out: Path, name: str, junior: pl.DataFrame, **changes: Any) -> StageRun:
+def stage_run(home: Path, out: Path, name: str, junior: pl.DataFrame, **changes: Any) -> StageRun[Any]:
     recipe = tiny_recipe(preference_pairs__prompts__retrieval=16, **changes)
     (stage,) = (stage for stage in ALL_STAGES if stage.name == name)
     answers = junior.drop("query", "positive", "negative", "valid", "problem", strict=False)
     source = cast(Any, SimpleNamespace(table=lambda: parse_outputs(answers, "retrieval")))
     out.mkdir()
-    return StageRun(
-        stage=stage,
-        partition="retrieval",
-        recipe=RecipeView(recipe, stage),
-        whole_recipe=recipe,
+    return StageRun.of(
+        recipe,
+        stage,
+        "retrieval",
         inputs={"junior_data": {"retrieval": source}},
         out=out,
-        artifacts=Artifacts(recipe, Store(home)),
+        store=Store(home),
         runner=cast(Any, None),
         teacher=Teacher(recipe, Ledger.at(home), Refusing(recipe)),
         context=CallContext("run-8", name, "retrieval"),

@@ -23,6 +23,8 @@ from tests.support.homes import digests
 from tests.support.teacher_server import Faults, TeacherServer, microworld
 from tests.support.tiny import ROWS, tiny_data, tiny_recipe, write_recipe
 
+pytestmark = pytest.mark.faults
+
 ASKING = "key:topics or key:task_list or key:seed_data"
 KEY = "sk-planted-5f0c1e"  # of no server but this test's
 CALLS: dict[str, Any] = {

@@ -21,6 +21,8 @@ from speed_assets.recipe import PROJECT, Recipe, load_recipe
 from tests.support.teacher_server import Faults, read_log, serving
 from tests.support.tiny import tiny_data, write_recipe
 
+pytestmark = pytest.mark.faults
+
 KEY = "sk-planted-0123456789"
 RUN = (
     "import sys; from pathlib import Path; from tests.test_teacher_over_http import asked; "

@@ -24,6 +24,7 @@ from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.assets.train_stage import _start as start_of
 from speed_assets.domain.training_length import hold_out
 from speed_assets.workers import dpo, examples, fine_tuning, machine, sft
+from speed_assets.workers.training_jobs import Dpo
 from tests.support.tiny import tiny_recipe
 from tests.support.tiny_text import write_model
 
@@ -107,14 +108,13 @@ def preference_job(base: str, folder: Path, **changes: Any) -> Params:
 def test_the_reference_of_a_senior_adapter_is_the_junior(junior: Params, base: str, tmp_path: Path) -> None:
     adapter = Path(junior["out"], "adapter")
     params = {**preference_job(base, tmp_path / "dpo", lora=LORA), "adapter": str(adapter), "origin": ORIGIN}
-    model, tokenizer, dialogue = fine_tuning.load_start(params)
+    job = Dpo.read(params)
+    model, tokenizer, dialogue = fine_tuning.load_start(job)
     answers = ("chosen", "rejected")
-    rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, params)
+    rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, job)
     given = {"model": model, "processing_class": tokenizer}
-    data = examples.dataset(examples.trained_columns(rows, answers), fine_tuning.checkpoints(params))
-    trainer = dpo.preference_trainer(
-        params["settings"], fine_tuning.arguments(params, len(rows)), train_dataset=data, **given
-    )
+    data = examples.dataset(examples.trained_columns(rows, answers), fine_tuning.checkpoints(job))
+    trainer = dpo.preference_trainer(job.settings, fine_tuning.arguments(job, len(rows)), train_dataset=data, **given)
     assert set(trainer.model.peft_config) == {"default"}  # the frozen copy is gone when training starts
     scored = list(zip(rows.iter_rows(named=True), trainer.train_dataset, strict=True))[::7]
     by_junior, by_base = adapted(base, adapter), adapted(base, None)
@@ -152,7 +152,7 @@ def test_full_weights_start_from_an_adapter_merged_into_its_base(junior: Params,
 def test_an_adapter_on_another_base_or_of_another_rank_is_refused(junior: Params, base: str, tmp_path: Path) -> None:
     adapter = {"adapter": str(Path(junior["out"], "adapter"))}
     other = {**ORIGIN, "digest": "1" * 64}
-    with pytest.raises(ValueError, match="train it anew on this base"):
+    with pytest.raises(ValueError, match="train it again on this base"):
         dpo.run({**preference_job(base, tmp_path / "a", lora=LORA), **adapter, "origin": other}, silent)
     with pytest.raises(ValueError, match=r"the values of junior_model\.lora"):
         dpo.run({**preference_job(base, tmp_path / "b", lora={**LORA, "r": 8}), **adapter, "origin": ORIGIN}, silent)
@@ -162,11 +162,12 @@ def test_an_adapter_on_another_base_or_of_another_rank_is_refused(junior: Params
 def test_the_senior_starts_from_what_the_junior_left(folder: str, tmp_path: Path) -> None:
     recipe = tiny_recipe(generator__revision="r1")
     (tmp_path / folder).mkdir()
-    run: Any = SimpleNamespace(recipe=recipe, whole_recipe=recipe)
+    lineage = {"externals": {"generator_base": "0" * 64}}
+    run: Any = SimpleNamespace(recipe=recipe, externals=lineage["externals"])
     fresh = start_of(run, None)
     assert (fresh["base"], fresh["adapter"]) == (str(MICROWORLD_BASE), None)
     assert fresh["origin"]["base"] == "microworld"
-    junior: Any = SimpleNamespace(path=tmp_path)
+    junior: Any = SimpleNamespace(path=tmp_path, lineage=lineage)
     started = start_of(run, junior)
     if folder == "adapter":
         assert started == {**fresh, "adapter": str(tmp_path / "adapter")}
@@ -199,10 +200,10 @@ def test_memory_settings_change_no_loss(kind: Any, base: str, tmp_path: Path) ->
 
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:
-    assert fine_tuning.micro_batches({"batch_size": 16, "micro_batch_size": None}, 2) == (8, 1)
-    assert fine_tuning.micro_batches({"batch_size": 16, "micro_batch_size": 16}, 4) == (4, 1)
+    assert fine_tuning.micro_batches(16, None, 2) == (8, 1)
+    assert fine_tuning.micro_batches(16, 16, 4) == (4, 1)
     with pytest.raises(ValueError, match="make batch_size a multiple"):
-        fine_tuning.micro_batches({"batch_size": 16, "micro_batch_size": 4}, 3)
+        fine_tuning.micro_batches(16, 4, 3)
 
 
 # Processes of their own
@@ -286,7 +287,7 @@ def test_two_processes_train_what_one_trains(runner: Runner, base: str, tmp_path
     assert all(torch.allclose(a[name].float(), b[name].float(), atol=2e-3) for name in a)
 
 
-def test_a_failure_in_two_processes_is_told_in_words(runner: Runner, base: str, tmp_path: Path) -> None:
+def test_a_failure_in_two_processes_is_reported_in_words(runner: Runner, base: str, tmp_path: Path) -> None:
     params = training_job(base, tmp_path / "odd", SFT_ROWS, batch_size=7)
     with pytest.raises(WorkerFailed, match="batch_size=7 cannot be split into micro-batches of 3 rows on 2 processes"):
         runner.run("sft", params, tmp_path / "odd" / "job", processes=2)
@@ -353,16 +354,16 @@ def test_a_length_that_is_left_open_follows_from_prompts_and_answers(base: str, 
 def test_failures_of_memory_and_device_say_what_to_change() -> None:
     told = pytest.raises(RuntimeError, match=r"senior_model.*micro_batch_size.*gradient_checkpointing.*max_length")
     for error in (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()):
-        with told, machine.explained("senior_model"):
+        with told, machine.explain_failures("senior_model"):
             raise error
-    with pytest.raises(RuntimeError, match="goes on from its newest checkpoint"), machine.explained("x"):
+    with pytest.raises(RuntimeError, match="resumes from its newest checkpoint"), machine.explain_failures("x"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(RuntimeError, match=r"^something else$"), machine.explained("x"):
+    with pytest.raises(RuntimeError, match=r"^something else$"), machine.explain_failures("x"):
         raise RuntimeError("something else")
 
 
 def test_memory_that_is_really_not_there_is_told() -> None:
-    with pytest.raises(RuntimeError, match="smaller micro_batch_size"), machine.explained("x"):
+    with pytest.raises(RuntimeError, match="smaller micro_batch_size"), machine.explain_failures("x"):
         torch.empty(2**55)
 
 

@@ -80,7 +80,7 @@ def generated(params: Params, report: Callable[[int, int, str], None] = silent) 
     return pl.read_parquet(params["out"])
 
 
-def test_a_row_does_not_depend_on_the_rows_beside_it(job: Callable[..., Params]) -> None:
+def test_a_row_does_not_depend_on_the_rows_next_to_it(job: Callable[..., Params]) -> None:
     whole = generated(job("whole", batch_rows=100))
     assert whole.select("row_id", "candidate").equals(PROMPTS.select("row_id", "candidate"))
     assert whole["output"].n_unique() == len(whole)  # candidates of one prompt differ, too
@@ -106,7 +106,7 @@ def test_greedy_decoding_agrees_with_transformers(job: Callable[..., Params], mo
     assert (outputs != tokenizer.pad_token_id).sum(dim=1).tolist() == ours["output_tokens"].to_list()
 
 
-def test_an_interrupted_job_goes_on_where_it_was(job: Callable[..., Params]) -> None:
+def test_an_interrupted_job_resumes_where_it_was(job: Callable[..., Params]) -> None:
     params = job("cut", batch_rows=5)
     with pytest.raises(KeyboardInterrupt):
         generate.run(params, stop_after(50))

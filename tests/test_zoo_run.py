@@ -17,6 +17,8 @@ from speed_assets.recipe import Recipe
 from tests.support.homes import digests
 from tests.support.tiny import tiny_data, tiny_recipe
 
+pytestmark = pytest.mark.faults
+
 ASKING = "key:topics or key:task_list or key:seed_data or key:preference_pairs or key:revision_data"
 QUIRKS = {"gemini": "parts", "mistral": "parts", "vague": "", "anthropic_new": "parts"}
 """What is odd about a server's replies besides what it refuses; the others' models think first."""

@@ -22,6 +22,7 @@ from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet, schema_for
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import PROJECT, Cluster, Sampling, load_recipe
+from tests.support.poisoned import poisoned_python
 from tests.support.ray_nodes import CONNECTING, Nodes
 
 RECIPE = load_recipe("offline")
@@ -133,15 +134,16 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[ModelSource]:
 
 
 class Faulty:
-    """A runner whose jobs die when a certain row is under way."""
+    """A runner whose worker processes die when a certain row is under way (`tests/support/poisoned.py`)."""
 
-    def __init__(self, runner: Runner, row_id: str) -> None:
-        self._runner, self._row_id = runner, row_id
+    def __init__(self, runner: Runner, row_id: str, folder: Path) -> None:
+        self._runner, self._row_id, self._folder = runner, row_id, folder
         self.runs = 0
 
-    def run(self, kind: str, params: Mapping[str, Any], *rest: Any, **options: Any) -> dict[str, Any]:
+    def run(self, kind: str, params: Mapping[str, Any], *rest: Any, resident: str, **options: Any) -> dict[str, Any]:
         self.runs += 1
-        return self._runner.run(kind, {**params, "poisonous_row_of_a_test": self._row_id}, *rest, **options)
+        python = poisoned_python(resident, self._row_id, self._folder)
+        return self._runner.run(kind, params, *rest, resident=python, **options)
 
 
 # vLLM in process
@@ -286,9 +288,11 @@ def test_a_killed_worker_resumes_at_the_row(runner: Runner, generated: Generate,
     assert resumed.equals(generated("vllm", rows))
 
 
-def test_a_poisonous_row_is_set_aside_and_the_job_goes_on(runner: Runner, generated: Generate) -> None:
+def test_a_poisonous_row_is_quarantined_and_the_job_goes_on(
+    runner: Runner, generated: Generate, tmp_path: Path
+) -> None:
     rows = prompts(12).filter(pl.col("candidate") == 0)
-    faulty = Faulty(runner, "r3")
+    faulty = Faulty(runner, "r3", tmp_path)
     outputs = generated("vllm", rows, restarts=3, runner=faulty)
     assert faulty.runs == 3  # all rows under way; that row alone; the others
     bad, good = outputs.filter(pl.col("row_id") == "r3"), outputs.filter(pl.col("row_id") != "r3")

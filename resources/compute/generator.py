@@ -196,7 +196,8 @@ def _shards(runner: Runner, job: GenerationJob, rows: int, prompts: pl.DataFrame
     if job.engine == "transformers":
         folder.mkdir(parents=True, exist_ok=True)
         prompts.write_parquet(folder / "prompts.parquet")
-        params = {"prompts": str(folder / "prompts.parquet"), "out": str(folder / "order.parquet"), **job.params}
+        model = {name: job.params[name] for name in ("model", "revision", "chat")}
+        params = {"prompts": str(folder / "prompts.parquet"), "out": str(folder / "order.parquet"), **model}
         runner.run("order", params, folder)
         prompts = prompts[pl.read_parquet(folder / "order.parquet")["position"].to_list()]
         rows = -(-rows // job.params["batch_rows"]) * job.params["batch_rows"]

@@ -10,10 +10,10 @@ import json
 from typing import Any
 
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import Recipe, without_places
+from speed_assets.recipe import RecipeView, without_places
 
 
-def model_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
+def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown with the front matter that hubs read."""
     front = {
         "library_name": "sentence-transformers",
@@ -33,7 +33,7 @@ def model_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
     )
 
 
-def dataset_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
+def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown whose front matter names one configuration per task type, so that `load_dataset(folder, name)` opens it."""
     present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
     front = {
@@ -59,7 +59,7 @@ def dataset_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
     )
 
 
-def _common(recipe: Recipe, manifest: dict[str, Any]) -> list[str]:
+def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
     """What both cards say: data, models, cost, contamination, licences, limits, lineage."""
     return [
         "## Data",
@@ -121,7 +121,7 @@ def _contamination(manifest: dict[str, Any]) -> str:
     return "\n\n".join(parts) or "No evaluation set was looked for."
 
 
-def _licences(recipe: Recipe, licences: dict[str, str | None]) -> str:
+def _licences(recipe: RecipeView, licences: dict[str, str | None]) -> str:
     stated = [[part, html.escape(name) if name else "not stated"] for part, name in licences.items()]
     table = _table(["part", "licence"], stated)
     if recipe.teacher.engine == "microworld":
@@ -166,7 +166,7 @@ def _or_dash(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def _limits(recipe: Recipe) -> str:
+def _limits(recipe: RecipeView) -> str:
     if recipe.teacher.engine == "microworld":
         return (
             "Made in the microworld, a controlled language of twelve aspects: the scores show that the machinery works. "

@@ -8,6 +8,7 @@ Belongs here: the only code that sends a release anywhere. Not here: the user's 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ CARD = "README.md"
 EVIDENCE = (MANIFEST_FILE, "manifest.json", "recipe.json", "scores.parquet", "samples.parquet")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _TOKEN = re.compile(r"hf_\w+")
+_CREDENTIALS = re.compile(r"\w+://[^/\s@\"]+@")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def push_objections(release: Release, repository: str) -> list[str]:
             found.append(f"{part} has no card")
         elif not _front(card).get("license"):
             found.append(f"the card of {part} states no licence: set {field} in the recipe and release again")
+    found += _private_values(release)
     return found
 
 
@@ -114,3 +117,31 @@ def _front(card: Path) -> dict[str, object]:
     except yaml.YAMLError:
         front = None
     return front if isinstance(front, dict) else {}
+
+
+def _private_values(release: Release) -> list[str]:
+    """Addresses with credentials, and paths of this machine, in the evidence; releases of older versions may have them."""
+    found = []
+    for name in EVIDENCE:
+        if not name.endswith(".json") or not (release.path / name).is_file():
+            continue
+        for field, text in _texts(json.loads((release.path / name).read_text(encoding="utf-8"))):
+            if _CREDENTIALS.search(text):
+                found.append(
+                    f"{name}: {field} is an address with credentials: remove them from the recipe, then release again"
+                )
+            elif "\n" not in text and (text.startswith("~/") or (text.startswith("/") and text.count("/") > 1)):
+                found.append(f"{name}: {field} is a path of this machine: release again, which leaves it out")
+    return found
+
+
+def _texts(value: object, field: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted field, text) of every text in plain values."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(item, f"{field}.{name}" if field else str(name))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _texts(item, f"{field}.{place}")
+    elif isinstance(value, str):
+        yield field, value

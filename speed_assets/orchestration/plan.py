@@ -228,7 +228,7 @@ def plan(recipe: Recipe, home: Path, instance: Instance | None = None, store: St
 
 
 def _asks(stage: Stage) -> bool:
-    return "teacher" in stage.reads
+    return stage.asks_teacher
 
 
 def _carry_out(

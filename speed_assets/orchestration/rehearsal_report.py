@@ -108,7 +108,7 @@ def _line(stage: Stage, made: Sequence[Artifact]) -> Line:
         stage.name,
         rows if stage.kind == "table" else len(made),
         whole,
-        _cut(made) if "prompts" in stage.reads else None,
+        _cut(made) if "prompts" in stage.reads and stage.kind == "table" else None,
         stand_ins,
         round(sum(float(m.get("seconds") or 0.0) for m in said), 1),
         sum(int(m["teacher_calls"]) + int(m.get("reused_calls") or 0) for m in asks),

@@ -304,7 +304,7 @@ def _calls(artifacts: Artifacts, asset: str) -> int:
     made = [
         artifacts.get(name, partition).metadata
         for name in upstream(artifacts.graph, [asset])
-        if "teacher" in artifacts.graph[name].reads
+        if artifacts.graph[name].asks_teacher
         for partition in partitions_of(artifacts.graph[name])
     ]
     return sum(int(m.get("teacher_calls", 0)) + int(m.get("reused_calls", 0)) for m in made)

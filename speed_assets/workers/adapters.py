@@ -1,4 +1,4 @@
-"""What is known of a LoRA adapter from its folder, without loading it.
+"""What the folder of a LoRA adapter shows, without loading it.
 
 Belongs here: reading PEFT's `adapter_config.json` and whether the weights are there. Not here: using them, and nothing that an
 engine's environment may lack.
@@ -14,7 +14,14 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def lora_rank(folder: str) -> int:
-    """The smallest rank of vLLM's that an adapter fits. Raises ValueError for a folder that holds no LoRA adapter."""
+    """The smallest rank of vLLM's that an adapter fits.
+
+    Args:
+        folder: an adapter in PEFT's format.
+
+    Raises:
+        ValueError: the folder holds no LoRA adapter, or one of a larger rank than vLLM takes.
+    """
     try:
         config = json.loads((Path(folder) / "adapter_config.json").read_text())
         rank = int(config["r"])
@@ -27,14 +34,20 @@ def lora_rank(folder: str) -> int:
 
 
 def require_effect(folder: str) -> None:
-    """Raise ValueError for an adapter that changes nothing: what it is laid on answers as if it were not there.
+    """Refuse an adapter that changes nothing: a model with it would answer as its base does.
 
     A LoRA adds the product of two matrices, and the second one (`lora_B`) begins with zeros: where it still holds nothing
     else, nothing was learnt, or the wrong file was saved.
+
+    Args:
+        folder: an adapter in PEFT's format; another format is left to its engine.
+
+    Raises:
+        ValueError: all its `lora_B` weights are 0, or its file cannot be read.
     """
     file = Path(folder) / "adapter_model.safetensors"
     if not file.is_file():
-        return  # of another format: its engine says so
+        return  # of another format: its engine refuses it
     found = False
     try:
         with file.open("rb") as weights:
@@ -42,7 +55,7 @@ def require_effect(folder: str) -> None:
             header = dict(json.loads(weights.read(min(length, file.stat().st_size))))
             for name, tensor in header.items():
                 if "lora_B" not in name and name != "__metadata__" and "lora_A" not in name:
-                    return  # it saves whole weights besides
+                    return  # it saves full weights, too
                 if "lora_B" in name:
                     found = True
                     start, end = tensor["data_offsets"]

@@ -21,48 +21,49 @@ from sklearn.linear_model import LogisticRegression
 
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Consistency, Params
 
 WORD = r"\w+"
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write (row_id, role, margin) of each row of the table `rows` to `out`, in their order.
-
-    params: rows (row_id, task_type, query, positive, negative), out, seed, asymmetric (task types whose query is another
-    kind of text than its positive), folds, rows_max (rows that a model is
-    trained on at most), words_max (words that a model knows at most), word_rows_min (texts that a word must stand in),
-    role_c (inverse strength of the role model's L2), dimensions, epochs, learning_rate, weight_decay, batch_rows.
 
     `role` in 0..1 is the least probability, over the texts of the row, that a text of its place is where it stands;
     labels have none. `margin` in -1..1 is the probability that the positive answers the query less the probability
     that the negative does, 1 where there is no negative to compare.
+
+    Args:
+        params: of a job of kind `Consistency`.
+        report: gets the progress, in folds.
     """
+    job = Consistency.read(params)
     started = time.monotonic()
-    rows = pl.read_parquet(params["rows"])
-    generator = np.random.default_rng(params["seed"])
-    folds = generator.permutation(rows.height) % params["folds"]
+    rows = pl.read_parquet(job.rows)
+    generator = np.random.default_rng(job.seed)
+    folds = generator.permutation(rows.height) % job.folds
     role, margin = np.ones(rows.height), np.ones(rows.height)
-    whole = rows.select(pl.col("query").is_not_null() & pl.col("positive").is_not_null()).to_series().to_numpy()
-    if whole.sum() >= 2 * params["folds"]:
-        matcher, roles = Matcher(rows, params), Roles(rows, params)
-        for fold in range(params["folds"]):
-            train = np.flatnonzero(whole & (folds != fold))
-            if len(train) > params["rows_max"]:
-                train = np.sort(generator.choice(train, params["rows_max"], replace=False))
-            judged = np.flatnonzero(whole & (folds == fold))
+    complete = rows.select(pl.col("query").is_not_null() & pl.col("positive").is_not_null()).to_series().to_numpy()
+    if complete.sum() >= 2 * job.folds:
+        matcher, roles = Matcher(rows, job), Roles(rows, job)
+        for fold in range(job.folds):
+            train = np.flatnonzero(complete & (folds != fold))
+            if len(train) > job.rows_max:
+                train = np.sort(generator.choice(train, job.rows_max, replace=False))
+            judged = np.flatnonzero(complete & (folds == fold))
             role[judged] = roles.of(train, judged)
-            margin[judged] = matcher.of(train, judged, params["seed"] + fold)
-            report(fold + 1, params["folds"], "folds")
+            margin[judged] = matcher.of(train, judged, job.seed + fold)
+            report(fold + 1, job.folds, "folds")
     scores = rows.select("row_id").with_columns(pl.Series("role", role), pl.Series("margin", margin))
-    scores.write_parquet(params["out"])
+    scores.write_parquet(job.out)
     return {"rows": rows.height, "seconds": round(time.monotonic() - started, 3)}
 
 
 class Roles:
     """Tells the queries of asymmetric task types from all other texts."""
 
-    def __init__(self, rows: pl.DataFrame, params: dict[str, Any]) -> None:
-        self.strength = params["role_c"]
+    def __init__(self, rows: pl.DataFrame, job: Consistency) -> None:
+        self.strength = job.role_c
         texts: list[str] = []
         owners: list[int] = []
         queries: list[bool] = []
@@ -71,9 +72,9 @@ class Roles:
                 if text is not None and (field == "query" or not TASK_TYPES[task_type].labels):
                     texts.append(text)
                     owners.append(row)
-                    queries.append(field == "query" and task_type in params["asymmetric"])
+                    queries.append(field == "query" and task_type in job.asymmetric)
         self.owners, self.queries = np.array(owners), np.array(queries)
-        self.features = vectorizer(params, (1, 2)).fit_transform(texts) if texts else None
+        self.features: Any = vectorizer(job, (1, 2)).fit_transform(texts) if texts else None
 
     def of(self, train: np.ndarray, judged: np.ndarray) -> np.ndarray:
         """The role of each judged row; 1 where the training rows know one role only."""
@@ -91,10 +92,10 @@ class Roles:
 class Matcher:
     """Tells whether two texts belong together, from a vector for each word, one table for queries, one for the rest."""
 
-    def __init__(self, rows: pl.DataFrame, params: dict[str, Any]) -> None:
-        self.params = params
+    def __init__(self, rows: pl.DataFrame, job: Consistency) -> None:
+        self.job = job
         texts = [rows[field].fill_null("").to_list() for field in TRIPLET_FIELDS]
-        counts = vectorizer(params, (1, 1))
+        counts = vectorizer(job, (1, 1))
         counts.fit([text for column in texts for text in column])
         self.words = len(counts.vocabulary_)
         self.query, self.positive, self.negative = (as_bags(counts.transform(column)) for column in texts)
@@ -105,7 +106,7 @@ class Matcher:
     def of(self, train: np.ndarray, judged: np.ndarray, seed: int) -> np.ndarray:
         """The margin of each judged row."""
         torch.manual_seed(seed)
-        width = self.params["dimensions"]
+        job, width = self.job, self.job.dimensions
         tables = [torch.nn.EmbeddingBag(self.words + 1, width, mode="mean", padding_idx=0) for _ in range(2)]
         for table in tables:
             torch.nn.init.normal_(table.weight, std=0.3)
@@ -113,17 +114,16 @@ class Matcher:
                 table.weight[0] = 0
         bias, scale = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.full((1,), 3.0))
         weights = [*(table.weight for table in tables), bias, scale]
-        optimizer = torch.optim.AdamW(
-            weights, lr=self.params["learning_rate"], weight_decay=self.params["weight_decay"]
-        )
+        optimizer = torch.optim.AdamW(weights, lr=job.learning_rate, weight_decay=job.weight_decay)
 
         def logits(queries: np.ndarray, bags: torch.Tensor, others: np.ndarray) -> torch.Tensor:
-            return (tables[0](self.query[queries]) * tables[1](bags[others])).sum(-1) * scale + bias
+            products: torch.Tensor = tables[0](self.query[queries]) * tables[1](bags[others])
+            return products.sum(-1) * scale + bias
 
         draws = np.random.default_rng(seed)
         others = {kind: train[self.kinds[train] == kind] for kind in set(self.kinds[train].tolist())}
-        for _ in range(self.params["epochs"]):
-            for batch in np.array_split(draws.permutation(train), max(1, len(train) // self.params["batch_rows"])):
+        for _ in range(job.epochs):
+            for batch in np.array_split(draws.permutation(train), max(1, len(train) // job.batch_rows)):
                 contrasted = batch[self.contrasted[batch]]
                 stranger = np.array([draws.choice(others[self.kinds[row]]) for row in batch])
                 parts = [
@@ -131,10 +131,10 @@ class Matcher:
                     (logits(batch, self.positive, stranger), 0.0),
                     (logits(contrasted, self.negative, contrasted), 0.0),
                 ]
-                said = torch.cat([part for part, _ in parts])
+                predicted = torch.cat([part for part, _ in parts])
                 true = torch.cat([torch.full_like(part, value) for part, value in parts])
                 optimizer.zero_grad()
-                torch.nn.functional.binary_cross_entropy_with_logits(said, true).backward()
+                torch.nn.functional.binary_cross_entropy_with_logits(predicted, true).backward()
                 optimizer.step()
         with torch.no_grad():
             fits = torch.sigmoid(logits(judged, self.positive, judged)).numpy()
@@ -142,13 +142,13 @@ class Matcher:
         return np.where(self.contrasted[judged], fits - misfits, 1.0)
 
 
-def vectorizer(params: dict[str, Any], words: tuple[int, int]) -> CountVectorizer:
+def vectorizer(job: Consistency, words: tuple[int, int]) -> CountVectorizer:
     """Which words, or runs of words, a text holds."""
     return CountVectorizer(
         token_pattern=WORD,
         ngram_range=words,
-        min_df=params["word_rows_min"],
-        max_features=params["words_max"],
+        min_df=job.word_rows_min,
+        max_features=job.words_max,
         binary=True,
     )
 

@@ -1,4 +1,4 @@
-"""What a training tells of its steps: means for metadata, `losses.jsonl`, plots.
+"""The history of a training: means for metadata, `losses.jsonl`, plots.
 
 Belongs here: the history of a trainer, read after the training. Not here: rows that judge it (`judged.py`).
 """
@@ -17,21 +17,21 @@ from matplotlib.figure import Figure
 
 
 def summary(history: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """What metadata tells of a training: means over the first and the last tenth of the steps."""
+    """The metadata of a training: means over the first and the last tenth of the steps."""
 
     def ends(name: str) -> tuple[float, float]:
         values = [entry[name] for entry in history]
         tenth = math.ceil(len(values) / 10)
         return fmean(values[:tenth]), fmean(values[-tenth:])
 
-    told = dict(zip(("loss_first", "loss_last"), ends("loss"), strict=True))
-    told["learning_rate_max"] = max(entry["learning_rate"] for entry in history)
-    told["gradient_norm_last"] = ends("grad_norm")[1]
-    told["gradient_norm_max"] = max(entry["grad_norm"] for entry in history)
+    found = dict(zip(("loss_first", "loss_last"), ends("loss"), strict=True))
+    found["learning_rate_max"] = max(entry["learning_rate"] for entry in history)
+    found["gradient_norm_last"] = ends("grad_norm")[1]
+    found["gradient_norm_max"] = max(entry["grad_norm"] for entry in history)
     if "rewards/margins" in history[0]:
-        told["reward_accuracy"] = ends("rewards/accuracies")[1]
-        told["reward_margin"] = ends("rewards/margins")[1]
-    return told
+        found["reward_accuracy"] = ends("rewards/accuracies")[1]
+        found["reward_margin"] = ends("rewards/margins")[1]
+    return found
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
@@ -52,8 +52,8 @@ def write_history(
 ) -> None:
     """`losses.jsonl` and `loss.png`, and of preference training `rewards.png`.
 
-    `points` are losses before the first step and after the last, by what they were measured on: they are drawn beside the
-    curve.
+    `points` are losses before the first step and after the last, by what they were measured on: they are drawn next to
+    the curve.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = {"loss": "loss", "learning_rate": "learning_rate", "gradient_norm": "grad_norm"}
@@ -72,8 +72,8 @@ def _plot(
     title: str = "",
     points: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
-    """Each curve thin, and thick its mean over a tenth of the steps: single batches say little."""
-    figure = Figure(figsize=(5, 3), layout="tight")
+    """Each curve thin, and thick its mean over a tenth of the steps: single batches are noisy."""
+    figure = Figure(figsize=(7, 3.5), layout="tight")
     axes = figure.subplots()
     steps = [entry["step"] for entry in history]
     for number, (label, key) in enumerate(curves.items()):
@@ -86,5 +86,5 @@ def _plot(
     if len(curves) + len(points or {}) > 1:
         axes.legend()
     else:
-        axes.set_ylabel(*curves)
+        axes.set_ylabel(next(iter(curves)))
     FigureCanvasAgg(figure).print_png(str(file))

@@ -4,7 +4,7 @@ A prompt is a user's turn of the tokenizer's chat template where the model was t
 The answer follows the prompt's tokens, and one end token follows the answer: it is what training teaches, and what
 stops a generation. Nothing is thought in between: a thought that a template opens by itself is closed in the prompt.
 
-Belongs here: prompts and answers as token ids. Not here: what a prompt says, batching, and nothing that an engine's
+Belongs here: prompts and answers as token ids. Not here: the contents of a prompt, batching, and nothing that an engine's
 environment may lack.
 """
 
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
 
 TODAY = "26 Jul 2024"
-"""The day that templates which write a date are told (LLaMA 3.1's own default): with the true one, prompts of today would
+"""The day that templates which write a date get (LLaMA 3.1's own default): with the true one, prompts of today would
 differ from those that were trained on yesterday."""
 _CLOCK = "{% macro strftime_now(form) %}" + TODAY + "{% endmacro %}"
 """Put before a template that asks for the day by this function (LLaMA 3.2, SmolLM3)."""
@@ -27,7 +27,7 @@ TEMPLATE: dict[str, Any] = {
     "thinking": False,  # Granite, DeepSeek
     "date_string": TODAY,  # LLaMA 3.1
 }
-"""What templates are told; each reads the names that it knows and ignores the others."""
+"""Values that templates get; each reads the names that it knows and ignores the others."""
 _QUESTION, _ANSWER = "A question of five words?", "An answer of forty-two words."
 PADS = (
     "<|finetune_right_pad_id|>",
@@ -57,12 +57,13 @@ class Dialogue:
 
     Args:
         tokenizer: the model's own, of the transformers kind.
-        chat: `auto` uses the tokenizer's chat template where it has one and the model says that it stops at the end of
+        chat: `auto` uses the tokenizer's chat template where it has one and the model declares that it stops at the end of
             a turn; `never` asks in plain text. (A base model may carry the template of its instruction-tuned twin
             without ever having been trained to end a turn; adapters do not reach the output layer that would have to.)
         declared: end tokens that the model itself names (`declared_ends`).
 
-    Raises ValueError for a model without any end token: its outputs would never finish.
+    Raises:
+        ValueError: the model has no end token, so its outputs would never finish.
     """
 
     def __init__(self, tokenizer: Any, chat: str = "auto", declared: Sequence[int] = ()) -> None:
@@ -93,7 +94,7 @@ class Dialogue:
     def answer_ids(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[int]]:
         """Token ids of answers, each as it follows its prompt, with the end token.
 
-        The tokens are those of the whole text after the prompt's own. Where a token would reach over the border between
+        The tokens are those of the full text after the prompt's own. Where a token would reach over the border between
         the two, which no generation can write, the answer is cut into tokens by itself. The end token stands nowhere
         but at the end: a text that spells it is taught in pieces.
         """
@@ -111,7 +112,7 @@ class Dialogue:
 
     def dropped(self, answers: Iterable[Sequence[int]]) -> dict[str, int]:
         """Special tokens inside answers, and how often: a served model's text comes without them (`skip_special_tokens`), so
-        what they said is lost."""
+        their meaning is lost."""
         special = self._special()
         counted = Counter(token for ids in answers for token in ids if token in special and token != self.end)
         return {self.tokenizer.convert_ids_to_tokens(token): count for token, count in counted.most_common()}
@@ -150,10 +151,10 @@ class Dialogue:
     def _turn_end(self) -> int | None:
         """The first special token after an assistant's answer in the template, or None if there is none."""
         try:
-            whole = self._rendered([_user(_QUESTION), {"role": "assistant", "content": _ANSWER}])
+            rendered = self._rendered([_user(_QUESTION), {"role": "assistant", "content": _ANSWER}])
         except Exception:  # what a template may raise is anybody's choice
             return None
-        _, found, rest = whole.rpartition(_ANSWER)
+        _, found, rest = rendered.rpartition(_ANSWER)
         special = self._special()
         return next((token for token in self._alone(rest)[0] if token in special), None) if found and rest else None
 
@@ -168,8 +169,8 @@ class Dialogue:
             ValueError: a thought, or a channel that is not for answers, would stay open.
         """
         asked = self._rendered([_user(_QUESTION)], add_generation_prompt=True)
-        whole = self._rendered([_user(_QUESTION), {"role": "assistant", "content": _ANSWER}])
-        before = whole.rpartition(_ANSWER)[0]
+        rendered = self._rendered([_user(_QUESTION), {"role": "assistant", "content": _ANSWER}])
+        before = rendered.rpartition(_ANSWER)[0]
         lead = before.removeprefix(asked) if before.startswith(asked) else ""
         if not lead.strip():  # a mere space or line break is the model's to write
             opened = _THOUGHT_OPENS.search(asked)
@@ -181,7 +182,7 @@ class Dialogue:
         if (tags and not any(tags[-1])) or message < channel or unnamed:
             raise ValueError(
                 f"{self.tokenizer.name_or_path}: its chat template begins every answer with a thought, and how the thought "
-                "ends cannot be told from it: set generator.chat to never, or take a base that can answer without thinking"
+                "ends cannot be read from it: set generator.chat to never, or take a base that can answer without thinking"
             )
         return lead
 
@@ -222,9 +223,16 @@ def declared_ends(model: str, revision: str | None = None) -> tuple[int, ...]:
     return ()
 
 
-def dialogue_of(tokenizer: Any, params: Mapping[str, Any], model: str) -> Dialogue:
-    """The dialogue of a job, from its parameters `chat` (`auto` or `never`) and `revision`, and its model's files."""
-    return Dialogue(tokenizer, params.get("chat") or "auto", declared_ends(model, params.get("revision")))
+def dialogue_of(tokenizer: Any, model: str, revision: str | None, chat: str | None) -> Dialogue:
+    """The dialogue of a job.
+
+    Args:
+        tokenizer: the model's own, of the transformers kind.
+        model: folder or hub name.
+        revision: hub revision, or None.
+        chat: `auto` or `never`; None is `auto`.
+    """
+    return Dialogue(tokenizer, chat or "auto", declared_ends(model, revision))
 
 
 def choose_pad(tokenizer: Any, end: int) -> None:

@@ -1,15 +1,5 @@
 """Contrastive fine-tuning of an embedding model on triplets (paper section 3.4; InfoNCE as in E5-mistral).
 
-Job parameters:
-    base        {"kind": "static", "tokenizer": folder, "dimensions": int} or
-                {"kind": "pretrained", "name": folder or hub name, "revision": str or null}
-    settings    the recipe's section `embedding_model`
-    seed        of the static vectors and of the order of batches
-    models      [{"name", "triplets", "out", "aside"}, ...]: one model from each table, in one process, each maybe
-                under a "seed" of its own; or the four fields directly, for one model. {"untrained": true} saves the
-                base as it is.
-    folder      where checkpoints lie, with checkpoint_minutes between two of them
-
 Belongs here: the base, the batches, the loss, the saved folder. Not here: which rows are fit to train on.
 """
 
@@ -19,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,44 +31,55 @@ from transformers import (
 
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.workers import fine_tuning, machine
-from speed_assets.workers.embedding_base import base_model, prompted, saved_alike
+from speed_assets.workers.embedding_base import base_model, default_prompt, prompted, saved_alike
 from speed_assets.workers.host import Report, write_json
+from speed_assets.workers.jobs import Params
 from speed_assets.workers.ranking_loss import loss_of, padding_of
+from speed_assets.workers.training_jobs import Embed, EmbeddingSettings, EmbeddingTraining, PretrainedBase
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Train and save every model of the job; one that an earlier attempt finished is left as it is.
+def run(params: Params, report: Report) -> dict[str, Any]:
+    """Train and save every model of the job; one that an earlier attempt finished is not trained again.
 
-    Returns of one model {"rows", "steps", "seconds"} and what `fine_tuning.summary` tells, or {"models": {name: ...}}.
-    Raises FloatingPointError for a loss that is not finite, ValueError for an instruction that does not end with the
-    query, RuntimeError with what to change when memory or device fail.
+    Args:
+        params: of a job of kind `Embed`.
+        report: gets the progress, in steps of one model.
+
+    Returns:
+        {"models": {name: {"rows", "steps", "seconds", "padding", and the means of `fine_tuning.summary`}}}.
+
+    Raises:
+        FloatingPointError: a loss is not finite.
+        ValueError: an instruction does not end with the query.
+        RuntimeError: memory or device failed; the message says what to change.
     """
-    with machine.explained("embedding_model"):
+    job = Embed.read(params)
+    with machine.explain_failures("embedding_model"):
         machine.one_device()
-        jobs = params.get("models")
-        if jobs is None:
-            return _one({**params, "name": params.get("name", "model")}, report)
-        return {"models": {job["name"]: _one({**params, **job}, report) for job in jobs}}
+        return {"models": {model.name: _one(job, model, report) for model in job.models}}
 
 
-def _one(job: dict[str, Any], report: Report) -> dict[str, Any]:
-    settings, out = job["settings"], Path(job["out"])
+def _one(job: Embed, wanted: EmbeddingTraining, report: Report) -> dict[str, Any]:
+    settings, out = job.settings, Path(wanted.out)
+    seed = job.seed if wanted.seed is None else wanted.seed
     started = time.monotonic()
     result: dict[str, Any] = {"rows": 0, "steps": 0}
-    rows = None if job.get("untrained") else pl.read_parquet(job["triplets"])
-    folder = None if rows is None else fine_tuning.checkpoint_folder(job["folder"], _named(job), rows)
+    rows = None if wanted.untrained or wanted.triplets is None else pl.read_parquet(wanted.triplets)
+    named = [wanted.name, wanted.out, asdict(job.base), fine_tuning.shaping(settings), seed]
+    folder = None if rows is None else fine_tuning.checkpoint_folder(job.folder, named, rows)
     if folder and (folder / "result.json").exists():
         finished: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return finished
-    model = base_model(job["base"], settings, job["seed"])
+    model = base_model(job.base, settings, seed)
     if rows is not None and folder is not None:
-        history, padding = _train(model, rows, job, folder, lambda done, total, _note: report(done, total, job["name"]))
+        watch = fine_tuning.Watch(lambda done, total, _: report(done, total, wanted.name), job.checkpoint_minutes)
+        history, padding = _train(model, rows, settings, seed, folder, watch)
         result = {"rows": rows.height, "steps": len(history), **fine_tuning.summary(history), "padding": padding}
-        fine_tuning.write_history(Path(job["aside"]), history, job["name"])
-    if job["base"]["kind"] != "static":
-        model.to(getattr(torch, settings["dtype"]))
+        fine_tuning.write_history(Path(wanted.aside or wanted.out), history, wanted.name)
+    if isinstance(job.base, PretrainedBase):
+        model.to(getattr(torch, settings.dtype))
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(str(out), create_model_card=False)  # a card holds timings, and a digest must not
     saved_alike(model, out)
@@ -87,14 +89,8 @@ def _one(job: dict[str, Any], report: Report) -> dict[str, Any]:
     return result
 
 
-def _named(job: dict[str, Any]) -> list[Any]:
-    """What a training is told by besides its rows: an attempt under anything else is not gone on from."""
-    settings = {name: value for name, value in job["settings"].items() if name not in fine_tuning.MEMORY}
-    return [job["name"], job["out"], job["base"], settings, job["seed"]]
-
-
 def datasets_of(
-    rows: pl.DataFrame, settings: dict[str, Any], prompts: Mapping[str, str] | None = None, default: str = ""
+    rows: pl.DataFrame, settings: EmbeddingSettings, prompts: Mapping[str, str] | None = None, default: str = ""
 ) -> DatasetDict:
     """One dataset for each kind of batch: a task type when `homogeneous`, and with or without negatives in any case.
 
@@ -106,14 +102,14 @@ def datasets_of(
 
     Returns:
         Columns query, positive[, negative] with the prompts that evaluation will put before such texts, and `label`: the
-        ids of the texts without them, equal for equal texts. The loss needs them to tell what is no negative at all.
+        ids of the texts without them, equal for equal texts. The loss needs them to find texts that are no negatives.
     """
     texts = pl.concat([rows[field] for field in TRIPLET_FIELDS]).unique(maintain_order=True)
     ids = {text: number for number, text in enumerate(texts)}
     shown = prompted(rows, prompts or {}, default)
     rows = rows.with_columns(pl.Series(f"shown_{field}", shown[field], dtype=pl.String) for field in TRIPLET_FIELDS)
     rows = rows.with_columns(has_negative=pl.col("negative").is_not_null())
-    kinds = ["task_type", "has_negative"] if settings["homogeneous"] else ["has_negative"]
+    kinds = ["task_type", "has_negative"] if settings.homogeneous else ["has_negative"]
     found = {}
     for kind, part in rows.partition_by(kinds, as_dict=True, maintain_order=True).items():
         fields = TRIPLET_FIELDS if kind[-1] else TRIPLET_FIELDS[:2]
@@ -134,12 +130,12 @@ class _Trainer(SentenceTransformerTrainer):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_trained(self.model, Path(output_dir) / CHECKPOINT_WEIGHTS)
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        load_trained(self.model, load_file(Path(checkpoint_path) / CHECKPOINT_WEIGHTS))
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        load_trained(model or self.model, load_file(Path(resume_from_checkpoint) / CHECKPOINT_WEIGHTS))
 
 
 def save_trained(model: torch.nn.Module, file: Path) -> None:
-    """Write the weights that are trained, by name; the file is there whole or not at all."""
+    """Write the weights that are trained, by name; the file is complete or absent."""
     part = file.with_suffix(".part")
     save_file({name: weight.contiguous() for name, weight in _trained(model).items()}, part)
     part.rename(file)
@@ -159,7 +155,7 @@ def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 class EpochEnds(TrainerCallback):
     """Keeps the trained weights at the ends of the last epochs, and puts their mean in the model's place.
 
-    They are written at the last step of an epoch, before a checkpoint of that step: a training that goes on from there
+    They are written at the last step of an epoch, before a checkpoint of that step: a training that resumes there
     finds them.
     """
 
@@ -179,37 +175,40 @@ class EpochEnds(TrainerCallback):
         """The mean of what was kept. Raises RuntimeError when one is missing."""
         kept = [load_file(file) for file in sorted(self._folder.glob("epoch-*.safetensors"))]
         if len(kept) != self._last:
-            raise RuntimeError(f"weights of {len(kept)} epochs were kept and {self._last} are wanted: train it anew")
+            raise RuntimeError(f"weights of {len(kept)} epochs were kept and {self._last} are wanted: train it again")
         load_trained(model, {name: torch.stack([k[name] for k in kept]).mean(dim=0) for name in kept[0]})
 
 
 def _train(
-    model: SentenceTransformer, rows: pl.DataFrame, job: dict[str, Any], folder: Path, report: Report
+    model: SentenceTransformer,
+    rows: pl.DataFrame,
+    settings: EmbeddingSettings,
+    seed: int,
+    folder: Path,
+    watch: fine_tuning.Watch,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Train `model` in place, from the newest checkpoint in `folder` if there is one; the log of every step, and what was
     embedded in the steps of this process."""
-    settings = job["settings"]
-    transformer = not isinstance(model[0], StaticEmbedding)
-    lora = settings["lora"] if transformer else None
+    first: Any = model[0]
+    transformer = not isinstance(first, StaticEmbedding)
+    lora = settings.lora if transformer else None
     if lora:
-        set_seed(job["seed"] % 2**32)  # an adapter's first weights are drawn
-        config = LoraConfig(
-            r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules="all-linear"
-        )
-        model[0].model = get_peft_model(model[0].model, config)
+        set_seed(seed % 2**32)  # an adapter's first weights are drawn
+        config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
+        first.model = get_peft_model(first.model, config)
     gpu = torch.cuda.is_available()
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         use_cpu=not gpu,
-        bf16=transformer and gpu and settings["dtype"] == "bfloat16",
-        fp16=transformer and gpu and settings["dtype"] == "float16",
-        per_device_train_batch_size=settings["batch_size"],
-        num_train_epochs=settings["epochs"],
-        learning_rate=settings["learning_rate"],
-        warmup_steps=settings["warmup_share"],
-        weight_decay=settings["weight_decay"],
-        activation_checkpointing=transformer and settings["gradient_checkpointing"],
-        seed=job["seed"] % 2**32,
+        bf16=transformer and gpu and settings.dtype == "bfloat16",
+        fp16=transformer and gpu and settings.dtype == "float16",
+        per_device_train_batch_size=settings.batch_size,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        activation_checkpointing=transformer and settings.gradient_checkpointing,
+        seed=seed % 2**32,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # `Watch` asks for checkpoints, by the clock
@@ -218,25 +217,22 @@ def _train(
         disable_tqdm=True,
         dataloader_pin_memory=gpu,
     )
-    ends = EpochEnds(folder / "epochs", settings["average_last"])
+    prompts = {name: text or "" for name, text in model.prompts.items()}
+    ends = EpochEnds(folder / "epochs", settings.average_last)
     loss = loss_of(model, settings)
-    default = model.prompts.get(model.default_prompt_name or "", "")
     trainer = _Trainer(
         model=model,
         args=arguments,
-        train_dataset=datasets_of(rows, settings, model.prompts, default),
+        train_dataset=datasets_of(rows, settings, prompts, default_prompt(model)),
         loss=loss,
-        callbacks=[
-            fine_tuning.Watch(report, job["checkpoint_minutes"]),
-            *([ends] if settings["average_last"] > 1 else []),
-        ],
+        callbacks=[watch, *([ends] if settings.average_last > 1 else [])],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=fine_tuning.newest_checkpoint(folder))
-    if settings["average_last"] > 1:
+    if settings.average_last > 1:
         ends.average(model)
     if lora:
-        model[0].model = model[0].model.merge_and_unload()
+        first.model = first.model.merge_and_unload()
     padding = padding_of(loss)
-    told = {"tokens": padding.tokens, "run": padding.run, "ratio": padding.ratio}
-    return [entry for entry in trainer.state.log_history if "loss" in entry], told
+    counts = {"tokens": padding.tokens, "run": padding.run, "ratio": padding.ratio}
+    return [entry for entry in trainer.state.log_history if "loss" in entry], counts

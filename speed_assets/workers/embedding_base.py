@@ -22,6 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from speed_assets.domain.instructions import SYMMETRIC, trained_prompts, with_document_prompt
 from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.workers.training_jobs import Base, EmbeddingSettings, StaticBase
 
 INSTRUCTION = "instruction"
 """Name of the saved prompt that still holds {task}: whoever embeds fills it in."""
@@ -29,7 +30,7 @@ _PROBE = "a"
 """A text of one word: what a tokenizer puts around it is what it puts around every text."""
 
 
-def base_model(base: dict[str, Any], settings: dict[str, Any], seed: int) -> SentenceTransformer:
+def base_model(base: Base, settings: EmbeddingSettings, seed: int) -> SentenceTransformer:
     """The base, ready to be trained under the recipe's section `embedding_model`.
 
     Raises:
@@ -37,15 +38,15 @@ def base_model(base: dict[str, Any], settings: dict[str, Any], seed: int) -> Sen
             is more than the model has positions.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if base["kind"] == "static":
-        tokenizer = Tokenizer.from_file(str(Path(base["tokenizer"]) / "tokenizer.json"))
-        tokenizer.enable_truncation(settings["max_length"])
+    if isinstance(base, StaticBase):
+        tokenizer = Tokenizer.from_file(str(Path(base.tokenizer) / "tokenizer.json"))
+        tokenizer.enable_truncation(settings.max_length)
         draws = torch.Generator().manual_seed(seed)
-        vectors = torch.randn(tokenizer.get_vocab_size(), base["dimensions"], generator=draws)
+        vectors = torch.randn(tokenizer.get_vocab_size(), base.dimensions, generator=draws)
         model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=vectors)], device=device)
-        return _prompted(model, settings["instruction"])
+        return _prompted(model, settings.instruction)
 
-    name, revision = base["name"], base.get("revision")
+    name, revision = base.name, base.revision
     model = SentenceTransformer(
         name,
         revision=revision,
@@ -54,18 +55,19 @@ def base_model(base: dict[str, Any], settings: dict[str, Any], seed: int) -> Sen
         # Small updates vanish in half precision: weights that are trained are float32, then saved in `dtype`.
         model_kwargs={
             "use_safetensors": True,
-            "dtype": getattr(torch, settings["dtype"] if settings["lora"] else "float32"),
+            "dtype": getattr(torch, settings.dtype if settings.lora else "float32"),
         },
     )
-    _fit(model, settings["max_length"])
+    _fit(model, settings.max_length)
     if isinstance(model.tokenizer, PreTrainedTokenizerBase):
         with_pad_token(model.tokenizer)
     if not is_sentence_transformer_model(name, revision=revision):  # a plain language model: it has no pooling yet
-        last = settings["pooling"] == "last"
-        model[1] = Pooling(model[0].get_embedding_dimension(), "lasttoken" if last else "mean")
+        last = settings.pooling == "last"
+        transformer: Any = model[0]
+        model[1] = Pooling(transformer.get_embedding_dimension(), "lasttoken" if last else "mean")
         if last:
             with_end_token(model.tokenizer)
-    return _prompted(model, settings["instruction"])
+    return _prompted(model, settings.instruction)
 
 
 def _fit(model: SentenceTransformer, max_length: int) -> None:
@@ -80,7 +82,7 @@ def _fit(model: SentenceTransformer, max_length: int) -> None:
 def with_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a tokenizer that has no pad token its end token as one.
 
-    The attention mask tells pads from end tokens: pads are attended by nothing, and pooling takes no pad. The weights of
+    The attention mask distinguishes pads from end tokens: pads are attended by nothing, and pooling takes no pad. The weights of
     the token are not touched, since `config.pad_token_id` stays what it was.
 
     Raises:
@@ -127,7 +129,11 @@ def with_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def ends_with(tokenizer: PreTrainedTokenizerBase, end: str) -> None:
-    """Raise ValueError with what to do unless texts end with this token, a cut one too."""
+    """Check that texts end with this token, a cut one too.
+
+    Raises:
+        ValueError: they do not; the message says what to do.
+    """
     cut = {"truncation": True, "max_length": 8}
     for text, how in ((_PROBE, {}), (f"{_PROBE} " * 32, cut)):
         last = tokenizer(text, **how)["input_ids"][-1]
@@ -139,10 +145,13 @@ def ends_with(tokenizer: PreTrainedTokenizerBase, end: str) -> None:
 
 
 def saved_alike(model: SentenceTransformer, folder: Path) -> None:
-    """Raise ValueError unless the saved tokenizer puts the same tokens around a text as the one that was trained with.
+    """Check that the saved tokenizer puts the same tokens around a text as the one that was trained with.
 
     Some tokenizer classes make their own post-processor when they are loaded; then the model would be evaluated on other
     tokens than it was trained on, and nothing else would show it.
+
+    Raises:
+        ValueError: it does not.
     """
     trained = model.tokenizer
     if not isinstance(trained, PreTrainedTokenizerBase) or not (folder / "tokenizer_config.json").exists():
@@ -169,7 +178,7 @@ def _prompted(model: SentenceTransformer, template: str | None) -> SentenceTrans
     """The model with the prompts that it is trained with and will be evaluated with: those of the recipe's instruction, or
     its own."""
     if template is None:
-        model.prompts = with_document_prompt(model.prompts)
+        model.prompts["document"] = prompts_of(model)["document"]
         return model
     if not template.endswith("{query}"):
         raise ValueError(
@@ -180,6 +189,16 @@ def _prompted(model: SentenceTransformer, template: str | None) -> SentenceTrans
     model.prompts = {"query": "", "document": "", **own}  # not those of the base: only queries get the recipe's
     model.default_prompt_name = None
     return model
+
+
+def prompts_of(model: SentenceTransformer) -> dict[str, str]:
+    """A model's prompts by name, that of documents under `document`."""
+    return with_document_prompt({name: text or "" for name, text in model.prompts.items()})
+
+
+def default_prompt(model: SentenceTransformer) -> str:
+    """What a model puts before texts that have no prompt of their own."""
+    return model.prompts.get(model.default_prompt_name or "") or ""
 
 
 def prompted(rows: pl.DataFrame, prompts: Mapping[str, str], default: str) -> dict[str, list[str | None]]:

@@ -22,25 +22,26 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
 from speed_assets.domain.instructions import prompt_of, published_instruction
 from speed_assets.workers.embedding_base import INSTRUCTION
+from speed_assets.workers.jobs import ScoredModel
 
 
-def encoders_of(model: dict[str, str]) -> dict[str, Any]:
+def encoders_of(model: ScoredModel) -> dict[str, Any]:
     """What mteb runs for a model, on ranking tasks and on those that ask for vectors."""
-    meta = ModelMeta.create_empty({"name": f"speed/{model['name']}", "revision": model["digest"]})
-    if "path" not in model:
+    meta = ModelMeta.create_empty({"name": f"speed/{model.name}", "revision": model.digest})
+    if model.path is None:
         ranking: Any = BM25Search(tokenizer=words)
         encoders = {"ranking": ranking, "vectors": LexicalVectors()}
     else:
-        encoder = encoder_of(model)
+        encoder = encoder_of(model.path)
         encoders = {"ranking": encoder, "vectors": encoder}
     for found in encoders.values():
         found.mteb_model_meta = meta
     return encoders
 
 
-def encoder_of(model: dict[str, str]) -> AbsEncoder:
-    """The model as mteb runs it, loaded once: with the instruction that it was trained with, or with its own prompts."""
-    loaded = SentenceTransformer(model["path"], trust_remote_code=False)
+def encoder_of(path: str) -> AbsEncoder:
+    """The model in a folder as mteb runs it, loaded once: with the instruction that it was trained with, or with its own prompts."""
+    loaded = SentenceTransformer(path, trust_remote_code=False)
     prefix = loaded.prompts.get(INSTRUCTION)
     if prefix is None:
         return SentenceTransformerEncoderWrapper(loaded)
@@ -48,7 +49,7 @@ def encoder_of(model: dict[str, str]) -> AbsEncoder:
 
 
 class Instructed(InstructSentenceTransformerModel):  # type: ignore[misc]
-    """A model that is told the task: before queries, and before every text of a task without sides, as it was trained.
+    """A model that reads the task's instruction: before queries, and before every text of a task without sides, as it was trained.
 
     A task's instruction is the one that mteb carries; where it carries none, the one that E5-mistral publishes
     (`domain/instructions.py`); where nobody has published one, mteb's own for the type of task.
@@ -126,4 +127,5 @@ class LexicalVectors(AbsEncoder):
         key = (task_metadata.name, hf_subset)
         if key not in self._weights:
             self._weights[key] = TfidfTransformer().fit(counts)
-        return self._weights[key].transform(counts).toarray().astype(np.float32)
+        vectors: np.ndarray = self._weights[key].transform(counts).toarray().astype(np.float32)
+        return vectors

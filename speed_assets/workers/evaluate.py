@@ -1,18 +1,5 @@
 """Scores of embedding models and BM25: the microworld's held-out tasks, local sets and mteb's own, all run by mteb.
 
-Job parameters:
-    models      [{"name", "path", "digest"}, ...]: SentenceTransformer folders and digests of their content;
-                {"plotted": false} leaves one out of the picture
-    bm25        also score the lexical baseline, under the name `bm25`
-    microworld  {"topics", "rows", "seed"} of the held-out sets, or null
-    local       [{"path", "digest"}, ...]: folders of one's own sets (see `local_sets.py`)
-    tasks       names of mteb tasks and benchmarks (their data come from the hub)
-    out         Parquet table to write, one row per model and task: see `SCORE_SCHEMA`
-    samples     Parquet table to write: what each score is made of (see `samples.py`), with model and task
-    plot        picture to write
-    cache       folder of results, kept between runs
-    batch_size  texts embedded at once
-
 Every score carries its identity: digest of the model, revision of the set, versions of the libraries, dtype, and what stood
 before the texts (`instruction`). The cache is keyed by nothing else, and scores whose sets, versions, dtypes or
 instructions differ are not to be compared. An aggregate of mteb (CQADupstack) is scored part by part and averaged as mteb
@@ -21,7 +8,7 @@ does.
 `bm25` is BM25 where documents are ranked. Other tasks ask for vectors, which BM25 has none of; there its
 lexical twin stands in (`encoders.py`), so that every model has every task and means compare.
 
-Belongs here: running tasks, tables. Not here: the tasks (`held_out.py`, `local_sets.py`), the models (`encoders.py`),
+Belongs here: running tasks, tables. Not here: the tasks (`held_out.py`, `folder_tasks.py`), the models (`encoders.py`),
 comparisons between models (`domain/statistics.py`).
 """
 
@@ -30,13 +17,13 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mteb
 import polars as pl
@@ -52,10 +39,10 @@ from speed_assets.microworld.toy_language import LANGUAGE_VERSION
 from speed_assets.workers.encoders import asked_with, encoders_of
 from speed_assets.workers.folder_tasks import local_task
 from speed_assets.workers.held_out import held_out_tasks, is_held_out
+from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Evaluate, Params, ScoredModel
 from speed_assets.workers.samples import SAMPLE_SCHEMA, Samples
-from speed_assets.workers.task_texts import named_tasks
-
-Report = Callable[[int, int, str], None]
+from speed_assets.workers.task_texts import aggregate, named_tasks
 
 BM25 = "bm25"
 IDENTITY = ("model_digest", "dataset_revision", "mteb", "sentence_transformers", "transformers", "dtype", "instruction")
@@ -75,44 +62,53 @@ SCORE_SCHEMA = {
 }
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Score every model on every task.
 
-    Returns {"scores": {model: {task: score}}, "seconds": {model: s}, "versions": {library: version}, "cached": count}.
-    Scores are mteb's main scores, 0..1 (a rank correlation may fall below 0). Raises KeyError for an unknown task,
-    ValueError for a broken set of one's own or two tasks of one name.
+    Args:
+        params: of a job of kind `Evaluate`.
+        report: gets the progress, in tasks of all models.
+
+    Returns:
+        {"scores": {model: {task: score}}, "seconds": {model: s}, "versions": {library: version}, "cached": count}. Scores
+        are mteb's main scores, 0..1 (a rank correlation may fall below 0).
+
+    Raises:
+        KeyError: a task is unknown.
+        ValueError: a set of one's own is broken, or two tasks have one name.
     """
-    models: list[dict[str, Any]] = list(params["models"])
-    if params["bm25"]:
-        models.append({"name": BM25, "digest": version("bm25s")})
-    sets = evaluation_sets(**params["microworld"]) if params["microworld"] else None
+    job = Evaluate.read(params)
+    models = list(job.models)
+    if job.bm25:
+        models.append(ScoredModel(name=BM25, digest=version("bm25s")))
+    sets = evaluation_sets(**asdict(job.microworld)) if job.microworld else None
     rows: list[dict[str, Any]] = []
     samples: list[pl.DataFrame] = []
     seconds: dict[str, float] = {}
     cached = 0
     for number, model in enumerate(models):
         started = time.monotonic()
-        scorer = _Scorer(model, Path(params["cache"]), params["batch_size"])
-        tasks = list(_tasks(sets, params))  # anew for each model: draws within a task go on from run to run
+        scorer = _Scorer(model, Path(job.cache), job.batch_size)
+        tasks = list(_tasks(sets, job))  # for each model: draws within a task continue from run to run
         for place, task in enumerate(tasks):
             name = task.metadata.name
-            report(number * len(tasks) + place, len(models) * len(tasks), f"{model['name']}: {name}")
+            report(number * len(tasks) + place, len(models) * len(tasks), f"{model.name}: {name}")
             found = scorer.score(task)
             rows.append(
-                {"model": model["name"], "task": name, **found.told, "samples": found.samples.height, **found.identity}
+                {"model": model.name, "task": name, **found.score, "samples": found.samples.height, **found.identity}
             )
-            named = (pl.lit(model["name"]).alias("model"), pl.lit(name).alias("task"))
+            named = (pl.lit(model.name).alias("model"), pl.lit(name).alias("task"))
             samples.append(found.samples.select(*named, pl.all()))
         cached += scorer.cached
-        seconds[model["name"]] = time.monotonic() - started
+        seconds[model.name] = time.monotonic() - started
 
     table = pl.DataFrame(rows, schema=SCORE_SCHEMA)
-    for file in ("out", "samples", "plot"):
-        Path(params[file]).parent.mkdir(parents=True, exist_ok=True)
-    table.write_parquet(params["out"])
-    pl.concat(samples).write_parquet(params["samples"], compression="zstd")
-    plotted = [model["name"] for model in models if model.get("plotted", True)]
-    _plot(table.filter(pl.col("model").is_in(plotted)), Path(params["plot"]))
+    for file in (job.out, job.samples, job.plot):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    table.write_parquet(job.out)
+    pl.concat(samples).write_parquet(job.samples, compression="zstd")
+    plotted = [model.name for model in models if model.plotted]
+    _plot(table.filter(pl.col("model").is_in(plotted)), Path(job.plot))
     scores: dict[str, dict[str, float]] = {}
     for row in rows:
         scores.setdefault(row["model"], {})[row["task"]] = row["score"]
@@ -122,9 +118,9 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Scored:
-    """One model's score on one task: `told` is type, metric and score, `result` mteb's own."""
+    """One model's score on one task: `score` is type, metric and score, `result` mteb's own."""
 
-    told: dict[str, Any]
+    score: dict[str, Any]
     samples: pl.DataFrame
     identity: dict[str, str]
     result: TaskResult
@@ -133,7 +129,7 @@ class _Scored:
 class _Scorer:
     """Scores one model, task by task; what is in the cache is not scored again."""
 
-    def __init__(self, model: dict[str, Any], cache: Path, batch_size: int) -> None:
+    def __init__(self, model: ScoredModel, cache: Path, batch_size: int) -> None:
         self._model, self._cache, self._batch_size = model, cache, batch_size
         self._encoders = encoders_of(model)
         self.cached = 0
@@ -141,7 +137,7 @@ class _Scorer:
     def score(self, task: AbsTask) -> _Scored:
         """The score of a task, or of an aggregate as mteb makes it from its parts'."""
         if task.is_aggregate:
-            return _aggregated(task, [self.score(copy(part)) for part in task.tasks])
+            return _aggregated(task, [self.score(copy(part)) for part in aggregate(task).tasks])
         encoder = self._encoders["ranking" if task.metadata.type in _RANKING else "vectors"]
         identity = _identity(self._model, task, encoder)
         kept = self._cache / digest([EVALUATOR_VERSION, task.metadata.name, _settings(task), identity])[:24]
@@ -150,8 +146,8 @@ class _Scorer:
         else:
             _score(task, encoder, kept, self._batch_size)
         table = pl.read_parquet(kept / "samples.parquet")
-        told = json.loads((kept / "score.json").read_text())
-        return _Scored(told, table, identity, TaskResult.from_disk(kept / "result.json"))
+        found = json.loads((kept / "score.json").read_text())
+        return _Scored(found, table, identity, TaskResult.from_disk(kept / "result.json"))
 
 
 def _aggregated(task: AbsTask, parts: list[_Scored]) -> _Scored:
@@ -159,14 +155,14 @@ def _aggregated(task: AbsTask, parts: list[_Scored]) -> _Scored:
 
     A score is compared through its samples as the mean over their parts, so they are kept only where that is mteb's score.
     """
-    result = task.combine_task_results([part.result for part in parts])
+    result = aggregate(task).combine_task_results([part.result for part in parts])
     score = round(float(result.get_score()), DIGITS)
     tables = [
         part.samples.with_columns(part=pl.format("{}/{}", pl.lit(part.result.task_name), "part")) for part in parts
     ]
     sizes = {part.samples["part"].n_unique() for part in parts}
     samples = pl.concat(tables) if len(sizes) == 1 and 0 not in sizes else pl.DataFrame(schema=SAMPLE_SCHEMA)
-    mean = sum(part.told["score"] for part in parts) / len(parts)
+    mean = sum(part.score["score"] for part in parts) / len(parts)
     if abs(mean - score) > 10**-DIGITS * len(parts):
         samples = samples.clear()
     identity = {
@@ -174,18 +170,18 @@ def _aggregated(task: AbsTask, parts: list[_Scored]) -> _Scored:
         "dataset_revision": digest([part.identity["dataset_revision"] for part in parts])[:16],
         "instruction": " || ".join(dict.fromkeys(part.identity["instruction"] for part in parts)),
     }
-    told = {"type": task.metadata.type, "metric": task.metadata.main_score, "score": score}
-    return _Scored(told, samples, identity, result)
+    found = {"type": task.metadata.type, "metric": task.metadata.main_score, "score": score}
+    return _Scored(found, samples, identity, result)
 
 
-def _identity(model: dict[str, str], task: AbsTask, encoder: Any) -> dict[str, str]:
+def _identity(model: ScoredModel, task: AbsTask, encoder: Any) -> dict[str, str]:
     loaded = getattr(encoder, "model", None)
     dtype = str(next(loaded.parameters()).dtype).removeprefix("torch.") if loaded is not None else "none"
     libraries = {name: version(name.replace("_", "-")) for name in IDENTITY[2:5]}
     revision = str(task.metadata.dataset["revision"])
     instruction = asked_with(encoder, task)
     return {
-        "model_digest": model["digest"],
+        "model_digest": model.digest,
         "dataset_revision": revision,
         **libraries,
         "dtype": dtype,
@@ -200,7 +196,7 @@ def _settings(task: AbsTask) -> list[Any]:
 
 
 def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
-    """Run one task; its score and samples appear in `kept` whole or not at all."""
+    """Run one task; its score and samples appear in `kept` complete or not at all."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     loaded = task.data_loaded
     if not loaded:
@@ -219,7 +215,9 @@ def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
                 show_progress_bar=False,
             ).task_results[0]
         work.mkdir()
-        table = listener.table(result.scores).with_columns(pl.col(pl.Float64).round(DIGITS))
+        table = listener.table(cast(dict[str, list[dict[str, Any]]], result.scores)).with_columns(
+            pl.col(pl.Float64).round(DIGITS)
+        )
         table.write_parquet(work / "samples.parquet", compression="zstd")
         found = {"type": task.metadata.type, "metric": task.metadata.main_score}
         score = round(float(result.get_score()), DIGITS)
@@ -234,9 +232,9 @@ def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
 # Tasks
 
 
-def _tasks(sets: EvaluationSets | None, params: dict[str, Any]) -> Iterator[AbsTask]:
+def _tasks(sets: EvaluationSets | None, job: Evaluate) -> Iterator[AbsTask]:
     seen: set[str] = set()
-    for task in _all_tasks(sets, params):
+    for task in _all_tasks(sets, job):
         name = task.metadata.name
         if name in seen:
             raise ValueError(f"two evaluation sets are called {name}: give each a name of its own")
@@ -244,15 +242,15 @@ def _tasks(sets: EvaluationSets | None, params: dict[str, Any]) -> Iterator[AbsT
         yield task
 
 
-def _all_tasks(sets: EvaluationSets | None, params: dict[str, Any]) -> Iterator[AbsTask]:
-    if sets:
-        revision = digest([EVALUATION_VERSION, LANGUAGE_VERSION, params["microworld"]])[:16]
+def _all_tasks(sets: EvaluationSets | None, job: Evaluate) -> Iterator[AbsTask]:
+    if sets and job.microworld:
+        revision = digest([EVALUATION_VERSION, LANGUAGE_VERSION, asdict(job.microworld)])[:16]
         for task in held_out_tasks(sets):
             task.metadata.dataset["revision"] = revision
             yield task
-    for one in params.get("local", ()):
-        yield local_task(Path(one["path"]), one["digest"])
-    yield from named_tasks(params["tasks"])
+    for one in job.local:
+        yield local_task(Path(one.path), one.digest)
+    yield from named_tasks(job.tasks)
 
 
 def _plot(table: pl.DataFrame, file: Path) -> None:

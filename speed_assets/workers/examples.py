@@ -6,7 +6,6 @@ Belongs here: from a table to what a trainer takes. Not here: prompts and answer
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -18,9 +17,10 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import hold_out
 from speed_assets.workers import machine
 from speed_assets.workers.dialogue import Dialogue
+from speed_assets.workers.training_jobs import FineTune
 
 REFUSED_ROWS, REFUSED_SHARE = 3, 0.05
-"""Rows over `max_length` are set aside; when they are more than both of these (ours), the setting is wrong, not the rows."""
+"""Rows over `max_length` are rejected; when they are more than both of these (ours), the setting is wrong, not the rows."""
 POOL_BATCHES = 16
 """Batches in a pool of rows that is sorted by length."""
 IGNORED = -100
@@ -31,7 +31,8 @@ def encoded(rows: pl.DataFrame, answers: tuple[str, ...], dialogue: Dialogue) ->
     """`rows` with the token ids of prompts and answers (`prompt_ids`, `<answer>_ids`) and `tokens`, those of prompt and
     longest answer together.
 
-    Raises ValueError when there are no rows.
+    Raises:
+        ValueError: there are no rows.
     """
     if rows.is_empty():
         raise ValueError("no rows to train on: the table is empty")
@@ -46,49 +47,64 @@ def encoded(rows: pl.DataFrame, answers: tuple[str, ...], dialogue: Dialogue) ->
 
 
 def fitting_rows(
-    rows: pl.DataFrame, answers: tuple[str, ...], params: dict[str, Any], context: int | None
+    rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune, context: int | None
 ) -> tuple[pl.DataFrame, int]:
     """The rows that fit `max_length`, and that length; the others are written to `aside/too_long.parquet`.
 
     A length that the settings leave open is the longest prompt, the most tokens that an answer was given and its end.
-    None is longer than the model's context. Raises ValueError when more rows do not fit than chance explains.
+    None is longer than the model's context.
+
+    Args:
+        rows: with the columns of `encoded`.
+        answers: the answer columns.
+        job: its `settings.max_length` and `answer_tokens` count.
+        context: tokens that the model has positions for, or None.
+
+    Raises:
+        ValueError: more rows do not fit than chance explains.
     """
-    given = params["settings"]["max_length"]
+    given = job.settings.max_length
     if given is None:
-        room = params.get("answer_tokens")
-        given = int(rows["prompt_ids"].list.len().max()) + room + 1 if room else int(rows["tokens"].max())  # type: ignore[arg-type,operator]
+        room = job.answer_tokens
+        prompts = rows["prompt_ids"].list.len().to_list()
+        given = max(prompts) + room + 1 if room else max(rows["tokens"].to_list())
     longest = min(given, context or given)
     fits = rows["tokens"] <= longest
     refused = rows.filter(~fits)
     if len(refused) > max(REFUSED_ROWS, REFUSED_SHARE * len(rows)):
+        lengths = rows["tokens"].to_numpy()
         raise ValueError(
             f"{len(refused)} of {len(rows)} rows are longer than max_length = {longest} tokens (the longest has "
-            f"{rows['tokens'].max()}, the median {rows['tokens'].median():.0f}): raise max_length, or leave it out so that "
+            f"{lengths.max()}, the median {float(np.median(lengths)):.0f}): raise max_length, or leave it out so that "
             "it follows from the data, or shorten prompts or answers"
             + ("" if longest == given else f"; the base has room for {context} tokens")
         )
     if len(refused) and machine.leads():
-        aside = Path(params["out"]) / "aside"
+        aside = Path(job.out) / "aside"
         aside.mkdir(parents=True, exist_ok=True)
         shown = refused.drop("prompt_ids", *(f"{name}_ids" for name in answers))
         shown.with_columns(max_length=pl.lit(longest)).write_parquet(aside / "too_long.parquet")
     return rows.filter(fits), longest
 
 
-def split(rows: pl.DataFrame, answers: tuple[str, ...], params: dict[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def split(rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows to train on, and those that are held out to judge the training by."""
     texts = rows.select("prompt", *answers).rows()
-    held = pl.Series(hold_out(texts, params["settings"].get("held_out", 0.0), params["seed"]), dtype=pl.Boolean)
+    held = pl.Series(hold_out(texts, job.settings.held_out, job.seed), dtype=pl.Boolean)
     return rows.filter(~held), rows.filter(held)
 
 
-def in_order(rows: pl.DataFrame, answers: tuple[str, ...], params: dict[str, Any]) -> pl.DataFrame:
-    """The rows in training order. Raises AssertionError for a row whose end would not be learnt."""
+def in_order(rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune) -> pl.DataFrame:
+    """The rows in training order.
+
+    Raises:
+        AssertionError: the end of a row would not be learnt.
+    """
     for name in answers:  # the ids of an answer are what is learnt: its end is there, once
         ends = rows[f"{name}_ids"].list.last()
         assert ends.n_unique() == 1, f"answers of {name} end in several tokens"
         assert (rows[f"{name}_ids"].list.count_matches(ends[0]) == 1).all(), f"an end token inside an answer of {name}"
-    order = training_order(rows["tokens"].to_numpy(), params["settings"]["batch_size"], params["seed"])
+    order = training_order(rows["tokens"].to_numpy(), job.settings.batch_size, job.seed)
     return rows[order]
 
 

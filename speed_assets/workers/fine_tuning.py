@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,112 +41,113 @@ from speed_assets.workers.curves import write_history as write_history
 from speed_assets.workers.dialogue import Dialogue, choose_pad, dialogue_of
 from speed_assets.workers.host import Report
 from speed_assets.workers.judged import Judged
+from speed_assets.workers.training_jobs import EmbeddingSettings, FineTune, Lora, Origin, Training
 
 ORIGIN = "base.json"
-"""File beside an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
+"""File next to an adapter that names the base it belongs to, as the recipe does: {"base", "revision", "digest"}."""
 MEMORY = ("micro_batch_size", "gradient_checkpointing")
-"""Settings that change no result, so a run that went out of memory may go on under other ones."""
+"""Settings that change no result, so a run that went out of memory may resume under other ones."""
 ADAPTER = "default"
 """PEFT's name for the one adapter of a model."""
 
 TrainerOf = Callable[..., Trainer]
 
 
-def fine_tune(
-    params: dict[str, Any], report: Report, answers: tuple[str, ...], trainer_of: TrainerOf
-) -> dict[str, Any]:
-    """Train on the table `rows`, with columns `prompt` and those named in `answers`; save, and tell how it went.
+def fine_tune(job: FineTune, report: Report, answers: tuple[str, ...], trainer_of: TrainerOf) -> dict[str, Any]:
+    """Train on the table `rows`, save the model, and report how it went.
 
-    params: base (folder or hub name), revision, dtype, rows, out (the model and `aside/` go below), settings (the
-    recipe's training section), seed, checkpoint_minutes, and beside them
-        adapter        folder of an adapter on `base` that training starts from, or None
-        origin         what names `base` wherever it lies ({"base", "revision", "digest"}): then `lora` saves `adapter/`.
-                       None when `base` is no base of the recipe: then `lora` saves a merged `model/`, as full weights do
-        chat           see `Dialogue`
-        answer_tokens  most tokens of an answer, from which `max_length` follows where the settings leave it open
+    Args:
+        job: what to train, on what and how.
+        report: gets the progress, in steps.
+        answers: columns of `rows` that are learnt, next to `prompt`.
+        trainer_of: makes the trainer from the settings, its configuration's arguments and its data.
 
-    Returns rows, refused_rows (longer than `max_length` tokens: they lie in `aside/too_long.parquet`), max_length, steps,
-    seconds, tokens, chat (whether the template was used), dropped_tokens (see `Dialogue.dropped`), the mean loss of the first and the last tenth of the steps, gradient norms, and `judged` (see
-    `judged.py`). Raises ValueError for rows or settings that cannot be trained on, or a training that changed nothing,
-    FloatingPointError at a loss that is not finite, RuntimeError with what to change when memory or device fail.
+    Returns:
+        rows, refused_rows (longer than `max_length` tokens: they are in `aside/too_long.parquet`), max_length, steps,
+        seconds, tokens, chat (whether the template was used), dropped_tokens (see `Dialogue.dropped`), the mean loss of the
+        first and the last tenth of the steps in nats a token, gradient norms, and `judged` (see `judged.py`).
+
+    Raises:
+        ValueError: rows or settings cannot be trained on, or the training changed nothing.
+        FloatingPointError: a loss is not finite.
+        RuntimeError: memory or device failed; the message says what to change.
     """
-    with machine.explained("the training section of this stage"):
+    with machine.explain_failures("the training section of this stage"):
         machine.one_device()
-        written = pl.read_parquet(params["rows"])
-        model, tokenizer, dialogue = load_start(params)
+        written = pl.read_parquet(job.rows)
+        model, tokenizer, dialogue = load_start(job)
         table = examples.encoded(written, answers, dialogue)
-        fitting, longest = examples.fitting_rows(table, answers, params, _context(model))
-        kept, held = examples.split(fitting, answers, params)
-        rows = examples.in_order(kept, answers, params)
+        fitting, longest = examples.fitting_rows(table, answers, job, _context(model))
+        kept, held = examples.split(fitting, answers, job)
+        rows = examples.in_order(kept, answers, job)
         given = {
             "model": model,
             "processing_class": tokenizer,
-            "train_dataset": examples.dataset(examples.trained_columns(rows, answers), checkpoints(params)),
+            "train_dataset": examples.dataset(examples.trained_columns(rows, answers), checkpoints(job)),
         }
-        trainer = trainer_of(params["settings"], arguments(params, len(rows)), **given)
-        result = train(trainer, params, report, Judged(rows, held, answers, params["settings"], params["seed"]))
+        trainer = trainer_of(job.settings, arguments(job, len(rows)), **given)
+        result = train(trainer, job, report, Judged(rows, held, answers, job.settings, job.seed))
     counts = {"rows": len(rows), "refused_rows": len(table) - len(fitting), "max_length": longest}
     dropped = dialogue.dropped(ids for name in answers for ids in fitting[f"{name}_ids"].to_list())
     return {**counts, "chat": dialogue.templated, "dropped_tokens": dropped, **result}
 
 
-def load_start(
-    params: dict[str, Any],
-) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, Dialogue]:
+def load_start(job: FineTune) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, Dialogue]:
     """The model that training starts from, its adapter trainable if `lora` is set, its tokenizer, and how it is asked.
 
-    Weights that are trained are float32 whatever `dtype` says, since small updates vanish in half precision; a
+    Weights that are trained are float32 whatever `dtype` is, since small updates vanish in half precision; a
     half `dtype` then means mixed precision. Under LoRA the frozen weights are held in `dtype`.
     """
-    lora, adapter = params["settings"].get("lora"), params.get("adapter")
-    source = {"revision": params.get("revision"), "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(params["base"], **source)
-    dialogue = dialogue_of(tokenizer, params, params["base"])
+    lora, adapter = job.settings.lora, job.adapter
+    source = {"revision": job.revision, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(job.base, **source)
+    dialogue = dialogue_of(tokenizer, job.base, job.revision, job.chat)
     if tokenizer.eos_token is None:  # what trainers and saved files ask for, where only the model itself names an end
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(dialogue.end)
     choose_pad(tokenizer, dialogue.end)
-    dtype = getattr(torch, params["dtype"]) if lora else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(params["base"], dtype=dtype, use_safetensors=True, **source)
+    dtype = getattr(torch, job.dtype) if lora else torch.float32
+    model: Any = AutoModelForCausalLM.from_pretrained(job.base, dtype=dtype, use_safetensors=True, **source)
     if adapter:
-        _check_origin(Path(adapter), params["origin"])
+        _check_origin(Path(adapter), job.origin)
         model = PeftModel.from_pretrained(model, adapter, is_trainable=bool(lora))
         if not lora:
             model = model.merge_and_unload().requires_grad_(True)  # PEFT freezes the base
         else:
             _check_shape(model.peft_config[ADAPTER], lora)
     elif lora:
-        set_seed(params["seed"] % 2**32)  # an adapter's first weights are drawn
+        set_seed(job.seed % 2**32)  # an adapter's first weights are drawn
         model = get_peft_model(model, lora_config(lora))
     model.generation_config.eos_token_id = dialogue.ends[0] if len(dialogue.ends) == 1 else list(dialogue.ends)
     return model, tokenizer, dialogue
 
 
-def lora_config(lora: dict[str, Any]) -> LoraConfig:
+def lora_config(lora: Lora) -> LoraConfig:
     """Adapters on every linear layer but the output layer."""
     return LoraConfig(
-        r=lora["r"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora.get("dropout", 0.0),
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
 
 
-def _check_shape(found: LoraConfig, lora: dict[str, Any]) -> None:
-    """Raise ValueError when training is to go on with an adapter of another rank or scale."""
-    if (found.r, found.lora_alpha) != (lora["r"], lora["alpha"]):
+def _check_shape(found: Any, lora: Lora) -> None:
+    """Raise ValueError when training starts from an adapter of another rank or scale."""
+    if (found.r, found.lora_alpha) != (lora.r, lora.alpha):
         raise ValueError(
-            f"training goes on from an adapter with r={found.r} and alpha={found.lora_alpha}, and the recipe asks for "
-            f"r={lora['r']} and alpha={lora['alpha']}: give senior_model.lora the values of junior_model.lora"
+            f"training starts from an adapter with r={found.r} and alpha={found.lora_alpha}, and the recipe asks for "
+            f"r={lora.r} and alpha={lora.alpha}: give senior_model.lora the values of junior_model.lora"
         )
 
 
-def _check_origin(adapter: Path, origin: dict[str, Any] | None) -> None:
+def _check_origin(adapter: Path, origin: Origin | None) -> None:
     """Raise ValueError when an adapter was trained on another base than `origin`."""
     found = json.loads((adapter / ORIGIN).read_text())
-    if found != origin:
+    wanted = origin and asdict(origin)
+    if found != wanted:
         raise ValueError(
-            f"the adapter in {adapter} was trained on {found}, not on {origin}: train it anew on this base"
+            f"the adapter in {adapter} was trained on {found}, not on {wanted}: train it again on this base"
         )
 
 
@@ -154,33 +156,39 @@ def _context(model: PreTrainedModel | PeftModel) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
-    """Keyword arguments of the trainer's configuration that both ways of training share."""
-    settings = params["settings"]
-    if rows < settings["batch_size"]:
-        raise ValueError(
-            f"{rows} rows do not fill one batch of {settings['batch_size']}: get more, or lower batch_size"
-        )
+def arguments(job: FineTune, rows: int) -> dict[str, Any]:
+    """Keyword arguments of the trainer's configuration that both ways of training share.
+
+    Args:
+        job: the training.
+        rows: that are trained on.
+
+    Raises:
+        ValueError: the rows do not fill one batch, or a batch cannot be split.
+    """
+    settings = job.settings
+    if rows < settings.batch_size:
+        raise ValueError(f"{rows} rows do not fill one batch of {settings.batch_size}: get more, or lower batch_size")
     gpu = torch.cuda.is_available()
-    micro, accumulated = micro_batches(settings, machine.processes())
+    micro, accumulated = micro_batches(settings.batch_size, settings.micro_batch_size, machine.processes())
     return {
-        "output_dir": str(checkpoints(params)),
+        "output_dir": str(checkpoints(job)),
         "use_cpu": not gpu,
-        "bf16": params["dtype"] == "bfloat16",
-        "fp16": params["dtype"] == "float16" and gpu,
+        "bf16": job.dtype == "bfloat16",
+        "fp16": job.dtype == "float16" and gpu,
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": accumulated,
-        "num_train_epochs": settings["epochs"],
-        "learning_rate": settings["learning_rate"],
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
         "warmup_steps": warm_up_steps(
-            optimizer_steps(rows, settings["batch_size"], settings["epochs"]), settings["warmup_share"]
+            optimizer_steps(rows, settings.batch_size, settings.epochs), settings.warmup_share
         ),
-        "weight_decay": settings["weight_decay"],
+        "weight_decay": settings.weight_decay,
         "lr_scheduler_type": "linear",
-        "activation_checkpointing": settings["gradient_checkpointing"],
+        "activation_checkpointing": settings.gradient_checkpointing,
         "gradient_checkpointing": None,  # the older name, which TRL still sets by default
         "train_sampling_strategy": "sequential",  # rows come in training order
-        "seed": params["seed"] % 2**32,
+        "seed": job.seed % 2**32,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a loss that is not finite must be seen
         "save_strategy": "no",  # `Watch` asks for checkpoints, by the clock
@@ -192,17 +200,22 @@ def arguments(params: dict[str, Any], rows: int) -> dict[str, Any]:
     }
 
 
-def micro_batches(settings: dict[str, Any], processes: int) -> tuple[int, int]:
+def micro_batches(batch: int, micro_batch: int | None, processes: int) -> tuple[int, int]:
     """Rows on each device at once, and how many such parts each device adds up to its share of a batch.
 
-    Raises ValueError when the processes cannot share a batch evenly.
+    Args:
+        batch: rows in one optimizer step, over all processes.
+        micro_batch: rows on a device at once; None takes its share of the batch.
+        processes: that train together.
 
-    >>> micro_batches({"batch_size": 16, "micro_batch_size": 4}, 2)
+    Raises:
+        ValueError: the processes cannot share a batch evenly.
+
+    >>> micro_batches(16, 4, 2)
     (4, 2)
     """
-    batch = settings["batch_size"]
     share, rest = divmod(batch, processes)
-    micro = min(settings.get("micro_batch_size") or share, share)
+    micro = min(micro_batch or share, share)
     if rest or share % micro:
         raise ValueError(
             f"batch_size={batch} cannot be split into micro-batches of {micro} rows on {processes} processes: "
@@ -211,14 +224,18 @@ def micro_batches(settings: dict[str, Any], processes: int) -> tuple[int, int]:
     return micro, share // micro
 
 
-def checkpoints(params: dict[str, Any]) -> Path:
-    """Where the checkpoints of exactly this training lie, in the job's folder."""
-    settings = {name: value for name, value in params["settings"].items() if name not in MEMORY}
+def checkpoints(job: FineTune) -> Path:
+    """Where the checkpoints of exactly this training are, in the job's folder."""
     named = [
-        settings,
-        *(params.get(name) for name in ("base", "revision", "adapter", "dtype", "seed", "chat", "answer_tokens")),
+        shaping(job.settings),
+        *(job.base, job.revision, job.adapter, job.dtype, job.seed, job.chat, job.answer_tokens),
     ]
-    return checkpoint_folder(params["folder"], named, pl.read_parquet(params["rows"]))
+    return checkpoint_folder(job.folder, named, pl.read_parquet(job.rows))
+
+
+def shaping(settings: Training | EmbeddingSettings) -> dict[str, Any]:
+    """The settings that shape a training's result."""
+    return {name: value for name, value in asdict(settings).items() if name not in MEMORY}
 
 
 def checkpoint_folder(folder: str, named: Any, rows: pl.DataFrame) -> Path:
@@ -265,36 +282,40 @@ def agreed(answer: bool) -> bool:
     return bool(broadcast_object_list(answers)[0]) if PartialState().num_processes > 1 else answer
 
 
-def train(trainer: Trainer, params: dict[str, Any], report: Report, judged: Judged) -> dict[str, Any]:
-    """Train, or go on from the newest whole checkpoint; write the model and `aside/` below `out`.
+def train(trainer: Trainer, job: FineTune, report: Report, judged: Judged) -> dict[str, Any]:
+    """Train, or resume from the newest complete checkpoint; write the model and `aside/` below `out`.
 
-    Raises ValueError when the training has changed nothing.
+    Returns:
+        steps, seconds, tokens (prompts counted, padding not), the means of `curves.summary`, and `judged`.
+
+    Raises:
+        ValueError: the training has changed nothing.
     """
     started = time.monotonic()
-    trainer.add_callback(Watch(report, params["checkpoint_minutes"]))
+    trainer.add_callback(Watch(report, job.checkpoint_minutes))
     before = _fingerprint(trainer.model)  # of the start, also when a checkpoint is read later on
     if machine.leads():
         judged.before(trainer)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints(params)))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(checkpoints(job)))
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     model = trainer.accelerator.unwrap_model(trainer.model)
-    told: dict[str, Any] = {"judged": judged.after(trainer)} if machine.leads() else {}
+    judgement: dict[str, Any] = {"judged": judged.after(trainer)} if machine.leads() else {}
     if _fingerprint(model) == before or not judged.moved:
         raise ValueError(
             f"the training changed nothing: after {trainer.state.global_step} steps the model reads its rows as before; "
             "raise learning_rate or epochs, lower warmup_share or batch_size, or get more rows"
         )
     if machine.leads():
-        out = Path(params["out"])
+        out = Path(job.out)
         judged.write(out / "aside")
         write_history(out / "aside", history, points=judged.points())
-        _save(trainer, params, out)
+        _save(trainer, job, out)
     return {
         "steps": trainer.state.global_step,
         "seconds": round(time.monotonic() - started, 3),
         "tokens": int(history[-1]["num_tokens"]),  # prompts counted, padding not
         **summary(history),
-        **told,
+        **judgement,
     }
 
 
@@ -305,19 +326,19 @@ def _fingerprint(model: Any) -> list[float]:
 
 
 def newest_checkpoint(folder: Path) -> str | None:
-    """The trainer writes `trainer_state.json` last: a checkpoint without a whole one was cut short, and is removed.
+    """The trainer writes `trainer_state.json` last: a checkpoint without a valid one was cut short, and is removed.
 
     On a full disk each attempt would leave one more of those.
     """
     found = list(folder.glob("checkpoint-*"))
-    whole = [path for path in found if _is_whole(path / "trainer_state.json")]
-    for path in set(found) - set(whole):
+    complete = [path for path in found if _is_complete(path / "trainer_state.json")]
+    for path in set(found) - set(complete):
         shutil.rmtree(path, ignore_errors=True)
-    newest = max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+    newest = max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
     return str(newest) if newest else None
 
 
-def _is_whole(state: Path) -> bool:
+def _is_complete(state: Path) -> bool:
     """Whether a state was written to its end: a kill or a full disk leaves the beginning of one."""
     try:
         return bool(json.loads(state.read_text()))
@@ -325,29 +346,31 @@ def _is_whole(state: Path) -> bool:
         return False
 
 
-def _save(trainer: Trainer, params: dict[str, Any], out: Path) -> None:
-    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+def _save(trainer: Trainer, job: FineTune, out: Path) -> None:
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    tokenizer = trainer.processing_class
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if not isinstance(model, PeftModel):
-        save_model(model, tokenizer, out / "model", params["dtype"])
-    elif params.get("origin"):
-        save_adapter(model, tokenizer, out / "adapter", params["origin"])
+        save_model(model, tokenizer, out / "model", job.dtype)
+    elif job.origin:
+        save_adapter(model, tokenizer, out / "adapter", job.origin)
     else:
-        save_model(model.merge_and_unload(), tokenizer, out / "model", params["dtype"])
+        save_model(model.merge_and_unload(), tokenizer, out / "model", job.dtype)
 
 
-def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, origin: dict[str, Any]) -> None:
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, origin: Origin) -> None:
     """The adapter in PEFT's format, in the precision it was trained in, with its tokenizer and `base.json`.
 
     Nothing in it names a path of this machine, unless the recipe itself does, and equal adapters are equal files.
     """
     config = model.peft_config[ADAPTER]
-    config.base_model_name_or_path, config.revision = origin["base"], origin["revision"]
-    model.save_pretrained(folder, selected_adapters=[ADAPTER], save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # a card that says nothing
+    config.base_model_name_or_path, config.revision = origin.base, origin.revision
+    model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty card
     saved = json.loads((folder / "adapter_config.json").read_text())
     saved["target_modules"] = sorted(saved["target_modules"])  # PEFT writes a set, in any order
     (folder / "adapter_config.json").write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")
-    (folder / ORIGIN).write_text(json.dumps(origin, indent=2, sort_keys=True) + "\n")
+    (folder / ORIGIN).write_text(json.dumps(asdict(origin), indent=2, sort_keys=True) + "\n")
     tokenizer.save_pretrained(folder)
 
 

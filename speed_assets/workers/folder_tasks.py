@@ -26,9 +26,14 @@ from speed_assets.domain.evaluation_folders import DESCRIPTION, FIELDS, MAIN_SCO
 
 
 def local_task(folder: Path, content: str) -> AbsTask:
-    """The task in `folder`, its data loaded; `content` is the digest of its files, the revision that scores carry.
+    """The task in `folder`, its data loaded.
 
-    Raises ValueError that names folder, file and what is wrong.
+    Args:
+        folder: with a `task.yaml` and the files that it names.
+        content: digest of the files: the revision that scores carry.
+
+    Raises:
+        ValueError: the message names folder, file and what is wrong.
     """
     described = _described(folder)
     task = _BUILDERS[described.type](folder, described)
@@ -59,7 +64,7 @@ def _metadata(described: Description) -> TaskMetadata:
 
 
 def _task(base: type[AbsTask], described: Description, dataset: dict[str, Any], **settings: Any) -> AbsTask:
-    task = type(described.name, (base,), {"metadata": _metadata(described), **settings})()
+    task: AbsTask = type(described.name, (base,), {"metadata": _metadata(described), **settings})()
     task.dataset = {"default": dataset}
     task.data_loaded = True
     return task
@@ -85,7 +90,7 @@ def _read(
         elif plain.endswith(".tsv"):
             frame = pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
         else:
-            raise ValueError(f"{where}: known are .jsonl, .parquet, .csv and .tsv")
+            raise ValueError(f"{where}: readable are .jsonl, .parquet, .csv and .tsv")
     except FileNotFoundError:
         raise ValueError(f"evaluation set {folder}: there is no file {name}") from None
     except (OSError, pl.exceptions.PolarsError) as error:

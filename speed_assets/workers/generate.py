@@ -1,8 +1,8 @@
-"""Generates text with a causal language model; what a row gets does not depend on the rows beside it.
+"""Generates text with a causal language model; what a row gets does not depend on the other rows of its batch.
 
 Every row samples with uniforms of its own, named by (seed, row id, candidate) and the step, so batch
 size, order and an interruption leave it as it is (up to rounding in the model's own sums). Finished
-shards lie in a journal that the next attempt reads.
+shards are in a journal that the next attempt reads.
 
 Belongs here: batching, decoding, sampling, the journal. Not here: prompts and what an output means.
 """
@@ -24,30 +24,35 @@ from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.workers.adapters import require_effect
 from speed_assets.workers.dialogue import Dialogue, dialogue_of
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Generate, Order, Params
 from speed_assets.workers.journal import LIMIT, asked
 
 COMPACT_AT = 0.8
-"""Finished rows leave the batch when fewer than this share of it still goes on."""
+"""Finished rows leave the batch when fewer than this share of it is still running."""
 ROOM = 64
 """Tokens by which a full cache grows."""
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write one output for each row of the table `prompts` (row_id, candidate, prompt, maybe max_new_tokens) to `out`.
 
-    params: model (folder or hub name), revision, adapter (folder in PEFT's format that is merged into the model, or
-    null), dtype, prompts, out, journal, seed, temperature (0 is greedy), top_p, max_new_tokens (of rows that do
-    not bring their own), batch_rows, and chat
-    (see `Dialogue`; default `auto`). `out` has, in the order of `prompts`: row_id,
-    candidate, output (text without the end token), prompt_tokens, output_tokens (end token counted), finished (the
-    end token was reached), error (null here; other engines say in it why a row has no output). A prompt that leaves
-    no room in the model's context gets an empty, unfinished output.
+    `out` has, in the order of `prompts`: row_id, candidate, output (text without the end token), prompt_tokens,
+    output_tokens (end token counted), finished (the end token was reached), error (null here; other engines write into it
+    why a row has no output). A prompt that leaves no room in the model's context gets an empty, unfinished output.
+
+    Args:
+        params: of a job of kind `Generate`. An adapter is merged into the model.
+        report: gets the progress, in rows.
+
+    Returns:
+        rows, output_tokens, prompt_tokens, seconds, tokens_per_second (of this attempt).
     """
+    job = Generate.read(params)
     started = time.monotonic()
-    journal, out = Path(params["journal"]), Path(params["out"])
+    journal, out = Path(job.journal), Path(job.out)
     journal.mkdir(parents=True, exist_ok=True)
-    rows = asked(params)
-    generator = loaded(params)
+    rows = asked(job)
+    generator = loaded(job)
     shards = generator.shards(rows)
     done = new_tokens = 0
     for name, shard in shards:
@@ -96,25 +101,26 @@ def _gather(files: list[Path]) -> pl.DataFrame:
 _LOADED: dict[str, Generator] = {}
 
 
-def loaded(params: dict[str, Any]) -> Generator:
+def loaded(job: Generate) -> Generator:
     """The model of a job: the one that the last job of a resident worker has left, if it is the same."""
-    name = digest([params.get(part) for part in ("model", "revision", "adapter", "dtype", "chat")])
+    name = digest([job.model, job.revision, job.adapter, job.dtype, job.chat])
     if name not in _LOADED:
         _LOADED.clear()  # before the next one is loaded: a card has room for one
-        _LOADED[name] = Generator(params)
-    _LOADED[name].params = params
+        _LOADED[name] = Generator(job)
+    _LOADED[name].job = job
     return _LOADED[name]
 
 
-def load_tokenizer(params: dict[str, Any]) -> PreTrainedTokenizerBase:
+def load_tokenizer(job: Order) -> PreTrainedTokenizerBase:
     """The tokenizer of a job's model."""
-    source = {"revision": params.get("revision"), "trust_remote_code": False}
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(params["model"], padding_side="left", **source)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        job.model, padding_side="left", revision=job.revision, trust_remote_code=False
+    )
     return tokenizer
 
 
 def by_length(dialogue: Dialogue, rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with position, prompt_tokens and ids, those of like length together. Any run of whole batches of the result
+    """`rows` with position, prompt_tokens and ids, those of like length together. Any run of full batches of the result
     comes out in the same batches again."""
     ids = dialogue.prompt_ids(rows["prompt"].to_list())
     return rows.with_columns(
@@ -128,20 +134,21 @@ def by_length(dialogue: Dialogue, rows: pl.DataFrame) -> pl.DataFrame:
 class Generator:
     """A model, its tokenizer and the sampling of one job."""
 
-    def __init__(self, params: dict[str, Any]) -> None:
-        self.params = params
+    def __init__(self, job: Generate) -> None:
+        self.job = job
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        source = {"revision": params.get("revision"), "trust_remote_code": False}
-        self.tokenizer = load_tokenizer(params)
-        dtype = getattr(torch, params["dtype"])
-        model = AutoModelForCausalLM.from_pretrained(params["model"], dtype=dtype, use_safetensors=True, **source)
-        if params.get("adapter"):
-            require_effect(params["adapter"])
+        source = {"revision": job.revision, "trust_remote_code": False}
+        self.tokenizer = load_tokenizer(job)
+        dtype = getattr(torch, job.dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
+        if job.adapter:
+            require_effect(job.adapter)
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, params["adapter"]).merge_and_unload()
-        self.model: PreTrainedModel = model.eval().to(device)
-        self.dialogue = dialogue_of(self.tokenizer, params, params["model"])
+            model = PeftModel.from_pretrained(model, job.adapter).merge_and_unload()
+        model.eval()
+        self.model: PreTrainedModel = model.to(device)
+        self.dialogue = dialogue_of(self.tokenizer, job.model, job.revision, job.chat)
         self.ends = torch.tensor(self.dialogue.ends, device=device)
         self.pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else int(self.ends[0])
         self.context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -152,10 +159,10 @@ class Generator:
         The name holds a digest of all that shapes the outputs, so a shard of another job is never taken for it.
         """
         table = by_length(self.dialogue, rows)
-        shaping = ("model", "revision", "adapter", "dtype", "seed", "temperature", "top_p")
-        settings = [self.params.get(name) for name in shaping]
+        job = self.job
+        settings = [job.model, job.revision, job.adapter, job.dtype, job.seed, job.temperature, job.top_p]
         named = []
-        for number, shard in enumerate(table.iter_slices(self.params["batch_rows"])):
+        for number, shard in enumerate(table.iter_slices(job.batch_rows)):
             content = digest([settings, shard.select("position", "row_id", "candidate", "ids", LIMIT).rows()])
             named.append((f"{number:05d}-{content[:16]}", shard))
         return named
@@ -167,7 +174,7 @@ class Generator:
         if self.context is not None:
             limits = [min(limit, self.context - len(row)) for limit, row in zip(limits, ids, strict=True)]
         seeds = [
-            seed_for(self.params["seed"], "generate", row_id, candidate)
+            seed_for(self.job.seed, "generate", row_id, candidate)
             for row_id, candidate in shard.select("row_id", "candidate").iter_rows()
         ]
         tokens: list[list[int]] = [[] for _ in ids]
@@ -179,8 +186,8 @@ class Generator:
                 tokens[fitting[place]].append(token)
                 ended[fitting[place]] = end
             finished(sum(end or len(t) >= limit for end, t, limit in zip(ended, tokens, limits, strict=True)))
-        said = [row[:-1] if end else row for row, end in zip(tokens, ended, strict=True)]
-        texts = self.tokenizer.batch_decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        written = [row[:-1] if end else row for row, end in zip(tokens, ended, strict=True)]
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return shard.select(
             "position",
             "row_id",
@@ -195,7 +202,7 @@ class Generator:
     def _decode(
         self, ids: list[list[int]], limits: list[int], draws: np.ndarray
     ) -> Iterator[list[tuple[int, int, bool]]]:
-        """Yield, for each step, (row, token, is it the end) of every row that still goes on."""
+        """Yield, for each step, (row, token, is it the end) of every row that is still running."""
         if not ids:
             return
         device = self.ends.device
@@ -214,7 +221,7 @@ class Generator:
         alive = torch.arange(len(ids), device=device)  # which row of `ids` each row of the batch is
         done = torch.zeros(len(ids), dtype=torch.bool, device=device)
         for step in range(uniform.shape[1]):
-            token = choose(logits, uniform[alive, step], self.params["temperature"], self.params["top_p"])
+            token = choose(logits, uniform[alive, step], self.job.temperature, self.job.top_p)
             end = torch.isin(token, self.ends)
             going = ~done
             yield list(zip(alive[going].tolist(), token[going].tolist(), end[going].tolist(), strict=True))
@@ -242,7 +249,8 @@ class Generator:
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1].float()
+        logits: torch.Tensor = output.logits
+        return logits[:, -1].float()
 
 
 def uniforms(seeds: list[int], steps: int) -> np.ndarray:
@@ -274,11 +282,11 @@ def choose(logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_
     return token.clamp(max=logits.shape[-1] - 1)
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """A cache layer with room to grow, which spares copying all of it at each token."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.room: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def update(

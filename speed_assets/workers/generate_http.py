@@ -28,6 +28,7 @@ from transformers import AutoTokenizer
 from speed_assets.domain.fingerprints import digest
 from speed_assets.workers.adapters import lora_rank
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import GenerateHttp, Params
 from speed_assets.workers.journal import Output
 from speed_assets.workers.streaming import EngineDied, Request, Stream, held_to
 
@@ -41,27 +42,35 @@ REFUSED_MAX = 20
 """Rows refused with none answered before them, after which the job ends: then it is not the rows."""
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write one output for each row of the table `prompts` (row_id, candidate, prompt, maybe max_new_tokens) to `out`.
 
-    params: those of `generate_vllm.run`, and endpoint (base URL of a running server that serves the model under its
-    own name, or null) or engine_python (Python of the environment whose vLLM serves). `batch_rows` requests are under
-    way at a time. A row that the server refuses gets an empty output and its words in `error`. Raises EngineDied when
-    the own server ended, ValueError when an endpoint does not serve the model, openai.APIError when it stays broken.
+    `batch_rows` requests are under way at a time. A row that the server refuses gets an empty output and its words in
+    `error`.
+
+    Args:
+        params: of a job of kind `GenerateHttp`. The columns of `out` are those of `generate.run`.
+        report: gets the progress, in rows.
+
+    Raises:
+        EngineDied: the own server ended.
+        ValueError: the endpoint does not serve the model.
+        openai.APIError: the server stays broken.
     """
-    stream = Stream(params, report)
+    job = GenerateHttp.read(params)
+    stream = Stream(job, report)
     if stream.unfinished:
-        server = Endpoint(params["endpoint"]) if params.get("endpoint") else own_server(params)
-        model, context = server.model(params)
-        source = {"revision": params.get("revision"), "trust_remote_code": False}
-        ends = stream.use(AutoTokenizer.from_pretrained(params["model"], **source), context)
+        server = Endpoint(job.endpoint) if job.endpoint else own_server(job)
+        model, context = server.model(job)
+        tokenizer = AutoTokenizer.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
+        ends = stream.use(tokenizer, context)
         try:
-            asyncio.run(_generate(stream, server, model, ends, params))
+            asyncio.run(_generate(stream, server, model, ends, job))
         except (openai.APIConnectionError, openai.InternalServerError) as error:
             if isinstance(server, Server) and server.ended(20):
                 raise EngineDied(f"the vLLM server died (log: {server.log})") from error
             raise
-    return {**stream.close(), "engine": f"server at {params.get('endpoint') or 'loopback'}"}
+    return {**stream.close(), "engine": f"server at {job.endpoint or 'loopback'}"}
 
 
 class Endpoint:
@@ -73,6 +82,7 @@ class Endpoint:
         self.url = url.rstrip("/").removesuffix("/v1")
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """The reply to one request, whatever its status."""
         return httpx.post(self.url + path, json=body, headers=self._headers(), timeout=REQUEST_SECONDS)
 
     def models(self) -> dict[str, dict[str, Any]]:
@@ -84,11 +94,11 @@ class Endpoint:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
 
-    def model(self, params: dict[str, Any]) -> tuple[str, int]:
+    def model(self, job: GenerateHttp) -> tuple[str, int]:
         """(the name under which the job's model is served, its room in tokens); loads the job's adapter where it can."""
         served = self.models()
-        name = params.get("adapter") or params["model"]
-        if name not in served and params.get("adapter"):
+        name = job.adapter or job.model
+        if name not in served and job.adapter:
             self.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": name})
             served = self.models()
         if name not in served:
@@ -97,8 +107,8 @@ class Endpoint:
                 "name (an adapter needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and the same disk), or leave "
                 "generator.endpoint null so that the stage starts a server of its own"
             )
-        context = served[name].get("max_model_len") or served.get(params["model"], {}).get("max_model_len")
-        return name, int(context or params.get("max_model_length") or 2**31)
+        context = served[name].get("max_model_len") or served.get(job.model, {}).get("max_model_len")
+        return name, int(context or job.max_model_length or 2**31)
 
 
 class Server(Endpoint):
@@ -132,7 +142,11 @@ class Server(Endpoint):
             )
 
     def ready(self) -> Server:
-        """Wait until it answers. Raises RuntimeError when it ends instead, or takes too long."""
+        """Wait until it answers.
+
+        Raises:
+            RuntimeError: it ended instead, or takes too long.
+        """
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             if self.ended():
@@ -162,7 +176,7 @@ class Server(Endpoint):
 def _last_error(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     errors = [line for line in lines if "Error" in line]
-    return (errors or lines or ["it said nothing"])[-1][-300:]
+    return (errors or lines or ["its log is empty"])[-1][-300:]
 
 
 _RUNNING: dict[str, Server] = {}
@@ -174,34 +188,35 @@ def _close_all() -> None:
         _RUNNING.popitem()[1].close()
 
 
-def own_server(params: dict[str, Any]) -> Server:
+def own_server(job: GenerateHttp) -> Server:
     """The server of a job: the one that runs if it serves, otherwise a new one in its place."""
-    arguments = server_arguments(params)
-    name = digest([params["engine_python"], arguments])
+    assert job.engine_python is not None  # where there is no endpoint
+    arguments = server_arguments(job)
+    name = digest([job.engine_python, arguments])
     if name not in _RUNNING or _RUNNING[name].ended():
         _close_all()
-        _RUNNING[name] = Server(params["engine_python"], arguments, Path(params["folder"]) / "server.log").ready()
+        _RUNNING[name] = Server(job.engine_python, arguments, Path(job.folder) / "server.log").ready()
     return _RUNNING[name]
 
 
-def server_arguments(params: dict[str, Any]) -> list[str]:
+def server_arguments(job: GenerateHttp) -> list[str]:
     """Arguments of vLLM's server for a job. For those on a CPU see `generate_vllm.ON_CPU`; one process less, too."""
     arguments = {
-        "--model": params["model"],
-        "--served-model-name": params["model"],
-        "--dtype": params["dtype"],
-        "--max-num-seqs": params["batch_rows"],
-        "--revision": params.get("revision"),
-        "--tokenizer-revision": params.get("revision"),
-        "--max-model-len": params.get("max_model_length"),
+        "--model": job.model,
+        "--served-model-name": job.model,
+        "--dtype": job.dtype,
+        "--max-num-seqs": job.batch_rows,
+        "--revision": job.revision,
+        "--tokenizer-revision": job.revision,
+        "--max-model-len": job.max_model_length,
         "--generation-config": "vllm",  # no sampling but ours
     }
     flat = [str(part) for pair in arguments.items() if pair[1] is not None for part in pair]
-    if params.get("adapter"):
+    if job.adapter:
         flat += ["--enable-lora", "--max-loras", "1", "--max-cpu-loras", "4"]
-        flat += ["--max-lora-rank", str(lora_rank(params["adapter"]))]
+        flat += ["--max-lora-rank", str(lora_rank(job.adapter))]
     if gpu():
-        return [*flat, "--gpu-memory-utilization", str(params["gpu_memory_share"])]
+        return [*flat, "--gpu-memory-utilization", str(job.gpu_memory_share)]
     return [*flat, "--enforce-eager", "--no-enable-chunked-prefill", "--distributed-executor-backend", "uni"]
 
 
@@ -210,14 +225,14 @@ def gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-async def _generate(stream: Stream, server: Endpoint, model: str, ends: Sequence[int], params: dict[str, Any]) -> None:
+async def _generate(stream: Stream, server: Endpoint, model: str, ends: Sequence[int], job: GenerateHttp) -> None:
     refused = 0
 
     async def work(client: openai.AsyncOpenAI, waiting: Iterator[Request]) -> None:
         nonlocal refused
         for request in waiting:
             try:
-                output = await _ask(client, model, request, ends, params)
+                output = await _ask(client, model, request, ends, job)
                 refused = -1
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 words = " ".join(str(error.message).split())[:500]
@@ -237,15 +252,15 @@ async def _generate(stream: Stream, server: Endpoint, model: str, ends: Sequence
     ) as client:
         for chunks in stream.groups():
             waiting = (request for chunk in chunks for request in chunk)
-            await asyncio.gather(*(work(client, waiting) for _ in range(params["batch_rows"])))
+            await asyncio.gather(*(work(client, waiting) for _ in range(job.batch_rows)))
 
 
 async def _ask(
-    client: openai.AsyncOpenAI, model: str, request: Request, ends: Sequence[int], params: dict[str, Any]
+    client: openai.AsyncOpenAI, model: str, request: Request, ends: Sequence[int], job: GenerateHttp
 ) -> Output:
-    schema = params.get("schema")
+    schema = job.schema
     form: dict[str, Any] = {}
-    if schema and params.get("endpoint"):
+    if schema and job.endpoint:
         form = {
             "response_format": {
                 "type": "json_schema",
@@ -253,15 +268,15 @@ async def _ask(
             }
         }
     elif schema:  # our own server is a vLLM
-        form = {"structured_outputs": held_to(schema, params.get("whitespace_max"))}
+        form = {"structured_outputs": held_to(schema, job.whitespace_max)}
     answer = await client.completions.create(
         model=model,
         prompt=request.ids,
         max_tokens=request.limit,
-        temperature=params["temperature"],
-        top_p=params["top_p"],
+        temperature=job.temperature,
+        top_p=job.top_p,
         seed=request.seed,
-        # vLLM's own field: another server ignores it, and stops where the model's files say.
+        # vLLM's own field: another server ignores it, and stops at the end tokens of the model's files.
         extra_body={"stop_token_ids": list(ends), **form},
     )
     choice, usage = answer.choices[0], answer.usage

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-# Before anything asks CUDA: vLLM forks its engine, and a process in which CUDA has started cannot fork. NVML tells whether
+# Before anything asks CUDA: vLLM forks its engine, and a process in which CUDA has started cannot fork. NVML shows whether
 # there is a card without starting it (vLLM sets this as well, but only when it is imported), and an engine that is
 # spawned inherits nothing.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -25,6 +25,7 @@ import torch
 from speed_assets.domain.fingerprints import digest
 from speed_assets.workers.adapters import lora_rank
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import GenerateVllm, Params
 from speed_assets.workers.journal import Output
 from speed_assets.workers.streaming import EngineDied, Request, Stream, held_to
 
@@ -52,40 +53,42 @@ ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}
 back a random draw, which torch's generators on a CPU cannot do."""
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write one output for each row of the table `prompts` (row_id, candidate, prompt, maybe max_new_tokens) to `out`.
 
-    params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, prompts, out,
-    journal, seed, temperature (0 is greedy), top_p, max_new_tokens, batch_rows (sequences decoded together), schema
-    (JSON schema that every output has to follow, or null), whitespace_max (see `held_to`), gpu_memory_share, max_model_length (tokens, or null), crash
-    (how the last attempt died, or null), load_format (vLLM's; null is `auto`), chat (see `Dialogue`; default `auto`). The columns of `out` are those of
-    `generate.run`. Raises EngineDied when the engine's own process ended.
+    Args:
+        params: of a job of kind `GenerateVllm`. The columns of `out` are those of `generate.run`.
+        report: gets the progress, in rows.
+
+    Raises:
+        EngineDied: the engine's own process ended.
     """
-    stream = Stream(params, report)
+    job = GenerateVllm.read(params)
+    stream = Stream(job, report)
     if stream.unfinished:
-        engine = loaded(params)
+        engine = loaded(job)
         ends = stream.use(engine.get_tokenizer(), engine.llm_engine.model_config.max_model_len)
         try:
-            _generate(engine, stream, ends, params)
+            _generate(engine, stream, ends, job)
         except EngineDeadError as error:
             raise EngineDied(f"the vLLM engine died: {error}") from error
     return {**stream.close(), "engine": f"vllm {_version()}"}
 
 
-def engine_arguments(params: dict[str, Any]) -> dict[str, Any]:
+def engine_arguments(job: GenerateVllm) -> dict[str, Any]:
     """Arguments of `LLM` for a job; jobs with equal arguments share an engine."""
-    adapter = params.get("adapter")
+    adapter = job.adapter
     return {
-        "model": params["model"],
-        "revision": params.get("revision"),
-        "tokenizer_revision": params.get("revision"),
+        "model": job.model,
+        "revision": job.revision,
+        "tokenizer_revision": job.revision,
         "trust_remote_code": False,
-        "dtype": params["dtype"],
-        "load_format": params.get("load_format") or "auto",
-        "max_num_seqs": params["batch_rows"],
-        "max_model_len": params.get("max_model_length"),
+        "dtype": job.dtype,
+        "load_format": job.load_format or "auto",
+        "max_num_seqs": job.batch_rows,
+        "max_model_len": job.max_model_length,
         "enable_prefix_caching": True,
-        **({"gpu_memory_utilization": params["gpu_memory_share"]} if torch.cuda.is_available() else ON_CPU),
+        **({"gpu_memory_utilization": job.gpu_memory_share} if torch.cuda.is_available() else ON_CPU),
         **({"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(adapter)} if adapter else {}),
     }
 
@@ -95,9 +98,9 @@ KEPT = 1 if torch.cuda.is_available() else 2
 _LOADED: dict[str, LLM] = {}
 
 
-def loaded(params: dict[str, Any]) -> LLM:
+def loaded(job: GenerateVllm) -> LLM:
     """The engine of a job: one that is loaded if it serves, otherwise a new one in place of the one used longest ago."""
-    arguments = engine_arguments(params)
+    arguments = engine_arguments(job)
     name = digest(arguments)
     if name in _LOADED:
         _LOADED[name] = _LOADED.pop(name)  # now the last one used
@@ -109,14 +112,14 @@ def loaded(params: dict[str, Any]) -> LLM:
     return _LOADED[name]
 
 
-def _generate(engine: LLM, stream: Stream, ends: Sequence[int], params: dict[str, Any]) -> None:
+def _generate(engine: LLM, stream: Stream, ends: Sequence[int], job: GenerateVllm) -> None:
     core = engine.llm_engine
     decode = engine.get_tokenizer().batch_decode
-    adapter = params.get("adapter")
+    adapter = job.adapter
     lora = LoRARequest(adapter, int(digest(adapter)[:7], 16) + 1, adapter) if adapter else None
     for chunks in stream.groups():
         while True:
-            while core.get_num_unfinished_requests() <= params["batch_rows"]:  # none of its places may stay empty
+            while core.get_num_unfinished_requests() <= job.batch_rows:  # none of its places may stay empty
                 chunk = next(chunks, None)
                 if chunk is None:
                     break
@@ -124,7 +127,7 @@ def _generate(engine: LLM, stream: Stream, ends: Sequence[int], params: dict[str
                     core.add_request(
                         str(request.position),
                         {"prompt_token_ids": request.ids},
-                        _sampling(request, ends, params),
+                        _sampling(request, ends, job),
                         lora_request=lora,
                     )
             if not core.has_unfinished_requests():
@@ -154,17 +157,17 @@ def _without_end(ids: Sequence[int], ends: Sequence[int]) -> list[int]:
     return list(ids[:-1] if ids and ids[-1] in ends else ids)
 
 
-def _sampling(request: Request, ends: Sequence[int], params: dict[str, Any]) -> SamplingParams:
-    schema = params.get("schema")
+def _sampling(request: Request, ends: Sequence[int], job: GenerateVllm) -> SamplingParams:
+    schema = job.schema
     return SamplingParams(
-        temperature=params["temperature"],
-        top_p=params["top_p"],
+        temperature=job.temperature,
+        top_p=job.top_p,
         max_tokens=request.limit,
         seed=request.seed,
         stop_token_ids=list(ends),  # a model's files may forget the one that ends a turn
-        structured_outputs=StructuredOutputsParams(**held_to(schema, params.get("whitespace_max"))) if schema else None,
+        structured_outputs=StructuredOutputsParams(**held_to(schema, job.whitespace_max)) if schema else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        detokenize=False,  # whole rows at once are cheaper
+        detokenize=False,  # all rows at once are cheaper
     )
 
 

@@ -26,10 +26,11 @@ HELD_OUT = "speed/microworld"
 
 
 def is_held_out(task: AbsTask) -> bool:
+    """Whether a task is one of these."""
     return task.metadata.dataset["path"] == HELD_OUT
 
 
-def _metadata(kind: str, main_score: str, prompt: str) -> TaskMetadata:
+def _metadata(kind: Any, main_score: str, prompt: str) -> TaskMetadata:
     return TaskMetadata(
         name=f"Microworld{kind}",
         description=f"{kind} on invented topics of the microworld",
@@ -60,7 +61,7 @@ class MicroworldClassification(AbsTaskClassification):
     metadata = _metadata("Classification", "accuracy", "Classify what a text says about its topic")
 
     def _calculate_scores(self, y_test: Any, y_pred: Any) -> Any:
-        """Scores from an array of labels: a dataset's column is read anew, row by row, for each of ten metrics."""
+        """Scores from an array of labels: a dataset's column is read again, row by row, for each of ten metrics."""
         return super()._calculate_scores(np.asarray(y_test), y_pred)
 
 
@@ -100,7 +101,8 @@ def _ranking_data(ranking: Ranking) -> dict[str, Any]:
     def rows(texts: dict[str, str], **more: str) -> Dataset:
         return Dataset.from_list([{"id": name, "text": text, **more} for name, text in texts.items()])
 
-    candidates = ranking.candidates and {query: list(names) for query, names in ranking.candidates.items()}
+    given = ranking.candidates
+    candidates = {query: list(names) for query, names in given.items()} if given else given
     return {
         "test": {
             "corpus": rows(ranking.corpus, title=""),

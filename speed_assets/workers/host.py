@@ -35,7 +35,8 @@ KINDS = (
     "dpo",
     "likelihood",
     "consistency",
-    "neighbours",
+    "similarities",
+    "mine_negatives",
     "embed",
     "evaluate",
     "task_texts",
@@ -58,7 +59,7 @@ def prepare_process(threads: int) -> None:
 
     Threads that wait must sleep: with OpenMP's default of spinning, a busy machine makes small models
     ten times slower. Freed memory stays with the process (mallopt(3), glibc only): otherwise every large tensor is
-    mapped and paged in anew, a fifth of the time of training on a CPU.
+    mapped and paged in again, a fifth of the time of training on a CPU.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -73,7 +74,11 @@ def prepare_process(threads: int) -> None:
 
 
 def worker_module(kind: str) -> ModuleType:
-    """The module that does jobs of this kind. Raises ValueError for a kind that does not exist."""
+    """The module that does jobs of this kind.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
     if kind not in KINDS + ENGINE_KINDS:
         raise ValueError(f"no worker does {kind!r}: a job is one of {', '.join(KINDS + ENGINE_KINDS)}")
     return importlib.import_module(f"speed_assets.workers.{kind}")
@@ -82,7 +87,11 @@ def worker_module(kind: str) -> ModuleType:
 def run_job(folder: Path) -> None:
     """Do the job in `folder`; the process's stdout and stderr go to its log from here on.
 
-    Raises SystemExit(1) when the worker fails, after `error.json` and a traceback in the log.
+    Args:
+        folder: holds `job.json`; gets `progress.jsonl` and `result.json`.
+
+    Raises:
+        SystemExit: with status 1 when the worker fails, after `error.json` and a traceback in the log.
     """
     with (folder / "worker.log").open("ab") as log:
         os.dup2(log.fileno(), 1)
@@ -114,7 +123,11 @@ def run_job(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` so that a reader sees all of it or no file. NaN raises ValueError."""
+    """Write `value` so that a reader sees all of it or no file.
+
+    Raises:
+        ValueError: the value holds a NaN.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_text(json.dumps(value, allow_nan=False) + "\n")
     unfinished.replace(path)
@@ -150,6 +163,7 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
+    """Do the one job that the command line names."""
     folder = Path(sys.argv[1])
     prepare_process(_threads(json.loads((folder / "job.json").read_text())["params"]))
     _die_with_parent()

@@ -1,12 +1,12 @@
 """The journal of a generation: each output on disk as it comes, and what was under way when an engine died.
 
 Two files. `NAME.rows.jsonl` holds one finished row a line; a last line that a kill has torn is cut off when the
-journal is opened. `NAME.events.jsonl` says which rows were begun, and at each crash which of them were not finished.
+journal is opened. `NAME.events.jsonl` records which rows were begun, and at each crash which of them were not finished.
 Lines are handed to the system as they are written, so they survive this process, though not a power failure.
 
 A row that may have killed the engine is a suspect. Suspects run in small groups, and alone when fewer than `FEW` were
 under way. A row that was under way at two crashes in a row, alone at the second, is poisonous: it is finished without
-an output, and the job goes on. Only crashes that the caller has seen count, so a run that is killed harms no row.
+an output, and the job continues. Only crashes that the caller has seen count, so a run that is killed harms no row.
 
 Belongs here: reading the rows of a job and remembering their outputs. Not here: making them, and nothing that an engine's environment may lack.
 """
@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from speed_assets.workers.jobs import Generate
+
 FEW = 16
 """Suspects that run together; so few under way at a crash run alone the next time (our choice: with 256 rows
-under way, the poisonous one is known after three crashes)."""
+under way, the poisonous one is found after three crashes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,18 @@ LIMIT = "max_new_tokens"
 """Column of a job's table, and parameter of the job: the most tokens of an output."""
 
 
-def asked(params: Mapping[str, Any]) -> pl.DataFrame:
+def asked(job: Generate) -> pl.DataFrame:
     """The rows of a job (row_id, candidate, prompt, max_new_tokens) from its table `prompts`.
 
     A row's own limit, where the table has that column and it is not null, counts before the job's.
     """
-    rows = pl.read_parquet(params["prompts"])
+    rows = pl.read_parquet(job.prompts)
     own = pl.col(LIMIT) if LIMIT in rows.columns else pl.lit(None)
     return rows.select(
         "row_id",
         pl.col("candidate").cast(pl.Int64),
         "prompt",
-        pl.coalesce(own.cast(pl.Int64), pl.lit(params[LIMIT], pl.Int64)).alias(LIMIT),
+        pl.coalesce(own.cast(pl.Int64), pl.lit(job.max_new_tokens, pl.Int64)).alias(LIMIT),
     )
 
 
@@ -72,18 +74,18 @@ SCHEMA = {
 
 
 class Journal:
-    """The journal `name` in `folder`, opened to go on. `crash` says how the engine died when the caller saw it die."""
+    """The journal `name` in `folder`, opened to resume. `crash` states how the engine died when the caller saw it die."""
 
     def __init__(self, folder: Path, name: str, crash: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._rows, self._events = folder / f"{name}.rows.jsonl", folder / f"{name}.events.jsonl"
-        self.done = {int(row["position"]) for row in _whole_lines(self._rows)}
+        self.done = {int(row["position"]) for row in _complete_lines(self._rows)}
         """Positions of the rows that are finished."""
         self._company: dict[int, int] = {}  # suspect -> fewest rows that were under way with it at a crash
         begun: set[int] = set()
         before: set[int] = set()  # under way at the crash before
         poisonous: set[int] = set()
-        for event in [*_whole_lines(self._events), *([{"crash": crash}] if crash else [])]:
+        for event in [*_complete_lines(self._events), *([{"crash": crash}] if crash else [])]:
             if "begin" in event:
                 begun.update(event["begin"])
             elif "crash" in event:
@@ -115,7 +117,7 @@ class Journal:
         return [*alone, *together, *([rest] if rest else [])]
 
     def begin(self, positions: Iterable[int]) -> None:
-        """Say, before an engine sees them, that these rows are under way."""
+        """Record, before an engine gets them, that these rows are under way."""
         _append(self._events_file, [{"begin": list(positions)}])
 
     def finish(self, outputs: Iterable[Output]) -> None:
@@ -131,6 +133,7 @@ class Journal:
         return pl.read_ndjson(self._rows, schema=SCHEMA).sort("position")
 
     def close(self) -> None:
+        """Close its files."""
         self._rows_file.close()
         self._events_file.close()
 
@@ -143,12 +146,12 @@ def _append(file: Any, records: list[dict[str, Any]]) -> None:
             data = data[file.write(data) :]
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
+def _complete_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a file whose last line may be torn; the torn end is cut off."""
     if not path.exists():
         return []
     with path.open("r+b") as file:
-        records, whole = [], 0
+        records, complete = [], 0
         for line in file:
             try:
                 if not line.endswith(b"\n"):
@@ -156,6 +159,6 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
                 records.append(json.loads(line))
             except ValueError:
                 break
-            whole += len(line)
-        file.truncate(whole)
+            complete += len(line)
+        file.truncate(complete)
     return records

@@ -1,6 +1,6 @@
 """By what a training is judged: the same rows before its first step and after its last, read by the same code.
 
-Rows that were held out, or where there are too few of them, some that were trained on; each measurement says which. The
+Rows that were held out, or where there are too few of them, some that were trained on; each measurement names which. The
 reference of preference training is the model before the first step.
 
 Belongs here: measuring. Not here: which rows are held out (`domain/training_length.py`), or what is enough (`checks`).
@@ -20,6 +20,7 @@ from torch.nn.functional import logsigmoid
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import HELD_OUT_MAX
 from speed_assets.workers.likelihood import answer_log_probs
+from speed_assets.workers.training_jobs import Preference, Training
 
 FILE = "judged.json"
 PAIRS_MIN = 32
@@ -41,7 +42,7 @@ class Judged:
     """
 
     def __init__(
-        self, rows: pl.DataFrame, held: pl.DataFrame, answers: tuple[str, ...], settings: dict[str, Any], seed: int
+        self, rows: pl.DataFrame, held: pl.DataFrame, answers: tuple[str, ...], settings: Training, seed: int
     ) -> None:
         self._answers, self._settings = answers, settings
         self._rows: dict[str, pl.DataFrame] = {}
@@ -50,7 +51,7 @@ class Judged:
         if len(held) < (PAIRS_MIN if len(answers) > 1 else 1):
             self._rows["training_rows"] = _some(rows, answers, seed)
         self._before: dict[str, Sums] = {}
-        self._told: list[dict[str, Any]] = []
+        self._measured: list[dict[str, Any]] = []
         self.moved = True
         """Whether any row is read otherwise than before: with weights that changed too little, none is."""
 
@@ -59,7 +60,7 @@ class Judged:
         self._before = {name: self._read(trainer, rows) for name, rows in self._rows.items()}
 
     def after(self, trainer: Any) -> list[dict[str, Any]]:
-        """Read the rows again, and compare; the first that is told is the one to judge by.
+        """Read the rows again, and compare; the first one is the one to judge by.
 
         Of one answer: loss_before and loss_after, in nats a token. Of pairs: the loss as it is trained, reward_accuracy
         (share of pairs whose chosen answer gained more likelihood than the rejected one; a tie is half),
@@ -77,18 +78,18 @@ class Judged:
             }
             for name, rows in self._rows.items()
         ]
-        # Few held-out pairs are told after those that judge.
-        self._told = sorted(found, key=lambda told: "training_rows" in self._rows and told["on"] == "held_out")
-        return self._told
+        # Few held-out pairs come after those that judge.
+        self._measured = sorted(found, key=lambda one: "training_rows" in self._rows and one["on"] == "held_out")
+        return self._measured
 
     def points(self) -> dict[str, tuple[float, float]]:
         """Losses before and after, by what they were measured on: for the plot."""
-        return {told["on"].replace("_", " "): (told["loss_before"], told["loss_after"]) for told in self._told}
+        return {one["on"].replace("_", " "): (one["loss_before"], one["loss_after"]) for one in self._measured}
 
     def write(self, folder: Path) -> None:
-        """Keep the measurements beside the model, for the checks."""
+        """Keep the measurements next to the model, for the checks."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(json.dumps(self._told, indent=1) + "\n")
+        (folder / FILE).write_text(json.dumps(self._measured, indent=1) + "\n")
 
     def _read(self, trainer: Any, rows: pl.DataFrame) -> Sums:
         model = trainer.accelerator.unwrap_model(trainer.model)
@@ -109,17 +110,19 @@ class Judged:
 
     def _pairs(self, was: Sums, now: Sums) -> dict[str, float]:
         better, worse = self._answers
+        settings = self._settings
+        assert isinstance(settings, Preference)
         ranked = [[a[0] - b[0] for a, b in zip(sums[better], sums[worse], strict=True)] for sums in (was, now)]
         gains = [after - before for before, after in zip(*ranked, strict=True)]
         losses = []
         for sums, margins in ((was, [0.0] * len(gains)), (now, gains)):
-            loss = -fmean(logsigmoid(self._settings["beta"] * torch.tensor(margins, dtype=torch.float64)).tolist())
-            losses.append(loss + self._settings["nll_weight"] * _loss(sums[better]))
+            loss = -fmean(logsigmoid(settings.beta * torch.tensor(margins, dtype=torch.float64)).tolist())
+            losses.append(loss + settings.nll_weight * _loss(sums[better]))
         return {
             "loss_before": losses[0],
             "loss_after": losses[1],
             "reward_accuracy": fmean(1.0 if gain > 0 else 0.5 if gain == 0 else 0.0 for gain in gains),
-            "reward_margin": self._settings["beta"] * fmean(gains),
+            "reward_margin": settings.beta * fmean(gains),
             "ranked_before": fmean(margin > 0 for margin in ranked[0]),
             "ranked_after": fmean(margin > 0 for margin in ranked[1]),
         }

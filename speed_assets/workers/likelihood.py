@@ -1,6 +1,6 @@
-"""How likely a model finds what rows say: the natural logarithm of the probability of the least likely token.
+"""How likely a model finds the contents of rows: the natural logarithm of the probability of the least likely token.
 
-A sampled text goes astray where an unlikely token was drawn, so the worst token tells more than the mean.
+A sampled text goes astray where an unlikely token was drawn, so the least likely token is a better sign than the mean.
 
 Belongs here: forward passes over given texts, the journal of such a job. Not here: generating (`generate.py`) and any threshold.
 """
@@ -20,6 +20,7 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.scoring import value_spans
 from speed_assets.workers.dialogue import dialogue_of
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Likelihood, Params
 
 TOKENS = 32_768
 """Tokens of one forward pass on a GPU, padding included: with a vocabulary of 128,256 the logits of them all are 8 GB in
@@ -30,29 +31,30 @@ CHUNK = 4096
 """Positions whose logits are turned to float32 together."""
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write (row_id, least_likely) of each row of the table `rows` (row_id, prompt, record, value) to `out`, in their
     order.
 
-    params: model (folder or hub name), revision, adapter (folder in PEFT's format, or null), dtype, rows, out, journal,
-    batch_rows (rows that a journal file holds), chat (see `Dialogue`; default `auto`), tokens (of one forward pass; see
-    `answer_log_probs`). `record` is a JSON object in one line; only tokens that touch one of its values count, or the one value
-    whose number `value` is (from 0): keys and marks are not what a row says. `least_likely` is in nats, at most 0; null where prompt and record leave the model's
-    context, or no value has a token.
+    `record` is a JSON object in one line. Only tokens that touch one of its values count, or the one value whose number
+    `value` is (from 0): keys and marks are not what a row contains. `least_likely` is in nats, at most 0; null where prompt
+    and record leave the model's context, or no value has a token.
+
+    Args:
+        params: of a job of kind `Likelihood`.
+        report: gets the progress, in rows.
     """
+    job = Likelihood.read(params)
     started = time.monotonic()
-    journal, out = Path(params["journal"]), Path(params["out"])
+    journal, out = Path(job.journal), Path(job.out)
     journal.mkdir(parents=True, exist_ok=True)
-    rows = pl.read_parquet(params["rows"]).select("row_id", "prompt", "record", "value")
-    judge = Judge(params)
+    rows = pl.read_parquet(job.rows).select("row_id", "prompt", "record", "value")
+    judge = Judge(job)
     by_length = rows.with_row_index("position").sort(
         pl.col("prompt").str.len_bytes() + pl.col("record").str.len_bytes(), "position"
     )
     files = []
-    for number, shard in enumerate(by_length.iter_slices(params["batch_rows"])):
-        named = digest(
-            [params["model"], params.get("adapter"), params["dtype"], params.get("chat") or "auto", shard.rows()]
-        )
+    for number, shard in enumerate(by_length.iter_slices(job.batch_rows)):
+        named = digest([job.model, job.adapter, job.dtype, job.chat or "auto", shard.rows()])
         file = journal / f"{number:05d}-{named[:16]}.parquet"
         if not file.exists():
             found = judge.least_likely(*(shard[name].to_list() for name in ("prompt", "record", "value")))
@@ -61,7 +63,7 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
             scored.write_parquet(unfinished)
             unfinished.replace(file)
         files.append(file)
-        report(min((number + 1) * params["batch_rows"], rows.height), rows.height, "rows")
+        report(min((number + 1) * job.batch_rows, rows.height), rows.height, "rows")
     schema = {"position": pl.UInt32, "row_id": pl.String, "least_likely": pl.Float64}
     scored = pl.concat([pl.DataFrame(schema=schema), *(pl.read_parquet(file) for file in files)])
     scored.sort("position").drop("position").write_parquet(out)
@@ -71,21 +73,22 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
 class Judge:
     """A causal language model and its tokenizer, to read with."""
 
-    def __init__(self, params: dict[str, Any]) -> None:
+    def __init__(self, job: Likelihood) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        source = {"revision": params.get("revision"), "trust_remote_code": False}
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(params["model"], **source)
+        source = {"revision": job.revision, "trust_remote_code": False}
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.model, **source)
         if not self.tokenizer.is_fast:
-            raise ValueError(f"{params['model']} has no fast tokenizer, which alone tells where a token stands")
-        dtype = getattr(torch, params["dtype"])
-        model = AutoModelForCausalLM.from_pretrained(params["model"], dtype=dtype, use_safetensors=True, **source)
-        if params.get("adapter"):
+            raise ValueError(f"{job.model} has no fast tokenizer, and no other gives the places of tokens")
+        dtype = getattr(torch, job.dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
+        if job.adapter:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, params["adapter"]).merge_and_unload()
-        self.model: PreTrainedModel = model.eval().to(self.device)
-        self.dialogue = dialogue_of(self.tokenizer, params, params["model"])
-        self.tokens: int | None = params.get("tokens")
+            model = PeftModel.from_pretrained(model, job.adapter).merge_and_unload()
+        model.eval()
+        self.model: PreTrainedModel = model.to(self.device)
+        self.dialogue = dialogue_of(self.tokenizer, job.model, job.revision, job.chat)
+        self.tokens = job.tokens
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     def least_likely(self, prompts: list[str], records: list[str], values: list[int | None]) -> list[float | None]:
@@ -146,7 +149,7 @@ def answer_log_probs(
 
 
 def _log_probs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """log-softmax of (positions, vocabulary) at `tokens`, in chunks: in float32, a whole text can be gigabytes."""
+    """log-softmax of (positions, vocabulary) at `tokens`, in chunks: in float32, a long text can be gigabytes."""
     parts = []
     for start in range(0, len(tokens), CHUNK):
         wanted = tokens[start : start + CHUNK].to(logits.device)

@@ -1,4 +1,4 @@
-"""What training asks of the machine: one device for a process, and its failures in words that say what to change.
+"""What training asks of the machine: one device for a process, and its failures, explained.
 
 Belongs here: devices, memory, files of a base that cannot be used. Not here: training itself.
 """
@@ -30,7 +30,10 @@ def one_device() -> None:
     """Let this process see one GPU at most, unless a launcher has given each its own.
 
     Call it before CUDA starts: the trainers spread a lone process over all that it sees, which is slow and which TRL
-    refuses. Raises ValueError when a launcher started more processes than there are GPUs.
+    refuses.
+
+    Raises:
+        ValueError: a launcher started more processes than there are GPUs.
     """
     seen = torch.cuda.device_count()
     if processes() > 1:
@@ -41,10 +44,15 @@ def one_device() -> None:
 
 
 @contextmanager
-def explained(section: str) -> Iterator[None]:
-    """Raise failures of memory, device and base as RuntimeError or ValueError that name what to change.
+def explain_failures(section: str) -> Iterator[None]:
+    """Turn failures of memory, device and base into errors that name what to change.
 
-    `section` names the fields: "the training section" or a section of the recipe.
+    Args:
+        section: names the fields: "the training section" or a section of the recipe.
+
+    Raises:
+        RuntimeError: memory ran out, or the GPU failed.
+        ValueError: the base has no safetensors, or weights and base do not fit each other.
     """
     try:
         yield
@@ -58,7 +66,7 @@ def explained(section: str) -> Iterator[None]:
             ) from error
         if _CUDA.search(words):
             raise RuntimeError(
-                f"the GPU failed: run again, training goes on from its newest checkpoint; if it fails again, look at "
+                f"the GPU failed: run again, training resumes from its newest checkpoint; if it fails again, check "
                 f"driver and card (nvidia-smi, dmesg), or run with CUDA_LAUNCH_BLOCKING=1 to see where ({words})"
             ) from error
         if "size mismatch" in words:

@@ -13,17 +13,22 @@ import polars as pl
 from speed_assets.workers.dialogue import dialogue_of
 from speed_assets.workers.generate import by_length, load_tokenizer
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Order, Params
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write `out`: one column, `position`, of the table `prompts` (row_id, candidate, prompt) in the order of `generate`.
 
-    params: model (folder or hub name), revision, prompts, out, and chat (as in `generate.run`).
+    Args:
+        params: of a job of kind `Order`.
+        report: gets the progress, in rows.
     """
-    rows = pl.read_parquet(params["prompts"]).select("row_id", "candidate", "prompt")
-    ordered = by_length(dialogue_of(load_tokenizer(params), params, params["model"]), rows).select("position")
-    unfinished = Path(params["out"]).with_suffix(".tmp")
+    job = Order.read(params)
+    rows = pl.read_parquet(job.prompts).select("row_id", "candidate", "prompt")
+    dialogue = dialogue_of(load_tokenizer(job), job.model, job.revision, job.chat)
+    ordered = by_length(dialogue, rows).select("position")
+    unfinished = Path(job.out).with_suffix(".tmp")
     ordered.write_parquet(unfinished)
-    unfinished.replace(params["out"])
+    unfinished.replace(job.out)
     report(rows.height, rows.height, "rows")
     return {"rows": rows.height}

@@ -19,6 +19,8 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
+from speed_assets.workers.training_jobs import EmbeddingSettings
+
 Features = dict[str, Any]
 
 
@@ -42,7 +44,7 @@ class Padding:
 
 
 class RankingLoss(MultipleNegativesRankingLoss):
-    """InfoNCE over in-batch and hard negatives, without those that are known to be none.
+    """InfoNCE over in-batch and hard negatives, without texts that are certainly no negatives.
 
     Left out of a row's negatives is every text of the batch that equals the row's positive or its query,
     or that is the positive of another row with the same query. So a classification batch may be large,
@@ -98,11 +100,12 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
         self, model: SentenceTransformer, scale: float, mini_batch_size: int, margin: float | None = None
     ) -> None:
         super().__init__(model, scale=scale, mini_batch_size=mini_batch_size)
-        self.loss = RankingLoss(model, scale, margin)
+        self.loss: RankingLoss = RankingLoss(model, scale, margin)
         self._places: list[torch.Tensor | None] = []
 
     @property
     def padding(self) -> Padding:
+        """What was embedded so far."""
         return self.loss.padding
 
     def forward(self, sentence_features: Iterable[Features], labels: torch.Tensor) -> torch.Tensor:
@@ -144,6 +147,7 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
         columns = [
             column if place is None else column[place] for column, place in zip(columns, self._places, strict=True)
         ]
+        assert labels is not None
         loss = self.loss.compute_loss_from_embeddings(columns, labels)
         if with_backward:
             loss.backward()
@@ -183,25 +187,27 @@ def without_shared_pads(column: Features) -> Features:
     }
 
 
-def loss_of(model: SentenceTransformer, settings: dict[str, Any]) -> torch.nn.Module:
+def loss_of(model: SentenceTransformer, settings: EmbeddingSettings) -> torch.nn.Module:
     """The loss, cached when a transformer's batch does not fit into memory at once, and over every size of the vectors."""
-    scale, micro, margin = 1 / settings["temperature"], settings["micro_batch_size"], settings["false_negative_margin"]
+    scale, micro, margin = 1 / settings.temperature, settings.micro_batch_size, settings.false_negative_margin
     loss: torch.nn.Module
-    if isinstance(model[0], StaticEmbedding) or settings["batch_size"] <= micro:
+    if isinstance(model[0], StaticEmbedding) or settings.batch_size <= micro:
         loss = RankingLoss(model, scale, margin)
     else:
         loss = CachedRankingLoss(model, scale, micro, margin)
-    if not settings["matryoshka"]:
+    if not settings.matryoshka:
         return loss
-    whole = model.get_embedding_dimension()
-    if max(settings["matryoshka"]) >= whole:
+    width = model.get_embedding_dimension()
+    assert width is not None
+    if max(settings.matryoshka) >= width:
         raise ValueError(
-            f"embedding_model.matryoshka {settings['matryoshka']} must be below the model's {whole} dimensions"
+            f"embedding_model.matryoshka {list(settings.matryoshka)} must be below the model's {width} dimensions"
         )
-    return MatryoshkaLoss(model, loss, sorted({*settings["matryoshka"], whole}))
+    return MatryoshkaLoss(model, loss, sorted({*settings.matryoshka, width}))
 
 
 def padding_of(loss: torch.nn.Module) -> Padding:
     """What a loss from `loss_of` has counted."""
-    counted: Padding = (loss.loss if isinstance(loss, MatryoshkaLoss) else loss).padding
+    counting: Any = loss.loss if isinstance(loss, MatryoshkaLoss) else loss
+    counted: Padding = counting.padding
     return counted

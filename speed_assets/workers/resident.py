@@ -23,18 +23,18 @@ from typing import IO
 from speed_assets.workers import host
 
 PATIENCE_SECONDS = 15
-"""Time to end in order, which frees shared memory, before the whole group is killed."""
+"""Time to end in order, which frees shared memory, before the process group is killed."""
 
 
 def orders() -> queue.SimpleQueue[str]:
-    """The lines of stdin; when it closes, this process is told to end, in the middle of a job too."""
+    """The lines of stdin; when it closes, this process gets SIGTERM, in the middle of a job too."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
         unread = b""
         while data := os.read(0, 65536):  # not sys.stdin: a fork would inherit its lock as this thread holds it
-            *whole, unread = (unread + data).split(b"\n")
-            for line in whole:
+            *complete, unread = (unread + data).split(b"\n")
+            for line in complete:
                 lines.put(os.fsdecode(line))
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(PATIENCE_SECONDS)
@@ -60,6 +60,7 @@ def hold_card() -> IO[str] | None:
 
 
 def main() -> None:
+    """Do the jobs that stdin names until one fails, SIGTERM comes or stdin closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # exit handlers run
     folders = orders()
     answers = os.dup(1)

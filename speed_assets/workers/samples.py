@@ -8,7 +8,7 @@
 | PairClassification | average_precision | predicted (by the measure that the main score is of; of `max_ap` the best), gold (0 or 1) |
 | Clustering | replicates | score: V-measure of each repetition, which is itself drawn with replacement |
 
-Task types beside these leave no samples: they are compared by their score alone.
+Other task types leave no samples: they are compared by their score alone.
 
 Belongs here: getting them out of mteb. Not here: statistics (`domain/statistics.py`).
 """
@@ -53,13 +53,14 @@ class Samples:
         self._folder = folder
         self._queries: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
         if isinstance(task, AbsTaskRetrieval):
-            usual = task.task_specific_scores
+            listened: Any = task
+            usual = listened.task_specific_scores
 
             def listen(scores: Any, *args: Any, hf_split: str, hf_subset: str, **kwargs: Any) -> Any:
                 self._queries[hf_split, hf_subset] = scores
                 return usual(scores, *args, hf_split=hf_split, hf_subset=hf_subset, **kwargs)
 
-            task.task_specific_scores = listen
+            listened.task_specific_scores = listen
 
     @property
     def prediction_folder(self) -> Path | None:
@@ -86,9 +87,9 @@ class Samples:
         return pl.DataFrame(rows, schema=SAMPLE_SCHEMA)
 
     def _predictions(self) -> Iterator[tuple[str, Any, Any]]:
-        told = json.loads((self._folder / self._task.prediction_file_name).read_text())
+        predicted = json.loads((self._folder / self._task.prediction_file_name).read_text())
         data: Any = self._task.dataset
-        for subset, splits in told.items():
+        for subset, splits in predicted.items():
             for split, predictions in splits.items() if subset != "mteb_model_meta" else ():
                 yield f"{split}/{subset}", data.get(subset, data)[split], predictions
 
@@ -100,7 +101,7 @@ def _query_metric(main: str, queries: dict[str, dict[str, float]]) -> str:
     return name if name in next(iter(queries.values()), {}) else "ndcg_cut_10"
 
 
-def _rows(task: AbsTask, data: Any, predictions: Any) -> Iterator[dict[str, Any]]:
+def _rows(task: Any, data: Any, predictions: Any) -> Iterator[dict[str, Any]]:
     if isinstance(task, AbsTaskClassification):
         if task.is_cross_validation or isinstance(data[task.label_column_name][0], list):
             return  # each fold predicts other texts, or a text has several labels: no one answer to each

@@ -1,7 +1,7 @@
 """A vLLM server that ends with the process that started it: `python -m speed_assets.workers.serve ARGUMENTS`.
 
 Runs vLLM's OpenAI-compatible server with these arguments. Its starter holds the other end of stdin and makes it lead
-a process group; when stdin closes, the server is told to end, and the whole group is killed if it does not.
+a process group; when stdin closes, the server gets SIGTERM, and the group is killed if it does not.
 
 Belongs here: tying the server's life to its starter's. Not here: arguments (`generate_http.py`).
 """

@@ -7,8 +7,6 @@ environment may lack.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.workers.adapters import require_effect
 from speed_assets.workers.dialogue import Dialogue, dialogue_of
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import GenerateVllm
 from speed_assets.workers.journal import LIMIT, Journal, Output, asked
 
 SHAPING = (
@@ -42,7 +41,7 @@ CHUNK = 256
 
 
 class EngineDied(RuntimeError):
-    """The engine ended under its worker; started again, the job goes on where it was."""
+    """The engine ended under its worker; started again, the job resumes where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +57,18 @@ class Request:
 
 
 class Stream:
-    """The rows of a job (row_id, candidate, prompt, maybe max_new_tokens) on their way; see `generate_vllm.run` for its parameters."""
+    """The rows of a job (row_id, candidate, prompt, maybe max_new_tokens) on their way; see `jobs.GenerateVllm` for its parameters."""
 
-    def __init__(self, params: dict[str, Any], report: Report) -> None:
-        self._params, self._report = params, report
-        self._rows = asked(params)
-        shaping = [params.get(name) for name in SHAPING]
+    def __init__(self, job: GenerateVllm, report: Report) -> None:
+        self._job, self._report = job, report
+        self._rows = asked(job)
+        shaping = [getattr(job, name) for name in SHAPING]
         if shaping[-1] is None:
             shaping.pop()  # journals of before there was a bound on white space
-        if params.get("adapter"):
-            require_effect(params["adapter"])
+        if job.adapter:
+            require_effect(job.adapter)
         named = digest([shaping, [short_id(*row) for row in self._rows.iter_rows()]])
-        self._journal = Journal(Path(params["journal"]), named[:16], params.get("crash"))
+        self._journal = Journal(Path(job.journal), named[:16], job.crash)
         self._dialogue: Dialogue | None = None
         self._context = 0
         self._first = self._last = 0.0
@@ -85,7 +84,8 @@ class Stream:
 
         Returns the tokens at which the engine has to stop, whatever it knows by itself.
         """
-        self._dialogue, self._context = dialogue_of(tokenizer, self._params, self._params["model"]), context
+        job = self._job
+        self._dialogue, self._context = dialogue_of(tokenizer, job.model, job.revision, job.chat), context
         return self._dialogue.ends
 
     def groups(self) -> Iterator[Iterator[list[Request]]]:
@@ -107,21 +107,13 @@ class Stream:
             if limit < 1:
                 without_room.append(Output(position, "", len(ids), 0, finished=False))
             else:
-                requests.append(
-                    Request(position, ids, limit, seed_for(self._params["seed"], "generate", row_id, candidate))
-                )
+                requests.append(Request(position, ids, limit, seed_for(self._job.seed, "generate", row_id, candidate)))
         self.finish(without_room)
         self._journal.begin([request.position for request in requests])
-        self._maybe_fail(chunk)
         return requests
 
-    def _maybe_fail(self, chunk: pl.DataFrame) -> None:
-        """For tests, which alone give this parameter: die as an engine does when a certain row is under way."""
-        if self._params.get("poisonous_row_of_a_test") in chunk["row_id"]:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     def finish(self, outputs: list[Output]) -> None:
-        """Keep finished rows and say how many there are."""
+        """Keep finished rows and report how many there are."""
         if not outputs:
             return
         self._journal.finish(outputs)
@@ -137,7 +129,7 @@ class Stream:
         """
         made = self._journal.table()
         outputs = pl.concat([self._rows.drop("prompt", LIMIT), made.drop("position")], how="horizontal")
-        out = Path(self._params["out"])
+        out = Path(self._job.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         outputs.write_parquet(out)
         self._report(self._rows.height, self._rows.height, "rows")

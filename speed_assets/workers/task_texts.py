@@ -2,7 +2,7 @@
 
 Read are the splits that are scored; of classification tasks also the training rows that mteb draws for its classifiers
 (8 of a label, ten times; the others are seen by no score); of a corpus the documents that are judged: the others answer
-nothing, and there are millions of them. Labels and ids are no texts. What is left out of a task's data is told.
+nothing, and there are millions of them. Labels and ids are no texts. The result names what is left out of a task's data.
 
 Texts are read and written in blocks: the largest data sets hold more text than a list of it could.
 
@@ -23,8 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 from mteb.abstasks import AbsTask, AbsTaskClassification
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
 
 from speed_assets.workers.host import Report
+from speed_assets.workers.jobs import Params, TaskTexts
 
 BLOCK = 20_000
 """Rows read and texts written at once."""
@@ -44,14 +46,22 @@ _COLUMNS = (
 SCHEMA = pa.schema([("task", pa.string()), ("text", pa.string())])
 
 
-def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
+def run(params: Params, report: Report) -> dict[str, Any]:
     """Write the table (task, text) of all tasks and benchmarks named in `tasks` to `out`; a text once for each task.
 
-    `left_out` names tasks within benchmarks that are not read. Returns {"tasks": {task: texts}, "texts", "unread": {task:
-    splits that are not scored}}. Raises ValueError for a task in which there is no text.
+    Args:
+        params: of a job of kind `TaskTexts`.
+        report: gets the progress, in tasks.
+
+    Returns:
+        {"tasks": {task: texts}, "texts", "unread": {task: splits that are not scored}}.
+
+    Raises:
+        ValueError: a task has no text.
     """
-    tasks = [task for task in flat(named_tasks(params["tasks"])) if task.metadata.name not in params["left_out"]]
-    unfinished = Path(params["out"]).with_suffix(".tmp")
+    job = TaskTexts.read(params)
+    tasks = [task for task in flat(named_tasks(job.tasks)) if task.metadata.name not in job.left_out]
+    unfinished = Path(job.out).with_suffix(".tmp")
     counts: dict[str, int] = {}
     unread: dict[str, list[str]] = {}
     with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
@@ -69,13 +79,13 @@ def run(params: dict[str, Any], report: Report) -> dict[str, Any]:
                 writer.write_table(pa.table([pa.array([name] * len(block)), pa.array(block)], schema=SCHEMA))
                 counts[name] += len(block)
             if not counts[name]:
-                raise ValueError(f"{name} has no texts to look for: its data are of a form that is not known")
+                raise ValueError(f"{name} has no texts to look for: its data are of an unknown form")
             if splits := sorted(unscored_splits(task)):
                 unread[name] = splits
             if not loaded:
                 task.unload_data()
     report(len(tasks), len(tasks), "tasks")
-    unfinished.replace(params["out"])
+    unfinished.replace(job.out)
     return {"tasks": counts, "texts": sum(counts.values()), "unread": unread}
 
 
@@ -102,9 +112,15 @@ def flat(tasks: Iterable[AbsTask]) -> Iterator[AbsTask]:
     """Tasks that have data: an aggregate (CQADupstackRetrieval) has none of its own, and its parts stand for it."""
     for task in tasks:
         if task.is_aggregate:
-            yield from flat(task.tasks)
+            yield from flat(aggregate(task).tasks)
         else:
             yield task
+
+
+def aggregate(task: AbsTask) -> AbsTaskAggregate:
+    """The same task, which is one that is made of others."""
+    assert isinstance(task, AbsTaskAggregate)
+    return task
 
 
 def texts_of(task: AbsTask) -> Iterator[str]:
@@ -126,7 +142,8 @@ def unscored_splits(task: AbsTask) -> set[str]:
 def _subsets(task: AbsTask) -> Iterator[Mapping[str, Any]]:
     """The data of each subset that is scored, by split."""
     for subset in task.hf_subsets:
-        yield task.dataset.get(subset, task.dataset)
+        data: Any = task.dataset
+        yield data.get(subset, data)
 
 
 def _drawn(task: AbsTaskClassification, rows: Dataset) -> Dataset:
@@ -157,8 +174,8 @@ def _text_columns(task: AbsTask) -> set[str]:
 def _strings(value: Any, columns: set[str]) -> Iterator[str]:
     """The strings of a split: rows, or corpus and queries."""
     if isinstance(value, Dataset):
-        known = [name for name in value.column_names if name in columns]
-        wanted = known or [name for name in value.column_names if name not in _NO_TEXTS]
+        named = [name for name in value.column_names if name in columns]
+        wanted = named or [name for name in value.column_names if name not in _NO_TEXTS]
         plain = value.select_columns(wanted).with_format(None)
         for start in range(0, len(plain), BLOCK):
             for cells in plain[start : start + BLOCK].values():

@@ -75,7 +75,7 @@ class Zygote:
         os.write(self._answers, (json.dumps(line) + "\n").encode())
 
     def _import(self, kind: str) -> None:
-        """A module that fails to import is left to its own job, which then says why."""
+        """A module that fails to import is left to its own job, which then reports why."""
         self._to_import.remove(kind)
         try:
             host.worker_module(kind)
@@ -86,7 +86,7 @@ class Zygote:
         try:
             kind = json.loads((folder / "job.json").read_text())["kind"]
         except (OSError, ValueError, KeyError):
-            kind = ""  # the job itself will say what is wrong with it
+            kind = ""  # the job itself reports what is wrong with it
         if kind in self._to_import:
             self._import(kind)
         gc.collect()
@@ -134,6 +134,7 @@ class Zygote:
 
 
 def main() -> None:
+    """Import, then fork a worker for each job that stdin names."""
     host.prepare_process(host.cores())
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not mix with the answers

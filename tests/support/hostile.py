@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 
 from speed_assets.domain.task_types import TASK_TYPES
 
@@ -44,48 +45,58 @@ def mutated(task_type: str, rng: random.Random, *, longest: int = 1_000_000) -> 
     values = record(task_type, rng)
     keys = list(values)
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
-        kind = rng.randrange(7)
-        key = rng.choice(keys)
-        if kind == 0:
-            values.pop(key, None)
-        elif kind == 1:
-            values[key] = rng.choice(_VALUES)
-        elif kind == 2:
-            values["extra"] = words(rng, 3)
-        elif kind == 3:
-            values[key] = values.get(rng.choice(keys), "x")
-        elif kind == 4:
-            values[key] = f"{values.get(key)}{rng.choice(_ODD)}{rng.choice(_MARKUP)}"
-        elif kind == 5:
-            values[key] = f"{rng.choice(_ODD)}{values.get(key)} {values.get(keys[0])} {rng.choice(_ODD)}"
-        else:
-            values = {"data": [values]} if rng.random() < 0.5 else {key.upper(): value for key, value in values.items()}
+        values = _changed_record(values, keys, rng)
     text = json.dumps(values, ensure_ascii=rng.random() < 0.3, indent=rng.choice([None, None, 2]))
     for _ in range(rng.choice([0, 0, 0, 1, 2, 3])):
-        kind = rng.randrange(11)
-        at = rng.randrange(len(text) + 1)
-        if kind == 0:
-            text = text[:at]
-        elif kind == 1:
-            text = text[at:]
-        elif kind == 2:
-            text = text[:at] + rng.choice([*_ODD, *_MARKUP]) + text[at:]
-        elif kind == 3:
-            text = f"```json\n{text}\n```"
-        elif kind == 4:
-            text = f"Sure! Here it is:\n{text}\nI hope that helps {{}}."
-        elif kind == 5:
-            text = text.replace("{", f'{{"{rng.choice(keys)}": "twice", ', 1)
-        elif kind == 6:
-            text = text.replace('"', "'")
-        elif kind == 7:
-            text = text.replace('":', '",', 1)
-        elif kind == 8:
-            depth = rng.choice([3, 50, 2_000])
-            text = rng.choice(["[", '{"a":', "(["]) * depth + text + "]" * rng.randrange(depth)
-        elif kind == 9:
-            text = text + text
-        elif rng.random() < 0.02:
-            filler = rng.choice(["x", "{", '"', "\\", "[1,", "\u202e", "a b "])
-            text = text[:at] + (filler * longest)[:longest] + text[at:]
+        text = _changed_text(text, keys, rng, longest)
     return text
+
+
+def _changed_record(values: dict[str, object], keys: list[str], rng: random.Random) -> dict[str, object]:
+    kind = rng.randrange(7)
+    key = rng.choice(keys)
+    match kind:
+        case 0:
+            values.pop(key, None)
+        case 1:
+            values[key] = rng.choice(_VALUES)
+        case 2:
+            values["extra"] = words(rng, 3)
+        case 3:
+            values[key] = values.get(rng.choice(keys), "x")
+        case 4:
+            values[key] = f"{values.get(key)}{rng.choice(_ODD)}{rng.choice(_MARKUP)}"
+        case 5:
+            values[key] = f"{rng.choice(_ODD)}{values.get(key)} {values.get(keys[0])} {rng.choice(_ODD)}"
+        case _:
+            return {"data": [values]} if rng.random() < 0.5 else {name.upper(): value for name, value in values.items()}
+    return values
+
+
+def _changed_text(text: str, keys: list[str], rng: random.Random, longest: int) -> str:
+    kind = rng.randrange(11)
+    at = rng.randrange(len(text) + 1)
+    changes: list[Callable[[], str]] = [
+        lambda: text[:at],
+        lambda: text[at:],
+        lambda: text[:at] + rng.choice([*_ODD, *_MARKUP]) + text[at:],
+        lambda: f"```json\n{text}\n```",
+        lambda: f"Sure! Here it is:\n{text}\nI hope that helps {{}}.",
+        lambda: text.replace("{", f'{{"{rng.choice(keys)}": "twice", ', 1),
+        lambda: text.replace('"', "'"),
+        lambda: text.replace('":', '",', 1),
+        lambda: _deep(text, rng),
+        lambda: text + text,
+        lambda: _filled(text, at, rng, longest) if rng.random() < 0.02 else text,
+    ]
+    return changes[kind]()
+
+
+def _deep(text: str, rng: random.Random) -> str:
+    depth = rng.choice([3, 50, 2_000])
+    return rng.choice(["[", '{"a":', "(["]) * depth + text + "]" * rng.randrange(depth)
+
+
+def _filled(text: str, at: int, rng: random.Random, longest: int) -> str:
+    filler = rng.choice(["x", "{", '"', "\\", "[1,", "\u202e", "a b "])
+    return text[:at] + (filler * longest)[:longest] + text[at:]

@@ -24,8 +24,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from email.parser import BytesParser
-from email.policy import HTTP
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -33,6 +31,7 @@ from urllib.parse import parse_qs, urlsplit
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.microworld.simulated_teacher import MicroworldTeacher
 from speed_assets.recipe import PROJECT, load_recipe
+from tests.support.http_messages import NoReplyError, error_body, in_format, uploaded_file, write_reply
 
 Answer = Callable[[dict[str, Any]], str]
 """From a chat completions body to the model's text; ValueError for one that it cannot answer."""
@@ -119,10 +118,6 @@ def microworld(error_rates: dict[str, float] | None = None) -> Answer:
     return answer
 
 
-class _NoReplyError(Exception):
-    """The connection ends here."""
-
-
 class TeacherServer:
     """The server in a thread of this process: `with TeacherServer(...) as server: server.url`."""
 
@@ -182,7 +177,7 @@ class TeacherServer:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await self._serve(head, reader, writer)
-        except (_NoReplyError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+        except (NoReplyError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
             self._connections.discard(task)
@@ -196,11 +191,11 @@ class TeacherServer:
         }
         length = int(headers.get("content-length", 0))
         if length > BODY_BYTES or "transfer-encoding" in headers:
-            raise _NoReplyError
+            raise NoReplyError
         body = await reader.readexactly(length)
         if self.faults.key and headers.get("authorization") != f"Bearer {self.faults.key}":
             message = f"Incorrect API key provided: {headers.get('authorization')}"
-            _write(writer, 401, _error(message, "invalid_api_key"))
+            write_reply(writer, 401, error_body(message, "invalid_api_key"))
         elif target == "/v1/chat/completions":
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
@@ -210,7 +205,7 @@ class TeacherServer:
                 self._in_flight -= 1
         else:
             status, value = self._batch_call(method, target, headers, body)
-            _write(writer, status, value)
+            write_reply(writer, status, value)
         await writer.drain()
 
     async def _complete(
@@ -232,43 +227,45 @@ class TeacherServer:
             await asyncio.sleep(3600)
         if fault == "broken":
             note(0)
-            raise _NoReplyError
+            raise NoReplyError
         if fault in ("status_429", "status_500"):
             status = int(fault.removeprefix("status_"))
             wait = self.faults.retry_after_s
             note(status)
             more = {"retry-after": f"{wait:g}"} if status == 429 and wait is not None else {}
-            return _write(writer, status, _error("too much at once" if status == 429 else "something broke"), more)
+            return write_reply(
+                writer, status, error_body("too much at once" if status == 429 else "something broke"), more
+            )
         status, value = self._chat(body)
         if status == 200 and fault in ("truncated", "not_json"):
             note(0)
             text = json.dumps(value).encode() if fault == "truncated" else b"<html>one moment please</html>"
             if fault == "not_json":
-                return _write(writer, 200, text)
+                return write_reply(writer, 200, text)
             if self._attempts[key] % 2:
-                return _write(writer, 200, text[: len(text) // 2])
-            _write(writer, 200, text[: len(text) // 2], announced=len(text))
+                return write_reply(writer, 200, text[: len(text) // 2])
+            write_reply(writer, 200, text[: len(text) // 2], announced=len(text))
             await writer.drain()
-            raise _NoReplyError
+            raise NoReplyError
         note(status)
-        return _write(writer, status, value, self.faults.headers)
+        return write_reply(writer, status, value, self.faults.headers)
 
     def _chat(self, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and body for a chat completion, online or in a batch."""
         prompt = body["messages"][-1]["content"]
         if self.faults.unknown_model:
-            return 404, _error(f"The model {body['model']} does not exist", "model_not_found")
+            return 404, error_body(f"The model {body['model']} does not exist", "model_not_found")
         if self.faults.rejects_format and "response_format" in body:
-            return 400, _error("response_format is not supported here")
+            return 400, error_body("response_format is not supported here")
         if self.faults.refused is not None and self.faults.refused in prompt:
-            return 400, _error(f"we do not answer this: {prompt}")
+            return 400, error_body(f"we do not answer this: {prompt}")
         try:
             text = self._answer(body)
         except ValueError as error:
-            return 400, _error(str(error))
+            return 400, error_body(str(error))
         reason = "length" if isinstance(text, Cut) else "stop"
         if not self.faults.ignores_format:
-            text = _in_format(text, body.get("response_format"))
+            text = in_format(text, body.get("response_format"))
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
         return 200, {
             "id": "chatcmpl-1",
@@ -291,7 +288,7 @@ class TeacherServer:
         match (method, *parts):
             case ("POST", "files"):
                 name = f"file-{len(self.files)}"
-                self.files[name] = _uploaded(headers["content-type"], body)
+                self.files[name] = uploaded_file(headers["content-type"], body)
                 return 200, {"id": name, "object": "file", "bytes": len(self.files[name]), "created_at": 0,
                              "filename": "batch.jsonl", "purpose": "batch", "status": "processed"}  # fmt: skip
             case ("GET", "files", name, "content") if name in self.files:
@@ -310,7 +307,7 @@ class TeacherServer:
                 if self._polls[name] == self.faults.batch_polls:
                     self._end_batch(self.batches[name])
                 return 200, self.batches[name]
-        return 404, _error(f"nothing at {method} {url.path}")
+        return 404, error_body(f"nothing at {method} {url.path}")
 
     def _create_batch(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = f"batch_{len(self.batches)}"
@@ -318,7 +315,7 @@ class TeacherServer:
             "id": name, "object": "batch", "status": "in_progress", "created_at": int(time.time()), "errors": None,
         }  # fmt: skip
         if self._fate(name) == "lost":
-            raise _NoReplyError
+            raise NoReplyError
         return self.batches[name]
 
     def _fate(self, name: str) -> str:
@@ -342,7 +339,7 @@ class TeacherServer:
             if number >= kept and fate == "expired":
                 entry["error"] = {"code": "batch_expired", "message": "not executed in time"}
             else:
-                status, value = (500, _error("broke")) if number >= kept else self._chat(line["body"])
+                status, value = (500, error_body("broke")) if number >= kept else self._chat(line["body"])
                 now = time.monotonic()
                 self._note(Served(line["custom_id"], status, None, True, now, now))
                 entry |= {"error": None, "response": {"status_code": status, "request_id": "r", "body": value}}
@@ -353,44 +350,6 @@ class TeacherServer:
                 name = f"{kind}-{batch['id']}"
                 self.files[name] = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
                 batch[f"{kind}_file_id"] = name
-
-
-def _in_format(text: str, asked: dict[str, Any] | None) -> str:
-    """A list as the object that the schema asks for; anything else as it is."""
-    if not asked or asked["type"] != "json_schema":
-        return text
-    required = asked["json_schema"]["schema"]["required"]
-    with contextlib.suppress(ValueError):
-        if len(required) == 1 and isinstance(value := json.loads(text), list):
-            return json.dumps({required[0]: value}, ensure_ascii=False)
-    return text
-
-
-def _uploaded(content_type: str, body: bytes) -> bytes:
-    """The file of a multipart upload."""
-    message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
-    for part in message.iter_parts():
-        if part.get_filename():
-            content: bytes = part.get_payload(decode=True)
-            return content
-    raise _NoReplyError
-
-
-def _error(message: str, code: str | None = None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "error", "code": code, "param": None}}
-
-
-def _write(
-    writer: asyncio.StreamWriter,
-    status: int,
-    value: Any,
-    headers: dict[str, str] | None = None,
-    announced: int | None = None,
-) -> None:
-    body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    fields = {"content-type": "application/json", "content-length": str(announced or len(body)), **(headers or {})}
-    head = "".join(f"{name}: {text}\r\n" for name, text in fields.items())
-    writer.write(f"HTTP/1.1 {status} -\r\n{head}\r\n".encode() + body)
 
 
 def read_log(log: Path) -> list[Served]:

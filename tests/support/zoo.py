@@ -259,7 +259,7 @@ class Zoo(TeacherServer):
         self.met += bool(case)
         return self._quirky(case, value, prompt)
 
-    def _quirky(self, case: str, value: Body, prompt: str) -> tuple[int, Any]:
+    def _quirky(self, case: str, value: Body, prompt: str) -> tuple[int, Any]:  # noqa: C901 - a table of cases
         choice, message = value["choices"][0], value["choices"][0]["message"]
         if case == "filtered":
             if self.species.filtered:

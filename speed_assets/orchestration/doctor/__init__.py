@@ -162,7 +162,7 @@ _OF_MODELS = frozenset(("engine", "gpu", "cuda", "model", "mteb tasks", "ports",
 def calls_are_due(recipe: Recipe, home: Path) -> bool:
     """Whether a run has calls for the teacher that its ledger does not answer. Where every artifact that is made of answers
     is there, that takes milliseconds; else it takes a plan."""
-    if recipe.teacher.engine == "microworld" or _made(recipe, home, lambda stage: "teacher" in stage.reads):
+    if recipe.teacher.engine == "microworld" or _made(recipe, home, lambda stage: stage.asks_teacher):
         return False
     try:
         return not home.is_dir() or plan(recipe, home).as_json()["calls"] > 0
