@@ -25,7 +25,9 @@ from typing import Any
 
 from resources.progress import Lines
 from resources.store.home import prepare
-from speed_assets.orchestration.study import SPEED, changed, study, table
+from speed_assets.orchestration.study import study
+from speed_assets.orchestration.study_arms import SPEED, changed
+from speed_assets.orchestration.study_report import table
 from speed_assets.recipe import Recipe, load_recipe
 
 ROWS = 4

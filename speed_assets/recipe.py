@@ -38,6 +38,7 @@ from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TaskTypeName
 from speed_assets.domain.training_length import held_out_rows, optimizer_steps
+from speed_assets.errors import SpeedError
 
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPES = PROJECT / "recipes"
@@ -75,7 +76,7 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
-class RecipeError(ValueError):
+class RecipeError(SpeedError, ValueError):
     """A recipe that cannot be used; the message names every field, its value and what is allowed."""
 
 

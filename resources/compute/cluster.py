@@ -38,6 +38,7 @@ import polars as pl
 from resources.compute.runner import Progress, Runner, WorkerFailed
 from resources.file_locks import hold
 from resources.store.store import PARQUET
+from speed_assets.errors import SpeedError
 from speed_assets.recipe import PROJECT, Runtime
 from speed_assets.recipe import Cluster as ClusterSettings
 
@@ -50,7 +51,7 @@ CARD_LOCK = "SPEED_CARD_LOCK"
 """Variable that names the lock of a card to the resident worker that uses it."""
 
 
-class ClusterError(RuntimeError):
+class ClusterError(SpeedError, RuntimeError):
     """A cluster that cannot be used, or a shard that it could not do; the message says what to do."""
 
 

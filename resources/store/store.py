@@ -25,6 +25,7 @@ from typing import Any, Self
 import polars as pl
 
 from speed_assets.domain.fingerprints import digest
+from speed_assets.errors import SpeedError
 
 MANIFEST = "artifact.json"
 SCRATCH = "scratch"
@@ -35,7 +36,7 @@ ASIDE = "aside"
 """Subfolder of an artifact whose files are kept but do not count in its content digest (logs, plots, timings)."""
 
 
-class StoreError(RuntimeError):
+class StoreError(SpeedError, RuntimeError):
     """The home cannot be used; the message says what to do."""
 
 

@@ -1,6 +1,6 @@
 """A plan for a terminal of 80 columns.
 
-Belongs here: how a plan is printed. Not here: what it says (`plan.py`).
+Belongs here: how a plan is printed. Not here: the plan itself (`plan.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from speed_assets.orchestration.plan import Plan, Step
 
 WIDTH = 80
 _NAME = 32
-"""Columns of the longest name, `preference_pairs/classification`: none is cut."""
+"""Columns of the longest name, `preference_pairs/classification`: no name is cut."""
 
 
 def as_text(planned: Plan) -> list[str]:
@@ -19,16 +19,16 @@ def as_text(planned: Plan) -> list[str]:
 
     `calls` are those of first attempts, `most` those with every further attempt that the recipe allows.
     """
-    whys = {why: number for number, why in enumerate(dict.fromkeys(_whys(planned)), 1)}
+    numbers = {why: number for number, why in enumerate(dict.fromkeys(_reasons(planned)), 1)}
     lines = [_row("", "", "calls", "most", "rows", "seconds", "why")]
-    lines += [_step(step, whys.get(step.why)) for step in planned.steps]
-    if whys:
-        lines += ["", *(line for why, number in whys.items() for line in _wrapped(f"why {number}: {why}"))]
+    lines += [_step(step, numbers.get(step.why)) for step in planned.steps]
+    if numbers:
+        lines += ["", *(line for why, number in numbers.items() for line in _wrapped(f"why {number}: {why}"))]
     return [*lines, "", *_sums(planned), *(line for text in planned.warnings for line in _wrapped(f"warning: {text}"))]
 
 
 def in_words(step: Step, currency: str | None) -> str:
-    """Why a step is launched and what it takes, for the page of its asset.
+    """Why a step is launched and what it takes, for the page of its asset in the UI.
 
     >>> in_words(Step("seed_data", "sts", "make", "seed_data.rows.sts 8 -> 9", calls=9, calls_most=18, rows=9, seconds=2.4), None)
     'To make: seed_data.rows.sts 8 -> 9. 9 teacher calls (18 at most), 9 rows, about 2 s.'
@@ -43,11 +43,11 @@ def in_words(step: Step, currency: str | None) -> str:
             takes.append(f"at most {step.money_most:,.2f} {currency or ''}".strip())
     if step.rows:
         takes.append(f"{step.rows:,} rows")
-    takes.append("time unknown until it was made once" if step.seconds is None else f"about {step.seconds:,.0f} s")
+    takes.append("time unknown before its first run" if step.seconds is None else f"about {step.seconds:,.0f} s")
     return f"To make: {step.why}. {', '.join(takes)}."
 
 
-def _whys(planned: Plan) -> list[str]:
+def _reasons(planned: Plan) -> list[str]:
     return [step.why for step in planned.steps if step.action != "reuse"]
 
 
@@ -66,27 +66,29 @@ def _step(step: Step, why: int | None) -> str:
 
 
 def _sums(planned: Plan) -> list[str]:
-    told = planned.as_json()
-    unit = f" {told['currency']}" if told["currency"] else ""
-    calls = f"{told['calls']:,} teacher calls"
-    if told["calls_most"] > told["calls"]:
-        calls += f", {told['calls_most']:,} at most with every further attempt"
-    if told["known_calls"]:
-        calls += f"; {told['known_calls']:,} more are in the ledger"
+    sums = planned.as_json()
+    unit = f" {sums['currency']}" if sums["currency"] else ""
+    calls = f"{sums['calls']:,} teacher calls"
+    if sums["calls_most"] > sums["calls"]:
+        calls += f", {sums['calls_most']:,} at most with every further attempt"
+    if sums["known_calls"]:
+        calls += f"; {sums['known_calls']:,} more are cached in the ledger"
     money = "money unknown: the recipe names no price"
-    if told["money_most"] is not None:
-        money = f"money at most {told['money_most']:,.2f}{unit}"
-        if told["money"] is not None and round(told["money"], 2) < round(told["money_most"], 2):
-            money += f", {told['money']:,.2f}{unit} if nothing is asked again"
+    if sums["money_most"] is not None:
+        money = f"money at most {sums['money_most']:,.2f}{unit}"
+        if sums["money"] is not None and round(sums["money"], 2) < round(sums["money_most"], 2):
+            money += f", {sums['money']:,.2f}{unit} if no call is repeated"
     seconds = (
-        "time unknown until each stage was made once" if told["seconds"] is None else f"{told['seconds']:,.0f} seconds"
+        "time unknown before the first run of each stage"
+        if sums["seconds"] is None
+        else f"{sums['seconds']:,.0f} seconds"
     )
     return [
         line
         for text in (
-            f"{len(told['make']):,} to make, {len(told['record']):,} to record, {len(told['reuse']):,} reused; {seconds}",
+            f"{len(sums['make']):,} to make, {len(sums['record']):,} to record, {len(sums['reuse']):,} reused; {seconds}",
             calls,
-            f"tokens {_or_dash(told['prompt_tokens'])} in and {_or_dash(told['output_tokens'])} out; {money}",
+            f"tokens {_or_dash(sums['prompt_tokens'])} in and {_or_dash(sums['output_tokens'])} out; {money}",
         )
         for line in _wrapped(text)
     ]
@@ -97,5 +99,5 @@ def _or_dash(number: int | None) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    """Lines of a sentence, later ones set in; a word longer than a line is cut, such as a digest."""
+    """Lines of a sentence, later ones indented; a word longer than a line, such as a digest, is broken."""
     return wrap(text, WIDTH, subsequent_indent="  ")

@@ -1,0 +1,86 @@
+"""Progress of a run: bars on a terminal, plain lines in a pipe.
+
+Belongs here: showing progress. Not here: measuring it (stages report done and total).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from resources.progress import Lines, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+class ProgressDisplay(Protocol):
+    """What runs report to: `say` gets lines that stay, a call gets the progress of one stage."""
+
+    def say(self, text: str) -> None: ...
+
+    def __call__(self, label: str) -> Progress: ...
+
+
+@contextmanager
+def progress_display() -> Iterator[ProgressDisplay]:
+    """A display on standard error for as long as a command runs: bars on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    display = LiveBars()
+    with display:
+        yield display
+
+
+class LiveBars:
+    """A bar for each stage in progress with done, total and time left, and the latest warning below them."""
+
+    def __init__(self) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+        from rich.text import Text
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            expand=True,
+        )
+        self._warning = Text("", style="yellow", no_wrap=True, overflow="ellipsis")
+        self._live = Live(Group(self._bars, self._warning), console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveBars:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bars; a warning also stays below them until the next one."""
+        style = "red" if text.startswith("FAILED") else "yellow" if text.startswith("warning") else None
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
+        if text.startswith("warning"):
+            self._warning.plain = text
+
+    def __call__(self, label: str) -> Progress:
+        task: list[TaskID] = []  # no bar before the stage reports: it may be cached
+
+        def report(done: int, total: int, note: str) -> None:
+            if not task:
+                task.append(self._bars.add_task(label, total=None))
+            self._bars.update(task[0], description=f"{label} {note}".strip(), completed=done, total=total or None)
+            if total and done >= total:
+                self._bars.update(task[0], visible=False)
+            else:
+                self._bars.update(task[0], visible=True)
+
+        return report
