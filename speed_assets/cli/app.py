@@ -13,29 +13,26 @@ import typer
 
 from speed_assets.cli import inspecting, ledger, projects, releases, running
 
-EPILOG = """[bold]First steps[/]
-
-speed run                             the demonstration in a toy language
-
-speed init my_model                   a project of your own
-
-speed plan --recipe my_model/recipe.yaml
+EPILOG = """[bold]Examples[/]
+speed run                    a demonstration in a toy language
+speed init my_model          a project of your own
+speed plan --recipe laptop   what would be made, and its cost
 
 [bold]Environment variables[/]
-
-SPEED_HOME      folder with artifacts, ledger and releases
-
-SPEED_RECIPE    recipe of commands without --recipe
-
-SPEED_TOPICS    topic file of commands without --topics
-
-SPEED_STORE_URL, SPEED_LEDGER_URL, SPEED_DAGSTER_POSTGRES_URL    shared storage
-
-NO_COLOR        set: no colours
+SPEED_HOME                    folder with artifacts, ledger and releases
+SPEED_RECIPE, SPEED_TOPICS    recipe and topics of commands without the option
+SPEED_STORE_URL               object store that homes share
+SPEED_LEDGER_URL              PostgreSQL ledger that homes share
+SPEED_DAGSTER_POSTGRES_URL    PostgreSQL storage of the Dagster instance
+SPEED_ENGINE_PYTHON           Python of the environment that has vLLM
+NO_COLOR                      no colours
 
 [bold]Exit statuses[/]
-
-0 done · 1 a run failed, or a release was refused · 2 bad input · 130 interrupted · 143 terminated
+0    done
+1    a run failed, or a release was refused
+2    the input was wrong
+130  interrupted (Ctrl-C); the next run resumes
+143  terminated (SIGTERM); the next run resumes
 """
 
 app = typer.Typer(
@@ -68,10 +65,10 @@ def speed(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Build a text embedding model for your own domain: small aligned models write the training data.
+    """Build a text embedding model for your own domain: small aligned models write its training data.
 
-    SPEED stands for synthesizing embedding data at scale. A large teacher model writes a few examples; small models learn from them,
-    write the rest and revise it; filters and gates decide which rows and which model are released.
+    SPEED stands for synthesizing embedding data at scale. A large teacher model writes a few examples; small models learn
+    from them, write the rest and revise it; filters and gates decide which rows and which model are released.
     """
     if home is not None:
         from speed_assets.orchestration.home_environment import home_environment

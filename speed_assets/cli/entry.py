@@ -63,7 +63,7 @@ def _terminate_as_interrupt() -> Iterator[list[int]]:
 
 
 def _usage_error(error: TyperException) -> int:
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "").replace("Input should be", "it has to be")
     print(f"error: {message[:1].lower()}{message[1:]}", file=sys.stderr)
     context = getattr(error, "ctx", None)
     if context is not None:

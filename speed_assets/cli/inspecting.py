@@ -96,7 +96,8 @@ def quarantine(
     }
     found = quarantined_rows(loaded, speed_home()).chosen(conditions)
     if found.missing:
-        print(f"not made yet under this recipe: {', '.join(found.missing)}", file=sys.stderr)
+        assets = dict.fromkeys(name.partition("/")[0] for name in found.missing)
+        print(f"not made yet under this recipe: {', '.join(assets)}", file=sys.stderr)
     if conditions or limit is not None:
         chosen = found.rows.head(_ROWS if limit is None else limit)
         _print_rows(chosen.rows(named=True), found.rows.height, as_json)
@@ -144,8 +145,10 @@ def cost(as_json: JsonOption = False) -> None:
         for dimension in accounts.DIMENSIONS
         for entry in costs["by"][dimension]
     ]
+    rows.append(["all", *_spent(costs)])
     header = ["", "calls", "prompt tokens", "output tokens", "money", "calls without price"]
-    show_table(header, [*rows, ["all", *_spent(costs)]])
+    shown = len(header) if costs["unpriced_calls"] else len(header) - 1  # a column of zeros is left out
+    show_table(header[:shown], [row[:shown] for row in rows])
     lines = [f"prices: {', '.join(map(printable, versions))}"] if (versions := costs["prices"]) else []
     if costs["lost_calls"] or costs["under_way"]:
         lines.append(

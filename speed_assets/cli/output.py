@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import Any
 
 GAP = "  "
+_TEXT_LEAST = 20
+"""Columns that a wrapped text gets at least."""
 _WIDE = 10_000
 """Columns of a pipe, in which no table is broken."""
 
@@ -38,20 +40,24 @@ def number(value: float | None) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,)) -> list[str]:
     """Lines of a table, the first of them a header.
 
-    Columns that do not fit go into further tables with the first column repeated, so no cell is ever cut.
+    A last column of text is wrapped. Other columns that do not fit go into further tables, with the first column repeated. So
+    no cell is ever cut.
 
     Args:
         header: names of the columns.
         rows: cells, as many as there are names.
         text: columns that are aligned left; the others are numbers.
     """
-    body = [list(map(str, row)) for row in rows]
-    cells = [list(header), *body]
+    cells = [list(header), *(list(map(str, row)) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    last = len(header) - 1
+    if last in text and last:
+        room = max(_TEXT_LEAST, width() - sum(widths[:-1]) - len(GAP) * last)
+        widths[last] = min(widths[last], room)
     lines: list[str] = []
     for columns in _blocks(widths, width()):
         lines += [""] if lines else []
-        lines += [_row(row, columns, widths, text) for row in cells]
+        lines += [line for row in cells for line in _row_lines(row, columns, widths, text)]
     return lines
 
 
@@ -68,11 +74,23 @@ def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
     return blocks
 
 
-def _row(cells: Sequence[str], columns: Sequence[int], widths: Sequence[int], text: Sequence[int]) -> str:
-    return GAP.join(
-        cells[column].ljust(widths[column]) if column in text else cells[column].rjust(widths[column])
+def _row_lines(cells: Sequence[str], columns: Sequence[int], widths: Sequence[int], text: Sequence[int]) -> list[str]:
+    """A row, on several lines where a text is longer than its column."""
+    parts = {
+        column: wrap(cells[column], widths[column], break_long_words=False, break_on_hyphens=False) or [""]
+        if column in text and len(cells[column]) > widths[column]
+        else [cells[column]]
         for column in columns
-    ).rstrip()
+    }
+    lines = []
+    for at in range(max(map(len, parts.values()))):
+        line = [part[at] if at < len(part) else "" for part in parts.values()]
+        aligned = (
+            cell.ljust(widths[column]) if column in text else cell.rjust(widths[column])
+            for column, cell in zip(columns, line, strict=True)
+        )
+        lines.append(GAP.join(aligned).rstrip())
+    return lines
 
 
 def show(lines: Iterable[str]) -> None:
@@ -82,9 +100,9 @@ def show(lines: Iterable[str]) -> None:
 
 
 def show_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,), best: bool = False
+    header: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = (0,), best: bool = False
 ) -> None:
-    """Print a table. On a terminal its header is bold and, with `best`, the highest score of each row is green."""
+    """Print a table. On a terminal its header is bold and, with `best`, the highest number of each row is green."""
     lines = table(header, rows, text)
     if not sys.stdout.isatty():
         show(lines)
@@ -94,11 +112,12 @@ def show_table(
 
     console = Console(highlight=False, soft_wrap=True)  # no colours where NO_COLOR is set
     headers = {0, *(at + 1 for at, line in enumerate(lines) if not line)}
+    highest = {row[0]: max(row[1:]) for row in rows} if best else {}
     for at, line in enumerate(lines):
         styled = Text(line, style="bold" if at in headers else "")
-        scores = re.findall(r"(?<![\w.])\d\.\d{3}(?!\d)", line)
-        if best and at not in headers and scores:
-            styled.highlight_words([max(scores)], "green")
+        number = highest.get(line.split(GAP)[0])
+        if number and at not in headers:
+            styled.highlight_words([number], "green")
         console.print(styled)
 
 

@@ -94,7 +94,7 @@ def _show_summary(summary: dict[str, Any], report: Any) -> None:
         parts = list(next(iter(summary["truth"].values())))
         print()
         rows = [[name, *(f"{truth[part]:.3f}" for part in parts)] for name, truth in summary["truth"].items()]
-        show_table(["share of the rows asked for", *parts], rows)
+        show_table(["share of asked rows", *parts], rows)
     if summary["scores"]:
         print()
         show_table(*score_table(summary["scores"]), best=True)
