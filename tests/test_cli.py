@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -18,10 +19,12 @@ from typing import Any
 
 import pytest
 import typer
+from rich.console import Console
 
 from resources.store.store import Artifact, Store
 from speed_assets.cli import entry, main
 from speed_assets.cli.app import app
+from speed_assets.cli.live import LiveBars
 from speed_assets.cli.output import table
 from speed_assets.cli.running import score_table
 from speed_assets.orchestration.explain_field import all_fields, explain_field
@@ -510,3 +513,22 @@ def test_every_field_can_be_explained() -> None:
     recipe = load_recipe("offline")
     for field in all_fields():
         assert explain_field(recipe, field).type
+
+
+def test_bars_show_several_stages_and_the_last_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    display = LiveBars()
+    stages = [display(name) for name in ("seed_data/sts", "junior_model", "task_list/sts")]
+    for report, done in zip(stages, (30, 10, 40), strict=True):
+        report(done, 40, "rows")
+    display.say("warning: too few rows")
+    display.say("made   junior_model    1.0 s")
+    console = Console(width=80, file=io.StringIO())
+    console.print(display.renderable)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "seed_data/sts rows" in shown
+    assert "30/40" in shown
+    assert "warning: too few rows" in shown
+    assert "junior_model" not in shown
+    assert "task_list" not in shown, "a stage that is done has no bar"
+    assert max(map(len, shown.splitlines())) <= 80

@@ -54,8 +54,10 @@ class LiveBars:
             console=self._console,
             expand=True,
         )
+        self._tasks: dict[str, TaskID] = {}
         self._warning = Text("", style="yellow", no_wrap=True, overflow="ellipsis")
-        self._live = Live(Group(self._bars, self._warning), console=self._console, refresh_per_second=4, transient=True)
+        self.renderable = Group(self._bars, self._warning)
+        self._live = Live(self.renderable, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveBars:
         self._live.start()
@@ -66,21 +68,24 @@ class LiveBars:
 
     def say(self, text: str) -> None:
         """A line that stays, above the bars; a warning also stays below them until the next one."""
+        finished = self._tasks.get(text.split()[1]) if text.startswith(("made ", "reused ")) else None
+        if finished is not None:
+            self._bars.update(finished, visible=False)
         style = "red" if text.startswith("FAILED") else "yellow" if text.startswith("warning") else None
         self._console.print(text, style=style, markup=False, soft_wrap=True)
         if text.startswith("warning"):
             self._warning.plain = text
 
     def __call__(self, label: str) -> Progress:
-        task: list[TaskID] = []  # no bar before the stage reports: it may be cached
-
         def report(done: int, total: int, note: str) -> None:
-            if not task:
-                task.append(self._bars.add_task(label, total=None))
-            self._bars.update(task[0], description=f"{label} {note}".strip(), completed=done, total=total or None)
-            if total and done >= total:
-                self._bars.update(task[0], visible=False)
-            else:
-                self._bars.update(task[0], visible=True)
+            if label not in self._tasks:  # no bar before the first report: the stage may be cached
+                self._tasks[label] = self._bars.add_task(label, total=None)
+            self._bars.update(
+                self._tasks[label],
+                description=f"{label} {note}".strip(),
+                completed=done,
+                total=total or None,
+                visible=not total or done < total,
+            )
 
         return report

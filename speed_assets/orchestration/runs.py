@@ -21,7 +21,7 @@ from resources.compute.runner import Runner
 from resources.inputs.external_digests import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger
-from resources.progress import ProgressFor, quiet
+from resources.progress import Progress, ProgressFor, quiet
 from resources.releases.releases import released
 from resources.store import storage_errors
 from resources.store.artifacts import Artifacts, label
@@ -45,6 +45,8 @@ from speed_assets.orchestration.run_report import RunReport
 from speed_assets.orchestration.staleness import Instance, explained_postgres_errors
 from speed_assets.recipe import Recipe, RecipeError
 
+OVERALL = "all assets"
+"""Label of the progress of the run itself: assets made, of those launched."""
 _NO_CONSOLE_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -103,7 +105,8 @@ def _run(
         launched = _stale(recipe, artifacts, instance, wanted, report, say)
         if launched:
             runner.warm_up()
-            _launch(defs.resolve_job_def("everything"), instance, launched, artifacts, report, say)
+            job = defs.resolve_job_def("everything")
+            _launch(job, instance, launched, artifacts, report, say, progress(OVERALL))
     finally:
         if own is not None:
             own.close()
@@ -174,6 +177,7 @@ def _launch(
     artifacts: Artifacts,
     report: RunReport,
     say: Say,
+    progress: Progress,
 ) -> None:
     """Run these steps as one Dagster run, and fill in the report. Raises KeyboardInterrupt when it is interrupted."""
     keys = {key_of(step) for step in launched}
@@ -186,8 +190,12 @@ def _launch(
         asset_selection=frozenset(keys),
     )
     failures: list[SerializableErrorInfo] = []
+    finished = 0
     for event in execute_run_iterator(InMemoryJob(job), run, instance.dagster):
         collect(event, report, say)
+        if event.is_step_materialization:
+            finished += 1
+            progress(finished, len(launched), "")
         if event.is_step_failure or event.event_type is dg.DagsterEventType.PIPELINE_FAILURE:
             error = error_of(event)
             if error is not None and is_interrupt(error):
