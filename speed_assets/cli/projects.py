@@ -1,4 +1,4 @@
-"""Commands about recipes and projects: `init`, `schema`, `explain`, `doctor`.
+"""Commands about recipes and projects: `init`, `schema`, `explain`.
 
 Belongs here: their arguments and what they print. Not here: what they compute (`speed_assets/orchestration`).
 """
@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +20,6 @@ from speed_assets.cli.output import show, show_json
 
 PANEL = "Projects and recipes"
 Template = Enum("Template", {name: name for name in ("laptop", "gpu")})  # type: ignore[misc]
-_DOCTOR = "speed_assets.orchestration.doctor"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,8 +29,6 @@ def register(app: typer.Typer) -> None:
         ("explain", explain, "speed explain embedding_model.batch_size --recipe laptop"),
         ("schema", schema, "speed schema > recipe.schema.json"),
     ]
-    if find_spec(_DOCTOR) is not None:
-        commands.append(("doctor", doctor, "speed doctor --recipe gpu"))
     for name, function, example in commands:
         app.command(name, rich_help_panel=PANEL, epilog=f"Example: {example}")(function)
 
@@ -106,17 +102,3 @@ def _indented(name: str, text: str) -> list[str]:
 
 def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def doctor(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_json: JsonOption = False) -> None:
-    """Check this machine for a recipe: key, endpoint, models, GPU, disk."""
-    loaded = load(recipe, topics)
-    from importlib import import_module
-
-    from resources.store.home import speed_home
-
-    findings = import_module(_DOCTOR).diagnose(loaded, speed_home())
-    if as_json:
-        show_json([asdict(finding) for finding in findings])
-    else:
-        show(str(finding) for finding in findings)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from speed_assets.cli import checking
 from speed_assets.cli.live import progress_display
 from speed_assets.cli.options import (
     DEFAULT_RECIPE,
@@ -61,6 +63,7 @@ def run(
 
     with progress_display() as display:
         display.say(f"recipe {loaded.name}, home {home}")
+        checking.begin(loaded, home, display.say, everything=select is None)
         report = runs.run(loaded, home, select=select, progress=display, say=display.say)
         summary = run_report.summary(report, Artifacts(loaded, store_of(home)))
         if not report.made and not report.errors:
@@ -125,6 +128,7 @@ def plan(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_
     from speed_assets.orchestration.plan_text import as_text
 
     planned = make_plan(loaded, home)
+    planned = replace(planned, warnings=[*planned.warnings, *checking.warnings_of(loaded, home)])
     if as_json:
         show_json(planned.as_json())
         return
@@ -149,7 +153,10 @@ def rehearse(
     from speed_assets.orchestration import rehearse as rehearsal
 
     with progress_display() as display:
-        display.say(f"rehearsal of recipe {loaded.name}, home {rehearsal.home_of(home, loaded)}")
+        place = rehearsal.home_of(home, loaded)
+        display.say(f"rehearsal of recipe {loaded.name}, home {place}")
+        small = rehearsal.rehearsal_of(loaded, rows, skip_evaluation=skip_evaluation)
+        checking.begin(small, place, display.say)
         done = rehearsal.rehearse(
             loaded, home, rows=rows, skip_evaluation=skip_evaluation, progress=display, say=display.say
         )
@@ -184,6 +191,7 @@ def study(
     try:
         with progress_display() as display:
             display.say(f"recipe {loaded.name}, home {home}")
+            checking.begin(loaded, home, display.say)
             chosen = [*(seeds or ()), *(more_seeds or ())]
             summary = run_study(loaded, home, seeds=chosen, progress=display, say=display.say)
     except StudyError as error:
