@@ -147,8 +147,8 @@ def cost(as_json: JsonOption = False) -> None:
     ]
     rows.append(["all", *_spent(costs)])
     header = ["", "calls", "prompt tokens", "output tokens", "money", "calls without price"]
-    shown = len(header) if costs["unpriced_calls"] else len(header) - 1  # a column of zeros is left out
-    show_table(header[:shown], [row[:shown] for row in rows])
+    columns = len(header) if costs["unpriced_calls"] else len(header) - 1  # a column of zeros is left out
+    show_table(header[:columns], [row[:columns] for row in rows])
     lines = [f"prices: {', '.join(map(printable, versions))}"] if (versions := costs["prices"]) else []
     if costs["lost_calls"] or costs["under_way"]:
         lines.append(

@@ -33,11 +33,11 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
     Raises:
         StoreError: for a release that lacks a file that is compared.
     """
-    said = [release.json("manifest.json") for release in (old, new)]
+    manifests = [release.json("manifest.json") for release in (old, new)]
     recipes = [release.json("recipe.json") for release in (old, new)]
-    made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in said]
+    made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in manifests]
     released = [release.said["metadata"].get("rows_released") for release in (old, new)]
-    rows = [{**manifest.get("rows", {}), "all": count} for manifest, count in zip(said, released, strict=True)]
+    rows = [{**manifest.get("rows", {}), "all": count} for manifest, count in zip(manifests, released, strict=True)]
     return {
         "old": old.fingerprint,
         "new": new.fingerprint,
@@ -45,7 +45,7 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
         "made_of": _changed(*made_of),
         "rows": _changed(*rows),
         "scores": _scores(old, new, Superior.model_validate(recipes[1]["checks"]["superior"]), recipes[1]["seed"]),
-        "figures": _changed(*(_flat({name: manifest.get(name) for name in _FIGURES}) for manifest in said)),
+        "figures": _changed(*(_flat({name: manifest.get(name) for name in _FIGURES}) for manifest in manifests)),
     }
 
 

@@ -61,7 +61,7 @@ def as_text(report: Mapping[str, Any]) -> list[str]:
     if stand_ins := sum(stage["stand_ins"] for stage in report["stages"]):
         lines += ["* invalid rows were replaced by examples of the teacher:", f"  {stand_ins} rows in all; they do not count as valid"]  # fmt: skip
     refused = report["gates_that_would_refuse"]
-    lines += ["", f"gates that would have failed (a rehearsal goes on after them): {len(refused)}"]
+    lines += ["", f"gates that would have failed (a rehearsal does not stop at them): {len(refused)}"]
     for gate in refused:
         lines += textwrap.wrap(
             f"{gate['artifact']} {gate['check']}: {gate['reason']}", 78, initial_indent="  ", subsequent_indent="    "
