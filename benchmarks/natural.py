@@ -42,12 +42,16 @@ from speed_assets.assets.quarantine import counted, gathered
 from speed_assets.orchestration import runs
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 
-CI_ROWS = {"classification": 8, "retrieval": 8, "sts": 8, "matching_short": 4, "matching_long": 0}
-CI_WRITTEN = {"classification": 12, "retrieval": 12, "sts": 10, "matching_short": 6, "matching_long": 0}
-CI_REVISIONS = {"classification": 4, "retrieval": 4, "sts": 4, "matching_short": 2, "matching_long": 0}
-CI_TOKENS = 112
+CI_ROWS = {"classification": 6, "retrieval": 6, "sts": 6, "matching_short": 4, "matching_long": 0}
+CI_WRITTEN = {"classification": 10, "retrieval": 10, "sts": 8, "matching_short": 6, "matching_long": 0}
+CI_REVISIONS = {"classification": 3, "retrieval": 3, "sts": 3, "matching_short": 2, "matching_long": 0}
+CI_PAIRS = {"classification": 4, "retrieval": 3, "sts": 4, "matching_short": 3, "matching_long": 0}
+"""Prompts that are judged: a judge reads all candidates twice, and reading is most of what this size costs."""
+CI_TOKENS = 96
 """Most tokens of a record at the small size: the slowest answer of each stage and task type is waited for."""
 START_SECONDS = 600
+SERVER_DTYPE = "bfloat16"
+"""Of the server alone, teacher and generators: a step costs the bytes that it reads. Trainings keep the recipe's `dtype`."""
 MODEL_LENGTH = 4096
 """Tokens of a prompt and its answer together: a judge reads a prompt and all its candidates."""
 
@@ -72,7 +76,8 @@ def sized(recipe: Recipe, size: str) -> Recipe:
     data["revised_data"]["sampling"]["max_new_tokens"] = CI_TOKENS
     data["senior_data"]["rows"] = CI_WRITTEN
     data["revision_data"]["rows"] = CI_REVISIONS
-    data["junior_data"]["candidates"] = 3
+    data["preference_pairs"]["prompts"] = CI_PAIRS
+    data["junior_data"]["candidates"] = 2
     data["mteb_scores"]["baselines"] = []
     for section in ("junior_model", "senior_model", "revisor_model"):
         data[section] |= {"batch_size": 1, "epochs": 1, "warmup_share": 0.0}
@@ -103,7 +108,7 @@ def server_arguments(recipe: Recipe, folder: Path | str) -> list[str]:
     sections = (recipe.junior_model, recipe.senior_model, recipe.revisor_model)
     arguments = {
         "--model": folder,
-        "--dtype": recipe.generator.dtype,
+        "--dtype": SERVER_DTYPE,
         "--max-num-seqs": recipe.generator.batch_rows,
         "--max-model-len": MODEL_LENGTH,
         "--distributed-executor-backend": "uni",
@@ -145,6 +150,7 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),  # else vLLM takes one thread
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     with log.open("wb") as output:
