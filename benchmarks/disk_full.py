@@ -30,7 +30,7 @@ from typing import Any
 
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
-from resources.store.store import MANIFEST, verify
+from resources.store.store import MANIFEST_FILE, integrity_problem
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.recipe import PROJECT, load_recipe
 from tests.support.homes import digests
@@ -120,8 +120,8 @@ def harm(home: Path) -> list[str]:
     found = [
         f"{file.parent}: {problem}"
         for root in ("artifacts", "releases")
-        for file in (home / root).rglob(MANIFEST)
-        if (problem := verify(file.parent))
+        for file in (home / root).rglob(MANIFEST_FILE)
+        if (problem := integrity_problem(file.parent))
     ]
     for file in [*home.glob("*.sqlite"), *home.rglob("*.db")]:
         connection = sqlite3.connect(file)
@@ -139,19 +139,19 @@ def kept(home: Path) -> set[str]:
     if not (home / "ledger.sqlite").exists():
         return set()
     ledger = Ledger.at(home)
-    keys = {str(call["key"]) for call in accounts.calls(ledger)}
+    keys = {str(call["key"]) for call in accounts.read_calls(ledger)}
     ledger.database.close()
     return keys
 
 
 def paid(home: Path) -> int:
     """Calls that the ledger holds as paid, whether or not their answer was kept."""
-    return int(accounts.costs(Ledger.at(home))["calls"]) if (home / "ledger.sqlite").exists() else 0
+    return int(accounts.cost_report(Ledger.at(home))["calls"]) if (home / "ledger.sqlite").exists() else 0
 
 
 def made(home: Path) -> int:
     """Artifacts that are complete."""
-    return len(list((home / "artifacts").glob(f"*/*/{MANIFEST}")))
+    return len(list((home / "artifacts").glob(f"*/*/{MANIFEST_FILE}")))
 
 
 def fill_and_resume(

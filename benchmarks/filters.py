@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from checks.registry import check_key, checks_of
-from resources.progress import Lines
+from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.domain.scoring import SCORE_OF
@@ -56,7 +56,7 @@ def right(rows: pl.DataFrame) -> pl.Series:
 def measure(name: str, seed: int, home: Path) -> dict[str, Any]:
     """Make final_triplets under a recipe, and hold them and every filter against the truth."""
     recipe = recipe_of(name, seed)
-    report = runs.run(recipe, home, select="*final_triplets", say=Lines().say)
+    report = runs.run(recipe, home, select="*final_triplets", say=ProgressLines().print_line)
     artifacts = Artifacts(recipe, Store(home))
     summary = run_report.summary(report, artifacts)
     if summary["errors"]:
@@ -112,11 +112,11 @@ def accounted(recipe: Recipe, artifacts: Artifacts) -> bool:
             return False
         flowing = step["rows_out"]
     whole = flowing == final.table().height
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         for check in checks_of(stage.name):
             if check.name == "accounted" and artifact is not None:
-                outcome = artifacts.outcome(artifact, check.name, check_key(check, recipe))
+                outcome = artifacts.load_outcome(artifact, check.name, check_key(check, recipe))
                 whole = whole and bool(outcome and outcome["passed"])
     return whole
 

@@ -32,10 +32,10 @@ import polars as pl
 from checks.gates import refusals
 from checks.scores import losses
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import MICROWORLD_BASE
-from resources.progress import Lines
+from resources.inputs.base_models import MICROWORLD_BASE
+from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
-from resources.store.store import MANIFEST, Artifact, Store, tree_digest
+from resources.store.store import MANIFEST_FILE, Artifact, Store, tree_digest
 from speed_assets.assets.embedding import TRAINED_ON
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.statistics import Part, TaskSamples, samples_by_model
@@ -178,7 +178,7 @@ def retrained(recipe: Recipe, store: Store, trainings: int, folder: Path) -> tup
     ]
     world = recipe.evaluation.microworld
     assert world is not None
-    runner, say = Runner(store.home, recipe.runtime.threads, recipe.runtime.warm_start), Lines().say
+    runner, say = Runner(store.home, recipe.runtime.threads, recipe.runtime.warm_start), ProgressLines().print_line
     try:
         base = {
             "kind": "static",
@@ -254,8 +254,8 @@ class Planted(Artifacts):
         super().__init__(recipe, store)
         self.planted: dict[str, Artifact] = {}
 
-    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
-        return self.planted.get(asset) or super().find(asset, partition)
+    def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
+        return self.planted.get(asset) or super().fetch(asset, partition)
 
     def plant(self, asset: str, **tables: pl.DataFrame) -> None:
         """Put the artifact of an asset with other tables in its place, sealed like any other."""
@@ -265,13 +265,13 @@ class Planted(Artifacts):
             _copy(real, work)
             for name, table in tables.items():
                 table.write_parquet(work / f"{name}.parquet")
-            self.planted[asset] = self.store.complete(
+            self.planted[asset] = self.store.seal(
                 asset, fingerprint, work, partition=None, metadata=real.metadata, lineage=real.lineage
             )
 
 
 def _copy(artifact: Artifact, work: Path) -> None:
-    shutil.copytree(artifact.path, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+    shutil.copytree(artifact.path, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
 
 
 def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
@@ -313,7 +313,7 @@ def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
         _copy(triplets, work)
         rows.reverse().write_parquet(work / "data.parquet")
         made = {"partition": None, "metadata": triplets.metadata, "lineage": lineage}
-        store.complete("final_triplets", digest(lineage), work, **made)
+        store.seal("final_triplets", digest(lineage), work, **made)
     ask("not_run_on_the_newest_data", newer)
     return found
 
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=24, help="real trainings")
     parser.add_argument("--pairs", type=int, default=100, help="pairs of groups of real trainings")
     args = parser.parse_args()
-    recipe, say = load_recipe(args.recipe), Lines().say
+    recipe, say = load_recipe(args.recipe), ProgressLines().print_line
     each = recipe.embedding_reruns.count + 1
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary) / "home"

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resources.progress import Lines
+from resources.progress import ProgressLines
 from resources.store.home import prepare
 from speed_assets.orchestration.study import study
 from speed_assets.orchestration.study_arms import SPEED, changed
@@ -83,8 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = (args.homes or Path(temporary)).resolve()
         prepare(home)
-        lines = Lines()
-        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.say)
+        lines = ProgressLines()
+        summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     print(table(summary))
     print(json.dumps(headline(summary, time.monotonic() - started)))
 

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from resources.progress import Lines
+from resources.progress import ProgressLines
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Checks, Recipe, load_recipe
@@ -27,7 +27,7 @@ GENERATORS = {"junior_model", "senior_model", "revisor_model"}
 def measured(recipe: Recipe, home: Path) -> dict[str, Any]:
     """Calls, generated rows, seconds and trained models of a run; the plan must have told the same calls."""
     planned = plan(recipe, home).as_json()
-    report = runs.run(recipe, home, say=Lines().say)
+    report = runs.run(recipe, home, say=ProgressLines().print_line)
     if report.errors:
         sys.exit("\n".join(f"error: {error}" for error in report.errors))
     made = [report.metadata[name] for name in report.made]

@@ -67,7 +67,7 @@ def acknowledged(home: Path) -> dict[str, str]:
     """{key: stage} of what the ledger holds, the last one last."""
     if not (home / "ledger.sqlite").exists():
         return {}
-    held = sorted(accounts.calls(Ledger.at(home)), key=lambda call: str(call["answered_at"]))
+    held = sorted(accounts.read_calls(Ledger.at(home)), key=lambda call: str(call["answered_at"]))
     return {call["key"]: call["stage"] for call in held}
 
 

@@ -33,9 +33,9 @@ from urllib.request import urlopen
 from benchmarks import published
 from resources.compute.runner import worker_environment
 from resources.inputs.packaged_models import packaged_folder
-from resources.progress import Lines
+from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
-from resources.store.home import prepare, speed_home
+from resources.store.home import prepare_home, speed_home
 from resources.store.shared_store import store_of
 from resources.store.store import Artifact
 from speed_assets.assets.quarantine import counted, gathered
@@ -201,18 +201,18 @@ def told(recipe: Recipe, home: Path, report: runs.RunReport) -> dict[str, Any]:
     """The report as plain values; what was not reached is missing or null."""
     artifacts = Artifacts(recipe, store_of(home))
     tables: dict[str, list[Artifact]] = {}
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is not None and stage.kind == "table" and not stage.gathers:
             tables.setdefault(stage.name, []).append(artifact)
     stages = {name: _stage(found) for name, found in tables.items()}
     for name, stage in artifacts.graph.items():
-        model = artifacts.look(name) if stage.kind != "table" else None
+        model = artifacts.peek(name) if stage.kind != "table" else None
         if model is not None:
             stages[name] = {"asked": None, "whole": None, "cut": None, "seconds": model.metadata.get("seconds")}
     judged = [artifact.metadata for artifact in tables.get("preference_pairs", [])]
-    final, scores = artifacts.find("final_triplets"), artifacts.look("mteb_scores")
-    release = artifacts.look("release")
+    final, scores = artifacts.fetch("final_triplets"), artifacts.peek("mteb_scores")
+    release = artifacts.peek("release")
     shown = scores.metadata["scores"] if scores else {}
     return {
         "stages": stages,
@@ -271,16 +271,16 @@ def main() -> None:
     os.environ.setdefault("SPEED_HOME", str(PROJECT / ".speed-natural"))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
-    lines = Lines()
+    lines = ProgressLines()
     try:
         recipe = sized(load_recipe(args.recipe), args.size)
         if args.size == "full":
             recipe = with_sets(recipe, args.data, home / "sets")
-        lines.say(f"recipe {recipe.name}, home {home}: the teacher's server starts")
+        lines.print_line(f"recipe {recipe.name}, home {home}: the teacher's server starts")
         with teacher(recipe, home, python):
-            report = runs.run(recipe, home, progress=lines, say=lines.say)
+            report = runs.run(recipe, home, progress=lines, say=lines.print_line)
     except RecipeError as error:
         sys.exit(f"error: {error}")
     summary = told(recipe, home, report)

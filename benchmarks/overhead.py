@@ -24,7 +24,7 @@ import polars as pl
 
 from resources.compute.generator import ModelSource, engine_python, generate
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.recipe import PROJECT, Runtime, Sampling, load_recipe

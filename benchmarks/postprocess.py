@@ -25,8 +25,8 @@ import numpy as np
 import polars as pl
 from wordfreq import top_n_list
 
-from resources.inputs.evaluation_sets import known_texts
-from resources.store.store import PARQUET
+from resources.inputs.evaluation_sets import offline_evaluation_texts
+from resources.store.store import PARQUET_OPTIONS
 from speed_assets.assets.triplets import TRIPLETS, filtered, plot_funnel
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.rows import parse_outputs
@@ -111,7 +111,7 @@ def whole_way(folder: Path, out: Path, recipe_name: str) -> dict[str, Any]:
     section = recipe.final_triplets
     rules = section.rules.model_copy(update={"length_tolerance": None})  # no prompt asked for these lengths
     section = section.model_copy(update={"rules": rules})
-    evaluation = known_texts(Evaluation(microworld=Microworld(topics=200, rows=1_000)))
+    evaluation = offline_evaluation_texts(Evaluation(microworld=Microworld(topics=200, rows=1_000)))
     warm = pl.DataFrame([{"row_id": "w", "task_type": "sts", "topic": "t", "task": "t", "output": "{}"}])
     filtered(parse_outputs(warm, "sts"), section, evaluation, recipe.seed)  # compiled kernels are read from disk
     started = time.perf_counter()
@@ -134,9 +134,9 @@ def whole_way(folder: Path, out: Path, recipe_name: str) -> dict[str, Any]:
     funnel = filtered(table, section, evaluation, recipe.seed)
     del table
     writing = time.perf_counter()
-    funnel.rows.select(TRIPLETS).write_parquet(out / "data.parquet", **PARQUET)
+    funnel.rows.select(TRIPLETS).write_parquet(out / "data.parquet", **PARQUET_OPTIONS)
     quarantine = funnel.quarantine
-    quarantine.write_parquet(out / "quarantine.parquet", **PARQUET)
+    quarantine.write_parquet(out / "quarantine.parquet", **PARQUET_OPTIONS)
     done = time.perf_counter()
     plot_funnel(funnel, out / "funnel.png")
     return {

@@ -27,7 +27,7 @@ from sqlalchemy import func, select
 from benchmarks.overhead import prompts
 from resources.compute.generator import ModelSource, generate
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from resources.ledger.database import UNKEPT
 from resources.ledger.ledger import Ledger
 from speed_assets.orchestration import runs

@@ -25,7 +25,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import PARQUET
+from resources.store.store import PARQUET_OPTIONS
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
 from tests.support.small import small_data
 
@@ -96,7 +96,7 @@ def known(folder: Path, rows: int) -> dict[str, Any]:
     )
     texts = pl.select(pl.format('{{"user_query": "what is {}", "positive_document": "{}"}}', number, number.hash(2)))
     asked.slice(rows // 100).with_columns(texts.to_series().slice(rows // 100).alias("output")).write_parquet(
-        file, **PARQUET
+        file, **PARQUET_OPTIONS
     )
     started = time.monotonic()
     before = pl.read_parquet(file).unique(KEY, keep="first", maintain_order=True)

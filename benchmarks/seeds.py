@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from resources.progress import Lines
+from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.orchestration import run_report, runs
@@ -24,7 +24,7 @@ from speed_assets.recipe import load_recipe
 def one_seed(recipe_name: str, seed: int, home: Path) -> dict[str, Any]:
     """The summary of one run from nothing under this seed."""
     recipe = load_recipe(recipe_name).model_copy(update={"seed": seed})
-    report = runs.run(recipe, home, say=Lines().say)
+    report = runs.run(recipe, home, say=ProgressLines().print_line)
     return run_report.summary(report, Artifacts(recipe, Store(home)))
 
 

@@ -136,7 +136,7 @@ def kill(
     wall_s = time.monotonic() - started
     time.sleep(0.2)  # the teacher finishes what it has begun
     ledger = Ledger(Database(variables["SPEED_LEDGER_URL"]))
-    held = {call["key"] for call in accounts.calls(ledger)}
+    held = {call["key"] for call in accounts.read_calls(ledger)}
     ledger.database.close()
     print(f"killed after {len(held):,} acknowledged answers", file=sys.stderr, flush=True)
     return Kill(held, answered.read(), wall_s)

@@ -23,7 +23,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.microworld import toy_records
 from speed_assets.recipe import PROJECT

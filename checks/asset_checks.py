@@ -45,11 +45,11 @@ def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetChe
     recipe = artifacts.recipe
     for check in checks_of(artifact.asset):
         key = check_key(check, recipe)
-        outcome = artifacts.outcome(artifact, check.name, key)
+        outcome = artifacts.load_outcome(artifact, check.name, key)
         if outcome is None or not outcome["passed"]:
             subject = Subject(artifact, recipe, artifact.partition, artifacts.store)
             outcome = asdict(evaluate(check, subject))
-            artifacts.record(artifact, check.name, key, outcome)
+            artifacts.save_outcome(artifact, check.name, key, outcome)
         yield dg.AssetCheckResult(
             check_name=check.name,
             asset_key=key_of((artifact.asset, artifact.partition)),

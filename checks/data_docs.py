@@ -17,7 +17,7 @@ from typing import Any
 
 from checks.check import EXAMPLES
 from checks.suites import SUITES, suite_of
-from resources.store.artifacts import Artifacts, label
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.store import StoreError
 
 _BEACON = re.compile(r"""https://great-expectations-web-assets[^"')]*""")
@@ -33,9 +33,9 @@ def write_data_docs(artifacts: Artifacts, out: Path, say: Callable[[str], None] 
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise StoreError(f"{out} is no empty folder: name a new one, so that no file of yours is touched")
     made = [
-        (label(stage.name, partition).replace("/", "-"), artifact)
-        for stage, partition in artifacts.everything()
-        if stage.name in SUITES and (artifact := artifacts.find(stage.name, partition)) is not None
+        (artifact_label(stage.name, partition).replace("/", "-"), artifact)
+        for stage, partition in artifacts.in_build_order()
+        if stage.name in SUITES and (artifact := artifacts.fetch(stage.name, partition)) is not None
     ]
     if not made:
         raise StoreError("no table is made yet under this recipe: `speed run` makes them")

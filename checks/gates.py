@@ -9,15 +9,15 @@ Belongs here: the question whether anything stands against a release. Not here: 
 from __future__ import annotations
 
 from checks.registry import Subject, checks_of, evaluate
-from resources.store.artifacts import Artifacts, label
+from resources.store.artifacts import Artifacts, artifact_label
 
 
 def refusals(artifacts: Artifacts) -> list[str]:
     """Every reason against a release under the recipe of `artifacts`, one sentence each; empty when there is none."""
     reasons: list[str] = []
-    for stage, partition in artifacts.everything(above="release"):
-        name = label(stage.name, partition)
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order(above="release"):
+        name = artifact_label(stage.name, partition)
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             reasons.append(f"{name} has not been materialized under this recipe")
             continue

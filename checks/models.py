@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from checks.check import EXAMPLES, Check, Outcome, Subject
-from resources.store.store import ASIDE
+from resources.store.store import UNHASHED_DIR
 
 ON = {
     "held_out": "rows that were held out",
@@ -75,7 +75,7 @@ def finite_losses(subject: Subject) -> Outcome:
 
 def falling_loss(subject: Subject) -> Outcome:
     """Whether the training got somewhere: a generator by its rows before and after, an embedding model by its curve."""
-    judged = subject.artifact.path / ASIDE / "judged.json"
+    judged = subject.artifact.path / UNHASHED_DIR / "judged.json"
     if not judged.is_file():
         return _falling_curve(subject)
     first, *others = json.loads(judged.read_text())

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from checks.check import EXAMPLES, TABLE, Check, Outcome, Subject
-from resources.releases.releases import SAMPLES, SCORES, current
-from resources.store.store import verify
+from resources.releases.releases import SAMPLES, SCORES, current_release
+from resources.store.store import integrity_problem
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import (
     TaskSamples,
@@ -126,7 +126,7 @@ def non_inferior(subject: Subject) -> Outcome:
     Scores taken otherwise (tasks, data sets, metrics, library versions) are not compared, and not passed either.
     """
     settings = subject.recipe.checks.non_inferior
-    last = current(subject.store, subject.recipe.name)
+    last = current_release(subject.store, subject.recipe.name)
     if last is None:
         return Outcome(True, f"recipe {subject.recipe.name} has no release in this home that could be better")
     if last.inputs.get("mteb_scores") == subject.artifact.digest:
@@ -134,10 +134,10 @@ def non_inferior(subject: Subject) -> Outcome:
     for name, reason in settings.waived.items():
         if last.fingerprint.startswith(name):
             return Outcome(True, f"not compared with release {last.short} (checks.non_inferior.waived): {reason}")
-    if problem := verify(last.path):
+    if problem := integrity_problem(last.path):
         advice = "go back to a whole one with `speed rollback`"
         return Outcome(False, f"release {last.short} is damaged and cannot be compared with ({problem}): {advice}")
-    if not last.holds(SAMPLES):
+    if not last.has_table(SAMPLES):
         return Outcome(True, f"release {last.short} was made before releases held their scores: nothing to compare")
     ours, theirs = subject.artifact.table(), last.table(SCORES)
     if faults := unlike(ours, theirs):

@@ -14,7 +14,7 @@ import polars as pl
 
 from checks.check import Check, Outcome, Subject, example_rows
 from checks.suites import SUITES, Severity, validate
-from resources.inputs.evaluation_sets import known_texts, task_texts
+from resources.inputs.evaluation_sets import offline_evaluation_texts, task_texts
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import PerTaskType
@@ -272,7 +272,7 @@ def uncontaminated(subject: Subject) -> Outcome:
     """
     recipe, rows = subject.recipe, subject.artifact.table()
     of_tasks = task_texts(subject.artifact.path)
-    texts = known_texts(recipe.evaluation) | of_tasks
+    texts = offline_evaluation_texts(recipe.evaluation) | of_tasks
     looked_for = {line["task"]: line["texts"] for line in subject.artifact.metadata["contamination"]}
     unseen = [task for task, group in texts.items() if looked_for.get(task) != len(group)]
     nowhere = [] if of_tasks else recipe.evaluation.searched

@@ -1,6 +1,7 @@
-"""A file lock by which others tell whether the process that took it still lives.
+"""A file lock that shows other processes whether the process that took it is alive.
 
-Belongs here: taking one. Not here: what it stands for (`living.py`, `cluster.py`), and locks that are waited for (`store.py`).
+Belongs here: taking one. Not here: what a lock stands for (`run_liveness.py`, `cluster.py`), and locks that a process waits
+for (`store.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +11,15 @@ from pathlib import Path
 from typing import IO
 
 
-def hold(path: Path) -> IO[str]:
-    """A new file at `path`, locked before anybody can find it free, and until it is closed or this process ends."""
+def create_locked_file(path: Path) -> IO[str]:
+    """Create a file that is locked before it appears at `path`, and until it is closed or this process ends.
+
+    Args:
+        path: Where the file appears; its folder must exist.
+
+    Returns:
+        The open file; closing it frees the lock.
+    """
     new = path.with_name(f"{path.name}.new")
     file = new.open("w")
     flock(file, LOCK_EX)

@@ -1,6 +1,6 @@
-"""Progress of long work, with the share done and an estimate of what is left.
+"""Progress of long work: the share done and an estimate of the time left.
 
-Belongs here: turning (done, total) into something a person reads. Not here: counting.
+Belongs here: turning (done, total) into a line that a person reads. Not here: counting.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Progress = Callable[[int, int, str], None]
 ProgressFor = Callable[[str], Progress]
 
 
-def quiet(_label: str) -> Progress:
-    """Says nothing: Dagster's own log does."""
+def no_progress(_label: str) -> Progress:
+    """Shows no progress, for runs whose log is Dagster's."""
     return lambda _done, _total, _note: None
 
 
-class Lines:
-    """Progress on a stream: one line that is rewritten on a terminal, plain lines now and then in a log."""
+class ProgressLines:
+    """Progress on a stream: one line that is rewritten on a terminal, or a new line every `every` seconds in a log."""
 
     def __init__(self, stream: TextIO | None = None, every: float = 10.0) -> None:
         self._stream = stream or sys.stderr
@@ -29,8 +29,8 @@ class Lines:
         self._last = 0.0
         self._shown = ""
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def print_line(self, text: str) -> None:
+        """Print a line that is not rewritten."""
         self._clear()
         print(text, file=self._stream, flush=True)
 
@@ -61,7 +61,7 @@ class Lines:
 
 
 def eta(done: int, total: int, seconds: float) -> str:
-    """` (40 %, 12 s left)`, or nothing while there is nothing to tell from.
+    """` (40 %, 12 s left)`, or an empty text while nothing is done.
 
     >>> eta(40, 100, 8.0)
     ' (40 %, 12 s left)'

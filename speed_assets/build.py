@@ -6,7 +6,7 @@ Belongs here: wiring. Not here: what any part does.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ import dagster as dg
 from checks.asset_checks import gate_results, gate_specs, results_of, specs_of
 from checks.gates import refusals
 from resources.compute.runner import Runner
+from resources.inputs.enough_topics import crowded_prompt_warnings
 from resources.instance import run_liveness
 from resources.ledger.calls import TeacherEngine
 from resources.ledger.ledger import Ledger
-from resources.progress import ProgressFor, quiet
-from resources.redaction import keep_secret
-from resources.store.artifacts import Artifacts, label
+from resources.progress import ProgressFor, no_progress
+from resources.redaction import mark_secret_variables
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.home import speed_home
 from resources.store.shared_store import store_of
 from resources.teacher.known_dialects import DialectBook
@@ -40,8 +41,9 @@ from speed_assets.assets import (
     topic_tree,
     triplets,
 )
-from speed_assets.assets.release import release_through
-from speed_assets.assets.stage import StageFunction, asset_for
+from speed_assets.assets.release import release
+from speed_assets.assets.stage import AssetChecks, asset_for
+from speed_assets.assets.stage_run import StageFunction
 from speed_assets.assets.stand_ins import standing_in
 from speed_assets.domain.graph import Graph, Stage
 from speed_assets.orchestration.lanes import LANE_TAG, lane_of, lanes_executor
@@ -70,7 +72,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "baseline_models": embedding.baseline_models,
     "embedding_reruns": embedding.embedding_reruns,
     "mteb_scores": embedding.mteb_scores,
-    "release": release_through(refusals),
+    "release": release,
 }
 
 
@@ -82,7 +84,7 @@ def build_defs(
     recipe: Recipe,
     home: Path | None = None,
     *,
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     runner: Runner | None = None,
     teacher_engine: TeacherEngine | None = None,
     code_versions: Mapping[str, str] | None = None,
@@ -91,15 +93,58 @@ def build_defs(
     sensors: Sequence[dg.SensorDefinition] = (),
     schedules: Sequence[dg.ScheduleDefinition] = (),
 ) -> dg.Definitions:
-    """The Dagster definitions of a recipe in a home (default: `SPEED_HOME`). `code_versions`, by the name of an artifact, are
-    those of a plan, by which Dagster shows what it would make; without them an asset has that of its own code and recipe.
-    `notes`, by the same names, say why an artifact is stale. `executor` as `executor_named` knows it."""
-    home = home or speed_home()
-    keep_secret(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
-    artifacts = Artifacts(recipe, store_of(home))
+    """The Dagster definitions of a recipe.
 
-    def lazily(make: Callable[[], Any]) -> dg.ResourceDefinition:
-        return dg.ResourceDefinition(resource_fn=lambda _context: make())
+    Args:
+        recipe: the recipe.
+        home: where artifacts and ledger are; None takes `SPEED_HOME`.
+        progress: makes the report of progress of an artifact, by its name.
+        runner: starts workers; None makes one of the home, closed with the run.
+        teacher_engine: answers requests; None takes the recipe's.
+        code_versions: those of a plan, by the name of an artifact, by which Dagster shows what the plan would make; an artifact
+            without one has that of its own code and recipe.
+        notes: why an artifact is stale, by the same names.
+        executor: as in `executor_named`.
+        sensors: of the definitions.
+        schedules: of the definitions.
+    """
+    home = home or speed_home()
+    mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
+    artifacts = Artifacts(recipe, store_of(home))
+    code_versions, notes = code_versions or {}, notes or {}
+    cluster = recipe.runtime.cluster
+    cards = cluster.gpus_per_step if cluster and executor == "ray" else 0
+    return dg.Definitions(
+        assets=[
+            asset_for(
+                stage,
+                partition,
+                standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
+                artifacts,
+                checks=_checks(stage, partition, artifacts),
+                code_version=code_versions.get(artifact_label(stage.name, partition)),
+                note=notes.get(artifact_label(stage.name, partition)),
+                step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
+            )
+            for stage, partition in artifacts.in_build_order()
+        ],
+        resources=_resources(recipe, home, artifacts, progress, runner, teacher_engine),
+        jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
+        sensors=sensors,
+        schedules=schedules,
+        executor=executor_named(executor, recipe),
+    )
+
+
+def _resources(
+    recipe: Recipe,
+    home: Path,
+    artifacts: Artifacts,
+    progress: ProgressFor,
+    runner: Runner | None,
+    teacher_engine: TeacherEngine | None,
+) -> dict[str, dg.ResourceDefinition]:
+    """What the function of every asset may ask for; made when a run begins."""
 
     def make_runner(_context: dg.InitResourceContext) -> Any:
         if runner is not None:
@@ -112,40 +157,22 @@ def build_defs(
             own.close()
 
     def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
-        if context.instance and context.run_id:  # so that a run of a daemon, too, is known to be gone when it is
-            context.instance.add_run_tags(context.run_id, run_liveness.run_tags(context.instance))
+        if context.instance and context.run_id:  # so that a dead run of a daemon is recognized, too
+            context.instance.add_run_tags(context.run_id, run_liveness.liveness_tags(context.instance))
         artifacts.store.open()
+        if recipe.topics.refuse:  # asked in each run, whatever is cached
+            crowded_prompt_warnings(recipe)
         return artifacts
 
-    cluster = recipe.runtime.cluster
-    cards = cluster.gpus_per_step if cluster and executor == "ray" else 0
-    return dg.Definitions(
-        assets=[
-            asset_for(
-                stage,
-                partition,
-                standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
-                artifacts,
-                **_checks(stage, partition, artifacts),
-                code_version=(code_versions or {}).get(label(stage.name, partition)),
-                note=(notes or {}).get(label(stage.name, partition)),
-                step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
-            )
-            for stage, partition in artifacts.everything()
-        ],
-        resources={
-            "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),
-            "runner": dg.ResourceDefinition(resource_fn=make_runner),
-            "teacher": lazily(
-                lambda: Teacher(recipe, Ledger.at(home), teacher_engine, DialectBook(recipe.teacher, home))
-            ),
-            "progress": dg.ResourceDefinition.hardcoded_resource(progress),
-        },
-        jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
-        sensors=sensors,
-        schedules=schedules,
-        executor=executor_named(executor, recipe),
-    )
+    def make_teacher(_context: dg.InitResourceContext) -> Teacher:
+        return Teacher(recipe, Ledger.at(home), teacher_engine, DialectBook(recipe.teacher, home))
+
+    return {
+        "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),
+        "runner": dg.ResourceDefinition(resource_fn=make_runner),
+        "teacher": dg.ResourceDefinition(resource_fn=make_teacher),
+        "progress": dg.ResourceDefinition.hardcoded_resource(progress),
+    }
 
 
 def executor_named(name: str | None, recipe: Recipe) -> dg.ExecutorDefinition:
@@ -168,16 +195,17 @@ def _in_lane(stage: Stage, recipe: Recipe) -> dict[str, str]:
     return {LANE_TAG: lane} if lane else {}
 
 
-def _checks(stage: Stage, partition: str | None, artifacts: Artifacts) -> dict[str, Any]:
-    """The checks of an asset. Those of the release are the gates of all that it is made from."""
+def _checks(stage: Stage, partition: str | None, artifacts: Artifacts) -> AssetChecks:
+    """The checks of an asset. Those of the release are the gates of everything upstream."""
     if stage.kind != "release":
-        return {"checks": specs_of((stage.name, partition), artifacts), "judged": results_of}
+        return AssetChecks(specs_of((stage.name, partition), artifacts), results_of)
     graph = artifacts.graph
-    return {
-        "checks": gate_specs(graph),
-        "judged": lambda _artifact, _artifacts: gate_results(graph, ()),
-        "refused": partial(gate_results, graph),
-    }
+    return AssetChecks(
+        specs=gate_specs(graph),
+        results=lambda _artifact, _artifacts: gate_results(graph, ()),
+        results_if_refused=partial(gate_results, graph),
+        gate=refusals,
+    )
 
 
 def _priority(graph: Graph, stage: Stage) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What `dg dev` loads: the definitions of the recipe in `SPEED_RECIPE` (default: offline).
 
-Belongs here: the recipe, and what Dagster is told of its staleness as the definitions are loaded. Not here: anything else.
+Belongs here: choosing the recipe, and planning it when definitions are loaded. Not here: anything else.
 """
 
 import json
@@ -23,10 +23,9 @@ _PLANNED = "speed/planned"
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The recipe's definitions, with the code versions by which Dagster shows what `speed plan` tells.
+    """The recipe's definitions, with code versions from which Dagster shows the same assets as stale as `speed plan`.
 
-    A process that only carries out a run is told those that the run was launched with: what it makes is then fresh to
-    whoever launched it.
+    Run workers reuse the launcher's code versions, so their outputs are not shown as stale.
     """
     recipe = load_recipe(os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE), os.environ.get("SPEED_TOPICS"))
     context = DefinitionsLoadContext.get()
@@ -47,15 +46,18 @@ def defs() -> dg.Definitions:
 
 
 def planned(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
-    """By the name of an artifact, the code versions of a plan in this process's home and Dagster instance, and why the stale
-    ones are to be made. None where there is no instance or no home yet, and none where nothing can be planned: a run then says
-    what is wrong."""
+    """Plan the recipe in the home and Dagster instance of this process.
+
+    Returns:
+        Code versions, and the reasons why stale artifacts are stale, both by the name of the artifact. Both are empty without
+        an instance or a home, and where the plan fails: a run then raises the error.
+    """
     if not os.environ.get("DAGSTER_HOME") or not speed_home().is_dir():
         return {}, {}
     try:
         found = plan(recipe, speed_home(), Instance(dg.DagsterInstance.get()))
     except (RecipeError, StoreError, OSError) as error:
-        dg.get_dagster_logger().warning(f"what is stale cannot be told: {error}")
+        dg.get_dagster_logger().warning(f"the plan failed, so stale assets are not marked: {error}")
         return {}, {}
     notes = {step.name: in_words(step, found.currency) for step in found.steps if step.action != "reuse"}
     return dict(found.code_versions), notes

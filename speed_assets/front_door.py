@@ -34,7 +34,7 @@ def open_release(name: str | os.PathLike[str], home: Path | None = None) -> Rele
     from resources.store.home import speed_home
     from resources.store.shared_store import store_of
 
-    return releases.find(store_of(home or speed_home()), os.fspath(name))
+    return releases.find_release(store_of(home or speed_home()), os.fspath(name))
 
 
 def contamination(

@@ -11,8 +11,16 @@ import polars as pl
 import pytest
 
 from resources.store.artifacts import Artifacts, NotMaterialized
-from resources.store.store import ASIDE, MANIFEST, Artifact, Store, StoreError, problems, verify
-from speed_assets.assets.stage import describe
+from resources.store.store import (
+    MANIFEST_FILE,
+    UNHASHED_DIR,
+    Artifact,
+    Store,
+    StoreError,
+    integrity_problem,
+    integrity_problems,
+)
+from speed_assets.assets.asset_page import describe
 from speed_assets.domain.graph import ALL_STAGES, DataSource, Shape, build_graph, downstream
 from speed_assets.recipe import Recipe
 from tests.support.tiny import ROWS, tiny_recipe
@@ -30,7 +38,7 @@ def fill(
     fingerprint = artifacts.fingerprint(asset, partition)
     with artifacts.store.building(fingerprint) as work:
         pl.DataFrame({"asset": [asset] * rows, "partition": [partition] * rows}).write_parquet(work / "data.parquet")
-        return artifacts.store.complete(
+        return artifacts.store.seal(
             asset,
             fingerprint,
             work,
@@ -41,7 +49,7 @@ def fill(
 
 
 def fill_all(artifacts: Artifacts) -> dict[tuple[str, str | None], str]:
-    return {(s.name, p): fill(artifacts, s.name, p).fingerprint for s, p in artifacts.everything()}
+    return {(s.name, p): fill(artifacts, s.name, p).fingerprint for s, p in artifacts.in_build_order()}
 
 
 def changed_by(tmp_path: Path, **changes: object) -> set[str]:
@@ -57,18 +65,18 @@ def changed_by(tmp_path: Path, **changes: object) -> set[str]:
         (
             "embedding_model__learning_rate",
             0.5,
-            {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores"},
+            {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores", "release"},
         ),
-        ("senior_model__beta", 0.3, {"senior_model"}),
-        ("revised_data__sampling", {"temperature": 0.5, "max_new_tokens": 90}, {"revised_data"}),
-        ("evaluation__microworld", {"topics": 13, "rows": 60}, {"final_triplets", "mteb_scores"}),
+        ("senior_model__beta", 0.3, {"senior_model", "release"}),
+        ("revised_data__sampling", {"temperature": 0.5, "max_new_tokens": 90}, {"revised_data", "release"}),
+        ("evaluation__microworld", {"topics": 13, "rows": 60}, {"final_triplets", "mteb_scores", "release"}),
         ("checks__pairs_min", 1, {"release"}),
         ("runtime", {"threads": 1, "teacher_batch": 7}, set()),
-        ("topics__limit", 21, {"topics"}),
-        ("senior_data__writer", "junior_model", {"senior_data", "row_scores", "quarantine"}),
+        ("topics__limit", 21, {"topics", "release"}),
+        ("senior_data__writer", "junior_model", {"senior_data", "row_scores", "quarantine", "release"}),
     ],
 )
-def test_a_changed_number_touches_exactly_its_readers(
+def test_a_changed_number_touches_exactly_its_readers_and_the_release_that_states_it(
     tmp_path: Path, path: str, value: object, readers: set[str]
 ) -> None:
     assert changed_by(tmp_path, **{path: value}) == readers
@@ -111,13 +119,13 @@ def test_a_stage_that_takes_a_part_of_the_tasks_does_not_see_the_others(tmp_path
 def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
     artifacts = artifacts_of(tmp_path, tiny_recipe())
     with artifacts.store.building("f" * 64) as work:
-        (work / ASIDE).mkdir()
+        (work / UNHASHED_DIR).mkdir()
         for name in ("diversity", "funnel"):
-            (work / ASIDE / f"{name}.png").write_bytes(b"picture")
-        made = artifacts.store.complete(
+            (work / UNHASHED_DIR / f"{name}.png").write_bytes(b"picture")
+        made = artifacts.store.seal(
             "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
         )
-    shown = describe(made, artifacts.graph["topics"], False, 0.0, {})
+    shown = describe(made, False, 0.0, {})
     assert shown["diversity"].value == {"rows": 3}
     assert {"diversity_plot", "funnel"} < set(shown)
 
@@ -145,7 +153,7 @@ def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
             for name, stage in graph.items():
                 assert all(names.index(above) < names.index(name) for above in stage.inputs)
     artifacts = Artifacts(tiny_recipe(), Store(Path("none")))
-    above = {stage.name for stage, _ in artifacts.everything(above="release")}
+    above = {stage.name for stage, _ in artifacts.in_build_order(above="release")}
     assert above == set(artifacts.graph) - {"release", "quarantine"}
 
 
@@ -161,10 +169,10 @@ def test_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, harm: str
         file.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
     else:
         file.write_bytes(content[:-1] if harm == "truncate" else b"{")
-    assert file.name in (verify(artifact.path) or "")
+    assert file.name in (integrity_problem(artifact.path) or "")
     fresh = artifacts_of(tmp_path, tiny_recipe())
-    assert fresh.find("topics") is None
-    assert file.name in fresh.store.damaged[0]
+    assert fresh.fetch("topics") is None
+    assert file.name in fresh.store.damage_reports[0]
     assert fill(fresh, "topics").digest == artifact.digest
 
 
@@ -178,13 +186,13 @@ def released(home: Path) -> Artifact:
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             (work / name).write_text(text)
         metadata = {"loss": float("nan"), "scores": {1: 0.1 + 0.2}, "pair": (1, 2), "name": "π\n"}
-        return artifacts.store.complete("release", fingerprint, work, partition=None, metadata=metadata, lineage={})
+        return artifacts.store.seal("release", fingerprint, work, partition=None, metadata=metadata, lineage={})
 
 
 def test_one_flipped_byte_anywhere_is_named_wherever_the_release_lies(tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "release"
     shutil.copytree(released(tmp_path / "home").path, moved)
-    assert list(problems(moved)) == []
+    assert list(integrity_problems(moved)) == []
     files = [file for file in moved.rglob("*") if file.is_file()]
     assert len(files) == 6
     for file in files:
@@ -192,11 +200,11 @@ def test_one_flipped_byte_anywhere_is_named_wherever_the_release_lies(tmp_path: 
         for place in range(len(content)):
             for bit in (0x01, 0x07, 0x20, 0x80):  # 0x07 makes \r of \n, 0x20 changes the case of letters
                 file.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
-                found = list(problems(moved))
+                found = list(integrity_problems(moved))
                 assert len(found) == 1, (file, place, bit)
                 assert found[0].startswith(file.relative_to(moved).as_posix())
         file.write_bytes(content)
-    assert verify(moved) is None
+    assert integrity_problem(moved) is None
 
 
 def test_everything_that_is_wrong_with_a_release_is_named(tmp_path: Path) -> None:
@@ -205,7 +213,7 @@ def test_everything_that_is_wrong_with_a_release_is_named(tmp_path: Path) -> Non
     (path / "manifest.json").write_text("{} \n")
     (path / "data" / "sts" / "train.parquet").write_text("ROWS")
     (path / "model" / "more.py").write_text("")
-    assert sorted(problems(path)) == [
+    assert sorted(integrity_problems(path)) == [
         "data/sts/train.parquet has changed since it was written",
         "manifest.json has 4 bytes instead of 3",
         "model/README.md is missing",
@@ -219,7 +227,7 @@ def test_unfinished_work_is_never_an_artifact(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), artifacts.store.building(fingerprint) as work:
         (work / "data.parquet").write_text("half")
         raise RuntimeError
-    assert artifacts.find("topics") is None
+    assert artifacts.fetch("topics") is None
     with artifacts.store.building(fingerprint) as work:
         assert (work / "data.parquet").read_text() == "half", "the next attempt resumes"
 
@@ -232,10 +240,10 @@ def test_content_digest_ignores_what_lies_aside(tmp_path: Path) -> None:
             (work / "data.parquet").write_text("rows")
             (work / "aside").mkdir()
             (work / "aside" / "log").write_text(note)
-            artifact = artifacts.store.complete(
+            artifact = artifacts.store.seal(
                 "topics", fingerprint, work, partition=None, metadata={"seconds": note}, lineage={}
             )
-        assert "aside/log" in json.loads((artifact.path / MANIFEST).read_text())["files"]
+        assert "aside/log" in json.loads((artifact.path / MANIFEST_FILE).read_text())["files"]
         return artifact.digest
 
     assert made(tmp_path / "a", "fast") == made(tmp_path / "b", "slow")

@@ -75,11 +75,11 @@ def test_a_failed_gate_holds_up_what_is_below_it(world: World) -> None:
     artifact = artifacts.get("task_list", "sts")
     gate = next(check for check in checks_of("task_list") if check.blocking)
     key = check_key(gate, world.recipe)
-    before = artifacts.outcome(artifact, gate.name, key)
+    before = artifacts.load_outcome(artifact, gate.name, key)
     assert before is not None
-    artifacts.record(artifact, gate.name, key, {**before, "passed": False})
+    artifacts.save_outcome(artifact, gate.name, key, {**before, "passed": False})
     launched = world.look()
-    artifacts.record(artifact, gate.name, key, before)
+    artifacts.save_outcome(artifact, gate.name, key, before)
     assert {"seed_data/retrieval", "seed_data/classification"} <= set(launched)
     assert not {"task_list/sts", "seed_data/sts", "junior_model", "release"} & set(launched)
 
@@ -129,7 +129,8 @@ def test_other_libraries_make_scores_stale_and_nothing_else(monkeypatch: pytest.
 
     def versions() -> dict[str, str]:
         return {
-            f"{stage.name}/{part}": artifacts.code_version(stage.name, part) for stage, part in artifacts.everything()
+            f"{stage.name}/{part}": artifacts.code_version(stage.name, part)
+            for stage, part in artifacts.in_build_order()
         }
 
     before = versions()

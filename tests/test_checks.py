@@ -22,9 +22,9 @@ from checks.check import CELL, EXAMPLES
 from checks.gates import refusals
 from checks.registry import CHECKS, Outcome, Subject, check_key, checks_of, evaluate
 from checks.suites import SUITES, validate
-from resources.inputs.evaluation_sets import known_texts
-from resources.releases.releases import next_number, released, roll_back
-from resources.store.artifacts import Artifacts, label
+from resources.inputs.evaluation_sets import offline_evaluation_texts
+from resources.releases.releases import next_number, promote_new_release, roll_back
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of, step_of
 from resources.store.store import Artifact, Store
 from speed_assets.build import build_defs
@@ -240,7 +240,7 @@ DIVERSITY: dict[str, Any] = {
     "task_types": {"kept": {"sts": 1.0}, "intended": {"sts": 0.95, "retrieval": 0.05}, "distance": 0.05},
     "vendi": {"rows": 100, "score": 25.0, "per_row": 0.25},
 }
-EVALUATION = known_texts(RECIPE.evaluation)
+EVALUATION = offline_evaluation_texts(RECIPE.evaluation)
 METADATA: dict[str, dict[str, Any]] = {
     "evaluation_texts": {"texts_of": {"STSBenchmark": 3}},
     "topics": {"asked": ROWS},
@@ -321,7 +321,7 @@ class Shelf(Artifacts):
         with self.store.building(fingerprint) as work:
             for name in ("data", "samples"):
                 shutil.copy(scores.path / f"{name}.parquet", work / f"{'scores' if name == 'data' else name}.parquet")
-            made = self.store.complete(
+            made = self.store.seal(
                 "release",
                 fingerprint,
                 work,
@@ -329,7 +329,7 @@ class Shelf(Artifacts):
                 metadata={"number": next_number(self.store)},
                 lineage={"recipe": {"name": self.recipe.name}, "inputs": {"mteb_scores": scores.digest}},
             )
-        released(self.store, made.fingerprint)
+        promote_new_release(self.store, made.fingerprint)
         return made
 
     def good(self, asset: str, partition: str | None = None) -> Artifact:
@@ -338,13 +338,13 @@ class Shelf(Artifacts):
     def _complete(self, asset: str, partition: str | None, work: Path, metadata: dict[str, Any]) -> Artifact:
         fingerprint = digest([asset, partition, self.made])
         self.made += 1
-        artifact = self.store.complete(
+        artifact = self.store.seal(
             asset, fingerprint, work, partition=partition, metadata=metadata, lineage={"inputs": {}}
         )
         self.artifacts[asset, partition] = artifact
         return artifact
 
-    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
+    def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         return self.artifacts.get((asset, partition))
 
     def ask(self, artifact: Artifact, check: str, recipe: Recipe | None = None) -> Outcome:
@@ -378,7 +378,7 @@ def test_good_artifacts_pass(shelf: Shelf, asset: str) -> None:
         artifact = shelf.good(asset, task_type)
         for check in checks_of(asset):
             outcome = shelf.ask(artifact, check.name)
-            assert outcome.passed, f"{label(asset, task_type)} {check.name}: {outcome.reason}"
+            assert outcome.passed, f"{artifact_label(asset, task_type)} {check.name}: {outcome.reason}"
 
 
 @pytest.mark.parametrize("counts", [{}, {"STSBenchmark": 3, "NFCorpus": 0}])
@@ -893,7 +893,7 @@ def test_a_damaged_release_is_not_compared_with(shelf: Shelf) -> None:
 def test_a_release_from_before_releases_held_their_scores_is_not_compared_with(shelf: Shelf) -> None:
     lineage = {"recipe": {"name": "tiny"}, "inputs": {}}
     with shelf.store.building("e" * 64) as work:
-        shelf.store.complete("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
+        shelf.store.seal("release", "e" * 64, work, partition=None, metadata={}, lineage=lineage)
     outcome = shelf.ask(shelf.table("mteb_scores", trained(0.7)), "non_inferior")
     assert outcome.passed
     assert "before releases held their scores" in outcome.reason
@@ -943,7 +943,7 @@ def test_what_cannot_be_judged_has_failed(shelf: Shelf) -> None:
 
 def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, recipe_with(source="seed_data"))
-    for stage, partition in shelf.everything():
+    for stage, partition in shelf.in_build_order():
         if stage.name not in ("release", "quarantine"):
             shelf.good(stage.name, partition)
     assert refusals(shelf) == [], "the quarantine holds no release up"
@@ -1017,7 +1017,7 @@ def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> No
     assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
 
     check = next(c for c in checks_of("seed_data") if c.name == "valid_share")
-    kept = shelf.outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
+    kept = shelf.load_outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
     assert kept is not None
     assert (kept["passed"], kept["reason"]) == (False, poor.description)
 

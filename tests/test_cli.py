@@ -121,7 +121,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 def test_a_hub_that_cannot_be_reached_is_named_before_anything_is_made(tmp_path: Path) -> None:
     result = speed(tmp_path, "run", "--recipe", "teacher_only", "--select", "topics")
-    assert_clear_failure(result, "mistralai/Mistral-7B-v0.1", "neither a folder here nor known to a model hub")
+    assert_clear_failure(result, "mistralai/Mistral-7B-v0.1", "neither a folder here nor found on a model hub")
 
 
 def test_a_release_verifies_itself_elsewhere_and_is_listed(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_release_verifies_itself_elsewhere_and_is_listed(tmp_path: Path) -> No
         (work / "model").mkdir()
         (work / "model" / "README.md").write_text("# card\n")
         metadata = {"rows_released": 1200, "scores": {"STS": 0.5, "Retrieval": 0.7}}
-        made = store.complete("release", "f" * 64, work, partition=None, metadata=metadata, lineage={})
+        made = store.seal("release", "f" * 64, work, partition=None, metadata=metadata, lineage={})
     listed = speed(tmp_path / "home", "releases")
     assert listed.returncode == 0
     assert "1,200 rows  0.6 on 2 tasks" in listed.stdout
@@ -169,9 +169,7 @@ def released(home: Path, name: str, *, recipe: str = "tiny", licence: str | None
         recipe_json = {"seed": 1, "topics": {"limit": ord(name)}, "checks": {"superior": {}}}
         (work / "recipe.json").write_text(json.dumps(recipe_json))
         lineage = {"recipe": {"name": recipe}, "inputs": {"mteb_scores": name}}
-        return store.complete(
-            "release", name * 64, work, partition=None, metadata={"rows_released": 7}, lineage=lineage
-        )
+        return store.seal("release", name * 64, work, partition=None, metadata={"rows_released": 7}, lineage=lineage)
 
 
 def test_rollback_moves_the_link_and_never_to_a_damaged_release(tmp_path: Path) -> None:

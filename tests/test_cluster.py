@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from resources.compute import cluster, generator
-from resources.compute.cluster import ClusterError, OnRay, Shard, do_shards
+from resources.compute.cluster import ClusterError, RayShards, Shard, run_shards
 from resources.compute.generator import ModelSource, generate
 from resources.compute.runner import Runner
 from resources.store import storage_errors
@@ -94,7 +94,7 @@ class Counting:
         return ANSWERS(job, runner, rows, *rest)
 
 
-ANSWERS = generator.answers
+ANSWERS = generator.generate_locally
 
 
 # The local twin
@@ -104,7 +104,7 @@ def test_shards_give_the_rows_of_an_undivided_run(
     runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = Counting()
-    monkeypatch.setattr(generator, "answers", counting)
+    monkeypatch.setattr(generator, "generate_locally", counting)
     told: list[tuple[int, int, str]] = []
     assert generated(runner, model, tmp_path, LOCAL, lambda *line: told.append(line)).equals(undivided)
     assert counting.shards == [8, 8, 8, 6]
@@ -125,13 +125,13 @@ def test_a_run_that_ends_midway_goes_on_at_the_shard(
     runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = Counting(fails_at=3), Counting(), Counting()
-    monkeypatch.setattr(generator, "answers", first)
+    monkeypatch.setattr(generator, "generate_locally", first)
     with pytest.raises(KeyboardInterrupt):
         generated(runner, model, tmp_path, LOCAL)
-    monkeypatch.setattr(generator, "answers", second)
+    monkeypatch.setattr(generator, "generate_locally", second)
     assert generated(runner, model, tmp_path, LOCAL).equals(undivided)
     assert (first.shards, second.shards) == ([8, 8], [8, 6])
-    monkeypatch.setattr(generator, "answers", third)
+    monkeypatch.setattr(generator, "generate_locally", third)
     changed = PROMPTS.with_columns(prompt=pl.col("prompt") + "again\n")
     generated(runner, model, tmp_path, LOCAL, prompts=changed)
     assert sum(third.shards) == ROWS  # shards of other prompts are not taken
@@ -198,8 +198,8 @@ def test_a_full_disk_of_a_node_is_told_as_its_own(monkeypatch: pytest.MonkeyPatc
 
     said = cluster._on_a_node(full, PROMPTS, 1, False, cluster.project_digest())
     assert isinstance(said, str)
-    assert re.search(r"^on \S+ /\S* cannot be used \(ENOSPC\): see to that machine's disk", said)
-    assert storage_errors.trouble(said, Path(".")) is None, "nobody is sent to his own disk"
+    assert re.search(r"^on \S+ /\S* cannot be used \(ENOSPC\): check that machine's disk", said)
+    assert storage_errors.storage_problem(said, Path(".")) is None, "nobody is sent to his own disk"
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_on_two_nodes_rows_are_the_same_and_secrets_stay(
     shards = [Shard(f"{number}", PROMPTS[number : number + 1]) for number in range(8)]
     import test_cluster  # by its name, as nodes find it
 
-    found = do_shards(OnRay(on_ray, runner, 1), test_cluster.whereabouts, shards, tmp_path / "where")
+    found = run_shards(RayShards(on_ray, runner, 1), test_cluster.whereabouts, shards, tmp_path / "where")
     assert found["node"].n_unique() == 2
     assert set(found["known"]) == {"A_NODES_OWN"}
     assert found.select(PROMPTS.columns).equals(PROMPTS[:8])  # in order
@@ -271,9 +271,11 @@ def test_a_killed_driver_on_ray_goes_on_at_the_shard(
 
 
 def test_a_folder_that_a_node_lacks_is_named(runner: Runner, tmp_path: Path, on_ray: ClusterSettings) -> None:
-    job = generator.Job("transformers", {"model": "/nowhere/model", "adapter": None}, None, 0, kept=True)
+    job = generator.GenerationJob("transformers", {"model": "/nowhere/model", "adapter": None}, None, 0, kept=True)
     with pytest.raises(ClusterError, match=r"no model at /nowhere/model.*same path"):
-        do_shards(OnRay(on_ray, runner, 1), generator.partial(ANSWERS, job), [Shard("0", PROMPTS)], tmp_path / "done")
+        run_shards(
+            RayShards(on_ray, runner, 1), generator.partial(ANSWERS, job), [Shard("0", PROMPTS)], tmp_path / "done"
+        )
 
 
 def test_another_version_on_a_node_is_named(
@@ -281,9 +283,7 @@ def test_another_version_on_a_node_is_named(
 ) -> None:
     monkeypatch.setattr(cluster, "project_digest", lambda: "of another version")
     for number in range(3):  # the shards beside it end with it, in any state, and this process stays
-        with pytest.raises(
-            ClusterError, match=r"lies another version of this project .*: bring every machine to the same"
-        ):
+        with pytest.raises(ClusterError, match=r"is another version of this project .*: install the same"):
             generated(runner, model, tmp_path / f"{number}", on_ray)
 
 
@@ -293,7 +293,7 @@ def test_more_than_any_machine_has_is_told(
     monkeypatch.setattr(cluster, "POLL_SECONDS", 0.2)
     greedy = on_ray.model_copy(update={"cpus_per_shard": 64.0, "patience_minutes": 0.01})
     with pytest.raises(ClusterError, match=r"no machine .* had 64 CPUs .* has 1 CPUs and 0 GPUs, 1 CPUs"):
-        do_shards(OnRay(greedy, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path / "done")  # type: ignore[arg-type]
+        run_shards(RayShards(greedy, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path / "done")  # type: ignore[arg-type]
 
 
 def attempted(log: str, *rest: Any) -> pl.DataFrame:
@@ -325,7 +325,7 @@ def test_a_node_killed_in_the_middle_loses_only_what_was_under_way(
 
     log = tmp_path / "attempts"
     log.mkdir()
-    monkeypatch.setattr(generator, "answers", generator.partial(test_cluster.attempted, str(log)))
+    monkeypatch.setattr(generator, "generate_locally", generator.partial(test_cluster.attempted, str(log)))
     lost: list[str] = []
 
     def kill_while_it_works() -> None:
@@ -366,7 +366,7 @@ def test_a_cluster_that_is_not_there_is_told(runner: Runner, tmp_path: Path) -> 
     pytest.importorskip("ray").shutdown()
     settings = ClusterSettings(kind="ray", address="127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"no Ray cluster at 127.0.0.1:1 .*ray start --head"):
-        do_shards(OnRay(settings, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]
+        run_shards(RayShards(settings, runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]
 
 
 def test_without_an_address_ray_starts_here_for_the_run_and_ends_with_it(
@@ -388,4 +388,4 @@ def test_without_an_address_ray_starts_here_for_the_run_and_ends_with_it(
 def test_ray_that_is_not_installed_is_told(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match="install the extra `ray`"):
-        do_shards(OnRay(ClusterSettings(kind="ray"), runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]
+        run_shards(RayShards(ClusterSettings(kind="ray"), runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]

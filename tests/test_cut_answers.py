@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from resources.ledger.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.calls import Allowance, AnswerSink, CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
 from resources.teacher.chat import read_reply
 from resources.teacher.teacher import Teacher
 from speed_assets.assets.junior import seed_data
-from speed_assets.assets.stage import RecipeView, StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answer_lengths import words_asked
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.task_types import TASK_TYPES
@@ -35,8 +35,8 @@ class ObedientTeacher:
         self._keys, self._words = TASK_TYPES[task_type].keys, words
         self.limits: list[int] = []
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
-        allowance.take(requests)
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        allowance.reserve(requests)
         sink([(request, self._answer(request)) for request in requests])
 
     def _answer(self, request: TeacherRequest) -> TeacherAnswer:
@@ -59,7 +59,7 @@ class Tasks:
         return self._table
 
 
-def run_of(recipe: Recipe, teacher: ObedientTeacher, task_type: str, home: Path) -> StageRun:
+def run_of(recipe: Recipe, teacher: ObedientTeacher, task_type: str, home: Path) -> StageRun[Any]:
     home.mkdir(parents=True, exist_ok=True)
     out = home / "out"
     out.mkdir(exist_ok=True)
@@ -76,14 +76,13 @@ def run_of(recipe: Recipe, teacher: ObedientTeacher, task_type: str, home: Path)
     )
     inputs: Any = {"task_list": {task_type: Tasks(tasks)}}
     nothing: Any = None
-    return StageRun(
-        stage=STAGE,
-        partition=task_type,
-        recipe=RecipeView(recipe, STAGE),
-        whole_recipe=recipe,
+    return StageRun.of(
+        recipe,
+        STAGE,
+        task_type,
         inputs=inputs,
         out=out,
-        artifacts=nothing,
+        store=nothing,
         runner=nothing,
         teacher=Teacher(recipe, Ledger.at(home), teacher),
         context=CallContext("run", "seed_data", task_type),

@@ -17,9 +17,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from resources.instance.run_liveness import GONE
+from resources.instance.run_liveness import PROCESS_GONE
 from resources.ledger.ledger import Ledger
-from resources.store.home import prepare
+from resources.store.home import prepare_home
 from speed_assets.orchestration import runs
 from speed_assets.recipe import PROJECT, load_recipe
 from tests.support.servers import free_port
@@ -72,7 +72,7 @@ class World:
         data["topics"]["file"] = str(self.topics)
         data["topics"]["alignment"] = str(self.topics)
         self.recipe = write_recipe(folder, data)
-        config = prepare(self.home) / "dagster.yaml"
+        config = prepare_home(self.home) / "dagster.yaml"
         text = config.read_text().replace("max_concurrent_runs: 2", "max_concurrent_runs: 4")
         config.write_text(text.replace("run_monitoring:\n", "run_monitoring:\n  poll_interval_seconds: 2\n"))
         report = runs.run(load_recipe(self.recipe), self.home, select="key:topics or key:task_list")
@@ -268,7 +268,7 @@ def test_a_run_that_is_killed_with_its_code_server_is_told_and_goes_on_when_laun
     world.kill("code server")
     wait_until(lambda: world.status(run) == "FAILURE")
     messages = [event.message for event in world.instance.all_logs(run, of_type=dg.DagsterEventType.PIPELINE_FAILURE)]
-    assert any(GONE in message for message in messages), messages
+    assert any(PROCESS_GONE in message for message in messages), messages
     acknowledged = set(world.answered())
     world.start("code server")
     again = world.launch("seed_data/matching_short")

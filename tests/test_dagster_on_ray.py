@@ -137,11 +137,11 @@ def test_a_run_is_a_job_of_the_cluster_and_waits_for_its_pool(
         assert [e for e in instance.all_logs(run_id) if e.message and "Ray run job created" in e.message]
         assert instance.get_latest_materialization_event(dg.AssetKey("topics")) is not None
 
-        instance.event_log_storage.set_concurrency_slots(gpu_pool.POOL, 1)
-        instance.event_log_storage.claim_concurrency_slot(gpu_pool.POOL, "another", "step")
+        instance.event_log_storage.set_concurrency_slots(gpu_pool.GPU_POOL, 1)
+        instance.event_log_storage.claim_concurrency_slot(gpu_pool.GPU_POOL, "another", "step")
         waiting = launch(instance, recipe, workspace, ["mteb_scores"])
         end = time.monotonic() + SECONDS
-        while not instance.event_log_storage.get_concurrency_info(gpu_pool.POOL).pending_steps:
+        while not instance.event_log_storage.get_concurrency_info(gpu_pool.GPU_POOL).pending_steps:
             assert time.monotonic() < end
             time.sleep(0.5)
         started = [e for e in instance.all_logs(waiting) if e.dagster_event and e.dagster_event.is_step_start]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
 from resources.teacher.chat import read_reply
 from resources.teacher.endpoint import OpenAIEngine
-from resources.teacher.pacing import Pace, duration, retry_after
+from resources.teacher.pacing import Pace, parse_duration, retry_after
 from speed_assets.domain.dialect import Dialect, Structure, strict_schema
 from speed_assets.domain.parsing import parse_revision, parse_tasks
 from speed_assets.domain.prompts import schema_for
@@ -67,7 +67,7 @@ class Keeper:
             self.handed[request.key] += 1
             self.kept[request.key] = answer
 
-    def take(self, requests: Sequence[TeacherRequest]) -> int:
+    def reserve(self, requests: Sequence[TeacherRequest]) -> int:
         self.threads.add(threading.get_ident())
         room = len(requests) if self.cap is None else self.cap - self.taken.total() + self.back.total()
         if room < 1:
@@ -76,7 +76,7 @@ class Keeper:
         self.taken.update(request.key for request in requests[:taken])
         return taken
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
         self.back.update(request.key for request in requests)
 
 
@@ -132,7 +132,7 @@ def test_when_nothing_succeeds_the_breaker_ends_it_in_time_with_the_cause(faults
 
 def test_an_endpoint_that_accepts_and_never_answers_ends_before_its_timeout() -> None:
     started = time.monotonic()
-    with pytest.raises(TeacherUnavailable, match="no answer has come yet"):
+    with pytest.raises(TeacherUnavailable, match="no answer has arrived yet"):
         ask(Faults(stalled=1.0), requests(5), Keeper(), FAST.model_copy(update={"breaker_s": 0.5, "timeout_s": 60.0}))
     assert time.monotonic() - started < 2
 
@@ -161,10 +161,10 @@ def test_nothing_is_sent_before_it_is_taken_nor_twice_at_once() -> None:
     with TeacherServer(echo) as server:
 
         class Slow(Keeper):
-            def take(self, requests: Sequence[TeacherRequest]) -> int:
+            def reserve(self, requests: Sequence[TeacherRequest]) -> int:
                 time.sleep(0.05)
                 assert {entry.key for entry in server.served} <= set(self.taken)
-                return super().take(requests[:5])
+                return super().reserve(requests[:5])
 
         keeper = Slow()
         OpenAIEngine(teacher_at(server.url), FAST, None).answer(requests(20), keeper.sink, keeper)
@@ -376,7 +376,7 @@ def test_the_strict_schema_is_what_openai_takes_and_what_the_parsers_read() -> N
     ("mode", "kind"), [("json_schema", "json_schema"), ("json_object", "json_object"), ("none", None)]
 )
 def test_structured_output_is_asked_for_as_the_recipe_says(mode: Structure, kind: str | None) -> None:
-    request = requests(1, schema=schema_for("synthesis", "sts"))[0].spoken(Dialect(structure=mode))
+    request = requests(1, schema=schema_for("synthesis", "sts"))[0].in_dialect(Dialect(structure=mode))
     assert request.body().get("response_format", {}).get("type") == kind
     assert "response_format" not in replace(request, schema=None).body()
 
@@ -411,7 +411,7 @@ TEACHER = teacher_at("https://host/v1", key_variable="KEY")
         (200, {"error": {"code": 429, "message": "upstream"}}, "again", "upstream"),
         (200, b"[" * 100_000, "again", "no chat completion"),
         (200, b"\xff\xfe", "again", "no chat completion"),
-        (429, {"error": {"code": "insufficient_quota", "message": "pay"}}, "hopeless", "nothing is left to pay with"),
+        (429, {"error": {"code": "insufficient_quota", "message": "pay"}}, "hopeless", "has no money left"),
         (529, b"", "again", "529: no words"),
         (409, {"detail": [{"loc": 1}]}, "again", "loc"),
         (403, {"error": "no"}, "hopeless", "the teacher at https://host/v1 refuses the key in KEY"),
@@ -451,25 +451,25 @@ def test_waits_are_read_from_headers() -> None:
     assert retry_after({"retry-after": "2", "retry-after-ms": "1500"}) == 1.5
     assert retry_after({"retry-after": "soon"}) is None
     assert retry_after({}) is None
-    assert duration("1h2m3.5s") == 3723.5
-    assert duration("soon 5s") is None
+    assert parse_duration("1h2m3.5s") == 3723.5
+    assert parse_duration("soon 5s") is None
 
 
 def test_the_limit_halves_once_for_what_was_in_flight_together() -> None:
     pace = Pace(FAST.model_copy(update={"concurrency_start": 16, "backoff_max_s": 10.0}))
-    pace.overloaded(sent_at=1.0, now=2.0)
-    pace.overloaded(sent_at=1.5, now=2.1)
+    pace.record_overload(sent_at=1.0, now=2.0)
+    pace.record_overload(sent_at=1.5, now=2.1)
     assert pace.limit == 8
     for _ in range(10):
-        pace.answered()
+        pace.record_answer()
     assert pace.limit == 9
     for now in range(3, 20):
-        pace.overloaded(sent_at=now + 0.5, now=float(now + 1))
+        pace.record_overload(sent_at=now + 0.5, now=float(now + 1))
     assert pace.limit == 1
     for _ in range(10_000):
-        pace.answered()
+        pace.record_answer()
     assert pace.limit == 64
-    pace.heed({"retry-after": "3600"}, now=100.0, refused=True, tokens=1)
+    pace.obey_headers({"retry-after": "3600"}, now=100.0, refused=True, tokens=1)
     assert pace.open_at == 110.0
 
 

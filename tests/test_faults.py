@@ -124,7 +124,7 @@ def assert_as_undisturbed(recipe: Path, home: Path, whole: Path) -> None:
     assert digests(parsed, home) == digests(parsed, whole)
     ledger, undisturbed = Ledger.at(home), Ledger.at(whole)
     assert ledger.count() == undisturbed.count()
-    assert accounts.costs(ledger)["calls"] == undisturbed.count()
+    assert accounts.cost_report(ledger)["calls"] == undisturbed.count()
 
 
 # The disk
@@ -181,9 +181,9 @@ def test_what_cannot_be_sealed_keeps_its_scratch(tmp_path: Path, monkeypatch: py
         (work / "model").write_text("weights")
         with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
             patch.setattr(Path, "write_bytes", full)
-            store.complete("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
+            store.seal("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
         assert (work / "scratch" / "checkpoint").read_text() == "hours"
-        made = store.complete("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
+        made = store.seal("topics", "f" * 64, work, partition=None, metadata={}, lineage={})
     assert set(made.files) == {"model"}
     assert not (made.path / "scratch").exists()
 
@@ -191,7 +191,7 @@ def test_what_cannot_be_sealed_keeps_its_scratch(tmp_path: Path, monkeypatch: py
 def test_a_settings_file_cut_short_by_a_full_disk_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resources.store.home import prepare
+    from resources.store.home import prepare_home
 
     def full(_self: Path, _text: str) -> int:
         raise OSError(28, "No space left on device")
@@ -200,8 +200,8 @@ def test_a_settings_file_cut_short_by_a_full_disk_is_written_again(
         Store(tmp_path).open()
         patch.setattr(Store, "open", lambda self: self)
         patch.setattr(Path, "write_text", full)
-        prepare(tmp_path)
-    assert (prepare(tmp_path) / "dagster.yaml").read_text() == (PROJECT / "dagster.yaml").read_text()
+        prepare_home(tmp_path)
+    assert (prepare_home(tmp_path) / "dagster.yaml").read_text() == (PROJECT / "dagster.yaml").read_text()
 
 
 # Processes
@@ -304,7 +304,7 @@ def test_postgresql_killed_and_started_again_between_two_uses_is_not_noticed(pos
     assert POSTGRES_PASSWORD not in str(error.value)
     postgres.start()
     ledger.record(CONTEXT, answered(3), TARIFF)
-    assert (ledger.count(), accounts.costs(ledger)["calls"]) == (3, 3)
+    assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (3, 3)
 
 
 def test_postgresql_killed_in_the_middle_of_a_run(
@@ -325,7 +325,7 @@ def test_postgresql_killed_in_the_middle_of_a_run(
     ended(start(recipe, tmp_path / "home", SPEED_LEDGER_URL=postgres.url))
     parsed = load_recipe(recipe)
     assert digests(parsed, tmp_path / "home") == digests(parsed, whole)
-    assert ledger.count() == accounts.costs(ledger)["calls"] == Ledger.at(whole).count()
+    assert ledger.count() == accounts.cost_report(ledger)["calls"] == Ledger.at(whole).count()
 
 
 def test_dagsters_own_postgresql_killed_in_the_middle_of_a_run(
@@ -394,7 +394,7 @@ def test_a_writer_that_holds_the_ledger_is_waited_for_and_then_named(
             go.set()
         holder.join(20)
     ledger.record(CONTEXT, answered(2), TARIFF)
-    assert (ledger.count(), accounts.costs(ledger)["calls"]) == (2, 2)
+    assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (2, 2)
 
 
 # Clocks
@@ -441,10 +441,12 @@ def test_caps_hold_and_nothing_is_freed_when_the_clock_jumps(home: Path, monkeyp
     now = time.time()
     for number, clock in enumerate((now, now + DAY, now - DAY, 1000.0)):
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-        assert Budget(ledger, CONTEXT, money, UNPRICED).take(asked(10 + number)) == 1
-        assert accounts.costs(ledger)["under_way"] == number + 1, "of living processes nothing is lost, by no clock"
+        assert Budget(ledger, CONTEXT, money, UNPRICED).reserve(asked(10 + number)) == 1
+        assert accounts.cost_report(ledger)["under_way"] == number + 1, (
+            "of living processes nothing is lost, by no clock"
+        )
     with pytest.raises(Exception, match=r"money\.run\.calls=4"):
-        budget.take(asked(1))
+        budget.reserve(asked(1))
     monkeypatch.setattr(time, "time", lambda: now + 3 * DAY)
     ledger.record(CONTEXT, answered(20), TARIFF)
     with ledger.database.reading() as connection:
@@ -457,7 +459,7 @@ def release(home: Path, name: str) -> releases.Release:
     store = Store(home).open()
     with store.building(name * 64) as work:
         (work / "manifest.json").write_text(name)
-        made = store.complete(
+        made = store.seal(
             "release",
             name * 64,
             work,
@@ -465,15 +467,15 @@ def release(home: Path, name: str) -> releases.Release:
             metadata={"number": releases.next_number(store)},
             lineage={"recipe": {"name": "tiny"}, "inputs": {}},
         )
-    releases.released(store, made.fingerprint)
-    return releases.find(store, name * 12)
+    releases.promote_new_release(store, made.fingerprint)
+    return releases.find_release(store, name * 12)
 
 
 def test_the_last_release_is_not_decided_by_a_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, now = Store(tmp_path), time.time()
 
     def current() -> str:
-        found = releases.current(store, "tiny")
+        found = releases.current_release(store, "tiny")
         assert found is not None
         return found.fingerprint[0]
 
@@ -481,10 +483,10 @@ def test_the_last_release_is_not_decided_by_a_clock(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
         release(tmp_path, name)
         assert current() == name, "a new release is in use, whatever the clock says"
-    assert [r.fingerprint[0] for r in releases.releases(store, "tiny")] == ["d", "c", "b", "a"]
+    assert [r.fingerprint[0] for r in releases.list_releases(store, "tiny")] == ["d", "c", "b", "a"]
     assert releases.roll_back(store, "tiny").fingerprint[0] == "c"
     assert releases.roll_back(store, "tiny").fingerprint[0] == "b"
-    releases.released(store, "d" * 64)
+    releases.promote_new_release(store, "d" * 64)
     assert current() == "b", "what was chosen stays, though d says that it was made tomorrow"
     monkeypatch.setattr(time, "time", lambda: now - 2 * DAY)
     release(tmp_path, "e")
@@ -497,14 +499,14 @@ def test_releases_from_before_there_were_numbers(tmp_path: Path, monkeypatch: py
     release(tmp_path, "b")
     monkeypatch.undo()
     store = Store(tmp_path)
-    assert [r.fingerprint[0] for r in releases.releases(store)] == ["b", "a"]
+    assert [r.fingerprint[0] for r in releases.list_releases(store)] == ["b", "a"]
     releases.roll_back(store, "tiny", "a" * 12)
-    releases.released(store, "b" * 64)
-    now = releases.current(store, "tiny")
+    releases.promote_new_release(store, "b" * 64)
+    now = releases.current_release(store, "tiny")
     assert now is not None
     assert now.fingerprint[0] == "a"
     release(tmp_path, "c")
-    now = releases.current(store, "tiny")
+    now = releases.current_release(store, "tiny")
     assert now is not None
     assert now.fingerprint[0] == "c"
 
@@ -604,13 +606,13 @@ def test_a_home_whose_path_dagster_cannot_hold_is_refused(name: str, tmp_path: P
 
 
 def test_the_words_for_storage_name_folder_and_remedy(tmp_path: Path) -> None:
-    from resources.store.storage_errors import explained, trouble
+    from resources.store.storage_errors import explain_storage_errors, storage_problem
 
-    full = trouble("OSError: [Errno 28] No space left on device: 'x'", tmp_path)
+    full = storage_problem("OSError: [Errno 28] No space left on device: 'x'", tmp_path)
     assert full is not None
     assert "make room there, then run again" in full
-    assert trouble("ValueError: 28 rows", tmp_path) is None
-    with pytest.raises(StoreError, match="read-only file system: make it writable"), explained(tmp_path):
+    assert storage_problem("ValueError: 28 rows", tmp_path) is None
+    with pytest.raises(StoreError, match="read-only file system: make it writable"), explain_storage_errors(tmp_path):
         raise OSError(30, "Read-only file system")
-    with pytest.raises(ValueError, match=r"^other$"), explained(tmp_path):
+    with pytest.raises(ValueError, match=r"^other$"), explain_storage_errors(tmp_path):
         raise ValueError("other")

@@ -190,9 +190,9 @@ def test_a_planted_key_is_found_nowhere(
 
 
 def _calls(home: Path) -> list[str]:
-    from resources.ledger.accounts import calls
+    from resources.ledger.accounts import read_calls
 
-    return [repr(call) for call in calls(Ledger.at(home))]
+    return [repr(call) for call in read_calls(Ledger.at(home))]
 
 
 def test_what_a_terminal_obeys_is_not_repeated() -> None:
@@ -215,13 +215,13 @@ def test_while_nothing_comes_the_progress_line_says_so(monkeypatch: pytest.Monke
     said: list[str] = []
     with TeacherServer(echo, Faults(status_500=1.0)) as server:
         engine = OpenAIEngine(teacher_at(server.url), FAST.model_copy(update={"breaker_s": 1.5}), None)
-        engine.says = said.append
+        engine.on_silence = said.append
         keeper = Keeper()
         with pytest.raises(TeacherUnavailable):
             engine.answer(requests(3), keeper.sink, keeper)
     assert 3 <= len(said) <= 6
     assert re.match(
-        r"no answer since \d\d:\d\d:\d\d \(\d+ s\); \d in flight, \d waiting .*; the last trouble: 500: something broke",
+        r"no answer since \d\d:\d\d:\d\d \(\d+ s\); \d in flight, \d waiting .*; the last problem: 500: something broke",
         said[-1],
     )
 
@@ -260,11 +260,11 @@ def test_after_an_outage_all_are_asked_again_in_seconds() -> None:
 def test_the_limit_is_back_in_a_few_rounds_after_an_outage() -> None:
     pace = Pace(FAST.model_copy(update={"concurrency_start": 64}))
     for now in range(10):
-        pace.overloaded(sent_at=now + 0.5, now=float(now + 1))
+        pace.record_overload(sent_at=now + 0.5, now=float(now + 1))
     assert pace.limit == 1
     rounds = 0
     while pace.limit < 32:
         rounds += 1
         for _ in range(pace.limit):
-            pace.answered()
+            pace.record_answer()
     assert rounds <= 6

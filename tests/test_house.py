@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from safetensors import safe_open
 
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.recipe import PROJECT
 
 

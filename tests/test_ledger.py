@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from resources.ledger import accounts
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.database import Database, LedgerError
-from resources.ledger.holders import alive, this_process
+from resources.ledger.holders import is_alive, process_name
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff
 from speed_assets.cli import main
@@ -43,8 +43,8 @@ def test_a_kept_answer_stays_and_a_second_one_is_paid_for(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, answered(1), TARIFF)
     ledger.record(replace(CONTEXT, run="run-2"), [(asked(1), TeacherAnswer("other", 5, 5))], TARIFF)
-    assert Ledger.at(home).find([asked(1).key]) == {asked(1).key: TeacherAnswer("answer 1", 11, 1, reused=True)}
-    costs = accounts.costs(ledger)
+    assert Ledger.at(home).lookup([asked(1).key]) == {asked(1).key: TeacherAnswer("answer 1", 11, 1, reused=True)}
+    costs = accounts.cost_report(ledger)
     assert (costs["calls"], ledger.count()) == (2, 1)
     assert costs["money"] == pytest.approx((11 * 150 + 600 + 5 * 750) / 1e9)
 
@@ -53,8 +53,8 @@ def test_unknown_usage_stays_unknown(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, [(BASE, TeacherAnswer("text"))], TARIFF)
     ledger.record(CONTEXT, answered(1), TARIFF)
-    assert ledger.find([BASE.key])[BASE.key] == TeacherAnswer("text", None, None, reused=True)
-    costs = accounts.costs(ledger)
+    assert ledger.lookup([BASE.key])[BASE.key] == TeacherAnswer("text", None, None, reused=True)
+    costs = accounts.cost_report(ledger)
     assert (costs["prompt_tokens"], costs["money"], costs["unpriced_calls"]) == (None, None, 1)
     assert costs["known_money"] == {"USD": pytest.approx((11 * 150 + 600) / 1e9)}
 
@@ -62,7 +62,7 @@ def test_unknown_usage_stays_unknown(home: Path) -> None:
 def test_a_refused_call_is_not_kept(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, [(BASE, TeacherAnswer("", error="content policy"))], TARIFF)
-    assert (ledger.find([BASE.key]), accounts.costs(ledger)["calls"]) == ({}, 0)
+    assert (ledger.lookup([BASE.key]), accounts.cost_report(ledger)["calls"]) == ({}, 0)
 
 
 def test_hostile_text_comes_back_as_it_was(home: Path) -> None:
@@ -70,15 +70,15 @@ def test_hostile_text_comes_back_as_it_was(home: Path) -> None:
     text = "\x00\x1b[31m'; DROP TABLE calls; --\u2028\U0001f600" + "x" * 100_000
     request = replace(BASE, prompt=text, schema={"type": "object", "title": "'\x00"})
     ledger.record(CONTEXT, [(request, TeacherAnswer(text))])
-    assert ledger.find([request.key])[request.key].text == text
-    (call,) = accounts.calls(ledger)
+    assert ledger.lookup([request.key])[request.key].text == text
+    (call,) = accounts.read_calls(ledger)
     assert call["request"]["messages"][0]["content"] == text
 
 
 def test_thousands_of_keys_are_found(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, answered(*range(2500)))
-    found = ledger.find([asked(n).key for n in range(-2500, 2500)])
+    found = ledger.lookup([asked(n).key for n in range(-2500, 2500)])
     assert len(found) == 2500
     assert found[asked(2499).key].text == "answer 2499"
 
@@ -98,7 +98,7 @@ def test_several_processes_share_one_ledger(home: Path) -> None:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
     ledger = Ledger.at(home)
-    assert (ledger.count(), accounts.costs(ledger)["calls"]) == (60, 80)
+    assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (60, 80)
 
 
 def test_costs_are_told_by_asset_partition_model_and_day(home: Path) -> None:
@@ -106,8 +106,8 @@ def test_costs_are_told_by_asset_partition_model_and_day(home: Path) -> None:
     ledger.record(CONTEXT, answered(1), TARIFF)
     ledger.record(CallContext("run-2", "task_list", None), answered(2, 3), TARIFF)
     ledger.record(CallContext("run-3", "task_list", None), [(replace(BASE, model="m2"), TeacherAnswer("x", 7, 2))])
-    costs = accounts.costs(ledger)
-    by = {dimension: {row[dimension]: row for row in costs["by"][dimension]} for dimension in accounts.DIMENSIONS}
+    costs = accounts.cost_report(ledger)
+    by = {dimension: {row[dimension]: row for row in costs["by"][dimension]} for dimension in accounts.COST_DIMENSIONS}
     assert {name: row["calls"] for name, row in by["asset"].items()} == {"seed_data": 1, "task_list": 3}
     assert {name: row["calls"] for name, row in by["partition"].items()} == {"sts": 1, None: 3}
     assert by["model"]["model"]["money"] == pytest.approx((36 * 150 + 3 * 600) / 1e9)
@@ -122,29 +122,29 @@ def test_pruning_says_first_and_keeps_the_costs(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, answered(1, 2), TARIFF)
     ledger.record(replace(CONTEXT, stage="task_list"), answered(3), TARIFF)
-    before = accounts.costs(ledger)
-    (going,) = accounts.prune(ledger, stage="seed_data", model=None, before=None, remove=False)
+    before = accounts.cost_report(ledger)
+    (going,) = accounts.prune_answers(ledger, stage="seed_data", model=None, before=None, remove=False)
     assert (going["calls"], ledger.count()) == (2, 3)
-    assert accounts.prune(ledger, stage="seed_data", model="other", before=None, remove=True) == []
-    assert accounts.prune(ledger, stage=None, model=None, before="2024-10-18", remove=True) == []
-    accounts.prune(ledger, stage="seed_data", model="model", before=None, remove=True)
-    assert (ledger.count(), accounts.costs(ledger)) == (1, before)
+    assert accounts.prune_answers(ledger, stage="seed_data", model="other", before=None, remove=True) == []
+    assert accounts.prune_answers(ledger, stage=None, model=None, before="2024-10-18", remove=True) == []
+    accounts.prune_answers(ledger, stage="seed_data", model="model", before=None, remove=True)
+    assert (ledger.count(), accounts.cost_report(ledger)) == (1, before)
     for condition in ({"before": "soon"}, {"before": None}):
         with pytest.raises(LedgerError):
-            accounts.prune(ledger, stage=None, model=None, remove=True, **condition)
+            accounts.prune_answers(ledger, stage=None, model=None, remove=True, **condition)
 
 
 def test_export_is_whole_and_overwrites_nothing(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, answered(*range(1200)), TARIFF)
     file = home / "calls.jsonl"
-    assert accounts.export(ledger, file) == 1200
+    assert accounts.export_calls(ledger, file) == 1200
     calls = [json.loads(line) for line in file.read_text().splitlines()]
     assert {call["key"] for call in calls} == {asked(n).key for n in range(1200)}
     assert calls[0]["request"]["model"] == "model"
     assert all(call["answer"].startswith("answer ") for call in calls)
-    with pytest.raises(LedgerError, match="there already"):
-        accounts.export(ledger, file)
+    with pytest.raises(LedgerError, match="exists already"):
+        accounts.export_calls(ledger, file)
     assert [p.name for p in home.iterdir() if "jsonl" in p.name] == ["calls.jsonl"]
 
 
@@ -182,17 +182,17 @@ def test_a_batch_of_a_living_process_is_left_to_it(home: Path) -> None:
 
 
 def test_a_process_is_known_by_its_start() -> None:
-    place, pid, started = this_process().split("/")
-    assert alive(this_process(), 0.0)
-    assert not alive(f"{place}/{pid}/{int(started) + 1}", time.time()), "the id was given out again"
-    assert alive(f"elsewhere/{pid}/1", time.time() - 3600)
-    assert not alive(f"elsewhere/{pid}/1", time.time() - 3 * 86400)
+    place, pid, started = process_name().split("/")
+    assert is_alive(process_name(), 0.0)
+    assert not is_alive(f"{place}/{pid}/{int(started) + 1}", time.time()), "the id was given out again"
+    assert is_alive(f"elsewhere/{pid}/1", time.time() - 3600)
+    assert not is_alive(f"elsewhere/{pid}/1", time.time() - 3 * 86400)
     child = subprocess.Popen([sys.executable, "-c", ""])
     stat = Path(f"/proc/{child.pid}/stat")
     while stat.read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
     dead = f"{place}/{child.pid}/{stat.read_text().rpartition(')')[2].split()[19]}"
-    assert not alive(dead, time.time()), "dead, not yet buried"
+    assert not is_alive(dead, time.time()), "dead, not yet buried"
     child.wait()
 
 
@@ -206,7 +206,7 @@ CREATE INDEX ix_calls_stage ON calls (stage);
 def old_ledger(home: Path) -> None:
     with sqlite3.connect(home / "ledger.sqlite") as connection:
         connection.executescript(OLD_LAYOUT)
-        named = zlib.compress(canonical_json(BASE.named()).encode())
+        named = zlib.compress(canonical_json(BASE.identity()).encode())
         row = (BASE.key, "seed_data", "model", named, zlib.compress(b"old"), 3, 4, 1.7e9)
         connection.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     connection.close()
@@ -215,9 +215,9 @@ def old_ledger(home: Path) -> None:
 def test_a_ledger_of_the_first_version_is_opened(tmp_path: Path) -> None:
     old_ledger(tmp_path)
     ledger = Ledger.at(tmp_path)
-    assert ledger.find([BASE.key])[BASE.key] == TeacherAnswer("old", 3, 4, reused=True)
+    assert ledger.lookup([BASE.key])[BASE.key] == TeacherAnswer("old", 3, 4, reused=True)
     ledger.record(CONTEXT, answered(1), TARIFF)
-    costs = accounts.costs(Ledger.at(tmp_path))
+    costs = accounts.cost_report(Ledger.at(tmp_path))
     assert (costs["calls"], costs["unpriced_calls"], costs["prompt_tokens"]) == (2, 1, 14)
     with ledger.database.reading() as connection:
         indexed = {name for index in sa.inspect(connection).get_indexes("calls") for name in index["column_names"]}
@@ -229,24 +229,24 @@ def test_empty_answers_of_before_are_paid_for_and_no_answers(tmp_path: Path) -> 
     ledger.record(CONTEXT, answered(1, 2), TARIFF)
     ledger.record(CONTEXT, [(asked(3), TeacherAnswer("", 13, 1))], TARIFF)
     ledger.database.close()
-    before = accounts.costs(ledger)
+    before = accounts.cost_report(ledger)
     with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
         connection.execute("ALTER TABLE calls DROP COLUMN served")
     connection.close()
     ledger = Ledger.at(tmp_path)
-    assert set(ledger.find([asked(n).key for n in (1, 2, 3)])) == {asked(1).key, asked(2).key}
-    assert accounts.costs(ledger) == before
+    assert set(ledger.lookup([asked(n).key for n in (1, 2, 3)])) == {asked(1).key, asked(2).key}
+    assert accounts.cost_report(ledger) == before
     ledger.record(CONTEXT, [(asked(3), TeacherAnswer("at last", 13, 1, served="m"))], TARIFF)
-    kept = Ledger.at(tmp_path).find([asked(3).key])[asked(3).key]
+    kept = Ledger.at(tmp_path).lookup([asked(3).key])[asked(3).key]
     assert (kept.text, kept.served) == ("at last", "m")
 
 
 def test_a_reply_without_an_answer_is_paid_for_and_never_found(tmp_path: Path) -> None:
     ledger = Ledger.at(tmp_path)
     ledger.record(CONTEXT, [(asked(5), TeacherAnswer("", 15, 1, kind="empty", error="no answer"))], TARIFF)
-    assert ledger.find([asked(5).key]) == {}
+    assert ledger.lookup([asked(5).key]) == {}
     ledger.record(CONTEXT, answered(5), TARIFF)
-    assert ledger.find([asked(5).key])[asked(5).key].text == "answer 5"
+    assert ledger.lookup([asked(5).key])[asked(5).key].text == "answer 5"
 
 
 def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from checks.registry import checks_of
 from resources.ledger.ledger import Ledger
-from resources.releases.releases import current, find, roll_back
+from resources.releases.releases import current_release, find_release, roll_back
 from resources.store.artifacts import Artifacts, partitions_of
-from resources.store.store import Store, verify
+from resources.store.store import Store, integrity_problem
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.rows import drawn_topics
 from speed_assets.orchestration import run_report, runs
@@ -67,9 +67,9 @@ def artifacts_of(home: Path, recipe: Recipe) -> Artifacts:
 
 def test_every_artifact_is_made_checked_and_whole(home: Path) -> None:
     artifacts = artifacts_of(home, small())
-    for stage, partition in artifacts.everything():
+    for stage, partition in artifacts.in_build_order():
         artifact = artifacts.get(stage.name, partition)
-        assert verify(artifact.path) is None
+        assert integrity_problem(artifact.path) is None
     counts = run_report.check_counts(artifacts)
     assert counts["failed"] == 0
     asked = sum(len(checks_of(s.name)) * len(partitions_of(s)) for s in artifacts.graph.values())
@@ -89,7 +89,7 @@ def test_every_row_is_accounted_for(home: Path) -> None:
     assert final.table().height + final.table("quarantine").height == rows_in
     gathered = artifacts.get("quarantine")
     tables = [
-        artifacts.get(s.name, p) for s, p in artifacts.everything() if s.kind == "table" and s.name != "quarantine"
+        artifacts.get(s.name, p) for s, p in artifacts.in_build_order() if s.kind == "table" and s.name != "quarantine"
     ]
     assert gathered.table().height == sum(table.table("quarantine").height for table in tables) > 0
     assert {*gathered.table()["stage"]} == {table.asset for table in tables if table.table("quarantine").height}
@@ -124,7 +124,7 @@ def test_lanes_change_no_byte(home: Path, tmp_path: Path) -> None:
     one = small(runtime={"lanes": {"cpu": 1, "gpu": 1, "teacher": 1}})
     assert runs.run(one, tmp_path, select="*final_triplets").errors == []
     there, here = artifacts_of(home, small()), artifacts_of(tmp_path, one)
-    for stage, partition in here.everything(above="embedding_model"):
+    for stage, partition in here.in_build_order(above="embedding_model"):
         assert here.get(stage.name, partition).digest == there.get(stage.name, partition).digest, (
             stage.name,
             partition,
@@ -256,10 +256,10 @@ def test_a_new_release_is_current_and_two_are_told_apart(home: Path) -> None:
     assert runs.run(changed, home).errors == []
     new = artifacts_of(home, changed).get("release")
     assert (home / "releases" / "current" / "tiny" / "model").is_dir()
-    now = current(store, "tiny")
+    now = current_release(store, "tiny")
     assert now is not None
     assert now.fingerprint == new.fingerprint
-    found = diff(find(store, old.fingerprint[:12]), find(store, str(new.path)))
+    found = diff(find_release(store, old.fingerprint[:12]), find_release(store, str(new.path)))
     assert found["recipe"] == {"embedding_model.learning_rate": [0.1, 0.013]}
     assert set(found["made_of"]) == {"embedding_model", "embedding_reruns", "baseline_models", "mteb_scores"}
     assert found["rows"] == {}
@@ -267,13 +267,13 @@ def test_a_new_release_is_current_and_two_are_told_apart(home: Path) -> None:
     assert mean["task"] == "mean over tasks"
     assert len(tasks) == 6
     assert all(line["low"] <= line["difference"] <= line["high"] for line in tasks)
-    same = diff(find(store, old.fingerprint), find(store, old.fingerprint))
+    same = diff(find_release(store, old.fingerprint), find_release(store, old.fingerprint))
     assert not any(same[part] for part in ("recipe", "made_of", "rows", "figures"))
     assert all(line["difference"] == 0 for line in same["scores"]["lines"])
     assert runs.run(small(), home).errors == []
     roll_back(store, "tiny", old.fingerprint[:12])
     assert runs.run(small(), home).errors == []
-    now = current(store, "tiny")
+    now = current_release(store, "tiny")
     assert now is not None
     assert now.fingerprint == old.fingerprint, "what was chosen stays until something new is released"
 
@@ -284,7 +284,7 @@ def test_release_is_refused_with_every_reason(home: Path) -> None:
     report = runs.run(recipe, home)
     assert any("kept" in error for error in report.errors)
     artifacts = artifacts_of(home, recipe)
-    assert artifacts.find("release") is None
+    assert artifacts.fetch("release") is None
     before = set((home / "releases").iterdir())
     refused = runs.run(recipe, home, select="embedding_model")
     assert refused.errors == []

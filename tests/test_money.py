@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from resources.ledger import accounts
 from resources.ledger.budget import Budget
-from resources.ledger.calls import Allowance, CallContext, CapReached, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.calls import Allowance, AnswerSink, CallContext, CapReached, TeacherAnswer, TeacherRequest
 from resources.ledger.database import TALLIES, Database
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import NANO, UNPRICED, Tariff
@@ -70,9 +70,9 @@ class Wide:
     def __init__(self, server: CountingServer) -> None:
         self.server = server
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         def one(request: TeacherRequest) -> None:
-            allowance.take([request])
+            allowance.reserve([request])
             sink([(request, self.server(request))])
 
         with ThreadPoolExecutor(64) as threads:
@@ -110,7 +110,7 @@ def test_processes_with_64_calls_in_flight_each_keep_one_cap(home: Path, money: 
     assert [part.exitcode for part in parts] == [0, 0, 0]
     assert CountingServer(home / "sent").sent == spent
     ledger = Ledger.at(home)
-    assert (ledger.count(), accounts.costs(ledger)["calls"]) == (spent, spent)
+    assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (spent, spent)
     assert set(tallies(ledger).values()) == {(spent, 0)}
     said = [file.read_text() for file in home.glob("cap-*")]
     assert said
@@ -125,7 +125,7 @@ def test_processes_with_64_calls_in_flight_each_keep_one_cap(home: Path, money: 
 def _send_and_hang(home: str, ready: Any) -> None:
     budget = Budget(Ledger.at(Path(home)), CONTEXT, HUNDRED, UNPRICED)
     requests = asked(*range(60))
-    assert budget.take(requests) == 60
+    assert budget.reserve(requests) == 60
     server = CountingServer(Path(home) / "sent")
     for request in requests:
         server(request)
@@ -141,10 +141,10 @@ def test_calls_of_a_killed_process_count_against_its_cap(home: Path) -> None:
     process.start()
     assert ready.wait(60)
     ledger = Ledger.at(home)
-    assert accounts.costs(ledger)["under_way"] == 40
+    assert accounts.cost_report(ledger)["under_way"] == 40
     process.kill()
     process.join()
-    costs = accounts.costs(ledger)
+    costs = accounts.cost_report(ledger)
     assert (costs["calls"], costs["under_way"], costs["lost_calls"]) == (20, 0, 40)
     server = CountingServer(home / "sent")
     teacher = Teacher(recipe_with(run={"calls": 100}), ledger, Wide(server))
@@ -163,47 +163,47 @@ def test_a_cap_on_a_stage_covers_its_partitions_and_no_other_run(home: Path) -> 
     def budget(**changes: str) -> Budget:
         return Budget(ledger, replace(CONTEXT, **changes), money, UNPRICED)
 
-    assert budget().take(asked(1, 2)) == 2
-    assert budget(partition="retrieval").take(asked(3, 4)) == 1
+    assert budget().reserve(asked(1, 2)) == 2
+    assert budget(partition="retrieval").reserve(asked(3, 4)) == 1
     with pytest.raises(CapReached, match=r"money\.stage\.calls=3"):
-        budget(partition="retrieval").take(asked(4))
-    assert budget(stage="task_list").take(asked(4)) == 1
-    assert budget(run="run-2").take(asked(5, 6, 7)) == 3
+        budget(partition="retrieval").reserve(asked(4))
+    assert budget(stage="task_list").reserve(asked(4)) == 1
+    assert budget(run="run-2").reserve(asked(5, 6, 7)) == 3
 
 
 def test_money_is_reserved_at_its_most_and_settled_as_it_was(home: Path) -> None:
     ledger = Ledger.at(home)
-    most = TARIFF.most(asked(1)[0])
+    most = TARIFF.max_cost(asked(1)[0])
     budget = Budget(ledger, CONTEXT, Money(run=Cap(money=2.5 * most / NANO)), TARIFF)
-    assert budget.take(asked(1, 2, 3)) == 2
+    assert budget.reserve(asked(1, 2, 3)) == 2
     with pytest.raises(CapReached, match=r"money\.run\.money.*USD"):
-        budget.take(asked(3))
+        budget.reserve(asked(3))
     budget.settle(answers(asked(1)))
     assert tallies(ledger)["run"] == (2, most + 15_000)
-    assert budget.take(asked(3, 4)) == 1, "what was not spent is free again"
-    budget.give_back(asked(3))
-    budget.give_back(asked(3))
+    assert budget.reserve(asked(3, 4)) == 1, "what was not spent is free again"
+    budget.release(asked(3))
+    budget.release(asked(3))
     assert tallies(ledger)["run"] == (2, most + 15_000)
     budget.settle(answers(asked(2), None))
     assert tallies(ledger)["run"] == (2, most + 15_000), "of an unknown cost a cap counts the most"
-    assert accounts.costs(ledger)["money"] is None
+    assert accounts.cost_report(ledger)["money"] is None
 
 
 def test_refused_calls_are_free_again(home: Path) -> None:
     ledger = Ledger.at(home)
     budget = Budget(ledger, CONTEXT, HUNDRED, UNPRICED)
-    budget.take(asked(1, 2))
+    budget.reserve(asked(1, 2))
     budget.settle([(asked(1)[0], TeacherAnswer("", error="no"))])
-    budget.give_back(asked(1))
+    budget.release(asked(1))
     assert tallies(ledger)["run"] == (1, 0)
     budget.close()
     assert tallies(ledger)["run"] == (1, 0)
-    assert accounts.costs(ledger)["lost_calls"] == 1
+    assert accounts.cost_report(ledger)["lost_calls"] == 1
 
 
 def _send_batch(home: str) -> None:
     ledger = Ledger.at(Path(home))
-    assert Budget(ledger, CONTEXT, HUNDRED, TARIFF).take(asked(*range(100))) == 100
+    assert Budget(ledger, CONTEXT, HUNDRED, TARIFF).reserve(asked(*range(100))) == 100
     ledger.save_batch("b1", "http://e", [request.key for request in asked(*range(100))], {"file": "f"})
     os._exit(9)
 
@@ -219,26 +219,26 @@ def test_a_batch_of_a_killed_process_is_paid_once(home: Path, again: bool) -> No
     (batch,) = ledger.claim_batches("http://e", [asked(0)[0].key])
     assert set(batch.keys) == {request.key for request in asked(*range(100))}
     with pytest.raises(CapReached):
-        budget.take(asked(100))
+        budget.reserve(asked(100))
     if again:
-        assert budget.take(asked(*range(100))) == 100
+        assert budget.reserve(asked(*range(100))) == 100
     budget.settle(answers(asked(*range(90))))
-    budget.give_back(asked(*range(90, 100)))
+    budget.release(asked(*range(90, 100)))
     ledger.close_batch("b1")
     budget.close()
     assert tallies(ledger)["run"] == (90, 90 * 15_000)
-    costs = accounts.costs(ledger)
+    costs = accounts.cost_report(ledger)
     assert (costs["calls"], costs["lost_calls"], costs["under_way"]) == (90, 0, 0)
-    assert budget.take(asked(*range(200, 230))) == 10
+    assert budget.reserve(asked(*range(200, 230))) == 10
 
 
 def test_a_day_without_cap_counts_for_one_with_a_cap(home: Path) -> None:
     ledger = Ledger.at(home)
     Budget(ledger, CONTEXT, Money(), UNPRICED).settle(answers(asked(1, 2, 3)))
     other = replace(CONTEXT, run="run-2")
-    assert Budget(ledger, other, Money(day=Cap(calls=5)), UNPRICED).take(asked(4, 5, 6)) == 2
+    assert Budget(ledger, other, Money(day=Cap(calls=5)), UNPRICED).reserve(asked(4, 5, 6)) == 2
     with pytest.raises(CapReached, match=r"\(UTC\).*tomorrow"):
-        Budget(ledger, other, Money(day=Cap(calls=5)), UNPRICED).take(asked(6))
+        Budget(ledger, other, Money(day=Cap(calls=5)), UNPRICED).reserve(asked(6))
 
 
 def test_without_caps_nothing_is_reserved(tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_without_caps_nothing_is_reserved(tmp_path: Path) -> None:
     ledger.database.close()
     ledger.database.writing = None  # type: ignore[assignment,method-assign]
     budget = Budget(ledger, CONTEXT, Money(), TARIFF)
-    assert budget.take(asked(1, 2)) == 2
-    budget.give_back(asked(1))
+    assert budget.reserve(asked(1, 2)) == 2
+    budget.release(asked(1))
     budget.close()
 
 
@@ -261,7 +261,7 @@ def test_tariff_of_a_recipe() -> None:
     assert Tariff.of(in_batch).cost(1, 0) == 75
     for unknown in ({}, {"input_per_million": 0.15}):
         of = Tariff.of(recipe_with(prices={"version": "v1", "models": {model: unknown}}))
-        assert (of.version, of.cost(1, 1), of.most(BASE)) == ("v1", None, 0)
+        assert (of.version, of.cost(1, 1), of.max_cost(BASE)) == ("v1", None, 0)
     assert Tariff.of(recipe_with()).cost(1, 1) is None
     free = {"input_per_million": 0, "output_per_million": 0}
     assert Tariff.of(recipe_with(prices={"version": "v1", "models": {model: free}})).cost(9, 9) == 0
@@ -275,7 +275,7 @@ def test_no_call_costs_more_than_its_most(prompt: str, output: int) -> None:
     request = replace(BASE, prompt=prompt, parameters={"max_new_tokens": output})
     cost = TARIFF.cost(len(prompt.encode()) + 20, output)
     assert cost is not None
-    assert cost <= TARIFF.most(request)
+    assert cost <= TARIFF.max_cost(request)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["take", "settle", "back", "refuse"]), st.integers(0, 8)), max_size=25))
@@ -289,7 +289,7 @@ def test_tallies_are_what_is_held_and_spent(steps: list[tuple[str, int]]) -> Non
         request = asked(number)
         if step == "take" and number not in settled:
             with suppress(CapReached):
-                budget.take(request)
+                budget.reserve(request)
                 held.add(number)
         elif number in held:
             held.remove(number)
@@ -297,9 +297,9 @@ def test_tallies_are_what_is_held_and_spent(steps: list[tuple[str, int]]) -> Non
                 settled.add(number)
                 budget.settle(answers(request))
             elif step == "back":
-                budget.give_back(request)
+                budget.release(request)
             else:
                 budget.settle([(request[0], TeacherAnswer("", error="no"))])
         assert len(held | settled) <= 6
-        money = sum(TARIFF.most(r) for r in asked(*held)) + 15_000 * len(settled)
+        money = sum(TARIFF.max_cost(r) for r in asked(*held)) + 15_000 * len(settled)
         assert tallies(ledger).get("run", (0, 0)) == (len(held) + len(settled), money)

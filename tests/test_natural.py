@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import natural
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.domain.prompts import PROMPT_KINDS
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import RecipeError, load_recipe

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from resources.inputs import packaged_models
-from resources.inputs.external_digests import generator_base, generator_revision, located
+from resources.inputs.base_models import generator_base, generator_revision, resolve_model
 from resources.inputs.packaged_models import packaged_digest, packaged_folder
 from speed_assets.recipe import Generator, RecipeError
 
@@ -54,7 +54,7 @@ def test_a_gguf_file_is_converted_once_under_its_digest(package: Path, tmp_path:
     (folder / "mine").touch()
     assert (packaged_folder("package:fake") / "mine").exists()
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == [folder.name]
-    assert located("package:fake", "main") == (str(folder), None)
+    assert resolve_model("package:fake", "main") == (str(folder), None)
 
 
 def test_another_file_or_another_conversion_is_another_model(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_told(package: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RecipeError, match="2 GGUF files"):
         packaged_folder("package:fake")
     with pytest.raises(RecipeError, match="no model folder /nowhere/model"):
-        located("/nowhere/model", None)
+        resolve_model("/nowhere/model", None)
 
 
 def test_a_package_with_a_folder_is_read_where_it_lies() -> None:

@@ -12,12 +12,11 @@ import pytest
 
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
-from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from resources.teacher.teacher import Teacher
 from speed_assets.assets.revisor import revision_data
 from speed_assets.assets.senior import preference_pairs, senior_model
-from speed_assets.assets.stage import RecipeView, StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.recipe import RecipeError
@@ -41,7 +40,9 @@ def record(number: int, **changes: str) -> str:
     return json.dumps(WHOLE[number] | changes)
 
 
-def stage_run(folder: Path, name: str, junior: dict[str, list[Any]], teacher: Scripted, **changes: Any) -> StageRun:
+def stage_run(
+    folder: Path, name: str, junior: dict[str, list[Any]], teacher: Scripted, **changes: Any
+) -> StageRun[Any]:
     """`junior` holds the outputs to each prompt; a pair (text, finished) says that it was cut."""
     recipe = full_recipe(folder, **changes)
     rows = []
@@ -60,14 +61,13 @@ def stage_run(folder: Path, name: str, junior: dict[str, list[Any]], teacher: Sc
     table = parse_outputs(frame, "matching_short").drop("finished", "read_as")
     (stage,) = (stage for stage in ALL_STAGES if stage.name == name)
     (folder / "out").mkdir(exist_ok=True)
-    return StageRun(
-        stage=stage,
-        partition="matching_short",
-        recipe=RecipeView(recipe, stage),
-        whole_recipe=recipe,
+    return StageRun.of(
+        recipe,
+        stage,
+        "matching_short",
         inputs={"junior_data": {"matching_short": cast(Any, SimpleNamespace(table=lambda: table))}},
         out=folder / "out",
-        artifacts=Artifacts(recipe, Store(folder / "home").open()),
+        store=Store(folder / "home").open(),
         runner=cast(Any, None),
         teacher=Teacher(recipe, Ledger.at(folder / "home"), teacher),
         context=CallContext("run", name, "matching_short"),

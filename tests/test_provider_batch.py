@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections import Counter
@@ -14,7 +15,8 @@ import pytest
 from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
 from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.teacher.batches import BatchEngine, BatchesFirst, answers_from_jsonl, requests_jsonl
+from resources.teacher.batch_files import answers_from_jsonl, requests_jsonl
+from resources.teacher.batches import BatchEngine, BatchesFirst
 from resources.teacher.endpoint import OpenAIEngine
 from tests.support import teacher_server
 from tests.support.teacher_server import Faults, TeacherServer, microworld
@@ -67,8 +69,8 @@ class Log:
 class Settling(Keeper):
     """As the ledger: a key that was given back may be taken again."""
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
-        super().give_back(requests)
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
+        super().release(requests)
         for request in requests:
             self.taken[request.key] = 0
 
@@ -139,7 +141,7 @@ def test_another_mode_waits_for_the_rows_of_a_batch() -> None:
             engine(server, log).answer(asked[:20], keeper.sink, keeper)
         log.kill_at = None
         batches = engine(server, log)
-        assert batches.held(asked) == {request.key for request in asked[:20]}
+        assert batches.keys_in_batches(asked) == {request.key for request in asked[:20]}
         online = OpenAIEngine(teacher_at(server.url), FAST, None)
         BatchesFirst(online, batches).answer(asked, keeper.sink, keeper)
     assert executed(server) == keeper.handed == Counter(r.key for r in asked)
@@ -303,3 +305,49 @@ def test_what_a_sink_refuses_to_go_on_with_is_settled_and_never_collected_again(
         engine(server, log).answer(asked, keeper.sink, keeper)
     assert keeper.handed.total() == 10
     assert not log.held
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_output_file_without_end_is_not_read_beyond_its_bound(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small body may unpack to any size; both end the run with the bound in the error."""
+    write = teacher_server._write
+    endless = b"x" * 30_000_000
+    body = gzip.compress(endless) if packed else endless
+
+    def swollen(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
+        if isinstance(value, bytes):
+            value, headers = body, {"content-encoding": "gzip"} if packed else {}
+        write(writer, status, value, headers, announced)
+
+    monkeypatch.setattr(teacher_server, "_write", swollen)
+    keeper, log = Settling(), Log()
+    with (
+        TeacherServer(echo) as server,
+        pytest.raises(TeacherUnavailable, match=r"download the output file.*the body is longer than 427,680 bytes"),
+    ):
+        engine(server, log, breaker_s=0.3, reply_bytes_max=100_000).answer(requests(5), keeper.sink, keeper)
+    assert log.held, "the batch is paid for: it is collected when the server sends its file"
+
+
+def test_a_line_that_is_too_long_is_asked_again_and_the_others_are_kept() -> None:
+    keeper, asked = Settling(), requests(5)
+    long = asked[2].prompt
+    with TeacherServer(lambda body: echo(body) * (3000 if body["messages"][-1]["content"] == long else 1)) as server:
+        batches = engine(server, Log(), reply_bytes_max=20_000, attempts=1)
+        with pytest.raises(TeacherUnavailable, match="1 calls are left"):
+            batches.answer(asked, keeper.sink, keeper)
+    assert len(keeper.kept) == 4
+
+
+def test_replies_that_are_packed_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = teacher_server._write
+
+    def packing(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
+        text = value if isinstance(value, bytes) else json.dumps(value).encode()
+        write(writer, status, gzip.compress(text), {**(headers or {}), "content-encoding": "gzip"}, announced)
+
+    monkeypatch.setattr(teacher_server, "_write", packing)
+    keeper, asked = Settling(), requests(5)
+    with TeacherServer(echo) as server:
+        engine(server, Log()).answer(asked, keeper.sink, keeper)
+    assert len(keeper.kept) == 5

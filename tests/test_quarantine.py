@@ -39,7 +39,7 @@ def put(artifacts: Artifacts, asset: str, partition: str | None, quarantine: pl.
         if quarantine is not None:
             quarantine.write_parquet(work / "quarantine.parquet")
         parts = {"synthesis": "s", "alignment": "a"}
-        return artifacts.store.complete(
+        return artifacts.store.seal(
             asset, fingerprint, work, partition=partition, metadata={"parts": parts}, lineage={"inputs": {}}
         )
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from dagster import build_init_resource_context
 
-from resources.inputs.external_digests import external_digest, prompt_set
+from resources.inputs.external_digests import external_digest
+from resources.inputs.prompt_files import prompt_set
+from speed_assets.assets.stage_run import StageRun
+from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe, parse_recipe
+from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, RecipeView, load_recipe, parse_recipe
 from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
 
@@ -46,7 +51,7 @@ def test_without_dpo_the_junior_writes_and_nobody_is_asked_to_judge() -> None:
     neither = tiny_recipe(
         senior_data__writer="junior_model", final_triplets__source="senior_data", mteb_scores__baselines=[]
     ).graph()
-    assert [name for name, stage in neither.items() if "teacher" in stage.reads] == [
+    assert [name for name, stage in neither.items() if stage.asks_teacher] == [
         "task_list",
         "seed_data",
         "row_verdicts",
@@ -223,3 +228,58 @@ def test_what_a_release_tells_names_no_place_of_this_machine(tmp_path: Path) -> 
     assert str(tmp_path) not in told
     assert str(PROJECT) not in told
     assert "topics.txt" in told
+
+
+# What a stage may read
+
+
+def test_recipe_view_has_the_types_of_the_recipe() -> None:
+    """mypy finds a misspelt field of a section only if the view has the section's type."""
+    view = get_type_hints(RecipeView)
+    sections = {name: field.annotation for name, field in Recipe.model_fields.items()}
+    for name, kind in sections.items():
+        if name in ("calls", "money", "study"):
+            assert name not in view, "no stage reads these"
+        else:
+            assert view.pop(name) in (kind, *get_args(kind)), name
+    assert set(view) == {"rows_wanted"}
+
+
+def test_the_function_of_a_stage_names_the_type_of_its_own_section() -> None:
+    view = get_type_hints(RecipeView)
+    for name, function in FUNCTIONS.items():
+        (own,) = get_args(get_type_hints(function)["run"])
+        assert own is view.get(name, type(None)), name
+
+
+def test_a_stage_reads_only_the_sections_that_its_line_lists() -> None:
+    recipe = tiny_recipe()
+    nothing: Any = None
+    for stage in recipe.graph().values():
+        run = StageRun.of(
+            recipe, stage, None, inputs={}, out=nothing, store=nothing, runner=nothing, teacher=nothing,
+            context=nothing, progress=nothing,
+        )  # fmt: skip
+        listed = {*stage.reads, stage.name} & set(Recipe.model_fields)
+        assert listed == {name for name in Recipe.model_fields if _readable(run.recipe, name)}
+        assert set(stage.unfingerprinted) == {
+            name for name in Recipe.model_fields if _readable(run.unfingerprinted, name)
+        }
+        assert not set(stage.unfingerprinted) & listed
+
+
+def _readable(view: RecipeView, section: str) -> bool:
+    return hasattr(view, section)
+
+
+def test_too_few_topics_end_every_run_that_refuses_them_whatever_is_cached(tmp_path: Path) -> None:
+    crowded = {"topics__rows_per_prompt_max": 1.0, "senior_data__rows__sts": 100_000}
+    for refuse in (True, False):
+        recipe = tiny_recipe(**crowded, topics__refuse=refuse)
+        resource = build_defs(recipe, tmp_path).resources["artifacts"]
+        context = build_init_resource_context()
+        if refuse:
+            with pytest.raises(RecipeError, match="too few topics, and topics"):
+                resource.resource_fn(context)
+        else:
+            assert resource.resource_fn(context).recipe == recipe

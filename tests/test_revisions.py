@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.inputs import external_digests, hub_revisions
-from resources.inputs.hub_revisions import commit_of, known_commit
+from resources.inputs import base_models, external_digests, hub_revisions
+from resources.inputs.hub_revisions import cached_commit, resolve_commit
 from speed_assets.recipe import RecipeError, load_recipe
 
 FIRST, SECOND = "a" * 40, "b" * 40
@@ -21,16 +21,16 @@ def test_a_branch_means_what_it_meant_first(tmp_path: Path) -> None:
         asked.append((name, revision))
         return FIRST if len(asked) == 1 else SECOND
 
-    assert known_commit("owner/name", "main", tmp_path) is None
-    assert commit_of("owner/name", "main", tmp_path, hub) == FIRST
-    assert commit_of("owner/name", "main", tmp_path, hub) == FIRST  # the branch has moved, this home has not
-    assert commit_of("owner/name", "v2", tmp_path, hub) == SECOND
+    assert cached_commit("owner/name", "main", tmp_path) is None
+    assert resolve_commit("owner/name", "main", tmp_path, hub) == FIRST
+    assert resolve_commit("owner/name", "main", tmp_path, hub) == FIRST  # the branch has moved, this home has not
+    assert resolve_commit("owner/name", "v2", tmp_path, hub) == SECOND
     assert asked == [("owner/name", "main"), ("owner/name", "v2")]
     assert json.loads((tmp_path / "revisions.json").read_text()) == {"owner/name@main": FIRST, "owner/name@v2": SECOND}
 
 
 def test_a_commit_is_not_asked_about(tmp_path: Path) -> None:
-    assert commit_of("owner/name", FIRST, tmp_path) == FIRST
+    assert resolve_commit("owner/name", FIRST, tmp_path) == FIRST
     assert not (tmp_path / "revisions.json").exists()
 
 
@@ -39,19 +39,19 @@ def test_without_a_hub_one_message_says_what_to_do(tmp_path: Path) -> None:
         raise ConnectionError("Network is unreachable")
 
     with pytest.raises(RecipeError, match=r"owner/name, revision main: .*Network is unreachable.*HF_TOKEN") as told:
-        commit_of("owner/name", "main", tmp_path, hub)
+        resolve_commit("owner/name", "main", tmp_path, hub)
     assert "\n" not in str(told.value)
     (tmp_path / "revisions.json").write_text("{")
     with pytest.raises(RecipeError, match="is no JSON"):
-        commit_of("owner/name", "main", tmp_path, hub)
+        resolve_commit("owner/name", "main", tmp_path, hub)
 
 
 def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED_HOME", str(tmp_path))
-    monkeypatch.setattr(hub_revisions, "ask_hub", lambda name, revision: SECOND)
+    monkeypatch.setattr(hub_revisions, "query_hub", lambda name, revision: SECOND)
     recipe = load_recipe("gpu")
     before = external_digests.external_digest(recipe, "generator_base", None)
-    external_digests.pin_revisions(recipe)
+    base_models.pin_revisions(recipe)
     kept = json.loads((tmp_path / "revisions.json").read_text())
     assert recipe.generator is not None
     assert set(kept) == {
@@ -59,4 +59,4 @@ def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeyp
         f"{recipe.embedding_model.base}@{recipe.embedding_model.revision}",
     }
     assert external_digests.external_digest(recipe, "generator_base", None) != before
-    assert external_digests.generator_revision(recipe.generator) == SECOND
+    assert base_models.generator_revision(recipe.generator) == SECOND

@@ -185,7 +185,7 @@ def test_scores_of_other_rows_are_refused(rows: pl.DataFrame) -> None:
     assert together["place"].to_list() == list(range(rows.height))
     assert together["quality"].equals(scores["least_likely"])
     assert "quality" not in scored(rows, scores.with_columns(least_likely=pl.lit(None, pl.Float64))).columns
-    with pytest.raises(ValueError, match="materialize row_scores anew"):
+    with pytest.raises(ValueError, match="materialize row_scores again"):
         scored(rows, scores.reverse())
 
 

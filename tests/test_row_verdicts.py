@@ -12,11 +12,10 @@ import pytest
 
 from resources.ledger.calls import CallContext
 from resources.ledger.ledger import Ledger
-from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from resources.teacher.teacher import Teacher
 from speed_assets.assets.row_verdicts import row_verdicts
-from speed_assets.assets.stage import RecipeView, StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.triplets import filtered, judged, plot_calibration
 from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.graph import ALL_STAGES
@@ -70,7 +69,7 @@ def scores(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def stage_run(home: Path, rows: pl.DataFrame, of_type: pl.DataFrame | None = None, **changes: Any) -> StageRun:
+def stage_run(home: Path, rows: pl.DataFrame, of_type: pl.DataFrame | None = None, **changes: Any) -> StageRun[Any]:
     recipe = tiny_recipe(teacher__error_rates=RATES, **changes)
     (stage,) = (stage for stage in ALL_STAGES if stage.name == "row_verdicts")
     found = scores(rows) if of_type is None else of_type
@@ -81,17 +80,16 @@ def stage_run(home: Path, rows: pl.DataFrame, of_type: pl.DataFrame | None = Non
     def artifact(frame: pl.DataFrame) -> Any:
         return cast(Any, SimpleNamespace(table=lambda: frame))
 
-    return StageRun(
-        stage=stage,
-        partition="retrieval",
-        recipe=RecipeView(recipe, stage),
-        whole_recipe=recipe,
+    return StageRun.of(
+        recipe,
+        stage,
+        "retrieval",
         inputs={
             "revised_data": {"retrieval": artifact(rows)},
             "row_scores": {None: artifact(pl.concat([found, other]))},
         },
         out=out,
-        artifacts=Artifacts(recipe, Store(home)),
+        store=Store(home),
         runner=cast(Any, None),
         teacher=Teacher(recipe, Ledger.at(home)),
         context=CallContext("run", "row_verdicts", "retrieval"),
@@ -146,7 +144,7 @@ def test_an_answer_that_cannot_be_read_is_no_verdict(tmp_path: Path, monkeypatch
 
 def test_scores_of_other_rows_are_refused(tmp_path: Path) -> None:
     rows = table()
-    with pytest.raises(ValueError, match="materialize row_scores anew"):
+    with pytest.raises(ValueError, match="materialize row_scores again"):
         row_verdicts(stage_run(tmp_path, rows, scores(rows).reverse()))
 
 

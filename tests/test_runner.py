@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from resources.compute.runner import Runner, WorkerFailed, worker_environment
-from resources.redaction import keep_secret, plainly
+from resources.redaction import mark_secret_variables, redacted_message
 from speed_assets.recipe import PROJECT
 from tests.support.tiny_text import write_model
 
@@ -267,9 +267,9 @@ def test_workers_see_no_secrets() -> None:
 def test_what_a_recipe_names_as_its_key_is_a_secret_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resources.redaction._NAMED", set())
     monkeypatch.setenv("MY_TEACHER", "sk-planted-77")
-    keep_secret("MY_TEACHER", None)
+    mark_secret_variables("MY_TEACHER", None)
     assert worker_environment({"MY_TEACHER": "x", "COPY": "sk-planted-77", "PATH": "/bin"}) == {"PATH": "/bin"}
-    assert "sk-planted-77" not in plainly(RuntimeError("it said sk-planted-77"))
+    assert "sk-planted-77" not in redacted_message(RuntimeError("it said sk-planted-77"))
 
 
 def test_no_worker_starts_cuda_to_ask_whether_there_is_a_gpu() -> None:

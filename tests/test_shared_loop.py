@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from benchmarks.shared_stores import measure, stores
-from resources.store import shared_store
-from resources.store.home import prepare
-from resources.store.shared_store import Bucket, bucket
+from resources.store import bucket
+from resources.store.bucket import Bucket, bucket_at
+from resources.store.home import prepare_home
 from resources.store.store import StoreError
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
@@ -45,7 +45,7 @@ def machine(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         monkeypatch.setenv(name, value)
     for name in ("DAGSTER_HOME", "SPEED_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-    bucket.cache_clear()
+    bucket_at.cache_clear()
     return tmp_path
 
 
@@ -90,14 +90,14 @@ def test_a_flipped_byte_in_s3_is_told_and_made_again(world: World, machine: Path
     assert [made.split("/")[0] for made in report.made] == ["seed_data"]
     assert all(report.metadata[made]["teacher_calls"] == 0 for made in report.made)
     assert any(line.startswith("damaged: seed_data: data.parquet has changed") for line in said)
-    bucket.cache_clear()
+    bucket_at.cache_clear()
     assert runs.run(world.recipe, machine / "next", select="*seed_data").made == {}
 
 
 def test_a_store_that_is_down_is_told_before_anything_is_made(
     world: World, machine: Path, s3_server: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_store, "WAIT_S", 0.001)
+    monkeypatch.setattr(bucket, "WAIT_S", 0.001)
     s3_server.stop()
     try:
         with pytest.raises(StoreError, match=r"shared store s3://.* tried 6 times"):
@@ -128,11 +128,11 @@ def test_no_secret_is_kept_anywhere(world: World, postgres_server: str) -> None:
 
 def test_the_instance_says_where_it_keeps_its_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPEED_DAGSTER_POSTGRES_URL", raising=False)
-    config = prepare(tmp_path) / "dagster.yaml"
+    config = prepare_home(tmp_path) / "dagster.yaml"
     plain = config.read_text()
     assert "postgres" not in plain
     monkeypatch.setenv("SPEED_DAGSTER_POSTGRES_URL", f"postgresql+psycopg2://me:{POSTGRES_PASSWORD}@127.0.0.1:1/d")
-    prepare(tmp_path)
+    prepare_home(tmp_path)
     assert config.read_text().startswith(plain)
     assert "env: SPEED_DAGSTER_POSTGRES_URL" in config.read_text()
     assert POSTGRES_PASSWORD not in config.read_text()
@@ -141,13 +141,13 @@ def test_the_instance_says_where_it_keeps_its_storage(tmp_path: Path, monkeypatc
     assert POSTGRES_PASSWORD not in str(caught.value)
     monkeypatch.delenv("SPEED_DAGSTER_POSTGRES_URL")
     with pytest.raises(StoreError, match="set SPEED_DAGSTER_POSTGRES_URL"):
-        prepare(tmp_path)
+        prepare_home(tmp_path)
     config.write_text(f"{plain}# mine\n")
-    assert prepare(tmp_path)
+    assert prepare_home(tmp_path)
     monkeypatch.setenv("SPEED_DAGSTER_POSTGRES_URL", f"postgresql://me:{POSTGRES_PASSWORD}@127.0.0.1:1/d")
     with pytest.raises(StoreError, match="is your own and does not read"):
-        prepare(tmp_path)
+        prepare_home(tmp_path)
     config.unlink()
     with pytest.raises(StoreError, match=r"write postgresql\+psycopg2") as caught:
-        prepare(tmp_path)
+        prepare_home(tmp_path)
     assert POSTGRES_PASSWORD not in str(caught.value)

@@ -14,10 +14,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from resources.store import shared_store
+from resources.store import bucket
 from resources.store.artifacts import Artifacts
-from resources.store.shared_store import SharedStore, bucket, store_of
-from resources.store.store import ASIDE, MANIFEST, Artifact, Store, StoreError, verify
+from resources.store.bucket import bucket_at
+from resources.store.shared_store import SharedStore, store_of
+from resources.store.store import MANIFEST_FILE, UNHASHED_DIR, Artifact, Store, StoreError, integrity_problem
 from tests.support.servers import S3, S3_SECRET
 from tests.support.tiny import tiny_recipe
 
@@ -26,7 +27,7 @@ FINGERPRINT = "f" * 64
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_store, "WAIT_S", 0.001)
+    monkeypatch.setattr(bucket, "WAIT_S", 0.001)
 
 
 @pytest.fixture(params=["file", "memory", "s3"])
@@ -52,7 +53,7 @@ def s3_url(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def machine(home: Path) -> SharedStore:
     """The store as a process of its own on another machine sees it."""
-    bucket.cache_clear()
+    bucket_at.cache_clear()
     store = store_of(home).open()
     assert isinstance(store, SharedStore)
     return store
@@ -62,18 +63,18 @@ def make(store: Store, note: str = "fast", rows: int = 3, fingerprint: str = FIN
     """An artifact with a table, a folder, an empty file and a note aside, which is not the same each time."""
     with store.building(fingerprint) as work:
         pl.DataFrame({"row": range(rows)}).write_parquet(work / "data.parquet")
-        for name, text in {"model/weights": "w" * 1000, "model/empty": "", f"{ASIDE}/log": note}.items():
+        for name, text in {"model/weights": "w" * 1000, "model/empty": "", f"{UNHASHED_DIR}/log": note}.items():
             (work / name).parent.mkdir(exist_ok=True)
             (work / name).write_text(text)
         settings: dict[str, Any] = {"partition": None, "metadata": {"note": note}, "lineage": {}, **more}
-        artifact = store.complete("topics", fingerprint, work, **settings)
+        artifact = store.seal("topics", fingerprint, work, **settings)
     store.share(artifact)
     return artifact
 
 
 def objects(store: SharedStore) -> dict[str, int]:
     folders = ("artifacts", "manifests", "checks")
-    return {f"{f}/{name}": size for f in folders for name, size in store.behind.sizes(f).items()}
+    return {f"{f}/{name}": size for f in folders for name, size in store.bucket.sizes(f).items()}
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -83,17 +84,17 @@ def contents(path: Path) -> dict[str, bytes]:
 def test_what_one_home_seals_another_finds_whole(url: str, tmp_path: Path) -> None:
     made = make(machine(tmp_path / "a"))
     other = machine(tmp_path / "b")
-    assert other.find("topics", "e" * 64) is None
-    said = other.look("topics", FINGERPRINT)
+    assert other.fetch("topics", "e" * 64) is None
+    said = other.peek("topics", FINGERPRINT)
     assert said is not None
     assert (said.digest, said.metadata) == (made.digest, {"note": "fast"})
     assert not (tmp_path / "b" / "artifacts" / "topics").exists(), "a look fetches no file"
-    found = other.find("topics", FINGERPRINT)
+    found = other.fetch("topics", FINGERPRINT)
     assert found is not None
     assert contents(found.path) == contents(made.path)
-    assert verify(found.path) is None
+    assert integrity_problem(found.path) is None
     assert [path.name for path in (tmp_path / "b" / "work").iterdir() if path.is_dir()] == []
-    assert other.damaged == []
+    assert other.damage_reports == []
 
 
 def test_manifests_are_those_of_the_home_and_of_the_others(url: str, tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_manifests_are_those_of_the_home_and_of_the_others(url: str, tmp_path: P
         make(machine(tmp_path / "a"), fingerprint=str(number) * 64, partition="sts" if number else None)
     here = machine(tmp_path / "b")
     make(here, fingerprint="9" * 64, partition="sts")
-    assert here.find("topics", "1" * 64)
+    assert here.fetch("topics", "1" * 64)
     assert sorted(m["fingerprint"][0] for m in here.manifests("topics", "sts")) == ["1", "2", "9"]
     assert [m["fingerprint"][0] for m in here.manifests("topics", None)] == ["0"]
     assert list(here.manifests("task_list", None)) == []
@@ -113,76 +114,76 @@ def test_a_flipped_byte_in_any_object_is_noticed_told_and_replaced(url: str, tmp
     names = [name for name, size in objects(first).items() if size]
     assert len(names) == 4
     for number, name in enumerate(names):
-        good = first.behind.read(name)
+        good = first.bucket.read(name)
         assert good is not None
-        first.behind.write(name, good[:2] + bytes([good[2] ^ 1]) + good[3:])
+        first.bucket.write(name, good[:2] + bytes([good[2] ^ 1]) + good[3:])
         second = machine(tmp_path / f"b{number}")
-        assert second.find("topics", FINGERPRINT) is None
-        assert len(second.damaged) == 1
-        assert "in the shared store" in second.damaged[0]
+        assert second.fetch("topics", FINGERPRINT) is None
+        assert len(second.damage_reports) == 1
+        assert "in the shared store" in second.damage_reports[0]
         assert not second.folder("topics", FINGERPRINT).exists()
-        assert second.find("topics", FINGERPRINT) is None
-        assert len(second.damaged) == 1, "it is told once"
+        assert second.fetch("topics", FINGERPRINT) is None
+        assert len(second.damage_reports) == 1, "it is told once"
         again = make(second, note=f"again {number}")
         assert again.digest == made.digest
-        third = machine(tmp_path / f"c{number}").find("topics", FINGERPRINT)
+        third = machine(tmp_path / f"c{number}").fetch("topics", FINGERPRINT)
         assert third is not None
         assert third.metadata == {"note": f"again {number}"}
-        first.behind.write(name, good)
-        first.behind.publish(("topics", FINGERPRINT[:24]), (made.path / MANIFEST).read_bytes())
+        first.bucket.write(name, good)
+        first.bucket.publish(("topics", FINGERPRINT[:24]), (made.path / MANIFEST_FILE).read_bytes())
 
 
 def test_a_missing_object_is_damage_too(url: str, tmp_path: Path) -> None:
     first = machine(tmp_path / "a")
     make(first)
     name = next(name for name in objects(first) if name.endswith("data.parquet"))
-    first.behind._fs.rm_file(first.behind._path(name))
+    first.bucket._fs.rm_file(first.bucket._path(name))
     second = machine(tmp_path / "b")
-    assert second.find("topics", FINGERPRINT) is None
-    assert "data.parquet is missing in the shared store" in second.damaged[0]
+    assert second.fetch("topics", FINGERPRINT) is None
+    assert "data.parquet is missing in the shared store" in second.damage_reports[0]
 
 
 def test_a_home_repairs_itself_from_the_shared_store(url: str, tmp_path: Path) -> None:
     made = make(machine(tmp_path / "a"))
     (made.path / "data.parquet").write_bytes(b"")
     store = machine(tmp_path / "a")
-    found = store.find("topics", FINGERPRINT)
+    found = store.fetch("topics", FINGERPRINT)
     assert found is not None
     assert found.table().height == 3
-    assert "data.parquet" in store.damaged[0]
+    assert "data.parquet" in store.damage_reports[0]
 
 
 def test_two_that_make_the_same_at_once_never_mix(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has looked, found nothing, and has sent its files before either writes its manifest."""
     both = threading.Barrier(2)
-    publish = shared_store.Bucket.publish
+    publish = bucket.Bucket.publish
 
     def together(self: Any, *arguments: Any) -> None:
         both.wait(20)
         publish(self, *arguments)
 
-    monkeypatch.setattr(shared_store.Bucket, "publish", together)
+    monkeypatch.setattr(bucket.Bucket, "publish", together)
     notes = {name: f"made by {name}" * (1 + number) for number, name in enumerate("ab")}
     threads = [threading.Thread(target=make, args=(machine(tmp_path / name), note)) for name, note in notes.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    found = machine(tmp_path / "c").find("topics", FINGERPRINT)
+    found = machine(tmp_path / "c").fetch("topics", FINGERPRINT)
     assert found is not None
-    assert (found.path / ASIDE / "log").read_text() == found.metadata["note"]
+    assert (found.path / UNHASHED_DIR / "log").read_text() == found.metadata["note"]
     assert found.metadata["note"] in notes.values()
 
 
 def test_the_second_to_come_leaves_what_is_there(url: str, tmp_path: Path) -> None:
     slow = machine(tmp_path / "b")
-    assert slow.find("topics", FINGERPRINT) is None
-    assert not slow.behind.listed("topics")
+    assert slow.fetch("topics", FINGERPRINT) is None
+    assert not slow.bucket.manifest_keys("topics")
     make(machine(tmp_path / "a"), note="first")
     before = objects(slow)
     make(slow, note="second")
     assert objects(slow) == before
-    found = machine(tmp_path / "c").find("topics", FINGERPRINT)
+    found = machine(tmp_path / "c").fetch("topics", FINGERPRINT)
     assert found is not None
     assert found.metadata["note"] == "first"
 
@@ -190,7 +191,7 @@ def test_the_second_to_come_leaves_what_is_there(url: str, tmp_path: Path) -> No
 def test_an_interrupted_sending_is_finished_by_the_next(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = shared_store.Bucket.upload
+    upload = bucket.Bucket.upload
     sent: list[str] = []
 
     def cut(self: Any, file: Path, name: str) -> None:
@@ -199,25 +200,25 @@ def test_an_interrupted_sending_is_finished_by_the_next(
         upload(self, file, name)
         sent.append(name)
 
-    monkeypatch.setattr(shared_store, "THREADS", 1)
-    monkeypatch.setattr(shared_store.Bucket, "upload", cut)
+    monkeypatch.setattr(bucket, "THREADS", 1)
+    monkeypatch.setattr(bucket.Bucket, "upload", cut)
     with pytest.raises(KeyboardInterrupt):
         make(machine(tmp_path / "a"))
-    assert machine(tmp_path / "b").find("topics", FINGERPRINT) is None, "files without a manifest are nothing"
-    monkeypatch.setattr(shared_store.Bucket, "upload", upload)
+    assert machine(tmp_path / "b").fetch("topics", FINGERPRINT) is None, "files without a manifest are nothing"
+    monkeypatch.setattr(bucket.Bucket, "upload", upload)
     store = machine(tmp_path / "a")
-    artifact = store.find("topics", FINGERPRINT)
+    artifact = store.fetch("topics", FINGERPRINT)
     assert artifact is not None
     store.share(artifact)
-    assert 0 < store.behind.traffic["up_bytes"] < sum(entry["bytes"] for entry in artifact.files.values())
-    assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+    assert 0 < store.bucket.traffic["up_bytes"] < sum(entry["bytes"] for entry in artifact.files.values())
+    assert machine(tmp_path / "b").fetch("topics", FINGERPRINT)
 
 
 def test_an_interrupted_fetching_goes_on_where_it_was(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(machine(tmp_path / "a"))
-    download = shared_store.Bucket.download
+    download = bucket.Bucket.download
     brought: list[str] = []
 
     def cut(self: Any, name: str, file: Path) -> None:
@@ -227,10 +228,10 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
         download(self, name, file)
         brought.append(name)
 
-    monkeypatch.setattr(shared_store, "THREADS", 1)
-    monkeypatch.setattr(shared_store.Bucket, "download", cut)
+    monkeypatch.setattr(bucket, "THREADS", 1)
+    monkeypatch.setattr(bucket.Bucket, "download", cut)
     with pytest.raises(KeyboardInterrupt):
-        machine(tmp_path / "b").find("topics", FINGERPRINT)
+        machine(tmp_path / "b").fetch("topics", FINGERPRINT)
     assert not (tmp_path / "b" / "artifacts" / "topics").exists()
     first = list(brought)
 
@@ -238,8 +239,8 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
         download(self, name, file)
         brought.append(name)
 
-    monkeypatch.setattr(shared_store.Bucket, "download", counted)
-    assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+    monkeypatch.setattr(bucket.Bucket, "download", counted)
+    assert machine(tmp_path / "b").fetch("topics", FINGERPRINT)
     assert len(brought) == 4
     assert not set(first) & set(brought[2:])
 
@@ -251,33 +252,33 @@ def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, monkeypatch: py
     from resources.store import store as local
 
     first = machine(tmp_path / "a")
-    manifest = local.read_manifest((make(first).path / MANIFEST).read_bytes())
+    manifest = local.read_manifest((make(first).path / MANIFEST_FILE).read_bytes())
     manifest["files"][name] = {"bytes": 1, "sha256": "0"}
     del manifest["seal"]
-    first.behind.write(f"manifests/topics/{FINGERPRINT[:24]}.json", local._manifest_text(manifest))
+    first.bucket.write(f"manifests/topics/{FINGERPRINT[:24]}.json", local._manifest_text(manifest))
     second = machine(tmp_path / "b")
-    assert second.find("topics", FINGERPRINT) is None
-    assert "outside" in second.damaged[0]
+    assert second.fetch("topics", FINGERPRINT) is None
+    assert "outside" in second.damage_reports[0]
     assert not (tmp_path / "escaped").exists()
 
 
 def test_what_checks_said_is_shared_and_belongs_to_the_bytes_they_saw(url: str, tmp_path: Path) -> None:
     first, second = (Artifacts(tiny_recipe(), machine(tmp_path / name)) for name in "ab")
     made = make(first.store)
-    first.record(made, "not_empty", "key", {"passed": True})
-    first.record(made, "another", "key", {"passed": False})
-    found = second.store.find("topics", FINGERPRINT)
+    first.save_outcome(made, "not_empty", "key", {"passed": True})
+    first.save_outcome(made, "another", "key", {"passed": False})
+    found = second.store.fetch("topics", FINGERPRINT)
     assert found is not None
-    said = second.outcome(found, "not_empty", "key")
+    said = second.load_outcome(found, "not_empty", "key")
     assert said is not None
     assert said["passed"]
-    assert second.outcome(found, "not_empty", "other thresholds") is None
-    assert second.outcome(found, "never asked", "key") is None
+    assert second.load_outcome(found, "not_empty", "other thresholds") is None
+    assert second.load_outcome(found, "never asked", "key") is None
     third = Artifacts(tiny_recipe(), machine(tmp_path / "c"))
     with third.store.building(FINGERPRINT) as work:
         (work / "data.json").write_text("other bytes")
-        other = third.store.complete("topics", FINGERPRINT, work, partition=None, metadata={}, lineage={})
-    assert third.outcome(other, "not_empty", "key") is None, "a gate is not opened by other bytes"
+        other = third.store.seal("topics", FINGERPRINT, work, partition=None, metadata={}, lineage={})
+    assert third.load_outcome(other, "not_empty", "key") is None, "a gate is not opened by other bytes"
 
 
 def test_what_is_known_costs_no_request(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
@@ -289,7 +290,7 @@ def test_what_is_known_costs_no_request(s3_server: S3, s3_url: str, tmp_path: Pa
     def requests(store: SharedStore) -> int:
         before = len(s3_server.log)
         for fingerprint in fingerprints:
-            artifact = store.find("topics", fingerprint)
+            artifact = store.fetch("topics", fingerprint)
             assert artifact is not None
             store.share(artifact)
         return len(s3_server.log) - before
@@ -300,10 +301,10 @@ def test_what_is_known_costs_no_request(s3_server: S3, s3_url: str, tmp_path: Pa
     before = len(s3_server.log)
     for _ in range(3):
         assert sum(1 for _ in second.manifests("topics", None)) == len(fingerprints)
-        assert all(second.look("topics", fingerprint) for fingerprint in fingerprints)
+        assert all(second.peek("topics", fingerprint) for fingerprint in fingerprints)
     assert len(s3_server.log) - before == 3 + len(fingerprints)
     plain = len(s3_server.log)
-    assert Store(tmp_path / "a").open().find("topics", fingerprints[0])
+    assert Store(tmp_path / "a").open().fetch("topics", fingerprints[0])
     assert len(s3_server.log) == plain
 
 
@@ -318,7 +319,7 @@ def test_errors_that_pass_are_waited_for(s3_server: S3, s3_url: str, tmp_path: P
     store = machine(tmp_path / "a")
     s3_server.fault = fault
     made = make(store)
-    found = machine(tmp_path / "b").find("topics", FINGERPRINT)
+    found = machine(tmp_path / "b").fetch("topics", FINGERPRINT)
     assert found is not None
     assert contents(found.path) == contents(made.path)
 
@@ -331,14 +332,14 @@ def test_errors_that_stay_end_it_with_what_to_do(s3_server: S3, s3_url: str, tmp
     with pytest.raises(StoreError, match=r"model/weights .*tried 6 times.*run again: what is made is kept"):
         make(store)
     tries = sum(path.endswith("weights") for _, path in s3_server.log[before:])
-    assert tries in (shared_store.ATTEMPTS, 2 * shared_store.ATTEMPTS), "the client knocks twice at a closed connection"
-    assert machine(tmp_path / "b").find("topics", FINGERPRINT) is None
+    assert tries in (bucket.ATTEMPTS, 2 * bucket.ATTEMPTS), "the client knocks twice at a closed connection"
+    assert machine(tmp_path / "b").fetch("topics", FINGERPRINT) is None
     s3_server.fault = lambda _method, _path: None
     store = machine(tmp_path / "a")
-    artifact = store.find("topics", FINGERPRINT)
+    artifact = store.fetch("topics", FINGERPRINT)
     assert artifact is not None
     store.share(artifact)
-    assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+    assert machine(tmp_path / "b").fetch("topics", FINGERPRINT)
 
 
 def test_a_server_that_goes_down_in_the_middle_of_a_sending(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
@@ -359,7 +360,7 @@ def test_a_server_that_goes_down_in_the_middle_of_a_sending(s3_server: S3, s3_ur
     s3_server.fault = lambda _method, _path: None
     s3_server.start()
     assert make(machine(tmp_path / "b")).metadata
-    assert machine(tmp_path / "c").find("topics", FINGERPRINT)
+    assert machine(tmp_path / "c").fetch("topics", FINGERPRINT)
 
 
 def test_a_server_that_stalls_is_asked_again(
@@ -385,7 +386,7 @@ def test_a_server_that_stalls_is_asked_again(
         make(store)
         assert stalled
         assert not over.is_set()
-        assert machine(tmp_path / "b").find("topics", FINGERPRINT)
+        assert machine(tmp_path / "b").fetch("topics", FINGERPRINT)
     finally:
         over.set()
 
@@ -422,9 +423,9 @@ def test_a_full_disk_is_told_at_once(url: str, tmp_path: Path, monkeypatch: pyte
         tried.append(name)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store.behind._fs, "get_file", full)
+    monkeypatch.setattr(store.bucket._fs, "get_file", full)
     with pytest.raises(StoreError, match=r"No space left on device.*make room"):
-        store.behind.download("speed-store.json", tmp_path / "fetched")
+        store.bucket.download("speed-store.json", tmp_path / "fetched")
     assert len(tried) == 1
 
 
@@ -455,11 +456,11 @@ def test_what_is_missing_or_unknown_is_told(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_secrets_are_taken_out_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources.redaction import plainly
+    from resources.redaction import redacted_message
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
     monkeypatch.setenv("SPEED_LEDGER_URL", "postgresql://me:pass-of-mine@h/d")
-    words = plainly(RuntimeError(f"bad {S3_SECRET} and pass-of-mine\nmore"))
+    words = redacted_message(RuntimeError(f"bad {S3_SECRET} and pass-of-mine\nmore"))
     assert words == "bad *** and ***"
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import polars as pl
 import pytest
 
-from resources.inputs.enough_topics import crowded_prompts, topic_counts, warn_of_crowded_prompts
+from resources.inputs.enough_topics import crowded_prompt_warnings, crowded_prompts, topic_counts
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
 from resources.store.artifacts import Artifacts
@@ -310,7 +310,7 @@ def test_a_plan_warns_of_rows_that_share_a_prompt_and_refuses_where_it_is_told_t
     assert "senior_data/matching_short asks for 400 rows on 4 topics: 100.0 rows for each different prompt" in line
     assert "134 topics would do" in line
     with pytest.raises(RecipeError, match=r"(?s)topics\.refuse is set:\n .*134 topics would do\n.*topics\.expand"):
-        warn_of_crowded_prompts(full_recipe(tmp_path, **crowded, topics__refuse=True))
+        crowded_prompt_warnings(full_recipe(tmp_path, **crowded, topics__refuse=True))
     grown = full_recipe(tmp_path, **crowded, topics__expand={**EXPAND, "target": 500})
     assert topic_counts(grown.topics) == {"synthesis": 444, "alignment": 444}
     assert crowded_prompts(grown) == []
@@ -320,7 +320,7 @@ def test_topics_of_the_paper_are_too_few_and_a_tree_of_them_is_not() -> None:
     paper = load_recipe("paper")
     if paper.topics.expand is None:
         assert max(place["rows_per_prompt"] for place in crowded_prompts(paper)) > 3
-    assert warn_of_crowded_prompts(load_recipe("offline")) == []
+    assert crowded_prompt_warnings(load_recipe("offline")) == []
 
 
 def test_a_tree_needs_a_prompt_for_it() -> None:

@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from checks.check import Subject
 from checks.tables import CHECKS
 from resources.ledger import accounts
-from resources.ledger.calls import Allowance, CallContext, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.ledger.calls import Allowance, AnswerSink, CallContext, TeacherAnswer, TeacherRequest, TeacherUnavailable
 from resources.ledger.ledger import Ledger
 from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact, Store
-from resources.teacher.teacher import MicroworldEngine, Teacher
+from resources.teacher.engines import MicroworldEngine
+from resources.teacher.teacher import Teacher
 from speed_assets.assets.revisor import revision_data
 from speed_assets.assets.senior import preference_pairs
-from speed_assets.assets.stage import RUN_TAG, RecipeView, StageFunction, StageRun, run_of
+from speed_assets.assets.stage import RUN_TAG, run_of
+from speed_assets.assets.stage_run import StageFunction, StageRun
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, parse_outputs
@@ -44,12 +46,12 @@ class Counting:
         self.asked: list[str] = []
         self.limit = limit
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         waiting = list(requests)
         while waiting:
             if self.limit is not None and len(self.asked) >= self.limit:
                 raise ConnectionError("gone")
-            block = waiting[: allowance.take(waiting[:2])]
+            block = waiting[: allowance.reserve(waiting[:2])]
             self.asked += [request.prompt for request in block]
             sink([(request, TeacherAnswer(f"answer to {request.prompt}", 3, None)) for request in block])
             waiting = waiting[len(block) :]
@@ -127,7 +129,7 @@ def test_usage_and_cost_survive_a_resume(tmp_path: Path) -> None:
     recipe = tiny_recipe(money={"prices": prices})
 
     class Told(Counting):
-        def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+        def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
             def counted(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
                 sink([(request, replace(answer, output_tokens=2)) for request, answer in answered])
 
@@ -146,7 +148,7 @@ def test_usage_and_cost_survive_a_resume(tmp_path: Path) -> None:
         assert (told["teacher_prompt_tokens_total"], told["teacher_output_tokens_total"]) == (30, 20)
         assert told["teacher_cost_total"] == pytest.approx(30e-6)
         assert told["currency"] == "USD"
-    costs = accounts.costs(ledger)
+    costs = accounts.cost_report(ledger)
     assert (costs["calls"], costs["money"]) == (10, pytest.approx(30e-6))
     assert {row["run"]: row["calls"] for row in costs["by"]["run"]} == {"run-1": 4, "run-2": 6}
     assert ledger.count() == 10, "success removes nothing"
@@ -162,7 +164,7 @@ def test_an_unknown_price_is_told_as_unknown(tmp_path: Path) -> None:
 
 def test_an_engine_that_forgets_calls_is_told_off(tmp_path: Path) -> None:
     class Forgetful(Counting):
-        def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+        def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
             super().answer(requests[:-1], sink, allowance)
 
     teacher = teacher_with(tmp_path, Forgetful())
@@ -194,7 +196,7 @@ WORDS = "400: content policy\x1b[0m"
 class Refusing(MicroworldEngine):
     """The microworld's teacher behind a server that refuses every fifth request."""
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
         def refuse(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
             sink([(r, TeacherAnswer("", error=WORDS) if int(r.key[:4], 16) % 5 == 0 else a) for r, a in answered])
 
@@ -235,7 +237,7 @@ def test_refused_rows_are_in_the_quarantine_with_the_words_of_the_server(refused
 
 
 def test_calls_are_paid_in_the_name_of_run_stage_and_partition(refused_home: Path) -> None:
-    by = accounts.costs(Ledger.at(refused_home))["by"]
+    by = accounts.cost_report(Ledger.at(refused_home))["by"]
     assert [row["run"] for row in by["run"]] == ["run-7"]
     assert [row["asset"] for row in by["asset"]] == ["seed_data", "task_list"]
     assert [row["partition"] for row in by["partition"]] == ["retrieval", "sts"]
@@ -244,20 +246,19 @@ def test_calls_are_paid_in_the_name_of_run_stage_and_partition(refused_home: Pat
     assert task_list["calls"] == artifact.metadata["teacher_calls"] - artifact.metadata["refused_calls"]
 
 
-def stage_run(home: Path, out: Path, name: str, junior: pl.DataFrame, **changes: Any) -> StageRun:
+def stage_run(home: Path, out: Path, name: str, junior: pl.DataFrame, **changes: Any) -> StageRun[Any]:
     recipe = tiny_recipe(preference_pairs__prompts__retrieval=16, **changes)
     (stage,) = (stage for stage in ALL_STAGES if stage.name == name)
     answers = junior.drop("query", "positive", "negative", "valid", "problem", strict=False)
     source = cast(Any, SimpleNamespace(table=lambda: parse_outputs(answers, "retrieval")))
     out.mkdir()
-    return StageRun(
-        stage=stage,
-        partition="retrieval",
-        recipe=RecipeView(recipe, stage),
-        whole_recipe=recipe,
+    return StageRun.of(
+        recipe,
+        stage,
+        "retrieval",
         inputs={"junior_data": {"retrieval": source}},
         out=out,
-        artifacts=Artifacts(recipe, Store(home)),
+        store=Store(home),
         runner=cast(Any, None),
         teacher=Teacher(recipe, Ledger.at(home), Refusing(recipe)),
         context=CallContext("run-8", name, "retrieval"),
@@ -320,7 +321,7 @@ def test_a_panel_is_asked_beside_the_teacher_and_each_judge_is_told_apart(refuse
     assert set(data["verdicts"]) == {4}
     assert set(data["judge_model"]) == {f"{ours}, another-judge"}
     assert set(data["margin"]) <= {0.875, 1.0}
-    by_model = {row["model"]: row["calls"] for row in accounts.costs(Ledger.at(refused_home))["by"]["model"]}
+    by_model = {row["model"]: row["calls"] for row in accounts.cost_report(Ledger.at(refused_home))["by"]["model"]}
     assert by_model["another-judge"] > 0, "paid under its own name"
 
 
@@ -338,5 +339,5 @@ def test_a_cap_ends_a_run_with_the_reason_and_the_next_goes_on(tmp_path: Path) -
     assert "money.run.calls=50 is reached" in error
     second = runs.run(capped, tmp_path, select="+task_list")
     assert second.errors == []
-    told = {row["run"]: row["calls"] for row in accounts.costs(Ledger.at(tmp_path))["by"]["run"]}
+    told = {row["run"]: row["calls"] for row in accounts.cost_report(Ledger.at(tmp_path))["by"]["run"]}
     assert told == {first.run: 50, second.run: 30}

@@ -146,7 +146,7 @@ def assert_nowhere(secret: str, home: Path, *texts: str) -> None:
     for file in home.rglob("*"):
         if file.is_file():
             assert secret.encode() not in file.read_bytes(), file
-    for call in accounts.calls(Ledger.at(home)):
+    for call in accounts.read_calls(Ledger.at(home)):
         assert secret not in str(call)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from resources.ledger.accounts import calls
+from resources.ledger.accounts import read_calls
 from resources.ledger.calls import CallContext, TeacherRequest
 from resources.ledger.ledger import Ledger
 from resources.teacher.teacher import Teacher
@@ -88,7 +88,7 @@ def test_kill_9_repeats_no_acknowledged_call_and_changes_no_answer(tmp_path: Pat
             kills += process.poll() is None
             process.kill()
             process.communicate()
-            acknowledged, lines = {call["key"] for call in calls(ledger)}, len(read_log(log))
+            acknowledged, lines = {call["key"] for call in read_calls(ledger)}, len(read_log(log))
             asked(file, ledger, 10 * (kills + 1))
             repeated += sum(entry.key in acknowledged for entry in read_log(log)[lines:])
         killed = asked(file, ledger, 150)

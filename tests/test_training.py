@@ -20,7 +20,7 @@ from test_workers_text import ANSWERS, SFT_ROWS, silent, training_job, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from resources.compute.runner import Runner, WorkerFailed
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.assets.train_stage import _start as start_of
 from speed_assets.domain.training_length import hold_out
 from speed_assets.workers import dpo, examples, fine_tuning, machine, sft
@@ -162,11 +162,12 @@ def test_an_adapter_on_another_base_or_of_another_rank_is_refused(junior: Params
 def test_the_senior_starts_from_what_the_junior_left(folder: str, tmp_path: Path) -> None:
     recipe = tiny_recipe(generator__revision="r1")
     (tmp_path / folder).mkdir()
-    run: Any = SimpleNamespace(recipe=recipe, whole_recipe=recipe)
+    lineage = {"externals": {"generator_base": "0" * 64}}
+    run: Any = SimpleNamespace(recipe=recipe, externals=lineage["externals"])
     fresh = start_of(run, None)
     assert (fresh["base"], fresh["adapter"]) == (str(MICROWORLD_BASE), None)
     assert fresh["origin"]["base"] == "microworld"
-    junior: Any = SimpleNamespace(path=tmp_path)
+    junior: Any = SimpleNamespace(path=tmp_path, lineage=lineage)
     started = start_of(run, junior)
     if folder == "adapter":
         assert started == {**fresh, "adapter": str(tmp_path / "adapter")}

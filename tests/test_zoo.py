@@ -12,8 +12,9 @@ from support.zoo import SPECIES, Quirks, Zoo, by_words
 from resources.ledger import accounts
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherUnavailable
 from resources.ledger.ledger import Ledger
-from resources.teacher.known_dialects import CALLS_MAX, FILE, DialectBook
-from resources.teacher.teacher import Teacher, TeacherUse
+from resources.teacher.known_dialects import DIALECTS_FILE, PROBE_CALLS_MAX, DialectBook
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
 from speed_assets.recipe import PROJECT, Recipe, Sampling
@@ -73,7 +74,7 @@ def test_a_recipe_of_endpoint_and_model_is_answered_as_anywhere(name: str, usual
         greedy, _ = ask(recipe, tmp_path, GREEDY)
         refused, sent = len(server.refused), len(server.bodies)
         assert tasks_of(warm) == tasks_of(greedy) == usual
-        assert refused == TABLE[name][0] < CALLS_MAX
+        assert refused == TABLE[name][0] < PROBE_CALLS_MAX
         assert sent == 2 * COUNT + refused, "nothing is asked twice"
         assert (use.calls, use.refused, use.nothing) == (COUNT, 0, {})
         assert bool(use.metadata()["teacher_asked_with"]) == (refused > 0)
@@ -82,7 +83,7 @@ def test_a_recipe_of_endpoint_and_model_is_answered_as_anywhere(name: str, usual
         assert (len(server.refused), len(server.bodies)) == (refused, sent + COUNT)
         again, use = ask(recipe, tmp_path)
         assert (use.calls, use.reused, tasks_of(again)) == (0, COUNT, usual)
-    assert (tmp_path / FILE).exists()
+    assert (tmp_path / DIALECTS_FILE).exists()
 
 
 @pytest.mark.parametrize("name", [name for name in SPECIES if SPECIES[name].preset])
@@ -100,7 +101,7 @@ def test_what_happens_once_costs_one_row_at_most(name: str, case: str, usual: li
     with Zoo(by_words(), SPECIES[name], Quirks(case, times=1)) as server:
         answers, use = ask(recipe_at(server.url), tmp_path)
     tasks, sent = tasks_of(answers), len(server.bodies) - len(server.refused)
-    costs = accounts.costs(Ledger.at(tmp_path))
+    costs = accounts.cost_report(Ledger.at(tmp_path))
     if case in ("thoughts first", "parts", "no usage"):
         assert (tasks, sent, use.nothing) == (usual, COUNT, {})
         assert (costs["prompt_tokens"] is None) == (case == "no usage"), "unknown, never a number"
@@ -176,7 +177,7 @@ def test_a_prompt_that_was_not_read_whole_ends_the_run(tmp_path: Path) -> None:
             teacher.ask(CONTEXT, teacher.requests([long] * 50, WARM))
         assert len(server.bodies) < 10
         assert Ledger.at(tmp_path).count() == 0
-        assert accounts.costs(Ledger.at(tmp_path))["calls"] >= 1, "paid for all the same"
+        assert accounts.cost_report(Ledger.at(tmp_path))["calls"] >= 1, "paid for all the same"
         unasked = Teacher(recipe_at(server.url, calls={**CALLS, "read_min": None}), Ledger.at(tmp_path))
         assert unasked.ask(CONTEXT, unasked.requests([long] * 2, WARM))[1].calls == 2
 
@@ -221,7 +222,7 @@ def test_another_model_behind_the_name_is_said(what: str, tmp_path: Path, caplog
     assert {answer.served for answer in answers} == {"model-of-may", "model-of-june"}
     assert set(use.metadata()["teacher_served"]) == {"model-of-may", "model-of-june"}
     assert "answers as model-of-june" in caplog.text
-    kept = Ledger.at(tmp_path).find([request.key for request in requests])
+    kept = Ledger.at(tmp_path).lookup([request.key for request in requests])
     assert {answer.served for answer in kept.values()} == {"model-of-may", "model-of-june"}
 
 
@@ -267,7 +268,7 @@ def test_a_server_that_refuses_everything_is_given_up_after_eight_calls(tmp_path
         pytest.raises(TeacherUnavailable, match=r"set teacher\.dialect|see teacher\.dialect"),
     ):
         ask(recipe_at(server.url), tmp_path, count=100)
-    assert len(server.bodies) <= CALLS_MAX + 8
+    assert len(server.bodies) <= PROBE_CALLS_MAX + 8
 
 
 def test_the_table_in_the_docs_has_every_server_and_case() -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.zoo import SPECIES, Quirks, Zoo, by_words
 
 from resources.ledger.ledger import Ledger
-from resources.teacher.known_dialects import CALLS_MAX
+from resources.teacher.known_dialects import PROBE_CALLS_MAX
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
@@ -18,7 +18,22 @@ from tests.support.homes import digests
 from tests.support.tiny import tiny_data, tiny_recipe
 
 ASKING = "key:topics or key:task_list or key:seed_data or key:preference_pairs or key:revision_data"
-ROWS = {"classification": 5, "retrieval": 5, "sts": 5, "matching_short": 5, "matching_long": 5}
+QUIRKS = {"gemini": "parts", "mistral": "parts", "vague": "", "anthropic_new": "parts"}
+"""What is odd about a server's replies besides what it refuses; the others' models think first."""
+FOUND_OUT = {
+    "openai_reasoning": 3,
+    "anthropic": 1,
+    "anthropic_new": 2,
+    "gemini": 4,
+    "mistral": 1,
+    "deepseek": 2,
+    "vague": 5,
+}
+"""Calls of a run that a server refuses before it is asked as it wants, as in docs/teachers.md; the others refuse none. Gemini takes
+some schemas and refuses those with unions, which a later stage has."""
+LOOKED_AT_AGAIN = ("openai_reasoning", "gemini", "vague")
+"""Servers whose plan and second run are checked as well: the same code serves all."""
+ROWS = {"classification": 3, "retrieval": 3, "sts": 3, "matching_short": 3, "matching_long": 3}
 
 
 def recipe_at(url: str) -> Recipe:
@@ -27,7 +42,7 @@ def recipe_at(url: str) -> Recipe:
     return tiny_recipe(
         teacher=teacher,
         calls={"backoff_s": 0.01, "backoff_max_s": 0.05, "timeout_s": 10.0, "breaker_s": 60},
-        topics__limit=6,
+        topics__limit=5,
         seed_data__rows=ROWS,
         junior_data__prompts=ROWS,
         preference_pairs__prompts=ROWS,
@@ -49,33 +64,30 @@ def usual(home: Path) -> Iterator[dict[str, str]]:
         report = runs.run(recipe, home, select=f"{ASKING} or key:junior_model or key:junior_data")
         assert report.errors == []
         assert server.refused == []
-        assert asked >= len(server.bodies) > 50
+        assert asked >= len(server.bodies) > 30
         yield digests(recipe, home)
 
 
-@pytest.mark.parametrize(
-    ("name", "quirks"),
-    [("openai_reasoning", Quirks("thoughts first")), ("gemini", Quirks("parts")), ("vague", Quirks())],
-)
-def test_the_same_artifacts_come_from_another_server(
-    name: str, quirks: Quirks, home: Path, usual: dict[str, str]
-) -> None:
-    with Zoo(by_words(), SPECIES[name], quirks) as server:
+@pytest.mark.parametrize("name", SPECIES)
+def test_the_same_artifacts_come_from_another_server(name: str, home: Path, usual: dict[str, str]) -> None:
+    with Zoo(by_words(), SPECIES[name], Quirks(QUIRKS.get(name, "thoughts first"))) as server:
         recipe = recipe_at(server.url)
         # The models are those of the first run, as long as what they are made from is the same.
         report = runs.run(recipe, home, select=ASKING)
         assert report.errors == []
         assert not any(made.startswith("junior") for made in report.made)
         assert digests(recipe, home) == usual
-        assert 0 < len(server.refused) <= CALLS_MAX
+        assert len(server.refused) == FOUND_OUT.get(name, 0) <= PROBE_CALLS_MAX
         assert all(report.metadata[made].get("refused_calls", 0) == 0 for made in report.made)
         assert {"teacher_served", "replies_without_answer"} <= set(_of(report, "seed_data"))
+        if name not in LOOKED_AT_AGAIN:
+            return
         again = plan(recipe, home).as_json()
         assert not [step for step in again["steps"] if step["asset"] in ("task_list", "seed_data") and step["calls"]]
         sent = len(server.bodies)
         assert runs.run(recipe, home, select=ASKING).errors == []
         assert len(server.bodies) == sent
-    assert Ledger.at(home).count() > 100
+    assert Ledger.at(home).count() > 60
 
 
 def _of(report: Any, asset: str) -> dict[str, Any]:

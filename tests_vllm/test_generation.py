@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from resources.compute import generator
-from resources.compute.cluster import OnRay, Shard, do_shards
-from resources.compute.generator import Job, ModelSource, generate
+from resources.compute.cluster import RayShards, Shard, run_shards
+from resources.compute.generator import GenerationJob, ModelSource, generate
 from resources.compute.runner import Runner, WorkerFailed
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet, schema_for
 from speed_assets.domain.task_types import TASK_TYPES
@@ -221,9 +221,9 @@ def test_a_schema_holds_a_served_model_to_it(generated: Generate, adapters: list
 # vLLM on Ray
 
 
-def with_engine(job: Job, runner: Runner, *rest: Any) -> pl.DataFrame:
+def with_engine(job: GenerationJob, runner: Runner, *rest: Any) -> pl.DataFrame:
     """The outputs of a shard, and the process of the engine that gave them."""
-    outputs = generator.answers(job, runner, *rest)
+    outputs = generator.generate_locally(job, runner, *rest)
     assert runner._resident is not None
     return outputs.with_columns(engine=runner._resident._process.pid)
 
@@ -243,14 +243,14 @@ def test_shards_on_ray_come_from_one_vllm_that_stays(
         **{"batch_rows": 32, "schema": None, "gpu_memory_share": 0.9, "max_model_length": None},
         **Sampling(temperature=1.0, max_new_tokens=60).model_dump(),
     }
-    job = Job("vllm", params, None, 0, kept=True)
+    job = GenerationJob("vllm", params, None, 0, kept=True)
     shards = [Shard(str(number), rows[20 * number : 20 * number + 20]) for number in range(3)]
     nodes = Nodes({"PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "tests"), here))})
     driver = Runner(tmp_path / "home", threads=2, warm=False)
     try:
         nodes.add(cpus=2)
         settings = Cluster(kind="ray", address=nodes.address, cpus_per_shard=2)
-        found = do_shards(OnRay(settings, driver, 2), partial(work, job), shards, tmp_path / "done")
+        found = run_shards(RayShards(settings, driver, 2), partial(work, job), shards, tmp_path / "done")
     finally:
         driver.close()
         nodes.close()

@@ -20,10 +20,10 @@ import httpx2
 import pytest
 
 from resources.compute.generator import engine_python
-from resources.inputs.external_digests import MICROWORLD_BASE
+from resources.inputs.base_models import MICROWORLD_BASE
 from resources.ledger.calls import CallContext, TeacherUnavailable
 from resources.ledger.ledger import Ledger
-from resources.teacher.known_dialects import FILE, DialectBook
+from resources.teacher.known_dialects import DIALECTS_FILE, DialectBook
 from resources.teacher.teacher import Teacher
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet, schema_for
@@ -164,7 +164,7 @@ def test_a_real_server_answers_from_endpoint_and_model_alone(
     assert all(answer.prompt_tokens for answer in answers)
     again, use = ask(recipe_at(url, model), tmp_path, Sampling(temperature=1.0, max_new_tokens=200))
     assert (use.calls, [answer.text for answer in again]) == (0, [answer.text for answer in answers])
-    assert str(model) in (tmp_path / FILE).read_text()
+    assert str(model) in (tmp_path / DIALECTS_FILE).read_text()
 
 
 def test_a_judge_is_asked_greedily_and_a_short_answer_is_cut(

@@ -1,20 +1,22 @@
-"""Work in shards: one function over many tables, on this machine or on a Ray cluster, each result durable as it comes.
+"""Work in shards: one function over many tables, on this machine or on a Ray cluster, each result durable as it arrives.
 
-A shard is done when its result lies in `folder`, whole: whoever comes next, after a kill too, reads it there. On Ray each
-shard is a task; a machine that is lost costs the shards that were on it. The process that does shards keeps its engine
-(a resident worker, see `runner.py`) for the next shard, so a shard costs no loading of a model.
+A shard is done when its complete result is in `folder`; a later run, also after a kill, reads it there. On Ray each shard is
+a task; a lost machine costs the shards that were on it. The process that runs shards keeps its engine (a resident worker,
+see `runner.py`) for the next shard, so that a model is loaded once.
 
-Rows travel as data, models as paths: a folder must lie at the same path on every machine. No environment variable
-travels; what a machine needs (tokens of a hub, for instance) is given to it where it is started.
+Rows travel as data, models as paths: a folder must be at the same path on every machine. No environment variable travels; a
+machine gets what it needs (tokens of a hub, for instance) where it is started.
 
-Belongs here: sending work out and taking results in. Not here: what is done to a shard (`generator.py`), and Dagster's own
+Hidden state of the process, on a machine of the Ray cluster: its runner in `_RUNNERS`, the locks of its scratch folders in
+`_LOCKS`, the cached digest of the project, and the variable `SPEED_CARD_LOCK` of its environment.
+
+Belongs here: sending shards out and collecting results. Not here: what is done to a shard (`generator.py`), and Dagster's own
 use of Ray (`build.py`, `deploy/`).
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -36,72 +38,101 @@ from typing import IO, Any, Protocol
 import polars as pl
 
 from resources.compute.runner import Progress, Runner, WorkerFailed
-from resources.file_locks import hold
-from resources.store.store import PARQUET
+from resources.file_locks import create_locked_file
+from resources.store.store import PARQUET_OPTIONS, file_digest
+from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.errors import SpeedError
 from speed_assets.recipe import PROJECT, Runtime
 from speed_assets.recipe import Cluster as ClusterSettings
 
-Work = Callable[[Runner, pl.DataFrame, Path, Progress | None], pl.DataFrame]
-"""What is done to the rows of a shard in a scratch folder. For Ray it is a function of a module, or a partial of one."""
+ShardWork = Callable[[Runner, pl.DataFrame, Path, Progress | None], pl.DataFrame]
+"""From a runner, the rows of a shard, a scratch folder and progress to the result. For Ray it is a function of a module, or
+a partial of one."""
 POLL_SECONDS = 5.0
-"""Longest wait between two looks at whether any machine has room."""
+"""Seconds, the longest wait between two checks whether any machine has room. Ours."""
 CONNECT_SECONDS = 10.0
 CARD_LOCK = "SPEED_CARD_LOCK"
-"""Variable that names the lock of a card to the resident worker that uses it."""
+"""Environment variable that names the lock of a GPU to the resident worker that uses it."""
 
 
 class ClusterError(SpeedError, RuntimeError):
-    """A cluster that cannot be used, or a shard that it could not do; the message says what to do."""
+    """A cluster cannot be used, or a shard failed on it; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Some rows of a job. The name is that of its result, so it must tell shards of different content apart."""
+    """Some rows of a job. Its name is that of its result file, so shards of different content need different names."""
 
     name: str
     rows: pl.DataFrame
 
 
 class Cluster(Protocol):
-    """Where shards are done."""
+    """Where shards run."""
 
     def results(
-        self, work: Work, shards: Iterable[Shard], inside: Progress
+        self, work: ShardWork, shards: Iterable[Shard], inside: Progress
     ) -> Generator[tuple[Shard, pl.DataFrame], None, None]:
-        """Each shard with its result, in any order. `inside` hears of rows within a shard, where that is known. Closing
-        the generator ends what is under way. Raises WorkerFailed and ClusterError."""
+        """Run shards.
+
+        Args:
+            work: What is done to a shard.
+            shards: Read as machines have room.
+            inside: Progress within a shard, where it is available.
+
+        Yields:
+            Each shard with its result, in any order. Closing the generator ends shards that are under way.
+
+        Raises:
+            WorkerFailed: A worker ended without a result.
+            ClusterError: The cluster cannot be used, or lost a shard too often.
+        """
         ...
 
 
 def cluster_for(runtime: Runtime, runner: Runner, scratch: Path) -> Cluster:
-    """The cluster that a recipe names; the local one does its shards with `runner` in `scratch`."""
+    """The cluster that a recipe names; the local one runs its shards with `runner` in `scratch`."""
     assert runtime.cluster is not None
     if runtime.cluster.kind == "local":
-        return Here(runner, scratch)
-    return OnRay(runtime.cluster, runner, runtime.threads or max(1, int(runtime.cluster.cpus_per_shard)))
+        return LocalShards(runner, scratch)
+    return RayShards(runtime.cluster, runner, runtime.threads or max(1, int(runtime.cluster.cpus_per_shard)))
 
 
-def do_shards(
-    cluster: Cluster, work: Work, shards: Sequence[Shard], folder: Path, progress: Progress | None = None
+def run_shards(
+    cluster: Cluster, work: ShardWork, shards: Sequence[Shard], folder: Path, progress: Progress | None = None
 ) -> pl.DataFrame:
-    """The results of all shards, in the order of the shards; those that lie in `folder` already are not done again."""
+    """Run the shards that have no result in `folder` yet.
+
+    Args:
+        cluster: Where they run.
+        work: What is done to a shard.
+        shards: All shards, with different names.
+        folder: Where results are stored, one Parquet file each.
+        progress: Shows rows done of all.
+
+    Returns:
+        The results of all shards, in their order.
+
+    Raises:
+        WorkerFailed: A worker ended without a result.
+        ClusterError: The cluster cannot be used, or lost a shard too often.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(shard.rows.height for shard in shards)
     files = {shard.name: folder / f"{shard.name}.parquet" for shard in shards}
     left = [shard for shard in shards if not files[shard.name].exists()]
     done = total - sum(shard.rows.height for shard in left)
 
-    def tell(more: int) -> None:
+    def report(more: int) -> None:
         if progress is not None:
             progress(done + more, total, "rows")
 
-    results = cluster.results(work, left, lambda more, _total, _note: tell(more))
+    results = cluster.results(work, left, lambda more, _total, _note: report(more))
     try:
         for shard, result in results:
             _write(result, files[shard.name])
             done += shard.rows.height
-            tell(0)
+            report(0)
     finally:
         results.close()
     return pl.concat([pl.read_parquet(file) for file in files.values()])
@@ -110,36 +141,38 @@ def do_shards(
 def _write(frame: pl.DataFrame, file: Path) -> None:
     unfinished = file.with_suffix(".tmp")
     with unfinished.open("wb") as stream:
-        frame.write_parquet(stream, **PARQUET)
+        frame.write_parquet(stream, **PARQUET_OPTIONS)
         stream.flush()
         os.fsync(stream.fileno())
     unfinished.replace(file)
 
 
-class Here:
-    """One shard after the other on this machine: the same way without a network."""
+class LocalShards:
+    """One shard after the other on this machine."""
 
     def __init__(self, runner: Runner, scratch: Path) -> None:
         self._runner, self._scratch = runner, scratch
 
     def results(
-        self, work: Work, shards: Iterable[Shard], inside: Progress
+        self, work: ShardWork, shards: Iterable[Shard], inside: Progress
     ) -> Generator[tuple[Shard, pl.DataFrame], None, None]:
+        """See `Cluster`."""
         for shard in shards:
-            folder = self._scratch / shard.name  # stays when this process is killed: the shard goes on where it was
+            folder = self._scratch / shard.name  # stays when this process is killed, so that the shard resumes
             yield shard, work(self._runner, shard.rows, folder, inside)
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class OnRay:
-    """Each shard a task of a Ray cluster. `runner` is told to end the engines there before its next job."""
+class RayShards:
+    """Each shard is a task of a Ray cluster, whose engines end before `runner` does another job."""
 
     def __init__(self, settings: ClusterSettings, runner: Runner, threads: int) -> None:
         self._settings, self._runner, self._threads = settings, runner, threads
 
     def results(
-        self, work: Work, shards: Iterable[Shard], inside: Progress
+        self, work: ShardWork, shards: Iterable[Shard], inside: Progress
     ) -> Generator[tuple[Shard, pl.DataFrame], None, None]:
+        """See `Cluster`."""
         waiting = iter(shards)
         first = next(waiting, None)
         if first is None:
@@ -174,13 +207,13 @@ class OnRay:
                     shard = under_way.pop(reference)
                     yield shard, result
         finally:
-            # Whoever closes this early has no use for the rest. It ends with the connection: `ray.cancel` of a task that is just
-            # then done aborts this process (Ray 2.60: "Tried to complete task that was not pending").
+            # A caller that closes this early needs no more results. Shards end with the connection: `ray.cancel` of a task that
+            # ends at the same time aborts this process (Ray 2.60: "Tried to complete task that was not pending").
             if under_way:
                 ray.shutdown()
 
     def _room(self, ray: Any) -> bool:
-        """Whether some living machine could hold a shard, were it idle."""
+        """Whether some live machine is large enough for a shard."""
         cpus, gpus = self._settings.cpus_per_shard, self._settings.gpus_per_shard
         return any(
             node["Alive"] and node["Resources"].get("CPU", 0) >= cpus and node["Resources"].get("GPU", 0) >= gpus
@@ -242,7 +275,7 @@ def _connected(address: str | None, runner: Runner) -> Any:
             f"no Ray cluster at {address}: {words}. Start one (`ray start --head`), run on a machine that belongs to it, or "
             "name its client port as ray://HOST:10001 in runtime.cluster.address or RAY_ADDRESS"
         ) from None
-    runner.until_another_job(ray.shutdown)
+    runner.call_before_other_job(ray.shutdown)
     return ray
 
 
@@ -262,40 +295,38 @@ def _reachable(address: str) -> None:
 
 @cache
 def project_digest() -> str:
-    """sha256 over the source of this project: machines that do shards must have the same."""
-    state = hashlib.sha256()
-    for folder in ("speed_assets/domain", "speed_assets/workers", "resources"):
-        for file in sorted((PROJECT / folder).rglob("*.py")):
-            state.update(file.relative_to(PROJECT).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return state.hexdigest()
+    """Digest of the source of this project, which must be the same on every machine of a cluster."""
+    folders = ("speed_assets/domain", "speed_assets/workers", "resources")
+    files = [file for folder in folders for file in sorted((PROJECT / folder).rglob("*.py"))]
+    return digest({file.relative_to(PROJECT).as_posix(): file_digest(file) for file in files})
 
 
-# On the machine that does a shard.
+# On the machine that runs a shard.
 
 _RUNNERS: dict[tuple[int, str], Runner] = {}
 _LOCKS: list[IO[str]] = []
 
 
-def _on_a_node(work: Work, rows: pl.DataFrame, threads: int, whole_card: bool, project: str) -> pl.DataFrame | str:
-    """The result of a shard, or in words why there is none."""
+def _on_a_node(work: ShardWork, rows: pl.DataFrame, threads: int, whole_card: bool, project: str) -> pl.DataFrame | str:
+    """The result of a shard, or a message why there is none."""
     here = f"on {socket.gethostname()}"
     if project != project_digest():
-        return f"{here} lies another version of this project ({PROJECT}): bring every machine to the same one"
+        return f"{here} is another version of this project ({PROJECT}): install the same one on every machine"
     try:
         runner = _runner(threads, whole_card)
         folder = Path(tempfile.mkdtemp(prefix="shard-", dir=_scratch()))
         result = work(runner, rows, folder, None)
     except (WorkerFailed, ClusterError, ValueError) as failure:
         return f"{here}: {failure}"
-    except OSError as failure:  # in words that nobody takes for those of his own disk
+    except OSError as failure:  # worded so that it is not taken for a problem of the driver's disk
         what = errno.errorcode.get(failure.errno or 0, type(failure).__name__)
-        return f"{here} {tempfile.gettempdir()} cannot be used ({what}): see to that machine's disk, then run again"
+        return f"{here} {tempfile.gettempdir()} cannot be used ({what}): check that machine's disk, then run again"
     shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
 def _runner(threads: int, whole_card: bool) -> Runner:
-    """The runner of this process, whose engine is on the card that Ray has given it this time."""
+    """The runner of this process, whose engine is on the GPU that Ray has assigned for this task."""
     card = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     key = threads, card
     if key not in _RUNNERS:
@@ -304,14 +335,14 @@ def _runner(threads: int, whole_card: bool) -> Runner:
         _RUNNERS[key] = Runner(_scratch(), threads, warm=False)
     os.environ.pop(CARD_LOCK, None)
     if whole_card and card:
-        lock = _common() / f"card-{hashlib.sha256(card.encode()).hexdigest()[:12]}"
+        lock = _common() / f"card-{short_id('card', card)}"
         _end_engine_of_another(lock)
         os.environ[CARD_LOCK] = str(lock)
     return _RUNNERS[key]
 
 
 def _end_engine_of_another(lock: Path) -> None:
-    """End the engine that another process has left on a card that is this one's now."""
+    """End the engine that another process has left on a GPU that is now assigned to this one."""
     try:
         with lock.open("r+") as file:
             try:
@@ -335,11 +366,11 @@ def _common() -> Path:
 
 @cache
 def _scratch() -> Path:
-    """A folder for this process; those of processes that are gone are removed."""
+    """A folder for this process; removes those of dead processes."""
     for lock in _common().glob("*/lock"):
         with suppress(OSError), lock.open("r+") as file:
             flock(file, LOCK_EX | LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=_common()))
-    _LOCKS.append(hold(folder / "lock"))
+    _LOCKS.append(create_locked_file(folder / "lock"))
     return folder

@@ -1,7 +1,7 @@
-"""Generators as an asset sees them: prompts in, raw outputs out, from a worker process of their own.
+"""Generators as an asset sees them: prompts in, raw outputs out, from a separate worker process.
 
-Belongs here: choosing engine and model, cutting shards, handing work to the worker, starting a dead engine again. Not
-here: decoding (`speed_assets/workers/generate*.py`), or where shards are done (`cluster.py`).
+Belongs here: choosing engine and model, cutting shards, starting a dead engine again. Not here: decoding
+(`speed_assets/workers/generate*.py`), or where shards run (`cluster.py`).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from resources.compute.cluster import ClusterError, Shard, cluster_for, do_shards
+from resources.compute.cluster import ClusterError, Shard, cluster_for, run_shards
 from resources.compute.runner import Runner, WorkerFailed
-from resources.inputs.external_digests import generator_base, generator_revision
+from resources.inputs.base_models import generator_base, generator_revision
 from resources.store.store import Artifact
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Generator as GeneratorSettings
 from speed_assets.recipe import RecipeError, Runtime, Sampling
 
-LIMIT = "max_new_tokens"
-"""Column of prompts that holds a row's own limit."""
-KINDS = {"transformers": "generate", "vllm": "generate_vllm", "vllm_server": "generate_http"}
+LIMIT_COLUMN = "max_new_tokens"
+"""Column of a table of prompts that holds a row's own limit of tokens."""
+JOB_KINDS = {"transformers": "generate", "vllm": "generate_vllm", "vllm_server": "generate_http"}
 """Kind of job by engine."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What an engine loads: a model, and an adapter on it where there is one."""
+    """What an engine loads: a model, and its adapter if there is one."""
 
     model: str
     """Folder or hub name."""
@@ -44,7 +44,7 @@ class ModelSource:
 
 
 def model_source(settings: GeneratorSettings, artifact: Artifact) -> ModelSource:
-    """The model of an artifact: its folder `model/`, or the base that generators are tuned from and `adapter/` on it."""
+    """The model of an artifact: its folder `model/`, or the generators' base with the artifact's `adapter/`."""
     adapter = artifact.path / "adapter"
     if adapter.is_dir():
         return ModelSource(generator_base(settings), generator_revision(settings), str(adapter))
@@ -63,14 +63,63 @@ def generate(
     progress: Callable[[int, int, str], None] | None = None,
     schema: Mapping[str, Any] | None = None,
 ) -> pl.DataFrame:
-    """Answers to `prompts` (row_id, candidate, prompt): adds output, prompt_tokens, output_tokens, finished, error.
+    """Generate an answer to each prompt.
 
-    A column `max_new_tokens` in `prompts` is each row's own limit, in tokens, instead of the sampling's.
-    What is finished lies in `scratch`, so a killed run goes on where it was. Rows come back in their order. `schema`
-    is the JSON schema of an answer; a recipe with `generator.structured` holds the model to it. An engine that dies is
-    started again at most `runtime.engine_restarts` times. With `runtime.cluster` the rows go out in shards, and come back
-    the same. Raises WorkerFailed, ClusterError and RecipeError.
+    Finished rows are in `scratch`, so that a killed run resumes. An engine that dies is started again at most
+    `runtime.engine_restarts` times. With `runtime.cluster` rows go out in shards; the outputs are the same.
+
+    Args:
+        runner: Runs the worker.
+        settings: The recipe's generator.
+        runtime: Threads, cluster and the like, which shape no output.
+        source: The model.
+        prompts: Columns row_id, candidate, prompt; `max_new_tokens` is a row's own limit in place of the sampling's.
+        sampling: Temperature, top_p, and the most tokens of an output.
+        seed: Of the sampling.
+        scratch: Folder for journals.
+        progress: Shows rows done of all.
+        schema: JSON schema of an output, which the model is held to with `generator.structured`.
+
+    Returns:
+        `prompts` in their order, with output, prompt_tokens, output_tokens, finished, error.
+
+    Raises:
+        WorkerFailed: A worker ended without a result.
+        ClusterError: The cluster cannot be used, or lost a shard too often.
+        RecipeError: `runtime.engine_python` names no program.
     """
+    job = _job(settings, runtime, source, sampling, seed, schema)
+    folder = scratch / "generate"
+    asked = prompts.select("row_id", "candidate", "prompt", cs.by_name(LIMIT_COLUMN, require_all=False))
+    if runtime.cluster is None or prompts.is_empty():
+        outputs = generate_locally(job, runner, asked, folder, progress)
+    else:
+        shards = _shards(runner, job, runtime.cluster.shard_rows, asked, folder)
+        cluster = cluster_for(runtime, runner, folder / "shards")
+        outputs = run_shards(cluster, partial(generate_locally, job), shards, folder / "done", progress)
+    return prompts.join(outputs, on=["row_id", "candidate"], how="left", maintain_order="left", validate="1:1")
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """How rows are generated: engine, its parameters, and its life."""
+
+    engine: str
+    params: Mapping[str, Any]
+    engine_python: str | None
+    restarts: int
+    kept: bool
+    """Whether the engine stays loaded for the next rows with `transformers`, too."""
+
+
+def _job(
+    settings: GeneratorSettings,
+    runtime: Runtime,
+    source: ModelSource,
+    sampling: Sampling,
+    seed: int,
+    schema: Mapping[str, Any] | None,
+) -> GenerationJob:
     params = {
         "model": source.model,
         "revision": source.revision,
@@ -87,38 +136,35 @@ def generate(
         params |= {"gpu_memory_share": runtime.gpu_memory_share, "max_model_length": runtime.max_model_length}
     if settings.engine == "vllm_server":
         params |= {"endpoint": settings.endpoint}
-    job = Job(settings.engine, params, runtime.engine_python, runtime.engine_restarts, kept=runtime.cluster is not None)
-    folder = scratch / "generate"
-    asked = prompts.select("row_id", "candidate", "prompt", cs.by_name(LIMIT, require_all=False))
-    if runtime.cluster is None or prompts.is_empty():
-        outputs = answers(job, runner, asked, folder, progress)
-    else:
-        shards = _shards(runner, job, runtime.cluster.shard_rows, asked, folder)
-        cluster = cluster_for(runtime, runner, folder / "shards")
-        outputs = do_shards(cluster, partial(answers, job), shards, folder / "done", progress)
-    return prompts.join(outputs, on=["row_id", "candidate"], how="left", maintain_order="left", validate="1:1")
+    return GenerationJob(
+        settings.engine, params, runtime.engine_python, runtime.engine_restarts, kept=runtime.cluster is not None
+    )
 
 
-@dataclass(frozen=True)
-class Job:
-    """How rows are generated, whatever the rows and wherever it is done."""
-
-    engine: str
-    params: Mapping[str, Any]
-    engine_python: str | None
-    restarts: int
-    kept: bool
-    """The engine stays loaded for the next rows, with `transformers` too."""
-
-
-def answers(
-    job: Job,
+def generate_locally(
+    job: GenerationJob,
     runner: Runner,
     prompts: pl.DataFrame,
     folder: Path,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> pl.DataFrame:
-    """The outputs for `prompts` (row_id, candidate, prompt) from an engine on this machine; `folder` keeps what is finished."""
+    """Generate on this machine.
+
+    Args:
+        job: How.
+        runner: Runs the worker.
+        prompts: Columns row_id, candidate, prompt, and perhaps `max_new_tokens`.
+        folder: Keeps finished rows, so that a killed run resumes.
+        progress: Shows rows done of all.
+
+    Returns:
+        One row for each prompt: row_id, candidate, output, prompt_tokens, output_tokens, finished, error.
+
+    Raises:
+        ClusterError: A folder of the model does not exist on this machine.
+        WorkerFailed: The worker ended without a result.
+        RecipeError: `runtime.engine_python` names no program.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     prompts.write_parquet(folder / "prompts.parquet")
     out = folder / "outputs.parquet"
@@ -141,12 +187,12 @@ def answers(
     elif job.engine == "vllm_server":
         resident = sys.executable  # the client; only the server needs vLLM's environment
         params |= {"engine_python": None if params["endpoint"] else engine_python(job.engine_python)}
-    _run(runner, KINDS[job.engine], params, folder, progress, resident, job.restarts)
+    _run(runner, JOB_KINDS[job.engine], params, folder, progress, resident, job.restarts)
     return pl.read_parquet(out)
 
 
-def _shards(runner: Runner, job: Job, rows: int, prompts: pl.DataFrame, folder: Path) -> list[Shard]:
-    """`prompts` in shards of `rows` rows, cut where the engine itself would begin a batch."""
+def _shards(runner: Runner, job: GenerationJob, rows: int, prompts: pl.DataFrame, folder: Path) -> list[Shard]:
+    """`prompts` in shards of `rows` rows, cut between the engine's batches."""
     if job.engine == "transformers":
         folder.mkdir(parents=True, exist_ok=True)
         prompts.write_parquet(folder / "prompts.parquet")
@@ -170,7 +216,7 @@ def _run(
     resident: str | None,
     restarts: int,
 ) -> None:
-    """Run the job, again after each death of its engine; the next attempt is told how the last one died."""
+    """Run the job, again after each death of its engine; the next attempt gets the cause of the last death."""
     crash: str | None = None
     for restart in range(restarts + 1):
         try:
@@ -184,7 +230,7 @@ def _run(
 
 
 def engine_python(recipes: str | None) -> str:
-    """The Python of the environment that has vLLM: SPEED_ENGINE_PYTHON, the recipe's, or this one. Raises RecipeError."""
+    """The Python of the environment with vLLM: `SPEED_ENGINE_PYTHON`, the recipe's, or this one. Raises RecipeError."""
     named = os.environ.get("SPEED_ENGINE_PYTHON") or recipes
     if not named:
         return sys.executable

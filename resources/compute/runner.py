@@ -1,4 +1,4 @@
-"""Worker processes: heavy work in a process of its own, with progress, clear failures and no orphans.
+"""Worker processes: heavy work outside this process, with progress, clear failures and no orphans.
 
 Belongs here: starting, watching and ending workers. Not here: what they do (`speed_assets/workers`).
 """
@@ -18,30 +18,36 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from resources.redaction import secret
+from resources.redaction import is_secret_variable
 from speed_assets.errors import SpeedError
 from speed_assets.recipe import PROJECT
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
-WITH_ENGINE = frozenset({"order"})
-"""Kinds of job that need no memory to speak of: an engine stays loaded while they run."""
-LAUNCHER = (
+KEEPS_ENGINE_LOADED = frozenset({"order"})
+"""Kinds of job that need little memory: an engine stays loaded while they run."""
+ACCELERATE_LAUNCHER = (
     *("accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--main_process_port", "0"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes"),
 )
 """Accelerate's launcher, on any free port of this machine; the number of processes follows."""
 HUB_TOKENS = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
-"""What workers need of what is secret: models that ask for consent are loaded by them."""
+"""Secret variables that workers get: they load models that need the user's consent."""
 _CAUSES = {
     signal.SIGKILL: "killed, often for lack of memory",
-    signal.SIGTERM: "told to end",
+    signal.SIGTERM: "terminated",
     signal.SIGSEGV: "crashed in native code",
 }
 
 
 class WorkerFailed(SpeedError, RuntimeError):
-    """A worker that ended without a result; the message says how, why, and where its log is."""
+    """A worker ended without a result; the message says how, why, and where its log is.
+
+    Attributes:
+        kind: Kind of job.
+        code: Exit code as `subprocess` gives it; None when the process that starts workers ended.
+        cause: The reason in words.
+    """
 
     def __init__(self, kind: str, code: int | None, folder: Path) -> None:
         self.kind, self.code = kind, code
@@ -72,12 +78,14 @@ def _cause(code: int | None) -> str:
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of workers: without what looks like a secret, but for a model hub's token."""
-    return {name: value for name, value in environment.items() if name in HUB_TOKENS or not secret(name, value)}
+    """The environment of workers: without secret variables, except for a model hub's token."""
+    return {
+        name: value for name, value in environment.items() if name in HUB_TOKENS or not is_secret_variable(name, value)
+    }
 
 
 class Host:
-    """A process that does jobs: the folder of a job goes in, a line with its exit code comes out."""
+    """A process that runs jobs: it reads folders of jobs, and writes a line with the exit code of each."""
 
     def __init__(self, module: str, log: Path, python: str = sys.executable) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,15 +93,24 @@ class Host:
             self._process = _start(python, module, stdout=subprocess.PIPE, stderr=errors)
         self._unread = b""
         self._answers: dict[str, int] = {}
-        """Exit codes of jobs, by their folders, until whoever asked for one has taken it."""
+        """Exit codes of jobs by folder, until `run_job` returns them."""
         self._turn = threading.Lock()
 
     @property
     def alive(self) -> bool:
+        """Whether the process runs."""
         return self._process.poll() is None
 
-    def ask(self, folder: Path, follow: Callable[[], None]) -> int | None:
-        """The exit code of the job in `folder`; None when this process ended before it could say. Any thread may ask."""
+    def run_job(self, folder: Path, follow: Callable[[], None]) -> int | None:
+        """Run the job in a folder; any thread may call this.
+
+        Args:
+            folder: Has `job.json`.
+            follow: Called again and again while the job runs.
+
+        Returns:
+            The job's exit code; None when the process ended before it wrote one.
+        """
         assert self._process.stdin is not None
         try:
             with self._turn:
@@ -103,19 +120,19 @@ class Host:
             return None
         while True:
             follow()
-            ended = not self.alive  # asked first: what it said before it ended is still read
+            ended = not self.alive  # checked first: what the process wrote before it ended is still read
             with self._turn:
-                said = self._read()
+                received = self._read()
                 code = self._answers.pop(str(folder), None)
             if code is not None:
                 return code
-            if ended and not said:  # a child of its own may hold the pipe open
+            if ended and not received:  # a child of the process may hold the pipe open
                 return None
-            if not said:
+            if not received:
                 time.sleep(POLL_SECONDS)
 
     def _read(self) -> bool:
-        """Take in what the process has said; whether it said anything."""
+        """Read what the process has written; returns whether there was anything."""
         assert self._process.stdout is not None
         try:
             if not select.select([self._process.stdout.fileno()], [], [], 0)[0]:
@@ -131,7 +148,7 @@ class Host:
         return bool(data)
 
     def close(self) -> int:
-        """End this process and all that it has started; returns its exit code, as `subprocess` gives it."""
+        """End the process and all that it has started; returns its exit code, as `subprocess` gives it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         for stop, patience in ((signal.SIGTERM, 20), (signal.SIGKILL, None)):
@@ -146,8 +163,16 @@ class Host:
 
 
 class Runner:
-    """Runs jobs: in forks of a process that has imported the libraries, each afresh and several at a time, or in a
-    resident process that keeps its engine loaded, one at a time. Any thread may run one."""
+    """Runs jobs in worker processes; any thread may call it.
+
+    A job runs in a fork of a process that has imported the libraries (several at a time), or in a resident process that keeps
+    its engine loaded (one at a time).
+
+    Args:
+        home: Where logs of these processes are written.
+        threads: Threads of a worker; None leaves it to the libraries.
+        warm: Fork from a process with imported libraries, where the system allows it.
+    """
 
     def __init__(self, home: Path, threads: int | None = None, warm: bool = True) -> None:
         self._home = home
@@ -158,19 +183,19 @@ class Runner:
         self._resident_for: tuple[str, str] | None = None  # the Python and the kind that it serves
         self._elsewhere: Callable[[], None] | None = None
         self._turn = threading.RLock()
-        """Held while a process that does jobs is started or ended."""
+        """Held while a process that runs jobs is started or ended."""
         self._engine_used = threading.RLock()
-        """Held while the resident process does a job: no other job may end it then."""
+        """Held while the resident process runs a job: no other job may end it then."""
 
     def warm_up(self) -> Host | None:
-        """Begin to import the heavy libraries, without waiting for them; the process that does, if there is to be one."""
+        """Start the process that imports the heavy libraries, without waiting for it; returns it, or None without `warm`."""
         with self._turn:
             if self._warm and (self._zygote is None or not self._zygote.alive):
                 self._zygote = Host("speed_assets.workers.zygote", self._home / "work" / "zygote.log")
             return self._zygote
 
-    def until_another_job(self, end: Callable[[], None]) -> None:
-        """Call `end` before the next job of another kind, or at the close: it ends engines that run elsewhere."""
+    def call_before_other_job(self, end: Callable[[], None]) -> None:
+        """Call `end` before the next job of another kind, or at `close`: it ends engines on other machines."""
         self._elsewhere = end
 
     def run(
@@ -183,10 +208,22 @@ class Runner:
         processes: int = 1,
         resident: str | None = None,
     ) -> dict[str, Any]:
-        """Do one job in `folder`, in as many processes as asked for, and return its result. Raises WorkerFailed.
+        """Run one job.
 
-        `resident` names the Python of the environment that has the job's engine. Its process stays, with the engine
-        loaded, for the next job of this kind; any other job ends it first, which gives the engine's memory back.
+        Args:
+            kind: Kind of job, a key of `speed_assets.workers.host.KINDS`.
+            params: The job's parameters, as JSON values.
+            folder: For the job's files and log.
+            progress: Shows the job's progress.
+            processes: How many processes share the job.
+            resident: The Python of the environment with the job's engine. Its process stays, with the engine loaded, for the
+                next job of this kind; any other job ends it first, which frees the engine's memory.
+
+        Returns:
+            The job's result, as JSON values.
+
+        Raises:
+            WorkerFailed: The worker ended without a result.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for stale in ("result.json", "error.json", "progress.jsonl"):
@@ -198,7 +235,7 @@ class Runner:
                 with self._engine_used:
                     code = self._ask_resident(resident, kind, folder, follow)
             else:
-                if kind not in WITH_ENGINE:
+                if kind not in KEEPS_ENGINE_LOADED:
                     self._release_idle()
                 if processes == 1 and self._warm:
                     code = self._fork(folder, follow)
@@ -212,7 +249,7 @@ class Runner:
         return result
 
     def close(self) -> None:
-        """End the processes that do jobs, and with them jobs that still run."""
+        """End the processes that run jobs, and with them jobs that are under way."""
         self._release()
         self._end_zygote()
 
@@ -223,7 +260,7 @@ class Runner:
             zygote.close()
 
     def _release_idle(self) -> None:
-        """End engines that no job uses now."""
+        """End engines that no job uses."""
         if self._engine_used.acquire(blocking=False):
             try:
                 self._release()
@@ -231,7 +268,7 @@ class Runner:
                 self._engine_used.release()
 
     def _release(self) -> int | None:
-        """End the resident process, and engines elsewhere; returns the exit code of the former."""
+        """End the resident process, and engines on other machines; returns the exit code of the former."""
         with self._turn:
             end, self._elsewhere = self._elsewhere, None
             resident, self._resident = self._resident, None
@@ -246,7 +283,7 @@ class Runner:
             self._resident = Host("speed_assets.workers.resident", log, python)
             self._resident_for = python, kind
         try:
-            code = self._resident.ask(folder, follow)
+            code = self._resident.run_job(folder, follow)
         except BaseException:
             self._release()
             raise
@@ -257,7 +294,7 @@ class Runner:
         return code
 
     def _spawn(self, folder: Path, follow: Callable[[], None], processes: int = 1) -> int:
-        launcher = (*LAUNCHER, str(processes), "-m") if processes > 1 else ()
+        launcher = (*ACCELERATE_LAUNCHER, str(processes), "-m") if processes > 1 else ()
         command = (*launcher, "speed_assets.workers.host", str(folder))
         with (folder / "worker.log").open("ab") as log:
             process = _start(sys.executable, *command, stdout=subprocess.DEVNULL, stderr=log)
@@ -274,12 +311,12 @@ class Runner:
         return process.returncode
 
     def _fork(self, folder: Path, follow: Callable[[], None]) -> int | None:
-        """The exit code of the job's fork; a zygote that died is started once more, since its jobs resume."""
+        """The exit code of the job's fork; a zygote that died is started once more, since jobs resume."""
         for _attempt in range(2):
             zygote = self.warm_up()
             assert zygote is not None
             try:
-                code = zygote.ask(folder, follow)
+                code = zygote.run_job(folder, follow)
             except BaseException:
                 self._end_zygote()
                 raise
@@ -309,7 +346,7 @@ def _start(python: str, module: str, *arguments: str, **streams: Any) -> subproc
 
 @contextmanager
 def _followed(path: Path, progress: Progress | None) -> Iterator[Callable[[], None]]:
-    """A function that hands on what has been written to a progress file since it was last called."""
+    """A function that reports the last line that was added to a progress file since its last call."""
     stream: list[IO[str]] = []
 
     def follow() -> None:
@@ -318,7 +355,7 @@ def _followed(path: Path, progress: Progress | None) -> Iterator[Callable[[], No
         if not stream and path.exists():
             stream.append(path.open())
         line = (stream[0].readlines() or [""])[-1] if stream else ""
-        if line.startswith("{") and line.endswith("}\n"):  # the newest whole line says it all
+        if line.startswith("{") and line.endswith("}\n"):  # a complete line; earlier ones are obsolete
             entry = json.loads(line)
             progress(entry["done"], entry["total"], entry["note"])
 

@@ -1,4 +1,4 @@
-"""What lies outside recipe and graph and still shapes results: topics, prompts, base models, evaluation sets.
+"""Inputs from outside recipe and graph that shape results: topics, prompts, base models, evaluation sets.
 
-Belongs here: finding those inputs, and their digests for fingerprints. Not here: what the stages make.
+Belongs here: resolving those inputs, and their digests for fingerprints. Not here: what stages make of them.
 """

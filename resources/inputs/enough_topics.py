@@ -1,9 +1,9 @@
-"""Whether a recipe's topics give its rows prompts enough of their own, told before anything is asked for.
+"""Whether a recipe has enough topics that few rows share a prompt; checked before anything is sent.
 
-Rows with the same prompt differ by the luck of sampling alone. How many there will be follows from the numbers of topics,
-tasks and rows and from how attributes are drawn, so nothing has to be written to know it.
+Rows with the same prompt differ by sampling alone. Their number follows from the numbers of topics, tasks and rows and from
+how attributes are drawn, so no text is needed to compute it.
 
-Belongs here: counting a recipe's topics, and the words of the warning. Not here: the arithmetic (`domain/attributes.py`,
+Belongs here: counting a recipe's topics, and the warning. Not here: the arithmetic (`domain/attributes.py`,
 `domain/topic_growth.py`).
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from resources.inputs.external_digests import prompt_set
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.domain.attributes import rows_per_prompt, tasks_needed
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.domain.topic_growth import calls_at_most
@@ -21,24 +21,24 @@ from speed_assets.recipe import Recipe, RecipeError, Topics
 
 
 def crowded_prompts(recipe: Recipe) -> list[dict[str, Any]]:
-    """Where the recipe asks for more rows of one prompt than `topics.rows_per_prompt_max`, the most crowded first.
+    """Stages and task types with more rows per prompt than `topics.rows_per_prompt_max`, the most crowded first.
 
     Returns:
-        {stage, task_type, rows, topics, rows_per_prompt, topics_needed} of each stage and task type; topics that
-        `topics.expand` adds are counted as if every one came.
+        {stage, task_type, rows, topics, rows_per_prompt, topics_needed} of each; `topics.expand` counts with all topics that
+        it asks for.
     """
     prompts, most = prompt_set(recipe.prompts), recipe.topics.rows_per_prompt_max
     topics = topic_counts(recipe.topics)
     graph = recipe.graph()
     found = []
     for task_type, kind in TASK_TYPES.items():
-        said = prompts.said(task_type)
+        attributes = prompts.said(task_type)
         per_topic = recipe.task_list.per_topic if kind.has_brainstorm else 1
         for stage, rows in recipe.rows_wanted(task_type).items():
             count = topics[graph[stage].takes or "synthesis"]
-            each = rows_per_prompt(task_type, said, count * per_topic, rows)
+            each = rows_per_prompt(task_type, attributes, count * per_topic, rows)
             if each > most:
-                needed = -(-tasks_needed(task_type, said, rows, most) // per_topic)
+                needed = -(-tasks_needed(task_type, attributes, rows, most) // per_topic)
                 found.append(
                     {
                         "stage": stage,
@@ -52,11 +52,11 @@ def crowded_prompts(recipe: Recipe) -> list[dict[str, Any]]:
     return sorted(found, key=lambda place: -place["rows_per_prompt"])
 
 
-def warn_of_crowded_prompts(recipe: Recipe) -> list[str]:
+def crowded_prompt_warnings(recipe: Recipe) -> list[str]:
     """One sentence for each stage and task type with too many rows of one prompt.
 
     Raises:
-        RecipeError: there is one, and `topics.refuse` is set; or a topic file cannot be read.
+        RecipeError: There is one, and `topics.refuse` is set; or a topic file cannot be read.
     """
     places = crowded_prompts(recipe)
     lines = [
@@ -75,7 +75,7 @@ def warn_of_crowded_prompts(recipe: Recipe) -> list[str]:
 
 
 def topic_counts(section: Topics) -> dict[str, int]:
-    """Topics that synthesis and alignment write about, at most."""
+    """The most topics that rows are written about: {`synthesis`: number, `alignment`: number}. Raises RecipeError."""
     written = _read(section, "file", section.file)
     if section.limit is not None:
         written = min(written, section.limit)

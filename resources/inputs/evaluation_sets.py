@@ -1,4 +1,4 @@
-"""Every text of the evaluation sets, for decontamination, and which sets in folders are scored.
+"""All texts of the evaluation sets, for decontamination, and which sets in folders are scored.
 
 Belongs here: the microworld's texts, and finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped)
 in a folder. Not here: what is done with them (`domain/contamination.py`, `workers/folder_tasks.py`).
@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
+from resources.store.store import UNHASHED_DIR
 from speed_assets.domain.evaluation_folders import DESCRIPTION, read_description
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
@@ -28,22 +28,22 @@ Texts = Mapping[str, Sequence[str] | pl.Series]
 """Texts by evaluation task. Those of mteb's tasks are columns, since a list of them would not fit into memory."""
 
 
-def known_texts(section: Evaluation) -> dict[str, list[str]]:
-    """The texts of the sets that lie at hand, by evaluation task: the microworld's and those of local sets."""
+def offline_evaluation_texts(section: Evaluation) -> dict[str, list[str]]:
+    """The texts of sets that need no download, by evaluation task: the microworld's and those of local sets."""
     texts = local_texts(section.local)
     if section.microworld is not None:
-        world = evaluation_sets(**section.microworld.model_dump())
-        texts |= {f"microworld {task}": group for task, group in world.all_texts().items()}
+        sets = evaluation_sets(**section.microworld.model_dump())
+        texts |= {f"microworld {task}": group for task, group in sets.all_texts().items()}
     return texts
 
 
 TASK_TEXTS = "task_texts.parquet"
-"""Table (task, text) beside an artifact, of the mteb tasks whose texts its stage looked for (that of `evaluation_texts`)."""
+"""Table (task, text) in `UNHASHED_DIR` of `evaluation_texts`: the texts of mteb's tasks."""
 
 
 def task_texts(artifact: Path) -> dict[str, pl.Series]:
-    """The texts of mteb tasks that lie beside an artifact, by task; empty when there are none."""
-    file = artifact / ASIDE / TASK_TEXTS
+    """The texts of mteb's tasks in an artifact's folder, by task; empty when there are none."""
+    file = artifact / UNHASHED_DIR / TASK_TEXTS
     if not file.exists():
         return {}
     groups = pl.read_parquet(file).partition_by("task", maintain_order=True)
@@ -56,19 +56,25 @@ _NO_TEXT = re.compile(
 )
 """Names of columns that hold ids, labels and figures in the sets that people publish."""
 _LABEL_ROWS, _LABEL_SHARE, _LABEL_WORDS = 50, 0.1, 8
-"""A column of so many rows at least, of which at most this share is different, and that have so many words at most in the
-mean, holds labels whatever its name. Ours: paragraphs that many questions share are longer, short texts are not so often the
-same."""
+"""A column holds labels, whatever its name, if it has at least 50 rows, at most 10 % of them are different, and their mean is
+at most 8 words. Ours: paragraphs that many questions share are longer, and short texts repeat less often."""
 
 
 def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
-    """{folder name: every text in its files}: all cells that are texts, in whatever column or list they stand.
+    """All texts in the files of folders, from every column and list.
 
-    Ids, labels and the names of columns are no texts: that a row has the label of an evaluation set ("lost or stolen card")
-    gives nothing of the set away. A column is one of them by what `task.yaml` calls it, by its name, or because few
-    different short values fill many rows.
+    Ids, labels and names of columns are left out: a row with the label of an evaluation set ("lost or stolen card") reveals
+    nothing of the set. A column counts as one of them by its role in `task.yaml`, by its name, or because few different
+    short values fill many rows.
 
-    Raises RecipeError for a folder without such files, and for a file that cannot be read.
+    Args:
+        folders: Folders with JSON lines, JSON, Parquet, CSV or TSV files, perhaps gzipped.
+
+    Returns:
+        {folder name: different texts}.
+
+    Raises:
+        RecipeError: A folder has no such file, or a file cannot be read.
     """
     found: dict[str, list[str]] = {}
     for folder in folders:
@@ -96,7 +102,7 @@ def _described_labels(folder: Path) -> set[str]:
     try:
         fields = read_description(file.read_text(encoding="utf-8")).fields if file.is_file() else {}
     except (OSError, ValueError):
-        return set()  # told by `scored_folders`
+        return set()  # `scored_folders` reports it
     return {name for role, name in fields.items() if role not in ("text", "title", "sentence1", "sentence2")}
 
 
@@ -111,7 +117,7 @@ def _is_no_text(name: str, cells: Sequence[str]) -> bool:
 
 
 def scored_folders(folders: Iterable[str]) -> list[Path]:
-    """Those of the folders that describe a task. Raises RecipeError for a description that is wrong."""
+    """The folders that describe a task. Raises RecipeError for a wrong description."""
     found = []
     for folder in folders:
         file = Path(folder) / DESCRIPTION
@@ -122,7 +128,7 @@ def scored_folders(folders: Iterable[str]) -> list[Path]:
                 raise RecipeError(f"evaluation.local: {file}: {error}") from None
             absent = [name for name in described.files() if not (file.parent / name).is_file()]
             if absent:
-                raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which is not there")
+                raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which does not exist")
             found.append(file.parent)
     return found
 
@@ -132,7 +138,7 @@ def _kind(file: Path) -> str:
 
 
 def _columns(file: Path) -> dict[str, list[str]]:
-    """The texts of a file by the column or key that they stand under; lists and nested objects under the outermost key."""
+    """The texts of a file by column or key; lists and nested objects count to the outermost key."""
     kind = _kind(file)
     if kind == ".parquet":
         return {column.name: list(_strings(column.to_list())) for column in pl.read_parquet(file).iter_columns()}

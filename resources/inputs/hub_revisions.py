@@ -1,10 +1,9 @@
-"""Which commit a branch of a model hub meant when this home first used it.
+"""The commit of a model hub's branch when this home first used it.
 
-`main` of a hub is another model tomorrow, and a word in a fingerprint would not show it. So a branch or tag is resolved
-at its first use, kept in `revisions.json` of the home, and used from there: results stay what they were made from until
-somebody takes the line out.
+`main` of a hub may be another model tomorrow, and its name in a fingerprint would not show that. So a branch or tag is
+resolved at its first use and stored in `revisions.json` of the home; results do not change until the user removes the line.
 
-Belongs here: resolving and keeping commits. Not here: models that lie on this disk (`externals.py`).
+Belongs here: resolving and storing commits. Not here: models on this machine (`base_models.py`).
 """
 
 from __future__ import annotations
@@ -16,23 +15,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from resources.store.home import speed_home
-from resources.store.store import write_whole
+from resources.store.store import write_atomically
 from speed_assets.recipe import RecipeError
 
-FILE = "revisions.json"
+REVISIONS_FILE = "revisions.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-Ask = Callable[[str, str | None], str]
-"""From the name of a model and a branch, tag or None (the default branch) to the commit that it means now."""
+HubQuery = Callable[[str, str | None], str]
+"""From a model's name and a branch, tag or None (the default branch) to the present commit."""
 
 
-def ask_hub(name: str, revision: str | None) -> str:
-    """The commit that a hub names now, or where none can be reached the one that this machine's cache of it was filled
-    from. Raises what the hub's client raises."""
+def query_hub(name: str, revision: str | None) -> str:
+    """The present commit of a hub's model; without a network the commit in this machine's cache of the hub.
+
+    Args:
+        name: Name of the model on the hub.
+        revision: Branch, tag or commit; None is the default branch.
+
+    Returns:
+        40 hex digits.
+
+    Raises:
+        Exception: Whatever the hub's client raises.
+    """
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         commit = HfApi().model_info(name, revision=revision, timeout=20).sha
-    except OSError:  # no network; what the hub itself answers is no OSError that a cache could mend
+    except OSError:  # no network: the hub's own errors are not helped by a cache
         cached = try_to_load_from_cache(name, "config.json", revision=revision or "main")
         if not isinstance(cached, str):
             raise
@@ -42,52 +51,62 @@ def ask_hub(name: str, revision: str | None) -> str:
     return commit
 
 
-def known_commit(name: str, revision: str | None, home: Path | None = None) -> str | None:
-    """The commit that stands for a hub's model in this home; None while nothing has used it."""
+def cached_commit(name: str, revision: str | None, home: Path | None = None) -> str | None:
+    """The commit of a hub's model that this home uses; None before its first use."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
-    return _kept((home or speed_home()) / FILE).get(_key(name, revision))
+    return _stored((home or speed_home()) / REVISIONS_FILE).get(_key(name, revision))
 
 
-def commit_of(name: str, revision: str | None, home: Path | None = None, ask: Ask | None = None) -> str:
-    """The commit of a hub's model, as this home first met it; a commit stands for itself.
+def resolve_commit(name: str, revision: str | None, home: Path | None = None, ask: HubQuery | None = None) -> str:
+    """The commit of a hub's model that this home uses, resolved at the first call.
 
-    Raises RecipeError when it is not known here and the hub cannot be asked.
+    Args:
+        name: Name of the model on the hub.
+        revision: Branch, tag or commit; None is the default branch.
+        home: The home; None is `SPEED_HOME`.
+        ask: Asks the hub; None is `query_hub`.
+
+    Returns:
+        40 hex digits.
+
+    Raises:
+        RecipeError: The home has not resolved it yet, and the hub cannot be asked.
     """
-    if known := known_commit(name, revision, home):
-        return known
-    file, key = (home or speed_home()) / FILE, _key(name, revision)
+    if cached := cached_commit(name, revision, home):
+        return cached
+    file, key = (home or speed_home()) / REVISIONS_FILE, _key(name, revision)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = _kept(file)
-        if key not in kept:
-            kept[key] = _asked(ask or ask_hub, name, revision)
-            write_whole(file, json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    return kept[key]
+        stored = _stored(file)
+        if key not in stored:
+            stored[key] = _ask_or_fail(ask or query_hub, name, revision)
+            write_atomically(file, json.dumps(stored, indent=1, sort_keys=True) + "\n")
+    return stored[key]
 
 
 def _key(name: str, revision: str | None) -> str:
     return f"{name}@{revision or 'default'}"
 
 
-def _asked(ask: Ask, name: str, revision: str | None) -> str:
+def _ask_or_fail(ask: HubQuery, name: str, revision: str | None) -> str:
     try:
         return ask(name, revision)
-    except Exception as error:  # a client of many layers: whatever went wrong, one message says what to do
+    except Exception as error:  # a client of many layers: one message for every failure says what to do
         words = " ".join(str(error).split())[:200]
         raise RecipeError(
-            f"{name}, revision {revision or 'default'}: neither a folder here nor known to a model hub now "
+            f"{name}, revision {revision or 'default'}: neither a folder here nor found on a model hub "
             f"({type(error).__name__}: {words}): correct the name, get access (HF_TOKEN, consent to its licence), connect, or "
             "give a folder or a commit of 40 hexadecimal digits as revision"
         ) from None
 
 
-def _kept(file: Path) -> dict[str, str]:
+def _stored(file: Path) -> dict[str, str]:
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise RecipeError(f"{file} is no JSON: mend it, or remove it (branches are then resolved again)") from None
-    return {str(key): str(value) for key, value in kept.items()}
+        raise RecipeError(f"{file} is no JSON: correct it, or remove it (branches are then resolved again)") from None
+    return {str(key): str(value) for key, value in stored.items()}

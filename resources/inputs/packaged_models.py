@@ -1,7 +1,9 @@
-"""Models that lie in an installed Python package: `base: package:NAME` in a recipe.
+"""Models in an installed Python package: `base: package:NAME` in a recipe.
 
-A package holds either a folder that transformers reads, or one GGUF file; that is converted once into a folder below the
-home, whole or not at all. So a machine without a model hub has a model by `pip install`.
+A package holds either a folder that transformers reads, or one GGUF file, which is converted once into a folder of the home,
+atomically. So a machine without a model hub gets a model with `pip install`.
+
+Hidden state of the process: digests of the last 16 packaged files and folders.
 
 Belongs here: finding the model in the package, its digest, and the converted folder. Not here: the conversion
 (`speed_assets/workers/convert_gguf.py`).
@@ -27,19 +29,20 @@ from speed_assets.recipe import PROJECT, RecipeError
 
 PREFIX = "package:"
 CONVERTER = 1
-"""Version of what the conversion writes. Raise it when a converted folder would differ: models made from it are made anew."""
+"""Version of the conversion's output. Raise it when a converted folder would differ: models made from it are stale then."""
 _CONFIG = "config.json"
 
 
 def is_packaged(base: str) -> bool:
-    """Whether a recipe's name of a model means one inside an installed package."""
+    """Whether a recipe's name of a model means one in an installed package."""
     return base.startswith(PREFIX)
 
 
 def packaged_digest(base: str) -> str:
-    """The digest of a packaged model: of its files, and for a GGUF file of the version of the conversion.
+    """The digest of a packaged model: of its files, and for a GGUF file of the conversion's version, too.
 
-    Raises RecipeError when the package is not installed or holds no model.
+    Raises:
+        RecipeError: The package is not installed, or holds no model.
     """
     source = _source(base)
     if source.is_dir():
@@ -48,10 +51,18 @@ def packaged_digest(base: str) -> str:
 
 
 def packaged_folder(base: str, home: Path | None = None) -> Path:
-    """The folder that holds a packaged model as transformers reads it; a GGUF file is converted at the first call.
+    """The folder of a packaged model in transformers' format; a GGUF file is converted at the first call.
 
-    The folder lies below `models/` of the home and has the digest in its name, so another version of the package or of
-    the conversion gets another folder. Raises RecipeError when there is no such model, or it cannot be converted.
+    Args:
+        base: `package:NAME`.
+        home: The home; None is `SPEED_HOME`.
+
+    Returns:
+        The folder in the package, or one in `models/` of the home with the digest in its name, so that another version of
+        the package or of the conversion gets another folder.
+
+    Raises:
+        RecipeError: There is no such model, or it cannot be converted.
     """
     source = _source(base)
     if source.is_dir():
@@ -75,7 +86,7 @@ def packaged_folder(base: str, home: Path | None = None) -> Path:
 
 
 def _convert(source: Path, out: Path, log: Path) -> None:
-    """Convert in a process of its own: torch is not imported here. Raises RecipeError that names the log."""
+    """Convert in another process, since torch is not imported here. Raises RecipeError that names the log."""
     environment = {**worker_environment(os.environ), "PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "speed_assets.workers.convert_gguf", str(source), str(out)]
     with log.open("wb") as output:

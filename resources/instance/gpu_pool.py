@@ -1,8 +1,8 @@
-"""The `gpu` pool of a Dagster instance: where there is a GPU, one stage at a time uses it, and no dead run holds it.
+"""The pool `gpu` of a Dagster instance: where there is a GPU, one stage at a time uses it.
 
-A run that was killed keeps its slot until a daemon frees it, and `speed run` has none, so it frees them itself.
+A killed run keeps its slot until a daemon frees it; `speed run` has no daemon, so it frees such slots itself.
 
-Belongs here: the pool. Not here: telling dead runs from living ones (`living.py`), or which stages use a GPU
+Belongs here: the pool. Not here: telling dead runs from live ones (`run_liveness.py`), or which stages use a GPU
 (`domain/graph.py`).
 """
 
@@ -13,24 +13,28 @@ from pathlib import Path
 
 import dagster as dg
 
-POOL = "gpu"
+GPU_POOL = "gpu"
 
 
-def visible() -> bool:
-    """Whether this machine shows a GPU (NVIDIA or AMD), without loading anything to ask it."""
+def gpu_visible() -> bool:
+    """Whether this process can see a GPU (NVIDIA or AMD); loads no library."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return not hidden and (any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists())
 
 
-def limit(instance: dg.DagsterInstance) -> None:
-    """Let one stage at a time use the GPUs, unless the user has set another limit. Without a GPU, nothing waits."""
+def limit_gpu_pool(instance: dg.DagsterInstance) -> None:
+    """Let one stage at a time use the GPUs, unless the user has set another limit; does nothing without a GPU."""
     storage = instance.event_log_storage
-    if visible() and storage.supports_global_concurrency_limits and POOL not in storage.get_concurrency_keys():
-        storage.set_concurrency_slots(POOL, 1)
+    if gpu_visible() and storage.supports_global_concurrency_limits and GPU_POOL not in storage.get_concurrency_keys():
+        storage.set_concurrency_slots(GPU_POOL, 1)
 
 
-def free_slots(instance: dg.DagsterInstance) -> list[str]:
-    """Free the slots of runs that have ended; the ids of these runs. A run whose process is gone has to be buried before."""
+def free_slots_of_ended_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Free the slots of runs that have ended. Call `mark_dead_runs_failed` before, so that dead runs have ended.
+
+    Returns:
+        The ids of these runs.
+    """
     freed = []
     for run_id in sorted(instance.event_log_storage.get_concurrency_run_ids()):
         run = instance.get_run_by_id(run_id)

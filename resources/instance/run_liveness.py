@@ -1,13 +1,16 @@
-"""Runs whose process is gone: told by a lock, and marked as failed.
+"""Runs whose process is gone: recognised by a lock, and marked as failed.
 
 A process that runs steps holds a file lock until it ends, however it ends, and its runs name that lock in a tag. So a run
-that is under way while its lock can be taken belongs to a process that is gone. Dagster's own launcher cannot see that: such
-a run would be shown as running for ever, hold its place among the runs that may run at once, its slot of the GPU, and
-keep automation from its assets. Its daemon asks `Launcher` once in two minutes; `speed run` has no daemon and asks itself.
+that is under way while its lock is free belongs to a dead process. Dagster's own launcher cannot see that: such a run would
+stay "running", keep its place in the run queue and its slot of the GPU, and keep automation from its assets. Dagster's
+daemon calls `Launcher` every two minutes; `speed run` has no daemon and calls `mark_dead_runs_failed` itself.
 
-The locks lie in the instance's own folder: runs belong to an instance, whatever home it is used for.
+The locks are in the instance's own folder, since runs belong to an instance.
 
-Belongs here: telling dead runs from living ones. Not here: slots (`gpu.py`), and what a ledger holds (`processes.py`).
+Hidden state of the process: the lock that it holds for each instance, in `_HELD`.
+
+Belongs here: telling dead runs from live ones. Not here: slots of the GPU (`gpu_pool.py`), and processes that hold something
+of a ledger (`resources/ledger/holders.py`).
 """
 
 from __future__ import annotations
@@ -21,27 +24,27 @@ from typing import IO
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 
-from resources.file_locks import hold
+from resources.file_locks import create_locked_file
 
 LOCK_TAG = "speed/lock"
-"""Tag of a run: the name of the lock that its process holds while it lives."""
+"""Tag of a run: the name of the lock that its process holds."""
 UNDER_WAY = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-GONE = "its process is gone; what it had finished is kept, and a new run goes on from there"
+PROCESS_GONE = "its process is gone; what it had finished is kept, and a new run resumes from it"
 
 
-def run_tags(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Tags by which a run of this process is told from one whose process is gone."""
+def liveness_tags(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Tags for the runs of this process, by which others see whether it is alive; takes the lock at the first call."""
     folder = _locks(instance)
     if folder not in _HELD:
         _tidy(instance)
         folder.mkdir(parents=True, exist_ok=True)
         name = uuid.uuid4().hex
-        _HELD[folder] = name, hold(folder / name)
+        _HELD[folder] = name, create_locked_file(folder / name)
     return {LOCK_TAG: _HELD[folder][0]}
 
 
-def is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the process of a run is gone for certain. A run without a lock, or with one of another place, is not judged."""
+def is_process_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the process of a run is certainly gone; False for a run without a lock or with one of another machine."""
     name = run.tags.get(LOCK_TAG)
     if name is None:
         return False
@@ -53,31 +56,33 @@ def is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return True
 
 
-def bury(instance: dg.DagsterInstance) -> list[str]:
+def mark_dead_runs_failed(instance: dg.DagsterInstance) -> list[str]:
     """Mark the runs whose process is gone as failed; returns their ids."""
-    gone = [r for r in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY))) if is_gone(instance, r)]
+    gone = [r for r in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY))) if is_process_gone(instance, r)]
     for run in gone:
-        instance.report_run_failed(run, GONE)
+        instance.report_run_failed(run, PROCESS_GONE)
     _tidy(instance)
     return [run.run_id for run in gone]
 
 
 class Launcher(DefaultRunLauncher):
-    """Dagster's own launcher, which can also tell whether the process of a run still lives."""
+    """Dagster's own launcher, with a health check. Homes name this class in their `dagster.yaml`."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
+        """True: Dagster's daemon then calls `check_run_worker_health`."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        if is_gone(self._instance, run):
-            return CheckRunHealthResult(WorkerStatus.FAILED, GONE)
+        """Failed if the run's process is gone, else running."""
+        if is_process_gone(self._instance, run):
+            return CheckRunHealthResult(WorkerStatus.FAILED, PROCESS_GONE)
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 _HELD: dict[Path, tuple[str, IO[str]]] = {}
-"""The lock of this process in each folder, by name. It stays when the process ends: a run whose end could not be written down
-(the disk was full, the database away) is told by it."""
+"""The lock of this process in each folder: (name, open file). The file stays when the process ends, so that a run whose end
+could not be recorded (full disk, no database) is recognised by it."""
 
 
 def _tidy(instance: dg.DagsterInstance) -> None:

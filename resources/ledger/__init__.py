@@ -1,4 +1,4 @@
-"""Every teacher call, durable and paid once: database, prices, budget, and what can be read out of it.
+"""Every teacher call, durable and paid once: database, prices, budget, and reports.
 
-Belongs here: calls as values, and where they are kept. Not here: sending them (`resources/teacher`).
+Belongs here: calls as values, and where they are stored. Not here: sending them (`resources/teacher`).
 """

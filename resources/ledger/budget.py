@@ -1,15 +1,15 @@
-"""The budget: leave to send a call, held against caps on a run, a stage and a day.
+"""The budget: permission to send a call, limited by caps on a run, a stage and a day.
 
-What a call can cost at most is reserved before it is sent and settled in the transaction that keeps its answer.
-Reserving reads the tallies and writes them in one transaction that no other writer overlaps, so caps hold whatever
-number of threads and processes ask.
+The most that a call can cost is reserved before it is sent, and settled in the transaction that stores its answer.
+Reserving reads and writes the tallies in one transaction that no other writer overlaps, so caps hold for any number of
+threads and processes.
 
-**A reservation is freed by whoever took it, never by time.** A call under way when its process was killed may have been
-answered and billed, and nobody is left to tell; freeing it would let the next run spend it again, beyond the cap. It
-is booked as `lost`, counts as spent under its caps, and `speed cost` shows it. That costs little: at most the calls
-in flight, and a new run starts with a new allowance for run and stage.
+**A reservation is freed by the process that took it, never by time.** A call under way when its process was killed may have
+been answered and billed; freeing it would let the next run spend that money again, beyond the cap. It is booked as `lost`,
+counts as spent under its caps, and `speed cost` shows it. That costs little: at most the calls in flight, and a new run
+starts with a new budget for run and stage.
 
-Belongs here: caps. Not here: prices (`prices.py`), keeping answers (`ledger.py`).
+Belongs here: caps. Not here: prices (`prices.py`), storing answers (`ledger.py`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,23 @@ import sqlalchemy as sa
 
 from resources.ledger.calls import CallContext, CapReached, TeacherAnswer, TeacherRequest
 from resources.ledger.database import RESERVATIONS, TALLIES
-from resources.ledger.holders import this_process
-from resources.ledger.ledger import Ledger, Scope, apply, count, drop_reservations, reservations, scopes
+from resources.ledger.holders import process_name
+from resources.ledger.ledger import (
+    Ledger,
+    Scope,
+    add_to_tally,
+    cap_scopes,
+    drop_reservations,
+    find_reservations,
+    save_tally,
+)
 from resources.ledger.prices import NANO, Tariff, in_currency
 from speed_assets.recipe import Money
 
 
 @dataclass(slots=True)
-class _Room:
-    """A cap and what is spent and reserved under it. None is no cap; money is in 10^-9 of the currency."""
+class _CapUsage:
+    """A cap, and what is spent and reserved under it. None is no cap; money is in 10^-9 of the currency."""
 
     scope: str
     name: str
@@ -44,7 +52,7 @@ class _Room:
     money: int = 0
 
     def full(self, most: int) -> str | None:
-        """The field of the recipe that forbids one more call of that price, or None."""
+        """The field of the recipe that forbids one more call that may cost `most`; None when it is allowed."""
         if self.calls_cap is not None and self.calls + 1 > self.calls_cap:
             return f"money.{self.scope}.calls"
         if self.money_cap is not None and self.money + most > self.money_cap:
@@ -53,7 +61,7 @@ class _Room:
 
 
 class Budget:
-    """The allowance of one stage in one run. Without a cap it lets everything through and keeps no books.
+    """The `Allowance` of one stage in one run. Without a cap it permits everything and writes no reservations.
 
     Answers reach the ledger through `settle`; `close` ends it.
     """
@@ -69,27 +77,35 @@ class Budget:
         }
         self._holder: str | None = None
         if self._caps:
-            self._holder = f"{this_process()}/{uuid.uuid4().hex}"
-            ledger.lose()
+            self._holder = f"{process_name()}/{uuid.uuid4().hex}"
+            ledger.book_lost()
 
-    def take(self, requests: Sequence[TeacherRequest]) -> int:
-        """Reserve as many of `requests`, from the first on, as fit under every cap, and return how many.
+    def reserve(self, requests: Sequence[TeacherRequest]) -> int:
+        """Reserve the price of as many requests as fit under every cap, from the first on.
 
-        Raises CapReached when the first does not fit. A request that has a reservation already, its own or that of
-        a batch, keeps it and is not counted again.
+        A request that has a reservation already, its own or that of a batch, keeps it and is not counted twice.
+
+        Args:
+            requests: Requests to send, in this order.
+
+        Returns:
+            How many were reserved, at least 1 unless there are none.
+
+        Raises:
+            CapReached: The first does not fit.
         """
         if self._holder is None or not requests:
             return len(requests)
         now = time.time()
         with self._ledger.database.writing() as connection:
-            known = reservations(connection, [request.key for request in requests], self._holder)
+            known = find_reservations(connection, [request.key for request in requests], self._holder)
             rooms = self._rooms(connection, now)
             new: dict[str, dict[str, Any]] = {}
             granted = 0
             for request in requests:
                 key = request.key
                 if key not in known and key not in new:
-                    most = self._tariff.most(request)
+                    most = self._tariff.max_cost(request)
                     full = [(field, room) for room in rooms if (field := room.full(most))]
                     if full and not granted:
                         raise CapReached(self._words(*full[0], most))
@@ -104,35 +120,35 @@ class Budget:
                 connection.execute(sa.insert(RESERVATIONS), list(new.values()))
             tally: Counter[tuple[Scope, str]] = Counter()
             for row in new.values():
-                count(tally, row, 1, row["money"])
-            apply(self._ledger.database, connection, tally)
+                add_to_tally(tally, row, 1, row["money"])
+            save_tally(self._ledger.database, connection, tally)
         return granted
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
-        """Free what was reserved for these; they were not sent, or refused. Others' reservations stay."""
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
+        """Free what was reserved for requests that were not sent, or were refused."""
         if self._holder is None or not requests:
             return
         with self._ledger.database.writing() as connection:
-            held = reservations(connection, [request.key for request in requests], self._holder)
+            held = find_reservations(connection, [request.key for request in requests], self._holder)
             drop_reservations(connection, held.values())
             tally: Counter[tuple[Scope, str]] = Counter()
             for row in held.values():
-                count(tally, row, -1, -row["money"])
-            apply(self._ledger.database, connection, tally)
+                add_to_tally(tally, row, -1, -row["money"])
+            save_tally(self._ledger.database, connection, tally)
 
     def settle(self, answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
-        """Keep answers, book what they cost and free what was reserved beyond it: durable on return."""
+        """Store answers, book their costs, and free what was reserved beyond them. Durable on return."""
         self._ledger.record(self._context, answered, self._tariff, self._holder)
 
     def close(self) -> None:
-        """The stage asks no more. What is reserved still went out and never came back: it is booked as lost."""
+        """End the stage: calls that are still reserved were sent and never answered, and are booked as lost."""
         if self._holder is not None:
-            self._ledger.lose(self._holder)
+            self._ledger.book_lost(self._holder)
 
-    def _rooms(self, connection: sa.Connection, now: float) -> list[_Room]:
-        names = scopes(self._context.run, self._context.stage, now)
+    def _rooms(self, connection: sa.Connection, now: float) -> list[_CapUsage]:
+        names = cap_scopes(self._context.run, self._context.stage, now)
         rooms = {
-            scope: _Room(
+            scope: _CapUsage(
                 scope, names[scope], cap.calls, None if cap.money is None else int(Decimal(str(cap.money)) * NANO)
             )
             for scope, cap in self._caps.items()
@@ -165,7 +181,7 @@ class Budget:
                 this = (RESERVATIONS.c.key == row["key"]) & (RESERVATIONS.c.holder == row["holder"])
                 connection.execute(sa.update(RESERVATIONS).where(this).values(holder=self._holder))
 
-    def _words(self, field: str, room: _Room, most: int) -> str:
+    def _words(self, field: str, room: _CapUsage, most: int) -> str:
         cap = getattr(self._caps[room.scope], field.rpartition(".")[2])
         currency = self._tariff.currency
         spent = f"{room.calls:,} calls"
@@ -179,5 +195,5 @@ class Budget:
         )
         return (
             f"{field}={cap:g} is reached: {spent} are spent or under way in {where.get(room.scope, room.name + ' (UTC)')}"
-            f"; everything answered is kept; to go on, {again} {field} in the recipe"
+            f"; everything answered is kept; to continue, {again} {field} in the recipe"
         )

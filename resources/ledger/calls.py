@@ -1,7 +1,7 @@
-"""One call to the teacher as a value: the request, by all that shapes its answer, and the answer.
+"""One call to the teacher as a value: the request, with everything that shapes its answer, and the answer.
 
-Belongs here: values and the interfaces that carry them between teacher, ledger, money and engines. Not here: asking
-(`teacher.py`, `endpoint.py`), keeping (`ledger.py`), paying (`money.py`).
+Belongs here: values, and the interfaces that carry them between teacher, ledger, budget and engines. Not here: sending
+(`resources/teacher`), storing (`ledger.py`), paying (`budget.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ from speed_assets.errors import SpeedError
 
 @dataclass(frozen=True)
 class TeacherRequest:
-    """One call to the teacher: all that shapes its answer.
+    """One call to the teacher: everything that shapes its answer.
 
-    `sample` tells apart calls that are otherwise equal and want different answers. `dialect` is how the server is asked; what
-    of it shapes the answer stands in `parameters`, too, and so in the key.
+    Attributes:
+        prompt: The text of the one user message.
+        model: Name of the model at the endpoint.
+        revision: The model's version that the recipe states, if any.
+        endpoint: URL of the server; None for the microworld's teacher.
+        parameters: Sampling, and what else of the body shapes the answer.
+        schema: JSON schema of the answer, if any.
+        sample: Number that separates calls which are equal otherwise and need different answers.
+        dialect: The form of the body. What of it shapes the answer is in `parameters`, too, and so in the key.
     """
 
     prompt: str
@@ -34,8 +41,8 @@ class TeacherRequest:
     sample: int = 0
     dialect: Dialect = PLAIN
 
-    def spoken(self, dialect: Dialect) -> TeacherRequest:
-        """The same request in a dialect."""
+    def in_dialect(self, dialect: Dialect) -> TeacherRequest:
+        """The same request in another dialect."""
         parameters = {name: value for name, value in self.parameters.items() if name != "dialect"}
         if self.schema:
             parameters["structured_output"] = dialect.structure
@@ -44,21 +51,22 @@ class TeacherRequest:
         return replace(self, dialect=dialect, parameters=parameters)
 
     def body(self) -> dict[str, Any]:
-        """The request as a chat completions body.
+        """The body of the chat completions request.
 
         The seed does not depend on the endpoint's URL, so a server that honours it gives the same answers at another
         address.
         """
         # 31 bits: some servers keep seeds in a C int.
-        seed = seed_for(0, "teacher-call", digest(self.named() | {"endpoint": None})) >> 32
+        seed = seed_for(0, "teacher-call", digest(self.identity() | {"endpoint": None})) >> 32
         return body_of(self.dialect, self.model, self.messages, self.parameters, self.schema, seed)
 
     @property
     def messages(self) -> list[dict[str, str]]:
+        """The conversation: one user message."""
         return [{"role": "user", "content": self.prompt}]
 
-    def named(self) -> dict[str, Any]:
-        """Everything the key is made of."""
+    def identity(self) -> dict[str, Any]:
+        """The values that the key is the digest of."""
         return {
             "messages": self.messages,
             "model": self.model,
@@ -71,19 +79,24 @@ class TeacherRequest:
 
     @cached_property  # a stage, the ledger and the accounts each ask for it
     def key(self) -> str:
-        """64 hex digits: the name of this call in the ledger."""
-        return digest(self.named())
+        """The name of this call in the ledger, 64 hex digits."""
+        return digest(self.identity())
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherAnswer:
-    """The teacher's raw text. Token counts as the provider reports them; None when it reports none.
+    """A reply of the teacher.
 
-    `error` holds the server's words when it refused this one request for good; then `text` is empty. A refused
-    request is not in the ledger, so the next run may ask again. `finished` is True when the server said that the model
-    ended by itself, False when it was cut off at the limit, None when it said neither (and in ledgers of before).
-
-    `kind` is the name of a reply that holds no answer (`domain/replies.py`): it is paid for and never kept as one.
+    Attributes:
+        text: The raw text; empty without an answer.
+        prompt_tokens: As the provider counts them; None when it reports none.
+        output_tokens: As the provider counts them; None when it reports none.
+        reused: Whether it is from the ledger.
+        error: The server's message when it refused this request for good. A refused request is not in the ledger, so the
+            next run sends it again.
+        finished: True when the model ended by itself, False when it was cut off at the limit, None when the server does not
+            report it (also in ledgers of older versions).
+        kind: `answer`, or the name of a paid reply without one (`domain/replies.py`), which is never stored as an answer.
     """
 
     text: str
@@ -94,19 +107,19 @@ class TeacherAnswer:
     finished: bool | None = None
     kind: str = "answer"
     served: str | None = None
-    """The model that the server says it has asked, and its fingerprint."""
+    """The model that the server reports, and its fingerprint."""
     refusal: Refusal | None = None
-    """Of a refused request: what it was refused for."""
+    """Why the request was refused, if it was."""
 
     @property
-    def nothing(self) -> bool:
-        """Whether it was paid for and holds no answer."""
+    def without_answer(self) -> bool:
+        """Whether the reply was paid for and holds no answer."""
         return self.kind in PAID_FOR_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """Who asks: the run (an id), the stage and its partition. Costs are told by these."""
+    """The run (an id), the stage and its partition that send a call. Costs are reported by these."""
 
     run: str
     stage: str
@@ -114,40 +127,41 @@ class CallContext:
 
 
 class CapReached(SpeedError, RuntimeError):
-    """A cap forbids the next call. The message names the cap, what is spent, and how to go on."""
+    """A cap forbids the next call. The message names the cap, what is spent, and how to continue."""
 
 
 class TeacherUnavailable(SpeedError, RuntimeError):
-    """No answer is to be had at all; the message says why and what to do."""
+    """The teacher gives no answers; the message says why and what to do."""
 
 
-Sink = Callable[[Sequence[tuple[TeacherRequest, TeacherAnswer]]], None]
-"""Takes answers as they come; when it returns, they are durable and paid for."""
+AnswerSink = Callable[[Sequence[tuple[TeacherRequest, TeacherAnswer]]], None]
+"""Stores answers as they arrive; when it returns, they are durable and paid for."""
 
 
-Says = Callable[[str], None]
-"""Takes what an engine has to say while its server does not answer."""
+SilenceListener = Callable[[str], None]
+"""Receives an engine's messages while its server does not answer."""
 
 
 class Allowance(Protocol):
-    """Leave to send. Every request is taken before it is sent, and settled by the sink or given back."""
+    """Permission to send. Every request is reserved before it is sent, and then settled by the sink or released."""
 
-    def take(self, requests: Sequence[TeacherRequest]) -> int:
-        """Reserve the price of the first n of `requests` at once and return n (at least 1).
+    def reserve(self, requests: Sequence[TeacherRequest]) -> int:
+        """Reserve the price of the first n of `requests` in one step and return n, at least 1.
 
         Raises CapReached when not even the first fits under every cap.
         """
 
-    def give_back(self, requests: Sequence[TeacherRequest]) -> None:
-        """These were taken and will not be sent, or were refused: free what was reserved for them."""
+    def release(self, requests: Sequence[TeacherRequest]) -> None:
+        """Free what was reserved for requests that will not be sent, or were refused."""
 
 
 class TeacherEngine(Protocol):
     """Answers requests, in any order.
 
-    `answer` takes leave from `allowance` before it sends, hands every answer to `sink` as it comes, and returns when
-    each request has gone through the sink. When a cap is reached it sends no more, waits for what is in flight, hands that
-    on, and raises CapReached. Raises TeacherUnavailable when the endpoint gives no answers at all.
+    `answer` reserves from `allowance` before it sends, passes every answer to `sink` as it arrives, and returns when each
+    request has gone through the sink. When a cap is reached it sends no more, waits for what is in flight, passes that to the
+    sink, and raises CapReached. Raises TeacherUnavailable when the endpoint gives no answers at all.
     """
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None: ...
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        """Answer requests; see the class."""

@@ -1,10 +1,10 @@
 """The ledger's database: its tables, how it is opened, and transactions that are safe among processes.
 
 SQLite by default; PostgreSQL when the environment variable `SPEED_LEDGER_URL` names one. That URL may hold a
-password: it is in no message of this module, and nobody else sees it.
+password: it is in no message, and no other module reads it.
 
-Belongs here: tables, opening, migration, transactions, errors in plain words. Not here: what is written
-(`ledger.py`, `money.py`).
+Belongs here: tables, opening, migration, transactions, redacted errors. Not here: what is written (`ledger.py`,
+`budget.py`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _BLOCK = 1000
 """Keys in one query: below every database's limit on bound variables."""
 _ADVISORY_LOCK = 0x5EED
 _PATIENCE = {"connect_timeout": _BUSY_S, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""How long PostgreSQL is waited for, to let us in and behind a dead network; what the URL itself says goes before."""
+"""Timeouts of PostgreSQL connections, in seconds; options in the URL have precedence. Ours."""
 
 
 def _who_and_what() -> list[sa.Column[Any]]:
-    """What a payment is told by. Money is in 10^-9 of the currency: sums stay exact."""
+    """The columns of a payment. Money is in 10^-9 of the currency, so that sums are exact."""
     return [
         sa.Column("run", sa.String, index=True),
         sa.Column("stage", sa.String, nullable=False, index=True),
@@ -60,7 +60,7 @@ CALLS = sa.Table(
     *_who_and_what(),
 )
 """Answered calls: zlib-compressed request (canonical JSON) and answer (UTF-8 text), whether the model ended by itself (null:
-the server did not say), the model that the server says it has asked, and what each cost."""
+the server did not report it), the model that the server reports, and the cost."""
 
 UNKEPT = sa.Table(
     "unkept",
@@ -70,8 +70,8 @@ UNKEPT = sa.Table(
     sa.Column("why", sa.String, nullable=False),
     *_who_and_what(),
 )
-"""Payments without an answer in `calls`. `why` is `pruned`, `doubled` (two processes asked the same at the same
-time), `lost` (under way when its process died: it may have been paid), or the name of a reply that held no answer
+"""Payments without an answer in `calls`. `why` is `pruned`, `doubled` (two processes sent the same request at the same
+time), `lost` (under way when its process died: it may have been billed), or the name of a reply without an answer
 (`domain/replies.py`)."""
 
 RESERVATIONS = sa.Table(
@@ -88,7 +88,7 @@ RESERVATIONS = sa.Table(
     sa.Column("currency", sa.String, nullable=False),
     sa.Column("taken_at", sa.Float, nullable=False),
 )
-"""Calls that may be under way; `money` is the most that each can cost."""
+"""Calls that may be under way; `money` is the most that each can cost, in 10^-9."""
 
 TALLIES = sa.Table(
     "tallies",
@@ -99,7 +99,7 @@ TALLIES = sa.Table(
     sa.Column("calls", sa.BigInteger, nullable=False),
     sa.Column("money", sa.BigInteger, nullable=False),
 )
-"""Settled and reserved calls and money of each run, stage and day: what caps are held against, without counting rows."""
+"""Settled and reserved calls and money of each run, stage and day, so that a cap is checked without counting rows."""
 
 BATCHES = sa.Table(
     "batches",
@@ -121,11 +121,14 @@ BATCH_KEYS = sa.Table(
 
 
 class LedgerError(StoreError):
-    """The ledger cannot be used; the message says which and what to do, and never holds its URL."""
+    """The ledger cannot be used; the message says which and what to do, and never contains its URL."""
 
 
 class Database:
-    """Transactions on the ledger. Threads and processes may share it; writers take turns."""
+    """Transactions on the ledger. Threads and processes may share it; writers wait for each other.
+
+    Its methods raise LedgerError, without URL or statement in the message.
+    """
 
     def __init__(self, url: str | sa.URL) -> None:
         self.url = _checked(url)
@@ -151,14 +154,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """One consistent view."""
-        with self._plainly(), self._engine.begin() as connection:
+        """A transaction with one consistent view, for reading."""
+        with self._redacted_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that no other writer overlaps; what it wrote is durable when the block is left."""
-        with self._turn, self._plainly(), self._writer.begin() as connection:
+        with self._turn, self._redacted_errors(), self._writer.begin() as connection:
             if not self.sqlite:
                 patience = sa.func.set_config("lock_timeout", f"{_BUSY_S}s", True)  # until this transaction ends
                 connection.execute(sa.select(patience, sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
@@ -175,7 +178,7 @@ class Database:
         return postgresql.insert(table)
 
     def compact(self) -> None:
-        """Give the space of removed rows back, if nobody else is at work. PostgreSQL sees to it by itself."""
+        """Free the space of removed rows, unless another process uses the ledger. PostgreSQL does it by itself."""
         if self.sqlite:
             raw = self._engine.raw_connection()
             try:
@@ -201,17 +204,17 @@ class Database:
         return sa.func.to_char(sa.func.timezone("UTC", sa.func.to_timestamp(column)), "YYYY-MM-DD")
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._engine.dispose()
 
     def _prepare(self) -> None:
-        """Create what is missing. Raises LedgerError for a table that is not ours, before anything is changed."""
+        """Create missing tables and columns. Raises LedgerError for a table that is not ours, before anything is changed."""
         if self.url.database and self.sqlite and not Path(self.url.database).parent.is_dir():
             raise LedgerError(f"{self.name}: there is no such folder; set another SPEED_HOME")
         with self.reading() as connection:
             if not _missing(connection, self.name):
                 return
-        with self.writing() as connection:  # another process may have been faster: look again
+        with self.writing() as connection:  # another process may have been faster: check again
             for table in (missing := _missing(connection, self.name)):
                 if not missing[table]:
                     table.create(connection)
@@ -224,8 +227,8 @@ class Database:
                 _set_aside_empty(connection)
 
     @contextmanager
-    def _plainly(self) -> Iterator[None]:
-        """Database errors in words, without URL, statement or traceback of the driver."""
+    def _redacted_errors(self) -> Iterator[None]:
+        """Raise database errors as LedgerError, without URL, statement or traceback of the driver."""
         try:
             yield
         except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
@@ -251,8 +254,8 @@ class Database:
         raise LedgerError(f"{self.name}: {shown}: {advice}") from None
 
 
-def blocks(keys: Sequence[str]) -> Iterator[list[str]]:
-    """`keys`, each once, in parts that fit into one query."""
+def key_blocks(keys: Sequence[str]) -> Iterator[list[str]]:
+    """The different keys, in parts that fit into one query."""
     unique = list(dict.fromkeys(keys))
     for start in range(0, len(unique), _BLOCK):
         yield unique[start : start + _BLOCK]
@@ -298,7 +301,7 @@ def _missing(connection: sa.Connection, name: str) -> dict[sa.Table, list[sa.Col
 
 
 def _set_aside_empty(connection: sa.Connection) -> None:
-    """Older versions kept empty texts as answers, and never asked again: they stay paid for, and are answers no more."""
+    """Move empty answers to `unkept`: older versions stored them as answers and never sent their requests again."""
     empty = CALLS.c.answer == zlib.compress(b"")
     names = [column.name for column in UNKEPT.columns if column.name not in ("id", "why")]
     paid = sa.select(*(CALLS.c[name] for name in names), sa.literal("empty")).where(empty)

@@ -1,10 +1,11 @@
 """Which process holds something, and whether it is still alive.
 
-On the same machine that is exact: a process is its id and the moment it started, so neither a stopped process nor
-an id given out again deceives, and no clock is trusted. Of a process elsewhere nothing can be seen; what it holds
-counts as held for `ELSEWHERE_S`.
+On the same machine that is exact: a process is named by its id and its start, so neither a stopped process nor a reused id
+is mistaken, and no clock is trusted. A process on another machine cannot be seen; it counts as alive for `ELSEWHERE_S`.
 
-Belongs here: naming a process and asking for it. Not here: what it holds (`money.py`, `ledger.py`).
+Hidden state of the process: the name of this machine, which is cached.
+
+Belongs here: naming a process and checking it. Not here: what it holds (`budget.py`, `ledger.py`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ ELSEWHERE_S = 48 * 3600.0
 """Seconds: twice the day that a provider may take for a batch, the longest that anything is held."""
 
 
-def this_process() -> str:
-    """A name for this process: where it runs, its id, and when it started."""
+def process_name() -> str:
+    """The name of this process: its machine, its id, and when it started."""
     pid = os.getpid()
     return f"{_place()}/{pid}/{_started(pid)}"
 
 
-def alive(process: str, since: float) -> bool:
-    """Whether the process of that name still runs; `since` is when it last showed itself (Unix seconds)."""
+def is_alive(process: str, since: float) -> bool:
+    """Whether a process still runs.
+
+    Args:
+        process: As `process_name` gives it, with anything after a further slash.
+        since: Unix seconds of its last sign of life, which count on another machine.
+    """
     place, pid, started = process.split("/")[:3]
     if place != _place():
         return time.time() - since < ELSEWHERE_S
@@ -37,7 +43,7 @@ def alive(process: str, since: float) -> bool:
 
 @cache
 def _place() -> str:
-    """This machine since its start, and the namespace in which its process ids mean something."""
+    """A name for this machine since its boot, and for the namespace of its process ids."""
     try:
         since = Path("/proc/sys/kernel/random/boot_id").read_text()
         return short_id("place", platform.node(), since, os.readlink("/proc/self/ns/pid"))
@@ -46,9 +52,9 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Clock ticks from the machine's start to the process's; None when it is dead, or dead and not yet buried."""
+    """Clock ticks from the machine's boot to the process's start; None when it is dead or a zombie."""
     try:
-        # The name of the program stands in brackets and may hold anything; state and start time follow it.
+        # The program's name is in brackets and may contain anything; state and start time follow it.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     except OSError:

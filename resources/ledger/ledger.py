@@ -1,11 +1,11 @@
-"""The ledger: every teacher call by name, its answer durable and paid for before the caller sees it.
+"""The ledger: every teacher call by key, its answer durable and paid for before the caller sees it.
 
-Request key = sha256 over rendered messages, model and revision, endpoint, sampling parameters, schema
-and sample index. The same key is never asked twice, whatever run asks; a changed prompt, endpoint or
-model can never get a stale answer. Failed calls, and replies that hold no answer, are not kept.
+Request key = sha256 over messages, model and revision, endpoint, sampling parameters, schema and sample number. No run sends
+a key that has an answer; a changed prompt, endpoint or model can never get a stale answer. Failed calls, and replies without
+an answer, are not stored.
 
-Belongs here: storing and finding answers, and batches that are out. Not here: asking (`teacher.py`), leave to ask
-(`money.py`), reports (`accounts.py`).
+Belongs here: storing and looking up answers, reservations and outstanding batches. Not here: sending (`resources/teacher`),
+caps (`budget.py`), reports (`accounts.py`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
-from resources.ledger.database import BATCH_KEYS, BATCHES, CALLS, RESERVATIONS, TALLIES, UNKEPT, Database, blocks
-from resources.ledger.holders import alive, this_process
+from resources.ledger.database import BATCH_KEYS, BATCHES, CALLS, RESERVATIONS, TALLIES, UNKEPT, Database, key_blocks
+from resources.ledger.holders import is_alive, process_name
 from resources.ledger.prices import UNPRICED, Tariff
 from speed_assets.domain.fingerprints import canonical_json
 
 Scope = tuple[str, str, str]
-"""What a cap is about: (`run`, `stage` or `day`, its name, currency)."""
+"""What a cap applies to: (`run`, `stage` or `day`, its name, currency)."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Ledger:
         """The ledger of a home. Raises LedgerError when it cannot be opened."""
         return cls(Database.of(home))
 
-    def find(self, keys: Sequence[str]) -> dict[str, TeacherAnswer]:
-        """The known answers among `keys`."""
+    def lookup(self, keys: Sequence[str]) -> dict[str, TeacherAnswer]:
+        """The answers under these keys, by key; keys without one are absent."""
         found: dict[str, TeacherAnswer] = {}
         names = ("key", "answer", "prompt_tokens", "output_tokens", "finished", "served")
         columns = tuple(CALLS.c[name] for name in names)
         with self.database.reading() as connection:
-            for block in blocks(keys):
+            for block in key_blocks(keys):
                 rows = connection.execute(sa.select(*columns).where(CALLS.c.key.in_(block)))
                 for key, answer, before, after, finished, served in rows:
                     text = zlib.decompress(answer).decode()
@@ -74,10 +74,16 @@ class Ledger:
         tariff: Tariff = UNPRICED,
         holder: str | None = None,
     ) -> None:
-        """Keep answers and settle what `holder` reserved for them, in one transaction; on return they survive a crash.
+        """Store answers and settle what was reserved for them, in one transaction. Durable on return.
 
-        A key already kept stays as it was; the second answer is booked as paid for and not kept, and so is a reply that
-        holds no answer. A request that was refused is neither kept nor counted, and what was reserved for it is free again.
+        The first answer of a key stays; a second one is booked as paid for and not stored, and so is a reply without an
+        answer. A refused request is neither stored nor counted, and its reservation is freed.
+
+        Args:
+            context: The stage and run that pay.
+            answered: Requests with their replies.
+            tariff: The price of the model's calls.
+            holder: Whose reservations are settled; None settles those of outstanding batches only.
         """
         if not answered:
             return
@@ -86,21 +92,21 @@ class Ledger:
         rows = [
             _row(context, key, request, answer, tariff, now)
             for key, (request, answer) in zip(keys, answered, strict=True)
-            if answer.error is None or answer.nothing
+            if answer.error is None or answer.without_answer
         ]
         with self.database.writing() as connection:
-            held = reservations(connection, keys, holder)
+            held = find_reservations(connection, keys, holder)
             drop_reservations(connection, held.values())
-            kept = {key for block in blocks(keys) for (key,) in connection.execute(_kept(block))}
+            kept = {key for block in key_blocks(keys) for (key,) in connection.execute(_kept(block))}
             new: dict[str, dict[str, Any]] = {}
             unkept = []
             tally: Counter[tuple[Scope, str]] = Counter()
             for reservation in held.values():
-                count(tally, reservation, -1, -reservation["money"])
+                add_to_tally(tally, reservation, -1, -reservation["money"])
             for row in rows:
                 counted, kind, key = row.pop("counted"), row.pop("kind"), row["key"]
                 at = held.get(key) or {"run": context.run, "stage": context.stage, "taken_at": now}
-                count(tally, {**at, "currency": tariff.currency}, 1, counted)
+                add_to_tally(tally, {**at, "currency": tariff.currency}, 1, counted)
                 if kind != "answer" or key in kept or key in new:
                     paid = {k: v for k, v in row.items() if k not in ("request", "answer", "finished", "served")}
                     unkept.append(paid | {"why": "doubled" if kind == "answer" else kind})
@@ -110,25 +116,30 @@ class Ledger:
                 connection.execute(sa.insert(CALLS), list(new.values()))
             if unkept:
                 connection.execute(sa.insert(UNKEPT), unkept)
-            apply(self.database, connection, tally)
+            save_tally(self.database, connection, tally)
 
     def count(self) -> int:
-        """Answers kept."""
+        """Number of answers."""
         with self.database.reading() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(CALLS)).scalar_one()
 
-    def lose(self, holder: str | None = None) -> None:
-        """Book what `holder` (None: every dead process) had reserved and never settled as lost.
+    def book_lost(self, holder: str | None = None) -> None:
+        """Book what was reserved and never settled as lost.
 
-        It still counts against the caps: such a call may have reached the provider, and nobody is left who could say
-        that it was not paid for. Requests in an outstanding batch are not lost: the batch will answer them.
+        It still counts against the caps, since such a call may have reached the provider and been billed. Requests in an
+        outstanding batch are not lost: the batch will answer them.
+
+        Args:
+            holder: Whose reservations; None means those of every dead process.
         """
         out = sa.select(BATCH_KEYS.c.key)
         with self.database.reading() as connection:
             query = sa.select(RESERVATIONS.c.holder, sa.func.max(RESERVATIONS.c.taken_at)).group_by(
                 RESERVATIONS.c.holder
             )
-            dead = [h for h, since in connection.execute(query) if h == holder or (not holder and not alive(h, since))]
+            dead = [
+                h for h, since in connection.execute(query) if h == holder or (not holder and not is_alive(h, since))
+            ]
         if not dead:
             return
         gone = sa.and_(RESERVATIONS.c.holder.in_(dead), RESERVATIONS.c.key.not_in(out))
@@ -141,16 +152,20 @@ class Ledger:
             connection.execute(sa.delete(RESERVATIONS).where(gone))
 
     def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
-        """Keep a batch and its keys, held by this process; durable on return. A known id gets the new `info`.
+        """Store a batch and its keys, held by this process. Durable on return; an id that is stored gets the new `info`.
 
-        `info` is plain JSON values: whatever the engine needs to go on after a kill.
+        Args:
+            id: Our own name of the batch.
+            endpoint: URL of the server.
+            keys: Keys of its requests.
+            info: JSON values that the engine needs to resume after a kill.
         """
         now = time.time()
         row: dict[str, Any] = {
             "id": id,
             "endpoint": endpoint,
             "info": canonical_json(dict(info)),
-            "holder": this_process(),
+            "holder": process_name(),
         }
         row |= {"held_at": now, "saved_at": now}
         with self.database.writing() as connection:
@@ -163,10 +178,14 @@ class Ledger:
                 connection.execute(self.database.add(BATCH_KEYS).on_conflict_do_nothing(), parts)
 
     def claim_batches(self, endpoint: str, keys: Iterable[str]) -> list[OutstandingBatch]:
-        """The outstanding batches at `endpoint` that hold one of `keys`, oldest first, and that no other living process
-        attends to.
+        """Take over the outstanding batches that no other live process holds, so that no answer is collected twice.
 
-        From now on they are held by this process, so that no answer is collected twice.
+        Args:
+            endpoint: URL of the server.
+            keys: Only batches with one of these keys are taken over.
+
+        Returns:
+            The batches, oldest first, now held by this process.
         """
         claimed = []
         query = sa.select(BATCHES).where(BATCHES.c.endpoint == endpoint).order_by(BATCHES.c.saved_at, BATCHES.c.id)
@@ -177,15 +196,15 @@ class Ledger:
             holding = sa.select(BATCH_KEYS.c.batch).distinct()
             concerned = {
                 batch
-                for block in blocks(list(keys))
+                for block in key_blocks(list(keys))
                 for (batch,) in connection.execute(holding.where(BATCH_KEYS.c.key.in_(block)))
             }
             for row in connection.execute(query).mappings().all():
                 if row["id"] not in concerned:
                     continue
-                if row["holder"] != this_process() and alive(row["holder"], row["held_at"]):
+                if row["holder"] != process_name() and is_alive(row["holder"], row["held_at"]):
                     continue
-                mine = {"holder": this_process(), "held_at": time.time()}
+                mine = {"holder": process_name(), "held_at": time.time()}
                 connection.execute(sa.update(BATCHES).where(BATCHES.c.id == row["id"]).values(mine))
                 keys = connection.execute(sa.select(BATCH_KEYS.c.key).where(BATCH_KEYS.c.batch == row["id"])).scalars()
                 claimed.append(
@@ -194,17 +213,17 @@ class Ledger:
         return claimed
 
     def close_batch(self, id: str) -> None:
-        """The batch is done: its answers went through the sink, the rest was given back."""
+        """Forget a batch: its answers went through the sink, the rest was released."""
         with self.database.writing() as connection:
             connection.execute(sa.delete(BATCH_KEYS).where(BATCH_KEYS.c.batch == id))
             connection.execute(sa.delete(BATCHES).where(BATCHES.c.id == id))
 
 
-def reservations(connection: sa.Connection, keys: Sequence[str], holder: str | None) -> dict[str, dict[str, Any]]:
-    """The reservations of `keys`, by key: `holder`'s own, else one that an outstanding batch left behind."""
+def find_reservations(connection: sa.Connection, keys: Sequence[str], holder: str | None) -> dict[str, dict[str, Any]]:
+    """The reservations of `keys`, by key: `holder`'s own, else one of an outstanding batch."""
     held: dict[str, dict[str, Any]] = {}
     in_batch = RESERVATIONS.c.key.in_(sa.select(BATCH_KEYS.c.key))
-    for block in blocks(keys):
+    for block in key_blocks(keys):
         query = sa.select(RESERVATIONS).where(RESERVATIONS.c.key.in_(block))
         for row in connection.execute(query.where(sa.or_(RESERVATIONS.c.holder == holder, in_batch))).mappings():
             if row["key"] not in held or row["holder"] == holder:
@@ -213,14 +232,14 @@ def reservations(connection: sa.Connection, keys: Sequence[str], holder: str | N
 
 
 def drop_reservations(connection: sa.Connection, held: Iterable[Mapping[str, Any]]) -> None:
-    """Remove reservations; whoever does so sets the tallies right in the same transaction."""
+    """Remove reservations; the caller corrects the tallies in the same transaction."""
     rows = [{"a_key": row["key"], "a_holder": row["holder"]} for row in held]
     if rows:
         this = (RESERVATIONS.c.key == sa.bindparam("a_key")) & (RESERVATIONS.c.holder == sa.bindparam("a_holder"))
         connection.execute(sa.delete(RESERVATIONS).where(this), rows)
 
 
-def scopes(run: str, stage: str, at: float) -> dict[str, str]:
+def cap_scopes(run: str, stage: str, at: float) -> dict[str, str]:
     """The names under which a call is counted: its run, its stage in that run, and its day (UTC)."""
     return {"run": run, "stage": f"{run}/{stage}", "day": day_of(at)}
 
@@ -230,15 +249,15 @@ def day_of(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
-def count(tally: Counter[tuple[Scope, str]], call: Mapping[str, Any], calls: int, money: int) -> None:
-    """Add a call and its money to what `apply` writes; `call` has run, stage, taken_at and currency."""
-    for scope, name in scopes(call["run"], call["stage"], call["taken_at"]).items():
+def add_to_tally(tally: Counter[tuple[Scope, str]], call: Mapping[str, Any], calls: int, money: int) -> None:
+    """Add calls and their money to a tally that `save_tally` writes; `call` has run, stage, taken_at and currency."""
+    for scope, name in cap_scopes(call["run"], call["stage"], call["taken_at"]).items():
         tally[(scope, name, call["currency"]), "calls"] += calls
         tally[(scope, name, call["currency"]), "money"] += money
 
 
-def apply(database: Database, connection: sa.Connection, tally: Counter[tuple[Scope, str]]) -> None:
-    """Add a tally to those that are kept."""
+def save_tally(database: Database, connection: sa.Connection, tally: Counter[tuple[Scope, str]]) -> None:
+    """Add a tally to the stored ones."""
     changed = sorted({scope for (scope, _), number in tally.items() if number})
     if not changed:
         return
@@ -259,7 +278,7 @@ def _kept(keys: list[str]) -> sa.Select[tuple[str]]:
 def _row(
     context: CallContext, key: str, request: TeacherRequest, answer: TeacherAnswer, tariff: Tariff, now: float
 ) -> dict[str, Any]:
-    """A row of `calls`, and `counted`: what a cap counts, which is the most it can have cost when its cost is unknown."""
+    """A row of `calls`, and `counted`: what a cap counts, the most it can have cost where the cost is unknown."""
     cost = tariff.cost(answer.prompt_tokens, answer.output_tokens)
     return {
         "key": key,
@@ -268,7 +287,7 @@ def _row(
         "partition": context.partition,
         "model": request.model,
         "endpoint": request.endpoint,
-        "request": zlib.compress(canonical_json(request.named()).encode()),
+        "request": zlib.compress(canonical_json(request.identity()).encode()),
         "answer": zlib.compress(answer.text.encode("utf-8", "replace")),
         "finished": answer.finished,
         "served": answer.served,
@@ -279,5 +298,5 @@ def _row(
         "currency": tariff.currency if cost is not None else None,
         "prices": tariff.version,
         "answered_at": now,
-        "counted": cost if cost is not None else tariff.most(request),
+        "counted": cost if cost is not None else tariff.max_cost(request),
     }

@@ -1,6 +1,6 @@
-"""What a call costs under a price table, exactly; unknown is None, never 0, never guessed.
+"""The exact cost of a call under a price table. An unknown cost is None, never 0 and never guessed.
 
-Belongs here: from tokens to money. Not here: caps (`money.py`), keeping (`ledger.py`).
+Belongs here: from tokens to money. Not here: caps (`budget.py`), booking (`ledger.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from speed_assets.domain.fingerprints import canonical_json
 from speed_assets.recipe import Recipe
 
 NANO = 10**9
-"""Money is kept in 10^-9 of its currency: exact for prices of up to three decimals a million tokens; what is
-finer is rounded up once for each call."""
+"""Money is stored in 10^-9 of its currency: exact for prices of up to three decimals per million tokens; finer ones are
+rounded up once per call."""
 _TEMPLATE_TOKENS = 256
-"""More than any chat template puts around one message."""
+"""Tokens, more than any chat template puts around one message. Ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Tariff:
 
     @classmethod
     def of(cls, recipe: Recipe, model: str | None = None) -> Tariff:
-        """What the recipe's teacher costs, or another model beside it, called as `calls.mode` says."""
+        """The price of the recipe's teacher, or of another model at its endpoint, in the mode `calls.mode`."""
         prices = recipe.money.prices
         if prices is None:
             return cls()
@@ -58,8 +58,8 @@ class Tariff:
             return None
         return int((prompt_tokens * self.input + output_tokens * self.output).to_integral_value(ROUND_CEILING))
 
-    def most(self, request: TeacherRequest) -> int:
-        """The most that a call can cost, 0 when the price is unknown.
+    def max_cost(self, request: TeacherRequest) -> int:
+        """The most that a call can cost, in 10^-9 of the currency; 0 when the price is unknown.
 
         No byte-level tokenizer makes more tokens than there are bytes, and the server writes `max_new_tokens` at most.
         """
@@ -74,7 +74,7 @@ UNPRICED = Tariff()
 
 
 def in_currency(nano: int | None) -> float | None:
-    """Money as a number of its currency, to be shown.
+    """Money in units of its currency, for display.
 
     >>> in_currency(210000)
     0.00021

@@ -1,6 +1,6 @@
 """Cards of a release, written from its manifest and lineage.
 
-Belongs here: the text of model card and dataset card. Model text never stands in a card unescaped.
+Belongs here: the texts of model card and dataset card. Text from models is always escaped.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import json
 from typing import Any
 
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import Recipe, without_places
+from speed_assets.recipe import RecipeView, without_places
 
 
-def model_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
+def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown with the front matter that hubs read."""
     front = {
         "library_name": "sentence-transformers",
@@ -33,7 +33,7 @@ def model_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
     )
 
 
-def dataset_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
+def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown whose front matter names one configuration per task type, so that `load_dataset(folder, name)` opens it."""
     present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
     front = {
@@ -59,7 +59,7 @@ def dataset_card(recipe: Recipe, manifest: dict[str, Any]) -> str:
     )
 
 
-def _common(recipe: Recipe, manifest: dict[str, Any]) -> list[str]:
+def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
     """What both cards say: data, models, cost, contamination, licences, limits, lineage."""
     return [
         "## Data",
@@ -99,7 +99,7 @@ def _model(name: str | None) -> str:
 
 
 def _cost(teacher: dict[str, Any]) -> str:
-    """Of the teacher's calls; the generators' own work is in no bill."""
+    """The cost of the teacher's calls; generators run on the user's machines and cost no calls."""
     money = "unknown" if teacher["cost"] is None else f"{teacher['cost']:,.4f} {teacher['currency'] or ''}".strip()
     return _table(
         ["teacher calls", "prompt tokens", "output tokens", "cost"],
@@ -108,20 +108,20 @@ def _cost(teacher: dict[str, Any]) -> str:
 
 
 def _contamination(manifest: dict[str, Any]) -> str:
-    """Every evaluation set that was looked for in the rows, and what was not."""
+    """Every evaluation set whose texts were searched in the rows, and every one that was not searched."""
     rows = [
         [html.escape(line["task"]), f"{line['texts']:,}", f"{line['removed']:,}"] for line in manifest["contamination"]
     ]
-    told = [_table(["evaluation set", "texts looked for", "rows removed"], rows)] if rows else []
+    parts = [_table(["evaluation set", "texts looked for", "rows removed"], rows)] if rows else []
     if unsearched := manifest["contamination_unsearched"]:
         names = ", ".join(map(html.escape, unsearched))
-        told.append(
+        parts.append(
             f"**Not looked for**, since their texts were not at hand: {names}. Scores on these may be too high."
         )
-    return "\n\n".join(told) or "No evaluation set was looked for."
+    return "\n\n".join(parts) or "No evaluation set was looked for."
 
 
-def _licences(recipe: Recipe, licences: dict[str, str | None]) -> str:
+def _licences(recipe: RecipeView, licences: dict[str, str | None]) -> str:
     stated = [[part, html.escape(name) if name else "not stated"] for part, name in licences.items()]
     table = _table(["part", "licence"], stated)
     if recipe.teacher.engine == "microworld":
@@ -137,7 +137,7 @@ def _front_matter(values: dict[str, Any]) -> str:
 
 
 def _score_table(manifest: dict[str, Any]) -> str:
-    """Scores with their intervals, and what the seed of the training does to them."""
+    """Scores with their intervals, and their spread between seeds of the training."""
     scores, intervals = manifest["scores"], manifest["score_intervals"]
     tasks = list(next(iter(scores.values())))
     rows = []
@@ -166,7 +166,7 @@ def _or_dash(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def _limits(recipe: Recipe) -> str:
+def _limits(recipe: RecipeView) -> str:
     if recipe.teacher.engine == "microworld":
         return (
             "Made in the microworld, a controlled language of twelve aspects: the scores show that the machinery works. "

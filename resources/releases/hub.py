@@ -1,13 +1,14 @@
-"""A release to a hub: what would be sent, what stands against it, and sending it.
+"""Pushing a release to a hub: what is sent, what forbids it, and sending it.
 
-Model and rows go to two repositories of one name, as hubs keep models and data sets apart; the evidence (manifest,
-recipe, scores) goes with the model. The token is huggingface_hub's own business: it is never read or shown here.
+Model and rows go to two repositories of one name, since hubs separate models and data sets; the evidence (manifest, recipe,
+scores) goes with the model. The token is read by huggingface_hub alone.
 
-Belongs here: the only code that sends a release anywhere. Not here: asking whether to (`speed_assets/cli.py`).
+Belongs here: the only code that sends a release anywhere. Not here: the user's consent (`speed_assets/cli.py`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from pathlib import Path
 import yaml
 
 from resources.releases.releases import Release
-from resources.store.store import MANIFEST, StoreError, problems
+from resources.store.store import MANIFEST_FILE, StoreError, integrity_problems
 
 CARD = "README.md"
-EVIDENCE = (MANIFEST, "manifest.json", "recipe.json", "scores.parquet", "samples.parquet")
+EVIDENCE = (MANIFEST_FILE, "manifest.json", "recipe.json", "scores.parquet", "samples.parquet")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _TOKEN = re.compile(r"hf_\w+")
+_CREDENTIALS = re.compile(r"\w+://[^/\s@\"]+@")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Upload:
             yield f"{self.under}/{name}" if self.under else name, (self.folder / name).stat().st_size
 
 
-def uploads(release: Release) -> list[Upload]:
-    """What of a release goes where."""
+def planned_uploads(release: Release) -> list[Upload]:
+    """The uploads of a release: model, rows, evidence."""
     found = []
     for kind, part in (("model", "model"), ("dataset", "data")):
         folder = release.path / part
@@ -51,34 +53,43 @@ def uploads(release: Release) -> list[Upload]:
     return [*found, Upload("model", release.path, evidence, "release")]
 
 
-def objections(release: Release, repository: str) -> list[str]:
-    """Everything that stands against sending a release, in words; empty when nothing does."""
+def push_objections(release: Release, repository: str) -> list[str]:
+    """Everything that forbids pushing a release, one message each; empty when it may be pushed."""
     found = []
     if not _REPOSITORY.fullmatch(repository):
         found.append(f"{repository!r} is no name of a repository: give OWNER/NAME")
-    found += [f"damaged: {problem}" for problem in problems(release.path)]
+    found += [f"damaged: {problem}" for problem in integrity_problems(release.path)]
     for part, field in (("model", "release.model_licence"), ("data", "release.data_licence")):
         card = release.path / part / CARD
         if not card.is_file():
             found.append(f"{part} has no card")
         elif not _front(card).get("license"):
-            found.append(f"the card of {part} states no licence: set {field} in the recipe and release anew")
+            found.append(f"the card of {part} states no licence: set {field} in the recipe and release again")
+    found += _private_values(release)
     return found
 
 
-def push(release: Release, repository: str) -> list[str]:
-    """Send a release; repositories that do not exist are made, private. Returns where it went.
+def push_release(release: Release, repository: str) -> list[str]:
+    """Push a release; missing repositories are created, private.
 
-    Raises StoreError when anything stands against it, or when the hub does not take it.
+    Args:
+        release: What is pushed.
+        repository: OWNER/NAME of both repositories.
+
+    Returns:
+        The URLs of the commits.
+
+    Raises:
+        StoreError: Something forbids it, or the hub does not take it.
     """
-    if found := objections(release, repository):
+    if found := push_objections(release, repository):
         raise StoreError("; ".join(found))
     from huggingface_hub import HfApi, constants
 
     hub, went = HfApi(), []
     message = f"Release {release.short} of recipe {release.recipe}"
     try:
-        for upload in uploads(release):
+        for upload in planned_uploads(release):
             hub.create_repo(repository, repo_type=upload.kind, private=True, exist_ok=True)
             commit = hub.upload_folder(
                 repo_id=repository,
@@ -93,7 +104,7 @@ def push(release: Release, repository: str) -> list[str]:
         words = _TOKEN.sub("hf_***", f"{type(error).__name__}: {error}".strip().splitlines()[0])
         raise StoreError(
             f"{constants.ENDPOINT} did not take {repository} ({words}); what was sent before stays there, and the same "
-            "command goes on: log in with `hf auth login`, or look at the name"
+            "command resumes: log in with `hf auth login`, or check the name"
         ) from None
     return went
 
@@ -106,3 +117,31 @@ def _front(card: Path) -> dict[str, object]:
     except yaml.YAMLError:
         front = None
     return front if isinstance(front, dict) else {}
+
+
+def _private_values(release: Release) -> list[str]:
+    """Addresses with credentials, and paths of this machine, in the evidence; releases of older versions may have them."""
+    found = []
+    for name in EVIDENCE:
+        if not name.endswith(".json") or not (release.path / name).is_file():
+            continue
+        for field, text in _texts(json.loads((release.path / name).read_text(encoding="utf-8"))):
+            if _CREDENTIALS.search(text):
+                found.append(
+                    f"{name}: {field} is an address with credentials: remove them from the recipe, then release again"
+                )
+            elif "\n" not in text and (text.startswith("~/") or (text.startswith("/") and text.count("/") > 1)):
+                found.append(f"{name}: {field} is a path of this machine: release again, which leaves it out")
+    return found
+
+
+def _texts(value: object, field: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted field, text) of every text in plain values."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(item, f"{field}.{name}" if field else str(name))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _texts(item, f"{field}.{place}")
+    elif isinstance(value, str):
+        yield field, value

@@ -3,8 +3,8 @@
 `releases/current/<recipe>` is a link to the release of that recipe that is in use, so that
 `releases/current/offline/model` always opens. A new release takes the link; going back is moving it.
 
-Which release is newer is told by their numbers, counted up in a home, since a clock may be set back. Releases from
-before there were numbers come first, by their times.
+Releases are ordered by their numbers, counted up in a home, since a clock may be set back. Releases of older versions, which
+have no number, come first, by their times.
 
 Belongs here: finding releases, the link. Not here: making one (`speed_assets/assets/release.py`), judging one
 (`checks/`), sending one anywhere (`hub.py`).
@@ -21,58 +21,60 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import MANIFEST, Store, StoreError, verify, write_whole
+from resources.store.store import MANIFEST_FILE, Store, StoreError, integrity_problem, write_atomically
 
 CURRENT = "current"
 SCORES, SAMPLES = "scores", "samples"
-"""Tables of a release: what it scored and what its scores are made of, as in `mteb_scores`."""
+"""Tables of a release: its scores and their samples, as in `mteb_scores`."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release folder, wherever it lies; `said` is its `artifact.json`. Nothing of it has been verified."""
+    """A release in any folder, unverified; `manifest` holds the values of its `artifact.json`."""
 
     path: Path
-    said: Mapping[str, Any]
+    manifest: Mapping[str, Any]
 
     @property
     def fingerprint(self) -> str:
-        return str(self.said["fingerprint"])
+        """64 hex digits."""
+        return str(self.manifest["fingerprint"])
 
     @property
     def short(self) -> str:
+        """The first 12 digits of the fingerprint, for display."""
         return self.fingerprint[:12]
 
     @property
     def recipe(self) -> str | None:
         """Name of its recipe."""
-        name = self.said["lineage"].get("recipe", {}).get("name")
+        name = self.manifest["lineage"].get("recipe", {}).get("name")
         return None if name is None else str(name)
 
     @property
     def created(self) -> float:
         """Seconds since 1970."""
-        return float(self.said["created"])
+        return float(self.manifest["created"])
 
     @property
-    def order(self) -> tuple[int, float]:
-        """Later releases of a home have a greater one."""
-        return int(self.said["metadata"].get("number") or 0), self.created
+    def sort_key(self) -> tuple[int, float]:
+        """(number, Unix seconds): a later release of a home has a greater one."""
+        return int(self.manifest["metadata"].get("number") or 0), self.created
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        """{artifact: content digest} of what it was made from."""
-        return dict(self.said["lineage"].get("inputs", {}))
+        """{artifact: content digest} of its inputs."""
+        return dict(self.manifest["lineage"].get("inputs", {}))
 
-    def holds(self, table: str) -> bool:
-        """Whether a table of that name was written with the release."""
-        return f"{table}.parquet" in self.said["files"]
+    def has_table(self, table: str) -> bool:
+        """Whether the release has a table of that name."""
+        return f"{table}.parquet" in self.manifest["files"]
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the release. Raises StoreError when it has none of that name."""
         file = self.path / f"{name}.parquet"
         if not file.is_file():
-            raise StoreError(f"release {self.short} holds no {file.name}: it is older than such tables; release anew")
+            raise StoreError(f"release {self.short} has no {file.name}: it is older than such tables; release again")
         return pl.read_parquet(file)
 
     def json(self, name: str) -> Any:
@@ -83,93 +85,117 @@ class Release:
             raise StoreError(f"release {self.short}: {name} cannot be read ({error})") from None
 
 
-def releases(store: Store, recipe: str | None = None) -> list[Release]:
+def list_releases(store: Store, recipe: str | None = None) -> list[Release]:
     """The releases of a home, newest first; of one recipe, if a name is given."""
-    found = [Release(store.folder("release", said["fingerprint"]), said) for said in store.here("release", None)]
+    found = [
+        Release(store.folder("release", manifest["fingerprint"]), manifest)
+        for manifest in store.local_manifests("release", None)
+    ]
     kept = [release for release in found if recipe is None or release.recipe == recipe]
-    return sorted(kept, key=lambda release: release.order, reverse=True)
+    return sorted(kept, key=lambda release: release.sort_key, reverse=True)
 
 
 def next_number(store: Store) -> int:
-    """The number of the release that is made next."""
-    return max((release.order[0] for release in releases(store)), default=0) + 1
+    """The number of the next release of a home."""
+    return max((release.sort_key[0] for release in list_releases(store)), default=0) + 1
 
 
-def current(store: Store, recipe: str) -> Release | None:
+def current_release(store: Store, recipe: str) -> Release | None:
     """The release of a recipe that is in use: the one linked, else the newest; None when there is none."""
-    known = releases(store, recipe)
+    known = list_releases(store, recipe)
     linked = os.path.basename(os.path.realpath(_link(store, recipe)))
     return next((release for release in known if release.path.name == linked), known[0] if known else None)
 
 
 def make_current(store: Store, release: Release) -> None:
-    """Link a release as the one in use. The link is replaced at once: it never points nowhere."""
+    """Link a release as the one in use; the link is replaced atomically.
+
+    Raises:
+        StoreError: The release does not name its recipe.
+    """
     if release.recipe is None:
-        raise StoreError(f"release {release.short} does not say of which recipe it is")
+        raise StoreError(f"release {release.short} does not name its recipe")
     link = _link(store, release.recipe)
     link.parent.mkdir(parents=True, exist_ok=True)
     temporary = link.with_name(f".{link.name}-{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(Path("..") / release.path.name)
     temporary.replace(link)
-    newest = max(known.order[0] for known in [release, *releases(store, release.recipe)])
-    write_whole(_chosen_among(store, release.recipe), f"{newest}\n")
+    newest = max(known.sort_key[0] for known in [release, *list_releases(store, release.recipe)])
+    write_atomically(_chosen_among(store, release.recipe), f"{newest}\n")
 
 
-def released(store: Store, fingerprint: str) -> None:
-    """Let a release that has just been made or fetched be the one in use, unless somebody has chosen another since it was made."""
-    for release in releases(store):
+def promote_new_release(store: Store, fingerprint: str) -> None:
+    """Make a release current that was just built or fetched, unless the user has chosen another one since it was built."""
+    for release in list_releases(store):
         if release.fingerprint == fingerprint and release.recipe is not None:
             try:
                 newest = int(_chosen_among(store, release.recipe).read_text())
             except (OSError, ValueError):
-                newest = 0  # nobody has chosen yet, or only before there were numbers
-            if release.order[0] > newest or not _link(store, release.recipe).is_symlink():
+                newest = 0  # no release was chosen yet, or only one without a number
+            if release.sort_key[0] > newest or not _link(store, release.recipe).is_symlink():
                 make_current(store, release)
 
 
-def find(store: Store, name: str) -> Release:
-    """The release of a folder, or of this home by how its fingerprint begins. Raises StoreError."""
+def find_release(store: Store, name: str) -> Release:
+    """The release in a folder, or the one of this home whose fingerprint begins with `name`.
+
+    Raises:
+        StoreError: There is none, or several fit.
+    """
     folder = Path(name)
-    if (folder / MANIFEST).is_file():
+    if (folder / MANIFEST_FILE).is_file():
         try:
-            said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            release = Release(folder, said)
-            if said["asset"] == "release" and len(release.fingerprint) == 64 and isinstance(release.inputs, Mapping):
+            manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+            release = Release(folder, manifest)
+            if (
+                manifest["asset"] == "release"
+                and len(release.fingerprint) == 64
+                and isinstance(release.inputs, Mapping)
+            ):
                 return release
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise StoreError(f"{folder} is no release, or its {MANIFEST} is broken")
-    found = [release for release in releases(store) if name and release.fingerprint.startswith(name)]
+        raise StoreError(f"{folder} is no release, or its {MANIFEST_FILE} is broken")
+    found = [release for release in list_releases(store) if name and release.fingerprint.startswith(name)]
     if len(found) != 1:
-        known = ", ".join(release.short for release in releases(store)) or "none"
+        known = ", ".join(release.short for release in list_releases(store)) or "none"
         raise StoreError(f"{len(found)} releases are called {name!r}: give a folder, or one of {known}")
     return found[0]
 
 
 def roll_back(store: Store, recipe: str, name: str | None = None) -> Release:
-    """Make the named release current, or the one made before the current one of `recipe`; every byte is looked at first.
+    """Verify a release and make it current.
 
-    Raises StoreError when there is none, when it is damaged, or when it does not lie in this home.
+    Args:
+        store: The store of the home.
+        recipe: Name of the recipe.
+        name: As `find_release` takes it; None is the release before the current one.
+
+    Returns:
+        The release that is current now.
+
+    Raises:
+        StoreError: There is no such release, it is damaged, or it is not in this home.
     """
     if name is not None:
-        release = find(store, name)
+        release = find_release(store, name)
         if release.path.resolve() != store.folder("release", release.fingerprint).resolve():
-            raise StoreError(f"{release.path} does not lie in {store.home}: only a release of this home can be current")
+            raise StoreError(f"{release.path} is not in {store.home}: only a release of this home can be current")
     else:
-        now = current(store, recipe)
-        earlier = [r for r in releases(store, recipe) if now is not None and r.order < now.order]
+        now = current_release(store, recipe)
+        earlier = [r for r in list_releases(store, recipe) if now is not None and r.sort_key < now.sort_key]
         if not earlier:
             raise StoreError(f"{store.home} has no release of recipe {recipe} before the current one")
         release = earlier[0]
-    if problem := verify(release.path):
+    if problem := integrity_problem(release.path):
         raise StoreError(f"release {release.short} is damaged: {problem}; the current release stays what it was")
     make_current(store, release)
     return release
 
 
 def _chosen_among(store: Store, recipe: str) -> Path:
-    """A file that holds the number of the newest release that there was when the current one was chosen."""
+    """A file with the number of the newest release at the time when the current one was chosen."""
     return _link(store, recipe).with_name(f".{recipe}.newest")
 
 

@@ -1,10 +1,9 @@
-"""Which artifact is the one: fingerprints from recipe and inputs, artifacts found by fingerprint.
+"""The artifacts of a recipe: fingerprints from recipe and inputs, artifacts by fingerprint.
 
-A fingerprint depends on nothing but the recipe and the content of the inputs. So the artifact of an
-asset under a recipe is determined, two recipes can share a home, and going back to an old recipe
-costs nothing.
+A fingerprint depends on nothing but the recipe and the content of the inputs. So the artifact of an asset under a recipe is
+determined, two recipes can share a home, and going back to an old recipe costs nothing.
 
-Belongs here: fingerprints, look-up, the outcomes of checks. Not here: making anything.
+Belongs here: fingerprints, look-up, outcomes of checks. Not here: building artifacts (`speed_assets/assets`).
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resources.inputs.external_digests import external_digest
-from resources.store.store import Artifact, Sealed, Store
+from resources.store.store import Artifact, ArtifactManifest, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import Stage, sources, upstream
 from speed_assets.errors import SpeedError
 from speed_assets.recipe import Recipe
 
 Inputs = dict[str, dict[str | None, Artifact]]
-_Said = dict[str, dict[str | None, Sealed]]
+_InputManifests = dict[str, dict[str | None, ArtifactManifest]]
 
 
 class NotMaterialized(SpeedError, LookupError):
@@ -29,52 +28,57 @@ class NotMaterialized(SpeedError, LookupError):
 
     def __init__(self, asset: str, partition: str | None) -> None:
         self.asset, self.partition = asset, partition
-        super().__init__(f"{label(asset, partition)} is not materialized under this recipe: materialize it first")
+        super().__init__(
+            f"{artifact_label(asset, partition)} is not materialized under this recipe: materialize it first"
+        )
 
 
-def label(asset: str, partition: str | None) -> str:
+def artifact_label(asset: str, partition: str | None) -> str:
     """`asset` or `asset/partition`, as its key in Dagster reads."""
     return f"{asset}/{partition}" if partition else asset
 
 
 def _input_name(asset: str, partition: str | None) -> str:
-    """How a fingerprint names an input: as it was named when artifacts of old homes were made."""
+    """The name of an input in a fingerprint: that of the first version, so that old homes keep their fingerprints."""
     return f"{asset}[{partition}]" if partition else asset
 
 
-def _digest_read(artifact: Sealed, part: str | None) -> str:
-    """The digest of an input, or of the part of it that is read: what is not read need not be the same."""
+def _digest_read(artifact: ArtifactManifest, part: str | None) -> str:
+    """The digest of an input, or of only the part of it that the stage reads."""
     return str(artifact.metadata["parts"][part]) if part else artifact.digest
 
 
 def partitions_of(stage: Stage) -> tuple[str | None, ...]:
-    """The task types that a stage has an artifact for, else the one nameless partition."""
+    """The task types that a stage has an artifact for; (None,) for a stage with one artifact."""
     return stage.task_types or (None,)
 
 
 class Artifacts:
-    """The artifacts of one recipe in one store."""
+    """The artifacts of one recipe in one store.
+
+    Its methods take the name of an asset and the task type (`partition`) of a stage that has one artifact for each.
+    """
 
     def __init__(self, recipe: Recipe, store: Store) -> None:
         self.recipe = recipe
         self.store = store
         self.graph = recipe.graph()
 
-    def find(self, asset: str, partition: str | None = None) -> Artifact | None:
-        """The artifact under this recipe, or None when it or something above it does not exist."""
+    def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
+        """The valid artifact under this recipe; None when it or one of its inputs does not exist."""
         try:
             fingerprint = self.fingerprint(asset, partition)
         except NotMaterialized:
             return None
-        return self.store.find(asset, fingerprint)
+        return self.store.fetch(asset, fingerprint)
 
-    def look(self, asset: str, partition: str | None = None) -> Sealed | None:
-        """What `find` would find says of itself; its files are not fetched."""
-        return self._look(asset, partition, {})
+    def peek(self, asset: str, partition: str | None = None) -> ArtifactManifest | None:
+        """The manifest of the artifact that `fetch` would return, without fetching its files."""
+        return self._peek(asset, partition, {})
 
     def get(self, asset: str, partition: str | None = None) -> Artifact:
         """The artifact under this recipe. Raises NotMaterialized."""
-        artifact = self.find(asset, partition)
+        artifact = self.fetch(asset, partition)
         if artifact is None:
             raise NotMaterialized(asset, partition)
         return artifact
@@ -84,25 +88,25 @@ class Artifacts:
         inputs: Inputs = {}
         for name, group in self._inputs(self.graph[asset], partition, {}).items():
             inputs[name] = {}
-            for part, said in group.items():
-                artifact = self.store.find(name, said.fingerprint)
+            for part, manifest in group.items():
+                artifact = self.store.fetch(name, manifest.fingerprint)
                 if artifact is None:
                     raise NotMaterialized(name, part)
                 inputs[name][part] = artifact
         return inputs
 
-    def made_of(self, asset: str, partition: str | None = None) -> dict[tuple[str, str | None], str]:
-        """{(input asset, partition): digest of its whole content}, also where only a part of it is read, as Dagster compares
-        it. Raises NotMaterialized."""
+    def input_digests(self, asset: str, partition: str | None = None) -> dict[tuple[str, str | None], str]:
+        """{(input asset, partition): content digest}, of the complete input also where the stage reads only a part, as Dagster
+        compares complete inputs. Raises NotMaterialized."""
         inputs = self._inputs(self.graph[asset], partition, {})
-        return {(name, part): said.digest for name, group in inputs.items() for part, said in group.items()}
+        return {(name, part): manifest.digest for name, group in inputs.items() for part, manifest in group.items()}
 
     def lineage(self, asset: str, partition: str | None = None) -> dict[str, Any]:
-        """All that the fingerprint is made of, as plain values. Raises NotMaterialized."""
+        """The JSON values that the fingerprint is the digest of. Raises NotMaterialized."""
         return self._lineage(self.graph[asset], partition, {})
 
     def externals(self, asset: str, partition: str | None = None) -> dict[str, str]:
-        """{external: digest} of what lies outside and the asset is made from, as it is now. Raises RecipeError."""
+        """{external input: digest} of an asset, as the files are now. Raises RecipeError."""
         return {name: external_digest(self.recipe, name, partition) for name in self.graph[asset].externals}
 
     def fingerprint(self, asset: str, partition: str | None = None) -> str:
@@ -110,7 +114,7 @@ class Artifacts:
         return digest(self.lineage(asset, partition))
 
     def code_version(self, asset: str, partition: str | None = None) -> str:
-        """What Dagster compares to tell that the code or the recipe of an asset has changed."""
+        """The version by which Dagster sees that code or recipe of an asset have changed."""
         stage = self.graph[asset]
         try:
             externals = self.externals(asset, partition)
@@ -118,8 +122,8 @@ class Artifacts:
             externals = {"unreadable": type(error).__name__}
         return f"{stage.version}-{digest([self.recipe.part(stage, partition), externals])[:12]}"
 
-    def everything(self, above: str | None = None) -> Iterator[tuple[Stage, str | None]]:
-        """Every (stage, partition) in an order in which inputs come first; only what the asset `above` is made from."""
+    def in_build_order(self, above: str | None = None) -> Iterator[tuple[Stage, str | None]]:
+        """Every (stage, partition), inputs first; with `above`, only those upstream of that asset."""
         wanted = set(self.graph) if above is None else upstream(self.graph, [above]) - {above}
         for stage in self.graph.values():
             if stage.name not in wanted:
@@ -127,28 +131,34 @@ class Artifacts:
             for partition in partitions_of(stage):
                 yield stage, partition
 
-    def _look(self, asset: str, partition: str | None, known: dict[Any, Sealed | None]) -> Sealed | None:
+    def _peek(
+        self, asset: str, partition: str | None, cached: dict[Any, ArtifactManifest | None]
+    ) -> ArtifactManifest | None:
         key = (asset, partition)
-        if key not in known:
+        if key not in cached:
             try:
-                fingerprint = digest(self._lineage(self.graph[asset], partition, known))
+                fingerprint = digest(self._lineage(self.graph[asset], partition, cached))
             except NotMaterialized:
-                known[key] = None
+                cached[key] = None
             else:
-                known[key] = self.store.look(asset, fingerprint)
-        return known[key]
+                cached[key] = self.store.peek(asset, fingerprint)
+        return cached[key]
 
-    def _inputs(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> _Said:
-        inputs: _Said = {name: {} for name in stage.inputs}
+    def _inputs(
+        self, stage: Stage, partition: str | None, cached: dict[Any, ArtifactManifest | None]
+    ) -> _InputManifests:
+        inputs: _InputManifests = {name: {} for name in stage.inputs}
         for name, part in sources(self.graph, stage.name, partition):
-            said = self._look(name, part, known)
-            if said is None:
+            manifest = self._peek(name, part, cached)
+            if manifest is None:
                 raise NotMaterialized(name, part)
-            inputs[name][part] = said
+            inputs[name][part] = manifest
         return inputs
 
-    def _lineage(self, stage: Stage, partition: str | None, known: dict[Any, Sealed | None]) -> dict[str, Any]:
-        inputs = self._inputs(stage, partition, known)
+    def _lineage(
+        self, stage: Stage, partition: str | None, cached: dict[Any, ArtifactManifest | None]
+    ) -> dict[str, Any]:
+        inputs = self._inputs(stage, partition, cached)
         return {
             "stage": stage.name,
             "version": stage.version,
@@ -162,21 +172,28 @@ class Artifacts:
             },
         }
 
-    def record(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
-        """Keep what a check said of an artifact; `key` names the check's version and thresholds."""
-        said = {"key": key, "digest": artifact.digest, **outcome}
-        self.store.keep(_outcome_of(artifact, check), json.dumps(said, sort_keys=True, default=str))
+    def save_outcome(self, artifact: Artifact, check: str, key: str, outcome: Mapping[str, Any]) -> None:
+        """Save the outcome of a check of an artifact.
 
-    def outcome(self, artifact: Sealed, check: str, key: str) -> dict[str, Any] | None:
-        """What the check said of this artifact under the same thresholds, or None if it was not asked."""
+        Args:
+            artifact: What was checked.
+            check: Name of the check.
+            key: Digest of the check's version and thresholds.
+            outcome: The result, as JSON values.
+        """
+        entry = {"key": key, "digest": artifact.digest, **outcome}
+        self.store.save_text(_outcome_of(artifact, check), json.dumps(entry, sort_keys=True, default=str))
+
+    def load_outcome(self, artifact: ArtifactManifest, check: str, key: str) -> dict[str, Any] | None:
+        """The saved outcome of a check of this artifact under the same version and thresholds; None when it has not run."""
         try:
-            outcome: dict[str, Any] = json.loads(self.store.kept(_outcome_of(artifact, check)) or "{}")
+            outcome: dict[str, Any] = json.loads(self.store.load_text(_outcome_of(artifact, check)) or "{}")
         except ValueError:
             return None
-        # Two machines may have made one fingerprint with other bytes: what was said of the one is not said of the other.
+        # Two machines may have built one fingerprint with different bytes: an outcome holds for the bytes it was found with.
         same = outcome.get("key") == key and outcome.get("digest", artifact.digest) == artifact.digest
         return outcome if same else None
 
 
-def _outcome_of(artifact: Sealed, check: str) -> str:
+def _outcome_of(artifact: ArtifactManifest, check: str) -> str:
     return f"checks/{artifact.asset}/{artifact.fingerprint[:24]}/{check}.json"

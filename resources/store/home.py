@@ -1,4 +1,4 @@
-"""Where a world lives: `SPEED_HOME` holds artifacts, ledger, releases and the Dagster instance.
+"""The home: the folder `SPEED_HOME`, with artifacts, ledger, releases and the Dagster instance.
 
 Belongs here: finding and preparing the home. Not here: what is in it (`store.py`, `ledger.py`).
 """
@@ -6,10 +6,11 @@ Belongs here: finding and preparing the home. Not here: what is in it (`store.py
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from resources.store.store import Store, StoreError, write_whole
+from resources.store.store import Store, StoreError, write_atomically
 from speed_assets.recipe import PROJECT
 
 POSTGRES_VARIABLE = "SPEED_DAGSTER_POSTGRES_URL"
@@ -20,6 +21,8 @@ storage:
       env: {POSTGRES_VARIABLE}
 """
 """Lines of a `dagster.yaml` that keep Dagster's storage in PostgreSQL; the URL stays in the environment."""
+_MOVED_MODULES = {"resources.living": "resources.instance.run_liveness"}
+"""Modules that the `dagster.yaml` of an older home names, and where their classes are now."""
 
 
 def speed_home() -> Path:
@@ -27,11 +30,20 @@ def speed_home() -> Path:
     return Path(os.environ.get("SPEED_HOME") or PROJECT / ".speed").resolve()
 
 
-def prepare(home: Path) -> Path:
-    """Create the home and its Dagster instance folder, which is returned. Raises StoreError when it cannot be written.
+def prepare_home(home: Path) -> Path:
+    """Create the home and the folder of its Dagster instance.
 
     The instance's `dagster.yaml` is the project's, with PostgreSQL as storage where `SPEED_DAGSTER_POSTGRES_URL` names
-    one; a changed one of the user's own is left alone.
+    one. A file that the user has changed stays as it is, but for module names of earlier versions of this project.
+
+    Args:
+        home: The folder, which need not exist.
+
+    Returns:
+        The folder of the Dagster instance.
+
+    Raises:
+        StoreError: The home cannot be written, or file and environment disagree about PostgreSQL.
     """
     if set("?%") & set(str(home)):  # Dagster puts the path into a URL as it is
         raise StoreError(
@@ -43,14 +55,25 @@ def prepare(home: Path) -> Path:
     config = dagster_home / "dagster.yaml"
     plain = (PROJECT / "dagster.yaml").read_text()
     wanted = plain + _POSTGRES if os.environ.get(POSTGRES_VARIABLE) else plain
-    if not config.exists() or (config.read_text() == plain != wanted):
-        write_whole(config, wanted)
+    before = config.read_text() if config.exists() else None
+    current = _with_present_modules(before) if before is not None else wanted
+    if current == plain:
+        current = wanted
+    if current != before:
+        write_atomically(config, current)
     _check_postgres(config)
     return dagster_home
 
 
+def _with_present_modules(config: str) -> str:
+    """A `dagster.yaml` in which classes of this project are named by the modules that hold them now."""
+    for before, now in _MOVED_MODULES.items():
+        config = re.sub(rf"(?m)^(\s*module:\s*){re.escape(before)}[ \t]*$", rf"\g<1>{now}", config)
+    return config
+
+
 def _check_postgres(config: Path) -> None:
-    """See that file and environment say the same of PostgreSQL: nobody is to end up in another storage by a slip."""
+    """Raise StoreError where file and environment disagree about PostgreSQL, so that no run uses the wrong storage."""
     named, given = POSTGRES_VARIABLE in config.read_text(), bool(os.environ.get(POSTGRES_VARIABLE))
     if named and not given:
         raise StoreError(

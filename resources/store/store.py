@@ -1,8 +1,8 @@
-"""Artifacts on disk: a directory named by its fingerprint, whole or absent.
+"""Artifacts on disk: a directory named by its fingerprint, complete or absent.
 
-An artifact is built in `work/<fingerprint>/`, which survives an interruption so that a killed stage
-goes on where it was, and is moved to `artifacts/<asset>/<fingerprint>/` when everything in it has
-reached the disk. `artifact.json` lists every file with its size and sha256.
+An artifact is built in `work/<fingerprint>/`, which survives an interruption so that a killed stage can resume, and is
+moved to `artifacts/<asset>/<fingerprint>/` when all of its files have reached the disk. `artifact.json` lists every file
+with its size and sha256.
 
 Belongs here: layout, completeness, integrity. Not here: what a fingerprint is made of (`artifacts.py`), a store that
 several homes share (`shared_store.py`).
@@ -27,13 +27,14 @@ import polars as pl
 from speed_assets.domain.fingerprints import digest
 from speed_assets.errors import SpeedError
 
-MANIFEST = "artifact.json"
-SCRATCH = "scratch"
-"""Subfolder of a work folder for journals, checkpoints and logs: dropped when the artifact is complete."""
-PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": True}
-"""How tables are written: level 1 takes half the time of the default for a tenth more bytes."""
-ASIDE = "aside"
-"""Subfolder of an artifact whose files are kept but do not count in its content digest (logs, plots, timings)."""
+MANIFEST_FILE = "artifact.json"
+SCRATCH_DIR = "scratch"
+"""Subfolder of a work folder for journals, checkpoints and logs: removed when the artifact is complete."""
+PARQUET_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": True}
+"""Options of every Parquet table: level 1 takes half the time of the default for a tenth more bytes (measured)."""
+UNHASHED_DIR = "aside"
+"""Subfolder of an artifact whose files do not count in its content digest: logs, plots, timings. The name on disk is older
+than the name here."""
 
 
 class StoreError(SpeedError, RuntimeError):
@@ -41,8 +42,19 @@ class StoreError(SpeedError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """What a complete artifact says of itself. `digest` is over the content of its files, so equal content is equal."""
+class ArtifactManifest:
+    """The contents of an `artifact.json`.
+
+    Attributes:
+        asset: Name of the stage.
+        fingerprint: sha256 of everything that the artifact is made from, 64 hex digits.
+        digest: sha256 of the names and contents of its files without `UNHASHED_DIR`: equal content, equal digest.
+        partition: Task type, or None.
+        files: Bytes and sha256 by file name.
+        metadata: Figures for people and Dagster.
+        lineage: What the fingerprint is the digest of.
+        created: Unix seconds.
+    """
 
     asset: str
     fingerprint: str
@@ -55,13 +67,13 @@ class Sealed:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], **more: Any) -> Self:
-        """From an `artifact.json`."""
-        return cls(**{name: manifest[name] for name in Sealed.__dataclass_fields__}, **more)
+        """From the JSON values of an `artifact.json`; `more` are fields of a subclass."""
+        return cls(**{name: manifest[name] for name in ArtifactManifest.__dataclass_fields__}, **more)
 
 
 @dataclass(frozen=True)
-class Artifact(Sealed):
-    """A complete artifact whose files lie in this home."""
+class Artifact(ArtifactManifest):
+    """A complete artifact whose files are in this home."""
 
     path: Path
 
@@ -76,13 +88,13 @@ class Artifact(Sealed):
 
 
 class Store:
-    """Artifacts under one home (`SPEED_HOME`). Two homes are two worlds."""
+    """Artifacts under one home (`SPEED_HOME`). Two homes share nothing."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._verified: dict[str, Artifact] = {}
-        self.damaged: list[str] = []
-        """What `find` met and set aside, in words."""
+        self.damage_reports: list[str] = []
+        """One message for each damaged artifact that `fetch` quarantined."""
 
     def open(self) -> Store:
         """Create the folders. Raises StoreError when the home cannot be written."""
@@ -99,13 +111,21 @@ class Store:
         return self
 
     def folder(self, asset: str, fingerprint: str) -> Path:
+        """Where the artifact of this fingerprint is, or would be."""
         root = self.home / "releases" if asset == "release" else self.home / "artifacts" / asset
         return root / fingerprint[:24]
 
-    def find(self, asset: str, fingerprint: str) -> Artifact | None:
-        """The complete, intact artifact of this fingerprint, or None.
+    def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
+        """The valid artifact of this fingerprint, or None.
 
-        A damaged one (missing file, wrong size, wrong sha256) is moved to `work/damaged/`, never used.
+        A damaged one (missing file, wrong size, wrong sha256) is moved to `work/damaged/` and never used.
+
+        Args:
+            asset: Name of the stage.
+            fingerprint: 64 hex digits.
+
+        Returns:
+            The artifact, every byte of which was verified once in this process.
         """
         known = self._verified.get(fingerprint)
         if known is not None and known.path.exists():
@@ -113,69 +133,75 @@ class Store:
         path = self.folder(asset, fingerprint)
         if not path.exists():
             return None
-        problem = verify(path)
+        problem = integrity_problem(path)
         if problem:
             grave = self.home / "work" / "damaged" / f"{asset}-{fingerprint[:24]}-{time.time_ns()}"
             grave.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # another process has seen it, too
+            with suppress(FileNotFoundError):  # another process has moved it
                 path.rename(grave)
             self._verified.pop(fingerprint, None)
-            self.damaged.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
+            self.damage_reports.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST_FILE).read_text())
         if manifest["fingerprint"] != fingerprint:
             return None
-        return self._known(manifest, path)
+        return self._remember(manifest, path)
 
-    def look(self, asset: str, fingerprint: str) -> Sealed | None:
-        """What the artifact that `find` would find says of itself, without fetching its files."""
-        return self.find(asset, fingerprint)
+    def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+        """The manifest of the artifact that `fetch` would return, without fetching its files."""
+        return self.fetch(asset, fingerprint)
 
     def share(self, artifact: Artifact) -> None:
-        """See that other homes can find the artifact; a home that shares nothing has nothing to do."""
+        """Make the artifact available to other homes; does nothing where no store is shared."""
 
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
-        """What the complete artifacts of an asset and partition say of themselves, in no order; `find` verifies them."""
-        return self.here(asset, partition)
+        """The manifests of an asset's and partition's artifacts, in no order. They are not verified; `fetch` does that."""
+        return self.local_manifests(asset, partition)
 
-    def here(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
-        """The same of those whose files lie in this home."""
-        for file in self.folder(asset, "").glob(f"*/{MANIFEST}"):
+    def local_manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
+        """As `manifests`, of artifacts whose files are in this home."""
+        for file in self.folder(asset, "").glob(f"*/{MANIFEST_FILE}"):
             try:
                 manifest: dict[str, Any] = json.loads(file.read_text())
             except (OSError, ValueError):
-                continue  # `find` says what is wrong with it when it is wanted
+                continue  # `fetch` reports the damage when the artifact is needed
             if manifest.get("partition") == partition:
                 yield manifest
 
-    def keep(self, name: str, text: str) -> None:
-        """Keep a small text beside the artifacts, under a path such as `checks/...`; a later one replaces it at once."""
+    def save_text(self, name: str, text: str) -> None:
+        """Save a small text under a path in the home, such as `checks/...`; replaces an earlier one atomically."""
         file = self.home / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, text)
+        write_atomically(file, text)
 
-    def kept(self, name: str) -> str | None:
-        """The text under that name."""
+    def load_text(self, name: str) -> str | None:
+        """The text that was saved under a name; None when there is none."""
         try:
             return (self.home / name).read_text()
         except (OSError, ValueError):
             return None
 
-    def _known(self, manifest: Mapping[str, Any], path: Path) -> Artifact:
-        """The artifact at `path`, every byte of which has been looked at."""
+    def _remember(self, manifest: Mapping[str, Any], path: Path) -> Artifact:
+        """The artifact at `path`, every byte of which was verified."""
         artifact = Artifact.of(manifest, path=path)
         self._verified[artifact.fingerprint] = artifact
         return artifact
 
     @contextmanager
     def building(self, fingerprint: str, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
-        """The work folder of an artifact, held by this process alone while the block runs.
+        """The work folder of an artifact, locked for this process while the block runs.
 
-        While another process holds it this one waits, after `waiting` has been called. The folder is left as it is when the
-        block fails, so that the next attempt can resume.
+        The folder stays when the block fails, so that the next attempt can resume.
+
+        Args:
+            fingerprint: 64 hex digits.
+            waiting: Called once if another process holds the lock, before this one waits for it.
+
+        Yields:
+            The folder, with a subfolder `SCRATCH_DIR`.
         """
         work = self.home / "work" / fingerprint[:24]
-        (work / SCRATCH).mkdir(parents=True, exist_ok=True)
+        (work / SCRATCH_DIR).mkdir(parents=True, exist_ok=True)
         lock = (self.home / "work" / f"{fingerprint[:24]}.lock").open("w")
         try:
             try:
@@ -184,12 +210,12 @@ class Store:
                 waiting()
                 flock(lock, LOCK_EX)  # another run builds the same artifact: wait, then find it complete
                 work.mkdir(parents=True, exist_ok=True)
-                (work / SCRATCH).mkdir(exist_ok=True)
+                (work / SCRATCH_DIR).mkdir(exist_ok=True)
             yield work
         finally:
             lock.close()
 
-    def complete(
+    def seal(
         self,
         asset: str,
         fingerprint: str,
@@ -199,15 +225,24 @@ class Store:
         metadata: Mapping[str, Any],
         lineage: Mapping[str, Any],
     ) -> Artifact:
-        """Seal `work` as the artifact: hash and fsync every file, write the manifest, rename into place."""
-        files = {}
-        for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST):
-            name = file.relative_to(work).as_posix()
-            if name.startswith(f"{SCRATCH}/"):
-                continue
-            files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
-            fsync(file)
-        content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{ASIDE}/")}
+        """Turn a work folder into an artifact: hash and fsync every file, write the manifest, rename into place.
+
+        Args:
+            asset: Name of the stage.
+            fingerprint: 64 hex digits.
+            work: The folder that `building` gave out.
+            partition: Task type, or None.
+            metadata: Figures for people and Dagster, as JSON values.
+            lineage: What the fingerprint is the digest of.
+
+        Returns:
+            The artifact, or the one of this fingerprint that another process completed first.
+
+        Raises:
+            StoreError: The files were damaged while they were written.
+        """
+        files = _hashed_files(work)
+        content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{UNHASHED_DIR}/")}
         manifest = {
             "asset": asset,
             "partition": partition,
@@ -220,36 +255,49 @@ class Store:
         }
         # As it will be read: floats, tuples and keys in the form that JSON gives them.
         manifest = json.loads(json.dumps(manifest))
-        (work / MANIFEST).write_bytes(_manifest_text(manifest))
-        fsync(work / MANIFEST)
+        (work / MANIFEST_FILE).write_bytes(_manifest_text(manifest))
+        fsync(work / MANIFEST_FILE)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Not sooner: a disk that is full now must not cost the checkpoints that the next attempt goes on from.
-        shutil.rmtree(work / SCRATCH, ignore_errors=True)
+        # Not sooner: the next attempt resumes from these checkpoints if the disk is full now.
+        shutil.rmtree(work / SCRATCH_DIR, ignore_errors=True)
         if target.exists():
             shutil.rmtree(work)
         else:
             work.rename(target)
         fsync(target.parent)
-        artifact = self.find(asset, fingerprint)
+        artifact = self.fetch(asset, fingerprint)
         if artifact is None:
-            raise StoreError(f"{target} was damaged while it was written: look at the disk, then run again")
+            raise StoreError(f"{target} was damaged while it was written: check the disk, then run again")
         return artifact
 
 
-def verify(path: Path) -> str | None:
-    """What is wrong with the artifact at `path`, naming the file; None when every byte is as written."""
-    return next(problems(path), None)
+def _hashed_files(work: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and sha256 of the files of a work folder, all of which have then reached the disk."""
+    files = {}
+    for file in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST_FILE):
+        name = file.relative_to(work).as_posix()
+        if name.startswith(f"{SCRATCH_DIR}/"):
+            continue
+        files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+        fsync(file)
+    return files
 
 
-def problems(path: Path) -> Iterator[str]:
-    """Everything that is wrong with the artifact at `path`, wherever it lies now: files that are missing, changed or
-    not of it. The manifest holds a digest of itself, which shows damage; who changes it on purpose can write a new one.
+def integrity_problem(path: Path) -> str | None:
+    """The first problem of the artifact at `path`, naming the file; None when every byte is as written."""
+    return next(integrity_problems(path), None)
+
+
+def integrity_problems(path: Path) -> Iterator[str]:
+    """Every problem of the artifact at `path`, which may be any folder: files that are missing, changed or additional.
+
+    The manifest holds a digest of itself. That shows damage, not manipulation: anybody can write a new digest.
     """
     try:
-        manifest = read_manifest((path / MANIFEST).read_bytes())
+        manifest = read_manifest((path / MANIFEST_FILE).read_bytes())
     except OSError:
-        yield f"{MANIFEST} is missing or broken"
+        yield f"{MANIFEST_FILE} is missing or broken"
         return
     except ValueError as error:
         yield str(error)
@@ -265,24 +313,24 @@ def problems(path: Path) -> Iterator[str]:
             yield f"{name} has changed since it was written"
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if not file.is_dir() and name != MANIFEST and name not in files:
+        if not file.is_dir() and name != MANIFEST_FILE and name not in files:
             yield f"{name} was not there when it was written"
 
 
 def read_manifest(text: bytes) -> dict[str, Any]:
-    """The manifest in these bytes, with its seal. Raises ValueError when they are not as they were written."""
+    """The JSON values of a manifest, with its seal. Raises ValueError when the bytes have changed since they were written."""
     try:
         manifest: dict[str, Any] = json.loads(text)
         _, seal = manifest["files"], manifest.pop("seal")
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{MANIFEST} is missing or broken") from None
+        raise ValueError(f"{MANIFEST_FILE} is missing or broken") from None
     if text != _manifest_text(manifest):
-        raise ValueError(f"{MANIFEST} has changed since it was written")
+        raise ValueError(f"{MANIFEST_FILE} has changed since it was written")
     return {**manifest, "seal": seal}
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that a reader, and whoever comes after a full disk or a kill, sees all of it or the old one."""
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small file at once: readers see the old text or the new one, also after a full disk or a kill."""
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         unfinished.write_text(text)
@@ -293,7 +341,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _manifest_text(manifest: Mapping[str, Any]) -> bytes:
-    """A manifest as it stands on disk, with the sha256 of the rest under `seal`."""
+    """The bytes of a manifest on disk, with the sha256 of the rest under `seal`."""
     seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
     return (json.dumps({**manifest, "seal": seal}, indent=1, sort_keys=True) + "\n").encode()
 
@@ -305,14 +353,14 @@ def file_digest(file: Path) -> str:
 
 
 def tree_digest(path: Path) -> str:
-    """A digest of every file below `path` (or of the file itself), names included."""
+    """sha256 of the names and contents of all files below `path`, or of the file `path`; 64 hex digits."""
     if path.is_file():
         return digest({path.name: file_digest(path)})
     return digest({p.relative_to(path).as_posix(): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
 
 
 def fsync(path: Path) -> None:
-    """See that a file or folder has reached the disk."""
+    """Wait until a file or folder has reached the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,8 @@
-"""A teacher call in the words of the chat completions API: answers, refusals, what to do. Pure; online and batch share it.
+"""Replies of the chat completions API: answers, refusals, and what to do about each. Pure; online and batch share it.
 
-Belongs here: how a server's words are read, and how it is named. Not here: bodies (`domain/dialect.py`), what one completion
-holds (`domain/replies.py`), sending (`endpoint.py`, `provider_batch.py`), the pace of sending (`pacing.py`).
+Belongs here: reading and redacting a server's replies, and naming endpoint and key in messages. Not here: bodies
+(`domain/dialect.py`), what a completion contains (`domain/replies.py`), sending (`endpoint.py`, `batch_client.py`), the pace
+of sending (`pacing.py`).
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from speed_assets.domain.fingerprints import canonical_json
 from speed_assets.domain.replies import CURES, Reply, read_completion, read_less_than_sent, sane_prompt_tokens
 from speed_assets.recipe import Teacher
 
-PATH = "/chat/completions"
+CHAT_PATH = "/chat/completions"
 KEY_HEADER = "X-Client-Request-Id"
-"""Carries the request's key: for tracing at the server, which may ignore it."""
+"""Header that carries the request's key, for tracing; a server may ignore it."""
 NO_KEY = "none"
-"""Sent where no key is set: the client wants one, and servers without keys do not look."""
+"""Sent where no key is set: the client needs one, and servers without keys ignore it."""
 ERROR_CHARACTERS = 300
-"""A server's words are shortened to this in errors."""
+"""Longest server message in an error, in characters. Ours."""
 Secret = str | tuple[str, ...] | None
-"""What must stand in no words that are shown or kept: the key, and the values of further headers."""
+"""What is redacted from every message and text: the key, and the values of additional headers."""
 _RETRYABLE = frozenset((408, 409, 429))
 _OVERLOADED = frozenset((408, 429, 503, 529))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _FILTERED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "content management policy")
-"""What refusals by a filter say, as a code or in words (Azure, OpenAI)."""
+"""Codes and phrases of refusals by a content filter (Azure, OpenAI)."""
 _TOO_SHORT = "max_tokens or model output limit was reached"
-"""OpenAI's 400 where a model that reasons has used up its tokens before it answers (github.com/spiceai/spiceai#7126)."""
+"""OpenAI's 400 where a reasoning model has used up its tokens before it answers (github.com/spiceai/spiceai#7126)."""
 _MODEL_UNKNOWN = ("model_not_found", "model_not_available")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of sending one request once.
+    """The result of sending one request once.
 
-    `answered`: `answer` is the model's. `nothing`: `answer` names a reply that was paid for and holds none. `refused`:
-    `answer.error` has the server's words, for this row only. `again`: may come right if sent again. `hopeless`: no request
-    can come right until somebody changes something.
+    `answered`: `answer` is the model's. `nothing`: `answer` names a paid reply without one. `refused`: `answer.error` has the
+    server's message, for this row only. `again`: may succeed when sent again. `hopeless`: no request can succeed until the
+    user changes something.
     """
 
     kind: Literal["answered", "nothing", "refused", "again", "hopeless"]
@@ -61,16 +62,19 @@ def read_reply(
     location: str | None = None,
     read_min: float | None = None,
 ) -> Outcome:
-    """What a reply says.
+    """The outcome of a reply.
 
     Args:
-        status: of HTTP.
-        body: bytes from the wire, or a value that was read already.
-        teacher: the recipe's.
-        key: what must stand in no words.
-        request: what was asked, where it is known: its prompt is held against what the server says it has read.
-        location: the header of a redirect.
-        read_min: fewest tokens that a server reads for each word of a prompt; null does not ask.
+        status: HTTP status.
+        body: Bytes of the body, or its JSON value.
+        teacher: The recipe's section, for messages.
+        key: Secrets to redact.
+        request: The request, where it is at hand: its prompt is compared with the tokens that the server reports.
+        location: The header of a redirect.
+        read_min: Fewest tokens per word of a prompt that a server may report; None skips the check.
+
+    Returns:
+        The outcome, with every text redacted.
     """
     if isinstance(body, bytes):
         try:
@@ -88,36 +92,38 @@ def read_reply(
         to = _address(location or "") or "another address"
         return Outcome(
             "hopeless",
-            f"{where(teacher)} redirects to {shorten(to, key)} ({status}), and a key follows no redirect: set "
+            f"{endpoint_name(teacher)} redirects to {redact_and_shorten(to, key)} ({status}), and a key follows no redirect: set "
             "teacher.endpoint to that address if it is yours",
         )
-    said = _error(value)
-    words = f"{status}: {shorten(said.get('message') or text or 'no words', key)}"
-    if said.get("code") == "insufficient_quota" or status == 402:
-        return Outcome("hopeless", f"{where(teacher)} says that nothing is left to pay with ({words})")
+    fields = _error(value)
+    words = f"{status}: {redact_and_shorten(fields.get('message') or text or 'no words', key)}"
+    if fields.get("code") == "insufficient_quota" or status == 402:
+        return Outcome("hopeless", f"{endpoint_name(teacher)} reports that the account has no money left ({words})")
     if status in _RETRYABLE or (status >= 500 and status != 501):
         return Outcome("again", words, overloaded=status in _OVERLOADED)
-    if status in (401, 403) and not _filtered(said):
-        return Outcome("hopeless", f"{where(teacher)} refuses {whose(teacher)} ({words})")
-    if status == 404 and said.get("code") in _MODEL_UNKNOWN:
+    if status in (401, 403) and not _filtered(fields):
+        return Outcome("hopeless", f"{endpoint_name(teacher)} refuses {key_name(teacher)} ({words})")
+    if status == 404 and fields.get("code") in _MODEL_UNKNOWN:
         name = request.model if request else teacher.model
-        return Outcome("hopeless", f"{where(teacher)} does not know the model {name} ({words}): set teacher.model")
-    return _refused(status, {name: _without_key(text, key) for name, text in said.items()}, words)
+        return Outcome(
+            "hopeless", f"{endpoint_name(teacher)} does not know the model {name} ({words}): set teacher.model"
+        )
+    return _refused(status, {name: _without_key(text, key) for name, text in fields.items()}, words)
 
 
-def _refused(status: int, said: dict[str, str], words: str) -> Outcome:
+def _refused(status: int, fields: dict[str, str], words: str) -> Outcome:
     """A refusal of this one request."""
-    message = said.get("message", "")
-    if _filtered(said):
+    message = fields.get("message", "")
+    if _filtered(fields):
         return Outcome("refused", words, TeacherAnswer("", error=words))
     if _TOO_SHORT in message:
         return Outcome("nothing", words, TeacherAnswer("", finished=False, kind="thoughts"))
-    refusal = Refusal(status, message, said.get("param", ""), said.get("code", ""))
+    refusal = Refusal(status, message, fields.get("param", ""), fields.get("code", ""))
     return Outcome("refused", words, TeacherAnswer("", error=words, refusal=refusal))
 
 
-def _filtered(said: dict[str, str]) -> bool:
-    low = f"{said.get('code', '')} {said.get('message', '')}".casefold()
+def _filtered(fields: dict[str, str]) -> bool:
+    low = f"{fields.get('code', '')} {fields.get('message', '')}".casefold()
     return any(word in low for word in _FILTERED)
 
 
@@ -126,19 +132,19 @@ def _read_completion(
 ) -> Outcome:
     reply = read_completion(value, tool_asked=bool(request and request.dialect.structure == "tool_call"))
     if reply.kind == "error":
-        return Outcome("again", f"an error with status 200: {shorten(reply.words, key)}")
+        return Outcome("again", f"an error with status 200: {redact_and_shorten(reply.words, key)}")
     if reply.kind == "unreadable":
-        return Outcome("again", f"the body is no chat completion: {shorten(text, key)!r}")
+        return Outcome("again", f"the body is no chat completion: {redact_and_shorten(text, key)!r}")
     if request and read_less_than_sent(reply, request.prompt, read_min):
         words = (
-            f"{where(teacher)} says that it has read {reply.prompt_tokens} tokens of a prompt of "
+            f"{endpoint_name(teacher)} reports {reply.prompt_tokens} tokens read of a prompt of "
             f"{len(request.prompt.split())} words: {CURES['not_read']}"
         )
         return Outcome("nothing", words, _answer(reply, "", key, request, "not_read", words))
     if reply.kind in ("answer", "cut"):
         return Outcome("answered", answer=_answer(reply, reply.text, key, request))
-    words = f"no answer ({reply.kind}): {shorten(reply.words, key)}"
-    # Thoughts that took all tokens are asked for again with more room, as any answer is that was cut off.
+    words = f"no answer ({reply.kind}): {redact_and_shorten(reply.words, key)}"
+    # A request whose tokens went to thoughts is sent again with a larger limit, as after any answer that was cut off.
     error = None if reply.finished is False and reply.kind in ("thoughts", "empty") else words
     return Outcome("nothing", words, _answer(reply, "", key, request, reply.kind, error))
 
@@ -151,7 +157,7 @@ def _answer(
     kind: str = "answer",
     error: str | None = None,
 ) -> TeacherAnswer:
-    # A lone surrogate could not be kept: what is handed on must equal what a later run finds in the ledger.
+    # A lone surrogate cannot be stored: the answer must equal what a later run finds in the ledger.
     text = _without_key(text, key).encode("utf-8", "replace").decode()
     prompt_tokens = reply.prompt_tokens
     if request:
@@ -165,7 +171,7 @@ def _answer(
 
 
 def _error(value: Any) -> dict[str, str]:
-    """The texts of an error body: OpenAI nests them under `error`, others do not, or send only a text."""
+    """The texts of an error body: OpenAI nests them under `error`, others do not, or send a bare text."""
     error = value.get("error", value) if isinstance(value, dict) else value
     if isinstance(error, str):
         return {"message": error}
@@ -173,7 +179,7 @@ def _error(value: Any) -> dict[str, str]:
         return {}
     message = error.get("message") or error.get("detail") or error.get("error")
     if isinstance(metadata := error.get("metadata"), dict) and isinstance(metadata.get("raw"), str):
-        message = f"{message}: {metadata['raw']}"  # OpenRouter: what its provider said
+        message = f"{message}: {metadata['raw']}"  # OpenRouter: the message of its provider
     texts = {"message": message if isinstance(message, str) else json.dumps(message) if message else None}
     return {
         name: text
@@ -182,8 +188,8 @@ def _error(value: Any) -> dict[str, str]:
     }
 
 
-def shorten(words: str, key: Secret) -> str:
-    """A server's words on one line, without the key and anything that a terminal obeys, at most `ERROR_CHARACTERS` long."""
+def redact_and_shorten(words: str, key: Secret) -> str:
+    """A server's message on one line, without secrets and control characters, at most `ERROR_CHARACTERS` long."""
     words = " ".join(_without_key(words, key).split())
     words = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
     return words if len(words) <= ERROR_CHARACTERS else words[: ERROR_CHARACTERS - 1] + "…"
@@ -196,7 +202,7 @@ def _without_key(text: str, key: Secret) -> str:
 
 
 def _address(url: str) -> str:
-    """Scheme, host and path of an address: what follows may hold anything."""
+    """Scheme, host and path of an address: the rest may contain secrets."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -204,22 +210,22 @@ def _address(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def where(teacher: Teacher) -> str:
-    """The endpoint as errors name it: without a password that its URL may hold."""
+def endpoint_name(teacher: Teacher) -> str:
+    """The endpoint as messages name it, without a password in its URL."""
     return f"the teacher at {_address(teacher.endpoint or '')}"
 
 
-def whose(teacher: Teacher) -> str:
-    """The key as errors name it: by its variable."""
+def key_name(teacher: Teacher) -> str:
+    """The key as messages name it: by its environment variable."""
     if teacher.key_variable:
         return f"the key in {teacher.key_variable}"
     return "a call without a key (teacher.key_variable names the environment variable that holds one)"
 
 
 def key_problem(teacher: Teacher, key: str | None) -> str | None:
-    """Why this key cannot be sent; None when it can. Never shows it."""
+    """Why this key cannot be sent; None when it can. Never contains the key."""
     if teacher.key_variable and not key:
-        return f"{where(teacher)} wants a key: set the environment variable {teacher.key_variable}"
+        return f"{endpoint_name(teacher)} needs a key: set the environment variable {teacher.key_variable}"
     if key and not (key.isascii() and key.isprintable() and key.strip() == key):
-        return f"{whose(teacher)} holds white space or characters that no header can carry: set it again"
+        return f"{key_name(teacher)} contains white space or characters that cannot be sent in a header: set it again"
     return None

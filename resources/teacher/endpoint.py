@@ -1,11 +1,11 @@
-"""A teacher at an OpenAI-compatible endpoint, asked online: hosted APIs, vLLM, any server that speaks chat completions.
+"""A teacher at an OpenAI-compatible endpoint, asked online: hosted APIs, vLLM, any server of chat completions.
 
 Three threads: the caller's waits, one runs the event loop that talks to the server, one does what may block on a disk
 or a database (the sink and the allowance). So an interrupt in the caller's thread can neither tear a transaction nor
-lose an answer that has come.
+lose an answer that has arrived.
 
-Belongs here: sending, retrying, the circuit breaker. Not here: the words on the wire (`chat.py`), the pace
-(`pacing.py`), batch files (`provider_batch.py`), keeping answers (`ledger.py`).
+Belongs here: sending, retrying, the circuit breaker. Not here: reading replies (`chat.py`), the pace (`pacing.py`), batch
+files (`batches.py`), storing answers (`ledger.py`).
 """
 
 from __future__ import annotations
@@ -22,36 +22,54 @@ from typing import TypeVar
 
 import httpx2
 
-from resources.ledger.calls import Allowance, CapReached, Says, Sink, TeacherAnswer, TeacherRequest, TeacherUnavailable
-from resources.teacher.chat import KEY_HEADER, NO_KEY, PATH, Outcome, Secret, key_problem, read_reply, shorten, where
+from resources.ledger.calls import (
+    Allowance,
+    AnswerSink,
+    CapReached,
+    SilenceListener,
+    TeacherAnswer,
+    TeacherRequest,
+    TeacherUnavailable,
+)
+from resources.teacher.chat import (
+    CHAT_PATH,
+    KEY_HEADER,
+    NO_KEY,
+    Outcome,
+    Secret,
+    endpoint_name,
+    key_problem,
+    read_reply,
+    redact_and_shorten,
+)
 from resources.teacher.pacing import Pace
-from resources.teacher.unpacking import TooLong, unpacked
+from resources.teacher.unpacking import UnreadableBody, unpack_body
 from speed_assets.recipe import Calls, Teacher
 
 _T = TypeVar("_T")
-logging.getLogger("httpcore2").setLevel(
-    logging.INFO
-)  # its debug lines show a server's headers, which may repeat the key
-_LOOK_S = 0.2
-"""Seconds between two looks for an interrupt."""
+# Its debug lines show a server's headers, which may repeat the key.
+logging.getLogger("httpcore2").setLevel(logging.INFO)
+_INTERRUPT_S = 0.2
+"""Seconds between two checks for an interrupt. Ours."""
 _SILENT_S = 5.0
-"""Seconds without an answer after which a run says so, and says it again."""
+"""Seconds without an answer between two messages about it. Ours."""
 _OUTAGE = 8
-"""Failures in a row, of whatever requests, that are an outage and not a server that is asked too much."""
+"""Failures in a row that mean an outage, not an overload. Ours."""
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 """Transport errors after which no server has seen the request."""
 
 
 class OpenAIEngine:
-    """Answers by chat completions, as many at a time as the endpoint bears.
+    """Answers by chat completions, as many at a time as the endpoint can take.
 
-    A request that met trouble (408, 409, 429, 5xx, a broken connection, no answer in time, a body that is cut off or
-    no chat completion) is sent again after a wait; after `calls.attempts` times behind all others. It is never
-    dropped: it comes right, or `calls.breaker_s` seconds pass in which the endpoint answers nothing at all and
-    TeacherUnavailable names the last cause. Other 4xx fail their own row. Until it has answered once, it is sent no more
-    requests than `calls.stop_after` less those that brought nothing. Redirects are not followed.
+    A request that fails for now (408, 409, 429, 5xx, a broken connection, no answer in time, a body that is cut off or no
+    chat completion) is sent again after a wait; after `calls.attempts` failures behind all others. It is never dropped: it
+    succeeds, or the endpoint answers nothing for `calls.breaker_s` seconds and TeacherUnavailable names the last cause.
+    Other 4xx fail their own row. Until its first answer, the endpoint gets at most `calls.stop_after` requests that are
+    without an answer. Redirects are not followed.
 
-    `headers` are sent with every request; their values are as secret as the key. `says` may be set to be told of silence.
+    `headers` are sent with every request; their values are as secret as the key. `on_silence` receives messages while the
+    server does not answer.
     """
 
     def __init__(
@@ -62,10 +80,10 @@ class OpenAIEngine:
         self._key = key
         self._headers = dict(headers or {})
         self._record = _Record()
-        self.says: Says | None = None
+        self.on_silence: SilenceListener | None = None
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
-        """See `TeacherEngine`. Interrupted, it hands on what has come, gives back what was not sent, and ends."""
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        """See `TeacherEngine`. Interrupted, it stores the answers that have arrived, releases what was not sent, and ends."""
         if problem := key_problem(self._teacher, self._key):
             raise TeacherUnavailable(problem)
         if not requests:
@@ -74,19 +92,18 @@ class OpenAIEngine:
         with ThreadPoolExecutor(1, "teacher-http") as thread:
             done = thread.submit(lambda: asyncio.run(asking.run()))
             try:
-                while wait(
-                    [done], timeout=_LOOK_S
-                ).not_done:  # a wait without an end has been seen to hold an interrupt back
+                # A wait without a timeout can delay an interrupt.
+                while wait([done], timeout=_INTERRUPT_S).not_done:
                     pass
             except BaseException:
                 asking.stop()
-                raise  # leaving the block waits until the loop has handed on what it has
+                raise  # leaving the block waits until the loop has stored what has arrived
         done.result()
 
 
 @dataclass(slots=True)
 class _Record:
-    """What an engine has met since it is there."""
+    """Replies that an engine has received."""
 
     answered: int = 0
     nothing: int = 0
@@ -95,22 +112,22 @@ class _Record:
 
 @dataclass(eq=False, slots=True)
 class _Sending:
-    """A request that was taken and has no answer yet."""
+    """A request that is reserved and has no answer yet."""
 
     request: TeacherRequest
     failures: int = 0
     uncertain: bool = False
-    """A connection ended without a reply: the server may have answered, and charged."""
+    """A connection ended without a reply: the server may have answered and billed it."""
 
 
 class _Asking:
-    """One call of `answer`: what waits, what is in flight, what has come. Lives on the event loop's thread."""
+    """One call of `answer`: what waits, what is in flight, what has arrived. Used on the event loop's thread only."""
 
     def __init__(
-        self, engine: OpenAIEngine, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance
+        self, engine: OpenAIEngine, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance
     ) -> None:
         self._teacher, self._calls, self._key = engine._teacher, engine._calls, engine._key
-        self._headers, self._record, self._says = engine._headers, engine._record, engine.says
+        self._headers, self._record, self._on_silence = engine._headers, engine._record, engine.on_silence
         self._secrets: Secret = tuple(filter(None, (self._key, *self._headers.values())))
         self._sink, self._allowance = sink, allowance
         self._untaken = deque(requests)
@@ -123,8 +140,8 @@ class _Asking:
         self._pace = Pace(self._calls)
         self._cap: CapReached | None = None
         self._failure: BaseException | None = None
-        self._cause = "no answer has come yet"
-        self._alive_at = self._said_at = 0.0
+        self._cause = "no answer has arrived yet"
+        self._alive_at = self._noticed_at = 0.0
         self._answered = self._numbered = self._failed_in_a_row = 0
         self._stopped = self._closing = False
         self._wake = asyncio.Event()
@@ -132,7 +149,7 @@ class _Asking:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
-        """End soon, from another thread."""
+        """Ask the loop to end, from another thread."""
         self._stopped = True
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
@@ -159,14 +176,14 @@ class _Asking:
         while not self._stopped and not self._failure and self._open():
             now = time.monotonic()
             if not self._in_flight and not self._again:
-                self._alive_at = now  # nothing is asked of the endpoint: its silence means nothing
+                self._alive_at = now  # nothing is sent: the endpoint's silence means nothing
             elif now - self._alive_at >= self._calls.breaker_s:
                 self._failure = TeacherUnavailable(self._breaker_words())
                 return
-            elif self._says and now - max(self._alive_at, self._said_at) >= _SILENT_S:
-                self._said_at = now
-                words, says = self._silence_words(now), self._says
-                await self._in_writer(lambda words=words, says=says: says(words))  # type: ignore[misc]
+            elif self._on_silence and now - max(self._alive_at, self._noticed_at) >= _SILENT_S:
+                self._noticed_at = now
+                words, listener = self._silence_words(now), self._on_silence
+                await self._in_writer(lambda words=words, listener=listener: listener(words))  # type: ignore[misc]
             self._take()
             while (sending := self._next(now)) is not None:
                 task = asyncio.create_task(self._send(client, sending))
@@ -181,14 +198,14 @@ class _Asking:
         return bool(untaken or self._taking or self._taken or self._again or self._in_flight or self._unwritten)
 
     def _take(self) -> None:
-        """Take leave for the next block, in the writer's thread, when there is too little to send."""
+        """Reserve the next block, in the writer's thread, when there is too little to send."""
         if self._untaken and not self._taking and not self._cap and len(self._taken) < (self._pace.limit + 1) // 2:
             self._taking = asyncio.create_task(self._take_block())
 
     async def _take_block(self) -> None:
         block = [self._untaken[i] for i in range(min(len(self._untaken), self._pace.limit))]
         try:
-            taken = await self._in_writer(lambda: self._allowance.take(block))
+            taken = await self._in_writer(lambda: self._allowance.reserve(block))
             self._taken += [_Sending(self._untaken.popleft()) for _ in range(taken)]
         except CapReached as cap:
             self._cap = cap
@@ -198,7 +215,7 @@ class _Asking:
         self._wake.set()
 
     def _busy(self) -> bool:
-        """Enough is in flight, or the sink has fallen behind, or nobody knows yet whether an answer ever comes."""
+        """Whether enough is in flight, or the sink is behind, or the endpoint has not answered once yet."""
         if self._record.answered == 0:
             least = max(1, self._calls.stop_after - self._record.nothing)
             if len(self._in_flight) + self._unwritten >= least:
@@ -217,10 +234,10 @@ class _Asking:
         return self._taken.popleft() if self._taken else None
 
     async def _pause(self, now: float) -> None:
-        """Until something happens, or the time comes to send or to give up."""
+        """Wait until something happens, or it is time to send or to give up."""
         times = [self._alive_at + self._calls.breaker_s]
-        if self._says:
-            times.append(max(self._alive_at, self._said_at, now - _SILENT_S) + _SILENT_S)
+        if self._on_silence:
+            times.append(max(self._alive_at, self._noticed_at, now - _SILENT_S) + _SILENT_S)
         if not self._busy():
             times += [max(self._again[0][1], self._pace.open_at)] if self._again else []
             times += [self._pace.open_at] if self._taken and self._pace.open_at > now else []
@@ -232,7 +249,7 @@ class _Asking:
         self._wake.clear()
 
     async def _send(self, client: httpx2.AsyncClient, sending: _Sending) -> None:
-        """Send one request once, and put it where it belongs."""
+        """Send one request once, and settle or requeue it."""
         sent_at = time.monotonic()
         try:
             outcome = await self._post(client, sending)
@@ -247,42 +264,36 @@ class _Asking:
 
     async def _post(self, client: httpx2.AsyncClient, sending: _Sending) -> Outcome:
         request = sending.request
-        url = f"{(self._teacher.endpoint or '').rstrip('/')}{PATH}"
+        url = f"{(self._teacher.endpoint or '').rstrip('/')}{CHAT_PATH}"
         try:
-            # The client's own timeout is between two bytes; this one holds for the whole answer.
+            # The client's own timeout applies between two bytes; this one applies to the complete answer.
             async with (
                 asyncio.timeout(self._calls.timeout_s),
                 client.stream("POST", url, json=request.body(), headers={KEY_HEADER: request.key}) as reply,
             ):
                 raw = reply.aiter_raw()
-                body = await unpacked(raw, reply.headers.get("content-encoding", ""), self._calls.reply_bytes_max)
-        except TooLong as error:
+                body = await unpack_body(raw, reply.headers.get("content-encoding", ""), self._calls.reply_bytes_max)
+        except UnreadableBody as error:
             sending.uncertain = True
             return Outcome("again", f"{error} (calls.reply_bytes_max)")
         except (TimeoutError, httpx2.TimeoutException) as error:
             sending.uncertain |= type(error).__name__ not in _NEVER_SENT
             return Outcome("again", f"no answer within {self._calls.timeout_s:g} s", overloaded=True)
         except httpx2.TransportError as error:
-            name = type(error).__name__
-            sending.uncertain |= name not in _NEVER_SENT
-            return Outcome("again", f"{name}: {shorten(str(error), self._secrets)}")
+            sending.uncertain |= (name := type(error).__name__) not in _NEVER_SENT
+            return Outcome("again", f"{name}: {redact_and_shorten(str(error), self._secrets)}")
+        location = reply.headers.get("location")
         outcome = read_reply(
-            reply.status_code,
-            body,
-            self._teacher,
-            self._secrets,
-            request,
-            reply.headers.get("location"),
-            self._calls.read_min,
+            reply.status_code, body, self._teacher, self._secrets, request, location, self._calls.read_min
         )
         tokens = request.parameters["max_new_tokens"]
-        self._pace.heed(reply.headers, time.monotonic(), outcome.kind == "again", tokens)
+        self._pace.obey_headers(reply.headers, time.monotonic(), outcome.kind == "again", tokens)
         if reply.status_code == 403 and outcome.kind == "hopeless" and self._record.answered:
-            # The key is good: some gateways refuse a single prompt so.
+            # The key is valid: some gateways refuse a single prompt this way.
             return Outcome("refused", outcome.words, TeacherAnswer("", error=outcome.words))
         if reply.status_code == 404 and outcome.kind == "refused" and not self._record.answered:
             words = f"does not know the model {request.model}, or has no chat completions at this address"
-            return Outcome("hopeless", f"{where(self._teacher)} {words} ({outcome.words})")
+            return Outcome("hopeless", f"{endpoint_name(self._teacher)} {words} ({outcome.words})")
         return outcome
 
     def _settle(self, sending: _Sending, outcome: Outcome, sent_at: float) -> None:
@@ -292,14 +303,14 @@ class _Asking:
             self._failed_in_a_row += 1
             sending.failures += 1
             if outcome.overloaded:
-                self._pace.overloaded(sent_at, now)
+                self._pace.record_overload(sent_at, now)
             self._numbered += 1
             due = now + self._pace.backoff(sending.request.key, sending.failures)
             worn_out = sending.failures >= self._calls.attempts
             heapq.heappush(self._again, (worn_out, due, self._numbered, sending))
             return
         if outcome.kind == "hopeless":
-            self._taken.append(sending)  # not answered: given back with what was not sent
+            self._taken.append(sending)  # not answered: released with what was not sent
             self._failure = TeacherUnavailable(outcome.words)
             return
         assert outcome.answer is not None
@@ -309,7 +320,7 @@ class _Asking:
         if outcome.kind == "answered":
             self._answered += 1
             self._record.answered += 1
-            self._pace.answered()
+            self._pace.record_answer()
         else:
             self._record.nothing += 1
         self._received.append((sending.request, outcome.answer))
@@ -317,16 +328,15 @@ class _Asking:
         self._something_received.set()
 
     def _hurry(self, now: float) -> None:
-        """The endpoint answers again: nobody waits for longer than a new request would."""
-        soon = [
+        """The endpoint answers again: no request waits longer than a new one would."""
+        self._again = [
             (worn_out, min(due, now + self._pace.backoff(sending.request.key, 1)), number, sending)
             for worn_out, due, number, sending in self._again
         ]
-        self._again = soon
         heapq.heapify(self._again)
 
     async def _write(self) -> None:
-        """Hand answers to the sink, all that wait at once: while one group is being written, the next one gathers."""
+        """Pass answers to the sink, all that wait as one group: while it is being written, the next one gathers."""
         while not (self._closing and not self._received):
             await self._something_received.wait()
             self._something_received.clear()
@@ -334,7 +344,7 @@ class _Asking:
             if not group:
                 continue
             try:
-                await self._in_writer(lambda group=group: self._hand_on(group))  # type: ignore[misc]
+                await self._in_writer(lambda group=group: self._store(group))  # type: ignore[misc]
             except BaseException as error:
                 self._failure = error
                 self._wake.set()
@@ -342,15 +352,15 @@ class _Asking:
             self._unwritten -= len(group)
             self._wake.set()
 
-    def _hand_on(self, group: list[tuple[TeacherRequest, TeacherAnswer]]) -> None:
+    def _store(self, group: list[tuple[TeacherRequest, TeacherAnswer]]) -> None:
         self._sink(group)
         if refused := [request for request, answer in group if answer.error is not None]:
-            self._allowance.give_back(refused)
+            self._allowance.release(refused)
 
     async def _close(self, writing: asyncio.Task[None]) -> None:
-        """Cut what is in flight, write what has come, give back what was not sent.
+        """Cancel what is in flight, write what has arrived, release what was not sent.
 
-        What was cut off may have been answered and charged, so its reservation stands.
+        A cancelled request may have been answered and billed, so it stays reserved.
         """
         cut = dict(self._in_flight)
         for task in cut:
@@ -363,7 +373,7 @@ class _Asking:
         unsent = [*self._taken, *never_begun, *(entry[-1] for entry in self._again)]
         if free := [sending.request for sending in unsent if not sending.uncertain]:
             try:
-                await self._in_writer(lambda: self._allowance.give_back(free))
+                await self._in_writer(lambda: self._allowance.release(free))
             except Exception as error:
                 self._failure = self._failure or error
 
@@ -375,13 +385,13 @@ class _Asking:
         since = time.strftime("%H:%M:%S", time.localtime(time.time() - silent))
         return (
             f"no answer since {since} ({silent:.0f} s); {len(self._in_flight)} in flight, {len(self._again)} waiting to be "
-            f"sent again; the last trouble: {self._cause}"
+            f"sent again; the last problem: {self._cause}"
         )
 
     def _breaker_words(self) -> str:
         left = len(self._untaken) + len(self._taken) + len(self._again) + len(self._in_flight)
         return (
-            f"{where(self._teacher)} answered nothing for {self._calls.breaker_s:g} s (calls.breaker_s); the last "
-            f"trouble: {self._cause}. {self._answered} calls of this stage are answered and kept, {left} are left: "
+            f"{endpoint_name(self._teacher)} answered nothing for {self._calls.breaker_s:g} s (calls.breaker_s); the last "
+            f"problem: {self._cause}. {self._answered} calls of this stage are answered and kept, {left} are left: "
             "run again when it answers"
         )

@@ -1,10 +1,11 @@
-"""What was found out about how servers want to be asked: kept in the home, and used again.
+"""The dialects that servers were found to accept, stored in the home.
 
-`teachers.json` holds, for each address and model, the dialect that differs from where the search began, and the kinds of
-request that the server has taken in it. No key and no header's value is in it. Take an entry out to have it found out again.
+`teachers.json` holds, for each address and model, the dialect that the search began with, the one that it found, and the
+kinds of request that the server has accepted in it. It contains no key and no header's value. Remove an entry to search
+again.
 
-Belongs here: keeping what was found, and finding it out with the help of a way to send. Not here: what a dialect is
-(`domain/dialect.py`), how a request is sent (`endpoint.py`).
+Belongs here: searching a dialect, and storing it. Not here: what a dialect is (`domain/dialect.py`), how a request is sent
+(`endpoint.py`).
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from speed_assets.domain.dialect import PLAIN, Dialect, dialect_from, next_diale
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Teacher
 
-FILE = "teachers.json"
-CALLS_MAX = 8
-"""Refused calls that finding out may take, for one model in one process."""
+DIALECTS_FILE = "teachers.json"
+PROBE_CALLS_MAX = 8
+"""Refused calls that a search may take, for one model in one process. Ours."""
 _KINDS_KEPT = 64
 LOG = logging.getLogger("speed.teacher")
 
 
-def kind_of(request: TeacherRequest) -> str:
-    """Requests of one kind are taken or refused alike: by their schema, and by which numbers of sampling are the default's."""
+def request_kind(request: TeacherRequest) -> str:
+    """Name of a kind of request: a server accepts or refuses all requests of equal schema and sampling alike."""
     parameters = request.parameters
     named = [request.schema, parameters["temperature"], parameters["top_p"], parameters.get("structured_output")]
     return digest(named)[:12]
@@ -40,50 +41,50 @@ def kind_of(request: TeacherRequest) -> str:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     begun: Dialect
-    """Where the search began; with another beginning it is to be done again."""
+    """The dialect that the search began with; another one makes a new search necessary."""
     dialect: Dialect
     taken: tuple[str, ...] = ()
 
 
 class DialectBook:
-    """Dialects by endpoint and model, for this recipe's teacher. Without a home nothing outlives the process."""
+    """Dialects by endpoint and model, for this recipe's teacher. Without a home they are not stored."""
 
     def __init__(self, teacher: Teacher, home: Path | None = None) -> None:
         self._teacher = teacher
-        self._file = home / FILE if home else None
+        self._file = home / DIALECTS_FILE if home else None
         self._calls: dict[str, int] = {}
         self._entries = {name: entry for name, value in self._read().items() if (entry := _entry(value))}
 
     def dialect(self, model: str) -> Dialect:
-        """The dialect that a model at the endpoint is asked in: what was found, under what the recipe says."""
+        """The dialect for a model at the endpoint: the one found, with the recipe's own fields in place of found ones."""
         entry = self._entry(model)
         return replace(entry.dialect, **self._teacher.dialect.fixed()) if entry else self._teacher.first_dialect(model)
 
-    def taken(self, request: TeacherRequest) -> bool:
-        """Whether the server has taken a request of this kind."""
+    def is_accepted(self, request: TeacherRequest) -> bool:
+        """Whether the server has accepted a request of this kind."""
         entry = self._entry(request.model)
-        return entry is not None and kind_of(request) in entry.taken
+        return entry is not None and request_kind(request) in entry.taken
 
-    def find_out(
+    def probe(
         self, request: TeacherRequest, send: Callable[[TeacherRequest], TeacherAnswer]
     ) -> tuple[TeacherRequest, TeacherAnswer]:
-        """Send a request alone, and otherwise as long as the server refuses how it is said.
+        """Send a request alone, in one dialect after the other as long as the server refuses its form.
 
         Args:
-            request: the first of its kind.
-            send: sends a request; its answer may be a refusal.
+            request: The first of its kind.
+            send: Sends a request; its answer may be a refusal.
 
         Returns:
-            The request as it was last sent, and what came: an answer, or a refusal that has another reason.
+            The request as it was last sent, and the reply: an answer, or a refusal for another reason.
 
         Raises:
-            TeacherUnavailable: `CALLS_MAX` calls were refused.
+            TeacherUnavailable: `PROBE_CALLS_MAX` calls were refused.
         """
         fixed = frozenset(self._teacher.dialect.fixed())
         while True:
             answer = send(request)
             if answer.refusal is None:
-                if answer.error is None or answer.nothing:  # a filter says nothing of the rest of the body
+                if answer.error is None or answer.without_answer:  # a filter does not judge the rest of the body
                     self._keep(request)
                 return request, answer
             words = answer.refusal.message.replace(request.prompt, "")  # an echoed prompt may name any field
@@ -92,15 +93,15 @@ class DialectBook:
                 return request, answer
             name = self._name(request.model)
             self._calls[name] = self._calls.get(name, 0) + 1
-            if self._calls[name] >= CALLS_MAX:
+            if self._calls[name] >= PROBE_CALLS_MAX:
                 raise TeacherUnavailable(
-                    f"{CALLS_MAX} calls did not find out how {self._teacher.endpoint} wants {request.model} to be asked; it "
-                    f"was last asked with {request.dialect.in_words()}, and said {answer.error}: set teacher.dialect"
+                    f"{PROBE_CALLS_MAX} calls did not find out how {self._teacher.endpoint} wants {request.model} to be asked; it "
+                    f"was last asked with {request.dialect.in_words()}, and answered {answer.error}: set teacher.dialect"
                 )
-            request = request.spoken(other)
+            request = request.in_dialect(other)
 
     def forget(self, model: str) -> bool:
-        """Drop what was found of a model, as its server now refuses it. Returns whether there was anything."""
+        """Remove the dialect of a model whose server now refuses it. Returns whether there was one."""
         there = self._entries.pop(self._name(model), None) is not None
         if there:
             self._write(self._name(model), None)
@@ -110,7 +111,7 @@ class DialectBook:
         name, plain = self._name(request.model), replace(request.dialect, extra={})
         before, begun = self._entry(request.model), self._begun(request.model)
         taken = before.taken if before and before.dialect == plain else ()
-        entry = _Entry(begun, plain, (*taken, kind_of(request))[-_KINDS_KEPT:])
+        entry = _Entry(begun, plain, (*taken, request_kind(request))[-_KINDS_KEPT:])
         self._entries[name] = entry
         self._write(name, entry)
         if plain != (before.dialect if before else begun):
@@ -142,7 +143,7 @@ class DialectBook:
         return value if isinstance(value, dict) else {}
 
     def _write(self, name: str, entry: _Entry | None) -> None:
-        """Into the file as it is now: other processes write as well, and what one of them loses is found out again."""
+        """Update the file as it is now: other processes write it, too. A lost entry is searched again."""
         if self._file is None:
             return
         values = self._read()
@@ -155,17 +156,19 @@ class DialectBook:
                 "found": time.strftime("%Y-%m-%d", time.gmtime()),
                 "taken": list(entry.taken),
             }
-        part = self._file.with_name(f".{FILE}.{os.getpid()}")
+        part = self._file.with_name(f".{DIALECTS_FILE}.{os.getpid()}")
         try:
             part.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             part.replace(self._file)
         except OSError as error:
-            LOG.warning("%s cannot be written (%s): it is found out again", self._file, error.strerror)
+            LOG.warning(
+                "%s cannot be written (%s): the next run searches the dialect again", self._file, error.strerror
+            )
             part.unlink(missing_ok=True)
 
 
 def _entry(value: Any) -> _Entry | None:
-    """What a file holds, as far as it can be used."""
+    """The entry of a file; None when it cannot be used."""
     if not isinstance(value, dict):
         return None
     begun, dialect, taken = dialect_from(value.get("begun")), dialect_from(value.get("dialect")), value.get("taken")

@@ -1,6 +1,6 @@
-"""What final_triplets says of its own diversity: the measures with what was asked for beside them, and their plot.
+"""The diversity of final_triplets: its measures next to what was asked for, and their plot.
 
-Belongs here: finding out what was asked for, and showing. Not here: the measures (`domain/diversity_measures.py`).
+Belongs here: computing what was asked for, and the plot. Not here: the measures (`domain/diversity_measures.py`).
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageRun
+from resources.inputs.prompt_files import prompt_set
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.diversity_measures import diversity
 from speed_assets.domain.graph import written_by
 from speed_assets.domain.rows import draw_tasks
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import rows_asked
+from speed_assets.recipe import FinalTriplets, rows_asked
 
 
-def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
-    """The diversity of the rows that stay, as metadata; the plot lies beside the table."""
-    section = run.recipe.final_triplets
+def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]:
+    """The diversity of the rows that passed, as metadata; the plot goes to the unhashed folder."""
+    section = run.section
     asked = rows_asked(run.recipe, section.source)
+    prompts = prompt_set(run.unfingerprinted.prompts)
     found = diversity(
         rows,
         _asked_topics(run, asked.model_dump()),
@@ -32,17 +32,16 @@ def measured(run: StageRun, rows: pl.DataFrame) -> dict[str, Any]:
         rows_max=section.diversity.rows_max,
         vendi_rows_max=section.diversity.vendi_rows_max,
         seed=run.recipe.seed,
-        said={name: prompt_set(run.whole_recipe.prompts).said(name) for name in TASK_TYPE_NAMES},
+        said={name: prompts.said(name) for name in TASK_TYPE_NAMES},
     )
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_diversity(found, run.out / ASIDE / "diversity.png")
+    plot_diversity(found, run.unhashed / "diversity.png")
     return found
 
 
-def _asked_topics(run: StageRun, asked: Mapping[str, int]) -> pl.DataFrame:
+def _asked_topics(run: StageRun[FinalTriplets], asked: Mapping[str, int]) -> pl.DataFrame:
     """(task_type, topic) of every task that rows were asked for, drawn again as the writer drew them."""
     assert run.stage.takes is not None
-    writer = written_by(run.recipe.final_triplets.source)
+    writer = written_by(run.section.source)
     tasks = run.input_rows("task_list").filter(run.stage.takes)
     drawn = []
     for task_type in TASK_TYPE_NAMES:
@@ -53,10 +52,10 @@ def _asked_topics(run: StageRun, asked: Mapping[str, int]) -> pl.DataFrame:
 
 
 def plot_diversity(found: Mapping[str, Any], path: Path) -> None:
-    """Task types and attributes as they came out beside what was asked for, and topics covered."""
+    """Proportions of task types and attributes next to those asked for, and topics covered."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3), dpi=70, layout="constrained")
+    figure = Figure(figsize=(10, 3), dpi=110, layout="constrained")
     types, topics, attributes = figure.subplots(1, 3)
     _bars(types, list(found["task_types"]["kept"]), {n: found["task_types"][n] for n in ("intended", "kept")})
     types.set_xlabel("share of rows by task type")
@@ -78,7 +77,7 @@ def plot_diversity(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _bars(axes: Any, names: list[str], groups: Mapping[str, Mapping[str, float]]) -> None:
-    """Horizontal bars of 0..1 for each name, one of each group beside the other."""
+    """Horizontal bars of 0..1 for each name, the groups next to each other."""
     height = 0.8 / len(groups)
     for place, (word, values) in enumerate(groups.items()):
         axes.barh([row + place * height for row in range(len(names))], [values[n] for n in names], height, label=word)

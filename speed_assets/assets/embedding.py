@@ -9,18 +9,18 @@ from typing import Any
 
 import polars as pl
 
+from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.external_digests import MICROWORLD_BASE, external_digest, folder_digest, located
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageRun
+from resources.inputs.external_digests import folder_digest
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.instructions import instruction_of
-from speed_assets.recipe import EmbeddingModel, RecipeError
+from speed_assets.recipe import EmbeddingModel, EmbeddingReruns, MtebScores, RecipeError
 
 TRAINED_ON = ("row_id", "query", "positive", "negative", "task", "task_type")
 
 
-def embedding_model(run: StageRun) -> dict[str, Any]:
+def embedding_model(run: StageRun[EmbeddingModel]) -> dict[str, Any]:
     """Contrastive fine-tuning on final_triplets; opens with `SentenceTransformer(path)`."""
     rows = run.input("final_triplets").table()
     if "mined_negatives" in run.inputs:
@@ -30,58 +30,58 @@ def embedding_model(run: StageRun) -> dict[str, Any]:
     return _train(run, {"model": rows.select(TRAINED_ON)})["model"]
 
 
-def baseline_models(run: StageRun) -> dict[str, Any]:
-    """The same training on the whole rows of each baseline table."""
+def baseline_models(run: StageRun[None]) -> dict[str, Any]:
+    """The same training on the valid rows of each baseline table."""
     jobs = {}
     for table in run.stage.inputs:
         rows = run.input_rows(table)
-        whole = rows.filter("valid") if "valid" in rows.columns else rows
-        jobs[table] = whole.select(TRAINED_ON)
+        valid = rows.filter("valid") if "valid" in rows.columns else rows
+        jobs[table] = valid.select(TRAINED_ON)
     return {"baselines": _train(run, jobs)}
 
 
-def embedding_reruns(run: StageRun) -> dict[str, Any]:
+def embedding_reruns(run: StageRun[EmbeddingReruns]) -> dict[str, Any]:
     """The training of embedding_model under other seeds, on the same rows."""
     rows = run.input("final_triplets").table().select(TRAINED_ON)
-    numbers = range(1, run.recipe.embedding_reruns.count + 1)
+    numbers = range(1, run.section.count + 1)
     seeds = {f"rerun_{n}": seed_for(run.recipe.seed, "embedding", "rerun", str(n)) % 2**31 for n in numbers}
     return {"reruns": _train(run, dict.fromkeys(seeds, rows), seeds)}
 
 
-def mteb_scores(run: StageRun) -> dict[str, Any]:
+def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
     """One score per model and task, through mteb; what each is made of in the table `samples`."""
     models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
-    section = run.recipe.mteb_scores
+    section = run.section
     models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in section.baselines]
-    reruns = run.whole_recipe.embedding_reruns.names()
+    trained = run.input("embedding_reruns").metadata["reruns"] if "embedding_reruns" in run.inputs else ()
+    reruns = EmbeddingReruns(count=len(trained)).names()
     models += [
         {"name": name, **_identity(run, "embedding_reruns", f"rerun_{number}"), "plotted": False}
         for number, name in enumerate(reruns, 1)
     ]
     evaluation = run.recipe.evaluation
-    world = evaluation.microworld
+    microworld = evaluation.microworld
     folder = run.scratch / "evaluate"
     if section.untrained:
         untrained = folder / "untrained"
         _train_job(run, [{"name": "untrained", "out": str(untrained), "aside": str(folder), "untrained": True}], folder)
-        base = external_digest(run.whole_recipe, "embedding_base", None)
+        base = run.externals["embedding_base"]
         models.append({"name": "untrained", "path": str(untrained), "digest": f"{base[:16]}-untrained"})
     local = [{"path": str(path), "digest": folder_digest(str(path))} for path in scored_folders(evaluation.local)]
-    if not (world or evaluation.tasks or local):
+    if not (microworld or evaluation.tasks or local):
         raise RecipeError("nothing to score: set evaluation.microworld or .tasks, or put a task.yaml into a local set")
-    (run.out / ASIDE).mkdir(exist_ok=True)
     result = run.runner.run(
         "evaluate",
         {
             "models": models,
             "bm25": section.bm25,
-            "microworld": world and world.model_dump(),
+            "microworld": microworld and microworld.model_dump(),
             "tasks": list(evaluation.tasks),
             "local": local,
             "out": str(folder / "scores.parquet"),
             "samples": str(run.out / "samples.parquet"),
             "cache": str(folder / "cache"),
-            "plot": str(run.out / ASIDE / "scores.png"),
+            "plot": str(run.unhashed / "scores.png"),
             "batch_size": 256,
         },
         folder,
@@ -100,13 +100,13 @@ def mteb_scores(run: StageRun) -> dict[str, Any]:
     }
 
 
-def _identity(run: StageRun, asset: str, folder: str) -> dict[str, Any]:
+def _identity(run: StageRun[Any], asset: str, folder: str) -> dict[str, Any]:
     artifact = run.input(asset)
     return {"path": str(artifact.path / folder), "digest": f"{artifact.digest[:16]}-{folder}"}
 
 
 def _train(
-    run: StageRun, tables: dict[str, pl.DataFrame], seeds: Mapping[str, int] | None = None
+    run: StageRun[Any], tables: dict[str, pl.DataFrame], seeds: Mapping[str, int] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Train one model per table in one worker; each in the artifact's folder of the table's name, all under the seed of
     embedding_model unless `seeds` says otherwise.
@@ -116,16 +116,18 @@ def _train(
     jobs = []
     for name, rows in tables.items():
         if rows.is_empty():
-            raise RecipeError(f"{run.stage.name} has no rows to train {name} on: look at the quarantines of its inputs")
+            raise RecipeError(
+                f"{run.stage.name} has no rows to train {name} on: see the quarantines of its inputs (`speed quarantine`)"
+            )
         _instructed(rows, run.recipe.embedding_model).write_parquet(folder / f"{name}.parquet")
-        aside = run.out / ASIDE if len(tables) == 1 else run.out / ASIDE / name
-        aside.mkdir(parents=True, exist_ok=True)
+        unhashed = run.unhashed if len(tables) == 1 else run.unhashed / name
+        unhashed.mkdir(parents=True, exist_ok=True)
         jobs.append(
             {
                 "name": name,
                 "triplets": str(folder / f"{name}.parquet"),
                 "out": str(run.out / name),
-                "aside": str(aside),
+                "aside": str(unhashed),
                 **({"seed": seeds[name]} if seeds else {}),
             }
         )
@@ -134,18 +136,18 @@ def _train(
 
 
 def _instructed(rows: pl.DataFrame, settings: EmbeddingModel) -> pl.DataFrame:
-    """The rows as they are trained on: `task` is what the instruction says of each, which of STS is not its topic."""
+    """The rows as they are trained on: `task` is the {task} of the instruction, which for STS is not the topic."""
     named = rows.select("task_type", "task", "row_id").rows()
     tasks = [instruction_of(kind, task, row_id, settings.sts_instructions) for kind, task, row_id in named]
     return rows.with_columns(task=pl.Series(tasks, dtype=pl.String)).drop("row_id")
 
 
-def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    settings: EmbeddingModel = run.recipe.embedding_model
+def _train_job(run: StageRun[Any], jobs: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    settings = run.recipe.embedding_model
     if settings.base == "static":
         base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
     else:
-        name, revision = located(settings.base, settings.revision)
+        name, revision = resolve_model(settings.base, settings.revision)
         base = {"kind": "pretrained", "name": name, "revision": revision}
     return run.runner.run(
         "embed",
@@ -154,7 +156,7 @@ def _train_job(run: StageRun, jobs: list[dict[str, Any]], folder: Path) -> dict[
             "base": base,
             "settings": settings.model_dump(mode="json"),
             "seed": seed_for(run.recipe.seed, "embedding") % 2**31,
-            "checkpoint_minutes": run.whole_recipe.runtime.checkpoint_minutes,
+            "checkpoint_minutes": run.unfingerprinted.runtime.checkpoint_minutes,
         },
         folder / "train",
         run.progress,

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from speed_assets.assets.stage import StageRun
-from speed_assets.recipe import Evaluation
+from speed_assets.assets.stage_run import StageRun
 
 
-def evaluation_texts(run: StageRun) -> dict[str, Any]:
+def evaluation_texts(run: StageRun[None]) -> dict[str, Any]:
     """The table (task, text), written in blocks by the worker and never read here."""
-    section: Evaluation = run.recipe.evaluation
+    section = run.recipe.evaluation
     run.scratch.mkdir(parents=True, exist_ok=True)
     found = run.runner.run(
         "task_texts",

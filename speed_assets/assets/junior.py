@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.teacher.teacher import TeacherUse
-from speed_assets.assets.stage import StageRun
+from resources.teacher.teacher_use import TeacherUse
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import (
     WRITTEN,
@@ -22,22 +22,23 @@ from speed_assets.assets.writing import (
 )
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
-from speed_assets.domain.rows import cuts_before, parse_outputs, quarantined, refusal_or, unless_refused, until_whole
+from speed_assets.domain.rows import cuts_before, parse_outputs, refusal_or, unless_refused, until_whole
+from speed_assets.recipe import JuniorData, SeedData, Training
 
 
-def seed_data(run: StageRun) -> dict[str, Any]:
-    """The teacher's examples; answers that are no whole record, or break a rule, go to the quarantine."""
-    section = run.recipe.seed_data
+def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
+    """The teacher's examples; invalid answers, and those that break a rule, go to the quarantine."""
+    section = run.section
     asked = getattr(section.rows, run.task_type)
     rows = asked_rows(run, section.rows)
-    told: list[TeacherUse] = []
+    uses: list[TeacherUse] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
         texts = asked_again(run, pending, attempt)
         limits = run.limits(section.sampling, pending["words"], cuts_before(pending, attempt))
         schema = schema_for("synthesis", run.task_type)
         answers, use = run.ask(texts, section.sampling, schema, sample=attempt, limits=limits)
-        told.append(use)
+        uses.append(use)
         answered = pending.select(rows.columns).with_columns(
             pl.Series("output", [a.text for a in answers], dtype=pl.String),
             pl.Series("finished", [a.finished for a in answers], dtype=pl.Boolean),
@@ -50,32 +51,27 @@ def seed_data(run: StageRun) -> dict[str, Any]:
     plot_reading(run, rows)
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select(WRITTEN))
-    run.write(
-        quarantined(
-            bad, run.stage.name, run.task_type, pl.col("problem"), refusal_or("no whole record"), pl.col("output")
-        ),
-        "quarantine",
-    )
+    run.quarantine(bad, pl.col("problem"), refusal_or("no whole record"), pl.col("output"))
     return {
         "asked": asked,
         "problems": problem_counts(bad),
         "read_as": read_as(rows),
         "asked_again": again,
-        **sum(told[1:], start=told[0]).metadata(),
+        **sum(uses[1:], start=uses[0]).metadata(),
         **truth(run, good, asked),
     }
 
 
-def junior_model(run: StageRun) -> dict[str, Any]:
+def junior_model(run: StageRun[Training]) -> dict[str, Any]:
     """Supervised fine-tuning of the base on the teacher's examples of all task types, each written as one line of JSON."""
     seeds = run.input_rows("seed_data")
     records = [canonical_record(row["task_type"], row) for row in seeds.iter_rows(named=True)]
     rows = seeds.select("prompt", pl.Series("completion", records, dtype=pl.String))
     tokens = run.most_answer_tokens("synthesis")
-    return train(run, "sft", rows, run.recipe.junior_model, answer_tokens=tokens)
+    return train(run, "sft", rows, run.section, answer_tokens=tokens)
 
 
-def junior_data(run: StageRun) -> dict[str, Any]:
+def junior_data(run: StageRun[JuniorData]) -> dict[str, Any]:
     """Several candidates for each prompt; flawed ones stay, they are what judge and revisor learn from."""
-    section = run.recipe.junior_data
+    section = run.section
     return write_with(run, "junior_model", section.prompts, section.candidates, section.sampling)

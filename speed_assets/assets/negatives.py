@@ -1,4 +1,4 @@
-"""Mined negatives: positives of other rows that are near a query and yet do not answer it."""
+"""Hard negatives: positives of other rows that are similar to a query and do not answer it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import located_embedder, prompt_set
-from resources.teacher.teacher import TeacherUse
-from speed_assets.assets.stage import StageRun
+from resources.inputs.base_models import resolve_embedder
+from resources.teacher.teacher_use import TeacherUse
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.judging import agree, in_order, orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import quarantined
 from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.recipe import MinedNegatives
 
 
-def mined_negatives(run: StageRun) -> dict[str, Any]:
-    """One negative for each row of the task types named that has none. `verdict` tells what it passed: `margin`, or
+def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
+    """One negative for each row of the task types named that has none. `verdict` is what it passed: `margin`, or
     `teacher` where it came so near that the teacher was asked which of the two answers the query.
 
     Rows without one are in the quarantine: nothing near enough below the margin (`none_mined`), more doubts than the
     teacher may be asked about (`in_doubt`), or a text that the teacher takes for right, or cannot tell (`false_negative`).
     """
-    section = run.recipe.mined_negatives
+    section = run.section
     rows = run.input("final_triplets").table().filter(pl.col("task_type").is_in(section.task_types))
     rows = rows.filter(pl.col("negative").is_null()).drop("negative")
     folder = run.scratch / "mine"
@@ -34,7 +34,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
         "neighbours",
         {
             "task": "mine",
-            **located_embedder(section.embedder),
+            **resolve_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "mined.parquet"),
             "per_row": 1,
@@ -65,9 +65,7 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     )
     good, bad = mined.filter(pl.col("reason").is_null()), mined.filter(pl.col("reason").is_not_null())
     run.write(good.select("row_id", "task_type", "negative", "positive_similarity", "negative_similarity", "verdict"))
-    run.write(
-        quarantined(bad, run.stage.name, None, pl.col("reason"), pl.col("query"), pl.col("negative")), "quarantine"
-    )
+    run.quarantine(bad, pl.col("reason"), pl.col("query"), pl.col("negative"))
     return {
         "asked": rows.height,
         "in_doubt": int((mined["negative_similarity"] > mined.select(nearest).to_series()).sum()),
@@ -76,9 +74,9 @@ def mined_negatives(run: StageRun) -> dict[str, Any]:
     }
 
 
-def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
+def _ask(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
     """(row_id, worse): whether the teacher finds the mined text worse than the positive, in both orders."""
-    prompts = prompt_set(run.recipe.prompts)
+    prompts = run.prompts
     pairs = []
     for row in rows.iter_rows(named=True):
         kind = TASK_TYPES[row["task_type"]]
@@ -93,13 +91,13 @@ def _ask(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, TeacherUse]:
         prompts.judge(rows["task_type"][place], rows["task"][place], in_order(pairs[place], order))
         for place, order in shown
     ]
-    sampling = run.recipe.mined_negatives.sampling
+    sampling = run.section.sampling
     limits = run.limits(sampling, [run.most_words("judge", "matching_short")] * len(texts))
     answers, use = run.ask(texts, sampling, schema_for("judge", "matching_short", 2), limits=limits)
-    said: list[list[Any]] = [[] for _ in pairs]
+    verdicts: list[list[Any]] = [[] for _ in pairs]
     for (place, order), answer in zip(shown, answers, strict=True):
-        said[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
-    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, said, strict=True)]
+        verdicts[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
+    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, verdicts, strict=True)]
     worse = [
         preference is not None and preference.chosen == pair[0]
         for preference, pair in zip(preferences, pairs, strict=True)

@@ -1,7 +1,7 @@
-"""The quarantine: every row that any stage set aside, in one table to look through.
+"""The quarantine: every row that any stage rejected, in one table.
 
-Belongs here: gathering, counting and showing what was set aside. Not here: setting it aside (each stage), or letting a
-row back in (`final_triplets.readmit`, `domain/funnel.py`).
+Belongs here: gathering, counting and plotting rejected rows. Not here: rejecting rows (each stage), or readmitting them
+(`final_triplets.readmit`, `domain/funnel.py`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE, Artifact
-from speed_assets.assets.stage import StageRun
+from resources.store.store import Artifact
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine, quarantined
 
 _BARS = 24
 """Reasons in the plot; what is rarer is in the metadata."""
 
 
-def quarantine(run: StageRun) -> dict[str, Any]:
-    """The quarantine tables of all stages under each other, in the order of the graph."""
+def quarantine(run: StageRun[None]) -> dict[str, Any]:
+    """The quarantine tables of all stages, concatenated in the order of the graph."""
     artifacts = [artifact for group in run.inputs.values() for artifact in group.values()]
     rows = gathered(artifacts)
     run.write(rows)
     counts = counted(rows, "stage", "reason", "task_type")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_counts(counts, run.out / ASIDE / "quarantine_counts.png")
+    plot_counts(counts, run.unhashed / "quarantine_counts.png")
     return {
         "asked": sum(int(artifact.metadata.get("quarantined", 0)) for artifact in artifacts),
         "counts": counts.to_dicts(),
@@ -35,16 +34,16 @@ def quarantine(run: StageRun) -> dict[str, Any]:
 
 
 def gathered(artifacts: Iterable[Artifact]) -> pl.DataFrame:
-    """What these artifacts set aside, under each other."""
+    """The quarantine tables of these artifacts, concatenated."""
     tables = [artifact.table("quarantine") for artifact in artifacts]
     return pl.concat([no_quarantine(), *(table.select(*QUARANTINE_SCHEMA) for table in tables if table.width)])
 
 
 def with_broken(artifacts: Iterable[Artifact]) -> pl.DataFrame:
-    """What these artifacts set aside, and the rows that are not whole in tables that keep such rows.
+    """The quarantine tables of these artifacts, and the invalid rows of tables that keep those.
 
-    A generator's table holds every output, since judge and revisor learn from flawed ones. So a run that its gate stops has
-    nothing in a quarantine to look at, and the outputs are what explains it.
+    A generator's table holds every output, since judge and revisor learn from flawed ones. So when a gate stops a run
+    there, the invalid outputs explain it and no quarantine does.
     """
     kept = list(artifacts)
     broken = [
@@ -76,7 +75,7 @@ def plot_counts(counts: pl.DataFrame, path: Path) -> None:
     )
     totals = named.group_by("name").agg(pl.col("rows").sum()).sort("rows", "name", descending=[True, False])
     names = totals["name"].head(_BARS).to_list()
-    figure = Figure(figsize=(7, 0.22 * len(names) + 1), dpi=70, layout="constrained")
+    figure = Figure(figsize=(7, 0.22 * len(names) + 1), dpi=110, layout="constrained")
     axes = figure.subplots()
     left = dict.fromkeys(names, 0)
     for task_type in named["task_type"].unique().sort():

@@ -1,76 +1,65 @@
-"""The release: model, data, cards and manifest in one folder, written at once, only through every gate."""
+"""The release: model, data, cards and manifest in one folder, written at once.
+
+Belongs here: what a release holds. Not here: its gates (`checks/gates.py`), the words of its cards
+(`resources/releases/cards.py`)."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-import dagster as dg
 import polars as pl
 
 from resources.releases.cards import dataset_card, model_card
 from resources.releases.releases import SAMPLES, SCORES, next_number
-from resources.store.artifacts import Artifacts
 from resources.store.store import Artifact
-from speed_assets.assets.stage import REFUSED, StageFunction, StageRun
-from speed_assets.domain.fingerprints import seed_for
+from speed_assets.assets.stage_run import StageRun
+from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import without_places
+from speed_assets.recipe import Licences, without_places
 
 LIBRARIES = (
     "dagster", "transformers", "trl", "datasets", "sentence-transformers", "mteb", "polars", "great-expectations", "torch",
 )  # fmt: skip
 
 
-def release_through(refusals: Callable[[Artifacts], list[str]]) -> StageFunction:
-    """The release stage behind these gates; every gate is asked again, whatever Dagster remembers."""
-
-    def release(run: StageRun) -> dict[str, Any]:
-        reasons = refusals(run.artifacts)
-        if reasons:
-            raise dg.Failure(
-                description="release refused:\n" + "\n".join(f"- {reason}" for reason in reasons),
-                metadata={REFUSED: dg.MetadataValue.json(reasons)},
-                allow_retries=False,
-            )
-        rows = run.input("final_triplets")
-        triplets = rows.table()
-        manifest = _manifest(run, triplets)
-        model = run.input("embedding_model")
-        shutil.copytree(model.path / "model", run.out / "model", dirs_exist_ok=True)
-        (run.out / "model" / "README.md").write_text(model_card(run.whole_recipe, manifest))
-        for task_type in TASK_TYPE_NAMES:
-            part = triplets.filter(task_type=task_type)
-            if part.height:
-                folder = run.out / "data" / task_type
-                folder.mkdir(parents=True, exist_ok=True)
-                part.write_parquet(folder / "train.parquet")
-        (run.out / "data" / "README.md").write_text(dataset_card(run.whole_recipe, manifest))
-        rows.table("quarantine").write_parquet(run.out / "quarantine.parquet")
-        scores = run.input("mteb_scores")
-        scores.table().write_parquet(run.out / f"{SCORES}.parquet")
-        scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
-        (run.out / "recipe.json").write_text(json.dumps(run.whole_recipe.published(), indent=1) + "\n")
-        (run.out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        return {
-            "number": next_number(run.artifacts.store),
-            "rows_released": triplets.height,
-            "scores": manifest["scores"]["embedding_model"],
-        }
-
-    return release
+def release(run: StageRun[Licences]) -> dict[str, Any]:
+    """Model, data, cards, manifest and recipe.json, which holds what the release's fingerprint contains of the recipe."""
+    rows = run.input("final_triplets")
+    triplets = rows.table()
+    manifest = _manifest(run, triplets)
+    model = run.input("embedding_model")
+    shutil.copytree(model.path / "model", run.out / "model", dirs_exist_ok=True)
+    (run.out / "model" / "README.md").write_text(model_card(run.recipe, manifest))
+    for task_type in TASK_TYPE_NAMES:
+        part = triplets.filter(task_type=task_type)
+        if part.height:
+            folder = run.out / "data" / task_type
+            folder.mkdir(parents=True, exist_ok=True)
+            part.write_parquet(folder / "train.parquet")
+    (run.out / "data" / "README.md").write_text(dataset_card(run.recipe, manifest))
+    rows.table("quarantine").write_parquet(run.out / "quarantine.parquet")
+    scores = run.input("mteb_scores")
+    scores.table().write_parquet(run.out / f"{SCORES}.parquet")
+    scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
+    (run.out / "recipe.json").write_text(json.dumps(run.lineage["recipe"], indent=1) + "\n")
+    (run.out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return {
+        "number": next_number(run.store),
+        "rows_released": triplets.height,
+        "scores": manifest["scores"]["embedding_model"],
+    }
 
 
-def _manifest(run: StageRun, triplets: pl.DataFrame) -> dict[str, Any]:
+def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]:
     """Every artifact with its fingerprint and digest, every version, and all figures that the cards show."""
     artifacts = {}
     metadata = []
-    for stage, partition in run.artifacts.everything(above=run.stage.name):
-        artifact = run.artifacts.get(stage.name, partition)
+    for stage, partition, artifact in run.upstream():
         metadata.append(artifact.metadata)
         name = f"{stage.name}/{partition}" if partition else stage.name
         artifacts[name] = {
@@ -81,18 +70,16 @@ def _manifest(run: StageRun, triplets: pl.DataFrame) -> dict[str, Any]:
             "teacher_calls": artifact.metadata.get("teacher_calls"),
             "reused_calls": artifact.metadata.get("reused_calls"),
         }
-    recipe = run.whole_recipe
+    recipe = run.recipe
     scores, rows = run.input("mteb_scores"), run.input("final_triplets").metadata
     return {
         "recipe": recipe.name,
-        "recipe_digest": recipe.digest(),
+        "recipe_digest": digest(run.lineage["recipe"]),
         "artifacts": artifacts,
         "libraries": {name: version(name) for name in LIBRARIES},
         "models": {
             "teacher": recipe.teacher.model,
-            "generator_base": without_places(recipe.generator.base)
-            if "junior_model" in run.artifacts.graph and recipe.generator
-            else None,
+            "generator_base": without_places(recipe.generator.base) if "junior_model" in run.graph else None,
             "embedding_base": without_places(recipe.embedding_model.base),
         },
         "teacher": _spent([m for m in metadata if m.get("teacher_calls") is not None]),
@@ -104,12 +91,12 @@ def _manifest(run: StageRun, triplets: pl.DataFrame) -> dict[str, Any]:
         "removed": rows["removed"],
         "contamination": rows["contamination"],
         "contamination_unsearched": list(recipe.evaluation.unsearched),
-        "licences": {"model": recipe.release.model_licence, "data": recipe.release.data_licence},
+        "licences": {"model": run.section.model_licence, "data": run.section.data_licence},
     }
 
 
 def _spent(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all answers of the teacher took together, whenever they came; null is unknown, and so is a sum with it."""
+    """Calls, tokens and cost of all the teacher's answers, cached or not; null is unknown, and so is a sum with it."""
 
     def total(field: str) -> Any:
         parts = [stage.get(field) for stage in stages]
@@ -125,9 +112,9 @@ def _spent(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _intervals(run: StageRun, scores: Artifact) -> dict[str, dict[str, list[float]]]:
-    """{model: {task: [low, high]}}: 1 - alpha intervals over the chance of samples, of the models that are shown."""
-    settings = run.whole_recipe.checks.superior
+def _intervals(run: StageRun[Licences], scores: Artifact) -> dict[str, dict[str, list[float]]]:
+    """{model: {task: [low, high]}}: 1 - alpha bootstrap intervals over samples, of the models in the cards."""
+    settings = run.recipe.checks.superior
     found = samples_by_model(scores.table(SAMPLES))
     return {
         model: {
@@ -136,7 +123,7 @@ def _intervals(run: StageRun, scores: Artifact) -> dict[str, dict[str, list[floa
                 for edge in score_interval(
                     samples,
                     resamples=settings.resamples,
-                    seed=seed_for(run.whole_recipe.seed, "interval", task),
+                    seed=seed_for(run.recipe.seed, "interval", task),
                     alpha=settings.alpha,
                 )
             ]

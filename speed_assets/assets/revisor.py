@@ -7,8 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import WRITTEN, generated, problem_counts, truth
 from speed_assets.domain.answers import CUT_OFF
@@ -17,16 +16,25 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.parsing import parse_revision, stands_in
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_revision
-from speed_assets.domain.revising import Revised, as_draft, balance, keeps_of, read_through, revise, without_echoes
-from speed_assets.domain.rows import parse_outputs, quarantined, refusal_or, unless_refused
+from speed_assets.domain.revising import (
+    Mended,
+    Revised,
+    as_draft,
+    balance,
+    keeps_of,
+    read_through,
+    revise,
+    without_echoes,
+)
+from speed_assets.domain.rows import parse_outputs, refusal_or, unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.recipe import Sampling
+from speed_assets.recipe import RevisedData, RevisionData, Revisor, Sampling
 
 
-def revision_data(run: StageRun) -> dict[str, Any]:
+def revision_data(run: StageRun[RevisionData]) -> dict[str, Any]:
     """What the teacher says of the junior's first candidates: a patch, or nothing to mend."""
-    section = run.recipe.revision_data
-    prompts = prompt_set(run.recipe.prompts)
+    section = run.section
+    prompts = run.prompts
     drafts = (
         run.input("junior_data").table().filter(pl.col("candidate") == 0).head(getattr(section.rows, run.task_type))
     )
@@ -53,17 +61,7 @@ def revision_data(run: StageRun) -> dict[str, Any]:
     rows = rows.with_columns(problem=unless_refused(pl.col("problem")))
     good, bad = rows.filter(pl.col("problem").is_null()), rows.filter(pl.col("problem").is_not_null())
     run.write(good.drop("raw", "problem", "refused"))
-    run.write(
-        quarantined(
-            bad,
-            run.stage.name,
-            run.task_type,
-            pl.col("problem"),
-            refusal_or("the answer cannot be read as a revision"),
-            pl.col("raw"),
-        ),
-        "quarantine",
-    )
+    run.quarantine(bad, pl.col("problem"), refusal_or("the answer cannot be read as a revision"), pl.col("raw"))
     return {
         "asked": drafts.height,
         "mended": int(good["mended"].sum()),
@@ -72,34 +70,34 @@ def revision_data(run: StageRun) -> dict[str, Any]:
     }
 
 
-def revision_limits(run: StageRun, sampling: Sampling, row_ids: Iterable[str]) -> list[int]:
+def revision_limits(run: StageRun[Any], sampling: Sampling, row_ids: Iterable[str]) -> list[int]:
     """Tokens that a revision of each row may have: at most all of the record that its prompt asked for, and a reason."""
     lengths = run.recipe.answers.lengths()
     drawn = (draw_attributes(run.task_type, seed_for(run.recipe.seed, "attributes", row_id)) for row_id in row_ids)
     return run.limits(sampling, [lengths.words("revise", run.task_type, attributes) for attributes in drawn])
 
 
-def revisor_model(run: StageRun) -> dict[str, Any]:
+def revisor_model(run: StageRun[Revisor]) -> dict[str, Any]:
     """Supervised fine-tuning of the unaligned base on the teacher's revisions, mending and leaving alone in balance."""
-    section = run.recipe.revisor_model
+    section = run.section
     rows = balance(run.input_rows("revision_data"), section.mended_share, section.repeats_max)
     rows = rows.select("prompt", pl.col("output").alias("completion"))
     return train(run, "sft", rows, section, answer_tokens=run.most_answer_tokens("revise"))
 
 
-def revised_data(run: StageRun) -> dict[str, Any]:
-    """The revisor reads every row and mends it, as often as the recipe says; `doubt` holds what it still finds wrong.
+def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
+    """The revisor reads every row and mends it, as often as the recipe says; `doubt` is what it still finds wrong.
 
-    A revision that would spoil a row is not taken, and one that cannot be read says nothing.
+    A revision that would spoil a row is not taken, and one that cannot be read changes nothing.
     """
-    section, prompts = run.recipe.revised_data, prompt_set(run.recipe.prompts)
+    section, prompts = run.section, run.prompts
     written = run.input("senior_data").table()
     drafts = [
         as_draft(run.task_type, row)
         for row in written.select("query", "positive", "negative", "output").iter_rows(named=True)
     ]
     limits = pl.Series("max_new_tokens", revision_limits(run, section.sampling, written["row_id"]), dtype=pl.Int64)
-    told: list[dict[str, Any]] = []
+    generations: list[dict[str, Any]] = []
 
     def read(reading: int, rows: list[int], records: list[str]) -> list[Revised]:
         asked = written.select("row_id", "candidate", "task", "prompt")[rows]
@@ -108,40 +106,15 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         requests = asked.with_columns(pl.Series("prompt", texts, dtype=pl.String), limits[rows])
         schema = schema_for("revise", run.task_type)
         answers, made = generated(run, "revisor_model", requests, section.sampling, schema, f"reading_{reading}")
-        told.append({**made, "output_tokens": int(answers["output_tokens"].sum())})
-        said = zip(records, answers["output"], answers["finished"], strict=True)
-        return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in said]
+        generations.append({**made, "output_tokens": int(answers["output_tokens"].sum())})
+        replies = zip(records, answers["output"], answers["finished"], strict=True)
+        return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in replies]
 
     mended = read_through(drafts, section.readings, read)
-    # A draft that was cut off stays so, however whole it looks, unless the revisor wrote all of it again.
-    changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
-    cut = [
-        problem == CUT_OFF and keeps_of(run.task_type, draft, record)
-        for problem, draft, record in zip(written["problem"], drafts, mended.records, strict=True)
-    ]
-    revised = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
-        pl.col("output").alias("written"),
-        pl.Series("before", drafts, dtype=pl.String),
-        pl.Series("output", mended.records, dtype=pl.String),
-        changed,
-        pl.Series("reason", mended.reasons, dtype=pl.String),
-        pl.Series("doubt", mended.doubts, dtype=pl.String),
-        pl.Series("finished", [False if one else None for one in cut], dtype=pl.Boolean),
-        pl.Series("readable", mended.readable, dtype=pl.Boolean),
-    )
-    revised = parse_outputs(revised, run.task_type)
+    revised = _as_revised(run.task_type, written, drafts, mended)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
     run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt"))
-    why = (
-        pl.when(~pl.col("readable"))
-        .then(pl.lit("not whole, and no revision of it could be read"))
-        .when(pl.col("doubt").is_not_null())
-        .then(pl.lit("not whole, and its revision was not taken: ") + pl.col("doubt"))
-        .when("changed")
-        .then(pl.lit("not whole even as the revisor changed it: ") + pl.col("reason").fill_null("no reason given"))
-        .otherwise(pl.lit("not whole, and the revisor left it so: ") + pl.col("reason").fill_null("no reason given"))
-    )
-    run.write(quarantined(bad, run.stage.name, run.task_type, pl.col("problem"), why, pl.col("written")), "quarantine")
+    run.quarantine(bad, pl.col("problem"), _why_invalid(), pl.col("written"))
     counted = ("generated_rows", "known_rows", "output_tokens")
     asked, unreadable = (sum(reading[name] for reading in mended.readings) for name in ("rows", "unreadable"))
     return {
@@ -154,10 +127,45 @@ def revised_data(run: StageRun) -> dict[str, Any]:
         "revisions_not_taken": sum(reading["not_taken"] for reading in mended.readings),
         "readings": mended.readings,
         **_labels_not_named(good, run.task_type),
-        "generation": told[0]["generation"],
-        **{name: sum(made[name] for made in told) for name in counted},
+        "generation": generations[0]["generation"],
+        **{name: sum(made[name] for made in generations) for name in counted},
         **truth(run, good, written.height),
     }
+
+
+def _as_revised(task_type: str, written: pl.DataFrame, drafts: list[str], mended: Mended) -> pl.DataFrame:
+    """The rows as the revisor left them, parsed, with the draft of each (`before`) and the revisor's reason."""
+    # A draft that was cut off stays invalid, however complete it looks, unless the revisor wrote all of it again.
+    changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
+    cut = [
+        problem == CUT_OFF and keeps_of(task_type, draft, record)
+        for problem, draft, record in zip(written["problem"], drafts, mended.records, strict=True)
+    ]
+    rows = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
+        pl.col("output").alias("written"),
+        pl.Series("before", drafts, dtype=pl.String),
+        pl.Series("output", mended.records, dtype=pl.String),
+        changed,
+        pl.Series("reason", mended.reasons, dtype=pl.String),
+        pl.Series("doubt", mended.doubts, dtype=pl.String),
+        pl.Series("finished", [False if one else None for one in cut], dtype=pl.Boolean),
+        pl.Series("readable", mended.readable, dtype=pl.Boolean),
+    )
+    return parse_outputs(rows, task_type)
+
+
+def _why_invalid() -> pl.Expr:
+    """What the revisor did about a row (readable, doubt, changed, reason) that is still no complete record."""
+    no_reason = pl.col("reason").fill_null("no reason given")
+    return (
+        pl.when(~pl.col("readable"))
+        .then(pl.lit("not whole, and no revision of it could be read"))
+        .when(pl.col("doubt").is_not_null())
+        .then(pl.lit("not whole, and its revision was not taken: ") + pl.col("doubt"))
+        .when("changed")
+        .then(pl.lit("not whole even as the revisor changed it: ") + no_reason)
+        .otherwise(pl.lit("not whole, and the revisor left it so: ") + no_reason)
+    )
 
 
 def _labels_not_named(rows: pl.DataFrame, task_type: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Row scores: what readers that did not write a row say of it, for the filters of final_triplets."""
+"""Row scores: scores of each row from models that did not write it, for the filters of final_triplets."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import model_source
-from resources.inputs.external_digests import located_embedder
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageRun
+from resources.inputs.base_models import resolve_embedder
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
+from speed_assets.recipe import RowScores
 
 NEARNESS = {
     "positive_similarity": pl.Float64,
@@ -29,29 +29,29 @@ _LIKELIHOODS = "likelihoods.parquet"
 _QUANTILES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
-def row_scores(run: StageRun) -> dict[str, Any]:
+def row_scores(run: StageRun[RowScores]) -> dict[str, Any]:
     """One row for each row of the source, in its order: row_id, task_type, the scores, and how near it is in meaning.
 
-    A score is null where there is nothing to say: no writer but the teacher, no embedder, a row that is not whole. The
+    A score is null where it cannot be computed: without a generator, without an embedder, for an invalid row. The
     table `twins` (a, b, similarity) holds places of rows that are alike.
     """
     source, *writer = (name for name in run.stage.inputs if name != EVALUATION_TEXTS)
     rows = run.input_rows(source)
-    whole = rows["valid"] if "valid" in rows.columns else pl.repeat(True, rows.height, eager=True)
-    told: dict[str, Any] = {}
-    scored = _agreement(run, rows.filter(whole))
+    valid = rows["valid"] if "valid" in rows.columns else pl.repeat(True, rows.height, eager=True)
+    reading: dict[str, Any] = {}
+    scored = _agreement(run, rows.filter(valid))
     if writer:
-        likely, told = _likelihoods(run, writer[0], rows.filter(whole))
+        likely, reading = _likelihoods(run, writer[0], rows.filter(valid))
         scored = scored.hstack(likely.select("least_likely", "swapped"))
     else:
         nothing = pl.lit(None, pl.Float64)
         scored = scored.with_columns(nothing.alias("least_likely"), nothing.alias("swapped"))
-    places = whole.arg_true()
+    places = valid.arg_true()
     scores = rows.select("row_id", "task_type").with_columns(
         pl.repeat(None, rows.height, dtype=pl.Float64, eager=True).scatter(places, scored[name]).alias(name)
         for name in SCORES
     )
-    near, twins, audit = _neighbours(run, rows.filter(whole))
+    near, twins, audit = _neighbours(run, rows.filter(valid))
     scores = scores.with_columns(
         pl.repeat(None, rows.height, dtype=near[name].dtype, eager=True).scatter(places, near[name]).alias(name)
         for name in NEARNESS
@@ -61,19 +61,18 @@ def row_scores(run: StageRun) -> dict[str, Any]:
         twins.with_columns(pl.Series(places).gather(twins[name]).cast(pl.Int64).alias(name) for name in ("a", "b")),
         "twins",
     )
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    known = truths(run, rows)
-    right = pl.Series([truth.all_right for truth in known], dtype=pl.Boolean) if known is not None else None
-    _plot(scores, right, run.out / ASIDE / "scores.png")
+    truth = truths(run, rows)
+    right = pl.Series([row.all_right for row in truth], dtype=pl.Boolean) if truth is not None else None
+    _plot(scores, right, run.unhashed / "scores.png")
     quantiles = {
         name: {f"{q:g}": scores[name].quantile(q) for q in _QUANTILES} for name in SCORES if scores[name].count()
     }
-    return {"asked": rows.height, "unscored": int((~whole).sum()), "quantiles": quantiles, **audit, **told}
+    return {"asked": rows.height, "unscored": int((~valid).sum()), "quantiles": quantiles, **audit, **reading}
 
 
-def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
+def _likelihoods(run: StageRun[RowScores], writer: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
     """(least_likely, swapped) of each row under the model of `writer`: the least likely token of what the row says, and of
-    its negative, had that been written as the positive. What was read before is not read again."""
+    its negative, had that been written as the positive. Cached readings are reused."""
     recipe = run.recipe
     model = run.input(writer)
     asked = pl.concat(
@@ -90,9 +89,9 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Dat
     named = asked.select("row_id", "prompt", "record", "value").rows()
     asked = asked.with_columns(pl.Series("text", [digest(list(row)) for row in named], dtype=pl.String))
     reading = digest([recipe.generator.dtype, recipe.generator.chat, model.digest])
-    known = _read_before(run, reading)
-    new = asked.join(known, on="text", how="anti", maintain_order="left").unique("text", maintain_order=True)
-    read = known
+    cached = _read_before(run, reading)
+    new = asked.join(cached, on="text", how="anti", maintain_order="left").unique("text", maintain_order=True)
+    read = cached
     if new.height:
         folder = run.scratch / "likelihood"
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,12 +113,9 @@ def _likelihoods(run: StageRun, writer: str, rows: pl.DataFrame) -> tuple[pl.Dat
             folder,
             run.progress,
         )
-        read = pl.concat([known, pl.read_parquet(folder / "likelihoods.parquet").rename({"row_id": "text"})])
+        read = pl.concat([cached, pl.read_parquet(folder / "likelihoods.parquet").rename({"row_id": "text"})])
     found = asked.join(read, on="text", how="left", maintain_order="left", validate="m:1")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    found.select("text", "least_likely").unique("text").write_parquet(
-        run.out / ASIDE / _LIKELIHOODS, compression="zstd"
-    )
+    found.select("text", "least_likely").unique("text").write_parquet(run.unhashed / _LIKELIHOODS, compression="zstd")
     scores = pl.DataFrame({"place": range(rows.height)}, schema={"place": pl.Int64})
     for name in ("least_likely", "swapped"):
         of_name = found.filter(pl.col("score") == name).select("place", pl.col("least_likely").alias(name))
@@ -134,21 +130,21 @@ def _records(rows: pl.DataFrame, swapped: bool) -> list[str | None]:
         texts = {"query": query, "positive": positive, "negative": negative}
         if swapped:
             texts |= {"positive": negative, "negative": positive}
-        told = not swapped or negative is not None
-        records.append(json.dumps(TASK_TYPES[task_type].record(texts), ensure_ascii=False) if told else None)
+        complete = not swapped or negative is not None
+        records.append(json.dumps(TASK_TYPES[task_type].record(texts), ensure_ascii=False) if complete else None)
     return records
 
 
-def _read_before(run: StageRun, reading: str) -> pl.DataFrame:
+def _read_before(run: StageRun[RowScores], reading: str) -> pl.DataFrame:
     """(text, least_likely) in complete artifacts of this stage, read by the same model."""
     tables = [pl.DataFrame(schema={"text": pl.String, "least_likely": pl.Float64})]
     tables += made_before(run, _LIKELIHOODS, "reading", reading)
     return pl.concat(tables).unique("text", keep="first", maintain_order=True)
 
 
-def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
+def _neighbours(run: StageRun[RowScores], rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     """What the embedder says of the rows: similarities, twins, and an audit of the negatives. Nulls without one."""
-    section = run.recipe.row_scores
+    section = run.section
     if section.embedder is None:
         nothing = {name: pl.repeat(None, rows.height, dtype=dtype, eager=True) for name, dtype in NEARNESS.items()}
         return pl.DataFrame(nothing), pl.DataFrame(schema=TWINS), {}
@@ -169,7 +165,7 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
         "neighbours",
         {
             "task": "measure",
-            **located_embedder(section.embedder),
+            **resolve_embedder(section.embedder),
             "rows": str(folder / "rows.parquet"),
             "evaluation": str(folder / "texts.parquet") if texts.height else None,
             "twin_min": section.twin_min,
@@ -196,7 +192,7 @@ def _neighbours(run: StageRun, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     return near, pl.read_parquet(folder / "twins.parquet"), audit
 
 
-def _agreement(run: StageRun, rows: pl.DataFrame) -> pl.DataFrame:
+def _agreement(run: StageRun[RowScores], rows: pl.DataFrame) -> pl.DataFrame:
     """(role, margin) of each row, from models trained on other rows."""
     folder = run.scratch / "consistency"
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +203,7 @@ def _agreement(run: StageRun, rows: pl.DataFrame) -> pl.DataFrame:
             "rows": str(folder / "rows.parquet"),
             "out": str(folder / "scores.parquet"),
             "seed": seed_for(run.recipe.seed, "row_scores") % 2**31,
-            **run.recipe.row_scores.model_dump(mode="json"),
+            **run.section.model_dump(mode="json"),
         },
         folder,
         run.progress,
@@ -220,7 +216,7 @@ def _plot(scores: pl.DataFrame, right: pl.Series | None, path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = [name for name in SCORES if scores[name].count()]
-    figure = Figure(figsize=(3 * max(1, len(shown)), 2.6), dpi=70, layout="constrained")
+    figure = Figure(figsize=(3 * max(1, len(shown)), 2.6), dpi=110, layout="constrained")
     for place, name in enumerate(shown, 1):
         axes = figure.add_subplot(1, len(shown), place)
         groups = {"rows": scores[name]}

@@ -9,9 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
-from resources.teacher.teacher import TeacherUse
-from speed_assets.assets.stage import StageRun
+from resources.teacher.teacher_use import TeacherUse
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import keeping_rules, write_with
 from speed_assets.domain.answers import CUT_OFF
@@ -28,9 +27,9 @@ from speed_assets.domain.judging import (
 from speed_assets.domain.parsing import Verdict, parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
-from speed_assets.domain.rows import quarantined, unless_refused
+from speed_assets.domain.rows import unless_refused
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.recipe import RecipeError
+from speed_assets.recipe import PreferencePairs, PreferenceTraining, RecipeError, SeniorData
 
 PAIRS = {
     "row_id": pl.String,
@@ -44,13 +43,15 @@ PAIRS = {
 }
 
 
+_DISPUTED = ("orders_disagree", "low_margin")
+"""Why a group has no preference yet, where further orders may give one."""
 _RAW_CHARACTERS = 18_000
 """Characters of what the quarantine keeps of one prompt: all its texts together, each cut to an equal share (ours)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """One answer of the junior. `text` is its record as it is taught, or what it wrote where no whole record was read;
+    """One answer of the junior. `text` is its record as it is trained on, or its raw output where no valid record was read;
     `problem` is why it may not be chosen."""
 
     text: str
@@ -59,7 +60,7 @@ class _Candidate:
 
 @dataclass
 class _Group:
-    """The candidates of one prompt, and what has been said of them."""
+    """The candidates of one prompt, and the verdicts on them."""
 
     row: dict[str, Any]
     candidates: list[_Candidate]
@@ -67,7 +68,7 @@ class _Group:
     verdicts: list[tuple[Order, Verdict | str]] = field(default_factory=list)
     judges: list[str] = field(default_factory=list)
     """Who gave each of the verdicts."""
-    said: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
     """The raw text of each of the verdicts."""
     preference: Preference | None = None
     why_not: str | None = None
@@ -79,7 +80,7 @@ class _Group:
         return [candidate.text for candidate in self.candidates]
 
     def read(self, margin_min: float) -> None:
-        """Find what the verdicts support. What is chosen has to be whole, finished and free of broken rules."""
+        """Find what the verdicts support. The chosen one must be valid, finished and free of broken rules."""
         self.preference, self.why_not = agree(self.texts, self.verdicts, margin_min)
         if self.preference is None:
             return
@@ -91,33 +92,57 @@ class _Group:
 
     def raw(self) -> str:
         """Prompt, candidates and verdicts as JSON, cut to a bounded length."""
-        most = _RAW_CHARACTERS // (1 + len(self.candidates) + len(self.said))
+        most = _RAW_CHARACTERS // (1 + len(self.candidates) + len(self.replies))
         verdicts = [
             {"judge": judge, "order": [i + 1 for i in order], "text": text[:most]}
-            for judge, (order, _), text in zip(self.judges, self.verdicts, self.said, strict=True)
+            for judge, (order, _), text in zip(self.judges, self.verdicts, self.replies, strict=True)
         ]
         shown = {"prompt": self.row["prompt"][:most], "candidates": [text[:most] for text in self.texts]}
         return json.dumps({**shown, "verdicts": verdicts}, ensure_ascii=False)
 
 
-def preference_pairs(run: StageRun) -> dict[str, Any]:
+def preference_pairs(run: StageRun[PreferencePairs]) -> dict[str, Any]:
     """Best and worst candidate of each prompt, asked in two orders, and in more while those disagree and the recipe
-    allows; what stays without agreement is an abstention."""
-    section = run.recipe.preference_pairs
+    allows; a prompt that stays without agreement gives no pair and is in the quarantine."""
     groups = _groups(run)
+    rounds = _judge_in_rounds(run, groups)
+    _reject_explained_by_length(groups, run.section.length_share_max)
+    run.write(_pairs(groups))
+    abstained = _abstained(groups)
+    run.quarantine(abstained, pl.col("reason"), pl.col("detail"), pl.col("raw"))
+    return {
+        "asked": len(groups),
+        "abstentions": dict(abstained["reason"].value_counts(sort=True).iter_rows()),
+        **_of_the_judges(groups),
+        "asked_again": sum(len(group.verdicts) > 2 * len({*group.judges}) for group in groups),
+        **sum(rounds[1:], start=rounds[0]).metadata(),
+    }
+
+
+def _judge_in_rounds(run: StageRun[PreferencePairs], groups: list[_Group]) -> list[TeacherUse]:
+    """Two orders of all groups, then two more of those on which the verdicts disagree; what each round took."""
+    section = run.section
     rounds: list[TeacherUse] = []
     pending = [group for group in groups if group.why_not is None]
     for asked in range(0, section.orders_max, 2):
         rounds.append(_judge(run, pending, asked, min(asked + 2, section.orders_max)))
-        disputed = ("orders_disagree", "low_margin")
-        pending = [group for group in pending if group.why_not in disputed and group.refused is None]
+        pending = [group for group in pending if group.why_not in _DISPUTED and group.refused is None]
         if not pending:
             break
+    return rounds
+
+
+def _reject_explained_by_length(groups: list[_Group], length_share_max: float) -> None:
+    """Take back preferences that a judge who reads nothing but the length could have given."""
     decided = [(group, group.preference) for group in groups if group.preference is not None]
-    blamed = explained_by_length([(group.texts, said) for group, said in decided], section.length_share_max)
-    for (group, _), length in zip(decided, blamed, strict=True):
-        if length:
+    by_length = explained_by_length([(group.texts, preference) for group, preference in decided], length_share_max)
+    for (group, _), explained in zip(decided, by_length, strict=True):
+        if explained:
             group.preference, group.why_not = None, "explained_by_length"
+
+
+def _pairs(groups: list[_Group]) -> pl.DataFrame:
+    """A row of `PAIRS` for each group with a preference."""
     pairs = [
         {
             **{name: group.row[name] for name in ("row_id", "task_type", "prompt")},
@@ -130,8 +155,12 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
         for group in groups
         if group.preference is not None
     ]
-    run.write(pl.DataFrame(pairs, schema=PAIRS))
-    abstained = [
+    return pl.DataFrame(pairs, schema=PAIRS)
+
+
+def _abstained(groups: list[_Group]) -> pl.DataFrame:
+    """(row_id, reason, detail, raw, refused) of each group without a preference."""
+    rows = [
         {
             "row_id": group.row["row_id"],
             "reason": group.why_not,
@@ -143,25 +172,14 @@ def preference_pairs(run: StageRun) -> dict[str, Any]:
         if group.preference is None
     ]
     names = ("row_id", "reason", "detail", "raw", "refused")
-    aside = pl.DataFrame(abstained, schema=dict.fromkeys(names, pl.String))
-    aside = aside.with_columns(reason=unless_refused(pl.col("reason")), detail=pl.coalesce("refused", "detail"))
-    run.write(
-        quarantined(aside, run.stage.name, run.task_type, pl.col("reason"), pl.col("detail"), pl.col("raw")),
-        "quarantine",
-    )
-    return {
-        "asked": len(groups),
-        "abstentions": dict(aside["reason"].value_counts(sort=True).iter_rows()),
-        **_of_the_judges(groups),
-        "asked_again": sum(len(group.verdicts) > 2 * len({*group.judges}) for group in groups),
-        **sum(rounds[1:], start=rounds[0]).metadata(),
-    }
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+    return frame.with_columns(reason=unless_refused(pl.col("reason")), detail=pl.coalesce("refused", "detail"))
 
 
-def _groups(run: StageRun) -> list[_Group]:
+def _groups(run: StageRun[PreferencePairs]) -> list[_Group]:
     """The prompts to be judged with those candidates that a judge is shown. Cut-off answers are left out: a judge cannot
     tell what they would have become."""
-    section = run.recipe.preference_pairs
+    section = run.section
     junior = keeping_rules(run.input("junior_data").table(), section.rules, run.recipe.seed)
     keys = TASK_TYPES[run.task_type].keys
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -172,8 +190,8 @@ def _groups(run: StageRun) -> list[_Group]:
         finished = [row for row in rows if row["problem"] != CUT_OFF]
         shown: dict[str, _Candidate] = {}
         for row in finished:
-            whole = len(TASK_TYPES[run.task_type].record(row)) == len(keys)
-            text = canonical_record(run.task_type, row) if whole else row["output"] or ""
+            complete = len(TASK_TYPES[run.task_type].record(row)) == len(keys)
+            text = canonical_record(run.task_type, row) if complete else row["output"] or ""
             shown.setdefault(text, _Candidate(text, row["problem"]))
         group = _Group(rows[0], list(shown.values()))
         if len(shown) < 2:
@@ -184,22 +202,24 @@ def _groups(run: StageRun) -> list[_Group]:
 
 
 def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
-    """How far each judge can be relied on: what it contradicts, what of it cannot be read, what it leans to.
+    """How reliable each judge is: contradictions, unreadable verdicts, biases of order and length.
 
     `contradictions` has, by judge, the prompts whose first two verdicts could be read, and those among them in which a
     candidate is best in one order and worst in the other.
     """
-    told: dict[str, list[tuple[list[str], Order, Verdict | str]]] = {}
+    by_judge: dict[str, list[tuple[list[str], Order, Verdict | str]]] = {}
     against: dict[str, list[bool | None]] = {}
     for group in groups:
-        said: dict[str, list[tuple[Order, Verdict | str]]] = {}
+        of_group: dict[str, list[tuple[Order, Verdict | str]]] = {}
         for judge, verdict in zip(group.judges, group.verdicts, strict=True):
-            said.setdefault(judge, []).append(verdict)
-            told.setdefault(judge, []).append((group.texts, *verdict))
-        for judge, verdicts in said.items():
+            of_group.setdefault(judge, []).append(verdict)
+            by_judge.setdefault(judge, []).append((group.texts, *verdict))
+        for judge, verdicts in of_group.items():
             against.setdefault(judge, []).append(contradicted(group.texts, verdicts[:2]))
-    problems = Counter(verdict for verdicts in told.values() for *_, verdict in verdicts if isinstance(verdict, str))
-    unread = {judge: [isinstance(verdict, str) for *_, verdict in verdicts] for judge, verdicts in told.items()}
+    problems = Counter(
+        verdict for verdicts in by_judge.values() for *_, verdict in verdicts if isinstance(verdict, str)
+    )
+    unread = {judge: [isinstance(verdict, str) for *_, verdict in verdicts] for judge, verdicts in by_judge.items()}
     return {
         "contradictions": {
             judge: {"prompts": sum(one is not None for one in found), "contradicted": sum(one is True for one in found)}
@@ -207,13 +227,13 @@ def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
         },
         "unreadable": {judge: {"verdicts": len(found), "unreadable": sum(found)} for judge, found in unread.items()},
         "verdict_problems": dict(problems.most_common()),
-        "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in told.items()},
+        "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in by_judge.items()},
     }
 
 
-def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> TeacherUse:
+def _judge(run: StageRun[PreferencePairs], groups: list[_Group], first: int, last: int) -> TeacherUse:
     """Ask for verdicts on the candidates of each group in its orders from `first` to `last`."""
-    section, prompts = run.recipe.preference_pairs, prompt_set(run.recipe.prompts)
+    section, prompts = run.section, run.prompts
     uses = [run.ask([], section.sampling, limits=[])[1]]
     # The schema names the largest number that a verdict may have.
     for count in sorted({len(group.candidates) for group in groups}):
@@ -236,32 +256,32 @@ def _judge(run: StageRun, groups: list[_Group], first: int, last: int) -> Teache
             for (group, order), answer in zip(shown, answers, strict=True):
                 group.verdicts.append((order, parse_verdict(answer.text, len(order), answer.finished)))
                 group.judges.append(judge)
-                group.said.append(answer.text)
+                group.replies.append(answer.text)
                 group.refused = group.refused or answer.error
     for group in groups:
         group.read(section.margin_min)
     return sum(uses[1:], start=uses[0])
 
 
-def senior_model(run: StageRun) -> dict[str, Any]:
+def senior_model(run: StageRun[PreferenceTraining]) -> dict[str, Any]:
     """DPO from the junior, with the frozen junior as reference.
 
     Raises:
-        RecipeError: there are fewer pairs than `checks.pairs_min`, of all task types together. A check of this stage says
-            the same of what was trained; said here, no training is paid for in vain.
+        RecipeError: there are fewer pairs than `checks.pairs_min`, of all task types together. A check of this stage
+            asks the same of what was trained; asked here, no training is wasted.
     """
     rows = run.input_rows("preference_pairs").select("prompt", "chosen", "rejected")
-    least = run.whole_recipe.checks.pairs_min  # changes no model: too few pairs make none
+    least = run.unfingerprinted.checks.pairs_min
     if rows.height < least:
         raise RecipeError(too_few_pairs(rows.height, least))
     tokens = run.most_answer_tokens("synthesis")
     start = run.input("junior_model")
-    told = train(run, "dpo", rows, run.recipe.senior_model, start=start, answer_tokens=tokens)
-    return told | {"pairs": rows.height}
+    report = train(run, "dpo", rows, run.section, start=start, answer_tokens=tokens)
+    return report | {"pairs": rows.height}
 
 
 def too_few_pairs(pairs: int, least: int) -> str:
-    """What is said of too few preference pairs, and what to do."""
+    """The error of too few preference pairs, with what to do."""
     return (
         f"{pairs} preference pairs came out over all task types, at least {least} must (checks.pairs_min): see why with "
         "`speed quarantine --stage preference_pairs`, then judge more prompts (preference_pairs.prompts), accept less "
@@ -270,8 +290,8 @@ def too_few_pairs(pairs: int, least: int) -> str:
     )
 
 
-def senior_data(run: StageRun) -> dict[str, Any]:
+def senior_data(run: StageRun[SeniorData]) -> dict[str, Any]:
     """One output of the model that writes at scale, for each row asked for."""
-    section = run.recipe.senior_data
+    section = run.section
     writer = run.stage.inputs[1]  # in a rehearsal the teacher's examples come after it
     return write_with(run, writer, section.rows, 1, section.sampling, section.attempts)

@@ -1,8 +1,8 @@
 """Rows that stand in, in a rehearsal, for what a model could not write.
 
-A junior trained on eight rows writes no whole record, and a run that stopped there would not show whether judge, revisor,
-filters and scores can be reached. So in a rehearsal, and nowhere else, the teacher's examples take the place of what is not
-whole. They are marked, and counted as not whole.
+A junior trained on eight rows writes no valid record, and a run that stopped there would not show whether judge, revisor,
+filters and scores can be reached. So in a rehearsal, and nowhere else, the teacher's examples take the place of
+invalid rows. They are marked, and counted as invalid.
 
 Belongs here: what stands in for what. Not here: which recipe is a rehearsal (`speed_assets/orchestration/rehearse.py`).
 """
@@ -14,14 +14,13 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageFunction, StageRun
+from speed_assets.assets.stage_run import StageFunction, StageRun
 from speed_assets.domain.records import canonical_record, canonical_revision
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 MARK = "stand-in"
 FILE = "stand_ins.parquet"
-"""Table (row_id, candidate) beside an artifact of the rows that stand in; `candidate` is null where a row has none."""
+"""Table (row_id, candidate) of the rows that stand in, in the unhashed folder of an artifact; `candidate` is null where a row has none."""
 _DATA, _QUARANTINE = "data", "quarantine"
 _NEVER = ("not_whole", "contamination")
 """How reasons of final_triplets begin for which no row comes back, in a rehearsal either."""
@@ -30,7 +29,7 @@ _NEVER = ("not_whole", "contamination")
 def standing_in(function: StageFunction) -> StageFunction:
     """The function of a stage, with stand-ins in what it wrote; its metadata counts them as `stand_ins`."""
 
-    def stage(run: StageRun) -> dict[str, Any]:
+    def stage(run: StageRun[Any]) -> dict[str, Any]:
         metadata = function(run)
         fill = _FILLS.get(run.stage.name)
         return {**metadata, "stand_ins": fill(run)} if fill else metadata
@@ -38,8 +37,8 @@ def standing_in(function: StageFunction) -> StageFunction:
     return stage
 
 
-def _examples(run: StageRun) -> int:
-    """For each row of a generator that is not whole an example of the teacher, under the prompt that was asked."""
+def _examples(run: StageRun[Any]) -> int:
+    """For each invalid row of a generator an example of the teacher, under the prompt that was asked."""
     rows, seeds = run.tables[_DATA], run.input("seed_data").table()
     broken = rows.filter(~pl.col("valid"))
     if broken.is_empty() or seeds.is_empty():
@@ -54,13 +53,13 @@ def _examples(run: StageRun) -> int:
         problem=pl.lit(None, pl.String),
     )
     key = ["row_id", "candidate"]
-    whole = pl.concat([rows.filter("valid"), filled])
+    valid = pl.concat([rows.filter("valid"), filled])
     _marked(run, broken)
-    run.write(rows.select(key).join(whole, on=key, how="left", maintain_order="left").select(rows.columns))
+    run.write(rows.select(key).join(valid, on=key, how="left", maintain_order="left").select(rows.columns))
     return broken.height
 
 
-def _pairs(run: StageRun) -> int:
+def _pairs(run: StageRun[Any]) -> int:
     """Where the judge left too few pairs, the first and the last candidate of prompts without one."""
     candidates = run.input("junior_data").table().filter("valid").sort("candidate")
     made = []
@@ -68,13 +67,13 @@ def _pairs(run: StageRun) -> int:
         group = candidates.filter(row_id=row_id)
         texts = [canonical_record(run.task_type, row) for row in group.iter_rows(named=True)]
         if texts and texts[0] != texts[-1]:
-            # Nobody judged them: margin and verdicts are what the table's readers rely on, and `judge_model` tells the truth.
+            # Nobody judged them: margin and verdicts are what readers of the table need, and `judge_model` is honest.
             pair = {"prompt": group["prompt"][0], "chosen": texts[0], "rejected": texts[-1], "judge_model": MARK}
             made.append({"row_id": row_id, "task_type": run.task_type, "margin": 1.0, "verdicts": 2, **pair})
     return _taken_out(run, made)
 
 
-def _revisions(run: StageRun) -> int:
+def _revisions(run: StageRun[Any]) -> int:
     """Where too few of the teacher's revisions can be read, one that leaves the draft as it is."""
     drafts = run.input("junior_data").table().filter("valid")
     made = []
@@ -86,45 +85,42 @@ def _revisions(run: StageRun) -> int:
     return _taken_out(run, [{**row, "mended": False} for row in made])
 
 
-def _triplets(run: StageRun) -> int:
-    """Where the filters left too few rows to train on, those that they set aside first."""
-    rows, aside = run.tables[_DATA], run.tables[_QUARANTINE]
-    missing = run.whole_recipe.rehearsal.rows - rows.height if run.whole_recipe.rehearsal else 0
+def _triplets(run: StageRun[Any]) -> int:
+    """Where the filters left too few rows to train on, those that they rejected first."""
+    rows, rejected = run.tables[_DATA], run.tables[_QUARANTINE]
+    missing = run.recipe.rehearsal.rows - rows.height
     never = pl.any_horizontal(pl.col("reason").str.starts_with(how) for how in _NEVER)
-    back = aside.filter(~never).head(max(0, missing))
+    back = rejected.filter(~never).head(max(0, missing))
     source = run.input_rows(run.stage.inputs[0])
     found = source.filter(pl.col("row_id").is_in(back["row_id"].implode())).unique("row_id", maintain_order=True)
     return _taken_out(run, found.select(rows.columns).to_dicts())
 
 
-def _wanting(run: StageRun) -> list[str]:
-    """Ids that were set aside, as many as there are fewer rows than a rehearsal needs."""
-    recipe = run.whole_recipe
-    assert recipe.rehearsal is not None
-    missing = recipe.rehearsal.pairs - run.tables[_DATA].height
+def _wanting(run: StageRun[Any]) -> list[str]:
+    """Ids of rejected rows, where there are fewer rows than a rehearsal needs."""
+    missing = run.recipe.rehearsal.pairs - run.tables[_DATA].height
     return run.tables[_QUARANTINE]["row_id"].unique(maintain_order=True).to_list() if missing > 0 else []
 
 
-def _taken_out(run: StageRun, made: list[dict[str, Any]]) -> int:
+def _taken_out(run: StageRun[Any], made: list[dict[str, Any]]) -> int:
     """Rows go from the quarantine into the table: a row is in one of the two."""
     if not made:
         return 0
-    data, aside = run.tables[_DATA], run.tables[_QUARANTINE]
+    data, rejected = run.tables[_DATA], run.tables[_QUARANTINE]
     frame = pl.DataFrame([{name: row.get(name) for name in data.columns} for row in made], schema=data.schema)
     run.write(pl.concat([data, frame]))
     _marked(run, frame)
-    run.write(aside.filter(~pl.col("row_id").is_in(frame["row_id"].implode())), _QUARANTINE)
+    run.write(rejected.filter(~pl.col("row_id").is_in(frame["row_id"].implode())), _QUARANTINE)
     return frame.height
 
 
-def _marked(run: StageRun, rows: pl.DataFrame) -> None:
-    """Keep beside the artifact which of its rows stand in."""
+def _marked(run: StageRun[Any], rows: pl.DataFrame) -> None:
+    """Store which rows of the artifact stand in."""
     candidate = pl.col("candidate") if "candidate" in rows.columns else pl.lit(None)
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.out / ASIDE / FILE)
+    rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.unhashed / FILE)
 
 
-_FILLS: dict[str, Callable[[StageRun], int]] = {
+_FILLS: dict[str, Callable[[StageRun[Any]], int]] = {
     "junior_data": _examples,
     "senior_data": _examples,
     "preference_pairs": _pairs,

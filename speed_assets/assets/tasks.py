@@ -9,10 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.enough_topics import warn_of_crowded_prompts
-from resources.inputs.external_digests import prompt_set
 from resources.ledger.calls import TeacherAnswer
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.parsing import parse_tasks
@@ -23,7 +21,7 @@ from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.domain.topic_growth import words_of
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.microworld.toy_language import topic_phrase
-from speed_assets.recipe import RecipeError, Topics
+from speed_assets.recipe import RecipeError, TaskList, Topics
 
 UNWRITTEN = "unwritten "
 """How a task begins that stands in for one which nobody has asked for yet (`plan.py`)."""
@@ -44,16 +42,15 @@ _PROBLEMS = {
     "no_instruction": "it was no instruction in the imperative",
     "other_kind": "it was a task of another kind than asked for",
 }
-"""How a teacher is told what was wrong with a task; other codes are told as they are."""
+"""What a retry says was wrong with a task, by the code of the problem; other codes are used as they are."""
 
 
-def topics(run: StageRun) -> dict[str, Any]:
+def topics(run: StageRun[Topics]) -> dict[str, Any]:
     """Topic paths of the recipe's files; refused lines go to the quarantine with their line number.
 
     `synthesis` marks the topics of `topics.file`, `alignment` those that the alignment stages take their tasks from.
     """
-    section = run.recipe.topics
-    crowded = warn_of_crowded_prompts(run.whole_recipe)
+    section = run.section
     rows, refused = _topic_rows(run, "file", section.file)
     if section.limit is not None:
         rows = rows.join(_lowest(rows, section.limit), on="topic_id", how="semi", maintain_order="left")
@@ -82,13 +79,12 @@ def topics(run: StageRun) -> dict[str, Any]:
         "refused_lines": refused.head(10).to_dicts(),
         "file": Path(section.file).name,
         "alignment_topics": int(rows["alignment"].sum()),
-        "crowded_prompts": crowded,
     }
 
 
-def _topic_rows(run: StageRun, field: str, file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _topic_rows(run: StageRun[Topics], field: str, file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(topics, quarantine of refused lines) of one file. The id of a refused line is its number."""
-    section: Topics = run.recipe.topics
+    section = run.section
     try:
         reading = read_topics(
             Path(file).read_bytes(), max_levels=section.max_levels, max_characters=section.max_characters
@@ -119,9 +115,9 @@ def _lowest(rows: pl.DataFrame, limit: int) -> pl.DataFrame:
     return rows.select("topic_id", keys).sort("key").head(limit)
 
 
-def task_list(run: StageRun) -> dict[str, Any]:
+def task_list(run: StageRun[TaskList]) -> dict[str, Any]:
     """Tasks of each topic that a row will be about, checked and asked for again where it is none; for STS the topic is the
-    task and nobody is asked.
+    task, and no call is made.
 
     `synthesis` and `alignment` mark the topics that stages of that part draw: more rows at scale retrain no generator.
     """
@@ -149,21 +145,21 @@ def task_list(run: StageRun) -> dict[str, Any]:
     data = data.select("task_id", "topic_id", "topic", "task_type", "task", "synthesis", "alignment")
     run.write(data)
     reason, why = unless_refused(pl.col("reason")), refusal_or("no task of the last answer could be taken")
-    run.write(quarantined(without, run.stage.name, run.task_type, reason, why, pl.col("raw")), "quarantine")
+    run.quarantine(without, reason, why, pl.col("raw"))
     parts = {
         part: digest(data.filter(part).drop("synthesis", "alignment").rows()) for part in ("synthesis", "alignment")
     }
     return {"asked": topic_rows.height, "parts": parts, **metadata}
 
 
-def _drawn(run: StageRun, topic_rows: pl.DataFrame) -> pl.DataFrame:
+def _drawn(run: StageRun[TaskList], topic_rows: pl.DataFrame) -> pl.DataFrame:
     """The topics that a stage of the recipe draws for its rows, marked with the parts that do."""
     drawn: dict[str, set[str]] = {"synthesis": set(), "alignment": set()}
-    for stage, rows in run.whole_recipe.rows_wanted(run.task_type).items():
-        part = run.artifacts.graph[stage].takes
+    for stage, rows in run.recipe.rows_wanted(run.task_type).items():
+        part = run.graph[stage].takes
         assert part is not None
         of_part = topic_rows.filter(part)["topic_id"]
-        drawn[part] |= drawn_topics(of_part, run.recipe.task_list.per_topic, rows, run.recipe.seed, stage)
+        drawn[part] |= drawn_topics(of_part, run.section.per_topic, rows, run.recipe.seed, stage)
     marked = topic_rows.with_columns(pl.col("topic_id").is_in(list(ids)).alias(part) for part, ids in drawn.items())
     return marked.filter(pl.col("synthesis") | pl.col("alignment"))
 
@@ -187,9 +183,9 @@ class _Brainstorms:
     The microworld's tasks are phrases of its own language, so the rules of tasks are asked of other prompt sets only.
     """
 
-    def __init__(self, run: StageRun, topics: list[str]) -> None:
+    def __init__(self, run: StageRun[TaskList], topics: list[str]) -> None:
         self._run = run
-        self._prompts = prompt_set(run.recipe.prompts)
+        self._prompts = run.prompts
         self._checked = run.recipe.prompts.set != "compact"
         self.topics = [_Topic(topic) for topic in topics]
         self._taken: dict[frozenset[str], str] = {}
@@ -198,7 +194,7 @@ class _Brainstorms:
 
     def ask(self) -> dict[str, Any]:
         """Fill in the topics; what that took, as metadata."""
-        run, section = self._run, self._run.recipe.task_list
+        run, section = self._run, self._run.section
         uses, again = [], []
         pending = self.topics
         for attempt in range(section.attempts):
@@ -226,7 +222,7 @@ class _Brainstorms:
         }
 
     def _prompt(self, topic: _Topic) -> str:
-        prompt = self._prompts.brainstorm(self._run.task_type, topic.topic, self._run.recipe.task_list.per_topic)
+        prompt = self._prompts.brainstorm(self._run.task_type, topic.topic, self._run.section.per_topic)
         # What was cut off is asked in the same words, with more room.
         if topic.problem is None or topic.problem == CUT_OFF:
             return prompt
@@ -234,7 +230,7 @@ class _Brainstorms:
 
     def _read(self, topic: _Topic, answer: TeacherAnswer) -> None:
         topic.raw, topic.refused = answer.text, answer.error
-        tasks = parse_tasks(answer.text, self._run.recipe.task_list.per_topic, answer.finished)
+        tasks = parse_tasks(answer.text, self._run.section.per_topic, answer.finished)
         topic.problem = CUT_OFF if tasks == CUT_OFF else "no_task"
         topic.cuts += tasks == CUT_OFF
         for task in () if isinstance(tasks, str) else tasks:
@@ -252,7 +248,7 @@ class _Brainstorms:
         """The code of what is wrong with a task, or None."""
         if not self._checked or task.startswith(UNWRITTEN):
             return None
-        prompt = self._prompts.brainstorm(self._run.task_type, topic, self._run.recipe.task_list.per_topic)
+        prompt = self._prompts.brainstorm(self._run.task_type, topic, self._run.section.per_topic)
         if self._taken.get(words_of(task), topic) != topic:
             return "repeats_task"
         return broken_task_rule(task, topic, self._run.task_type, prompt)

@@ -1,7 +1,7 @@
 """The topic tree: the recipe's topics, and subtopics that the teacher names for them, level by level.
 
 The prompt for a topic's children names that topic and nothing else, so a new topic costs the calls for its own children
-and for theirs: all others are in the ledger. Which topics are asked follows from hashes of their paths, for the same reason.
+and for theirs: all others are cached in the ledger. Which topics are asked follows from hashes of their paths, for the same reason.
 
 Belongs here: the stage. Not here: what a repeat is, and who is asked (`domain/topic_growth.py`).
 """
@@ -13,14 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import prompt_set
-from resources.teacher.teacher import TeacherUse
-from speed_assets.assets.stage import StageRun
+from resources.teacher.teacher_use import TeacherUse
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import list_schema
-from speed_assets.domain.rows import TEACHER_REFUSED, quarantined
+from speed_assets.domain.rows import TEACHER_REFUSED
 from speed_assets.domain.topic_growth import NAME_WORDS_MAX, Node, Tree, parents_asked
 from speed_assets.recipe import Expand
 
@@ -28,9 +27,10 @@ NAMED_MORE = 2
 """More children are read from an answer than were asked for, by this factor: what comes after the last new one is dropped."""
 
 
-def topic_tree(run: StageRun) -> dict[str, Any]:
+def topic_tree(run: StageRun[None]) -> dict[str, Any]:
     """The topics of the input, then their children, then those of the children, until `topics.expand` has enough."""
-    section: Expand = run.recipe.topics.expand
+    section = run.recipe.topics.expand
+    assert section is not None, "the graph has this stage only where topics.expand is set"
     roots = run.input("topics").table()
     tree = Tree(run.recipe.topics.max_levels, run.recipe.topics.max_characters)
     written = roots.filter("synthesis")
@@ -56,27 +56,27 @@ def topic_tree(run: StageRun) -> dict[str, Any]:
     ).with_columns(line=pl.lit(None, pl.Int64), synthesis=pl.lit(True), alignment=pl.lit(both))
     rows = pl.concat([roots, grown.select(roots.columns)])
     run.write(rows)
-    aside = pl.DataFrame(
-        growth.aside, schema=dict.fromkeys(("row_id", "task_type", "reason", "detail", "raw"), pl.String)
+    rejected = pl.DataFrame(
+        growth.rejected, schema=dict.fromkeys(("row_id", "task_type", "reason", "detail", "raw"), pl.String)
     )
-    run.write(quarantined(aside, run.stage.name, None, pl.col("reason"), pl.col("detail"), pl.col("raw")), "quarantine")
+    run.quarantine(rejected, pl.col("reason"), pl.col("detail"), pl.col("raw"))
     return {
-        "asked": rows.height + aside.height,
+        "asked": rows.height + rejected.height,
         "topics_before": roots.height,
         "levels": levels,
-        "dropped": dict(aside["reason"].value_counts(sort=True).iter_rows()),
+        "dropped": dict(rejected["reason"].value_counts(sort=True).iter_rows()),
         **(sum(growth.used[1:], start=growth.used[0]).metadata() if growth.used else {}),
     }
 
 
 class _Growth:
-    """Asking for children, and what was set aside meanwhile."""
+    """Asking for children, and what is rejected on the way."""
 
-    def __init__(self, run: StageRun, section: Expand, tree: Tree) -> None:
+    def __init__(self, run: StageRun[None], section: Expand, tree: Tree) -> None:
         self._run, self._section, self._tree = run, section, tree
-        self._prompts = prompt_set(run.recipe.prompts)
+        self._prompts = run.prompts
         self.used: list[TeacherUse] = []
-        self.aside: list[dict[str, str | None]] = []
+        self.rejected: list[dict[str, str | None]] = []
 
     def children_of(self, parents: list[Node]) -> list[Node]:
         """The new topics below `parents`, in the order of these; none beyond the target."""
@@ -104,18 +104,18 @@ class _Growth:
                     again.append(parent)
                     cuts[parent.path] += read == CUT_OFF
                 if answer.error is not None:
-                    self._set_aside(parent, TEACHER_REFUSED, answer.error, answer.text)
+                    self._reject(parent, TEACHER_REFUSED, answer.error, answer.text)
                 elif not names:
                     reason = CUT_OFF if read == CUT_OFF else "no_subtopics"
-                    self._set_aside(parent, reason, f"attempt {attempt + 1} of {section.attempts}", answer.text)
+                    self._reject(parent, reason, f"attempt {attempt + 1} of {section.attempts}", answer.text)
             pending = again
             if not pending:
                 break
         return [node for parent in parents for node in found[parent.path]]
 
     def _prompt(self, parent: Node, attempt: int) -> str:
-        known = self._tree.children(parent) if attempt else ()
-        return self._prompts.expand(parent.path, self._section.children, known)
+        named = self._tree.children(parent) if attempt else ()
+        return self._prompts.expand(parent.path, self._section.children, named)
 
     def _grown(self, parent: Node, names: tuple[str, ...], wanted: int) -> list[Node]:
         """The first `wanted` new topics among the names."""
@@ -127,9 +127,9 @@ class _Growth:
             if isinstance(node, Node):
                 new.append(node)
             else:
-                self._set_aside(parent, node, f"below {parent.path}", name)
+                self._reject(parent, node, f"below {parent.path}", name)
         return new
 
-    def _set_aside(self, parent: Node, reason: str, detail: str, raw: str) -> None:
-        row_id = short_id("topic", parent.path, raw, len(self.aside))
-        self.aside.append({"row_id": row_id, "task_type": None, "reason": reason, "detail": detail, "raw": raw})
+    def _reject(self, parent: Node, reason: str, detail: str, raw: str) -> None:
+        row_id = short_id("topic", parent.path, raw, len(self.rejected))
+        self.rejected.append({"row_id": row_id, "task_type": None, "reason": reason, "detail": detail, "raw": raw})

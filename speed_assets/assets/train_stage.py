@@ -6,16 +6,16 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.external_digests import external_digest, generator_base, generator_revision
-from resources.store.store import ASIDE, Artifact
-from speed_assets.assets.stage import StageRun
+from resources.inputs.base_models import generator_base, generator_revision
+from resources.store.store import Artifact
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.training_length import too_short
 from speed_assets.recipe import RecipeError, Training
 
 
 def train(
-    run: StageRun,
+    run: StageRun[Any],
     kind: str,
     rows: pl.DataFrame,
     settings: Training,
@@ -27,27 +27,31 @@ def train(
     Args:
         run: the stage.
         kind: of worker: `sft` or `dpo`.
-        rows: prompt, and completion or chosen and rejected; other columns are kept beside rows that are too long.
+        rows: prompt, and completion or chosen and rejected; rows that are too long go to the quarantine, with their other columns.
         settings: the stage's training section.
         start: artifact of the model to start from; None starts from the recipe's base.
         answer_tokens: most tokens that any of the answers was given, from which `max_length` follows where the recipe
             leaves it open; None takes the longest row.
 
-    Returns what the worker tells (`workers/training.fine_tune`), and `warning` when the training is too short to change
-    much. Raises RecipeError when there are no rows.
+    Returns:
+        What the worker reports (`workers/fine_tuning.py`), and `warning` when the training is too short to change much.
+
+    Raises:
+        RecipeError: there are no rows.
     """
     if rows.is_empty():
-        raise RecipeError(f"{run.stage.name} has no rows to train on: look at its inputs and their quarantines")
+        raise RecipeError(
+            f"{run.stage.name} has no rows to train on: see the quarantines of its inputs (`speed quarantine`)"
+        )
     folder = run.scratch / kind
     folder.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(folder / "rows.parquet")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    runtime = run.whole_recipe.runtime
+    runtime = run.unfingerprinted.runtime
     steps = settings.steps(rows.height)
-    warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.whole_recipe.checks.steps_min)
+    warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.unfingerprinted.checks.steps_min)
     if warning:
         run.progress(0, steps, warning)
-    told = run.runner.run(
+    report = run.runner.run(
         kind,
         {
             **_start(run, start),
@@ -64,10 +68,10 @@ def train(
         run.progress,
         processes=runtime.processes,
     )
-    return {**told, "warning": warning} if warning else told
+    return {**report, "warning": warning} if warning else report
 
 
-def _start(run: StageRun, start: Artifact | None) -> dict[str, Any]:
+def _start(run: StageRun[Any], start: Artifact | None) -> dict[str, Any]:
     """What training starts from: `base` with `revision`, maybe an `adapter` on it, and `origin`, the base's name.
 
     `origin` is null for a base that is itself an artifact: an adapter on it would not share the recipe's base.
@@ -82,6 +86,7 @@ def _start(run: StageRun, start: Artifact | None) -> dict[str, Any]:
         "origin": {
             "base": generator.base,
             "revision": generator.revision,
-            "digest": external_digest(run.whole_recipe, "generator_base", None),
+            # The senior lists no base: it has that of the junior that it starts from.
+            "digest": (start.lineage["externals"] if start else run.externals)["generator_base"],
         },
     }

@@ -1,27 +1,37 @@
-"""Training triplets: what is left when broken, repeated and contaminated rows are set aside."""
+"""Training triplets: the rows that pass all filters.
+
+Belongs here: the order of the filters, their numbers from the recipe, plots. Not here: the filters
+(`domain/triplet_filters.py`, `domain/rules.py`, `domain/scoring.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from resources.store.store import ASIDE
 from speed_assets.assets.diversity import measured
-from speed_assets.assets.stage import StageRun
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth
 from speed_assets.domain.calibration import LikelyFaulty, Settings
-from speed_assets.domain.contamination import EvaluationIndex, Limits
+from speed_assets.domain.contamination import Limits
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
-from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
+from speed_assets.domain.near_duplicates import Similarity
 from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
 from speed_assets.domain.scoring import SCORE_OF, SCORES, beyond, doubted
 from speed_assets.domain.task_types import TRIPLET_FIELDS
-from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates
+from speed_assets.domain.triplet_filters import (
+    alike_in_meaning,
+    alike_to_evaluation_texts,
+    copies_of_evaluation_texts,
+    invalid_rows,
+    near_duplicates_in,
+)
+from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates, Rules, Scores
 
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
 _NEARNESS = ("evaluation_similarity", "evaluation")
@@ -29,8 +39,8 @@ _VERDICT = ("faulty", "weight")
 _NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES, "place", *_NEARNESS, *_VERDICT)
 
 
-def final_triplets(run: StageRun) -> dict[str, Any]:
-    """Filters in turn, each on what the one before has left; every removed row keeps its text and its reason."""
+def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
+    """The rows that pass all filters; the quarantine has every other row, with its reason."""
     source = run.stage.inputs[0]
     evaluation = evaluation_texts(run)
     rows = run.input_rows(source)
@@ -38,7 +48,7 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
     if "row_scores" in run.inputs:
         rows = scored(rows, run.input("row_scores").table())
         twins = run.input("row_scores").table("twins")
-    section, seed = run.recipe.final_triplets, run.recipe.seed
+    section, seed = run.section, run.recipe.seed
     likely_faulty = None
     if "row_verdicts" in run.inputs:
         rows = judged(rows, run.input_rows("row_verdicts"))
@@ -48,10 +58,9 @@ def final_triplets(run: StageRun) -> dict[str, Any]:
     funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
     run.write(funnel.rows.select(TRIPLETS))
     run.write(funnel.quarantine, "quarantine")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    plot_funnel(funnel, run.out / ASIDE / "funnel.png")
+    plot_funnel(funnel, run.unhashed / "funnel.png")
     if likely_faulty is not None:
-        plot_calibration(likely_faulty, run.out / ASIDE / "calibration.png")
+        plot_calibration(likely_faulty, run.unhashed / "calibration.png")
     asked = sum(artifact.metadata["asked"] for artifact in run.inputs[source].values())
     removed = funnel.quarantine
     return {
@@ -71,10 +80,10 @@ def scored(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     """Rows with their scores, which stand in the same order, and their place; of rows that say the same the one whose
     least likely token is the likeliest is the best. Raises ValueError when the order is another."""
     if not rows["row_id"].equals(scores["row_id"]):
-        raise ValueError("row_scores are those of other rows: materialize row_scores anew")
+        raise ValueError("row_scores are those of other rows: materialize row_scores again")
     place = pl.int_range(pl.len(), dtype=pl.Int64).alias("place")
-    known = [pl.col("least_likely").alias("quality")] if scores["least_likely"].count() else []
-    return rows.hstack(scores.select(*SCORES, *_NEARNESS, place, *known))
+    quality = [pl.col("least_likely").alias("quality")] if scores["least_likely"].count() else []
+    return rows.hstack(scores.select(*SCORES, *_NEARNESS, place, *quality))
 
 
 def judged(rows: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
@@ -100,63 +109,35 @@ def filtered(
     twins: pl.DataFrame | None = None,
     likely_faulty: LikelyFaulty | None = None,
 ) -> Funnel:
-    """The funnel of written rows after every filter of the section. Columns that no filter needs are dropped.
-
-    `twins` (a, b, similarity) are places (column `place`) of rows that an embedder finds alike. `likely_faulty` finds rows
-    by the verdicts of the teacher on some of them.
+    """The funnel of written rows after every filter of the section.
 
     Of rows that say the same the one with the highest `quality` stays; without that column the longest.
+
+    Args:
+        rows: the written rows; columns that no filter needs are dropped.
+        section: the filters and their numbers.
+        evaluation: texts that must not be in the rows, by evaluation set.
+        seed: that of the recipe, from which the attributes of each prompt are drawn again.
+        stage: the name that rows in the quarantine carry.
+        progress: gets filters done, filters in all, and the name of the next.
+        twins: a, b (places, in the column `place`, of rows that an embedding model finds alike) and their similarity.
+        likely_faulty: finds rows by the teacher's verdicts on some of them.
+
+    Returns:
+        The funnel: rows that passed, the quarantine, and a step for each filter.
     """
     rows = rows.select(name for name in _NEEDED if name in rows.columns)
     funnel = Funnel(rows, stage, [Readmission(**rule.model_dump()) for rule in section.readmit])
     texts = pl.struct(TRIPLET_FIELDS).struct.json_encode()
-    near = section.near_duplicates
-    words = {
-        field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1 for field in TRIPLET_FIELDS
-    }
-    together = pl.concat_str("query", "positive", separator=" ")
-    if near.query_least is not None:
-        together = pl.when(pl.col("task_type") == "classification").then("query").otherwise(together)
-    views = (
-        ("near_duplicate", together, near.jaccard),
-        ("near_duplicate_query", pl.when(words["query"]).then("query"), near.query_jaccard),
-        ("near_duplicate_positive", pl.when(words["positive"]).then("positive"), near.positive_jaccard),
-    )
-    rules = section.rules.model_dump(exclude={"skip"})
-    # A row has the first rule that it breaks as its reason. A rule that rows are readmitted for is a step of its own, so
-    # that passing it is not passing the others.
-    readmitted = {rule.reason for rule in section.readmit}
-    apart = [code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *BESIDE_ROWS}]
-    rule_steps = [
-        ("rules", {*section.rules.skip, *apart, *BESIDE_ROWS}),
-        *((code, {*RULE_CODES} - {code}) for code in apart),
-    ]
-    # What stands in other rows is asked when repeats are gone, so that of near-identical rows the better one stays.
-    beside_steps = [(code, {*RULE_CODES} - {code}) for code in BESIDE_ROWS if code not in section.rules.skip]
-    scores = {}
-    for reason, score in SCORE_OF.items():
-        least, most = (getattr(section.scores, f"{score}_{bound}", None) for bound in ("min", "max"))
-        if least is not None or most is not None:
-            scores[reason] = beyond(score, reason, least, most)
     steps: list[tuple[str, Finder]] = [
-        ("not_whole", _not_whole),
-        *((name, partial(broken_rules, **rules, skip=tuple(skip), seed=seed)) for name, skip in rule_steps),
+        ("not_whole", invalid_rows),
+        *_rule_steps(section, seed),
         *((("doubted", doubted),) if "doubt" in rows.columns else ()),
-        *scores.items(),
+        *_score_steps(section.scores),
         *((("likely_faulty", likely_faulty),) if likely_faulty is not None else ()),
-        *((name, _repeats(name, view, near, jaccard)) for name, view, jaccard in views if jaccard is not None),
-        *(
-            (("near_duplicate_semantic", _twins(twins, near.semantic)),)
-            if twins is not None and near.semantic is not None
-            else ()
-        ),
-        *((name, partial(broken_rules, **rules, skip=tuple(skip), seed=seed)) for name, skip in beside_steps),
-        ("contamination", _copies(evaluation, section.contamination)),
-        *(
-            (("contamination_similar", _says_the_same(section.contamination.similarity)),)
-            if section.contamination.similarity is not None
-            else ()
-        ),
+        *_near_duplicate_steps(section.near_duplicates, twins),
+        *_steps_between_rows(section, seed),
+        *_contamination_steps(section.contamination, evaluation),
     ]
     for done, (name, find) in enumerate(steps):
         progress(done, len(steps), name)
@@ -165,6 +146,81 @@ def filtered(
         if unread:
             funnel.rows = funnel.rows.drop("output")
     return funnel
+
+
+Steps = Iterator[tuple[str, Finder]]
+
+
+def _rule_steps(section: FinalTriplets, seed: int) -> Steps:
+    """Rules of one row. A row has the first rule that it breaks as its reason; a rule that rows are readmitted for is a step
+    of its own, so that passing it is not passing the others."""
+    readmitted = {rule.reason for rule in section.readmit}
+    apart = [code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *BESIDE_ROWS}]
+    yield "rules", _broken(section.rules, {*section.rules.skip, *apart, *BESIDE_ROWS}, seed)
+    for code in apart:
+        yield code, _broken(section.rules, {*RULE_CODES} - {code}, seed)
+
+
+def _steps_between_rows(section: FinalTriplets, seed: int) -> Steps:
+    """Rules that compare rows: asked when repeats are gone, so that of near-identical rows the better one stays."""
+    for code in BESIDE_ROWS:
+        if code not in section.rules.skip:
+            yield code, _broken(section.rules, {*RULE_CODES} - {code}, seed)
+
+
+def _broken(rules: Rules, skip: Collection[str], seed: int) -> Finder:
+    return partial(broken_rules, **rules.model_dump(exclude={"skip"}), skip=tuple(skip), seed=seed)
+
+
+def _score_steps(scores: Scores) -> Steps:
+    """Bounds on scores that are numbers of the recipe."""
+    for reason, score in SCORE_OF.items():
+        least, most = (getattr(scores, f"{score}_{bound}", None) for bound in ("min", "max"))
+        if least is not None or most is not None:
+            yield reason, beyond(score, reason, least, most)
+
+
+def _near_duplicate_steps(near: NearDuplicates, twins: pl.DataFrame | None) -> Steps:
+    """Repeats of query and positive together, then of each alone, then in meaning."""
+    long = {
+        field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1
+        for field in ("query", "positive")
+    }
+    together = pl.concat_str("query", "positive", separator=" ")
+    with_queries = near.query_least is not None
+    if with_queries:
+        together = pl.when(pl.col("task_type") == "classification").then("query").otherwise(together)
+    yield (
+        "near_duplicate",
+        near_duplicates_in("near_duplicate", together, _similarity(near, near.jaccard), queries_alike=with_queries),
+    )
+    for field, jaccard in (("query", near.query_jaccard), ("positive", near.positive_jaccard)):
+        if jaccard is not None:
+            reason, text = f"near_duplicate_{field}", pl.when(long[field]).then(field)
+            yield reason, near_duplicates_in(reason, text, _similarity(near, jaccard))
+    if twins is not None and near.semantic is not None:
+        yield "near_duplicate_semantic", alike_in_meaning(twins, near.semantic)
+
+
+def _similarity(near: NearDuplicates, jaccard: float) -> Similarity:
+    return Similarity(
+        near.shingle,
+        near.permutations,
+        jaccard,
+        near.boilerplate,
+        near.short_words,
+        near.short_jaccard,
+        near.query_least or 0.0,
+        near.same_positive_query_least,
+    )
+
+
+def _contamination_steps(section: Contamination, evaluation: Mapping[str, Iterable[str]]) -> Steps:
+    """Copies of evaluation texts, then rows that say the same in other words."""
+    limits = Limits(**section.model_dump(exclude={"similarity"}))
+    yield "contamination", copies_of_evaluation_texts(evaluation, limits)
+    if section.similarity is not None:
+        yield "contamination_similar", alike_to_evaluation_texts(section.similarity)
 
 
 def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Sized]) -> list[dict[str, Any]]:
@@ -184,11 +240,11 @@ def contamination_report(removed: pl.DataFrame, evaluation: Mapping[str, Sized])
 
 
 def plot_funnel(funnel: Funnel, path: Path) -> None:
-    """How many rows each step removed, as bars beside what it left."""
+    """How many rows each step kept and rejected, as bars."""
     from matplotlib.figure import Figure
 
     steps = funnel.steps[::-1]
-    figure = Figure(figsize=(6, 0.45 * len(steps) + 0.8), dpi=80, layout="constrained")
+    figure = Figure(figsize=(6, 0.45 * len(steps) + 0.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     names = [step.step for step in steps]
     axes.barh(names, [step.rows_out for step in steps], color="#4c72b0", label="kept")
@@ -206,16 +262,16 @@ def plot_calibration(likely_faulty: LikelyFaulty, path: Path) -> None:
     from matplotlib.figure import Figure
 
     found, faulty = likely_faulty.found, likely_faulty.faulty
-    figure = Figure(figsize=(5, 2.8), dpi=80, layout="constrained")
+    figure = Figure(figsize=(5, 2.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     if found is not None and faulty is not None:
         bins = [place / 20 for place in range(21)]
         asked = faulty.is_not_null().to_numpy()
-        said = faulty.fill_null(False).to_numpy()
+        is_faulty = faulty.fill_null(False).to_numpy()
         shown = {
             "rows": found.likelihood,
-            "judged, good": found.likelihood[asked & ~said],
-            "judged, faulty": found.likelihood[asked & said],
+            "judged, good": found.likelihood[asked & ~is_faulty],
+            "judged, faulty": found.likelihood[asked & is_faulty],
         }
         axes.hist(list(shown.values()), bins=bins, label=list(shown), color=["#bbbbbb", "#4c72b0", "#c44e52"])
         axes.set_yscale("log")
@@ -225,89 +281,3 @@ def plot_calibration(likely_faulty: LikelyFaulty, path: Path) -> None:
         axes.set_title(found.told.get("switched_off", ""), fontsize=8)
     axes.set_xlabel("likelihood of being faulty, by scores and verdicts")
     figure.savefig(path)
-
-
-def _not_whole(rows: pl.DataFrame) -> pl.DataFrame:
-    if "valid" not in rows.columns:
-        return pl.DataFrame({"reason": [None] * rows.height, "detail": [None] * rows.height}, schema=_FOUND)
-    detail = pl.col("problem") if "problem" in rows.columns else pl.lit(None, dtype=pl.String)
-    return rows.select(
-        pl.when(~pl.col("valid")).then(pl.lit("not_whole")).alias("reason"),
-        pl.when(~pl.col("valid")).then(detail).alias("detail"),
-    )
-
-
-_FOUND = {"reason": pl.String, "detail": pl.String}
-
-
-def _repeats(name: str, view: pl.Expr, near: NearDuplicates, jaccard: float) -> Finder:
-    similarity = Similarity(
-        near.shingle,
-        near.permutations,
-        jaccard,
-        near.boilerplate,
-        near.short_words,
-        near.short_jaccard,
-        near.query_least or 0.0,
-        near.same_positive_query_least,
-    )
-    # Of a row as a whole the queries must be alike besides; a field by itself has no such part.
-    has_part = near.query_least is not None and name == "near_duplicate"
-    part = pl.when((pl.col("task_type") != "classification") & has_part).then("query")
-
-    def find(rows: pl.DataFrame) -> pl.DataFrame:
-        seen = rows.select(_key(rows), view.alias("text"), _quality(rows), part.alias("part"))
-        repeats = near_duplicates(seen["row_id"], seen["text"], similarity, seen["quality"], seen["part"])
-        return _repeating(seen, repeats, name)
-
-    return find
-
-
-def _quality(rows: pl.DataFrame) -> pl.Expr:
-    longest = pl.sum_horizontal(pl.col(field).str.len_chars() for field in TRIPLET_FIELDS)
-    return (pl.col("quality") if "quality" in rows.columns else longest).cast(pl.Float64).alias("quality")
-
-
-def _repeating(seen: pl.DataFrame, repeats: pl.DataFrame, name: str) -> pl.DataFrame:
-    """(reason, detail) of rows (row_id) from what repeats what."""
-    found = seen.select("row_id").join(repeats, on="row_id", how="left", maintain_order="left")
-    return found.select(
-        pl.when(pl.col("repeats").is_not_null()).then(pl.lit(name)).alias("reason"), pl.col("repeats").alias("detail")
-    )
-
-
-def _twins(twins: pl.DataFrame, similarity: float) -> Finder:
-    def find(rows: pl.DataFrame) -> pl.DataFrame:
-        seen = rows.select(_key(rows), "place", _quality(rows))
-        repeats = repeats_of(seen, twins.filter(pl.col("similarity") >= similarity))
-        return _repeating(seen, repeats, "near_duplicate_semantic")
-
-    return find
-
-
-def _says_the_same(similarity: float) -> Finder:
-    def find(rows: pl.DataFrame) -> pl.DataFrame:
-        same = pl.col("evaluation_similarity") >= similarity
-        return rows.select(
-            pl.when(same).then(pl.lit("contamination_similar")).alias("reason"),
-            pl.when(same).then("evaluation").alias("detail"),
-        )
-
-    return find
-
-
-def _key(rows: pl.DataFrame) -> pl.Expr:
-    """A name of each row: its id, with a number where several candidates share it."""
-    if rows["row_id"].is_unique().all():
-        return pl.col("row_id")
-    return pl.format("{}/{}", "row_id", pl.int_range(pl.len()).over("row_id")).alias("row_id")
-
-
-def _copies(evaluation: Mapping[str, Iterable[str]], section: Contamination) -> Finder:
-    def find(rows: pl.DataFrame) -> pl.DataFrame:
-        index = EvaluationIndex(evaluation, Limits(**section.model_dump(exclude={"similarity"})))
-        return index.copies_in(rows, TRIPLET_FIELDS).select(
-            (pl.lit("contamination_") + pl.col("how")).alias("reason"), pl.col("evaluation").alias("detail")
-        )
-
-    return find

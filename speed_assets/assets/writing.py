@@ -1,4 +1,4 @@
-"""What the writing stages share: prompts in, parsed rows out, and the truth where it is known.
+"""What the writing stages share: prompts in, parsed rows out, and which rows are right in the microworld.
 
 Belongs here: steps that several assets take in the same way. Not here: any one asset.
 """
@@ -14,10 +14,9 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import generate, model_source
-from resources.inputs.evaluation_sets import TASK_TEXTS, known_texts, task_texts
-from resources.inputs.external_digests import prompt_set
-from resources.store.store import ASIDE
-from speed_assets.assets.stage import StageRun
+from resources.inputs.evaluation_sets import TASK_TEXTS, offline_evaluation_texts, task_texts
+from resources.store.store import UNHASHED_DIR
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EVALUATION_TEXTS
@@ -41,7 +40,7 @@ _OUTPUT = {
 GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "problem")
 
 
-def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
+def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
     """The rows that a writing stage asks for in its task type, with their prompts."""
     assert run.stage.takes is not None
     return synthesis_rows(
@@ -50,17 +49,17 @@ def asked_rows(run: StageRun, rows: PerTaskType) -> pl.DataFrame:
         getattr(rows, run.task_type),
         run.recipe.seed,
         run.stage.name,
-        prompt_set(run.recipe.prompts),
+        run.prompts,
         run.recipe.answers.lengths(),
     )
 
 
-def asked_again(run: StageRun, pending: pl.DataFrame, attempt: int) -> list[str]:
-    """The prompts of a further attempt: what was cut off is asked in the same words, with more room; the others are told what
-    was wrong with their last answer."""
+def asked_again(run: StageRun[Any], pending: pl.DataFrame, attempt: int) -> list[str]:
+    """The prompts of a further attempt: what was cut off is asked in the same words, with more room; the others with
+    what was wrong with the last answer."""
     if not attempt:
         return pending["prompt"].to_list()
-    texts = prompt_set(run.recipe.prompts)
+    texts = run.prompts
     return [
         prompt if problem == CUT_OFF else texts.ask_again(prompt, in_words(problem))
         for prompt, problem in pending.select("prompt", "problem").iter_rows()
@@ -83,12 +82,12 @@ def keeping_rules(rows: pl.DataFrame, rules: Rules | None, seed: int) -> pl.Data
 
 
 def write_with(
-    run: StageRun, model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
+    run: StageRun[Any], model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
 ) -> dict[str, Any]:
-    """Write the table of a generator: its candidates for every row asked for, parsed; none is dropped."""
+    """Write the table of a generator: its candidates for every row asked for, parsed, valid or not."""
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
-    told: list[dict[str, Any]] = []
+    generations: list[dict[str, Any]] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
         asks = pending.select(prompts.columns).with_columns(
@@ -101,7 +100,7 @@ def write_with(
         )
         name = f"outputs_{attempt}" if attempt else "outputs"
         outputs, made = generated(run, model, asks, sampling, schema_for("synthesis", run.task_type), name)
-        told.append(made)
+        generations.append(made)
         outputs = outputs.drop("max_new_tokens").with_columns(pending["candidate"], pending["prompt"])
         return parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
 
@@ -111,8 +110,8 @@ def write_with(
     plot_reading(run, parsed)
     about = {
         **generation_metadata(written),
-        "generation": told[0]["generation"],
-        **{name: sum(made[name] for made in told) for name in ("generated_rows", "known_rows")},
+        "generation": generations[0]["generation"],
+        **{name: sum(made[name] for made in generations) for name in ("generated_rows", "known_rows")},
         "asked_again": again,
         "read_as": read_as(parsed),
     }
@@ -120,7 +119,7 @@ def write_with(
 
 
 def generated(
-    run: StageRun,
+    run: StageRun[Any],
     model: str,
     prompts: pl.DataFrame,
     sampling: Sampling,
@@ -130,8 +129,8 @@ def generated(
     """The outputs of `model` to `prompts` (row_id, candidate, prompt, max_new_tokens), and what that took. A stage that
     generates more than once gives each time a name.
 
-    A row that the same model has answered before, to the same prompt under the same settings, is taken from the artifact
-    that holds it: a few new topics cost a few rows.
+    Cached rows (same model, prompt and settings) come from the artifact that has them, so a few new topics cost a few
+    rows.
     """
     recipe = run.recipe
     if "max_new_tokens" not in prompts.columns:
@@ -145,14 +144,14 @@ def generated(
     ]
     generation = digest(named)
     key = list(_KEY)
-    known = _outputs_before(run, generation, name)
-    new = prompts.join(known, on=key, how="anti", maintain_order="left") if known.height else prompts
-    outputs = known
+    cached = _outputs_before(run, generation, name)
+    new = prompts.join(cached, on=key, how="anti", maintain_order="left") if cached.height else prompts
+    outputs = cached
     if new.height:
         made = generate(
             run.runner,
             recipe.generator,
-            run.whole_recipe.runtime,
+            run.unfingerprinted.runtime,
             model_source(recipe.generator, run.input(model)),
             new,
             sampling,
@@ -161,14 +160,13 @@ def generated(
             run.progress,
             schema,
         ).select(*key, *_OUTPUT)
-        outputs = pl.concat([known, made]) if known.height else made
+        outputs = pl.concat([cached, made]) if cached.height else made
     answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    answers.select(*key, *_OUTPUT).write_parquet(run.out / ASIDE / f"{name}.parquet", compression="zstd")
+    answers.select(*key, *_OUTPUT).write_parquet(run.unhashed / f"{name}.parquet", compression="zstd")
     return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}
 
 
-def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
+def _outputs_before(run: StageRun[Any], generation: str, name: str) -> pl.DataFrame:
     """Outputs in complete artifacts of this stage and task type that were made in the same way."""
     columns = _KEY | _OUTPUT
     tables = [
@@ -179,16 +177,16 @@ def _outputs_before(run: StageRun, generation: str, name: str) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=columns), *tables]).unique(list(_KEY), keep="first", maintain_order=True)
 
 
-def made_before(run: StageRun, file: str, name: str, value: str) -> list[pl.DataFrame]:
-    """What `file` holds beside each complete artifact of this stage and partition whose metadata has this value."""
-    store = run.artifacts.store
-    told = (
+def made_before(run: StageRun[Any], file: str, name: str, value: str) -> list[pl.DataFrame]:
+    """The unhashed `file` of each complete artifact of this stage and partition whose metadata has this value."""
+    store = run.store
+    manifests = (
         manifest
         for manifest in store.manifests(run.stage.name, run.partition)
         if manifest["metadata"].get(name) == value
     )
-    found = (store.find(run.stage.name, manifest["fingerprint"]) for manifest in told)
-    files = [artifact.path / ASIDE / file for artifact in found if artifact is not None]
+    found = (store.fetch(run.stage.name, manifest["fingerprint"]) for manifest in manifests)
+    files = [artifact.path / UNHASHED_DIR / file for artifact in found if artifact is not None]
     # A later reading (`outputs_1`) is not there where none was needed.
     return [pl.read_parquet(path) for path in files if path.exists()]
 
@@ -210,22 +208,21 @@ def read_as(rows: pl.DataFrame) -> dict[str, int]:
     return dict(rows["read_as"].value_counts(sort=True).iter_rows())
 
 
-def plot_reading(run: StageRun, rows: pl.DataFrame) -> None:
+def plot_reading(run: StageRun[Any], rows: pl.DataFrame) -> None:
     """How many answers each step of the parse funnel read, and what was wrong with the others, as bars."""
     from matplotlib.figure import Figure
 
     read, problems = read_as(rows), problem_counts(rows)
     bars = [(name, count, "#4c72b0") for name, count in read.items() if name != "unread"]
     bars += [(name.split(":")[0], count, "#c44e52") for name, count in list(problems.items())[:8]]
-    figure = Figure(figsize=(5, 0.3 * len(bars) + 0.8), dpi=70, layout="constrained")
+    figure = Figure(figsize=(5, 0.3 * len(bars) + 0.8), dpi=110, layout="constrained")
     axes = figure.subplots()
     names = [f"{name} ({place})" for place, (name, _, _) in enumerate(bars, 1)][::-1]
     drawn = axes.barh(names, [count for _, count, _ in bars][::-1], color=[colour for _, _, colour in bars][::-1])
     axes.bar_label(drawn, padding=3, fontsize=8)
     axes.set_xlabel("answers: read as (blue), problems (red)")
     axes.margins(x=0.15)
-    (run.out / ASIDE).mkdir(exist_ok=True)
-    figure.savefig(run.out / ASIDE / "parse_funnel.png")
+    figure.savefig(run.unhashed / "parse_funnel.png")
 
 
 def problem_counts(rows: pl.DataFrame) -> dict[str, int]:
@@ -233,21 +230,22 @@ def problem_counts(rows: pl.DataFrame) -> dict[str, int]:
     return dict(Counter(p for p in rows["problem"] if p is not None).most_common())
 
 
-def truth(run: StageRun, rows: pl.DataFrame, asked: int) -> dict[str, Any]:
+def truth(run: StageRun[Any], rows: pl.DataFrame, asked: int) -> dict[str, Any]:
     """{"truth": shares of the `asked` rows} in the microworld, else {}: nobody else knows.
 
     `rows` holds task_type, task, query, positive, negative; rows that are not there count as wrong.
     """
-    known = truths(run, rows)
-    if known is None or not asked:
+    found = truths(run, rows)
+    if found is None or not asked:
         return {}
     parts = ("valid", "on_topic", "positive_right", "negative_right", "all_right")
-    return {"truth": {part: round(sum(getattr(t, part) for t in known) / asked, 4) for part in parts}}
+    return {"truth": {part: round(sum(getattr(t, part) for t in found) / asked, 4) for part in parts}}
 
 
-def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
+def truths(run: StageRun[Any], rows: pl.DataFrame) -> list[Truth] | None:
     """What is true of each row (task_type, task, query, positive, negative) in the microworld, else None."""
-    if run.whole_recipe.teacher.engine != "microworld":
+    teacher = run.recipe.teacher if "teacher" in run.stage.reads else run.unfingerprinted.teacher
+    if teacher.engine != "microworld":
         return None
     return [
         truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row))
@@ -255,18 +253,17 @@ def truths(run: StageRun, rows: pl.DataFrame) -> list[Truth] | None:
     ]
 
 
-def evaluation_texts(run: StageRun) -> dict[str, Sequence[str] | pl.Series]:
+def evaluation_texts(run: StageRun[Any]) -> dict[str, Sequence[str] | pl.Series]:
     """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, and of the mteb tasks
-    that the recipe names (`evaluation_texts`), which are kept beside the artifact for whoever asks again.
+    that the recipe names (`evaluation_texts`), which the checks read again from the unhashed folder of the artifact.
     """
     if EVALUATION_TEXTS in run.inputs:
-        (run.out / ASIDE).mkdir(exist_ok=True)
-        _beside(run.input(EVALUATION_TEXTS).path / "data.parquet", run.out / ASIDE / TASK_TEXTS)
-    return {**known_texts(run.recipe.evaluation), **task_texts(run.out)}
+        _linked(run.input(EVALUATION_TEXTS).path / "data.parquet", run.unhashed / TASK_TEXTS)
+    return {**offline_evaluation_texts(run.recipe.evaluation), **task_texts(run.out)}
 
 
-def _beside(source: Path, target: Path) -> None:
-    """The file under another name too, without its bytes twice where the disk can do that."""
+def _linked(source: Path, target: Path) -> None:
+    """The file under a second name, as a hard link where the disk has those."""
     target.unlink(missing_ok=True)
     try:
         target.hardlink_to(source)

@@ -82,7 +82,7 @@ def _storage_error(error: Exception) -> int:
     from resources.store.home import speed_home
 
     try:
-        with storage_errors.explained(speed_home()):
+        with storage_errors.explain_storage_errors(speed_home()):
             raise error
     except SpeedError as explained:
         return _print_error(explained)

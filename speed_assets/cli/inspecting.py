@@ -43,11 +43,11 @@ def show_assets(
 ) -> None:
     """Print the state of every asset, or everything recorded about one."""
     loaded = load(recipe, topics)
-    from resources.store.home import prepare, speed_home
+    from resources.store.home import prepare_home, speed_home
     from speed_assets.orchestration.asset_states import asset_states
 
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     states = asset_states(loaded, home, asset)
     if as_json:
         show_json(states)
@@ -136,13 +136,13 @@ def cost(as_json: JsonOption = False) -> None:
     from resources.ledger import accounts
     from speed_assets.cli.ledger import open_ledger
 
-    costs = accounts.costs(open_ledger())
+    costs = accounts.cost_report(open_ledger())
     if as_json:
         show_json(costs)
         return
     rows = [
         [f"{dimension} {printable(entry[dimension])}", *_spent(entry)]
-        for dimension in accounts.DIMENSIONS
+        for dimension in accounts.COST_DIMENSIONS
         for entry in costs["by"][dimension]
     ]
     rows.append(["all", *_spent(costs)])

@@ -36,10 +36,10 @@ def register(app: typer.Typer) -> None:
 def open_ledger() -> Ledger:
     """The ledger of the home. Raises StoreError."""
     from resources.ledger.ledger import Ledger
-    from resources.store.home import prepare, speed_home
+    from resources.store.home import prepare_home, speed_home
 
     home = speed_home()
-    prepare(home)
+    prepare_home(home)
     return Ledger.at(home)
 
 
@@ -50,7 +50,7 @@ def sizes(context: typer.Context, as_json: JsonOption = False) -> None:
     from resources.ledger import accounts
 
     ledger = open_ledger()
-    by = accounts.sizes(ledger)
+    by = accounts.ledger_sizes(ledger)
     calls, size = sum(entry["calls"] for entry in by), ledger.database.size()
     if as_json:
         show_json({"bytes": size, "calls": calls, "by": by})
@@ -76,7 +76,7 @@ def show_call(
     from resources.ledger import accounts
     from resources.store.store import StoreError
 
-    found = list(itertools.islice(accounts.calls(open_ledger(), key), 11))
+    found = list(itertools.islice(accounts.read_calls(open_ledger(), key), 11))
     if not found:
         raise StoreError(f"no call has a key that begins with {key!r}")
     if len(found) > 1:
@@ -91,7 +91,7 @@ def export(
     """Write every call to a file, one JSON object a line."""
     from resources.ledger import accounts
 
-    calls = accounts.export(open_ledger(), file)
+    calls = accounts.export_calls(open_ledger(), file)
     if as_json:
         show_json({"calls": calls, "file": str(file)})
     else:
@@ -111,7 +111,7 @@ def prune(
     """Remove answers from the ledger; without --yes, print what would be removed."""
     from resources.ledger import accounts
 
-    by = accounts.prune(open_ledger(), stage=stage, model=model, before=before, remove=yes)
+    by = accounts.prune_answers(open_ledger(), stage=stage, model=model, before=before, remove=yes)
     calls = sum(entry["calls"] for entry in by)
     if as_json:
         show_json({"removed": yes, "calls": calls, "by": by})

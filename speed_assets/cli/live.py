@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from resources.progress import Lines, Progress
+from resources.progress import Progress, ProgressLines
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -28,11 +28,19 @@ class ProgressDisplay(Protocol):
 def progress_display() -> Iterator[ProgressDisplay]:
     """A display on standard error for as long as a command runs: bars on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
-        yield Lines()
+        yield PlainLines()
         return
     display = LiveBars()
     with display:
         yield display
+
+
+class PlainLines(ProgressLines):
+    """Progress as plain lines, for a pipe."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.print_line(text)
 
 
 class LiveBars:

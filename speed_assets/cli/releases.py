@@ -56,7 +56,7 @@ def diff(old: ReleaseArgument, new: ReleaseArgument, as_json: JsonOption = False
     from speed_assets.orchestration.diff import diff as compare_releases
 
     store = store_of(speed_home())
-    found = compare_releases(releases.find(store, old), releases.find(store, new))
+    found = compare_releases(releases.find_release(store, old), releases.find_release(store, new))
     if as_json:
         show_json(found)
         return
@@ -142,9 +142,9 @@ def push(
     from resources.store.home import speed_home
     from resources.store.shared_store import store_of
 
-    found = releases.find(store_of(speed_home()), release)
-    against = hub.objections(found, to)
-    files = [(upload.kind, name, size) for upload in hub.uploads(found) for name, size in upload.sizes()]
+    found = releases.find_release(store_of(speed_home()), release)
+    against = hub.push_objections(found, to)
+    files = [(upload.kind, name, size) for upload in hub.planned_uploads(found) for name, size in upload.sizes()]
     total = sum(size for _, _, size in files)
     if not as_json:
         for kind, name, size in files:
@@ -152,7 +152,7 @@ def push(
         print(f"{total:,} bytes of release {found.short} to {printable(to)}, as a model and as a data set")
     for reason in against:
         fail(printable(reason))
-    sent = list(hub.push(found, to)) if yes and not against else []
+    sent = list(hub.push_release(found, to)) if yes and not against else []
     if as_json:
         listed = [{"kind": kind, "file": name, "bytes": size} for kind, name, size in files]
         show_json({"files": listed, "bytes": total, "refused": list(against), "sent": sent})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -212,19 +213,18 @@ def ui(
     loaded, home = load(recipe, topics), _home()
     from speed_assets.orchestration.home_environment import variables_of
     from speed_assets.orchestration.staleness import Instance
-    from speed_assets.recipe import PROJECT
+    from speed_assets.orchestration.ui_server import serve
 
     Instance.of(home)  # creates the home, its Dagster instance, and the limit of the pool `gpu`
-    environment = {**os.environ, **variables_of(home)}
-    environment["SPEED_RECIPE"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
+    os.environ |= variables_of(home)  # this process is the UI from here on
+    os.environ["SPEED_RECIPE"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
     if topics:
-        environment["SPEED_TOPICS"] = str(topics.resolve())
-    print(f"recipe {loaded.name}, home {home}: http://127.0.0.1:{port}", file=sys.stderr, flush=True)
-    command = str(Path(sys.executable).with_name("dg"))
-    os.chdir(PROJECT)
-    os.execve(  # noqa: S606 - our own dg, no shell wanted
-        command, [command, "dev", "--host", "127.0.0.1", "--port", str(port)], environment
-    )
+        os.environ["SPEED_TOPICS"] = str(topics.resolve())
+    say = partial(print, file=sys.stderr, flush=True)
+    say(f"recipe {loaded.name}, home {home}: starting the UI")
+    status = serve(port, say)
+    if status:
+        raise typer.Exit(status)
 
 
 def _home() -> Path:
@@ -235,8 +235,8 @@ def _home() -> Path:
 
 
 def _prepared_home() -> Path:
-    from resources.store.home import prepare
+    from resources.store.home import prepare_home
 
     home = _home()
-    prepare(home)
+    prepare_home(home)
     return home

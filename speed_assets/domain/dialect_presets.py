@@ -25,6 +25,9 @@ class Preset:
     """A port that this server alone uses by default, on this machine."""
     models: str = ""
     """Pattern of model names at these hosts; empty takes all that no other preset takes."""
+    batches: bool = False
+    """Whether it takes OpenAI's batch files (Files and Batches API), the one form that is sent. Anthropic, Gemini, Mistral and
+    Azure have batches of other forms."""
 
 
 PRESETS: dict[str, Preset] = {
@@ -33,6 +36,7 @@ PRESETS: dict[str, Preset] = {
         Dialect("max_completion_tokens", temperature="unless_default", top_p="unless_default"),
         "platform.openai.com/docs/api-reference/chat/create, 2026-10",
         hosts=("api.openai.com",),
+        batches=True,  # platform.openai.com/docs/guides/batch, 2026-10: half the price, within 24 hours
     ),
     "openai_reasoning": Preset(
         Dialect("max_completion_tokens", temperature="never", top_p="never", seed=False),
@@ -40,6 +44,7 @@ PRESETS: dict[str, Preset] = {
         "github.com/lobehub/lobehub#11332 (gpt-5.x, 2026-01 to 2026-05); seed is deprecated: github.com/openai/openai-node#1613 "
         "(2026-08)",
         hosts=("api.openai.com",),
+        batches=True,  # platform.openai.com/docs/guides/batch, 2026-10: half the price, within 24 hours
         models=r"(o\d|gpt-[5-9])",
     ),
     "anthropic": Preset(

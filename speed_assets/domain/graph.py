@@ -1,8 +1,8 @@
 """The loop as data: every artifact, what it is made from and what it reads of the recipe.
 
 One `Stage` per asset. From this table come the Dagster dependencies, the fingerprints, the code
-versions shown in the UI and the plan, so they cannot disagree. A stage's function is handed exactly
-the recipe sections listed here: it cannot read a number that is not in its fingerprint.
+versions shown in the UI and the plan, so they cannot disagree. The function of a stage gets exactly the
+recipe sections listed here: those of its fingerprint, and apart from them those of `unfingerprinted`.
 
 Belongs here: names, edges, versions. Not here: what a stage does (`speed_assets/assets`).
 """
@@ -25,6 +25,8 @@ class Stage:
     """One artifact of the loop, or one for each of its `task_types`.
 
     `reads` names recipe sections; a stage also reads the section of its own name if there is one.
+    `unfingerprinted` names sections that its fingerprint leaves out, since no byte of the artifact follows from them: they set
+    its pace, stop it, or word a figure next to it.
     `externals` names things outside recipe and graph whose digest counts (see `resources/inputs/external_digests.py`).
     `takes` names the part of task_list that it reads, if not all: then only that part counts in its fingerprint.
     `gathers` makes it an end of its own beside the release: it is made from every stage of that kind that the release
@@ -39,6 +41,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     task_types: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    unfingerprinted: tuple[str, ...] = ()
     externals: tuple[str, ...] = ()
     takes: Literal["alignment", "synthesis"] | None = None
     gathers: Kind | None = None
@@ -50,9 +53,26 @@ class Stage:
         """Whether there is an artifact for each task type."""
         return bool(self.task_types)
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the stage sends requests to the teacher; a release only states which teacher it was."""
+        return self.kind == "table" and "teacher" in self.reads
+
 
 _TEACHER = ("seed", "teacher", "prompts", "answers")
 _GENERATOR = ("seed", "generator", "prompts", "answers")
+_WRITES = ("runtime", "teacher")
+"""Pace of the generation, and whether the microworld can count the rows that are right."""
+_TRAINS = ("runtime", "checks")
+"""Pace of the training, and from which numbers on it is too short or not started."""
+
+_STATED = (
+    "name", "description", "seed", "topics", "prompts", "teacher", "answers", "generator", "task_list", "seed_data",
+    "junior_model", "junior_data", "preference_pairs", "senior_model", "senior_data", "revision_data", "revisor_model",
+    "revised_data", "row_scores", "row_verdicts", "final_triplets", "mined_negatives", "embedding_model",
+    "embedding_reruns", "evaluation", "mteb_scores", "checks", "rehearsal",
+)  # fmt: skip
+"""What cards, manifest and recipe.json of a release state: all but pace and price."""
 
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with others, models are scored anew, as such scores are not compared."""
@@ -115,6 +135,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Junior generator: supervised fine-tuning of the base on seed_data.",
         ("seed_data",),
         reads=_GENERATOR,
+        unfingerprinted=_TRAINS,
         externals=("generator_base",),
         gpu=True,
         version=3,
@@ -127,6 +148,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("task_list", "junior_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
+        unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="alignment",
         version=3,
@@ -150,6 +172,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Senior generator: DPO from the junior on preference_pairs.",
         ("junior_model", "preference_pairs"),
         reads=_GENERATOR,
+        unfingerprinted=_TRAINS,
         gpu=True,
         version=3,
     ),
@@ -161,6 +184,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("task_list", "senior_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
+        unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="synthesis",
         version=3,
@@ -184,6 +208,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Data revisor: supervised fine-tuning of the unaligned base on revision_data.",
         ("revision_data",),
         reads=_GENERATOR,
+        unfingerprinted=_TRAINS,
         externals=("generator_base",),
         gpu=True,
         version=3,
@@ -196,6 +221,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         ("senior_data", "revisor_model"),
         task_types=TASK_TYPE_NAMES,
         reads=_GENERATOR,
+        unfingerprinted=_WRITES,
         externals=("prompt:revise",),
         version=5,
         gpu=True,
@@ -207,6 +233,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "What other readers say of each row: its writer of its least likely word, models trained on other rows of its fit.",
         ("revised_data", "senior_model", EVALUATION_TEXTS),
         reads=("seed", "generator", "evaluation"),
+        unfingerprinted=("teacher",),
         externals=("generator_base", "scores_embedder", "evaluation_sets", "evaluation_texts"),
         gpu=True,
         version=2,
@@ -229,6 +256,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Training triplets: near-duplicates, contamination and bad rows removed into the quarantine.",
         ("revised_data", "row_scores", "row_verdicts", "task_list", EVALUATION_TEXTS),
         reads=("seed", "evaluation", "senior_data"),
+        unfingerprinted=("teacher", "prompts"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
         version=10,
@@ -258,6 +286,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Embedding model: contrastive fine-tuning on final_triplets.",
         ("final_triplets", "mined_negatives"),
         reads=("seed",),
+        unfingerprinted=("runtime",),
         externals=("embedding_base",),
         gpu=True,
         version=3,
@@ -269,6 +298,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "The same embedding training on data that skips part of the loop, to compare with.",
         ("seed_data", "junior_data"),
         reads=("seed", "embedding_model"),
+        unfingerprinted=("runtime",),
         externals=("embedding_base",),
         gpu=True,
         version=3,
@@ -280,6 +310,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "The embedding training again under other seeds: what a score owes to its seed.",
         ("final_triplets",),
         reads=("seed", "embedding_model"),
+        unfingerprinted=("runtime",),
         externals=("embedding_base",),
         gpu=True,
         version=2,
@@ -291,6 +322,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "MTEB scores of the embedding model, its reruns and its baselines, one row per model and task.",
         ("embedding_model", "baseline_models", "embedding_reruns"),
         reads=("seed", "evaluation", "embedding_model"),
+        unfingerprinted=("runtime",),
         externals=("evaluation_sets", "evaluation_texts", "embedding_base", "scoring_libraries"),
         gpu=True,
         version=4,
@@ -301,8 +333,8 @@ ALL_STAGES: tuple[Stage, ...] = (
         "release",
         "Model, data, cards and manifest: written at once or not at all, and only through every gate.",
         ("embedding_model", "final_triplets", "mteb_scores"),
-        reads=("name", "description", "checks"),
-        version=3,
+        reads=_STATED,
+        version=4,
     ),
 )
 
@@ -374,6 +406,9 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
         stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))
     needed = upstream(stages, ["release"])
+    # A release states the fingerprints of all that it is made from, and so all that these know of the outside.
+    outside = dict.fromkeys(name for stage in stages.values() if stage.name in needed for name in stage.externals)
+    stages["release"] = replace(stages["release"], externals=tuple(outside))
     for name, stage in stages.items():
         if stage.gathers:
             inputs = tuple(other for other in stages if other in needed and stages[other].kind == stage.gathers)

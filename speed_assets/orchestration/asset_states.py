@@ -9,7 +9,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from resources.store.artifacts import Artifacts, label, partitions_of
+from resources.store.artifacts import Artifacts, artifact_label, partitions_of
 from resources.store.shared_store import store_of
 from resources.store.store import Artifact
 from speed_assets.orchestration.staleness import Instance, stale_reason
@@ -31,7 +31,7 @@ def asset_states(recipe: Recipe, home: Path, asset: str | None = None) -> dict[s
         RecipeError: when the recipe has no such asset.
     """
     artifacts = Artifacts(recipe, store_of(home))
-    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.everything()])
+    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.in_build_order()])
     if asset and asset not in artifacts.graph:
         close = difflib.get_close_matches(asset, artifacts.graph, 1)
         hint = f". Did you mean {close[0]}?" if close else ""
@@ -39,8 +39,8 @@ def asset_states(recipe: Recipe, home: Path, asset: str | None = None) -> dict[s
     states: dict[str, dict[str, Any]] = {}
     for stage in artifacts.graph.values():
         for partition in partitions_of(stage) if asset in (None, stage.name) else ():
-            artifact = artifacts.look(stage.name, partition)
-            states[label(stage.name, partition)] = {
+            artifact = artifacts.peek(stage.name, partition)
+            states[artifact_label(stage.name, partition)] = {
                 "state": stale_reason(artifacts, recorded, artifact) or "fresh",
                 "rows": artifact.metadata.get("rows") if artifact else None,
                 "seconds": artifact.metadata.get("seconds") if artifact else None,

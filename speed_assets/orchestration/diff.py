@@ -36,7 +36,7 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
     manifests = [release.json("manifest.json") for release in (old, new)]
     recipes = [release.json("recipe.json") for release in (old, new)]
     made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in manifests]
-    released = [release.said["metadata"].get("rows_released") for release in (old, new)]
+    released = [release.manifest["metadata"].get("rows_released") for release in (old, new)]
     rows = [{**manifest.get("rows", {}), "all": count} for manifest, count in zip(manifests, released, strict=True)]
     return {
         "old": old.fingerprint,
@@ -50,7 +50,7 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
 
 
 def _scores(old: Release, new: Release, settings: Superior, seed: int) -> dict[str, Any]:
-    if not all(release.holds(table) for release in (old, new) for table in (SCORES, SAMPLES)):
+    if not all(release.has_table(table) for release in (old, new) for table in (SCORES, SAMPLES)):
         return {"lines": [], "not_comparable": ["one of the two holds no samples: it was made before releases did"]}
     if found := unlike(new.table(SCORES), old.table(SCORES)):
         return {"lines": [], "not_comparable": found}

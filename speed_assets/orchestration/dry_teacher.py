@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from resources.ledger.accounts import cost_of
+from resources.ledger.accounts import cost_of_answers
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
-from resources.store.store import Artifact, Sealed, Store
+from resources.store.store import Artifact, ArtifactManifest, Store
+from resources.teacher.collecting import Progress
 from resources.teacher.known_dialects import DialectBook
-from resources.teacher.teacher import Progress, Teacher, TeacherUse
+from resources.teacher.teacher import Teacher
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.tasks import UNWRITTEN
 from speed_assets.recipe import Recipe
 
@@ -43,7 +45,7 @@ class DryTeacher(Teacher):
         A brainstorm without an answer gives tasks that no prompt has had yet, so every call that is made from them is new. An
         expansion without an answer gives as many subtopics as were asked for, so later calls are counted at most.
         """
-        cached = self.known(requests)
+        cached = self.answers_in_ledger(requests)
         new = {request.key: request for request in requests if request.key not in cached}
         # A stage may ask twice.
         self.required = RequiredCalls([*self.required.new, *new.values()], self.required.cached + len(cached))
@@ -58,7 +60,7 @@ class DryTeacher(Teacher):
                 if context.stage in ("topic_tree", "task_list")
                 else TeacherAnswer("", error="not asked yet")
             )
-        nothing = cost_of(self._ledger, [])
+        nothing = cost_of_answers(self._ledger, [])
         return [cached[request.key] for request in requests], TeacherUse(0, 0, 0, nothing, nothing)
 
 
@@ -69,14 +71,14 @@ class OverlayStore(Store):
         super().__init__(home)
         self._real = real
 
-    def find(self, asset: str, fingerprint: str) -> Artifact | None:
-        return self._real.find(asset, fingerprint) or super().find(asset, fingerprint)
+    def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
+        return self._real.fetch(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def look(self, asset: str, fingerprint: str) -> Sealed | None:
-        return self._real.look(asset, fingerprint) or super().find(asset, fingerprint)
+    def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
+        return self._real.peek(asset, fingerprint) or super().fetch(asset, fingerprint)
 
-    def kept(self, name: str) -> str | None:
-        return self._real.kept(name)
+    def load_text(self, name: str) -> str | None:
+        return self._real.load_text(name)
 
     def mark_provisional(self, artifact: Artifact) -> None:
         """Give it a digest that no artifact has: its content is a placeholder, so nothing made from it exists yet."""

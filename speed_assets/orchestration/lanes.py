@@ -55,8 +55,8 @@ _GRACE_S = 30.0
 def lane_of(stage: Stage, recipe: Recipe) -> str | None:
     """The lane of a stage's step: `gpu`, `cpu` or `teacher`; None where it needs none."""
     if stage.gpu:
-        return "gpu" if gpu_pool.visible() or recipe.runtime.cluster else "cpu"
-    return "teacher" if "teacher" in stage.reads else None
+        return "gpu" if gpu_pool.gpu_visible() or recipe.runtime.cluster else "cpu"
+    return "teacher" if stage.asks_teacher else None
 
 
 def lanes_executor(recipe: Recipe) -> dg.ExecutorDefinition:

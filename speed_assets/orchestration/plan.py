@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from resources.compute.runner import Runner
-from resources.ledger.accounts import costs
+from resources.ledger.accounts import cost_report
 from resources.ledger.calls import CallContext
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
-from resources.store.artifacts import Artifacts, NotMaterialized, label
+from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.shared_store import store_of
 from resources.store.store import Store
 from resources.teacher.known_dialects import DialectBook
@@ -74,7 +74,7 @@ class Step:
     @property
     def name(self) -> str:
         """`asset/task type`, or the asset's name alone."""
-        return label(self.asset, self.partition)
+        return artifact_label(self.asset, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +154,10 @@ class _Planner:
         self._home = home
         self._warnings = warnings_before(recipe)
         self._real = Artifacts(recipe, store)
-        self._recorded = instance.recorded([(stage.name, part) for stage, part in self._real.everything()])
+        self._recorded = instance.recorded([(stage.name, part) for stage, part in self._real.in_build_order()])
         self._ledger = Ledger.at(home)
         self._tariff = Tariff.of(recipe)
-        self._paid = {entry["asset"]: entry for entry in costs(self._ledger)["by"]["asset"]}
+        self._paid = {entry["asset"]: entry for entry in cost_report(self._ledger)["by"]["asset"]}
 
     def plan(self) -> Plan:
         with tempfile.TemporaryDirectory() as temporary:
@@ -178,8 +178,8 @@ class _Planner:
         teacher = DryTeacher(self._recipe, self._ledger, DialectBook(self._recipe.teacher, self._home))
         runner = Runner(temporary, warm=False)
         steps = []
-        for stage, partition in artifacts.everything():
-            found = artifacts.look(stage.name, partition)
+        for stage, partition in artifacts.in_build_order():
+            found = artifacts.peek(stage.name, partition)
             if found is not None:
                 why = stale_reason(artifacts, self._recorded, found)
                 steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))
@@ -218,7 +218,7 @@ class _Planner:
 
 
 def _asks_teacher(stage: Stage) -> bool:
-    return "teacher" in stage.reads
+    return stage.asks_teacher
 
 
 def _dry_run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from resources.store.artifacts import Artifacts, NotMaterialized, label
+from resources.store.artifacts import Artifacts, NotMaterialized, artifact_label
 from resources.store.store import Store
 from speed_assets.domain.graph import Stage
 
@@ -26,7 +26,7 @@ def reason_to_make(artifacts: Artifacts, store: Store, stage: Stage, partition: 
     try:
         now = artifacts.lineage(stage.name, partition)
     except NotMaterialized as missing:
-        return f"{label(missing.asset, missing.partition)} has to be made first"
+        return f"{artifact_label(missing.asset, missing.partition)} has to be made first"
     changes = list(_differences(before["lineage"], now))
     return "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "") or "it was damaged"
 

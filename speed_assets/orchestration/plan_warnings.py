@@ -6,7 +6,7 @@ warnings are computed (`enough_topics.py`, `domain/training_length.py`).
 
 from __future__ import annotations
 
-from resources.inputs.enough_topics import warn_of_crowded_prompts
+from resources.inputs.enough_topics import crowded_prompt_warnings
 from speed_assets.domain.training_length import too_short
 from speed_assets.recipe import PerTaskType, Recipe, Training
 
@@ -17,7 +17,7 @@ def warnings_before(recipe: Recipe) -> list[str]:
     Raises:
         RecipeError: where the recipe refuses too few prompts (`topics.refuse`), or a topic file cannot be read.
     """
-    return [*warn_of_crowded_prompts(recipe), *short_trainings(recipe)]
+    return [*crowded_prompt_warnings(recipe), *short_trainings(recipe)]
 
 
 def short_trainings(recipe: Recipe) -> list[str]:

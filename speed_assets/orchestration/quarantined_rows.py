@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.artifacts import Artifacts, label
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.shared_store import store_of
 from speed_assets.assets.quarantine import counted, with_broken
 from speed_assets.recipe import Recipe, RecipeError
@@ -56,8 +56,8 @@ def quarantined_rows(recipe: Recipe, home: Path) -> QuarantinedRows:
     """Quarantined rows of every table of a recipe that is made."""
     artifacts = Artifacts(recipe, store_of(home))
     tables = [
-        (stage.name, part) for stage, part in artifacts.everything() if stage.kind == "table" and not stage.gathers
+        (stage.name, part) for stage, part in artifacts.in_build_order() if stage.kind == "table" and not stage.gathers
     ]
-    found = [artifacts.find(*table) for table in tables]
-    missing = [label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
+    found = [artifacts.fetch(*table) for table in tables]
+    missing = [artifact_label(*table) for table, artifact in zip(tables, found, strict=True) if artifact is None]
     return QuarantinedRows(with_broken(artifact for artifact in found if artifact is not None), missing)

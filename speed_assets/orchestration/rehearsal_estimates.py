@@ -138,7 +138,7 @@ def _per_call(rehearsed: Rehearsed, recipe: Recipe) -> dict[str, dict[str, Any]]
     """Mean tokens and money of a call by stage, from the rehearsal's own ledger, at the price of the real recipe's mode."""
     tariff = Tariff.of(recipe)
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for call in accounts.calls(Ledger.at(rehearsed.home)):
+    for call in accounts.read_calls(Ledger.at(rehearsed.home)):
         if call["prompt_tokens"] is not None and call["output_tokens"] is not None:
             found[call["stage"]].append((call["prompt_tokens"], call["output_tokens"]))
     by_stage = {}
@@ -217,8 +217,8 @@ def _disk(recipe: Recipe, rehearsed: Rehearsed) -> Interval:
     """Gigabytes: models as large as the rehearsal's, tables in proportion to their rows."""
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     fixed, growing = 0.0, 0.0
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             continue
         size = sum(file.stat().st_size for file in artifact.path.rglob("*") if file.is_file())

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 
 from checks.registry import Subject, checks_of, evaluate
-from resources.store.artifacts import Artifacts, label
-from resources.store.store import ASIDE, Artifact, Store
+from resources.store.artifacts import Artifacts, artifact_label
+from resources.store.store import UNHASHED_DIR, Artifact, Store
 from speed_assets.assets.stand_ins import FILE
 from speed_assets.domain.graph import Stage
 from speed_assets.orchestration.rehearse import Rehearsed
@@ -47,7 +47,9 @@ def stage_measures(rehearsed: Rehearsed) -> list[StageMeasures]:
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     lines = []
     for stage in artifacts.graph.values():
-        found = [artifacts.find(name.name, part) for name, part in artifacts.everything() if name.name == stage.name]
+        found = [
+            artifacts.fetch(name.name, part) for name, part in artifacts.in_build_order() if name.name == stage.name
+        ]
         made = [artifact for artifact in found if artifact is not None]
         if made:
             lines.append(_measures_of(stage, made))
@@ -69,7 +71,7 @@ def _measures_of(stage: Stage, made: Sequence[Artifact]) -> StageMeasures:
         stage.name,
         rows if stage.kind == "table" else len(made),
         valid_rows,
-        _cut(made) if "prompts" in stage.reads else None,
+        _cut(made) if "prompts" in stage.reads and stage.kind == "table" else None,
         stand_ins,
         round(sum(float(m.get("seconds") or 0.0) for m in metadata), 1),
         sum(int(m["teacher_calls"]) + int(m.get("reused_calls") or 0) for m in asks),
@@ -105,8 +107,8 @@ def failed_gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
     artifacts = Artifacts(rehearsed.recipe, Store(rehearsed.home))
     judged = rehearsed.recipe.model_copy(update={"checks": _scaled(recipe, rehearsed.recipe)})
     refused = []
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.find(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
             continue
         for check in checks_of(stage.name):
@@ -114,7 +116,7 @@ def failed_gates(recipe: Recipe, rehearsed: Rehearsed) -> list[dict[str, Any]]:
             judged_artifact = without_stand_ins(artifact) if check.thresholds else artifact
             subject = Subject(judged_artifact, judged, partition, artifacts.store)
             if check.blocking and not (outcome := evaluate(check, subject)).passed:
-                name = label(stage.name, partition)
+                name = artifact_label(stage.name, partition)
                 refused.append({"artifact": name, "check": check.name, "reason": outcome.reason})
     return refused
 
@@ -129,7 +131,7 @@ def _scaled(recipe: Recipe, small: Recipe) -> Checks:
 
 def without_stand_ins(artifact: Artifact) -> Artifact:
     """The artifact without its stand-ins: their rows are invalid, or absent where the table has no column `valid`."""
-    file = artifact.path / ASIDE / FILE
+    file = artifact.path / UNHASHED_DIR / FILE
     if not file.exists():
         return artifact
     marked = pl.read_parquet(file)

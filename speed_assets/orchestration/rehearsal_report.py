@@ -30,7 +30,7 @@ def as_json(recipe: Recipe, rehearsed: Rehearsed, skipped: bool) -> dict[str, An
     """
     with home_environment(rehearsed.home, shared=False):
         measures = stage_measures(rehearsed)
-        release = Artifacts(rehearsed.recipe, Store(rehearsed.home)).look("release")
+        release = Artifacts(rehearsed.recipe, Store(rehearsed.home)).peek("release")
         refused = failed_gates(recipe, rehearsed)
         full = full_recipe(recipe, rehearsed, measures, skipped) if measures else None
     report = rehearsed.report

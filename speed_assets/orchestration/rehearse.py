@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from resources.inputs.hub_revisions import FILE as REVISIONS
-from resources.progress import ProgressFor, quiet
-from resources.store.home import prepare
-from resources.store.store import write_whole
+from resources.inputs.hub_revisions import REVISIONS_FILE as REVISIONS
+from resources.progress import ProgressFor, no_progress
+from resources.store.home import prepare_home
+from resources.store.store import write_atomically
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.home_environment import home_environment
@@ -138,7 +138,7 @@ def rehearse(
     *,
     rows: int = ROWS,
     skip_evaluation: bool = False,
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Rehearsed:
     """Run the rehearsal of a recipe to its release decision, in `home/rehearsals/NAME`; no other part of `home` changes.
@@ -164,7 +164,7 @@ def rehearse(
     _check_teacher_listens(recipe)
     place = home_of(home, recipe)
     with home_environment(place, shared=False):
-        prepare(place)
+        prepare_home(place)
         _link_models(home, place)
         report = runs.run(small, place, progress=progress, say=say)
     return Rehearsed(small, place, report)
@@ -190,4 +190,4 @@ def _link_models(home: Path, place: Path) -> None:
     if not (place / "models").exists():
         (place / "models").symlink_to(home / "models", target_is_directory=True)
     if (home / REVISIONS).exists():
-        write_whole(place / REVISIONS, (home / REVISIONS).read_text(encoding="utf-8"))
+        write_atomically(place / REVISIONS, (home / REVISIONS).read_text(encoding="utf-8"))

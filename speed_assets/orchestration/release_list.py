@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from resources.releases import releases
-from resources.store.store import MANIFEST, Store, StoreError, problems
+from resources.store.store import MANIFEST_FILE, Store, StoreError, integrity_problems
 
 
 def release_list(store: Store) -> list[dict[str, Any]]:
     """What each release states about itself, newest first; `verified` reads its bytes."""
     listed = []
-    for release in releases.releases(store):
-        metadata = release.said["metadata"]
+    for release in releases.list_releases(store):
+        metadata = release.manifest["metadata"]
         scores = metadata.get("scores") or {}
-        now = releases.current(store, release.recipe) if release.recipe else None
+        now = releases.current_release(store, release.recipe) if release.recipe else None
         listed.append(
             {
                 "path": str(release.path),
                 "recipe": release.recipe,
                 "current": now is not None and now.fingerprint == release.fingerprint,
                 "created": datetime.fromtimestamp(release.created, UTC).isoformat(timespec="seconds"),
-                "digest": release.said["digest"],
+                "digest": release.manifest["digest"],
                 "rows": metadata.get("rows_released"),
                 "mean_score": round(sum(scores.values()) / len(scores), 4) if scores else None,
                 "tasks": len(scores),
@@ -42,11 +42,13 @@ def verified(folder: Path) -> dict[str, Any]:
     Raises:
         StoreError: when the folder is no release.
     """
-    if not (folder / MANIFEST).is_file():
-        raise StoreError(f"{folder} is no release: it has no {MANIFEST}; name the folder that `speed releases` lists")
-    damaged = list(problems(folder))
+    if not (folder / MANIFEST_FILE).is_file():
+        raise StoreError(
+            f"{folder} is no release: it has no {MANIFEST_FILE}; name the folder that `speed releases` lists"
+        )
+    damaged = list(integrity_problems(folder))
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         manifest = {}
     files = manifest.get("files", {})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checks.registry import check_key, checks_of
-from resources.store.artifacts import Artifacts, label, partitions_of
+from resources.store.artifacts import Artifacts, artifact_label, partitions_of
 from resources.store.shared_store import SharedStore
 from resources.store.store import Artifact
 
@@ -43,10 +43,10 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
         Plain values: shares and scores are of 0..1, times in seconds, memory in GB.
     """
     graph = artifacts.graph
-    partitions = {name: [label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
+    partitions = {name: [artifact_label(name, p) for p in partitions_of(stage)] for name, stage in graph.items()}
     calls = [report.metadata[name] for name in report.made]
-    release = artifacts.look("release")
-    scores = artifacts.look("mteb_scores")
+    release = artifacts.peek("release")
+    scores = artifacts.peek("mteb_scores")
     seconds = {name: round(sum(report.made.get(p, 0.0) for p in parts), 1) for name, parts in partitions.items()}
     return {
         "recipe": report.recipe,
@@ -72,11 +72,11 @@ def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
 def check_counts(artifacts: Artifacts) -> dict[str, int]:
     """The latest outcomes of the checks on the artifacts of this recipe, counted."""
     counts = {"passed": 0, "failed": 0, "warned": 0}
-    for stage, partition in artifacts.everything():
-        artifact = artifacts.look(stage.name, partition)
+    for stage, partition in artifacts.in_build_order():
+        artifact = artifacts.peek(stage.name, partition)
         for check in checks_of(stage.name) if artifact else ():
             assert artifact is not None
-            outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+            outcome = artifacts.load_outcome(artifact, check.name, check_key(check, artifacts.recipe))
             if outcome is not None:
                 counts["passed" if outcome["passed"] else "failed" if check.blocking else "warned"] += 1
     return counts
@@ -84,14 +84,14 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
 
 def _funnel(artifacts: Artifacts) -> list[dict[str, Any]]:
     """Rows in, removed and out of each filter of final_triplets."""
-    triplets = artifacts.look("final_triplets")
+    triplets = artifacts.peek("final_triplets")
     steps = (triplets.metadata.get("steps") if triplets else None) or ()
     return [{name: step[name] for name in ("step", "rows_in", "removed", "rows_out")} for step in steps]
 
 
 def _truth(artifacts: Artifacts, name: str) -> dict[str, float] | None:
     """Rows of a table that are right, over its partitions, as shares of the rows asked for; None where that is unknown."""
-    found = [artifacts.look(name, p) for p in partitions_of(artifacts.graph[name])]
+    found = [artifacts.peek(name, p) for p in partitions_of(artifacts.graph[name])]
     known = [(a.metadata["asked"], a.metadata["truth"]) for a in found if a is not None and "truth" in a.metadata]
     asked = sum(count for count, _ in known)
     if not asked or len(known) < len(found):

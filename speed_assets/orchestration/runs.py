@@ -18,13 +18,13 @@ from dagster._core.execution.api import execute_run_iterator
 from dagster_shared.error import SerializableErrorInfo
 
 from resources.compute.runner import Runner
-from resources.inputs.external_digests import pin_revisions
+from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger
-from resources.progress import Progress, ProgressFor, quiet
-from resources.releases.releases import released
+from resources.progress import Progress, ProgressFor, no_progress
+from resources.releases.releases import promote_new_release
 from resources.store import storage_errors
-from resources.store.artifacts import Artifacts, label
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import Step, key_of, step_of
 from resources.store.shared_store import store_of
 from speed_assets.assets.stage import RUN_TAG
@@ -56,7 +56,7 @@ def run(
     home: Path,
     *,
     select: str | None = None,
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     say: Say = lambda _line: None,
     runner: Runner | None = None,
 ) -> RunReport:
@@ -93,8 +93,8 @@ def _run(
     instance = Instance.of(home)
     pin_revisions(recipe)
     Ledger.at(home).database.close()  # an unusable ledger is reported before anything is made
-    run_liveness.bury(instance.dagster)
-    gpu_pool.free_slots(instance.dagster)
+    run_liveness.mark_dead_runs_failed(instance.dagster)
+    gpu_pool.free_slots_of_ended_runs(instance.dagster)
     own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
     runner = runner or own
     assert runner is not None
@@ -110,7 +110,7 @@ def _run(
     finally:
         if own is not None:
             own.close()
-        for line in artifacts.store.damaged:
+        for line in artifacts.store.damage_reports:
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started
     return report
@@ -158,13 +158,13 @@ def _stale(
     for step in planned.steps:
         if wanted is not None and (step.asset, step.partition) not in wanted:
             continue
-        artifact = artifacts.find(step.asset, step.partition) if step.action == "reuse" else None
+        artifact = artifacts.fetch(step.asset, step.partition) if step.action == "reuse" else None
         if artifact is None:
             launched.append((step.asset, step.partition))
             continue
         artifacts.store.share(artifact)
         if artifacts.graph[step.asset].kind == "release":
-            released(artifacts.store, artifact.fingerprint)
+            promote_new_release(artifacts.store, artifact.fingerprint)
         report.reused[step.name] = 0.0
         report.metadata[step.name] = dict(artifact.metadata)
     return launched
@@ -186,7 +186,7 @@ def _launch(
     run = instance.dagster.create_run_for_job(
         subset,
         run_config=_NO_CONSOLE_LOG,
-        tags={"speed/recipe": report.recipe, RUN_TAG: report.run, **run_liveness.run_tags(instance.dagster)},
+        tags={"speed/recipe": report.recipe, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
         asset_selection=frozenset(keys),
     )
     failures: list[SerializableErrorInfo] = []
@@ -213,9 +213,11 @@ def _add_causes(
     """Complete the errors of a run that failed: those of no step, the storage's, inputs that changed meanwhile."""
     if not report.errors:
         report.errors += [without_class_name(root_cause(error).message) for error in failures]
-    if full := storage_errors.trouble("\n".join(report.errors), artifacts.store.home):
+    if full := storage_errors.storage_problem("\n".join(report.errors), artifacts.store.home):
         report.errors.append(full)
-    if changed := [label(*step) for step, version in versions.items() if artifacts.code_version(*step) != version]:
+    if changed := [
+        artifact_label(*step) for step, version in versions.items() if artifacts.code_version(*step) != version
+    ]:
         report.errors.append(
             f"an input of {', '.join(changed)} changed during the run (a topic file, a base model or an "
             "evaluation set): run again; what is finished is kept"

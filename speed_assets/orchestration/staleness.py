@@ -22,11 +22,11 @@ from sqlalchemy.exc import DBAPIError
 
 from checks.registry import check_key, checks_of
 from resources.instance import gpu_pool
-from resources.redaction import causes, plainly
-from resources.store.artifacts import Artifacts, label
+from resources.redaction import error_and_causes, redacted_message
+from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import Step, key_of
-from resources.store.home import POSTGRES_VARIABLE, prepare
-from resources.store.store import Sealed, StoreError
+from resources.store.home import POSTGRES_VARIABLE, prepare_home
+from resources.store.store import ArtifactManifest, StoreError
 
 FAILED = "failed"
 """Last word of the reason where a gate failed."""
@@ -59,11 +59,11 @@ class Instance:
         Raises:
             StoreError: when the home or Dagster's storage cannot be used.
         """
-        dagster_home = prepare(home)
+        dagster_home = prepare_home(home)
         with explained_postgres_errors(), (dagster_home / ".opening").open("w") as turn:
             flock(turn, LOCK_EX)  # Dagster creates its tables without checking whether another process does
             dagster = dg.DagsterInstance.from_config(str(dagster_home))
-            gpu_pool.limit(dagster)
+            gpu_pool.limit_gpu_pool(dagster)
         return cls(dagster)
 
     def recorded(self, steps: Collection[Step]) -> dict[Step, Recorded]:
@@ -96,21 +96,23 @@ def explained_postgres_errors() -> Iterator[None]:
     except StoreError:  # explained already, and perhaps of the ledger's database
         raise
     except Exception as error:
-        found = next((cause for cause in causes(error) if isinstance(cause, DBAPIError)), None)
+        found = next((cause for cause in error_and_causes(error) if isinstance(cause, DBAPIError)), None)
         if found is None or not os.environ.get(POSTGRES_VARIABLE):
             raise
         raise StoreError(
-            f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({plainly(found.orig or found)}): see "
+            f"Dagster's storage in PostgreSQL ({POSTGRES_VARIABLE}) cannot be used ({redacted_message(found.orig or found)}): see "
             "that the database runs and lets you in, then run again: what is finished is kept"
         ) from None
 
 
-def stale_reason(artifacts: Artifacts, recorded: Mapping[Step, Recorded], artifact: Sealed | None) -> str | None:
+def stale_reason(
+    artifacts: Artifacts, recorded: Mapping[Step, Recorded], artifact: ArtifactManifest | None
+) -> str | None:
     """Why the step of this artifact has to be launched; None when the artifact exists, is checked and recorded as it is."""
     if artifact is None:
         return "not made yet under this recipe"
     for check in checks_of(artifact.asset):
-        outcome = artifacts.outcome(artifact, check.name, check_key(check, artifacts.recipe))
+        outcome = artifacts.load_outcome(artifact, check.name, check_key(check, artifacts.recipe))
         if outcome is None:
             return f"check {check.name} has not run"
         if check.blocking and not outcome["passed"]:
@@ -118,9 +120,9 @@ def stale_reason(artifacts: Artifacts, recorded: Mapping[Step, Recorded], artifa
     last = recorded[artifact.asset, artifact.partition]
     if last.fingerprint != artifact.fingerprint:
         return "another recipe was materialized last" if last.fingerprint else "Dagster has not recorded it yet"
-    for source, content in artifacts.made_of(artifact.asset, artifact.partition).items():
-        if not last.made_of.get(label(*source)) == content == recorded[source].digest:
-            return f"Dagster recorded it with another {label(*source)}"
+    for source, content in artifacts.input_digests(artifact.asset, artifact.partition).items():
+        if not last.made_of.get(artifact_label(*source)) == content == recorded[source].digest:
+            return f"Dagster recorded it with another {artifact_label(*source)}"
     return None
 
 

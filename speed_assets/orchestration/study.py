@@ -43,7 +43,7 @@ from typing import Any
 
 from checks.scores import MODEL
 from resources.compute.runner import Runner
-from resources.progress import ProgressFor, quiet
+from resources.progress import ProgressFor, no_progress
 from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.shared_store import store_of
 from speed_assets.domain.fingerprints import digest
@@ -71,7 +71,7 @@ def study(
     home: Path,
     *,
     seeds: Sequence[int] = (),
-    progress: ProgressFor = quiet,
+    progress: ProgressFor = no_progress,
     say: Callable[[str], None] = lambda _line: None,
 ) -> dict[str, Any]:
     """Run every arm under every seed, and write table, plot and JSON to a folder in `home/studies`.
@@ -140,7 +140,7 @@ class _Study:
     def _make(self, name: str, arm: Recipe, asset: str = _SCORES) -> Artifacts:
         """The artifacts of an arm, made as far as `asset`."""
         artifacts = Artifacts(arm, store_of(self._home))
-        if any(artifacts.find(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
+        if any(artifacts.fetch(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
             self._say(f"{name}, seed {arm.seed}: {asset}")
             report = runs.run(
                 arm, self._home, select=f"*{asset}", progress=self._progress, say=self._say, runner=self._runner
@@ -196,7 +196,7 @@ def calls_behind(artifacts: Artifacts, asset: str) -> int:
     made = [
         artifacts.get(name, partition).metadata
         for name in upstream(artifacts.graph, [asset])
-        if "teacher" in artifacts.graph[name].reads
+        if artifacts.graph[name].asks_teacher
         for partition in partitions_of(artifacts.graph[name])
     ]
     return sum(int(m.get("teacher_calls", 0)) + int(m.get("reused_calls", 0)) for m in made)

@@ -73,7 +73,7 @@ def _plot(
     points: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Each curve thin, and thick its mean over a tenth of the steps: single batches say little."""
-    figure = Figure(figsize=(5, 3), layout="tight")
+    figure = Figure(figsize=(7, 3.5), layout="tight")
     axes = figure.subplots()
     steps = [entry["step"] for entry in history]
     for number, (label, key) in enumerate(curves.items()):

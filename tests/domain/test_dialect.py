@@ -31,8 +31,8 @@ DIALECTS = [
 
 
 def test_the_default_dialect_names_requests_as_they_were_named_before() -> None:
-    assert REQUEST.spoken(PLAIN).key == REQUEST.key == OLD_KEY
-    assert "dialect" not in REQUEST.spoken(PLAIN).parameters
+    assert REQUEST.in_dialect(PLAIN).key == REQUEST.key == OLD_KEY
+    assert "dialect" not in REQUEST.in_dialect(PLAIN).parameters
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_the_default_dialect_names_requests_as_they_were_named_before() -> None:
      Dialect(additional_properties=False)],
 )  # fmt: skip
 def test_what_only_spells_a_request_is_not_in_its_name(spelled: Dialect) -> None:
-    assert REQUEST.spoken(spelled).key == REQUEST.key
-    assert REQUEST.spoken(spelled).body() != REQUEST.spoken(PLAIN).body()
+    assert REQUEST.in_dialect(spelled).key == REQUEST.key
+    assert REQUEST.in_dialect(spelled).body() != REQUEST.in_dialect(PLAIN).body()
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_what_only_spells_a_request_is_not_in_its_name(spelled: Dialect) -> None
     ],
 )
 def test_what_shapes_an_answer_is_in_its_name(request_: TeacherRequest, shaping: Dialect) -> None:
-    spoken = request_.spoken(shaping)
+    spoken = request_.in_dialect(shaping)
     assert spoken.key != request_.key
-    assert spoken.spoken(PLAIN).key == request_.key, "and can be told without"
+    assert spoken.in_dialect(PLAIN).key == request_.key, "and can be told without"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("request_", [REQUEST, COLD, replace(REQUEST, schema=None)])
 def test_no_body_holds_null_and_each_says_how_long_an_answer_may_be(dialect: Dialect, request_: TeacherRequest) -> None:
-    body = request_.spoken(dialect).body()
+    body = request_.in_dialect(dialect).body()
     assert None not in body.values()
     assert body[dialect.token_field] == 100
     assert json.loads(json.dumps(body)) == body
@@ -115,7 +115,7 @@ def test_what_is_no_refusal_of_a_body_changes_nothing(status: int) -> None:
 )  # fmt: skip
 def test_the_search_ends_whatever_is_refused(words: list[str], dialect: Dialect) -> None:
     steps, now = 0, dialect
-    while (found := next_dialect(now, Refusal(400, " ".join(words)), COLD.spoken(now).body())) is not None:
+    while (found := next_dialect(now, Refusal(400, " ".join(words)), COLD.in_dialect(now).body())) is not None:
         assert found != now
         before, now, steps = now, found, steps + 1
         if steps > 8:  # two that only spell may take turns; the calls are counted

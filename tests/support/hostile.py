@@ -35,7 +35,7 @@ def words(rng: random.Random, count: int) -> str:
 
 
 def record(task_type: str, rng: random.Random) -> dict[str, object]:
-    """A whole record."""
+    """A complete record."""
     return {key: words(rng, rng.randint(1, 30)).capitalize() for key in TASK_TYPES[task_type].keys}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from resources.ledger.calls import Allowance, Sink, TeacherAnswer, TeacherRequest
+from resources.ledger.calls import Allowance, AnswerSink, TeacherAnswer, TeacherRequest
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
 from tests.support.tiny import tiny_data
 
@@ -23,12 +23,12 @@ class Scripted:
         self._answer = answer
         self.asked: list[TeacherRequest] = []
 
-    def answer(self, requests: Sequence[TeacherRequest], sink: Sink, allowance: Allowance) -> None:
-        allowance.take(requests)
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        allowance.reserve(requests)
         answers = []
         for request in requests:
-            said = self._answer(request)
-            text = said if isinstance(said, TeacherAnswer) else said if isinstance(said, str) else json.dumps(said)
+            reply = self._answer(request)
+            text = reply if isinstance(reply, TeacherAnswer) else reply if isinstance(reply, str) else json.dumps(reply)
             answers.append((request, text if isinstance(text, TeacherAnswer) else TeacherAnswer(text, 3, 3)))
         self.asked += requests
         sink(answers)

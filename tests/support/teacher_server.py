@@ -4,7 +4,7 @@
 answers with the microworld's teacher until its standard input closes. Tests start it in a thread: `TeacherServer`.
 
 It logs each request before it replies, one JSON line each: `key` (the caller's name for it), `status` (0: no reply,
-200: a whole answer), `fault`, `batch`, `came`, `left` (seconds). So what it answered can be counted after either side was killed.
+200: a complete answer), `fault`, `batch`, `came`, `left` (seconds). So what it answered can be counted after either side was killed.
 
 Belongs here: chat completions, files and batches as a client sees them, and faults. Not here: what a teacher says.
 """
@@ -84,7 +84,7 @@ class Faults:
     """What becomes of the first, second... batch: completed (as all further ones), partial, missing, expired, cancelled,
     failed, or lost (created, but the connection breaks before the reply)."""
     batch_polls: int = 1
-    """Looks at a batch before it has ended."""
+    """Reads the state of a batch before it has ended."""
 
     def draw(self, key: str, attempt: int) -> str | None:
         """The fault of this attempt."""
@@ -157,7 +157,7 @@ class TeacherServer:
             os.close(self._log)
 
     def answered(self) -> Counter[str]:
-        """Whole answers by key."""
+        """Complete answers by key."""
         return Counter(entry.key for entry in self.served if entry.status == 200)
 
     async def _run(self) -> None:
@@ -346,8 +346,8 @@ class TeacherServer:
                 now = time.monotonic()
                 self._note(Served(line["custom_id"], status, None, True, now, now))
                 entry |= {"error": None, "response": {"status_code": status, "request_id": "r", "body": value}}
-            whole = entry["response"] is not None and entry["response"]["status_code"] == 200
-            out["output" if whole else "error"].append(entry)
+            is_complete = entry["response"] is not None and entry["response"]["status_code"] == 200
+            out["output" if is_complete else "error"].append(entry)
         for kind, entries in out.items():
             if entries:
                 name = f"{kind}-{batch['id']}"

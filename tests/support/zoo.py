@@ -1,7 +1,7 @@
 """Servers of the chat API that refuse, answer and count as providers do in public, on loopback.
 
 Each `Species` plays one provider or engine: what it refuses and in which words, where its model's thoughts stand, how it says
-that an answer was filtered or cut. Sources stand beside each in `speed_assets/domain/dialect_presets.py`. `Case` is something
+that an answer was filtered or cut. The source of each is given in `speed_assets/domain/dialect_presets.py`. `Case` is something
 that happens to the first `times` requests.
 
 Belongs here: dialects and quirks. Not here: connections, faults and batches (`tests/support/teacher_server.py`).

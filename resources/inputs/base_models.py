@@ -1,0 +1,94 @@
+"""Models that a recipe names: a folder on this machine, an installed package, or a commit on a model hub.
+
+Belongs here: resolving such a name to what a worker loads. Not here: digests for fingerprints (`external_digests.py`), the
+three kinds themselves (`packaged_models.py`, `hub_revisions.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from resources.inputs.hub_revisions import resolve_commit
+from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_folder
+from speed_assets.recipe import PROJECT, Embedder, Generator, Recipe, RecipeError
+
+MICROWORLD_BASE = PROJECT / "speed_assets" / "microworld" / "base"
+
+
+def generator_name(section: Generator) -> str:
+    """The recipe's name of the model that generators are tuned from; `microworld` becomes the path of the shipped one."""
+    return str(MICROWORLD_BASE) if section.base == "microworld" else section.base
+
+
+def generator_base(section: Generator) -> str:
+    """Folder or hub name of the model that generators are tuned from; a packaged one is converted at the first call.
+
+    Raises:
+        RecipeError: There is no such model.
+    """
+    return resolve_model(generator_name(section), section.revision)[0]
+
+
+def generator_revision(section: Generator) -> str | None:
+    """The commit of a generator's base on a hub; None for a base on this machine."""
+    return resolve_model(generator_name(section), section.revision)[1]
+
+
+def resolve_model(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Where a model is loaded from.
+
+    Args:
+        name: A folder, `package:NAME`, or the name of a model on a hub.
+        revision: Branch, tag or commit on the hub; None is the default branch.
+
+    Returns:
+        (folder, None) of a model on this machine or in a package, (name, commit) of one on a hub.
+
+    Raises:
+        RecipeError: There is no such model.
+    """
+    if is_packaged(name):
+        return str(packaged_folder(name)), None
+    if is_on_hub(name):
+        return name, resolve_commit(name, revision)
+    return name, None
+
+
+def resolve_embedder(section: Embedder) -> dict[str, Any]:
+    """An embedder's section with its folder or hub name and commit in it, as a worker loads it."""
+    model, revision = resolve_model(section.model, section.revision)
+    return {**section.model_dump(), "model": model, "revision": revision}
+
+
+def pin_revisions(recipe: Recipe) -> None:
+    """Resolve every hub model of a recipe to a commit before anything is paid for.
+
+    Raises:
+        RecipeError: A hub does not have a model or cannot be reached; the message names the model.
+    """
+    named = [(recipe.embedding_model.base, recipe.embedding_model.revision)]
+    if recipe.generator is not None and "junior_model" in recipe.graph():
+        named.append((generator_name(recipe.generator), recipe.generator.revision))
+    for owner in (recipe.row_scores, recipe.mined_negatives):
+        if owner is not None and owner.embedder is not None:
+            named.append((owner.embedder.model, owner.embedder.revision))
+    for name, revision in named:
+        if is_packaged(name):
+            packaged_digest(name)
+        elif name != "static" and is_on_hub(name):
+            resolve_commit(name, revision)
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether a name means a model of a hub.
+
+    Raises:
+        RecipeError: The name is a path, and there is nothing at it.
+    """
+    path = Path(name)
+    if is_packaged(name) or path.exists():
+        return False
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise RecipeError(f"there is no model folder {name}: correct the path, or give the name of a model on a hub")
+    return True

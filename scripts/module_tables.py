@@ -1,0 +1,144 @@
+"""The tables of modules in docs/architecture: `python -m scripts.module_tables` writes them, `--check` only compares.
+
+A row is a module and the first sentence of its docstring. Every module of the product is on exactly one page.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES_FOLDER = PROJECT / "docs" / "architecture"
+BEGIN, END = "<!-- modules -->", "<!-- end of modules -->"
+PAGES: dict[str, tuple[str, ...]] = {
+    "artifacts.md": (
+        "speed_assets/__init__.py",
+        "speed_assets/errors.py",
+        "speed_assets/assets/stage*.py",
+        "speed_assets/assets/asset_page.py",
+        "speed_assets/assets/__init__.py",
+        "speed_assets/domain/__init__.py",
+        "speed_assets/domain/graph*",
+        "speed_assets/domain/fingerprints.py",
+        "speed_assets/domain/columns.py",
+        "speed_assets/recipe/*",
+        "resources/__init__.py",
+        "resources/store/artifacts.py",
+        "resources/store/asset_keys.py",
+        "resources/inputs/*",
+    ),
+    "dagster.md": (
+        "speed_assets/definitions.py",
+        "speed_assets/build.py",
+        "speed_assets/cli/*",
+        "speed_assets/orchestration/__init__.py",
+        "speed_assets/orchestration/staleness.py",
+        "speed_assets/orchestration/run*",
+        "speed_assets/orchestration/lanes.py",
+        "speed_assets/orchestration/automation.py",
+        "resources/instance/*",
+        "resources/progress.py",
+        "resources/file_locks.py",
+        "resources/redaction.py",
+    ),
+    "changes.md": (
+        "speed_assets/orchestration/plan*",
+        "speed_assets/orchestration/doctor*",
+        "speed_assets/domain/cost_bounds.py",
+    ),
+    "prompts.md": (
+        "speed_assets/assets/tasks.py",
+        "speed_assets/assets/topic*",
+        "speed_assets/domain/prompts*",
+        "speed_assets/domain/topic*",
+        "speed_assets/domain/task_*",
+        "speed_assets/domain/attributes.py",
+        "speed_assets/domain/rows.py",
+        "speed_assets/domain/instructions.py",
+        "speed_assets/microworld/*",
+    ),
+    "preferences.md": (
+        "speed_assets/assets/senior*.py",
+        "speed_assets/assets/preference*",
+        "speed_assets/assets/revisor*",
+        "speed_assets/domain/judging.py",
+        "speed_assets/domain/revising.py",
+    ),
+    "rehearsals.md": ("speed_assets/orchestration/rehears*", "speed_assets/assets/stand_ins.py"),
+    "checks.md": (
+        "checks/*",
+        "resources/releases/*",
+        "speed_assets/assets/release*",
+        "speed_assets/assets/quarantine.py",
+        "speed_assets/orchestration/*",
+        "speed_assets/domain/statistics*",
+        "speed_assets/domain/trainings_judged.py",
+    ),
+    "stores.md": ("resources/store/*",),
+    "teacher.md": (
+        "resources/teacher/*",
+        "resources/ledger/*",
+        "speed_assets/domain/dialect*",
+        "speed_assets/domain/replies.py",
+    ),
+    "models.md": (
+        "speed_assets/workers/*",
+        "resources/compute/*",
+        "speed_assets/assets/junior.py",
+        "speed_assets/assets/writing*",
+        "speed_assets/assets/train*",
+        "speed_assets/assets/embedding*",
+        "speed_assets/assets/negatives.py",
+        "speed_assets/assets/evaluation*",
+        "speed_assets/domain/training_length.py",
+        "speed_assets/domain/evaluation_*",
+    ),
+    "filters.md": ("speed_assets/assets/*", "speed_assets/domain/*"),
+}
+"""By page, patterns of its modules; the first page that matches has it."""
+
+
+def first_sentence(file: Path) -> str:
+    """The first line of a module's docstring, without its final stop."""
+    return (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0].rstrip(".")
+
+
+def modules() -> list[str]:
+    """Every module of the product, relative to the project."""
+    roots = ("speed_assets", "resources", "checks")
+    return sorted(str(path.relative_to(PROJECT)) for root in roots for path in (PROJECT / root).rglob("*.py"))
+
+
+def page_of(module: str) -> str | None:
+    """The page that lists a module: the first whose patterns match it."""
+    return next((page for page, patterns in PAGES.items() if any(fnmatch(module, p) for p in patterns)), None)
+
+
+def table(page: str) -> str:
+    """The table of one page, between its marks."""
+    rows = [f"| `{module}` | {first_sentence(PROJECT / module)} |" for module in modules() if page_of(module) == page]
+    return "\n".join([BEGIN, "| module | |", "|---|---|", *rows, END])
+
+
+def written(page: str) -> str:
+    """The text of a page with its table as it should be."""
+    text = (PAGES_FOLDER / page).read_text()
+    before, _, rest = text.partition(BEGIN)
+    return before + table(page) + rest.partition(END)[2]
+
+
+def main() -> None:
+    if missing := [module for module in modules() if page_of(module) is None]:
+        sys.exit(f"on no page of docs/architecture (scripts/module_tables.py): {', '.join(missing)}")
+    stale = [page for page in PAGES if written(page) != (PAGES_FOLDER / page).read_text()]
+    if "--check" in sys.argv:
+        sys.exit(f"stale tables in {', '.join(stale)}: run python -m scripts.module_tables" if stale else 0)
+    for page in stale:
+        (PAGES_FOLDER / page).write_text(written(page))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Probes of what a recipe names on this machine and of its own numbers: topics, prompts, evaluation sets, prices, batches.
+
+Nothing here asks anybody outside. Belongs here: those probes. Not here: the machine (`machine.py`), models (`models.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from resources.inputs.enough_topics import crowded_prompts, topic_counts
+from resources.inputs.evaluation_sets import scored_folders
+from resources.inputs.prompt_files import prompt_set
+from speed_assets.domain.dialect_presets import PRESETS, preset_for
+from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
+from speed_assets.recipe import Recipe, RecipeError
+
+_TEXT_FILES = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
+
+
+def topics(recipe: Recipe) -> list[Finding]:
+    """Topic files can be read, and hold as many topics as the recipe asks for."""
+    try:
+        counts = topic_counts(recipe.topics)
+    except (RecipeError, OSError) as problem:
+        return [error("topics", str(problem), "topics.file, or --topics FILE")]
+    least = min(counts.values())
+    if least < recipe.topics.at_least:
+        file = recipe.topics.file
+        return [
+            error(
+                "topics",
+                f"{file} has {least} usable topics, fewer than topics.at_least={recipe.topics.at_least}",
+                "add topics, or lower topics.at_least",
+            )
+        ]
+    try:
+        crowded = crowded_prompts(recipe)
+    except RecipeError:
+        crowded = []  # of the prompts: their own probe reports it
+    if crowded:
+        first = crowded[0]
+        words = (
+            f"{first['stage']}/{first['task_type']} asks for {first['rows_per_prompt']:.1f} rows of each prompt, and "
+            f"{len(crowded) - 1} more stages for too many"
+        )
+        mend = f"give {first['topics_needed']:,} topics, set topics.expand, or raise topics.rows_per_prompt_max"
+        return [error("topics", words, mend) if recipe.topics.refuse else warning("topics", words, mend)]
+    return [ok("topics", f"{least:,} usable topics")]
+
+
+def prompts(recipe: Recipe) -> list[Finding]:
+    """The prompt set and the user's own wording can be read."""
+    try:
+        loaded = prompt_set(recipe.prompts)
+    except (RecipeError, ValueError, OSError) as problem:
+        return [error("prompts", str(problem), "prompts.file")]
+    own = ", with your own wording" if recipe.prompts.file else ""
+    return [ok("prompts", f"set {loaded.name}{own}")]
+
+
+def evaluation(recipe: Recipe) -> list[Finding]:
+    """Evaluation sets in folders are there, described as they should be; mteb knows the tasks that the recipe names."""
+    found: list[Finding] = []
+    try:
+        scored_folders(recipe.evaluation.local)
+    except (RecipeError, OSError) as problem:
+        found.append(error("evaluation", str(problem), "evaluation.local"))
+    for folder in recipe.evaluation.local:
+        path = Path(folder)
+        if not path.is_dir():
+            found.append(error("evaluation", f"there is no folder {path}", "evaluation.local"))
+        elif not any(file.name.removesuffix(".gz").endswith(_TEXT_FILES) for file in path.rglob("*")):
+            found.append(error("evaluation", f"no {', '.join(_TEXT_FILES)} file below {path}", "evaluation.local"))
+    return found or [ok("evaluation", _sets(recipe))]
+
+
+def _sets(recipe: Recipe) -> str:
+    section = recipe.evaluation
+    parts = [f"{len(section.local)} folders" if section.local else "", ", ".join(section.tasks)]
+    return "; ".join(filter(None, [*parts, "the microworld" if section.microworld else ""]))
+
+
+def mteb_names(recipe: Recipe) -> list[Finding]:
+    """Names of tasks and benchmarks are mteb's: its source is searched, since importing it takes seconds."""
+    wanted = recipe.evaluation.tasks
+    if not wanted:
+        return []
+    names = _names_in_mteb()
+    missing = [name for name in wanted if names and name not in names]
+    if missing:
+        return [error("mteb tasks", f"mteb has no task or benchmark {', '.join(missing)}", "evaluation.tasks")]
+    return [ok("mteb tasks", f"mteb has {', '.join(wanted)}")]
+
+
+@lru_cache(maxsize=1)
+def _names_in_mteb() -> frozenset[str]:
+    spec = find_spec("mteb")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    root, names = Path(spec.origin).parent, set()
+    for folder in ("tasks", "benchmarks"):
+        for file in (root / folder).rglob("*.py"):
+            names.update(re.findall(r"name=\"([^\"]+)\"", file.read_text(encoding="utf-8", errors="replace")))
+            names.update(re.findall(r"aliases=\[\"([^\"]+)\"", file.read_text(encoding="utf-8", errors="replace")))
+    return frozenset(names)
+
+
+def prices(recipe: Recipe) -> list[Finding]:
+    """Every model that is asked for money has a price."""
+    if recipe.teacher.engine == "microworld":
+        return []
+    if recipe.money.prices is None:
+        local = preset_is_local(recipe)
+        return [
+            ok("prices", "none named; the server is on this machine")
+            if local
+            else warning("prices", "the recipe names none: what a run costs is unknown", "money.prices")
+        ]
+    panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
+    known = recipe.money.prices.models
+    missing = [
+        model
+        for model in dict.fromkeys((recipe.teacher.model, *panel))
+        if model not in known or None in (known[model].input_per_million, known[model].output_per_million)
+    ]
+    if missing:
+        return [
+            warning(
+                "prices",
+                f"the price of {', '.join(missing)} is not known: what its calls cost is unknown",
+                f"money.prices.models.{missing[0]}: input_per_million and output_per_million",
+            )
+        ]
+    return [ok("prices", f"table {recipe.money.prices.version}, {recipe.money.prices.currency}")]
+
+
+def preset_is_local(recipe: Recipe) -> bool:
+    """Whether the teacher's address is one of this machine."""
+    return bool(re.match(r"https?://(localhost|127\.|\[::1\])", recipe.teacher.endpoint or ""))
+
+
+def batches(recipe: Recipe) -> list[Finding]:
+    """Batch files are sent to servers that take them, and used where they save money."""
+    if recipe.teacher.engine == "microworld":
+        return []
+    name = recipe.teacher.dialect.preset or preset_for(recipe.teacher.endpoint, recipe.teacher.model)
+    has = PRESETS[name].batches if name else None
+    if recipe.calls.mode == "batch" and has is False:
+        return [
+            error(
+                "batches",
+                f"calls.mode=batch, and {name} takes no batch files of OpenAI's form: every call would be refused",
+                "calls.mode: online",
+            )
+        ]
+    if recipe.calls.mode == "batch":
+        return [ok("batches", "calls go out in batch files, and come back within a day")]
+    more = f"; {name} answers batch files at a lower price, within a day (calls.mode: batch)" if has else ""
+    return [ok("batches", f"calls are made at once{more}")]

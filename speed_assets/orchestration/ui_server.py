@@ -1,0 +1,87 @@
+"""Serving the Dagster UI: `speed ui`.
+
+Belongs here: the server's process, and when it answers. Not here: what it serves (`definitions.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from resources.store.store import StoreError
+from speed_assets.recipe import PROJECT
+
+HOST = "127.0.0.1"
+_LOOK_S = 0.2
+"""Seconds between two questions whether the server answers."""
+
+
+def serve(port: int, say: Callable[[str], None]) -> int:
+    """Run the UI until it ends, and say its address once it answers.
+
+    Args:
+        port: port of loopback; SPEED_HOME, SPEED_RECIPE and DAGSTER_HOME are read from the environment.
+        say: receives one line, with the address and the seconds that it took.
+
+    Returns:
+        The exit status of the server; 0 when it was interrupted.
+
+    Raises:
+        StoreError: another process listens on the port.
+    """
+    if _listens(port):
+        raise StoreError(
+            f"port {port} is in use, perhaps by another `speed ui`: end it, or name a free port with --port"
+        )
+    started = time.monotonic()
+    # A session of its own: whatever interrupts this process, the server and its runs get one Ctrl-C, from here.
+    server = subprocess.Popen(_command(port), cwd=PROJECT, start_new_session=True)
+    interrupted = False
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    address, announced = f"http://{HOST}:{port}", False
+    while True:
+        try:
+            status = server.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:
+            if not announced and _answers(address):
+                announced = True
+                say(f"{address} serves after {time.monotonic() - started:.0f} s; Ctrl-C ends it")
+        else:
+            return 0 if interrupted else status
+
+
+def _command(port: int) -> list[str]:
+    # With the workspace named, `dg` does not look for the project's YAML first.
+    workspace = str(PROJECT / "workspace.yaml")
+    dg = str(Path(sys.executable).with_name("dg"))
+    return [dg, "dev", "--host", HOST, "--port", str(port), "--workspace", workspace]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/server_info", timeout=5) as response:  # noqa: S310 - loopback
+            return bool(response.status == 200)
+    except OSError:
+        return False

@@ -1,0 +1,126 @@
+"""One YAML file -> one frozen `Recipe`: every number that shapes a result, with its unit and source.
+
+A section has the name of the asset that reads it.
+
+    paths                where the project and its recipes are
+    section              the base class of sections and the types of their numbers
+    sections/            the sections, by concern
+    model                the recipe: all sections, and the graph that follows from them
+    rules                what must be true between sections, one function a rule
+    fingerprint_parts    what a fingerprint contains of a recipe, and what a release publishes of it
+    view                 the sections that one stage may read
+    reading              YAML in, errors that say what to change
+
+Belongs here: the names that other packages import. Not here: what a stage does with a number.
+"""
+
+from speed_assets.recipe.errors import RecipeError
+from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
+from speed_assets.recipe.model import Recipe, rows_asked
+from speed_assets.recipe.paths import DEFAULT_RECIPE, PROJECT, RECIPES
+from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml
+from speed_assets.recipe.section import PerTaskType, Section
+from speed_assets.recipe.sections.answers import Answers, Sampling
+from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, Superior
+from speed_assets.recipe.sections.embedding import (
+    EmbeddingModel,
+    EmbeddingReruns,
+    Evaluation,
+    Microworld,
+    MtebScores,
+)
+from speed_assets.recipe.sections.filters import (
+    READMITTABLE,
+    Calibration,
+    Contamination,
+    Diversity,
+    FinalTriplets,
+    NearDuplicates,
+    Readmit,
+    Rules,
+    Scores,
+)
+from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
+from speed_assets.recipe.sections.scores import Embedder, MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.tables import (
+    JuniorData,
+    PreferencePairs,
+    RevisedData,
+    RevisionData,
+    SeedData,
+    SeniorData,
+)
+from speed_assets.recipe.sections.teacher import Calls, Cap, Money, NonAnswers, Price, Prices, Teacher, TeacherDialect
+from speed_assets.recipe.sections.topics import Expand, Prompts, TaskList, Topics
+from speed_assets.recipe.view import RecipeView
+
+__all__ = [
+    "DEFAULT_RECIPE",
+    "PROJECT",
+    "READMITTABLE",
+    "RECIPES",
+    "UNFINGERPRINTED",
+    "Answers",
+    "Calibration",
+    "Calls",
+    "Cap",
+    "Checks",
+    "Cluster",
+    "Contamination",
+    "Diversity",
+    "Embedder",
+    "EmbeddingModel",
+    "EmbeddingReruns",
+    "Evaluation",
+    "Expand",
+    "FinalTriplets",
+    "Generator",
+    "JuniorData",
+    "Lanes",
+    "Licences",
+    "Lora",
+    "Microworld",
+    "MinedNegatives",
+    "Money",
+    "MtebScores",
+    "NearDuplicates",
+    "NonAnswers",
+    "NonInferior",
+    "PerTaskType",
+    "PreferencePairs",
+    "PreferenceTraining",
+    "Price",
+    "Prices",
+    "Prompts",
+    "Readmit",
+    "Recipe",
+    "RecipeError",
+    "RecipeView",
+    "Rehearsal",
+    "RevisedData",
+    "RevisionData",
+    "Revisor",
+    "RowScores",
+    "RowVerdicts",
+    "Rules",
+    "Runtime",
+    "Sampling",
+    "Scores",
+    "Section",
+    "SeedData",
+    "SeniorData",
+    "Study",
+    "Superior",
+    "TaskList",
+    "Teacher",
+    "TeacherDialect",
+    "Topics",
+    "Training",
+    "find_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "read_yaml",
+    "rows_asked",
+    "without_places",
+]

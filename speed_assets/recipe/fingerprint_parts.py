@@ -1,0 +1,127 @@
+"""What a fingerprint contains of a recipe, and what a release states of it.
+
+Belongs here: which fields count, and the reason for each that does not. Not here: inputs and externals of a fingerprint
+(`resources/store/artifacts.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from speed_assets.domain.graph import ALL_STAGES, Stage
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.recipe.sections.teacher import Teacher
+
+if TYPE_CHECKING:
+    from speed_assets.recipe.model import Recipe
+
+MEMORY_FIELDS = {
+    "micro_batch_size": "how many rows fit into memory; the batch and its gradient stay the same but for rounding",
+    "gradient_checkpointing": "memory against time; the gradient is the same",
+}
+
+UNFINGERPRINTED: dict[str, str] = {
+    "topics.file": "the path of the topics; their content is in the fingerprint instead",
+    "evaluation.local": "the paths of evaluation sets; their content is in the fingerprint instead",
+    "topics.rows_per_prompt_max": "when to warn, never what is asked",
+    "topics.refuse": "whether a warning is an error",
+    "topics.alignment": "a path; the content of the file is in the fingerprint instead",
+    "prompts.file": "a path; the prompts that a stage asks with are in its fingerprint instead",
+    "teacher.key_variable": "who pays, not what is asked",
+    "senior_data.writer": "which model writes; as an input of the stage its content is in the fingerprint instead",
+    "runtime": "how fast, not what",
+    "study": "names other recipes, and changes nothing in this one",
+    "calls": "how a question is sent, not what is asked",
+    "money": "what is paid and when to stop, not what is asked",
+    **{
+        f"{section}.{field}": reason
+        for section in ("junior_model", "senior_model", "revisor_model", "embedding_model")
+        for field, reason in MEMORY_FIELDS.items()
+    },
+    "description": "prose; only `release` reads it, for its cards",
+    "checks": "thresholds judge artifacts and never change them; only `release` reads them",
+}
+"""Fields that no fingerprint contains, except that of `release` where named, each with the reason."""
+
+_STATED = ("topics.file", "topics.alignment", "prompts.file", "evaluation.local", "senior_data.writer")
+"""Fields of `UNFINGERPRINTED` that a release states, paths by their last name: so its fingerprint contains them, too."""
+
+
+def part(recipe: Recipe, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
+    """What the fingerprint of a stage contains of a recipe: the stage's own section and those that its `reads` name.
+
+    Args:
+        recipe: the recipe.
+        stage: the stage; a release has `published`.
+        task_type: narrows numbers per task type to this one, so that the rows of one type do not touch the fingerprint of
+            another; None keeps all.
+
+    Returns:
+        {section: plain JSON values}, without the fields of `UNFINGERPRINTED`.
+    """
+    if stage.kind == "release":
+        return published(recipe)
+    values = _sections(recipe, stage)
+    for name, value in values.items():
+        if isinstance(section := getattr(recipe, name), Teacher):
+            value.pop("dialect", None)
+            value |= {"dialect": shape} if (shape := section.dialect.shape()) else {}
+    _drop(values, UNFINGERPRINTED)
+    return {name: _narrow(value, task_type) for name, value in values.items()} if task_type else values
+
+
+def published(recipe: Recipe) -> dict[str, Any]:
+    """What a release states of its recipe, and so what the fingerprint of a release contains.
+
+    Returns:
+        {section: plain JSON values} of all that shapes, judges or describes a release. Files and folders of this machine are
+        there by their last name only; sections of pace and price are not there.
+    """
+    (release,) = (stage for stage in ALL_STAGES if stage.kind == "release")
+    values = _sections(recipe, release)
+    _drop(values, [field for field in UNFINGERPRINTED if field not in _STATED])
+    stated: dict[str, Any] = without_places(values)
+    return stated
+
+
+def _sections(recipe: Recipe, stage: Stage) -> dict[str, Any]:
+    names = [*stage.reads, *([stage.name] if stage.name in type(recipe).model_fields else [])]
+    values = {name: getattr(recipe, name) for name in names}
+    return {
+        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for name, value in values.items()
+    }
+
+
+def _drop(values: dict[str, Any], paths: Iterable[str]) -> None:
+    """Remove fields (`section.field`); the names of sections alone are left to `Stage.reads`."""
+    for path in paths:
+        section, _, field = path.partition(".")
+        if field and values.get(section):
+            values[section].pop(field, None)
+
+
+def _narrow(value: Any, task_type: str) -> Any:
+    if isinstance(value, dict):
+        if set(value) == set(TASK_TYPE_NAMES):
+            return value[task_type]
+        return {key: _narrow(item, task_type) for key, item in value.items()}
+    return value
+
+
+def without_places(value: Any) -> Any:
+    """Plain values, in which a path of this machine is its last name.
+
+    >>> without_places({"base": "/home/ann/models/mine", "files": ["~/topics.txt"], "name": "a/b"})
+    {'base': 'mine', 'files': ['topics.txt'], 'name': 'a/b'}
+    """
+    if isinstance(value, dict):
+        return {key: without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    if isinstance(value, str) and "\n" not in value and (Path(value).is_absolute() or value.startswith("~")):
+        return Path(value).name
+    return value

@@ -1,0 +1,140 @@
+"""The recipe: its sections, its graph, and its digest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, build_graph, with_task_types, written_by
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
+from speed_assets.recipe.rules import broken_rules
+from speed_assets.recipe.section import PerTaskType, Section
+from speed_assets.recipe.sections.answers import Answers
+from speed_assets.recipe.sections.checks import Checks, Licences
+from speed_assets.recipe.sections.embedding import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
+from speed_assets.recipe.sections.filters import FinalTriplets
+from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
+from speed_assets.recipe.sections.scores import MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.tables import (
+    JuniorData,
+    PreferencePairs,
+    RevisedData,
+    RevisionData,
+    SeedData,
+    SeniorData,
+)
+from speed_assets.recipe.sections.teacher import Calls, Money, Teacher
+from speed_assets.recipe.sections.topics import Prompts, TaskList, Topics
+from speed_assets.recipe.view import RecipeView
+
+
+class Recipe(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+    description: str
+    seed: Annotated[int, Field(ge=0)]
+    """The seed that every named seed of the run is derived from."""
+    topics: Topics
+    prompts: Prompts
+    teacher: Teacher
+    calls: Calls = Calls()
+    money: Money = Money()
+    answers: Answers = Answers()
+    generator: Generator | None = None
+    task_list: TaskList
+    seed_data: SeedData
+    junior_model: Training | None = None
+    junior_data: JuniorData | None = None
+    preference_pairs: PreferencePairs | None = None
+    senior_model: PreferenceTraining | None = None
+    senior_data: SeniorData | None = None
+    revision_data: RevisionData | None = None
+    revisor_model: Revisor | None = None
+    revised_data: RevisedData | None = None
+    row_scores: RowScores | None = None
+    row_verdicts: RowVerdicts | None = None
+    final_triplets: FinalTriplets
+    mined_negatives: MinedNegatives | None = None
+    embedding_model: EmbeddingModel
+    embedding_reruns: EmbeddingReruns = EmbeddingReruns()
+    evaluation: Evaluation
+    mteb_scores: MtebScores
+    release: Licences = Licences()
+    checks: Checks = Checks()
+    study: Study = Study()
+    rehearsal: Rehearsal | None = None
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Recipe:
+        if problems := broken_rules(self):
+            raise ValueError("; ".join(problems))
+        return self
+
+    def graph(self) -> Graph:
+        """The stages of this recipe, with the task types of which it asks for rows. Raises ValueError when it asks for none."""
+        shape = Shape(
+            source=self.final_triplets.source,
+            writer=self.senior_data.writer if self.senior_data else "senior_model",
+            baselines=self.mteb_scores.baselines,
+            expanded=self.topics.expand is not None,
+            scored=self.row_scores is not None,
+            judged=self.row_verdicts is not None,
+            embedded=bool(self.row_scores and self.row_scores.embedder),
+            searched=bool(self.evaluation.searched),
+            mined=self.mined_negatives is not None,
+            reruns=self.embedding_reruns.count > 0,
+            rehearsed=self.rehearsal is not None,
+        )
+        rows = {
+            "seed_data": self.seed_data.rows,
+            "junior_data": self.junior_data and self.junior_data.prompts,
+            "preference_pairs": self.preference_pairs and self.preference_pairs.prompts,
+            "senior_data": self.senior_data and self.senior_data.rows,
+            "revision_data": self.revision_data and self.revision_data.rows,
+            "row_verdicts": self.row_verdicts and self.row_verdicts.rows,
+        }
+        asked = {
+            stage: [name for name in TASK_TYPE_NAMES if getattr(wanted, name)]
+            for stage, wanted in rows.items()
+            if wanted is not None
+        }
+        return with_task_types(build_graph(shape), asked)
+
+    def rows_wanted(self, task_type: str) -> dict[str, int]:
+        """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""
+        graph = self.graph()
+        wanted = {"seed_data": self.seed_data.rows}
+        if self.junior_data and "junior_data" in graph:
+            wanted["junior_data"] = self.junior_data.prompts
+        if self.senior_data and "senior_data" in graph:
+            wanted["senior_data"] = self.senior_data.rows
+        return {stage: int(getattr(rows, task_type)) for stage, rows in wanted.items()}
+
+    def part(self, stage: Stage, task_type: str | None = None) -> dict[str, Any]:
+        """What the fingerprint of `stage` contains of this recipe, as plain JSON values (`fingerprint_parts.part`)."""
+        return part(self, stage, task_type)
+
+    def published(self) -> dict[str, Any]:
+        """What a release states of this recipe, as plain JSON values (`fingerprint_parts.published`)."""
+        return published(self)
+
+    def digest(self) -> str:
+        """sha256 over everything in the recipe that shapes a result."""
+        memory = {name: set(MEMORY_FIELDS) for name in type(self).model_fields if name.endswith("_model")}
+        without = dict.fromkeys(("runtime", "description", "calls", "money", "study"), True)
+        return digest(self.model_dump(mode="json", exclude={**without, **memory}))
+
+
+def rows_asked(sections: Recipe | RecipeView, source: DataSource) -> PerTaskType:
+    """How many rows of each task type were asked for.
+
+    Args:
+        sections: those of a recipe, or what a stage may read of them.
+        source: the table that final_triplets is made from.
+    """
+    section: SeedData | JuniorData | SeniorData = getattr(sections, written_by(source))
+    return section.prompts if isinstance(section, JuniorData) else section.rows

@@ -1,0 +1,173 @@
+"""What must be true between the sections of a recipe: one function a rule, each yields what is wrong and what to set.
+
+Belongs here: rules that need two sections or the graph. Not here: rules within one section (`sections/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from speed_assets.domain.graph import Graph
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+
+if TYPE_CHECKING:
+    from speed_assets.recipe.model import Recipe
+
+Rule = Callable[["Recipe", Graph], Iterator[str]]
+"""From a recipe and its graph to the problems that the rule finds, in words."""
+
+
+def stages_have_their_sections(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """A stage of the graph has the section of its name."""
+    for name in graph:
+        if name in type(recipe).model_fields and getattr(recipe, name) is None:
+            yield f"`{name}` is missing: final_triplets.source={recipe.final_triplets.source} needs it"
+
+
+def bounds_have_scores(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Bounds on scores need the stage that scores."""
+    thresholds = recipe.final_triplets.scores.model_dump(exclude_none=True)
+    if thresholds and recipe.row_scores is None:
+        yield f"`row_scores` is missing: final_triplets.scores.{next(iter(thresholds))} asks for it"
+
+
+def verdicts_have_scores(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """The sample of row_verdicts is drawn by scores."""
+    if recipe.row_verdicts and recipe.row_scores is None:
+        yield "`row_scores` is missing: row_verdicts reads more of the rows that a score finds suspicious"
+
+
+def calibration_has_verdicts(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """A calibration needs the teacher's verdicts."""
+    if recipe.final_triplets.scores.calibration is not None and recipe.row_verdicts is None:
+        yield "`row_verdicts` is missing: final_triplets.scores.calibration asks for verdicts of the teacher"
+
+
+def meaning_has_an_embedder(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Filters by meaning need an embedding model."""
+    near, copies = recipe.final_triplets.near_duplicates.semantic, recipe.final_triplets.contamination.similarity
+    if not (recipe.row_scores and recipe.row_scores.embedder) and (near or copies):
+        named = "near_duplicates.semantic" if near else "contamination.similarity"
+        yield f"`row_scores.embedder` is missing: final_triplets.{named} asks for it"
+
+
+def twins_are_kept_from_below_the_bound(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Pairs are only kept from `row_scores.twin_min` on, so no lower bound can find any."""
+    near = recipe.final_triplets.near_duplicates.semantic
+    if recipe.row_scores and near and near < recipe.row_scores.twin_min:
+        yield (
+            f"final_triplets.near_duplicates.semantic={near} is below row_scores.twin_min={recipe.row_scores.twin_min}, "
+            "from which on pairs are kept"
+        )
+
+
+def trainings_have_a_generator(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """A loop with generators names their base."""
+    if recipe.generator is None and "junior_model" in graph:
+        yield "`generator` is missing: the recipe trains generators"
+
+
+def baselines_are_made(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """A baseline is trained on a table of this recipe."""
+    for table in recipe.mteb_scores.baselines:
+        if table not in graph:
+            yield f"mteb_scores.baselines names {table}, which this recipe does not make"
+
+
+def compared_models_are_scored(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """What the model must beat is scored."""
+    scored = recipe.mteb_scores
+    compared = [*scored.baselines, *["untrained"] * scored.untrained, *["bm25"] * scored.bm25]
+    for name in set(recipe.checks.superior.over) - set(compared):
+        yield f"checks.superior.over names {name}, which mteb_scores does not score"
+
+
+def subtopics_have_a_prompt(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """The compact prompts have none for subtopics."""
+    if recipe.topics.expand and recipe.prompts.set == "compact" and recipe.prompts.file is None:
+        yield "topics.expand needs a prompt for subtopics: set prompts.set=full, or word `expand` in prompts.file"
+
+
+def the_microworld_reads_compact_prompts(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """The simulated teacher reads no natural language."""
+    if recipe.teacher.engine == "microworld" and recipe.prompts.set != "compact":
+        yield "teacher.engine=microworld reads compact prompts only: set prompts.set=compact"
+
+
+def endpoints_have_their_engine(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Only one engine asks a server for rows."""
+    if recipe.generator and recipe.generator.endpoint and recipe.generator.engine != "vllm_server":
+        yield "generator.endpoint is for generator.engine=vllm_server"
+
+
+def constrained_decoding_has_vllm(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Only vLLM constrains decoding to a schema."""
+    if recipe.generator and recipe.generator.structured and recipe.generator.engine == "transformers":
+        yield "generator.structured needs generator.engine=vllm or vllm_server"
+
+
+def caps_on_money_have_prices(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """A budget of money needs the prices of its models."""
+    if all(cap.money is None for cap in (recipe.money.run, recipe.money.stage, recipe.money.day)):
+        return
+    for model in (recipe.teacher.model, *(recipe.preference_pairs.panel if recipe.preference_pairs else ())):
+        price = recipe.money.prices and recipe.money.prices.models.get(model)
+        if not price or price.input_per_million is None or price.output_per_million is None:
+            yield f"a cap on money needs the price of {model} in money.prices.models, input and output"
+
+
+def senior_trains_the_juniors_adapter(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """DPO trains the adapter that supervised fine-tuning made."""
+    junior, senior = (model.lora if model else None for model in (recipe.junior_model, recipe.senior_model))
+    if junior and senior and (junior.r, junior.alpha) != (senior.r, senior.alpha):
+        yield "senior_model.lora trains the junior's adapter further: give both the same r and alpha"
+
+
+def a_server_has_an_address(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """A teacher over HTTP has an endpoint."""
+    if recipe.teacher.engine == "openai" and not recipe.teacher.endpoint:
+        yield "teacher.engine=openai needs teacher.endpoint"
+
+
+def no_more_is_judged_than_written(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Judge and revisor read prompts that the junior answered."""
+    if not (recipe.junior_data and recipe.preference_pairs and recipe.revision_data):
+        return
+    for task_type in TASK_TYPE_NAMES:
+        asked = getattr(recipe.junior_data.prompts, task_type)
+        for field, rows in (
+            ("preference_pairs.prompts", recipe.preference_pairs.prompts),
+            ("revision_data.rows", recipe.revision_data.rows),
+        ):
+            wanted = getattr(rows, task_type)
+            if wanted > asked:
+                yield f"{field}.{task_type}={wanted} is more than junior_data.prompts.{task_type}={asked}"
+
+
+RULES: tuple[Rule, ...] = (
+    stages_have_their_sections,
+    bounds_have_scores,
+    verdicts_have_scores,
+    calibration_has_verdicts,
+    meaning_has_an_embedder,
+    twins_are_kept_from_below_the_bound,
+    trainings_have_a_generator,
+    baselines_are_made,
+    compared_models_are_scored,
+    subtopics_have_a_prompt,
+    the_microworld_reads_compact_prompts,
+    endpoints_have_their_engine,
+    constrained_decoding_has_vllm,
+    caps_on_money_have_prices,
+    senior_trains_the_juniors_adapter,
+    a_server_has_an_address,
+    no_more_is_judged_than_written,
+)
+"""In the order in which problems are listed."""
+
+
+def broken_rules(recipe: Recipe) -> list[str]:
+    """Every problem of a recipe between its sections, in words."""
+    graph = recipe.graph()
+    return [problem for rule in RULES for problem in rule(recipe, graph)]

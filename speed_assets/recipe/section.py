@@ -1,0 +1,62 @@
+"""What every section of a recipe is made of: the base class, types of numbers, addresses without secrets.
+
+Belongs here: types that sections of several concerns share. Not here: any section (`sections/`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+from pydantic_core import PydanticCustomError
+
+from speed_assets.domain.task_types import TASK_TYPE_NAMES
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+
+
+def _no_secrets(url: str) -> str:
+    """An address that may be stored and displayed. The error never repeats it."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1:
+            raise ValueError
+    except ValueError:
+        raise PydanticCustomError("endpoint", "an endpoint is an address such as https://host/v1") from None
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise PydanticCustomError(
+            "endpoint",
+            "the endpoint holds a user, a password or a query, which ledger, artifacts and releases would keep: set "
+            "key_variable to the environment variable that holds the key, or teacher.dialect.headers to those of others",
+        )
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_no_secrets)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class PerTaskType(Section):
+    """One number of rows for each task type."""
+
+    classification: Count
+    retrieval: Count
+    sts: Count
+    matching_short: Count
+    matching_long: Count
+
+    def total(self) -> int:
+        return sum(getattr(self, name) for name in TASK_TYPE_NAMES)

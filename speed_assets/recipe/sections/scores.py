@@ -1,0 +1,94 @@
+"""Scores of rows, verdicts of the teacher on a sample, and negatives from other rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from speed_assets.domain.task_types import TaskTypeName
+from speed_assets.recipe.section import Count, PerTaskType, Positive, Rate, Section, Share
+from speed_assets.recipe.sections.answers import Sampling
+from speed_assets.recipe.sections.filters import Rules
+
+
+class Embedder(Section):
+    """A published embedding model that compares rows."""
+
+    model: str
+    """Folder or hub name."""
+    revision: str | None = None
+    """Hub revision; set it with a hub name, so that a run can be repeated."""
+    batch_size: Positive = 64
+    """Texts in a batch."""
+
+
+class RowScores(Section):
+    """Scores of rows by models that did not write them. The paper has no such step: all numbers are ours."""
+
+    embedder: Embedder | None = None
+    """Measures the similarity of rows to each other and to evaluation texts; null does not measure it."""
+    twin_min: Share = 0.9
+    """Minimum cosine similarity of a pair of similar rows, query and positive together."""
+    twins_max: Positive = 500_000
+    """Maximum pairs of similar rows; the most similar are kept."""
+
+    asymmetric: tuple[TaskTypeName, ...] = ("retrieval",)
+    """Task types whose queries and positives are different kinds of text."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of the cross-fitting: each fold is scored by models trained on the others."""
+    rows_max: Positive = 100_000
+    """Maximum rows that such a model is trained on."""
+    words_max: Positive = 50_000
+    """Maximum vocabulary of such a model: words and word pairs."""
+    word_rows_min: Positive = 2
+    """Minimum texts that contain a word of the vocabulary."""
+    role_c: Rate = 1.0
+    """Inverse strength of the L2 penalty of the model that separates queries from other texts."""
+    dimensions: Positive = 64
+    """Dimensions of the model that scores whether query and document fit."""
+    epochs: Positive = 20
+    learning_rate: Rate = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    batch_rows: Positive = 64
+    """Rows in a batch of its training, each with its own negative and the positive of another row."""
+
+
+class MinedNegatives(Section):
+    """Hard negatives from the positives of other rows. The paper has none for matching: all numbers are ours."""
+
+    embedder: Embedder
+    task_types: tuple[TaskTypeName, ...] = ("matching_short", "matching_long")
+    """Task types whose rows get a negative; a row that has one keeps it."""
+    rank_min: Count = 0
+    """Nearest positives of other rows that are skipped, as probable false negatives."""
+    relative_margin: Share = 0.05
+    """A negative's similarity to the query is at most 1 minus this, times that of the positive (NV-Retriever: 0.05)."""
+    doubt_margin: Share = 0.1
+    """Above 1 minus this, times the positive's similarity, a negative is in doubt, and the teacher is asked."""
+    doubts_max: Count = 0
+    """Maximum rows in doubt that the teacher is asked about, two calls each; the others get no negative."""
+    sampling: Sampling
+
+    @model_validator(mode="after")
+    def _doubts(self) -> MinedNegatives:
+        if self.doubt_margin < self.relative_margin:
+            raise ValueError("doubt_margin below relative_margin: nothing so near is mined, so nothing is in doubt")
+        return self
+
+
+class RowVerdicts(Section):
+    """The teacher's verdicts on a sample of the rows: faulty, or not. It reads them as junior outputs for revision_data. The
+    paper has no such step: all numbers are ours."""
+
+    rows: PerTaskType
+    """Maximum rows that the teacher reads, one call each."""
+    suspicious_share: Share = 0.7
+    """Share of the sample that is drawn among rows with suspicious scores, since they decide a bound. The rest is drawn
+    uniformly."""
+    rules: Rules | None = None
+    """Rows that break one of these are not read, since final_triplets rejects them: set the same rules."""
+    sampling: Sampling
