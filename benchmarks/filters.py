@@ -25,7 +25,7 @@ from resources.store.store import Store
 from speed_assets.domain.scoring import SCORE_OF
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 from speed_assets.microworld.toy_records import truth_of_record
-from speed_assets.orchestration import runs
+from speed_assets.orchestration import run_report, runs
 from speed_assets.recipe import Checks, Recipe, load_recipe
 
 DIRTY = 2.0
@@ -58,7 +58,7 @@ def measure(name: str, seed: int, home: Path) -> dict[str, Any]:
     recipe = recipe_of(name, seed)
     report = runs.run(recipe, home, select="*final_triplets", say=ProgressLines().print_line)
     artifacts = Artifacts(recipe, Store(home))
-    summary = runs.summary(report, artifacts)
+    summary = run_report.summary(report, artifacts)
     if summary["errors"]:
         sys.exit("\n".join(f"error: {error}" for error in summary["errors"]))
     final = artifacts.get("final_triplets")

@@ -1,7 +1,7 @@
-"""What can be said of a recipe before anything is sent: prompts that are too few, trainings that are too short.
+"""Warnings about a recipe before anything is sent: too few prompts, trainings that are too short.
 
-Belongs here: the warnings of a plan and of a run's first second. Not here: what is missing on this machine, or what the
-warnings are reckoned from (`enough_topics.py`, `domain/training_length.py`).
+Belongs here: the warnings of a plan and of a run's first second. Not here: what is missing on this machine, or how the
+warnings are computed (`enough_topics.py`, `domain/training_length.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ def warnings_before(recipe: Recipe) -> list[str]:
     """Warnings, one sentence each.
 
     Raises:
-        RecipeError: what is warned of is refused by the recipe (`topics.refuse`), or a topic file cannot be read.
+        RecipeError: where the recipe refuses too few prompts (`topics.refuse`), or a topic file cannot be read.
     """
     return [*crowded_prompt_warnings(recipe), *short_trainings(recipe)]
 
 
 def short_trainings(recipe: Recipe) -> list[str]:
-    """Trainings of generators that will take fewer steps than `checks.steps_min`, if every row asked for comes out whole."""
+    """Trainings of generators that will take fewer steps than `checks.steps_min`, if every row is valid."""
     graph = recipe.graph()
     trained: dict[str, tuple[Training | None, PerTaskType | None]] = {
         "junior_model": (recipe.junior_model, recipe.seed_data.rows),
