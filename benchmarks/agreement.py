@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 
-from speed_assets.domain.judging import Order, agree, contradicted, orders
+from speed_assets.domain.judging import Order, agreed_preference, judge_contradicts_itself, presentation_orders
 from speed_assets.domain.parsing import Verdict
 
 PROMPTS, CANDIDATES, SEED = 4000, 5, 12
@@ -29,17 +29,17 @@ def main() -> None:
         for _ in range(PROMPTS):
             quality = [rng.gauss(0, 1) for _ in names]
             verdicts: list[tuple[Order, Verdict | str]] = []
-            for order in orders(CANDIDATES):
+            for order in presentation_orders(CANDIDATES):
                 seen = [
                     quality[candidate] + rng.gauss(0, noise) + bias * (CANDIDATES / 2 - place)
                     for place, candidate in enumerate(order)
                 ]
                 verdicts.append((order, Verdict(seen.index(max(seen)), seen.index(min(seen)), "")))
             judged.append((quality, verdicts))
-        against = sum(bool(contradicted(names, verdicts)) for _, verdicts in judged) / PROMPTS
+        against = sum(bool(judge_contradicts_itself(names, verdicts)) for _, verdicts in judged) / PROMPTS
         cells = [f"noise {noise:g} bias {bias:g} contradictions {against:.3f}"]
         for margin in MARGINS:
-            found = [(quality, agree(names, verdicts, margin)[0]) for quality, verdicts in judged]
+            found = [(quality, agreed_preference(names, verdicts, margin)[0]) for quality, verdicts in judged]
             gaps = [q[names.index(p.chosen)] - q[names.index(p.rejected)] for q, p in found if p is not None]
             right, mean = (sum(gap > 0 for gap in gaps) / len(gaps), sum(gaps) / len(gaps)) if gaps else (0.0, 0.0)
             cells.append(f"margin_min {margin:g}: pairs {len(gaps) / PROMPTS:.2f} right {right:.3f} gap {mean:.2f}")

@@ -24,8 +24,8 @@ from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.domain.scoring import SCORE_OF
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
-from speed_assets.microworld.toy_records import truth_of
-from speed_assets.orchestration import runs
+from speed_assets.microworld.toy_records import truth_of_record
+from speed_assets.orchestration import run_report, runs
 from speed_assets.recipe import Checks, Recipe, load_recipe
 
 DIRTY = 2.0
@@ -46,7 +46,7 @@ def right(rows: pl.DataFrame) -> pl.Series:
     """Whether each row is entirely right."""
     return pl.Series(
         [
-            truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row)).all_right
+            truth_of_record(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row)).all_right
             for row in rows.select("task_type", "task", *TRIPLET_FIELDS).iter_rows(named=True)
         ],
         dtype=pl.Boolean,
@@ -58,7 +58,7 @@ def measure(name: str, seed: int, home: Path) -> dict[str, Any]:
     recipe = recipe_of(name, seed)
     report = runs.run(recipe, home, select="*final_triplets", say=ProgressLines().print_line)
     artifacts = Artifacts(recipe, Store(home))
-    summary = runs.summary(report, artifacts)
+    summary = run_report.summary(report, artifacts)
     if summary["errors"]:
         sys.exit("\n".join(f"error: {error}" for error in summary["errors"]))
     final = artifacts.get("final_triplets")

@@ -30,7 +30,7 @@ import numpy as np
 import polars as pl
 
 from checks.gates import refusals
-from checks.scores import losses
+from checks.release_comparison import task_verdicts
 from resources.compute.runner import Runner
 from resources.inputs.base_models import MICROWORLD_BASE
 from resources.progress import ProgressLines
@@ -131,7 +131,7 @@ def without(trainings: Trainings, tasks: Sequence[str], points: float = LOSS) ->
 
 def refused(ours: Trainings, theirs: Trainings, margins: Mapping[str, float], recipe: Recipe, seed: int) -> list[str]:
     """Tasks for which the decision of `non_inferior` refuses."""
-    verdicts = losses(ours, theirs, margins, recipe.checks.non_inferior, seed)
+    verdicts = task_verdicts(ours, theirs, margins, recipe.checks.non_inferior, seed)
     return [v.difference.task for v in verdicts if v.word != "no worse"]
 
 
@@ -277,14 +277,14 @@ def _copy(artifact: Artifact, work: Path) -> None:
 def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
     """What the gate says of each planted fault: every reason, with the reasons it has without any fault left out."""
     store = Store(home)
-    usual = set(refusals(Artifacts(recipe, store)))
+    usual = {refusal.sentence for refusal in refusals(Artifacts(recipe, store))}
     found: dict[str, list[str]] = {}
 
     def ask(name: str, recipe: Recipe, asset: str | None = None, **tables: pl.DataFrame) -> None:
         artifacts = Planted(recipe, Store(home))
         if asset:
-            artifacts.plant(asset, **tables)
-        found[name] = [reason for reason in refusals(artifacts) if reason not in usual]
+            artifacts.add_roots(asset, **tables)
+        found[name] = [refusal.sentence for refusal in refusals(artifacts) if refusal.sentence not in usual]
 
     artifacts = Artifacts(recipe, store)
     triplets, scored = artifacts.get("final_triplets"), artifacts.get("mteb_scores")

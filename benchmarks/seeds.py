@@ -17,7 +17,7 @@ from typing import Any
 from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
-from speed_assets.orchestration import runs
+from speed_assets.orchestration import run_report, runs
 from speed_assets.recipe import load_recipe
 
 
@@ -25,7 +25,7 @@ def one_seed(recipe_name: str, seed: int, home: Path) -> dict[str, Any]:
     """The summary of one run from nothing under this seed."""
     recipe = load_recipe(recipe_name).model_copy(update={"seed": seed})
     report = runs.run(recipe, home, say=ProgressLines().print_line)
-    return runs.summary(report, Artifacts(recipe, Store(home)))
+    return run_report.summary(report, Artifacts(recipe, Store(home)))
 
 
 def spread(values: list[float]) -> dict[str, float]:

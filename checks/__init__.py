@@ -1,8 +1,8 @@
-"""What must be true of every artifact, and what ought to be.
+"""Checks of artifacts: gates, which must pass before a release, and warnings.
 
-A check is a plain function of an artifact and the recipe's thresholds. Dagster shows it, and the release gate
-calls the same function again for itself.
+A check is a function of an artifact and the recipe's thresholds. Dagster shows its outcome, and the release gate
+evaluates the same function again.
 
-Belongs here: judgements, by concern. Refers to assets by name. Not here: making or mending anything, and no
-import of `speed_assets.assets`.
+Belongs here: checks, by what they judge. Not here: anything that makes or changes an artifact, and no import of
+`speed_assets.assets`.
 """

@@ -1,10 +1,10 @@
-"""Checks as Dagster shows them: asked in the step that makes or finds the artifact, so an artifact is never there unjudged.
+"""Checks as asset checks of Dagster. The step that makes or reuses an artifact evaluates them.
 
-A blocking check that fails stops what is made from the artifact in the same run. Belongs here: the wrapping. Not here: any
-judgement (`registry.py`), or the release's own gate (`gates.py`).
+A blocking check that fails stops downstream assets of the same run.
+
+Belongs here: specs and results for Dagster. Not here: any check (`registry.py`), the release's own gate (`gates.py`).
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +16,7 @@ from checks.registry import Subject, check_key, checks_of, evaluate
 from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact
+from speed_assets.domain.gate_refusals import GateRefusal
 from speed_assets.domain.graph import Graph, upstream
 
 RELEASE = "release"
@@ -24,8 +25,8 @@ RELEASE = "release"
 def specs_of(step: Step, artifacts: Artifacts) -> list[dg.AssetCheckSpec]:
     """The checks of an artifact's asset.
 
-    A gate of what only the release is made from stops nothing by itself: the release asks every gate, and its refusal then
-    names all that stands against it.
+    A gate of an artifact that only the release reads does not block anything itself: the release evaluates every gate, and its
+    refusal lists all that fail.
     """
     feeds_more = any(step[0] in stage.inputs for stage in artifacts.graph.values() if stage.name != RELEASE)
     return [
@@ -41,7 +42,10 @@ def specs_of(step: Step, artifacts: Artifacts) -> list[dg.AssetCheckSpec]:
 
 
 def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetCheckResult]:
-    """What the checks say of an artifact, kept with it. One that passed under the same thresholds is not asked again."""
+    """The outcomes of an artifact's checks, which are stored with it.
+
+    A check that passed under the same thresholds is not evaluated again.
+    """
     recipe = artifacts.recipe
     for check in checks_of(artifact.asset):
         key = check_key(check, recipe)
@@ -67,7 +71,7 @@ def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             stage.name,
             asset=key_of((RELEASE, None)),
-            description=f"No gate of {stage.name} stands against the release: "
+            description=f"All gates of {stage.name} pass: "
             + ", ".join(check.name for check in checks_of(stage.name) if check.blocking),
         )
         for stage in graph.values()
@@ -75,21 +79,27 @@ def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def gate_results(graph: Graph, refused: Sequence[str]) -> Iterator[dg.AssetCheckResult]:
-    """What the gates said of a release, or of the candidate that they refused; `refused` is `gates.refusals`."""
+def gate_results(graph: Graph, refused: Sequence[Mapping[str, Any]]) -> Iterator[dg.AssetCheckResult]:
+    """The outcome of every gate of a release, or of the candidate that they refused.
+
+    Args:
+        graph: of the recipe.
+        refused: the fields of each `GateRefusal` against the candidate, as JSON values; empty for a release.
+    """
+    refusals = [GateRefusal(**fields) for fields in refused]
     for spec in gate_specs(graph):
-        against = [reason for reason in refused if re.match(rf"{spec.name}(/\w+)? ", reason)]
+        against = [refusal.sentence for refusal in refusals if refusal.stage == spec.name]
         yield dg.AssetCheckResult(
             check_name=spec.name,
             asset_key=spec.asset_key,
             passed=not against,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="\n".join(against) or "nothing stands against the release",
+            description="\n".join(against) or "all gates pass",
         )
 
 
 def _shown(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
-    """Metadata for the UI. Text that a model wrote is shown as plain text or JSON, never as Markdown."""
+    """Metadata for the UI. Text that a model wrote becomes plain text or JSON, never Markdown."""
     shown: dict[str, dg.MetadataValue[Any]] = {}
     for name, value in metadata.items():
         if isinstance(value, bool):

@@ -1,6 +1,6 @@
-"""What a check is: a question about one artifact, the subject it is asked of, and its outcome.
+"""A check of one artifact, its subject, and its outcome.
 
-Belongs here: the three values and how example rows are shown. Not here: any particular check.
+Belongs here: these three values, and example rows for metadata. Not here: any particular check.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from resources.store.store import Artifact, Store
 from speed_assets.recipe import Recipe
 
 EXAMPLES = 5
-"""Rows shown of a fault: enough to see it, few enough for an event log."""
+"""Example rows of a fault: enough to see it, few enough for an event log."""
 TABLE = "table"
-"""The entry of metadata that is shown as a table: a list of rows with the same plain cells."""
+"""The entry of metadata that the UI shows as a table: a list of rows with the same plain cells."""
 CELL = 200
-"""Characters shown of one cell."""
+"""Characters of one cell; the rest is cut."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The artifact in question, the recipe with the thresholds, and the home that holds earlier releases. `partition`
-    is a task type or None.
+    """What a check gets: the artifact, the recipe with the thresholds, and the store with earlier releases.
+
+    `partition` is a task type or None.
     """
 
     artifact: Artifact
@@ -49,10 +50,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """A question about one asset. A blocking one is a gate; the others warn.
+    """A check of one asset. A blocking check is a gate; the others warn.
 
-    Raise `version` when the same artifact and thresholds may be judged otherwise than before. `thresholds` are the fields
-    of `recipe.checks` that it reads, and it sees no other: moving one asks those checks again that hang on it.
+    Raise `version` when the outcome for the same artifact and thresholds may change. `thresholds` are the fields of
+    `recipe.checks` that it reads, and it gets no other: a changed threshold evaluates only the checks that read it.
     """
 
     asset: str

@@ -1,9 +1,9 @@
-"""Great Expectations' Data Docs of the tables that exist: the same suites as the checks, as pages to read.
+"""Great Expectations' Data Docs of the tables that exist: the suites of the checks, as pages to read.
 
-Great Expectations puts values into its pages as they are, and a value here is what a model wrote: every text of a
-result is escaped before any page is made of it.
+Great Expectations puts values into its pages unescaped, and models wrote these values: every text of a result is
+escaped before a page is made of it.
 
-Belongs here: pages on demand. Not here: judging (`suites.py`), and nothing here changes what a check says.
+Belongs here: pages on demand. Not here: outcomes of checks, which nothing here changes (`expectations.py`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,29 @@ from pathlib import Path
 from typing import Any
 
 from checks.check import EXAMPLES
-from checks.suites import SUITES, suite_of
+from checks.expectations import suite_of
+from checks.suites import SUITES
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.store import StoreError
 
 _BEACON = re.compile(r"""https://great-expectations-web-assets[^"')]*""")
-"""A picture that every page would load from its makers, with the time and an id: viewing tells nobody."""
+"""A picture that every page would load from its makers, with the time and an id: nobody learns that a page was viewed."""
 _RESULTS = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
 
 
 def write_data_docs(artifacts: Artifacts, out: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
-    """Pages in the new or empty folder `out` for every table artifact of the recipe; the path of the first page.
+    """Write pages for every table artifact of the recipe.
 
-    Raises StoreError when the folder holds something, or when no table is made yet.
+    Args:
+        artifacts: Of the recipe.
+        out: A new or empty folder.
+        say: Called with one line for each table.
+
+    Returns:
+        The path of the first page.
+
+    Raises:
+        StoreError: The folder holds something, or no table is made yet.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise StoreError(f"{out} is no empty folder: name a new one, so that no file of yours is touched")

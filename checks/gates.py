@@ -1,28 +1,35 @@
-"""The gate before a release: every blocking check of everything upstream, asked again.
+"""The gate before a release: every blocking check of every upstream artifact is evaluated again.
 
-Dagster's blocking checks hold back only what is materialized in the same run, so a release that trusted them
-could be had by materializing it alone. This gate reads artifacts, not the run history.
+Dagster's blocking checks only block assets of the same run, so a release that relied on them could be made by
+materializing it alone. This gate reads artifacts, not the run history.
 
-Belongs here: the question whether anything stands against a release. Not here: Dagster.
+Belongs here: refusals of a release. Not here: Dagster.
 """
 
 from __future__ import annotations
 
 from checks.registry import Subject, checks_of, evaluate
 from resources.store.artifacts import Artifacts, artifact_label
+from speed_assets.domain.gate_refusals import GateRefusal
 
 
-def refusals(artifacts: Artifacts) -> list[str]:
-    """Every reason against a release under the recipe of `artifacts`, one sentence each; empty when there is none."""
-    reasons: list[str] = []
+def refusals(artifacts: Artifacts) -> list[GateRefusal]:
+    """Every reason against a release under the recipe of `artifacts`.
+
+    Returns:
+        One refusal for each missing artifact and each gate that fails, in the order of the graph; empty when there is none.
+    """
+    found: list[GateRefusal] = []
     for stage, partition in artifacts.in_build_order(above="release"):
         name = artifact_label(stage.name, partition)
         artifact = artifacts.fetch(stage.name, partition)
         if artifact is None:
-            reasons.append(f"{name} has not been materialized under this recipe")
+            missing = f"{name} has not been materialized under this recipe"
+            found.append(GateRefusal(stage.name, partition, None, missing))
             continue
         subject = Subject(artifact, artifacts.recipe, partition, artifacts.store)
-        gates = (check for check in checks_of(stage.name) if check.blocking)
-        outcomes = ((check, evaluate(check, subject)) for check in gates)
-        reasons += [f"{name} {check.name}: {outcome.reason}" for check, outcome in outcomes if not outcome.passed]
-    return reasons
+        for check in checks_of(stage.name):
+            if check.blocking and not (outcome := evaluate(check, subject)).passed:
+                sentence = f"{name} {check.name}: {outcome.reason}"
+                found.append(GateRefusal(stage.name, partition, check.name, sentence))
+    return found

@@ -1,6 +1,6 @@
-"""Checks on trained models: weights that load safely, and a training that went somewhere.
+"""Checks on trained models: weights that load safely, and losses that fell.
 
-Belongs here: what can be told from a model's files and its losses. Not here: how good it is (`scores.py`).
+Belongs here: what a model's files and its losses show. Not here: how good it is (`scores.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from safetensors import SafetensorError, safe_open
 from checks.check import EXAMPLES, Check, Outcome, Subject
 from resources.store.store import UNHASHED_DIR
 
-ON = {
+JUDGED_ROWS = {
     "held_out": "rows that were held out",
     "training_rows": "rows of the training itself (too few to hold out enough)",
 }
-"""What rows a training was judged on, in words."""
+"""The rows that a training was judged on, for a sentence."""
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
-"""File types that may hold a pickle: loading one can run anybody's code."""
+"""File types that may hold a pickle: loading one can run any code."""
 
 
 def safe_weights(subject: Subject) -> Outcome:
@@ -46,7 +46,7 @@ def safe_weights(subject: Subject) -> Outcome:
         return Outcome(False, "0 safetensors files, at least 1 is needed: the training saved no model", metadata)
     if faults:
         named = "; ".join(f"{fault['file']} {fault['problem']}" for fault in faults[:EXAMPLES])
-        reason = f"{len(faults)} unsafe or unreadable files, 0 may be: {named}; save the model anew"
+        reason = f"{len(faults)} unsafe or unreadable files, 0 may be: {named}; save the model again"
         return Outcome(False, reason, {**metadata, "faults": faults})
     return Outcome(True, f"{len(weights)} safetensors files with {parameters:,} parameters, no pickles", metadata)
 
@@ -79,14 +79,14 @@ def falling_loss(subject: Subject) -> Outcome:
     if not judged.is_file():
         return _falling_curve(subject)
     first, *others = json.loads(judged.read_text())
-    metadata = {"judged": [{name: str(value) for name, value in told.items()} for told in (first, *others)]}
-    rows = f"{first['rows']} {ON[first['on']]}"
+    metadata = {"judged": [{name: str(value) for name, value in line.items()} for line in (first, *others)]}
+    rows = f"{first['rows']} {JUDGED_ROWS[first['on']]}"
     if "reward_accuracy" in first:
         least = subject.recipe.checks.reward_accuracy_min
         passed = first["reward_accuracy"] > least
         finding = (
             f"on {rows} the chosen answer gained more than the rejected one in {first['reward_accuracy']:.1%}, and more than "
-            f"{least:.1%} is asked for (checks.reward_accuracy_min); the mean margin is {first['reward_margin']:.4g}"
+            f"{least:.1%} is required (checks.reward_accuracy_min); the mean margin is {first['reward_margin']:.4g}"
         )
     else:
         least = subject.recipe.checks.loss_drop_min
@@ -95,7 +95,7 @@ def falling_loss(subject: Subject) -> Outcome:
         passed = fall >= least
         finding = (
             f"the loss went from {before:.4g} to {after:.4g} on {rows}, a fall of {fall:.1%}, "
-            f"at least {least:.1%} is asked for (checks.loss_drop_min)"
+            f"at least {least:.1%} is required (checks.loss_drop_min)"
         )
     if passed:
         return Outcome(True, finding, metadata)
@@ -105,7 +105,7 @@ def falling_loss(subject: Subject) -> Outcome:
 def enough_steps(subject: Subject) -> Outcome:
     """Optimizer steps of the training."""
     least, steps = subject.recipe.checks.steps_min, sum(map(len, _losses(subject.artifact.path).values()))
-    finding = f"{steps} steps, at least {least} are asked for (checks.steps_min)"
+    finding = f"{steps} steps, at least {least} are required (checks.steps_min)"
     if steps >= least:
         return Outcome(True, finding)
     return Outcome(False, f"{finding}: get more rows, raise epochs, or lower batch_size")
@@ -122,7 +122,7 @@ def _falling_curve(subject: Subject) -> Outcome:
     name, (first, last, fall) = min(falls.items(), key=lambda item: -math.inf if math.isnan(item[1][2]) else item[1][2])
     finding = (
         f"the loss went from {first:.4g} to {last:.4g} in {name}, a fall of {fall:.1%}, "
-        f"at least {least:.1%} is asked for (checks.loss_drop_min)"
+        f"at least {least:.1%} is required (checks.loss_drop_min)"
     )
     if fall >= least:
         return Outcome(True, finding, metadata)
@@ -168,20 +168,24 @@ CHECKS: tuple[Check, ...] = tuple(
         "embedding_reruns",
     )
     for check in (
-        Check(asset, "safe_weights", True, "Weights are readable safetensors, and nothing is a pickle.", safe_weights),
+        Check(
+            asset,
+            "safe_weights",
+            True,
+            "Weights are readable safetensors, and no file may hold a pickle.",
+            safe_weights,
+        ),
         Check(asset, "finite_losses", True, "Every logged loss is a finite number.", finite_losses),
         Check(
             asset,
             "falling_loss",
             True,
-            "The training got somewhere: on rows it did not see where there are enough.",
+            "The loss fell: on held-out rows if there are enough.",
             falling_loss,
             ("loss_drop_min", "reward_accuracy_min"),
         ),
     )
 ) + tuple(
-    Check(
-        asset, "enough_steps", False, "The training had steps enough to change something.", enough_steps, ("steps_min",)
-    )
+    Check(asset, "enough_steps", False, "The training had enough steps.", enough_steps, ("steps_min",))
     for asset in ("junior_model", "senior_model", "revisor_model")
 )

@@ -1,7 +1,7 @@
 """Every check of every asset, in one tuple.
 
-Belongs here: the list, look-up, asking one check safely, the name of a verdict. Not here: the checks themselves
-(`tables.py`, `models.py`, `scores.py`; expectations on rows and columns in `suites.py`).
+Belongs here: the list, look-up, evaluation, the key of an outcome. Not here: the checks themselves (`tables.py`,
+`models.py`, `scores.py`; expectations on rows and columns in `suites.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def checks_of(asset: str) -> tuple[Check, ...]:
 
 
 def check_key(check: Check, recipe: Recipe) -> str:
-    """64 hex digits over the check, its version and its thresholds: an outcome under another key is of no use."""
+    """64 hex digits over the check, its version and its thresholds. An outcome under another key is out of date."""
     return digest(
         {
             "asset": check.asset,
@@ -37,7 +37,12 @@ def check_key(check: Check, recipe: Recipe) -> str:
 
 
 def evaluate(check: Check, subject: Subject) -> Outcome:
-    """What the check says. One that cannot be carried out has failed: what was not judged was not passed."""
+    """Evaluate a check. One that raises has failed: what was not judged has not passed.
+
+    Args:
+        check: It sees no thresholds but its own.
+        subject: The artifact and the recipe.
+    """
     declared = SimpleNamespace(**{name: getattr(subject.recipe.checks, name) for name in check.thresholds})
     try:
         return check.evaluate(replace(subject, recipe=subject.recipe.model_copy(update={"checks": declared})))

@@ -65,7 +65,7 @@ def train_tokenizer(train_words: list[str], rng: random.Random) -> PreTrainedTok
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    stream = pretraining.examples(train_words, rng, pretraining.Practice(pretraining.LATE_MIXTURE))
+    stream = pretraining.practice_examples(train_words, rng, pretraining.Practice(pretraining.LATE_MIXTURE))
     texts = [e.given + e.learn + "\n" for e, _ in zip(stream, range(30_000), strict=False)]
     pieces = (
         "classification retrieval sts matching_short matching_long task query document query_length "
@@ -178,7 +178,7 @@ def gate(
         if not isinstance(record, dict) or set(record) != {"ask", "text", "near"}:
             continue
         valid += 1
-        readings = {key: lang.read(str(text), topic) for key, text in record.items()}
+        readings = {key: lang.read_text(str(text), topic) for key, text in record.items()}
         on_topic += all(reading.on_topic for reading in readings.values())
         aspect_right += (
             readings["ask"].aspect == aspect
@@ -217,7 +217,7 @@ def train(args: argparse.Namespace) -> None:
     run = Pretraining(args, train_words)
     curriculum = pretraining.CURRICULUM[-1:] if args.start else pretraining.CURRICULUM
     streams = [
-        (until, batches(pretraining.examples(train_words, rng, practice), run.tokenizer, args.batch, rng))
+        (until, batches(pretraining.practice_examples(train_words, rng, practice), run.tokenizer, args.batch, rng))
         for until, practice in curriculum
     ]
     run.resume()

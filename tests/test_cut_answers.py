@@ -17,7 +17,7 @@ from resources.teacher.chat import read_reply
 from resources.teacher.teacher import Teacher
 from speed_assets.assets.junior import seed_data
 from speed_assets.assets.stage_run import StageRun
-from speed_assets.domain.answer_lengths import words_asked
+from speed_assets.domain.answer_lengths import words_allowed
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.recipe import Recipe
@@ -133,7 +133,7 @@ def test_a_writer_who_obeys_is_never_cut(task_type: str, tmp_path: Path) -> None
         {"unit": "passage"},
     ):
         limit = lengths.limit(lengths.words("synthesis", task_type, attributes))
-        least = [words_asked(value)[0] for value in attributes.values()]
+        least = [words_allowed(value)[0] for value in attributes.values()]
         fields = len(TASK_TYPES[task_type].keys)
         documents = 2 if task_type == "retrieval" else 1
         if {"classification": "text_length", "retrieval": "document_length"}.get(task_type) in attributes:

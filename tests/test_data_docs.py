@@ -12,12 +12,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from test_checks import Shelf, good_table, partition_of
 
 from checks.data_docs import escaped, write_data_docs
-from checks.suites import validate
+from checks.expectations import validate
 from resources.store.store import StoreError
 from speed_assets.recipe import PROJECT
+from tests.support.good_tables import good_table
+from tests.support.shelf import Shelf, partition_of
 from tests.support.tiny import tiny_data, write_recipe
 
 HOSTILE = """<script src=x>planted()</script><img src=x onerror="planted()">'$row_id ${x} {{ 7*7 }} &lt;i&gt;"""

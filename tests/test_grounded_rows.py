@@ -21,7 +21,7 @@ from speed_assets.assets.passages import passages
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.grounded import QUERY_KINDS, Queries, drawn_query
 from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.revising import as_draft, revise
+from speed_assets.domain.revising import draft_of_row, revise
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.recipe import Recipe, RecipeError
 from speed_assets.workers import passages as worker
@@ -190,7 +190,7 @@ def test_answers_are_read_and_revised_without_the_passage() -> None:
     assert rows["query"].to_list() == ["lamp repair", None, None]
     assert rows["positive"].to_list() == ["One.", "Two.", "Three."]
     assert rows["problem"].to_list() == [None, "empty_value:user_query", "not_json"]
-    draft = as_draft("grounded", rows.row(0, named=True))
+    draft = draft_of_row("grounded", rows.row(0, named=True))
     assert json.loads(draft) == {"user_query": "lamp repair"}
     revised = revise("grounded", draft, '{"reason": "vague", "revision": {"user_query": "how to repair a lamp"}}')
     assert json.loads(revised.record) == {"user_query": "how to repair a lamp"}

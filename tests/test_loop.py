@@ -18,7 +18,7 @@ from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.store import Store, integrity_problem
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.rows import drawn_topics
-from speed_assets.orchestration import runs
+from speed_assets.orchestration import run_report, runs
 from speed_assets.orchestration.diff import diff
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
@@ -60,12 +60,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def written_rows(report: runs.RunReport) -> dict[str, int]:
+def written_rows(report: run_report.RunReport) -> dict[str, int]:
     """Rows that the senior wrote in a run, by artifact."""
     return {name: report.metadata[name]["generated_rows"] for name in report.made if name.startswith("senior_data")}
 
 
-def calls_of(report: runs.RunReport) -> int:
+def calls_of(report: run_report.RunReport) -> int:
     return sum(int(report.metadata[name].get("teacher_calls") or 0) for name in report.made)
 
 
@@ -78,7 +78,7 @@ def test_every_artifact_is_made_checked_and_whole(home: Path) -> None:
     for stage, partition in artifacts.in_build_order():
         artifact = artifacts.get(stage.name, partition)
         assert integrity_problem(artifact.path) is None
-    counts = runs.check_counts(artifacts)
+    counts = run_report.check_counts(artifacts)
     assert counts["failed"] == 0
     asked = sum(len(checks_of(s.name)) * len(partitions_of(s)) for s in artifacts.graph.values())
     assert counts["passed"] + counts["warned"] == asked
@@ -143,7 +143,7 @@ def test_lanes_change_no_byte(home: Path, tmp_path: Path) -> None:
 def test_second_run_reuses_everything(home: Path) -> None:
     report = runs.run(small(), home)
     assert report.made == {}
-    summary = runs.summary(report, artifacts_of(home, small()))
+    summary = run_report.summary(report, artifacts_of(home, small()))
     assert (summary["trained"], summary["teacher_calls"]) == ([], 0)
     assert summary["reused"] == list(small().graph())
 
@@ -201,7 +201,7 @@ def test_the_plan_says_what_changed(home: Path) -> None:
     assert steps["senior_model"].action == "reuse"
     assert "embedding_model.learning_rate" in steps["embedding_model"].why
     assert "-> 0.07" in steps["embedding_model"].why
-    assert steps["release"].why == "embedding_model is made first"
+    assert steps["release"].why == "embedding_model has to be made first"
     assert steps["embedding_model"].seconds is not None
 
 

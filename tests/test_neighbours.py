@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.assets.triplets import filtered
-from speed_assets.domain.near_duplicates import repeats_of
+from speed_assets.domain.near_duplicates import repeats_by_pairs
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import RECIPES, FinalTriplets, Recipe, RecipeError, parse_recipe
@@ -95,7 +95,9 @@ def test_what_is_too_near_goes_to_the_quarantine_with_its_reason(embedder: str, 
 def test_a_row_goes_only_for_resembling_one_that_stays() -> None:
     rows = pl.DataFrame({"row_id": ["a", "b", "c"], "quality": [3.0, 2.0, 1.0], "place": [5, 7, 9]})
     chain = pl.DataFrame({"a": [5, 7, 1], "b": [7, 9, 5]})
-    assert repeats_of(rows, chain).rows() == [("b", "a")], "c resembles b alone, and b is gone; place 1 is not there"
+    assert repeats_by_pairs(rows, chain).rows() == [("b", "a")], (
+        "c resembles b alone, and b is gone; place 1 is not there"
+    )
 
 
 def test_mined_negatives_are_others_positives_below_the_margin(embedder: str, tmp_path: Path) -> None:

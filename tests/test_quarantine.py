@@ -96,7 +96,7 @@ def test_counts_are_reported_of_what_is_made_although_the_rest_is_not(home: Path
     lines = [line.split() for line in told.stdout.splitlines()]
     assert ["topics", "refused_line", "1", "-", "1"] in lines
     assert ["task_list", "no_task", "120"] in [line[:3] for line in lines]
-    assert "121 rows set aside" in told.stdout
+    assert "121 rows quarantined" in told.stdout
     assert "final_triplets" in told.stderr
     counts = json.loads(speed(home, "--json").stdout)
     assert (counts["rows"], sum(entry["rows"] for entry in counts["counts"])) == (121, 121)
@@ -129,7 +129,7 @@ def test_no_control_character_reaches_the_terminal(home: Path, arguments: tuple[
         (("--stage", "seed_data"), "no row has stage seed_data; there are task_list, topics"),
         (("--reason", "refused_line", "--task-type", "sts"), "no row has task_type sts"),
         (("--limit", "-1"), "no number of rows"),
-        (("--task-type", "haiku"), "invalid choice"),
+        (("--task-type", "haiku"), "'haiku' is not one of"),
     ],
 )
 def test_a_choice_of_nothing_is_refused_with_what_there_is(home: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
-from speed_assets.orchestration import rehearsal_report
+from speed_assets.orchestration import rehearsal_estimates, rehearsal_report
 from speed_assets.orchestration.rehearse import Rehearsed, home_of, rehearsal_of, rehearse
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
 from tests.support import small_families
@@ -64,13 +64,13 @@ def test_a_real_recipe_reaches_a_release_decision(name: str, run: Any, tmp_path:
     stages = {line["stage"]: line for line in told["stages"]}
     assert set(stages) == {*done.recipe.graph()}
     assert {*recipe.graph()} - set(stages) <= {"evaluation_texts"}  # of the recipe's own sets, which are left out here
-    assert stages["seed_data"]["whole"] > 0
+    assert stages["seed_data"]["valid"] > 0
     assert stages["seed_data"]["cut"] == 0  # a writer of the lengths asked for has room for them
     if recipe.generator is not None:
         # Random weights write no record: all the later stages ran on the teacher's examples, and the table says so.
         for written in ("junior_data", "senior_data"):
             assert stages[written]["stand_ins"] > 0
-            assert stages[written]["whole"] + stages[written]["stand_ins"] <= stages[written]["made"]
+            assert stages[written]["valid"] + stages[written]["stand_ins"] <= stages[written]["made"]
         assert any(gate["artifact"].startswith("senior_data") for gate in told["gates_that_would_refuse"])
         stood_in_for_is_known(done)
     ahead = told["full"]
@@ -131,15 +131,15 @@ def stood_in_for_is_known(done: Rehearsed) -> None:
 
 
 def test_an_interval_holds_the_mean_and_grows_with_the_spread() -> None:
-    narrow = rehearsal_report.mean_interval([10.0, 10.0, 11.0, 9.0], "a")
-    wide = rehearsal_report.mean_interval([1.0, 19.0, 2.0, 18.0], "a")
+    narrow = rehearsal_estimates.mean_interval([10.0, 10.0, 11.0, 9.0], "a")
+    wide = rehearsal_estimates.mean_interval([1.0, 19.0, 2.0, 18.0], "a")
     assert narrow.low <= narrow.likely == 10.0 <= narrow.high
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
 def test_calls_of_the_full_recipe_are_those_that_it_asks_for() -> None:
     recipe = load_recipe("paper")
-    calls = rehearsal_report.calls_of(recipe)
+    calls = rehearsal_estimates.calls_of(recipe)
     assert calls["seed_data"] == 25_000
     assert calls["preference_pairs"] == 2 * 5_000
     assert calls["revision_data"] == 10_000
@@ -147,4 +147,4 @@ def test_calls_of_the_full_recipe_are_those_that_it_asks_for() -> None:
         min(60_000, recipe.senior_data.rows.model_dump()[name] + 445) for name in ("matching_short", "matching_long")
     )
     assert calls["topic_tree"] < calls["task_list"]
-    assert set(rehearsal_report.calls_of(load_recipe("teacher_only"))) == {"topic_tree", "task_list", "seed_data"}
+    assert set(rehearsal_estimates.calls_of(load_recipe("teacher_only"))) == {"topic_tree", "task_list", "seed_data"}

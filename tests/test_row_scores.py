@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 from speed_assets.assets.triplets import scored
 from speed_assets.microworld import toy_language as lang
-from speed_assets.microworld.toy_records import Asked, write_record
+from speed_assets.microworld.toy_records import TaskRequest, write_record
 from speed_assets.recipe import RECIPES, RecipeError, RowScores, parse_recipe
 from speed_assets.workers import consistency, likelihood
 from tests.support.tiny import tiny_data
@@ -130,7 +130,7 @@ def rows() -> pl.DataFrame:
     rng = random.Random(5)
     made = []
     for number in range(ROWS):
-        asked = Asked(f"topic {number % 40}", (rng.choice(lang.ASPECTS),))
+        asked = TaskRequest(f"topic {number % 40}", (rng.choice(lang.ASPECTS),))
         query, positive, negative = write_record("retrieval", asked, rng).values()
         if number in SWAPPED:
             positive, negative = negative, positive

@@ -19,7 +19,7 @@ from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.triplets import filtered, judged, plot_calibration
 from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.graph import ALL_STAGES
-from speed_assets.microworld.toy_records import Asked, write_record
+from speed_assets.microworld.toy_records import TaskRequest, write_record
 from speed_assets.recipe import Calibration, FinalTriplets
 from tests.support.tiny import tiny_recipe
 
@@ -35,7 +35,7 @@ def table() -> pl.DataFrame:
     made: list[dict[str, Any]] = []
     for number in range(ROWS):
         topic = f"violins of kind {number}"
-        asked = Asked(topic, ("cost",))
+        asked = TaskRequest(topic, ("cost",))
         record = write_record("retrieval", asked, rng)
         if number in WRONG:
             record |= {"hard_negative_document": write_record("retrieval", asked, rng)["positive_document"]}
@@ -163,8 +163,8 @@ def test_verdicts_reach_the_funnel_and_the_plot(tmp_path: Path) -> None:
     )
     assert set(removed) == {f"r{number}" for number in WRONG}
     assert all(detail.endswith("likely faulty") for detail in removed.values())
-    assert finder.told["scores"].keys() == {"swapped"}
-    assert finder.told["good_lost"]["share"] == 0
+    assert finder.summary["scores"].keys() == {"swapped"}
+    assert finder.summary["good_lost"]["share"] == 0
     plot_calibration(finder, tmp_path / "calibration.png")
     plot_calibration(LikelyFaulty(Settings(**Calibration().model_dump()), 1), tmp_path / "empty.png")
     assert 1000 < (tmp_path / "calibration.png").stat().st_size < 60_000

@@ -16,7 +16,7 @@ from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.domain.statistics import Part
 from speed_assets.domain.task_types import TOPIC_TYPES
-from speed_assets.orchestration import runs, study
+from speed_assets.orchestration import runs, study, study_arms, study_report
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Checks, PerTaskType, Recipe, RecipeError, load_recipe
 from tests.support.tiny import ROWS, tiny_recipe
@@ -38,7 +38,7 @@ def small(**changes: Any) -> Recipe:
 
 def test_arms_leave_out_what_they_are_named_after_and_nothing_else() -> None:
     recipe = small()
-    arms = study.arms(recipe, seed=7)
+    arms = study_arms.arms(recipe, seed=7)
     assert list(arms) == ["speed", "speed_0.75", "speed_0.5", "no_revisor", "no_dpo", "junior_only"]
     whole = set(arms["speed"].graph())
     assert whole == set(tiny_recipe(mteb_scores__baselines=[], embedding_reruns={"count": 0}).graph())
@@ -56,8 +56,8 @@ def test_arms_leave_out_what_they_are_named_after_and_nothing_else() -> None:
 
 
 def test_the_teacher_alone_brainstorms_the_topics_that_are_written_about() -> None:
-    speed = study.arms(small(), 1)["speed"]
-    alone = study.teacher_only(speed, 100)
+    speed = study_arms.arms(small(), 1)["speed"]
+    alone = study_arms.teacher_only(speed, 100)
     assert not any(stage.kind == "model" and name != "embedding_model" for name, stage in alone.graph().items())
     assert alone.seed_data.rows.total() == 100
     assert alone.topics.alignment is None
@@ -68,7 +68,7 @@ def test_the_teacher_alone_brainstorms_the_topics_that_are_written_about() -> No
 @pytest.mark.parametrize("total", [0, 1, 7, 99, 1810, 37_711])
 def test_rows_are_apportioned_exactly(total: int) -> None:
     proportions = {"classification": 800, "retrieval": 800, "sts": 800, "matching_short": 120, "matching_long": 120}
-    found = study.apportion(total, PerTaskType(**proportions))
+    found = study_arms.apportion(total, PerTaskType(**proportions))
     assert found.total() == total
     for name in TOPIC_TYPES:
         assert abs(getattr(found, name) - total * proportions[name] / 2640) < 1
@@ -88,7 +88,9 @@ def test_an_arm_counts_its_calls_in_full_whoever_asked_first() -> None:
                 return SimpleNamespace(metadata={})  # topics are the tasks, and nobody is asked
             return SimpleNamespace(metadata={"teacher_calls": 2, "reused_calls": 40, "refused_calls": 1})
 
-    calls = {name: study._calls(Made(arm), "mteb_scores") / 42 for name, arm in study.arms(small(), 1).items()}  # type: ignore[arg-type]
+    calls = {
+        name: study.calls_behind(Made(arm), "mteb_scores") / 42 for name, arm in study_arms.arms(small(), 1).items()
+    }  # type: ignore[arg-type]
     assert calls == {
         "speed": 4 + 4 * 5,  # task_list of four types; seeds, pairs, revisions and verdicts of five
         "speed_0.75": 4 + 4 * 5,
@@ -102,9 +104,9 @@ def test_an_arm_counts_its_calls_in_full_whoever_asked_first() -> None:
 def test_a_recipe_without_the_whole_loop_is_not_studied() -> None:
     recipe = load_recipe("teacher_only")
     with pytest.raises(RecipeError, match="leaves out a part of the loop"):
-        study.arms(recipe, 1)
+        study_arms.arms(recipe, 1)
     with pytest.raises(RecipeError, match="leaves out a part of the loop"):
-        study.arms(small(senior_data__writer="junior_model", mteb_scores__baselines=[]), 1)
+        study_arms.arms(small(senior_data__writer="junior_model", mteb_scores__baselines=[]), 1)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_waived_checks_let_everything_pass() -> None:
 
 
 def test_arms_are_compared_whatever_their_rows_share() -> None:
-    assert not any(arm.topics.refuse for arm in study.arms(tiny_recipe(topics__refuse=True), 1).values())
+    assert not any(arm.topics.refuse for arm in study_arms.arms(tiny_recipe(topics__refuse=True), 1).values())
 
 
 def test_a_study_is_in_no_fingerprint() -> None:
@@ -144,7 +146,7 @@ def test_a_study_is_in_no_fingerprint() -> None:
 # Reports
 
 
-def made_up(level: float, seed: int, calls: int = 100, rows: int = 100, samples: bool = True) -> study.Result:
+def made_up(level: float, seed: int, calls: int = 100, rows: int = 100, samples: bool = True) -> study_arms.Result:
     """A result on two tasks; what its seed does, it does to every arm."""
     rng = np.random.default_rng(seed)
     hard, noise = rng.normal(0, 0.1, (2, 200)), np.random.default_rng([seed, rows, calls]).normal(0, 0.02, (2, 200))
@@ -152,7 +154,7 @@ def made_up(level: float, seed: int, calls: int = 100, rows: int = 100, samples:
     names = tuple(map(str, range(200)))
     found = {f"task {i}": {"test": Part("mean", names, score=of)} for i, of in enumerate(scores)}
     means = {task: float(part["test"].score.mean()) for task, part in found.items()}  # type: ignore[union-attr]
-    return study.Result(calls, rows, 0.9, means, found if samples else {})
+    return study_arms.Result(calls, rows, 0.9, means, found if samples else {})
 
 
 LEVELS = {
@@ -168,7 +170,7 @@ LEVELS = {
 MULTIPLES = {"study": {"teacher_multiples": [1, 11], "ablation_share": 0.5, "scaling": [0.5, 0.75]}}
 
 
-def results(seeds: range, samples: bool = True) -> dict[str, list[study.Result]]:
+def results(seeds: range, samples: bool = True) -> dict[str, list[study_arms.Result]]:
     return {
         name: [made_up(level, seed, calls, rows, samples) for seed in seeds]
         for name, (level, calls, rows) in LEVELS.items()
@@ -177,7 +179,7 @@ def results(seeds: range, samples: bool = True) -> dict[str, list[study.Result]]
 
 @pytest.fixture(scope="module")
 def summary() -> dict[str, Any]:
-    return study.summarize(small(**MULTIPLES), range(5), results(range(5)))
+    return study_report.summarize(small(**MULTIPLES), range(5), results(range(5)))
 
 
 def test_planted_differences_are_found_and_what_is_alike_is_not_told_apart(summary: dict[str, Any]) -> None:
@@ -209,31 +211,31 @@ def test_the_law_is_fitted_to_the_sizes_of_the_whole_loop(summary: dict[str, Any
 
 
 def test_without_samples_seeds_alone_tell(summary: dict[str, Any]) -> None:
-    bare = study.summarize(small(**MULTIPLES), range(5), results(range(5), samples=False))
+    bare = study_report.summarize(small(**MULTIPLES), range(5), results(range(5), samples=False))
     ours, theirs = bare["comparisons"][0], summary["comparisons"][0]
     assert ours["difference"] == pytest.approx(theirs["difference"], abs=1e-4)
     assert 0 < ours["high"] - ours["low"] < theirs["high"] - theirs["low"]
 
 
 def test_table_and_plot_show_every_arm(summary: dict[str, Any], tmp_path: Path) -> None:
-    text = study.table(summary)
+    text = study_report.table(summary)
     lines = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if line.startswith("| `")}
     assert list(lines) == list(LEVELS)
     assert "(`speed_0.5`)" in lines["no_dpo"]
     assert "1,100" in lines["teacher_11n"]
     assert "for each doubling of rows" in text
-    study.plot(summary, tmp_path / "study.png")
+    study_report.plot(summary, tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
     json.dumps(summary)
 
 
 def test_one_seed_and_few_arms_make_a_report_too(tmp_path: Path) -> None:
     recipe = small(study={"teacher_multiples": [], "ablations": [], "scaling": []})
-    summary = study.summarize(recipe, [1], {"speed": results(range(1))["speed"]})
+    summary = study_report.summarize(recipe, [1], {"speed": results(range(1))["speed"]})
     assert (summary["comparisons"], summary["scaling"]) == ([], None)
     assert summary["arms"]["speed"]["low"] is None
-    study.plot(summary, tmp_path / "study.png")
-    assert "`speed`" in study.table(summary)
+    study_report.plot(summary, tmp_path / "study.png")
+    assert "`speed`" in study_report.table(summary)
 
 
 def test_the_headline_names_what_it_compares(summary: dict[str, Any]) -> None:
@@ -248,7 +250,7 @@ def test_the_headline_names_what_it_compares(summary: dict[str, Any]) -> None:
 
 def test_the_headlines_quarter_is_the_offline_recipe() -> None:
     offline = load_recipe("offline")
-    arms = study.arms(headline_recipe(offline), 1)
+    arms = study_arms.arms(headline_recipe(offline), 1)
     assert arms["speed_0.25"].senior_data == offline.senior_data
     assert [name for name in arms if name.startswith("speed")] == ["speed", "speed_0.5", "speed_0.25", "speed_0.125"]
 
@@ -276,7 +278,7 @@ def test_a_study_shares_what_arms_have_in_common_counts_and_is_not_made_twice(
         embedding_model__epochs=2,
         evaluation__microworld={"topics": 8, "rows": 50},
     )
-    planned = {name: plan(arm, tmp_path).as_json()["calls"] for name, arm in study.arms(recipe, 3).items()}
+    planned = {name: plan(arm, tmp_path).as_json()["calls"] for name, arm in study_arms.arms(recipe, 3).items()}
     lines: list[str] = []
     summary = study.study(recipe, tmp_path, say=lines.append)
     arms = summary["arms"]
@@ -288,7 +290,7 @@ def test_a_study_shares_what_arms_have_in_common_counts_and_is_not_made_twice(
     assert Ledger.at(tmp_path).count() < planned["speed"] + arms["teacher_n"]["calls"], "what is shared is asked once"
     assert [line for line in lines if line.startswith("made   junior_model")], "made once"
     assert sum(line.startswith("made   junior_model") for line in lines) == 1
-    smaller = Artifacts(study.arms(recipe, 3)["speed_0.5"], Store(tmp_path))
+    smaller = Artifacts(study_arms.arms(recipe, 3)["speed_0.5"], Store(tmp_path))
     taken = [smaller.get("senior_data", task_type).metadata for task_type in ROWS]
     assert sum(m["generated_rows"] for m in taken) == 0, "a larger arm has written these rows"
     epochs = {

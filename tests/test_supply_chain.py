@@ -43,37 +43,46 @@ def is_true(node: ast.expr | None) -> bool:
     return isinstance(node, ast.Constant) and node.value is True
 
 
+def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+
+
+def unsafe_loader(call: ast.Call) -> bool:
+    """Whether `yaml.load` gets no loader, or one that builds objects."""
+    loader = keyword(call, "Loader") or (call.args[1] if len(call.args) > 1 else None)
+    return loader is None or dotted(loader) in UNSAFE_LOADERS
+
+
+def call_violations(call: ast.Call) -> Iterator[str]:
+    """What is forbidden about one call."""
+    name, safe = dotted(call.func), keyword(call, "use_safetensors")
+    found = {
+        name: name in FORBIDDEN_CALLS,
+        "yaml.load without a safe loader": name == "yaml.load" and unsafe_loader(call),
+        "shell=True": is_true(keyword(call, "shell")),
+        "trust_remote_code=True": is_true(keyword(call, "trust_remote_code")),
+        "torch.load without weights_only=True": name == "torch.load" and not is_true(keyword(call, "weights_only")),
+        "numpy.load with allow_pickle": name in ("numpy.load", "np.load") and is_true(keyword(call, "allow_pickle")),
+        "weights that are not safetensors": name.endswith(".from_pretrained")
+        and safe is not None
+        and not is_true(safe),
+    }
+    return (what for what, holds in found.items() if holds)
+
+
 def violations(source: str) -> Iterator[str]:
     """Every forbidden import or call in a module, as `line: what`."""
     for node in ast.walk(ast.parse(source)):
+        found: list[str] = []
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            for name in names:
-                if name.split(".")[0] in FORBIDDEN_MODULES:
-                    yield f"{node.lineno}: import of {name}"
-        if isinstance(node, ast.Call):
-            name = dotted(node.func)
-            if name in FORBIDDEN_CALLS:
-                yield f"{node.lineno}: {name}"
-            if name == "yaml.load":
-                loader = keyword(node, "Loader") or (node.args[1] if len(node.args) > 1 else None)
-                if loader is None or dotted(loader) in UNSAFE_LOADERS:
-                    yield f"{node.lineno}: yaml.load without a safe loader"
-            if is_true(keyword(node, "shell")):
-                yield f"{node.lineno}: shell=True"
-            if is_true(keyword(node, "trust_remote_code")):
-                yield f"{node.lineno}: trust_remote_code=True"
-            if name == "torch.load" and not is_true(keyword(node, "weights_only")):
-                yield f"{node.lineno}: torch.load without weights_only=True"
-            if name in ("numpy.load", "np.load") and is_true(keyword(node, "allow_pickle")):
-                yield f"{node.lineno}: numpy.load with allow_pickle"
-            chosen = keyword(node, "use_safetensors")
-            if name.endswith(".from_pretrained") and chosen is not None and not is_true(chosen):
-                yield f"{node.lineno}: weights that are not safetensors"
-        if isinstance(node, ast.Dict):
+            found = [f"import of {name}" for name in imported(node) if name.split(".")[0] in FORBIDDEN_MODULES]
+        elif isinstance(node, ast.Call):
+            found = list(call_violations(node))
+        elif isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)
             if any(isinstance(k, ast.Constant) and k.value == "trust_remote_code" and is_true(v) for k, v in pairs):
-                yield f"{node.lineno}: trust_remote_code: True"
+                found = ["trust_remote_code: True"]
+        yield from (f"{node.lineno}: {what}" for what in found)  # type: ignore[attr-defined]
 
 
 def test_the_product_runs_no_foreign_code() -> None:

@@ -20,7 +20,7 @@ from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.attributes import combinations, draw_attributes, rows_per_prompt, tasks_needed
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
-from speed_assets.domain.topic_growth import Node, Tree, calls_at_most, parents_asked, words_of
+from speed_assets.domain.topic_growth import TopicNode, TopicTree, compared_words, expansion_calls, parents_to_expand
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
 from tests.support.scripted import TOPICS, Scripted, full_recipe
@@ -113,7 +113,7 @@ def test_the_same_task_for_another_topic_is_told_and_set_aside(tmp_path: Path) -
     assert artifact.table()["task"].to_list() == [same, good_task(TOPICS[1])]
     assert set(artifact.table("quarantine")["reason"]) == {"repeats_task"}
     assert any("stands in the list of another topic" in request.prompt for request in teacher.asked)
-    assert words_of(same) == words_of(plural)
+    assert compared_words(same) == compared_words(plural)
 
 
 def test_only_topics_that_a_row_will_be_about_are_brainstormed(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_445_topics_become_50_000_and_the_plan_counts_the_calls(tmp_path: Path) 
     teacher = Scripted(lambda request: [f"Matter{next(number)} of{next(number)}" for _ in range(12)])
     tree = made(tmp_path / "home", recipe, teacher, "topics", "topic_tree")
     assert tree.table().height == 50_000
-    expected, _ = calls_at_most(445, 12, 2, 50_000, 1)
+    expected, _ = expansion_calls(445, 12, 2, 50_000, 1)
     assert len(teacher.asked) == expected
     steps = {step.name: step for step in plan(recipe, tmp_path / "planned").steps}
     assert steps["topic_tree"].calls == expected
@@ -261,27 +261,27 @@ def test_445_topics_become_50_000_and_the_plan_counts_the_calls(tmp_path: Path) 
     ],
 )
 def test_a_child_that_repeats_or_is_no_name_is_dropped(name: str, code: str | None) -> None:
-    tree = Tree(4, 200)
-    tree.plant(
-        Node(path, path)
+    tree = TopicTree(4, 200)
+    tree.add_roots(
+        TopicNode(path, path)
         for path in ("Arts/Violins", "Arts/Violins/Bow and Rosin", "Arts/Oboes", "Arts/Oboes/Concert Halls")
     )
     parent = tree.nodes[0]
     if name.startswith("1."):
-        tree = Tree(4, 200)
-        tree.plant([parent])
+        tree = TopicTree(4, 200)
+        tree.add_roots([parent])
     grown = tree.grow(parent, name)
     assert (grown if code else getattr(grown, "path", grown)) == (code or f"Arts/Violins/{name.removeprefix('1. ')}")
 
 
 def test_which_topics_are_asked_hardly_hangs_on_the_others() -> None:
-    nodes = [Node(f"a/{i}", f"a/{i}") for i in range(100)]
-    some = parents_asked(nodes, 100, 10)
+    nodes = [TopicNode(f"a/{i}", f"a/{i}") for i in range(100)]
+    some = parents_to_expand(nodes, 100, 10)
     assert len(some) == 10
-    more = parents_asked([*nodes, Node("a/new", "a/new")], 100, 10)
+    more = parents_to_expand([*nodes, TopicNode("a/new", "a/new")], 100, 10)
     assert len({n.path for n in some} - {n.path for n in more}) <= 1
-    assert parents_asked(nodes, 5000, 10) == nodes
-    assert parents_asked(nodes, 0, 10) == []
+    assert parents_to_expand(nodes, 5000, 10) == nodes
+    assert parents_to_expand(nodes, 0, 10) == []
 
 
 # Rows that share a prompt
@@ -290,7 +290,7 @@ def test_which_topics_are_asked_hardly_hangs_on_the_others() -> None:
 @pytest.mark.parametrize("task_type", TOPIC_TYPES)
 def test_rows_per_prompt_are_those_of_real_draws(task_type: str) -> None:
     prompts = PromptSet.load("full")
-    said, tasks, rows = prompts.said(task_type), 5, 1000
+    said, tasks, rows = prompts.attributes_in_prompt(task_type), 5, 1000
     assert sum(combinations(task_type, said)) == pytest.approx(1)
     drawn = set()
     for row in range(rows):

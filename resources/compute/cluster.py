@@ -41,6 +41,7 @@ from resources.compute.runner import Progress, Runner, WorkerFailed
 from resources.file_locks import create_locked_file
 from resources.store.store import PARQUET_OPTIONS, file_digest
 from speed_assets.domain.fingerprints import digest, short_id
+from speed_assets.errors import SpeedError
 from speed_assets.recipe import PROJECT, Runtime
 from speed_assets.recipe import Cluster as ClusterSettings
 
@@ -54,7 +55,7 @@ CARD_LOCK = "SPEED_CARD_LOCK"
 """Environment variable that names the lock of a GPU to the resident worker that uses it."""
 
 
-class ClusterError(RuntimeError):
+class ClusterError(SpeedError, RuntimeError):
     """A cluster cannot be used, or a shard failed on it; the message says what to do."""
 
 

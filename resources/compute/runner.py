@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resources.redaction import is_secret_variable
+from speed_assets.errors import SpeedError
 from speed_assets.recipe import PROJECT
 
 Progress = Callable[[int, int, str], None]
@@ -39,7 +40,7 @@ _CAUSES = {
 }
 
 
-class WorkerFailed(RuntimeError):
+class WorkerFailed(SpeedError, RuntimeError):
     """A worker ended without a result; the message says how, why, and where its log is.
 
     Attributes:

@@ -15,7 +15,7 @@ from typing import Any
 from resources.inputs.prompt_files import prompt_set
 from speed_assets.domain.attributes import rows_per_prompt, tasks_needed
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
-from speed_assets.domain.topic_growth import calls_at_most
+from speed_assets.domain.topic_growth import expansion_calls
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.recipe import Recipe, RecipeError, Topics
 
@@ -33,7 +33,7 @@ def crowded_prompts(recipe: Recipe) -> list[dict[str, Any]]:
     found = []
     for task_type in TOPIC_TYPES:
         kind = TASK_TYPES[task_type]
-        attributes = prompts.said(task_type)
+        attributes = prompts.attributes_in_prompt(task_type)
         per_topic = recipe.task_list.per_topic if kind.has_brainstorm else 1
         for stage, rows in recipe.rows_wanted(task_type).items():
             count = topics[graph[stage].takes or "synthesis"]
@@ -83,7 +83,7 @@ def topic_counts(section: Topics) -> dict[str, int]:
     grown = written
     if section.expand is not None:
         expand = section.expand
-        _, grown = calls_at_most(written, expand.children, expand.levels, expand.target, 1)
+        _, grown = expansion_calls(written, expand.children, expand.levels, expand.target, 1)
         grown = max(written, min(grown, expand.target))
     aligned = grown if section.alignment is None else _read(section, "alignment", section.alignment)
     return {"synthesis": grown, "alignment": aligned}

@@ -2,7 +2,7 @@
 
 Hidden state of the process: the last 16 prompt files are cached by path, size and modification time.
 
-Belongs here: reading such a file. Not here: what a prompt set holds (`speed_assets/domain/prompts.py`).
+Belongs here: reading such a file. Not here: what a prompt set holds (`speed_assets/domain/prompts`).
 """
 
 from __future__ import annotations

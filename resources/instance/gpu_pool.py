@@ -3,7 +3,7 @@
 A killed run keeps its slot until a daemon frees it; `speed run` has no daemon, so it frees such slots itself.
 
 Belongs here: the pool. Not here: telling dead runs from live ones (`run_liveness.py`), or which stages use a GPU
-(`domain/graph.py`).
+(`domain/graph/stages.py`).
 """
 
 from __future__ import annotations

@@ -26,8 +26,10 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 
 from resources.file_locks import create_locked_file
 
-LOCK_TAG = "speed/lock"
-"""Tag of a run: the name of the lock that its process holds."""
+LOCK_TAG = ".dagster/speed_lock"
+"""Tag of a run: the name of the lock that its process holds. Dagster's UI hides tags that begin so."""
+_OLD_LOCK_TAG = "speed/lock"
+"""The same of runs that earlier versions have started."""
 UNDER_WAY = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 PROCESS_GONE = "its process is gone; what it had finished is kept, and a new run resumes from it"
 
@@ -45,7 +47,7 @@ def liveness_tags(instance: dg.DagsterInstance) -> dict[str, str]:
 
 def is_process_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether the process of a run is certainly gone; False for a run without a lock or with one of another machine."""
-    name = run.tags.get(LOCK_TAG)
+    name = _lock_name(run)
     if name is None:
         return False
     try:
@@ -87,7 +89,7 @@ could not be recorded (full disk, no database) is recognised by it."""
 
 def _tidy(instance: dg.DagsterInstance) -> None:
     """Remove the locks of processes that are gone and have left no run under way."""
-    needed = {run.tags.get(LOCK_TAG) for run in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))}
+    needed = {_lock_name(run) for run in instance.get_runs(dg.RunsFilter(statuses=list(UNDER_WAY)))}
     for path in _locks(instance).glob("*"):
         if path.name in needed or path.suffix:
             continue
@@ -98,3 +100,7 @@ def _tidy(instance: dg.DagsterInstance) -> None:
 
 def _locks(instance: dg.DagsterInstance) -> Path:
     return Path(instance.root_directory) / "processes"
+
+
+def _lock_name(run: dg.DagsterRun) -> str | None:
+    return run.tags.get(LOCK_TAG) or run.tags.get(_OLD_LOCK_TAG)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from speed_assets.domain.dialect import PLAIN, Dialect, Refusal, body_of, shape_of
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.replies import PAID_FOR_NOTHING
+from speed_assets.errors import SpeedError
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,11 @@ class CallContext:
     partition: str | None = None
 
 
-class CapReached(RuntimeError):
+class CapReached(SpeedError, RuntimeError):
     """A cap forbids the next call. The message names the cap, what is spent, and how to continue."""
 
 
-class TeacherUnavailable(RuntimeError):
+class TeacherUnavailable(SpeedError, RuntimeError):
     """The teacher gives no answers; the message says why and what to do."""
 
 

@@ -16,13 +16,14 @@ from resources.inputs.external_digests import external_digest
 from resources.store.store import Artifact, ArtifactManifest, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import PASSAGES, Stage, sources, upstream
+from speed_assets.errors import SpeedError
 from speed_assets.recipe import Recipe
 
 Inputs = dict[str, dict[str | None, Artifact]]
 _InputManifests = dict[str, dict[str | None, ArtifactManifest]]
 
 
-class NotMaterialized(LookupError):
+class NotMaterialized(SpeedError, LookupError):
     """An artifact that is needed does not exist under this recipe."""
 
     def __init__(self, asset: str, partition: str | None) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Self
 import polars as pl
 
 from speed_assets.domain.fingerprints import digest
+from speed_assets.errors import SpeedError
 
 MANIFEST_FILE = "artifact.json"
 SCRATCH_DIR = "scratch"
@@ -36,7 +37,7 @@ UNHASHED_DIR = "aside"
 than the name here."""
 
 
-class StoreError(RuntimeError):
+class StoreError(SpeedError, RuntimeError):
     """The home cannot be used; the message says what to do."""
 
 

@@ -32,7 +32,7 @@ def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]
         rows_max=section.diversity.rows_max,
         vendi_rows_max=section.diversity.vendi_rows_max,
         seed=run.recipe.seed,
-        said={name: prompts.said(name) for name in TASK_TYPE_NAMES},
+        in_prompts={name: prompts.attributes_in_prompt(name) for name in TASK_TYPE_NAMES},
     )
     plot_diversity(found, run.unhashed / "diversity.png")
     return found

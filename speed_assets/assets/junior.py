@@ -22,7 +22,13 @@ from speed_assets.assets.writing import (
 )
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
-from speed_assets.domain.rows import cuts_before, parse_outputs, refusal_or, unless_refused, until_whole
+from speed_assets.domain.rows import (
+    ask_until_valid,
+    cut_off_attempts,
+    parse_outputs,
+    problem_or_refusal,
+    refusal_or_detail,
+)
 from speed_assets.recipe import JuniorData, SeedData, Training
 
 
@@ -35,7 +41,7 @@ def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
         texts = asked_again(run, pending, attempt)
-        limits = run.limits(section.sampling, pending["words"], cuts_before(pending, attempt))
+        limits = run.limits(section.sampling, pending["words"], cut_off_attempts(pending, attempt))
         schema = schema_for("synthesis", run.task_type)
         answers, use = run.ask(texts, section.sampling, schema, sample=attempt, limits=limits)
         uses.append(use)
@@ -44,14 +50,14 @@ def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
             pl.Series("finished", [a.finished for a in answers], dtype=pl.Boolean),
             pl.Series("refused", [a.error for a in answers], dtype=pl.String),
         )
-        parsed = parse_outputs(answered, run.task_type).with_columns(problem=unless_refused(pl.col("problem")))
+        parsed = parse_outputs(answered, run.task_type).with_columns(problem=problem_or_refusal(pl.col("problem")))
         return keeping_rules(parsed, section.rules, run.recipe.seed)
 
-    rows, again = until_whole(rows, section.attempts, ask)
+    rows, again = ask_until_valid(rows, section.attempts, ask)
     plot_reading(run, rows)
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select(WRITTEN))
-    run.quarantine(bad, pl.col("problem"), refusal_or("no whole record"), pl.col("output"))
+    run.quarantine(bad, pl.col("problem"), refusal_or_detail("no whole record"), pl.col("output"))
     return {
         "asked": asked,
         "problems": problem_counts(bad),

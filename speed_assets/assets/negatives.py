@@ -11,7 +11,7 @@ from resources.inputs.base_models import resolve_embedder
 from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.graph import PASSAGES
-from speed_assets.domain.judging import agree, in_order, orders
+from speed_assets.domain.judging import agreed_preference, candidates_in_order, presentation_orders
 from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.task_types import TASK_TYPES
@@ -128,9 +128,9 @@ def _ask(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> tuple[pl.DataFram
                 for text in (row["positive"], row["negative"])
             ]
         )
-    shown = [(place, order) for place in range(rows.height) for order in orders(2)]
+    shown = [(place, order) for place in range(rows.height) for order in presentation_orders(2)]
     texts = [
-        prompts.judge(rows["task_type"][place], rows["task"][place], in_order(pairs[place], order))
+        prompts.judge(rows["task_type"][place], rows["task"][place], candidates_in_order(pairs[place], order))
         for place, order in shown
     ]
     sampling = run.section.sampling
@@ -139,7 +139,7 @@ def _ask(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> tuple[pl.DataFram
     verdicts: list[list[Any]] = [[] for _ in pairs]
     for (place, order), answer in zip(shown, answers, strict=True):
         verdicts[place].append((order, parse_verdict(answer.text, 2, answer.finished)))
-    preferences = [agree(pair, verdicts)[0] for pair, verdicts in zip(pairs, verdicts, strict=True)]
+    preferences = [agreed_preference(pair, verdicts)[0] for pair, verdicts in zip(pairs, verdicts, strict=True)]
     worse = [
         preference is not None and preference.chosen == pair[0]
         for preference, pair in zip(preferences, pairs, strict=True)

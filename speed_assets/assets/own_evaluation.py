@@ -18,9 +18,15 @@ from speed_assets.assets.writing import asked_again, problem_counts
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.domain.grounded import grounded_rows
-from speed_assets.domain.parsing import stands_in
+from speed_assets.domain.parsing import words_stand_in
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import cuts_before, parse_outputs, refusal_or, unless_refused, until_whole
+from speed_assets.domain.rows import (
+    ask_until_valid,
+    cut_off_attempts,
+    parse_outputs,
+    problem_or_refusal,
+    refusal_or_detail,
+)
 from speed_assets.domain.task_types import GROUNDED
 from speed_assets.recipe import OwnEvaluation, RecipeError
 
@@ -50,7 +56,7 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
         texts = asked_again(run, pending, attempt)
-        limits = run.limits(section.sampling, pending["words"], cuts_before(pending, attempt))
+        limits = run.limits(section.sampling, pending["words"], cut_off_attempts(pending, attempt))
         answers, use = run.ask(
             texts, section.sampling, schema_for("synthesis", GROUNDED), sample=attempt, limits=limits
         )
@@ -60,10 +66,10 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
             pl.Series("finished", [answer.finished for answer in answers], dtype=pl.Boolean),
             pl.Series("refused", [answer.error for answer in answers], dtype=pl.String),
         )
-        parsed = parse_outputs(answered, GROUNDED).with_columns(problem=unless_refused(pl.col("problem")))
+        parsed = parse_outputs(answered, GROUNDED).with_columns(problem=problem_or_refusal(pl.col("problem")))
         return _usable(parsed, section.copied_words_min)
 
-    rows, again = until_whole(asked, section.attempts, ask)
+    rows, again = ask_until_valid(asked, section.attempts, ask)
     rows = rows.with_columns(
         problem=pl.when(pl.col("valid") & ~pl.col("query").str.to_lowercase().is_first_distinct())
         .then(pl.lit("same_query"))
@@ -71,7 +77,7 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
     ).with_columns(valid=pl.col("problem").is_null())
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
     run.write(good.select("row_id", pl.col("task_id").alias("passage_id"), "task", "query", "positive"))
-    run.quarantine(bad, pl.col("problem"), refusal_or("no usable query"), pl.col("output"))
+    run.quarantine(bad, pl.col("problem"), refusal_or_detail("no usable query"), pl.col("output"))
     if good.height:
         write_beir(run.out / FOLDER, held_out, good)
     return {
@@ -87,7 +93,7 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
 def _usable(parsed: pl.DataFrame, copied_words_min: int) -> pl.DataFrame:
     """Parsed rows, of which those whose query is copied from the passage are no longer valid."""
     copied = [
-        bool(valid) and stands_in(query, passage, copied_words_min)
+        bool(valid) and words_stand_in(query, passage, copied_words_min)
         for valid, query, passage in parsed.select("valid", "query", "positive").iter_rows()
     ]
     problem = pl.when(pl.Series("copied", copied, dtype=pl.Boolean)).then(pl.lit("copied_query")).otherwise("problem")

@@ -14,7 +14,7 @@ import polars as pl
 
 from resources.store.store import Artifact
 from speed_assets.assets.stage_run import StageRun
-from speed_assets.domain.rows import QUARANTINE_SCHEMA, no_quarantine, quarantined
+from speed_assets.domain.rows import QUARANTINE_SCHEMA, empty_quarantine, quarantined
 
 _BARS = 24
 """Reasons in the plot; what is rarer is in the metadata."""
@@ -36,7 +36,7 @@ def quarantine(run: StageRun[None]) -> dict[str, Any]:
 def gathered(artifacts: Iterable[Artifact]) -> pl.DataFrame:
     """The quarantine tables of these artifacts, concatenated."""
     tables = [artifact.table("quarantine") for artifact in artifacts]
-    return pl.concat([no_quarantine(), *(table.select(*QUARANTINE_SCHEMA) for table in tables if table.width)])
+    return pl.concat([empty_quarantine(), *(table.select(*QUARANTINE_SCHEMA) for table in tables if table.width)])
 
 
 def with_broken(artifacts: Iterable[Artifact]) -> pl.DataFrame:

@@ -13,20 +13,20 @@ from speed_assets.assets.writing import WRITTEN, generated, problem_counts, trut
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.parsing import parse_revision, stands_in
+from speed_assets.domain.parsing import parse_revision, words_stand_in
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_revision
 from speed_assets.domain.revising import (
-    Mended,
     Revised,
-    as_draft,
-    balance,
-    keeps_of,
-    read_through,
+    RevisedRows,
+    draft_of_row,
+    keeps_a_text_of_draft,
+    repeat_rarer_kind,
     revise,
-    without_echoes,
+    revise_rows,
+    without_unchanged_fields,
 )
-from speed_assets.domain.rows import parse_outputs, refusal_or, unless_refused
+from speed_assets.domain.rows import parse_outputs, problem_or_refusal, refusal_or_detail
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import RevisedData, RevisionData, Revisor, Sampling
 
@@ -39,13 +39,13 @@ def revision_data(run: StageRun[RevisionData]) -> dict[str, Any]:
         run.input("junior_data").table().filter(pl.col("candidate") == 0).head(getattr(section.rows, run.task_type))
     )
     texts = [
-        prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row), row["prompt"])
+        prompts.revise(run.task_type, row["task"], draft_of_row(run.task_type, row), row["prompt"])
         for row in drafts.select("task", "prompt", "query", "positive", "negative", "output").iter_rows(named=True)
     ]
     limits = revision_limits(run, section.sampling, drafts["row_id"])
     answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
     revisions = [
-        without_echoes(
+        without_unchanged_fields(
             parse_revision(run.task_type, answer.text, answer.finished), TASK_TYPES[run.task_type].record(row)
         )
         for answer, row in zip(answers, drafts.iter_rows(named=True), strict=True)
@@ -58,10 +58,10 @@ def revision_data(run: StageRun[RevisionData]) -> dict[str, Any]:
         pl.Series("problem", [r.problem for r in revisions], dtype=pl.String),
         pl.Series("refused", [a.error for a in answers], dtype=pl.String),
     )
-    rows = rows.with_columns(problem=unless_refused(pl.col("problem")))
+    rows = rows.with_columns(problem=problem_or_refusal(pl.col("problem")))
     good, bad = rows.filter(pl.col("problem").is_null()), rows.filter(pl.col("problem").is_not_null())
     run.write(good.drop("raw", "problem", "refused"))
-    run.quarantine(bad, pl.col("problem"), refusal_or("the answer cannot be read as a revision"), pl.col("raw"))
+    run.quarantine(bad, pl.col("problem"), refusal_or_detail("the answer cannot be read as a revision"), pl.col("raw"))
     return {
         "asked": drafts.height,
         "mended": int(good["mended"].sum()),
@@ -80,7 +80,7 @@ def revision_limits(run: StageRun[Any], sampling: Sampling, row_ids: Iterable[st
 def revisor_model(run: StageRun[Revisor]) -> dict[str, Any]:
     """Supervised fine-tuning of the unaligned base on the teacher's revisions, mending and leaving alone in balance."""
     section = run.section
-    rows = balance(run.input_rows("revision_data"), section.mended_share, section.repeats_max)
+    rows = repeat_rarer_kind(run.input_rows("revision_data"), section.mended_share, section.repeats_max)
     rows = rows.select("prompt", pl.col("output").alias("completion"))
     return train(run, "sft", rows, section, answer_tokens=run.most_answer_tokens("revise"))
 
@@ -93,7 +93,7 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
     section, prompts = run.section, run.prompts
     written = run.input("senior_data").table()
     drafts = [
-        as_draft(run.task_type, row)
+        draft_of_row(run.task_type, row)
         for row in written.select("query", "positive", "negative", "output").iter_rows(named=True)
     ]
     limits = pl.Series("max_new_tokens", revision_limits(run, section.sampling, written["row_id"]), dtype=pl.Int64)
@@ -110,7 +110,7 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
         replies = zip(records, answers["output"], answers["finished"], strict=True)
         return [revise(run.task_type, record, answer or "", finished) for record, answer, finished in replies]
 
-    mended = read_through(drafts, section.readings, read)
+    mended = revise_rows(drafts, section.readings, read)
     revised = _as_revised(run.task_type, written, drafts, mended)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
     run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt"))
@@ -133,12 +133,12 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
     }
 
 
-def _as_revised(task_type: str, written: pl.DataFrame, drafts: list[str], mended: Mended) -> pl.DataFrame:
+def _as_revised(task_type: str, written: pl.DataFrame, drafts: list[str], mended: RevisedRows) -> pl.DataFrame:
     """The rows as the revisor left them, parsed, with the draft of each (`before`) and the revisor's reason."""
     # A draft that was cut off stays invalid, however complete it looks, unless the revisor wrote all of it again.
     changed = pl.Series("changed", [a != b for a, b in zip(mended.records, drafts, strict=True)], dtype=pl.Boolean)
     cut = [
-        problem == CUT_OFF and keeps_of(task_type, draft, record)
+        problem == CUT_OFF and keeps_a_text_of_draft(task_type, draft, record)
         for problem, draft, record in zip(written["problem"], drafts, mended.records, strict=True)
     ]
     rows = written.drop("query", "positive", "negative", "valid", "problem").with_columns(
@@ -175,4 +175,4 @@ def _labels_not_named(rows: pl.DataFrame, task_type: str) -> dict[str, Any]:
     if not TASK_TYPES[task_type].labels:
         return {}
     labels = zip(rows["positive"], rows["task"], strict=True)
-    return {"label_not_named": sum(not stands_in(label, task, 1) for label, task in labels)}
+    return {"label_not_named": sum(not words_stand_in(label, task, 1) for label, task in labels)}

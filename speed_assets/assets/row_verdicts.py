@@ -8,13 +8,13 @@ import polars as pl
 
 from speed_assets.assets.revisor import revision_limits
 from speed_assets.assets.stage_run import StageRun
-from speed_assets.domain.calibration import drawn, suspicion
+from speed_assets.domain.calibration import draw_rows_to_judge, suspicion
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.grounded_rules import broken_rules
 from speed_assets.domain.parsing import parse_revision
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.revising import as_draft, without_echoes
-from speed_assets.domain.rows import refusal_or, unless_refused
+from speed_assets.domain.revising import draft_of_row, without_unchanged_fields
+from speed_assets.domain.rows import problem_or_refusal, refusal_or_detail
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import RowVerdicts
@@ -43,16 +43,18 @@ def row_verdicts(run: StageRun[RowVerdicts]) -> dict[str, Any]:
         broken = broken_rules(rows, **section.rules.model_dump(), seed=run.recipe.seed)
         rows = rows.filter(broken["reason"].is_null())
     seed = seed_for(run.recipe.seed, run.stage.name, run.task_type)
-    asked = drawn(rows, suspicion(rows), getattr(section.rows, run.task_type), section.suspicious_share, seed)
+    asked = draw_rows_to_judge(
+        rows, suspicion(rows), getattr(section.rows, run.task_type), section.suspicious_share, seed
+    )
     prompts = run.prompts
     texts = [
-        prompts.revise(run.task_type, row["task"], as_draft(run.task_type, row), row["prompt"])
+        prompts.revise(run.task_type, row["task"], draft_of_row(run.task_type, row), row["prompt"])
         for row in asked.select("task", "prompt", "query", "positive", "negative").iter_rows(named=True)
     ]
     limits = revision_limits(run, section.sampling, asked["row_id"])
     answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
     revisions = [
-        without_echoes(
+        without_unchanged_fields(
             parse_revision(run.task_type, answer.text, answer.finished), TASK_TYPES[run.task_type].record(row)
         )
         for answer, row in zip(answers, asked.iter_rows(named=True), strict=True)
@@ -64,10 +66,12 @@ def row_verdicts(run: StageRun[RowVerdicts]) -> dict[str, Any]:
         pl.Series("refused", [answer.error for answer in answers], dtype=pl.String),
         pl.Series("output", [answer.text for answer in answers], dtype=pl.String),
     )
-    verdicts = verdicts.with_columns(problem=unless_refused(pl.col("problem")))
+    verdicts = verdicts.with_columns(problem=problem_or_refusal(pl.col("problem")))
     good, bad = verdicts.filter(pl.col("problem").is_null()), verdicts.filter(pl.col("problem").is_not_null())
     run.write(good.select("row_id", "task_type", "place", "weight", "faulty", "reason"))
-    run.quarantine(bad, pl.col("problem"), refusal_or("the answer cannot be read as a revision"), pl.col("output"))
+    run.quarantine(
+        bad, pl.col("problem"), refusal_or_detail("the answer cannot be read as a revision"), pl.col("output")
+    )
     weight = float(good["weight"].sum())
     share = float(good.filter("faulty")["weight"].sum()) / weight if weight else None
     return {

@@ -17,17 +17,17 @@ from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.judging import (
     Order,
     Preference,
-    agree,
-    contradicted,
+    agreed_preference,
+    candidates_in_order,
     explained_by_length,
-    in_order,
-    leanings,
-    orders,
+    judge_biases,
+    judge_contradicts_itself,
+    presentation_orders,
 )
 from speed_assets.domain.parsing import Verdict, parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
-from speed_assets.domain.rows import unless_refused
+from speed_assets.domain.rows import problem_or_refusal
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import PreferencePairs, PreferenceTraining, RecipeError, SeniorData
 
@@ -81,7 +81,7 @@ class _Group:
 
     def read(self, margin_min: float) -> None:
         """Find what the verdicts support. The chosen one must be valid, finished and free of broken rules."""
-        self.preference, self.why_not = agree(self.texts, self.verdicts, margin_min)
+        self.preference, self.why_not = agreed_preference(self.texts, self.verdicts, margin_min)
         if self.preference is None:
             return
         problem = self.candidates[self.texts.index(self.preference.chosen)].problem
@@ -173,7 +173,7 @@ def _abstained(groups: list[_Group]) -> pl.DataFrame:
     ]
     names = ("row_id", "reason", "detail", "raw", "refused")
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
-    return frame.with_columns(reason=unless_refused(pl.col("reason")), detail=pl.coalesce("refused", "detail"))
+    return frame.with_columns(reason=problem_or_refusal(pl.col("reason")), detail=pl.coalesce("refused", "detail"))
 
 
 def _groups(run: StageRun[PreferencePairs]) -> list[_Group]:
@@ -215,7 +215,7 @@ def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
             of_group.setdefault(judge, []).append(verdict)
             by_judge.setdefault(judge, []).append((group.texts, *verdict))
         for judge, verdicts in of_group.items():
-            against.setdefault(judge, []).append(contradicted(group.texts, verdicts[:2]))
+            against.setdefault(judge, []).append(judge_contradicts_itself(group.texts, verdicts[:2]))
     problems = Counter(
         verdict for verdicts in by_judge.values() for *_, verdict in verdicts if isinstance(verdict, str)
     )
@@ -227,7 +227,7 @@ def _of_the_judges(groups: list[_Group]) -> dict[str, Any]:
         },
         "unreadable": {judge: {"verdicts": len(found), "unreadable": sum(found)} for judge, found in unread.items()},
         "verdict_problems": dict(problems.most_common()),
-        "judge_leanings": {judge: leanings(verdicts) for judge, verdicts in by_judge.items()},
+        "judge_leanings": {judge: judge_biases(verdicts) for judge, verdicts in by_judge.items()},
     }
 
 
@@ -241,10 +241,12 @@ def _judge(run: StageRun[PreferencePairs], groups: list[_Group], first: int, las
             (group, order)
             for group in groups
             if len(group.candidates) == count
-            for order in orders(count, section.orders_max)[first:last]
+            for order in presentation_orders(count, section.orders_max)[first:last]
         ]
         texts = [
-            prompts.judge(run.task_type, group.row["task"], in_order(group.texts, order), group.row["prompt"])
+            prompts.judge(
+                run.task_type, group.row["task"], candidates_in_order(group.texts, order), group.row["prompt"]
+            )
             for group, order in shown
         ]
         schema = schema_for("judge", run.task_type, count)

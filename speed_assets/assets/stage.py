@@ -8,7 +8,7 @@ Belongs here: that way. Not here: what any one stage does, what its function get
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -26,16 +26,17 @@ from resources.teacher.teacher import Teacher
 from speed_assets.assets.asset_page import CELL_CHARACTERS, describe
 from speed_assets.assets.stage_run import Progress, StageFunction, StageRun
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.gate_refusals import GateRefusal
 from speed_assets.domain.graph import Stage, sources
 from speed_assets.recipe import RecipeError
 
 OWNERS = ["team:speed"]
 RUN_TAG = "speed/run"
 REFUSED = "refused"
-"""Metadata of a failure: the reasons why a release was refused."""
+"""Metadata of a failure: the fields of each `GateRefusal` of a release."""
 SAMPLE_ROWS = 5
 
-Gate = Callable[[Artifacts], list[str]]
+Gate = Callable[[Artifacts], list[GateRefusal]]
 """From the artifacts of a recipe to the reasons against making the last of them; empty when there is none."""
 
 
@@ -46,7 +47,7 @@ class AssetChecks:
     specs: Sequence[dg.AssetCheckSpec] = ()
     results: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: ()
     """Their results for an artifact."""
-    results_if_refused: Callable[[Sequence[str]], Iterable[dg.AssetCheckResult]] = lambda _reasons: ()
+    results_if_refused: Callable[[Sequence[Mapping[str, Any]]], Iterable[dg.AssetCheckResult]] = lambda _reasons: ()
     """Their results for a candidate that the gate refused for these reasons."""
     gate: Gate | None = None
     """What may stand against making the artifact."""
@@ -121,7 +122,7 @@ def _announce(context: dg.AssetExecutionContext, stage: Stage, artifact: Artifac
     context.log.info(f"{name}: {how} {artifact.fingerprint[:12]}")
 
 
-def _reasons_of(failure: dg.Failure) -> list[str]:
+def _reasons_of(failure: dg.Failure) -> list[Mapping[str, Any]]:
     reasons = failure.metadata.get(REFUSED)
     return reasons.value if reasons and isinstance(reasons.value, list) else []
 
@@ -217,10 +218,10 @@ def _upstream(artifacts: Artifacts, stage: Stage) -> Iterator[tuple[Stage, str |
         yield other, partition, artifacts.get(other.name, partition)
 
 
-def _refusal(reasons: list[str]) -> dg.Failure:
+def _refusal(reasons: list[GateRefusal]) -> dg.Failure:
     return dg.Failure(
-        description="release refused:\n" + "\n".join(f"- {reason}" for reason in reasons),
-        metadata={REFUSED: dg.MetadataValue.json(reasons)},
+        description="release refused:\n" + "\n".join(f"- {reason.sentence}" for reason in reasons),
+        metadata={REFUSED: dg.MetadataValue.json([asdict(reason) for reason in reasons])},
         allow_retries=False,
     )
 

@@ -38,7 +38,7 @@ Own = TypeVar("Own")
 class StageRun(Generic[Own]):
     """What the function of a stage gets. It writes files below `out` and returns plain metadata.
 
-    Of the recipe it gets what its line in `domain/graph.py` lists, and nothing else.
+    Of the recipe it gets what its line in `domain/graph/stages.py` lists, and nothing else.
     """
 
     stage: Stage

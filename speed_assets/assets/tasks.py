@@ -15,10 +15,10 @@ from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import drawn_topics, quarantined, refusal_or, unless_refused
+from speed_assets.domain.rows import drawn_topics, problem_or_refusal, quarantined, refusal_or_detail
 from speed_assets.domain.task_rules import broken_task_rule
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.domain.topic_growth import words_of
+from speed_assets.domain.topic_growth import compared_words
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.microworld.toy_language import topic_phrase
 from speed_assets.recipe import RecipeError, TaskList, Topics
@@ -144,7 +144,7 @@ def task_list(run: StageRun[TaskList]) -> dict[str, Any]:
     data = data.with_columns(pl.Series("task_id", ids, dtype=pl.String)).unique("task_id", maintain_order=True)
     data = data.select("task_id", "topic_id", "topic", "task_type", "task", "synthesis", "alignment")
     run.write(data)
-    reason, why = unless_refused(pl.col("reason")), refusal_or("no task of the last answer could be taken")
+    reason, why = problem_or_refusal(pl.col("reason")), refusal_or_detail("no task of the last answer could be taken")
     run.quarantine(without, reason, why, pl.col("raw"))
     parts = {
         part: digest(data.filter(part).drop("synthesis", "alignment").rows()) for part in ("synthesis", "alignment")
@@ -237,7 +237,7 @@ class _Brainstorms:
             broken = self._broken(task, topic.topic)
             if broken is None:
                 topic.tasks.append(task)
-                self._taken[words_of(task)] = topic.topic
+                self._taken[compared_words(task)] = topic.topic
             else:
                 topic.problem = broken
                 self._dropped[broken] += 1
@@ -249,7 +249,7 @@ class _Brainstorms:
         if not self._checked or task.startswith(UNWRITTEN):
             return None
         prompt = self._prompts.brainstorm(self._run.task_type, topic, self._run.section.per_topic)
-        if self._taken.get(words_of(task), topic) != topic:
+        if self._taken.get(compared_words(task), topic) != topic:
             return "repeats_task"
         return broken_task_rule(task, topic, self._run.task_type, prompt)
 

@@ -20,7 +20,7 @@ from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import list_schema
 from speed_assets.domain.rows import TEACHER_REFUSED
-from speed_assets.domain.topic_growth import NAME_WORDS_MAX, Node, Tree, parents_asked
+from speed_assets.domain.topic_growth import NAME_WORDS_MAX, TopicNode, TopicTree, parents_to_expand
 from speed_assets.recipe import Expand
 
 NAMED_MORE = 2
@@ -32,13 +32,13 @@ def topic_tree(run: StageRun[None]) -> dict[str, Any]:
     section = run.recipe.topics.expand
     assert section is not None, "the graph has this stage only where topics.expand is set"
     roots = run.input("topics").table()
-    tree = Tree(run.recipe.topics.max_levels, run.recipe.topics.max_characters)
+    tree = TopicTree(run.recipe.topics.max_levels, run.recipe.topics.max_characters)
     written = roots.filter("synthesis")
-    tree.plant(Node(path, topic) for path, topic in written.select("path", "topic").iter_rows())
+    tree.add_roots(TopicNode(path, topic) for path, topic in written.select("path", "topic").iter_rows())
     growth = _Growth(run, section, tree)
     level, levels = list(tree.nodes), []
     for _ in range(section.levels):
-        asked = parents_asked(level, section.target - len(tree.nodes), section.children)
+        asked = parents_to_expand(level, section.target - len(tree.nodes), section.children)
         if not asked:
             break
         level = growth.children_of(asked)
@@ -72,16 +72,16 @@ def topic_tree(run: StageRun[None]) -> dict[str, Any]:
 class _Growth:
     """Asking for children, and what is rejected on the way."""
 
-    def __init__(self, run: StageRun[None], section: Expand, tree: Tree) -> None:
+    def __init__(self, run: StageRun[None], section: Expand, tree: TopicTree) -> None:
         self._run, self._section, self._tree = run, section, tree
         self._prompts = run.prompts
         self.used: list[TeacherUse] = []
         self.rejected: list[dict[str, str | None]] = []
 
-    def children_of(self, parents: list[Node]) -> list[Node]:
+    def children_of(self, parents: list[TopicNode]) -> list[TopicNode]:
         """The new topics below `parents`, in the order of these; none beyond the target."""
         section = self._section
-        found: dict[str, list[Node]] = {parent.path: [] for parent in parents}
+        found: dict[str, list[TopicNode]] = {parent.path: [] for parent in parents}
         pending, cuts = parents, Counter[str]()
         for attempt in range(section.attempts):
             texts = [self._prompt(parent, attempt) for parent in pending]
@@ -113,23 +113,23 @@ class _Growth:
                 break
         return [node for parent in parents for node in found[parent.path]]
 
-    def _prompt(self, parent: Node, attempt: int) -> str:
+    def _prompt(self, parent: TopicNode, attempt: int) -> str:
         named = self._tree.children(parent) if attempt else ()
         return self._prompts.expand(parent.path, self._section.children, named)
 
-    def _grown(self, parent: Node, names: tuple[str, ...], wanted: int) -> list[Node]:
+    def _grown(self, parent: TopicNode, names: tuple[str, ...], wanted: int) -> list[TopicNode]:
         """The first `wanted` new topics among the names."""
-        new: list[Node] = []
+        new: list[TopicNode] = []
         for name in names:
             if len(new) >= wanted or len(self._tree.nodes) >= self._section.target:
                 break
             node = self._tree.grow(parent, name)
-            if isinstance(node, Node):
+            if isinstance(node, TopicNode):
                 new.append(node)
             else:
                 self._reject(parent, node, f"below {parent.path}", name)
         return new
 
-    def _reject(self, parent: Node, reason: str, detail: str, raw: str) -> None:
+    def _reject(self, parent: TopicNode, reason: str, detail: str, raw: str) -> None:
         row_id = short_id("topic", parent.path, raw, len(self.rejected))
         self.rejected.append({"row_id": row_id, "task_type": None, "reason": reason, "detail": detail, "raw": raw})

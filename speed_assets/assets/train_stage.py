@@ -10,7 +10,7 @@ from resources.inputs.base_models import generator_base, generator_revision
 from resources.store.store import Artifact
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.training_length import too_short
+from speed_assets.domain.training_length import too_few_steps_message
 from speed_assets.recipe import RecipeError, Training
 
 
@@ -48,7 +48,9 @@ def train(
     rows.write_parquet(folder / "rows.parquet")
     runtime = run.unfingerprinted.runtime
     steps = settings.steps(rows.height)
-    warning = too_short(run.stage.name, rows.height, steps, settings.batch_size, run.unfingerprinted.checks.steps_min)
+    warning = too_few_steps_message(
+        run.stage.name, rows.height, steps, settings.batch_size, run.unfingerprinted.checks.steps_min
+    )
     if warning:
         run.progress(0, steps, warning)
     report = run.runner.run(

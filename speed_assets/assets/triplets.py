@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import polars as pl
@@ -22,8 +23,8 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
 from speed_assets.domain.grounded_rules import broken_rules
 from speed_assets.domain.near_duplicates import Similarity
-from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES
-from speed_assets.domain.scoring import SCORE_OF, SCORES, beyond, doubted
+from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS
+from speed_assets.domain.scoring import SCORE_OF, SCORES, find_by_score, find_doubted
 from speed_assets.domain.task_types import GROUNDED, TRIPLET_FIELDS
 from speed_assets.domain.triplet_filters import (
     alike_in_meaning,
@@ -68,7 +69,7 @@ def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
         "asked": asked,
         "rows_in": funnel.steps[0].rows_in,
         "steps": funnel.table(),
-        **({} if likely_faulty is None else {"calibration": likely_faulty.told}),
+        **({} if likely_faulty is None else {"calibration": likely_faulty.summary}),
         "removed": dict(removed["reason"].value_counts(sort=True).iter_rows()),
         "contamination": contamination_report(removed, evaluation),
         "diversity": measured(run, funnel.rows),
@@ -128,12 +129,12 @@ def filtered(
         The funnel: rows that passed, the quarantine, and a step for each filter.
     """
     rows = rows.select(name for name in _NEEDED if name in rows.columns)
-    funnel = Funnel(rows, stage, [Readmission(**rule.model_dump()) for rule in section.readmit])
+    funnel = Funnel(rows, stage, [Readmission(**rule.model_dump()) for rule in section.readmit], clock=perf_counter)
     texts = pl.struct(TRIPLET_FIELDS).struct.json_encode()
     steps: list[tuple[str, Finder]] = [
         ("not_whole", invalid_rows),
         *_rule_steps(section, seed),
-        *((("doubted", doubted),) if "doubt" in rows.columns else ()),
+        *((("doubted", find_doubted),) if "doubt" in rows.columns else ()),
         *_score_steps(section.scores),
         *((("likely_faulty", likely_faulty),) if likely_faulty is not None else ()),
         *_near_duplicate_steps(section.near_duplicates, twins),
@@ -156,15 +157,17 @@ def _rule_steps(section: FinalTriplets, seed: int) -> Steps:
     """Rules of one row. A row has the first rule that it breaks as its reason; a rule that rows are readmitted for is a step
     of its own, so that passing it is not passing the others."""
     readmitted = {rule.reason for rule in section.readmit}
-    apart = [code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *BESIDE_ROWS}]
-    yield "rules", _broken(section.rules, {*section.rules.skip, *apart, *BESIDE_ROWS}, seed)
+    apart = [
+        code for code in RULE_CODES if code in readmitted and code not in {*section.rules.skip, *RULES_ACROSS_ROWS}
+    ]
+    yield "rules", _broken(section.rules, {*section.rules.skip, *apart, *RULES_ACROSS_ROWS}, seed)
     for code in apart:
         yield code, _broken(section.rules, {*RULE_CODES} - {code}, seed)
 
 
 def _steps_between_rows(section: FinalTriplets, seed: int) -> Steps:
     """Rules that compare rows: asked when repeats are gone, so that of near-identical rows the better one stays."""
-    for code in BESIDE_ROWS:
+    for code in RULES_ACROSS_ROWS:
         if code not in section.rules.skip:
             yield code, _broken(section.rules, {*RULE_CODES} - {code}, seed)
 
@@ -178,7 +181,7 @@ def _score_steps(scores: Scores) -> Steps:
     for reason, score in SCORE_OF.items():
         least, most = (getattr(scores, f"{score}_{bound}", None) for bound in ("min", "max"))
         if least is not None or most is not None:
-            yield reason, beyond(score, reason, least, most)
+            yield reason, find_by_score(score, reason, least, most)
 
 
 def _near_duplicate_steps(near: NearDuplicates, twins: pl.DataFrame | None) -> Steps:
@@ -279,9 +282,9 @@ def plot_calibration(likely_faulty: LikelyFaulty, path: Path) -> None:
         }
         axes.hist(list(shown.values()), bins=bins, label=list(shown), color=["#bbbbbb", "#4c72b0", "#c44e52"])
         axes.set_yscale("log")
-        if found.told["bound"] is not None:
-            axes.axvline(found.told["bound"], color="black", label=f"bound {found.told['bound']:.2f}")
+        if found.summary["bound"] is not None:
+            axes.axvline(found.summary["bound"], color="black", label=f"bound {found.summary['bound']:.2f}")
         axes.legend(fontsize=7)
-        axes.set_title(found.told.get("switched_off", ""), fontsize=8)
+        axes.set_title(found.summary.get("switched_off", ""), fontsize=8)
     axes.set_xlabel("likelihood of being faulty, by scores and verdicts")
     figure.savefig(path)

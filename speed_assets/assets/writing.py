@@ -22,11 +22,11 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EVALUATION_TEXTS, PASSAGES
 from speed_assets.domain.grounded import grounded_rows
 from speed_assets.domain.grounded_rules import broken_rules
-from speed_assets.domain.problems import in_words
+from speed_assets.domain.problems import problem_sentence
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.rows import cuts_before, parse_outputs, synthesis_rows, until_whole
+from speed_assets.domain.rows import ask_until_valid, cut_off_attempts, parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.microworld.toy_records import Truth, truth_of
+from speed_assets.microworld.toy_records import Truth, truth_of_record
 from speed_assets.recipe import PerTaskType, Rules, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
@@ -72,7 +72,7 @@ def asked_again(run: StageRun[Any], pending: pl.DataFrame, attempt: int) -> list
         return pending["prompt"].to_list()
     texts = run.prompts
     return [
-        prompt if problem == CUT_OFF else texts.ask_again(prompt, in_words(problem))
+        prompt if problem == CUT_OFF else texts.ask_again(prompt, problem_sentence(problem))
         for prompt, problem in pending.select("prompt", "problem").iter_rows()
     ]
 
@@ -106,7 +106,9 @@ def write_with(
             pl.col("candidate") + attempt * candidates,
             pl.Series("prompt", asked_again(run, pending, attempt), dtype=pl.String),
             pl.Series(
-                "max_new_tokens", run.limits(sampling, pending["words"], cuts_before(pending, attempt)), dtype=pl.Int64
+                "max_new_tokens",
+                run.limits(sampling, pending["words"], cut_off_attempts(pending, attempt)),
+                dtype=pl.Int64,
             ),
         )
         name = f"outputs_{attempt}" if attempt else "outputs"
@@ -116,7 +118,7 @@ def write_with(
         outputs = outputs.drop("max_new_tokens").with_columns(pending[name] for name in own)
         return parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
 
-    parsed, again = until_whole(prompts, attempts, ask)
+    parsed, again = ask_until_valid(prompts, attempts, ask)
     written = parsed.select(GENERATED)
     run.write(written)
     plot_reading(run, parsed)
@@ -260,7 +262,7 @@ def truths(run: StageRun[Any], rows: pl.DataFrame) -> list[Truth] | None:
     if teacher.engine != "microworld":
         return None
     return [
-        truth_of(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row))
+        truth_of_record(row["task_type"], row["task"], TASK_TYPES[row["task_type"]].record(row))
         for row in rows.select("task_type", "task", "query", "positive", "negative").iter_rows(named=True)
     ]
 

@@ -1,10 +1,10 @@
-"""How long an answer may be: the words that a prompt asks for, and the tokens that a writer who obeys needs for them.
+"""Token limits of answers, computed from the number of words that each prompt asks for.
 
-A limit below what was asked for cuts obedient writers; one far above it lets a model that rambles run on, and makes the
-bound of a bill useless. So the limit of every answer follows from its own prompt.
+A lower limit would cut valid answers off. A much higher one would let a model ramble, and the upper bound of the cost
+would be useless.
 
-Belongs here: words asked for, and limits from words. Not here: what is drawn (`attributes.py`), whether a text kept to its
-length (`rules.py`).
+Belongs here: words asked for, and limits from words. Not here: what is drawn (`attributes.py`), whether a text has its
+length (`rules/lengths.py`).
 """
 
 from __future__ import annotations
@@ -98,15 +98,15 @@ class AnswerLengths:
     def _bound(self, value: str) -> int:
         """Most words of an attribute; one without an upper bound gets `open_factor` times its lower one, and no fewer than
         `open_words` beyond it."""
-        least, most = words_asked(value)
+        least, most = words_allowed(value)
         return most if most is not None else max(math.ceil(self.open_factor * least), least + self.open_words)
 
 
 @lru_cache(maxsize=256)
-def words_asked(value: str) -> tuple[int, int | None]:
+def words_allowed(value: str) -> tuple[int, int | None]:
     """Fewest and most words that an attribute such as `at least 50 words` allows; None is no bound.
 
-    >>> words_asked("5 to 15 words"), words_asked("less than 10 words"), words_asked("100 words")
+    >>> words_allowed("5 to 15 words"), words_allowed("less than 10 words"), words_allowed("100 words")
     ((5, 15), (0, 10), (100, 100))
     """
     match = _WORDS.search(value)

@@ -1,9 +1,9 @@
-"""From a model's answer to the JSON value it holds: thoughts left out, drafts passed over, slips repaired.
+"""The JSON value in a model's answer: thoughts and drafts are skipped, small errors are repaired.
 
-An answer that was cut off holds no value: what a repair would close is half a text, and half texts were once taught as
-whole ones. The server's word for it (`finished`) counts first; where a server says nothing, brackets that never close do.
+An answer that was cut off has no value: a repair would close half a text, and the generator would learn half texts. The
+server's report (`finished`) counts first; without one, brackets that never close show it.
 
-Every reader takes any string and ends in bounded time: longer texts than `MAX_CHARACTERS` are refused, the scans are linear
+Every reader takes any string and ends in bounded time: texts longer than `MAX_CHARACTERS` are rejected, the scans are linear
 or bounded in number, and repair, which is not, is tried only where `_repairable` says it is cheap.
 
 Belongs here: finding and decoding JSON in a text. Not here: what the value means (`parsing.py`).
@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 import json_repair
 
 MAX_CHARACTERS = 200_000
-"""Longer answers are refused unread (our choice: some fifty times what an answer of 800 tokens has)."""
+"""Longer answers are rejected unread (our choice: some fifty times what an answer of 800 tokens has)."""
 MAX_REPAIRED = 20_000
 """Longer answers are not repaired (our choice: the repair is meant for slips, and slower than reading)."""
 MAX_REPAIR_BRACKETS = 16
 MAX_REPAIR_WORK = 2_000_000
-"""Nor is what has more opening brackets, or more characters times punctuation marks: json_repair looks ahead to
-the end of the text from each of them. 20,000 characters of `{a:` took it over a minute; within these limits the
+"""Texts with more than `MAX_REPAIR_BRACKETS` opening brackets, or with a larger product of characters and punctuation
+marks than `MAX_REPAIR_WORK`, are not repaired: json_repair reads ahead to the end of the text from each mark. 20,000 characters of `{a:` took it over a minute; within these limits the
 worst of some 5,000 hostile texts took 1 s. An answer of 800 tokens has about 4,000 characters and 150 marks."""
 MAX_STARTS = 64
 """Opening brackets from which a value is looked for in a text whose brackets do not match (our choice)."""
@@ -73,20 +73,20 @@ def read_answer(
     raw: str,
     openers: str,
     accept: Callable[[Any], _T | None],
-    whole: Callable[[_T], bool],
+    is_complete: Callable[[_T], bool],
     finished: bool | None = None,
 ) -> tuple[_T, bool] | Problem:
     """The value that an answer ends in, and whether it took a repair to read it.
 
     Tried in turn: the whole text, the pieces in it that begin with one of `openers`, a repair. Of several pieces the last
-    whole one counts, since models draft before they answer; without a whole one, the last that is accepted.
+    complete one counts, since models draft before they answer; without a complete one, the last that is accepted.
 
     Args:
         raw: the model's text.
         openers: the brackets that a value may begin with, `{` or `[{`.
         accept: the value as the caller wants it, None for one that is nothing of the kind.
-        whole: whether an accepted value has all that was asked for.
-        finished: True when the model ended by itself, False when it was cut off at a limit, None when nobody said.
+        is_complete: Whether an accepted value has all the keys that the prompt asks for.
+        finished: True when the model ended by itself, False when it was cut off at a limit, None when that is unknown.
 
     Returns:
         (value, repaired), or a problem: `cut_off`, `too_long`, `not_json`, `not_object`.
@@ -104,9 +104,9 @@ def read_answer(
         text = _unfenced(answer)
         decoded = _strict(text)
     if decoded is not _INVALID:
-        found = _inside(decoded, accept, whole)
+        found = _inside(decoded, accept, is_complete)
         return "not_object" if found is None else (found, False)
-    return _read_pieces(raw, text, openers, accept, whole, finished)
+    return _read_pieces(raw, text, openers, accept, is_complete, finished)
 
 
 def _read_pieces(
@@ -114,22 +114,22 @@ def _read_pieces(
     text: str,
     openers: str,
     accept: Callable[[Any], _T | None],
-    whole: Callable[[_T], bool],
+    is_complete: Callable[[_T], bool],
     finished: bool | None,
 ) -> tuple[_T, bool] | Problem:
-    """As `read_answer`, of a `text` that is `raw` without its thoughts and no JSON as a whole."""
+    """As `read_answer`, of a `text` that is `raw` without its thoughts and is not JSON itself."""
     pieces, closed = _balanced(text, openers)
     if not closed and (finished is None or text.rstrip()[-1:] not in _TEXT_ENDS):
         return CUT_OFF  # a server may say `stop` where its own context, or a proxy, cut the text
     partial: _T | None = None
     for piece in reversed(pieces):
-        accepted = _inside(_strict(piece), accept, whole)
-        if accepted is not None and whole(accepted):
+        accepted = _inside(_strict(piece), accept, is_complete)
+        if accepted is not None and is_complete(accepted):
             return accepted, False
         if partial is None and accepted:  # an empty one is more likely a stray {} in prose
             partial = accepted
     for value in _from_any_start(text, openers):
-        if (accepted := accept(value)) is not None and whole(accepted):
+        if (accepted := accept(value)) is not None and is_complete(accepted):
             return accepted, False
     if partial is not None:
         return partial, False
@@ -211,15 +211,15 @@ def _strict(text: str) -> Any:
         return _INVALID
 
 
-def _inside(decoded: Any, accept: Callable[[Any], _T | None], whole: Callable[[_T], bool]) -> _T | None:
-    """The value itself, or the last whole one that it merely wraps (`{"example": {...}}`, `[{...}]`)."""
+def _inside(decoded: Any, accept: Callable[[Any], _T | None], is_complete: Callable[[_T], bool]) -> _T | None:
+    """The value itself, or the last complete one that it merely wraps (`{"example": {...}}`, `[{...}]`)."""
     accepted = None if decoded is _INVALID else accept(decoded)
-    if accepted is not None and whole(accepted):
+    if accepted is not None and is_complete(accepted):
         return accepted
     wrapped = decoded.values() if isinstance(decoded, dict) else decoded if isinstance(decoded, list) else ()
     for item in reversed(list(wrapped)):
         inner = accept(item)
-        if inner is not None and whole(inner):
+        if inner is not None and is_complete(inner):
             return inner
     return accepted
 

@@ -4,8 +4,8 @@ Values and weights are those of SPEED (arXiv 2410.18634), as its released prompt
 (https://github.com/haon-chen/SPEED); retrieval, classification and STS follow E5-mistral
 (arXiv 2401.00368). Matching prompts have none. Every text is English.
 
-All attributes of a task type are drawn for every row, whichever prompt set asks for it; a set says those that its
-templates name, and `PromptSet.said` tells which. New ones stand last, so that no earlier draw moves.
+All attributes of a task type are drawn for every row, whichever prompt set asks for it; a set states those that its
+templates name (`PromptSet.attributes_in_prompt`). New ones come last, so that no earlier draw changes.
 
 Belongs here: names, values, weights, drawing. Not here: the words a prompt puts around a value (`prompt_sets/`).
 """
@@ -72,10 +72,18 @@ GUIDELINES: dict[str, int] = {"classification": 6, "retrieval": 6, "sts": 5}
 
 
 def draw_attributes(task_type: str, seed: int) -> dict[str, str]:
-    """The attributes of one prompt: {name: value} in the table's order; the same seed gives the same draw.
+    """Draw the attributes of one prompt.
 
-    An attribute that is not always there is left out when it is not drawn. Task types with guidelines
-    also get their order, e.g. {"guideline_order": "2,0,1"}. Raises KeyError for an unknown task type.
+    Args:
+        task_type: Of the row.
+        seed: The same seed gives the same draw.
+
+    Returns:
+        {name: value} in the table's order. An attribute that is not always there is left out when it is not drawn. Task
+        types with guidelines also get their order, e.g. {"guideline_order": "2,0,1"}.
+
+    Raises:
+        KeyError: The task type is unknown.
     """
     rng = random.Random(seed)
     drawn: dict[str, str] = {}
@@ -89,14 +97,18 @@ def draw_attributes(task_type: str, seed: int) -> dict[str, str]:
     return drawn
 
 
-def combinations(task_type: str, said: frozenset[str]) -> list[float]:
-    """The probability of each combination of values that a prompt with these attributes can have; they sum to 1.
+def combinations(task_type: str, in_prompt: frozenset[str]) -> list[float]:
+    """The probability of each combination of values that a prompt can have; they sum to 1.
 
-    An order of guidelines is no other request, so it makes no combination of its own.
+    An order of guidelines makes no other request, so it makes no combination of its own.
+
+    Args:
+        task_type: Of the prompt.
+        in_prompt: Names of the attributes that the prompt states.
     """
     found = [1.0]
     for attribute in ATTRIBUTES[task_type]:
-        if attribute.name not in said:
+        if attribute.name not in in_prompt:
             continue
         total = sum(attribute.weights)
         options = [attribute.presence * weight / total for weight in attribute.weights]
@@ -106,7 +118,7 @@ def combinations(task_type: str, said: frozenset[str]) -> list[float]:
     return found
 
 
-def rows_per_prompt(task_type: str, said: frozenset[str], tasks: int, rows: int) -> float:
+def rows_per_prompt(task_type: str, in_prompt: frozenset[str], tasks: int, rows: int) -> float:
     """Rows for each different prompt among `rows` rows that are drawn over `tasks` tasks in turn: the expected value.
 
     Of n draws, a combination with probability p comes at all with probability 1 - (1 - p)^n. Infinite without a task.
@@ -119,7 +131,7 @@ def rows_per_prompt(task_type: str, said: frozenset[str], tasks: int, rows: int)
     if not tasks:
         return math.inf
     each, more = divmod(rows, tasks)
-    chances = combinations(task_type, said)
+    chances = combinations(task_type, in_prompt)
 
     def different(draws: int) -> float:
         return sum(1 - (1 - chance) ** draws for chance in chances)
@@ -127,12 +139,12 @@ def rows_per_prompt(task_type: str, said: frozenset[str], tasks: int, rows: int)
     return rows / (more * different(each + 1) + (tasks - more) * different(each))
 
 
-def tasks_needed(task_type: str, said: frozenset[str], rows: int, most: float) -> int:
+def tasks_needed(task_type: str, in_prompt: frozenset[str], rows: int, most: float) -> int:
     """The fewest tasks over which `rows` rows have at most `most` (>= 1) rows for each different prompt."""
     low, high = 1, max(rows, 1)
     while low < high:
         middle = (low + high) // 2
-        if rows_per_prompt(task_type, said, middle, rows) <= most:
+        if rows_per_prompt(task_type, in_prompt, middle, rows) <= most:
             high = middle
         else:
             low = middle + 1

@@ -1,15 +1,15 @@
-"""Which scores tell faulty rows in this run, and how faulty a row is likely to be: fitted to verdicts of the teacher.
+"""How likely each row is to be faulty, given its scores: a logistic regression on verdicts of the teacher.
 
-A score speaks in its own units, which move with model, seed, language and task type: a bound that was right in one run
-cost another a third of its good rows. So the teacher reads a random sample of the rows that are to be filtered, a
-logistic regression learns from its verdicts how likely a row with such scores is to be faulty, and rows are set aside
-from a likelihood on. What that costs is estimated on rows that the fit did not see.
+A score has units of its own, which change with model, seed, language and task type: a bound that was right in one run
+cost another run a third of its good rows. So the teacher judges a random sample of the rows, a logistic regression
+learns from its verdicts how likely a row with such scores is to be faulty, and rows above a likelihood are
+quarantined. The cost is estimated on rows that the fit did not see.
 
 The sample is drawn by the scores alone, so the fit needs no weights (what is missing is missing at random given the
 scores; Rubin 1976); shares of all rows are weighted by one over the chance of being drawn (Horvitz and Thompson 1952).
 
-Belongs here: drawing that sample, the fit, telling what it costs. Not here: asking the teacher
-(`assets/row_verdicts.py`), setting rows aside (`scoring.py`).
+Belongs here: the sample, the fit, its cost. Not here: the teacher's verdicts (`assets/row_verdicts.py`), bounds that the
+recipe sets (`scoring.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Places = NDArray[np.int64]
 _ROLE_LEAST = 1e-4
 """Smaller probabilities of a role are this one, so that its logarithm stays finite."""
 _FARTHEST = 8.0
-"""Spreads from the median at which a score is cut off: one strange row is not to bend the fit."""
+"""Spreads from the median at which a score is cut off: one extreme row must not bend the fit."""
 _NEAREST = -3.0
 _RIDGE_OF_ALL = 1e-6
 """Penalty on the intercept that all rows share: it only keeps it finite."""
@@ -41,7 +41,7 @@ _FOLDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How rows are set aside by their likelihood of being faulty: see the recipe's `Calibration`."""
+    """When rows are quarantined for their likelihood of being faulty: see the recipe's `Calibration`."""
 
     wrong_min: float
     odds_min: float
@@ -52,20 +52,26 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
-    """What the verdicts say of rows, in their order."""
+class CalibratedRows:
+    """The result of a calibration, rows in their order."""
 
     likelihood: Array
-    """Of being faulty, 0..1; 0 for all rows where no score tells."""
-    reader: list[str | None]
-    """The score that speaks most against a row; None for rows that are not set aside."""
-    told: dict[str, Any]
-    """Bound, what it rests on, and what it costs: plain values for metadata and plots."""
+    """Of being faulty, 0..1; 0 for all rows where no score separates faulty rows from others."""
+    strongest_score: list[str | None]
+    """The score that adds most to a row's likelihood; None for rows that are not quarantined."""
+    summary: dict[str, Any]
+    """The bound, its evidence and its cost, as plain values for metadata and plots."""
 
 
 def suspicion(rows: pl.DataFrame) -> Array:
-    """How suspicious each row is among the rows, by whichever score finds it the most: its rank from the bad end as a
-    share, so near 0 is bad and 1 is nothing to be said."""
+    """The rank of each row among the rows by the score that finds it most suspicious.
+
+    Args:
+        rows: The scores, in any units; null where a row has none.
+
+    Returns:
+        (rows,) ranks from the bad end as shares: near 0 is suspicious, 1 is not.
+    """
     found = np.ones(rows.height)
     for score in SCORES:
         values = rows[score]
@@ -76,11 +82,23 @@ def suspicion(rows: pl.DataFrame) -> Array:
     return found
 
 
-def drawn(rows: pl.DataFrame, suspicions: Array, count: int, suspicious_share: float, seed: int) -> pl.DataFrame:
-    """About `count` of the rows, at random, with the column `weight`: how many rows each stands for.
+def draw_rows_to_judge(
+    rows: pl.DataFrame, suspicions: Array, count: int, suspicious_share: float, seed: int
+) -> pl.DataFrame:
+    """Draw about `count` of the rows at random.
 
     Each row has a chance of `1 - suspicious_share` to be drawn evenly; the rest of the sample prefers suspicious rows, by
     one over the suspicion. Systematic sampling over a shuffled order, so the sample has its size to one row.
+
+    Args:
+        rows: All rows.
+        suspicions: (rows,) by `suspicion`.
+        count: Size of the sample.
+        suspicious_share: Share (0..1) of the sample that prefers suspicious rows.
+        seed: Of the draw.
+
+    Returns:
+        The drawn rows, with the column `weight`: how many rows each stands for.
     """
     if count >= rows.height:
         return rows.with_columns(weight=pl.lit(1.0))
@@ -102,28 +120,28 @@ def drawn(rows: pl.DataFrame, suspicions: Array, count: int, suspicious_share: f
     return rows.with_columns(weight=pl.Series(1.0 / chance)).filter(pl.Series(taken))
 
 
-def calibrated(rows: pl.DataFrame, settings: Settings, seed: int) -> Calibrated:
-    """How likely each row is to be faulty, and from where on rows are set aside.
+def calibrate(rows: pl.DataFrame, settings: Settings, seed: int) -> CalibratedRows:
+    """Estimate how likely each row is to be faulty, and the bound from which on rows are quarantined.
 
     The bound is the least likelihood at which all of this holds: it is at least `wrong_min`; its odds are at least
-    `odds_min` times those of all rows; the good rows that it costs are at most `loss_max` of them, as the judged rows say
-    of which each was judged by a fit to others. A score that does not tell faulty rows from others, or tells them the wrong
-    way round, is left out and named; where none is left, or what they find is no more often faulty than the rest, no
-    row is set aside.
+    `odds_min` times those of all rows; it loses at most `loss_max` of the good rows, by the judged rows, each of them
+    with its likelihood from a fit to other judged rows. A score that does not separate faulty rows from others, or does so
+    in the wrong direction, is left out and named. No row is quarantined where no score is left, or where the rows
+    above the bound are not more often faulty than the rest.
 
     Args:
-        rows: task_type, the scores, `faulty` (what the teacher said; null where it was not asked) and `weight` (for how
-            many rows a judged one stands).
-        settings: those numbers; `confidence` (0..1) is that of the tests and of every interval told.
-        seed: deals judged rows to the folds.
+        rows: task_type, the scores, `faulty` (the teacher's verdict; null where there is none) and `weight` (the number of
+            rows that a judged one stands for).
+        settings: Those numbers; `confidence` (0..1) is that of the tests and of every interval.
+        seed: Deals judged rows to the folds.
 
     Returns:
-        Likelihoods and readers in the order of `rows`, and what is told.
+        Likelihoods and strongest scores in the order of `rows`, and the summary.
     """
     judged = rows["faulty"].is_not_null().to_numpy()
     faulty = rows["faulty"].fill_null(False).to_numpy()[judged]
     weight = rows["weight"].fill_null(0.0).to_numpy()[judged]
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "rows": rows.height,
         "judged": int(judged.sum()),
         "judged_faulty": int(faulty.sum()),
@@ -131,76 +149,88 @@ def calibrated(rows: pl.DataFrame, settings: Settings, seed: int) -> Calibrated:
         "off": {},
         "bound": None,
     }
-    nothing = Calibrated(np.zeros(rows.height), [None] * rows.height, told)
+    nothing = CalibratedRows(np.zeros(rows.height), [None] * rows.height, summary)
     if not judged.any():
         return _switched_off(nothing, "the teacher has judged none of these rows")
     if not faulty.any() or faulty.all():
         return _switched_off(nothing, f"the teacher found {'every' if faulty.any() else 'no'} row faulty")
-    told["faulty_share"] = _share(weight, faulty, settings.confidence)
-    features = standing(rows)
+    summary["faulty_share"] = _share(weight, faulty, settings.confidence)
+    features = distances_from_median(rows)
     names = rows["task_type"].unique(maintain_order=True)
     task_types = rows["task_type"].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
     fit = _Fit(features[judged], task_types[judged], len(names), faulty, settings)
-    silent = [score for place, score in enumerate(SCORES) if not np.ptp(features[:, place])]
-    off = dict.fromkeys(silent, "says nothing of these rows")
-    off |= {score: "does not tell faulty rows from others" for score in SCORES if score not in {*fit.on, *silent}}
-    told |= {"scores": {score: round(fit.slope(score), 3) for score in fit.on}, "off": off}
+    summary |= _scores_in_use(fit, features)
     if not fit.on:
         return _switched_off(nothing, "no score tells faulty rows from others")
     unseen = fit.unseen(seed)
     bound = _bound(unseen, faulty, weight, settings)
-    aside = unseen >= bound
-    told |= {
-        "bound": round(bound, 4),
-        "wrong_among_set_aside": _share(weight[aside], faulty[aside], settings.confidence),
-        "good_lost": _share(weight[~faulty], aside[~faulty], settings.confidence),
-        "wrong_found": _share(weight[faulty], aside[faulty], settings.confidence),
-        "wrong_left": _share(weight[~aside], faulty[~aside], settings.confidence),
-    }
-    if not aside.any() or told["wrong_among_set_aside"]["interval"][0] <= told["faulty_share"]["share"]:
+    above = unseen >= bound
+    summary |= {"bound": round(bound, 4), **_cost_of_bound(above, faulty, weight, settings.confidence)}
+    if not above.any() or summary["wrong_among_set_aside"]["interval"][0] <= summary["faulty_share"]["share"]:
         return _switched_off(nothing, "rows that the scores find are not more often faulty than others")
     likelihood = fit.likelihood(features, task_types)
     found = np.flatnonzero(likelihood >= bound)
-    reader: list[str | None] = [None] * rows.height
-    for row, strongest in zip(found, fit.parts(features[found], task_types[found]).argmax(axis=1), strict=True):
-        reader[row] = SCORES[strongest]
-    told["set_aside"] = len(found)
-    return Calibrated(likelihood, reader, told)
+    strongest: list[str | None] = [None] * rows.height
+    for row, place in zip(found, fit.parts(features[found], task_types[found]).argmax(axis=1), strict=True):
+        strongest[row] = SCORES[place]
+    summary["set_aside"] = len(found)
+    return CalibratedRows(likelihood, strongest, summary)
+
+
+def _scores_in_use(fit: _Fit, features: Array) -> dict[str, Any]:
+    """The shared slope of each score in use, and why each other one is off."""
+    silent = [score for place, score in enumerate(SCORES) if not np.ptp(features[:, place])]
+    off = dict.fromkeys(silent, "says nothing of these rows")
+    off |= {score: "does not tell faulty rows from others" for score in SCORES if score not in {*fit.on, *silent}}
+    return {"scores": {score: round(fit.slope(score), 3) for score in fit.on}, "off": off}
+
+
+def _cost_of_bound(above: Mask, faulty: Mask, weight: Array, confidence: float) -> dict[str, Any]:
+    """Weighted shares with intervals, over the judged rows; `above` are those from the bound on."""
+    return {
+        "wrong_among_set_aside": _share(weight[above], faulty[above], confidence),
+        "good_lost": _share(weight[~faulty], above[~faulty], confidence),
+        "wrong_found": _share(weight[faulty], above[faulty], confidence),
+        "wrong_left": _share(weight[~above], faulty[~above], confidence),
+    }
 
 
 class LikelyFaulty:
-    """Finds rows that are likely faulty, for a funnel: the reason names the score that speaks most against the row, the
-    detail tells how likely. What the rows at hand said is kept: `found`, and the verdicts that it rests on, `faulty`."""
+    """A filter of a funnel that finds rows that are likely faulty.
+
+    The reason names the score that adds most to the row's likelihood, the detail states the likelihood. After the call
+    `found` has the calibration and `faulty` the verdicts that it was fitted to.
+    """
 
     def __init__(self, settings: Settings, seed: int) -> None:
         self._settings, self._seed = settings, seed
-        self.found: Calibrated | None = None
+        self.found: CalibratedRows | None = None
         self.faulty: pl.Series | None = None
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        self.found, self.faulty = calibrated(rows, self._settings, self._seed), rows["faulty"]
+        self.found, self.faulty = calibrate(rows, self._settings, self._seed), rows["faulty"]
         reasons = {score: reason for reason, score in SCORE_OF.items()}
         detail = [
             None if reader is None else f"{likelihood:.2f} likely faulty"
-            for reader, likelihood in zip(self.found.reader, self.found.likelihood.tolist(), strict=True)
+            for reader, likelihood in zip(self.found.strongest_score, self.found.likelihood.tolist(), strict=True)
         ]
         return pl.DataFrame(
-            {"reason": [reader and reasons[reader] for reader in self.found.reader], "detail": detail},
+            {"reason": [reader and reasons[reader] for reader in self.found.strongest_score], "detail": detail},
             schema={"reason": pl.String, "detail": pl.String},
         )
 
     @property
-    def told(self) -> dict[str, Any]:
-        """For metadata; nothing where no row came so far."""
-        return self.found.told if self.found else {"bound": None, "switched_off": "no row came so far"}
+    def summary(self) -> dict[str, Any]:
+        """The calibration's summary, or why there is none."""
+        return self.found.summary if self.found else {"bound": None, "switched_off": "no row came so far"}
 
 
-def _switched_off(nothing: Calibrated, why: str) -> Calibrated:
-    nothing.told.update(bound=None, set_aside=0, switched_off=why)
+def _switched_off(nothing: CalibratedRows, why: str) -> CalibratedRows:
+    nothing.summary.update(bound=None, set_aside=0, switched_off=why)
     return nothing
 
 
-def standing(rows: pl.DataFrame) -> Array:
+def distances_from_median(rows: pl.DataFrame) -> Array:
     """(rows, scores): how far each score is from the median of its task type towards the bad end, in spreads.
 
     A spread is what a sixth of the rows exceed at the good end: rows are mostly good, and there the faulty do not widen
@@ -230,7 +260,7 @@ class _Fit:
     were judged, or none, goes by the others."""
 
     def __init__(self, features: Array, task_types: Places, types: int, faulty: Mask, settings: Settings) -> None:
-        """Of judged rows: their scores as `standing` tells them, the number of their task type of so many, the verdict."""
+        """Of judged rows: their scores as `distances_from_median` tells them, the number of their task type of so many, the verdict."""
         self.types, self.features, self.faulty = types, features, faulty.astype(float)
         member = np.eye(types)[task_types]
         by_type = (member[:, :, None] * features[:, None, :]).reshape(len(features), -1)
@@ -297,7 +327,7 @@ class _Fit:
 
 
 def _bound(unseen: Array, faulty: Mask, weight: Array, settings: Settings) -> float:
-    """The least likelihood from which on rows are set aside."""
+    """The least likelihood from which on rows are quarantined."""
     share = min(float(weight[faulty].sum() / weight.sum()), 0.999)
     odds = settings.odds_min * share / (1 - share)
     bound = max(settings.wrong_min, odds / (1 + odds))
@@ -309,13 +339,13 @@ def _bound(unseen: Array, faulty: Mask, weight: Array, settings: Settings) -> fl
     return bound
 
 
-def _logistic(design: Array, said: Array, penalty: Array) -> tuple[Array, Array]:
+def _logistic(design: Array, outcome: Array, penalty: Array) -> tuple[Array, Array]:
     """(coefficients, their covariance) of a logistic regression with a penalty of half `penalty` times their squares, by
     Newton's method with steps of at most 2."""
     found = np.zeros(design.shape[1])
     for _ in range(100):
         likely = _sigmoid(design @ found)
-        slope = design.T @ (likely - said) + penalty * found
+        slope = design.T @ (likely - outcome) + penalty * found
         curve = (design.T * (likely * (1 - likely))) @ design + np.diag(penalty)
         step = np.linalg.solve(curve, slope)
         largest = float(np.abs(step).max())

@@ -1,4 +1,4 @@
-"""What the columns of tables hold, in one sentence each: for the pages of assets and the cards of releases.
+"""Descriptions of the columns of tables, one sentence each, for the pages of assets in Dagster.
 
 Belongs here: these sentences. Not here: what has to be true of a column (`checks/suites.py`).
 """
@@ -44,19 +44,19 @@ COLUMNS: Mapping[str, str] = {
     "place": "Which part of the rows it was sampled from: any, or those that the scores doubt.",
     "positive": "Text that answers the query, or is similar to it; the right label in classification.",
     "positive_similarity": "Cosine similarity of query and positive.",
-    "problem": "Why the output is no whole record; empty where it is one.",
+    "problem": "Why the output is no valid record; empty if it is one.",
     "prompt": "What the writer was asked.",
     "prompt_tokens": "Tokens of the prompt.",
     "query": "The query, or the first of two texts.",
-    "raw": "The row or answer as it was, whole.",
-    "reason": "Code of the reason why a row was set aside, or of what a reader found.",
+    "raw": "The complete row or answer, unchanged.",
+    "reason": "Code of the reason why a row was quarantined, or of the fault that the revisor found.",
     "rejected": "The worse of two outputs to the prompt, as the teacher judged them.",
     "role": "Probability that the row's positive is one, by a classifier trained on other rows.",
     "row_id": "Name of the row: the same in every table.",
     "samples": "Samples that the score is a mean of.",
     "score": "The score, from 0 to 1 (correlations: from -1 to 1).",
     "sentence_transformers": "Version of sentence-transformers.",
-    "stage": "Stage that set the row aside.",
+    "stage": "Stage that quarantined the row.",
     "swapped": "How much less likely (nats) the record gets when its negative stands in the place of its positive.",
     "synthesis": "Whether rows at scale take their tasks from this topic.",
     "task": "What the row is an example of: an instruction; in scores, the evaluation task.",
@@ -69,8 +69,8 @@ COLUMNS: Mapping[str, str] = {
     "topic_id": "Name of the topic.",
     "transformers": "Version of transformers.",
     "type": "Type of the evaluation task, as mteb names it.",
-    "valid": "Whether the output is a whole record.",
-    "verdicts": "What the judge said in each order, as JSON.",
+    "valid": "Whether the output is a valid record.",
+    "verdicts": "The judge's verdicts, one for each order of the candidates, as JSON.",
     "weight": "Rows that the sampled row stands for.",
     "mined": "Negatives from the positives of other rows.",
     "parent": "Topic that this one is a subtopic of.",

@@ -1,4 +1,4 @@
-"""How a server wants to be asked: the dialect of its chat API as a value, and how it follows from what a server refuses.
+"""The dialect of a server's chat API: which fields a request has, and how the dialect follows from refusals.
 
 Belongs here: what a request's body looks like in a dialect, what of it shapes the answer, the next dialect to try after a
 refusal. Not here: presets by name (`dialect_presets.py`), sending (`resources/teacher/endpoint.py`), what a reply means
@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args
 TokenField = Literal["max_tokens", "max_completion_tokens"]
 Sent = Literal["always", "unless_default", "never"]
 """When a number of sampling stands in the body. `unless_default` leaves out 1, the default of OpenAI's API; a server with
-other defaults (open models often bring their own) has to be told."""
+other defaults (open models often have their own) must be sent them."""
 Structure = Literal["json_schema", "json_object", "tool_call", "structured_outputs", "none"]
-"""How a server is asked for JSON: by OpenAI's two response formats, by a call of the one tool, or by vLLM's own field."""
+"""How a request demands JSON: by OpenAI's two response formats, by a call of the one tool, or by vLLM's own field."""
 
 TOOL = "answer"
 """Name of the schema, and of the one tool that a model is asked to call."""
@@ -28,7 +28,7 @@ _WEAKER: dict[Structure, Structure] = {
     "tool_call": "json_object",
     "json_object": "none",
 }
-"""What is asked for where a form is refused."""
+"""The form to try after a form was refused."""
 _FORM = re.compile(
     r"response_format|json_schema|json_object|structured_outputs|\bgrammar\b|\bschema\b|tool_choice|\btools\b|\banyof\b"
     r"|\bunion\b|'json'"
@@ -37,19 +37,19 @@ _FORM = re.compile(
 _OF_A_NUMBER = re.compile(
     r"too (?:large|high|big|small|low)|at most|at least|\breached\b|exceed|maximum|context length"
 )
-"""Words of a refusal that concern how many tokens are asked for, not how that is said."""
+"""Words of a refusal that concern how many tokens are asked for, not how they are asked for."""
 _UNKNOWN = re.compile(
     r"invalid argument|invalid request|bad request|unprocessable|cannot find field|unknown (?:name|field|parameter)"
     r"|extra (?:inputs|fields)|not (?:supported|permitted|allowed)|unsupported|unrecognized"
 )
 """Words of a refusal that may concern any field."""
 ASKABLE = frozenset((400, 404, 405, 415, 422, 500, 501))
-"""Statuses after which another dialect may help; most servers say 400 or 422, some fail (500) on what they do not know."""
+"""Statuses after which another dialect may help; most servers send 400 or 422, some 500 for an unknown field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A server's no, as far as it says which field it is about."""
+    """A server's refusal, as far as it names the field."""
 
     status: int
     message: str
@@ -63,7 +63,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one server is asked. The default is what every server was asked in before there were others."""
+    """The dialect of one server. The default is that of OpenAI's API, which most servers understand."""
 
     token_field: TokenField = "max_tokens"  # noqa: S105 - tokens of a model
     temperature: Sent = "always"

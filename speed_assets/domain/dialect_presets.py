@@ -1,7 +1,8 @@
 """Dialects of servers by name, each with where it was read and when.
 
-A preset is where the search begins: what a server refuses of it is still found out (`dialect.next_dialect`). Belongs here: what
-is known of servers. Not here: what a dialect means (`dialect.py`).
+The search for a dialect begins with a preset and changes it after a refusal (`dialect.next_dialect`).
+
+Belongs here: documented dialects of servers. Not here: what a dialect means (`dialect.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How diverse a table of triplets is: topics, task types, attributes, words, and rows as a whole.
+"""How diverse a table of triplets is: topics, task types, attributes, words, and complete rows.
 
 Belongs here: measures of rows that are there, on a sample whose size the caller names. Not here: near-duplicates
 (`near_duplicates.py`), which are removed, or thresholds (`checks/`).
@@ -22,7 +22,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that nothing of a hash is lost
 _COLUMNS_AT_ONCE = 4096  # words of a kernel's matrix that are in memory together
 
 
-def sampled(rows: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+def random_rows(rows: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
     """At most `most` rows in an order drawn from `seed`: the first of them are a sample, too."""
     return rows[np.random.default_rng(seed).permutation(rows.height)[:most]]
 
@@ -62,7 +62,7 @@ def share_distance(one: Mapping[str, float], other: Mapping[str, float]) -> floa
     return sum(abs(one.get(name, 0) / sums[0] - other.get(name, 0) / sums[1]) for name in names) / 2
 
 
-def words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def word_hashes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(text, word) of every word in order: the number of its text, int64, and a hash of 64 bits.
 
     Words are runs of letters and digits in lower case. A text of none is one word, the same for all of them.
@@ -72,12 +72,12 @@ def words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return exploded["text"].cast(pl.Int64).to_numpy(), exploded["word"].hash().to_numpy()
 
 
-def distinct(texts: pl.Series) -> dict[str, float]:
+def distinct_ngram_shares(texts: pl.Series) -> dict[str, float]:
     """Distinct n-grams as a share of all n-grams, by the number of words in them; nulls are no texts.
 
     Shares fall with the number of texts, so only samples of one size compare. 0 where there are no n-grams.
     """
-    text, word = words(texts.drop_nulls())
+    text, word = word_hashes(texts.drop_nulls())
     grams = word
     shares = {}
     for length in NGRAMS:
@@ -96,7 +96,7 @@ def vendi_score(texts: pl.Series) -> float:
     """
     if texts.is_empty():
         return 0.0
-    text, hashes = words(texts)
+    text, hashes = word_hashes(texts)
     word = np.unique(hashes, return_inverse=True)[1]
     order = np.argsort(word, kind="stable")
     text, word = text[order], word[order]
@@ -111,14 +111,19 @@ def vendi_score(texts: pl.Series) -> float:
 
 
 def row_texts(rows: pl.DataFrame) -> pl.Series:
-    """What each row says, all of its fields together."""
+    """The fields of each row, joined into one text."""
     return rows.select(pl.concat_str(TRIPLET_FIELDS, separator=" ", ignore_nulls=True)).to_series()
 
 
 def topic_coverage(kept: pl.DataFrame, asked: pl.DataFrame) -> dict[str, Any]:
-    """How many of the topics asked for have a row. Both frames hold (task_type, topic), as often as they like.
+    """How many of the topics asked for have a row.
 
-    Shares are of 0..1, and 1 where no topic was asked for; `missing` names the first topics that have no row at all.
+    Args:
+        kept: (task_type, topic) of the rows that are left, repeated or not.
+        asked: The same of the rows that were asked for.
+
+    Returns:
+        Plain values. Shares are of 0..1, and 1 where no topic was asked for; `missing` names the first topics without a row.
     """
     asked = asked.select("task_type", "topic").unique(maintain_order=True)
     there = asked.join(kept, on=["task_type", "topic"], how="semi")
@@ -142,13 +147,13 @@ def _share(part: int, whole: int) -> float:
 
 
 def attribute_use(
-    rows: pl.DataFrame, seed: int, said: Mapping[str, frozenset[str]] | None = None
+    rows: pl.DataFrame, seed: int, in_prompts: Mapping[str, frozenset[str]] | None = None
 ) -> list[dict[str, Any]]:
     """What the prompts of these rows (row_id, task_type) asked for, by task type and attribute, drawn again from `seed`.
 
     `entropy` is that of the values of these rows, `entropy_asked` that of the weights they were drawn by, both
     normalized; `distance` is the share of these rows that would have to have another value, `never` names values that
-    no row has. `said` are, by task type, the attributes that the prompts said; None takes all that are drawn.
+    no row has. `in_prompts` are, by task type, the attributes that prompts state; None takes all that are drawn.
     """
     use = []
     for task_type, attributes in ATTRIBUTES.items():
@@ -157,7 +162,7 @@ def attribute_use(
             continue
         drawn = [draw_attributes(task_type, seed_for(seed, "attributes", row_id)) for row_id in ids]
         for attribute in attributes:
-            if said is not None and attribute.name not in said[task_type]:
+            if in_prompts is not None and attribute.name not in in_prompts[task_type]:
                 continue
             values = [draw[attribute.name] for draw in drawn if attribute.name in draw]
             counts = {value: values.count(value) for value in attribute.values}
@@ -184,15 +189,25 @@ def diversity(
     rows_max: int,
     vendi_rows_max: int,
     seed: int,
-    said: Mapping[str, frozenset[str]] | None = None,
+    in_prompts: Mapping[str, frozenset[str]] | None = None,
 ) -> dict[str, Any]:
-    """Every measure of the rows of final_triplets, as plain values.
+    """Every measure of the rows of final_triplets.
 
-    `asked_topics` holds (task_type, topic) of the rows that were asked for, `intended` a number for each task type, of
-    any scale. Topics and task types are counted over all rows; attributes and n-grams on a sample of `rows_max`, the
-    Vendi score on one of `vendi_rows_max`. `seed` is the recipe's; `said` as in `attribute_use`.
+    Topics and task types are counted over all rows, the other measures on samples.
+
+    Args:
+        rows: final_triplets.
+        asked_topics: (task_type, topic) of the rows that were asked for.
+        intended: A number for each task type, of any scale.
+        rows_max: Most rows of the sample for attributes and n-grams.
+        vendi_rows_max: Most rows of the sample for the Vendi score.
+        seed: Of the recipe.
+        in_prompts: As in `attribute_use`.
+
+    Returns:
+        Plain values, by measure.
     """
-    some = sampled(rows, rows_max, seed_for(seed, "diversity"))
+    some = random_rows(rows, rows_max, seed_for(seed, "diversity"))
     few = some.head(vendi_rows_max)
     kept = dict(rows["task_type"].value_counts(sort=True).iter_rows())
     score = vendi_score(row_texts(few))
@@ -204,7 +219,7 @@ def diversity(
             "intended": {name: round(number / max(sum(intended.values()), 1), 4) for name, number in intended.items()},
             "distance": round(share_distance(kept, intended), 4),
         },
-        "attributes": attribute_use(some, seed, said),
-        "distinct": {field: distinct(some[field]) for field in TRIPLET_FIELDS},
+        "attributes": attribute_use(some, seed, in_prompts),
+        "distinct": {field: distinct_ngram_shares(some[field]) for field in TRIPLET_FIELDS},
         "vendi": {"rows": few.height, "score": round(score, 2), "per_row": round(score / max(few.height, 1), 4)},
     }

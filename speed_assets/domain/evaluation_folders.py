@@ -1,6 +1,6 @@
-"""Evaluation sets of one's own: what `task.yaml` says in a folder that is named in `evaluation.local`.
+"""The user's own evaluation sets: `task.yaml` in a folder that `evaluation.local` names.
 
-    name: Banking77              # how scores call it
+    name: Banking77              # its name in tables of scores
     type: Classification         # STS, PairClassification, Classification, Clustering, Retrieval, Reranking
     splits: {train: train.tsv, test: test.tsv}    # of ranking tasks: files of relevance
     corpus: corpus.jsonl         # ranking only: `id`, `text`, and `title` where there is one
@@ -20,7 +20,7 @@
 Files are JSON lines (`.jsonl`), `.parquet`, `.csv`, or `.tsv` without quoting; `.csv.gz` and `.tsv.gz` work too.
 
 A folder in BEIR's layout needs no `task.yaml`: `corpus.jsonl` and `queries.jsonl` with `_id`, `qrels/*.tsv`. Any other folder without
-`task.yaml` is not scored; its texts are kept out of the triplets all the same.
+`task.yaml` is not scored, but rows that repeat its texts are quarantined.
 
 Belongs here: the layouts, and checking a description. Not here: data files, mteb (`workers/folder_tasks.py`).
 """
@@ -47,7 +47,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "Retrieval": ("query_id", "document_id", "relevance"),
     "Reranking": ("query_id", "document_id", "relevance"),
 }
-"""Columns of a split by task type; `fields` of a description says where a file calls them otherwise."""
+"""Columns of a split by task type; `fields` of a description names the columns of a file that differ."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("_id",),
@@ -70,7 +70,7 @@ MAIN_SCORES = {
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError("a file of the set lies in its folder")
+        raise ValueError("a file of the set must be in its folder")
     return name
 
 
@@ -78,7 +78,7 @@ File = Annotated[str, AfterValidator(_inside)]
 
 
 class Description(BaseModel):
-    """What `task.yaml` says."""
+    """The contents of `task.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,7 +102,7 @@ class Description(BaseModel):
     licence: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Description:
+    def _check_fields(self) -> Description:
         needed = list(self.eval_splits) + ["train"] * (self.type == "Classification")
         missing = [f"splits.{name}" for name in needed if name not in self.splits]
         for field in ("corpus", "queries"):
@@ -172,7 +172,11 @@ def beir_description(folder: str, files: Collection[str]) -> Description | None:
 
 
 def read_description(text: str) -> Description:
-    """`task.yaml`, checked. Raises ValueError that names the field."""
+    """Read `task.yaml`.
+
+    Raises:
+        ValueError: A field is missing or wrong; the message names it.
+    """
     try:
         return Description.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

@@ -1,6 +1,7 @@
-"""Names for things: canonical JSON, fingerprints, ids and seeds.
+"""Canonical JSON, fingerprints, ids and seeds.
 
-Belongs here: every hash and every seed of the product. No other module calls hashlib or seeds a generator by hand.
+Belongs here: hashes of values, ids made from them, and seeds; a generator is seeded by `seed_for` or by a seed that was
+made by it. Not here: digests of files (`resources/store`, `resources/compute`).
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Buffer(NamedTuple):
         return int(np.diff(self.offsets).max(initial=0))
 
 
-def buffer(texts: pl.Series) -> Buffer:
+def text_buffer(texts: pl.Series) -> Buffer:
     """The texts of a column; null is the empty text."""
     arrow: Any = texts.cast(pl.String).fill_null("").rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = arrow.buffers()
@@ -80,14 +80,14 @@ def buffer(texts: pl.Series) -> Buffer:
     return Buffer(np.frombuffer(data, np.uint8) if data else np.zeros(1, np.uint8), shown)
 
 
-def threads() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def in_parallel(work: Callable[[int, int], None], rows: int, at_least: int = 2_000) -> None:
     """Call `work(first, past_last)` over pieces of 0..rows in threads; for kernels that release the lock."""
-    workers = min(threads(), max(1, rows // at_least))
+    workers = min(available_cores(), max(1, rows // at_least))
     if workers == 1:
         work(0, rows)
         return

@@ -18,7 +18,7 @@ import polars as pl
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.rows import ASKED
+from speed_assets.domain.rows import WRITTEN_ROW_COLUMNS
 from speed_assets.domain.task_types import GROUNDED
 
 QueryKind = Literal["keyword", "question", "how_to", "claim"]
@@ -121,4 +121,6 @@ def grounded_rows(
                 "passage": passage["text"],
             }
         )
-    return pl.DataFrame(asked, schema=dict.fromkeys(ASKED, pl.String) | {"words": pl.Int64, "passage": pl.String})
+    return pl.DataFrame(
+        asked, schema=dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64, "passage": pl.String}
+    )

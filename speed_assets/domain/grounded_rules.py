@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from speed_assets.domain import rules
-from speed_assets.domain.parsing import stands_in
+from speed_assets.domain.parsing import words_stand_in
 from speed_assets.domain.task_types import GROUNDED
 
 COPIED = "query_in_positive"
@@ -44,7 +44,7 @@ def broken_rules(
     if COPIED in skip:
         return broken
     copied = [
-        bool(of_this) and stands_in(query or "", positive or "", query_words_min)
+        bool(of_this) and words_stand_in(query or "", positive or "", query_words_min)
         for of_this, query, positive in zip(grounded, rows["query"], rows["positive"], strict=True)
     ]
     found = pl.Series("copied", copied, dtype=pl.Boolean) & broken["reason"].is_null()

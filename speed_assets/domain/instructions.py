@@ -1,4 +1,4 @@
-"""What stands before a text when it is embedded: the same in training and in evaluation.
+"""Instructions and prompts before a text that is embedded: the same in training and in evaluation.
 
 Two ways, by what the model has:
 

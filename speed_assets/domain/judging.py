@@ -1,8 +1,8 @@
-"""Judging in several orders: what they support and do not contradict is a preference, the rest is an abstention.
+"""Preferences from verdicts in several orders of the candidates; verdicts that contradict each other give none.
 
-A judge's verdict leans on the place of a candidate, most of all between close ones (arXiv 2406.07791).
+A judge prefers candidates by their position too, above all among similar ones (arXiv 2406.07791).
 
-Belongs here: orders, agreement, and what a judge leans to. Not here: asking the judge, or reading its text (`parsing.py`).
+Belongs here: orders, agreement, and biases of a judge. Not here: calls of the judge, reading its text (`parsing.py`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Preference:
     margin: float
 
 
-def orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
+def presentation_orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
     """At most `wanted` orders in which to show `count` candidates: as they came, reversed, then the rotations of both.
 
     Over all of them every candidate stands in every place equally often.
 
-    >>> orders(3, 3)
+    >>> presentation_orders(3, 3)
     ((0, 1, 2), (2, 1, 0), (1, 2, 0))
     """
     forward = tuple(range(count))
@@ -43,11 +43,12 @@ def orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
     return tuple(found)[:wanted]
 
 
-def in_order(candidates: Sequence[str], order: Order) -> list[str]:
+def candidates_in_order(candidates: Sequence[str], order: Order) -> list[str]:
+    """The candidates, in one order in which a judge sees them."""
     return [candidates[i] for i in order]
 
 
-def agree(
+def agreed_preference(
     candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]], margin_min: float = 0.5
 ) -> tuple[Preference | None, str | None]:
     """(preference, None) where the verdicts support one, or (None, why not): unreadable_verdict, orders_disagree,
@@ -82,7 +83,7 @@ def agree(
     return Preference(chosen, rejected, round(margin, 4)), None
 
 
-def contradicted(candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]]) -> bool | None:
+def judge_contradicts_itself(candidates: Sequence[str], verdicts: Sequence[tuple[Order, Verdict | str]]) -> bool | None:
     """Whether some text is best in one verdict and worst in another; None where fewer than two can be read."""
     named = [
         (candidates[order[verdict.best]], candidates[order[verdict.worst]])
@@ -121,7 +122,7 @@ def explained_by_length(
     return [way in blamed for way in looks]
 
 
-def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> dict[str, float | None]:
+def judge_biases(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> dict[str, float | None]:
     """What a judge leans to besides quality, over (candidates, order shown, verdict); unreadable verdicts count for ties only.
 
     tie_share: verdicts that named one candidate best and worst, among all.
@@ -135,7 +136,7 @@ def leanings(verdicts: Sequence[tuple[Sequence[str], Order, Verdict | str]]) -> 
         read += 1
         first += verdict.best == 0
         last += verdict.best == len(order) - 1
-        lengths = [len(text) for text in in_order(candidates, order)]
+        lengths = [len(text) for text in candidates_in_order(candidates, order)]
         most = max(lengths)
         if lengths.count(most) == 1:
             comparable += 1

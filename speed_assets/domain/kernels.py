@@ -1,13 +1,15 @@
 """Compiled loops over text buffers: folding, shingles, sketches, comparing. Import it inside functions only.
 
-Numba compiles each kernel once and keeps it on disk. Kernels take the buffers of `folding.buffer`, work on
+Numba compiles each kernel once and keeps it on disk. Kernels take the buffers of `folding.text_buffer`, work on
 rows `first` to `past`, write into arrays that the caller made, and release the interpreter's lock.
 
-Belongs here: what must look at every byte. Not here: what the numbers mean (`near_duplicates.py`, `contamination.py`,
-`rules.py`).
+Belongs here: loops over every byte. They share one file because Numba's cache does not see a change in another one. Not
+here: what the numbers mean (`near_duplicates.py`, `contamination.py`), languages (`language_kernels.py`).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -193,7 +195,7 @@ def _put(keys, marks, value, stamp):
 
 
 @_kernel
-def resembling(data, offsets, a, b, table, width, common, least, letters, hashes, keys, marks, stamp):
+def jaccard_similarity(data, offsets, a, b, table, width, common, least, letters, hashes, keys, marks, stamp):
     """Jaccard similarity of two rows: the smaller one of that over all shingles and that over uncommon ones.
 
     `marks` stamps: `stamp` for a shingle of a, +1 for one of both, +2 for one of b. The caller raises the stamp by 3.
@@ -233,28 +235,104 @@ def resembling(data, offsets, a, b, table, width, common, least, letters, hashes
     return similar
 
 
+class Shingles(NamedTuple):
+    """What a text's shingles are made by."""
+
+    table: np.ndarray
+    """Of `folding.fold_table`."""
+    width: int
+    """Letters of a shingle."""
+    common: np.ndarray
+    """Bits of the shingles that are boilerplate."""
+    least: int
+    """Uncommon shingles that two texts need to be compared by them alone."""
+
+
+class Limits(NamedTuple):
+    """When two rows are a pair, and how long one is looked for."""
+
+    jaccard: np.ndarray
+    """By row: the least similarity; a pair must reach the larger one."""
+    part_jaccard: float
+    """The least similarity of their parts, unless both are empty."""
+    same_rest_jaccard: float
+    """The same where the rest of both texts is equal."""
+    nearest: int
+    """Rows before it in its bucket that a row is compared with."""
+    budget: int
+    """Comparisons of one row, over all bands."""
+
+
+class Scratch(NamedTuple):
+    """Room for one comparison, of one thread."""
+
+    letters: np.ndarray
+    hashes: np.ndarray
+    keys: np.ndarray
+    marks: np.ndarray
+
+
 @_kernel
-def compare_buckets(
-    data, offsets, longest, table, width, common, least,
-    packed, first, past, order, fresh, jaccard, part_data, part_offsets, rests, part_jaccard,
-    same_rest_jaccard, nearest, budget, tries, partners,
-):  # fmt: skip
-    """Verify candidates of one band: rows whose band hash is the same, in `packed` as hash << 32 | rank, sorted.
-
-    A pair must reach the larger of the two rows' `jaccard`; its parts, unless both are empty, `part_jaccard`, or
-    `same_rest_jaccard` where what is beside the parts (`rests`, as hashes) is the same.
-
-    Each row is compared with the best of its bucket and the `nearest` ones before it, while it has tries left
-    and room among its `partners` (rows that it resembles; -1: none). `order` gives the row of a rank, `fresh`
-    says which rows are new: two old ones were compared before.
-    """
-    letters = np.empty(2 * longest + 2, np.uint32)
-    hashes = np.empty(2 * longest + 2, np.uint64)
+def scratch_for(longest):
+    """Room to compare texts of at most so many bytes."""
     size = 64
     while size < 5 * longest:
         size *= 2
-    keys = np.empty(size, np.uint64)
-    marks = np.zeros(size, np.int64)
+    return Scratch(
+        np.empty(2 * longest + 2, np.uint32),
+        np.empty(2 * longest + 2, np.uint64),
+        np.empty(size, np.uint64),
+        np.zeros(size, np.int64),
+    )
+
+
+@_kernel
+def _room_for(partners, other):
+    """The free place among a row's partners, or -1 where `other` is one of them or all places are taken."""
+    for i in range(partners.size):
+        if partners[i] < 0:
+            return i
+        if partners[i] == other:
+            return -1
+    return -1
+
+
+@_kernel
+def _are_a_pair(text, part, rests, row, other, shingles, limits, no_common, scratch, stamp):
+    """Whether two rows resemble each other, as texts and by their parts. Uses two stamps."""
+    similar = jaccard_similarity(
+        text.data, text.offsets, row, other, shingles.table, shingles.width, shingles.common, shingles.least,
+        scratch.letters, scratch.hashes, scratch.keys, scratch.marks, stamp,
+    )  # fmt: skip
+    if similar < max(limits.jaccard[row], limits.jaccard[other]) - 1e-9:
+        return False
+    of_row, of_other = part.offsets[row + 1] - part.offsets[row], part.offsets[other + 1] - part.offsets[other]
+    if of_row + of_other == 0:
+        return True
+    similar = jaccard_similarity(
+        part.data, part.offsets, row, other, shingles.table, shingles.width, no_common, shingles.least,
+        scratch.letters, scratch.hashes, scratch.keys, scratch.marks, stamp + 3,
+    )  # fmt: skip
+    return similar >= (limits.same_rest_jaccard if rests[row] == rests[other] else limits.part_jaccard) - 1e-9
+
+
+@_kernel
+def compare_buckets(text, part, rests, longest, shingles, limits, packed, first, past, order, fresh, tries, partners):
+    """Verify candidates of one band: rows with the same band hash, in `packed` as hash << 32 | rank, sorted.
+
+    Each row is compared with the best of its bucket and the `nearest` ones before it, while it has tries left
+    and room among its `partners` (rows that it resembles; -1: none).
+
+    Args:
+        text, part: Buffers (`folding.Buffer`) of the rows' texts and of the parts that are compared again.
+        rests: Hash of each text without its part.
+        longest: Bytes of the longest text or part.
+        order: Row of each rank.
+        fresh: Which rows are new: two old ones were compared before.
+        tries: Comparisons that each row has had; counted up.
+        partners: (rows, places); written.
+    """
+    scratch = scratch_for(longest)
     stamp = 1
     no_common = np.zeros(8, np.uint8)
     at = first
@@ -266,46 +344,25 @@ def compare_buckets(
             end += 1
         for position in range(at + 1, end):
             row = order[packed[position] & _LOW]
-            for step in range(nearest + 1):
+            for step in range(limits.nearest + 1):
                 other_at = at if step == 0 else position - step
                 if other_at < at or (step > 0 and other_at == at):
                     break
-                if tries[row] >= budget or partners[row, partners.shape[1] - 1] >= 0:
+                if tries[row] >= limits.budget or partners[row, partners.shape[1] - 1] >= 0:
                     break
                 other = order[packed[other_at] & _LOW]
-                if not (fresh[row] or fresh[other]):
-                    continue
-                known = False
-                room = 0
-                for i in range(partners.shape[1]):
-                    if partners[row, i] < 0:
-                        break
-                    known |= partners[row, i] == other
-                    room = i + 1
-                if known:
+                room = _room_for(partners[row], other) if fresh[row] or fresh[other] else -1
+                if room < 0:
                     continue
                 tries[row] += 1
-                similar = resembling(
-                    data, offsets, row, other, table, width, common, least, letters, hashes, keys, marks, stamp
-                )
-                stamp += 3
-                if similar < max(jaccard[row], jaccard[other]) - 1e-9:
-                    continue
-                whole = part_offsets[row + 1] - part_offsets[row] + part_offsets[other + 1] - part_offsets[other]
-                if whole > 0:
-                    similar = resembling(
-                        part_data, part_offsets, row, other, table, width, no_common, least, letters, hashes, keys, marks,
-                        stamp,
-                    )  # fmt: skip
-                    stamp += 3
-                    if similar < (same_rest_jaccard if rests[row] == rests[other] else part_jaccard) - 1e-9:
-                        continue
-                partners[row, room] = other
+                if _are_a_pair(text, part, rests, row, other, shingles, limits, no_common, scratch, stamp):
+                    partners[row, room] = other
+                stamp += 6
         at = end
 
 
 @_kernel
-def survivors(order, starts, partners, repeats):
+def find_best_repeated(order, starts, partners, repeats):
     """In the order of rank, keep a row unless it resembles one that is kept; `repeats[row]` is the best such one or -1."""
     rank = np.empty(order.size, np.int64)
     for position in range(order.size):
@@ -344,7 +401,7 @@ def words_in(data, offsets, table, starts, words):
 
 
 @_kernel
-def run_hash(words, first, past):
+def hash_of_run(words, first, past):
     """One number for a run of words."""
     value = np.uint64(past - first)
     for i in range(first, past):
@@ -354,20 +411,20 @@ def run_hash(words, first, past):
 
 @_kernel
 def runs_in(starts, words, width, runs, owners):
-    """Hash and text of all runs of `width` words (0: of whole texts); returns how many."""
+    """Hash and text of all runs of `width` words (0: of complete texts); returns how many."""
     count = 0
     for text in range(starts.size - 1):
         first, past = starts[text], starts[text + 1]
         step = width if width > 0 else max(past - first, 1)
         for at in range(first, past - step + 1):
-            runs[count] = run_hash(words, at, at + step)
+            runs[count] = hash_of_run(words, at, at + step)
             owners[count] = text
             count += 1
     return count
 
 
 @_kernel
-def put_all(keys, values, wanted, given):
+def fill_table(keys, values, wanted, given):
     """Fill an open table (keys 0 are free, its size is a power of two); the first value of a key stays."""
     size = np.uint64(keys.size - 1)
     for i in range(wanted.size):
@@ -380,14 +437,14 @@ def put_all(keys, values, wanted, given):
 
 
 @_kernel
-def may_hold(bits, wanted):
+def key_bit_is_set(bits, wanted):
     """Whether a table may hold a key, by a bit map small enough for the processor's cache."""
     slot = (wanted >> np.uint64(20)) & np.uint64(bits.size * 8 - 1)
     return (bits[slot >> np.uint64(3)] >> np.uint8(slot & np.uint64(7))) & np.uint8(1) != 0
 
 
 @_kernel
-def mark_all(bits, wanted):
+def set_key_bits(bits, wanted):
     """Set the bit of every key."""
     for i in range(wanted.size):
         slot = (wanted[i] >> np.uint64(20)) & np.uint64(bits.size * 8 - 1)
@@ -422,226 +479,171 @@ def common_in_order(words, first, past, others, other_first, other_past, above, 
     return above[count]
 
 
+class Table(NamedTuple):
+    """An open table from a 64-bit key to a number; key 0 is a free slot, the size is a power of two."""
+
+    keys: np.ndarray
+    values: np.ndarray
+
+
+class Sets(NamedTuple):
+    """Evaluation texts, ready to be found."""
+
+    starts: np.ndarray
+    """Where the words of text i begin in `words`; those of the last end at the last entry."""
+    words: np.ndarray
+    """Hashes of all words, text after text."""
+    whole: Table
+    """From the hash of all words of a text to the text."""
+    runs: Table
+    """From the hash of a run of words to its text."""
+    run_bits: np.ndarray
+    """Bits of the keys of `runs`, small enough for the processor's cache."""
+    vocabulary: Table
+    """From a word to its place in `posting_starts`."""
+    posting_starts: np.ndarray
+    postings: np.ndarray
+    """Texts of each word, word after word."""
+    longest: int
+    """Words of the longest text."""
+
+
+class CopyLimits(NamedTuple):
+    """When a row is a copy (see `contamination.Limits`)."""
+
+    exact_least: int
+    width: int
+    """Words of a run."""
+    containment: float
+    words_least: int
+    similar: float
+    """Share of words in the same order that an edited copy has; above 1: edited copies are not looked for."""
+    most_candidates: int
+
+
+class CopyScratch(NamedTuple):
+    """Room for one row, of one thread."""
+
+    ids: np.ndarray
+    rarity: np.ndarray
+    touched: np.ndarray
+    above: np.ndarray
+    line: np.ndarray
+    hits: np.ndarray
+    """Runs in each evaluation text; zeros between rows."""
+    seen: np.ndarray
+    """The last row that each evaluation text was compared with."""
+
+
 @_kernel
-def find_copies(
-    data, offsets, first, past, longest, table, exact_least, width, containment, words_least, similar,
-    whole_keys, whole_values, run_bits, run_keys, run_values, word_keys, word_values, posting_starts, postings,
-    starts, words, longest_text, most_candidates, found, how,
-):  # fmt: skip
+def _copied_in_runs(mine, count, sets, limits, scratch):
+    """The evaluation text with the most runs of the row, if the runs are enough of the row or of the text; else -1."""
+    all_hits, distinct, best = 0, 0, -1
+    for at in range(count - limits.width + 1):
+        run = hash_of_run(mine, at, at + limits.width)
+        text = look_up(sets.runs.keys, sets.runs.values, run) if key_bit_is_set(sets.run_bits, run) else -1
+        if text >= 0:
+            all_hits += 1
+            if scratch.hits[text] == 0:
+                scratch.touched[distinct] = text
+                distinct += 1
+            scratch.hits[text] += 1
+    for i in range(distinct):
+        text = scratch.touched[i]
+        of_text = sets.starts[text + 1] - sets.starts[text] - limits.width + 1
+        enough = all_hits >= limits.containment * (count - limits.width + 1)
+        if of_text + limits.width - 1 >= limits.words_least and scratch.hits[text] >= limits.containment * of_text:
+            enough = True
+        if enough and (best < 0 or scratch.hits[text] > scratch.hits[best]):
+            best = text
+    for i in range(distinct):
+        scratch.hits[scratch.touched[i]] = 0
+    return best
+
+
+@_kernel
+def _count_rarity(mine, count, spare, sets, scratch):
+    """Texts of each word into `rarity`; returns how many words no text has, at most one more than `spare`."""
+    unseen = 0
+    for i in range(count):
+        scratch.ids[i] = look_up(sets.vocabulary.keys, sets.vocabulary.values, mine[i])
+        scratch.rarity[i] = 0
+        if scratch.ids[i] >= 0:
+            word = scratch.ids[i]
+            scratch.rarity[i] = sets.posting_starts[word + 1] - sets.posting_starts[word]
+            continue
+        unseen += 1
+        if unseen > spare:
+            break
+    return unseen
+
+
+@_kernel
+def _rarest(rarity, count):
+    """The place of the rarest word that is left, or -1."""
+    at = -1
+    for i in range(count):
+        if rarity[i] > 0 and (at < 0 or rarity[i] < rarity[at]):
+            at = i
+    return at
+
+
+@_kernel
+def _edited_copy(mine, count, row, sets, limits, scratch):
+    """The evaluation text of about the same length that has the most words in the same order; -1 if none has enough."""
+    # A copy leaves at most `spare` words unmatched: among any spare + 1 words one is matched, so the rarest do.
+    spare = count - int(np.ceil(limits.similar * count - 1e-9))
+    unseen = _count_rarity(mine, count, spare, sets, scratch)
+    candidates, most, best = 0, 0, -1
+    for _ in range(spare + 1 - unseen):
+        at = _rarest(scratch.rarity, count)
+        if at < 0:
+            break
+        scratch.rarity[at] = 0
+        word = scratch.ids[at]
+        for i in range(sets.posting_starts[word], sets.posting_starts[word + 1]):
+            text = sets.postings[i]
+            length = sets.starts[text + 1] - sets.starts[text]
+            if scratch.seen[text] == row or length < limits.similar * count or count < limits.similar * length:
+                continue
+            scratch.seen[text] = row
+            candidates += 1
+            if candidates > limits.most_candidates:
+                break
+            common = common_in_order(
+                mine, 0, count, sets.words, sets.starts[text], sets.starts[text + 1], scratch.above, scratch.line
+            )
+            if common > most and common >= limits.similar * max(count, length) - 1e-9:
+                most, best = common, text
+    return best
+
+
+@_kernel
+def find_copies(data, offsets, first, past, longest, table, sets, limits, found, how):
     """Per row the evaluation text that it copies into `found` (-1: none), and how: 1 whole, 2 in runs, 3 edited."""
     letters = np.empty(2 * longest + 2, np.uint32)
     mine = np.empty(2 * longest + 2, np.uint64)
-    ids = np.empty(2 * longest + 2, np.int64)
-    rarity = np.empty(2 * longest + 2, np.int64)
-    above = np.empty(longest_text + 1, np.int64)
-    line = np.empty(longest_text + 1, np.int64)
-    texts = starts.size - 1
-    hits = np.zeros(texts, np.int64)
-    seen = np.full(texts, -1, np.int64)
-    touched = np.empty(2 * longest + 2, np.int64)
+    texts = sets.starts.size - 1
+    scratch = CopyScratch(
+        np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64), np.empty(2 * longest + 2, np.int64),
+        np.empty(sets.longest + 1, np.int64), np.empty(sets.longest + 1, np.int64),
+        np.zeros(texts, np.int64), np.full(texts, -1, np.int64),
+    )  # fmt: skip
     for row in range(first, past):
         found[row] = -1
         how[row] = 0
         count = words_of(letters, fold(data, offsets[row], offsets[row + 1], table, letters), mine)
-        if count < exact_least:
+        if count < limits.exact_least:
             continue
-        text = look_up(whole_keys, whole_values, run_hash(mine, 0, count))
+        text = look_up(sets.whole.keys, sets.whole.values, hash_of_run(mine, 0, count))
+        kind = 1
+        if text < 0 and count >= max(limits.width, limits.words_least):
+            text = _copied_in_runs(mine, count, sets, limits, scratch)
+            kind = 2
+        looked_for = limits.similar <= 1 and limits.similar * count <= sets.longest
+        if text < 0 and count >= limits.words_least and looked_for:
+            text = _edited_copy(mine, count, row, sets, limits, scratch)
+            kind = 3
         if text >= 0:
             found[row] = text
-            how[row] = 1
-            continue
-        if count >= max(width, words_least):
-            all_hits, distinct, best = 0, 0, -1
-            for at in range(count - width + 1):
-                run = run_hash(mine, at, at + width)
-                text = look_up(run_keys, run_values, run) if may_hold(run_bits, run) else -1
-                if text >= 0:
-                    all_hits += 1
-                    if hits[text] == 0:
-                        touched[distinct] = text
-                        distinct += 1
-                    hits[text] += 1
-            for i in range(distinct):
-                text = touched[i]
-                of_text = starts[text + 1] - starts[text] - width + 1
-                enough = all_hits >= containment * (count - width + 1)
-                if of_text + width - 1 >= words_least and hits[text] >= containment * of_text:
-                    enough = True
-                if enough and (best < 0 or hits[text] > hits[best]):
-                    best = text
-            for i in range(distinct):
-                hits[touched[i]] = 0
-            if best >= 0:
-                found[row] = best
-                how[row] = 2
-                continue
-        if count < words_least or similar > 1 or similar * count > longest_text:
-            continue
-        # A copy leaves at most `spare` words unmatched: among any spare + 1 words one is matched, so the rarest do.
-        spare = count - int(np.ceil(similar * count - 1e-9))
-        unseen = 0
-        for i in range(count):
-            ids[i] = look_up(word_keys, word_values, mine[i])
-            if ids[i] < 0:
-                unseen += 1
-                rarity[i] = 0
-                if unseen > spare:
-                    break
-            else:
-                rarity[i] = posting_starts[ids[i] + 1] - posting_starts[ids[i]]
-        if unseen > spare:
-            continue
-        candidates = 0
-        most = 0
-        for _ in range(spare + 1 - unseen):
-            at = -1
-            for i in range(count):
-                if rarity[i] > 0 and (at < 0 or rarity[i] < rarity[at]):
-                    at = i
-            if at < 0:
-                break
-            rarity[at] = 0
-            for i in range(posting_starts[ids[at]], posting_starts[ids[at] + 1]):
-                text = postings[i]
-                length = starts[text + 1] - starts[text]
-                if seen[text] == row or length < similar * count or count < similar * length:
-                    continue
-                seen[text] = row
-                candidates += 1
-                if candidates > most_candidates:
-                    break
-                common = common_in_order(mine, 0, count, words, starts[text], starts[text + 1], above, line)
-                if common > most and common >= similar * max(count, length) - 1e-9:
-                    most = common
-                    found[row] = text
-                    how[row] = 3
-
-
-@_kernel
-def _foreign_part(
-    letters, begin, end, moves, rows, features, weights, unit, priors, wanted, logs, counts, seen, scores
-):
-    """Probability that these bytes are in none of the wanted languages; `counts` holds zeros and is left so."""
-    state = 0
-    found = 0
-    for at in range(begin, end):
-        state = moves[(rows[state] << 8) + letters[at]]
-        feature = features[state]
-        if feature >= 0:
-            if counts[feature] == 0:
-                seen[found] = feature
-                found += 1
-            counts[feature] += 1
-    scores[:] = priors
-    # The table is larger than the caches and the reads are scattered: four rows are read at a time, and added in order.
-    i = 0
-    while i + 4 <= found:
-        a, b, c, d = seen[i], seen[i + 1], seen[i + 2], seen[i + 3]
-        often_a, often_b, often_c, often_d = logs[counts[a]], logs[counts[b]], logs[counts[c]], logs[counts[d]]
-        of_a, of_b, of_c, of_d = weights[a], weights[b], weights[c], weights[d]
-        for language in range(scores.size):
-            score = scores[language] + often_a * (np.float32(of_a[language]) * unit)
-            score += often_b * (np.float32(of_b[language]) * unit)
-            score += often_c * (np.float32(of_c[language]) * unit)
-            scores[language] = score + often_d * (np.float32(of_d[language]) * unit)
-        i += 4
-    while i < found:
-        often = logs[counts[seen[i]]]
-        of_feature = weights[seen[i]]
-        for language in range(scores.size):
-            scores[language] += often * (np.float32(of_feature[language]) * unit)
-        i += 1
-    for i in range(found):
-        counts[seen[i]] = 0
-    # The model's own temperature keeps the figures comparable between lengths.
-    cold = np.float32(1.0 / np.sqrt(max(end - begin, 1)))
-    best = scores.max()
-    inside, whole = 0.0, 0.0
-    for language in range(scores.size):
-        behind = (scores[language] - best) * cold
-        if behind > -45.0:  # less is lost in the rounding of a sum of at least 1
-            part = np.exp(behind)
-            whole += part
-            if wanted[language]:
-                inside += part
-    return 1.0 - inside / whole
-
-
-@_kernel
-def _no_plain(letter):
-    """Whether a byte makes the word that it stands in no plain one."""
-    return (48 <= letter <= 57) or letter in (
-        64,
-        47,
-        92,
-        95,
-        60,
-        62,
-        61,
-        123,
-        125,
-        124,
-        35,
-        36,
-        37,
-        91,
-        93,
-        94,
-        96,
-        126,
-    )
-
-
-@_kernel
-def foreign(
-    data, offsets, first, past, longest, moves, rows, features, weights, unit, priors, wanted, window, least, found
-):  # fmt: skip
-    """Per text the probability that it is in none of the wanted languages into `found`; NaN below `least` bytes."""
-    letters = np.empty(longest + 2, np.uint8)
-    counts = np.zeros(weights.shape[0], np.int32)
-    seen = np.empty(longest + 2, np.int32)
-    scores = np.empty(weights.shape[1], np.float32)
-    logs = np.empty(window + 1, np.float32)
-    for i in range(window + 1):
-        logs[i] = np.float32(np.log1p(i))
-    for row in range(first, past):
-        found[row] = np.nan
-        count = 0
-        shouted = True
-        at, end = offsets[row], offsets[row + 1]
-        while at < end:
-            begin = at
-            plain = True
-            while at < end and data[at] > 32:
-                letter = data[at]
-                inside = (letter == 46 or letter == 58) and at > begin and at + 1 < end and data[at + 1] > 32
-                if _no_plain(letter) or inside:
-                    plain = False
-                at += 1
-            if plain and at > begin:
-                for i in range(begin, at):
-                    letters[count] = data[i]
-                    if data[i] >= 97:
-                        shouted = False
-                    count += 1
-                if at < end:
-                    letters[count] = 32
-                    count += 1
-            at += 1
-        if count < least:
-            continue
-        if shouted:
-            for i in range(count):
-                if 65 <= letters[i] <= 90:
-                    letters[i] += np.uint8(32)
-        part = min(window, count)
-        sure = _foreign_part(
-            letters, 0, part, moves, rows, features, weights, unit, priors, wanted, logs, counts, seen, scores
-        )
-        if count > 2 * window:
-            late = _foreign_part(
-                letters, count - window, count,
-                moves, rows, features, weights, unit, priors, wanted, logs, counts, seen, scores,
-            )  # fmt: skip
-            sure = max(sure, late)
-        found[row] = sure
+            how[row] = kind

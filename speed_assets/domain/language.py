@@ -1,10 +1,10 @@
-"""How surely a text is in another language than those asked for, by a language identifier that needs no network.
+"""The probability that a text is in another language than the recipe's, by an offline language identifier.
 
 The model is that of `py3langid` (BSD, 142 languages, 5 MB in its wheel): naive Bayes over byte n-grams that an automaton finds.
 Its own loop is plain Python and reads some 6,000 short texts a second; the same sums are made here by a compiled kernel. A
 test holds both to the same figures, and the package is pinned, since the arrays are its own affair.
 
-Belongs here: that figure for many texts. Not here: which rows are set aside for it (`rules.py`).
+Belongs here: that figure for many texts. Not here: which rows are quarantined for it (`rules`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from speed_assets.domain.folding import buffer, in_parallel
+from speed_assets.domain.folding import in_parallel, text_buffer
 
 WINDOW = 100
 """Bytes of plain words that are read at the start of a text, and at its end where it is longer than both. Ours."""
@@ -67,11 +67,11 @@ def _model() -> _Model:
 
 
 def known_languages() -> frozenset[str]:
-    """ISO 639-1 codes of the languages that can be told."""
+    """ISO 639-1 codes of the languages that can be detected."""
     return frozenset(_model().languages)
 
 
-def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -> pl.Series:
+def other_language_probability(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -> pl.Series:
     """Probability that each text is in none of `languages`; null where too little of it can be read.
 
     Words with digits, at signs, slashes, or a point or colon inside are left out: addresses, code and lines of a log have no
@@ -81,32 +81,32 @@ def foreign(texts: pl.Series, languages: tuple[str, ...], characters_min: int) -
     Args:
         texts: Any texts; null has no language.
         languages: ISO 639-1 codes.
-        characters_min: Bytes of plain words below which nothing is told.
+        characters_min: Bytes of plain words below which the probability is null.
 
     Raises:
         ValueError: A language that the identifier does not know.
     """
-    from speed_assets.domain import kernels
+    from speed_assets.domain import language_kernels
 
     model = _model()
     if unknown := sorted({*languages} - {*model.languages}):
         raise ValueError(f"languages={unknown}: not known to the language identifier; give ISO 639-1 codes such as en")
     wanted = np.array([language in languages for language in model.languages])
-    told = texts.is_null()
+    settled = texts.is_null()
     if "en" in languages:
-        told |= (texts.str.len_bytes() >= _SURE_FROM) & texts.str.contains(_SURELY_ENGLISH)
-    open_ = (~told.fill_null(True)).arg_true()
-    text = buffer(_composed(_without_chatter(texts.gather(open_))))
+        settled |= (texts.str.len_bytes() >= _SURE_FROM) & texts.str.contains(_SURELY_ENGLISH)
+    open_ = (~settled.fill_null(True)).arg_true()
+    text = text_buffer(_composed(_without_chatter(texts.gather(open_))))
     found = np.empty(len(open_), np.float32)
 
-    def look(first: int, past: int) -> None:
+    def classify(first: int, past: int) -> None:
         longest = int(np.diff(text.offsets[first : past + 1]).max(initial=0))
-        kernels.foreign(
+        language_kernels.foreign(
             *text, first, past, longest, model.moves, model.rows, model.features, model.weights, _UNIT, model.priors, wanted,
             WINDOW, characters_min, found,
         )  # fmt: skip
 
-    in_parallel(look, len(open_), at_least=500)
+    in_parallel(classify, len(open_), at_least=500)
     # Not read and surely English is 0; too short to tell is null.
     none = pl.repeat(0.0, len(texts), dtype=pl.Float32, eager=True).set(texts.is_null(), None)
     return none.scatter(open_, pl.Series(found).fill_nan(None)) if len(open_) else none

@@ -1,9 +1,8 @@
 """Near-duplicate rows: exact ones by folded text, near ones by MinHash over character shingles, each pair verified.
 
-An index keeps what it knows of its rows, so a new batch is compared with all before it, and nothing old is sketched
-or compared again. Who survives depends on quality and row id alone, not on arrival.
+Which row survives depends on quality and row id alone, not on the order of the rows.
 
-Belongs here: finding rows that say the same. Not here: thresholds (recipe) and what happens to the rows.
+Belongs here: finding rows that repeat others. Not here: thresholds (recipe) and what happens to the rows.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ import numpy as np
 import polars as pl
 
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.folding import Buffer, buffer, fold_table, in_parallel
+from speed_assets.domain.folding import Buffer, fold_table, in_parallel, text_buffer
 
 FOUND_AT_THRESHOLD = 0.98
 """Share of pairs exactly at the threshold that share a band; the bands are as deep as that allows."""
 _COMMON_SLOTS = 1 << 21  # counters of shingles; two in one slot count as one, which costs a few rare shingles
 _COMMON_SAMPLE = 20_000  # rows counted
 _COMMON_LEAST = 100  # rows: fewer that agree are a cluster of repeats, no boilerplate
-_INFORMATIVE_LEAST = 16  # shingles that must be left when boilerplate is set aside
-_NEAREST = 4  # rows of its bucket that a row is compared with, beside the best one
+_INFORMATIVE_LEAST = 16  # shingles that must be left without boilerplate
+_NEAREST = 4  # rows of its bucket that a row is compared with, and with the best one
 _TRIES = 48  # comparisons of one row in all its bands: bounds the time whatever the texts
 _PARTNERS = 6  # rows that one row is known to resemble
 
@@ -79,12 +78,19 @@ class NearDuplicates:
     def add(
         self, row_ids: pl.Series, texts: pl.Series, quality: pl.Series | None = None, parts: pl.Series | None = None
     ) -> None:
-        """Sketch new rows and compare them with each other and with all before them. Row ids are unique.
+        """Sketch new rows and compare them with each other and with all rows before them.
 
-        `parts` are the beginnings of the texts that must be alike besides (`Similarity.part_jaccard`); null asks nothing.
+        Of two rows that resemble each other the one of higher `quality` survives, then the one of lower row id. Boilerplate is
+        counted again whenever the index has doubled.
 
-        Of two rows that resemble each other the one of higher `quality` survives, then the one of lower row id.
-        What is boilerplate is settled by the rows at hand when the index has grown to twice what it was then.
+        Args:
+            row_ids: Unique over all calls.
+            texts: What is compared.
+            quality: Higher is better; None: all are equal.
+            parts: Beginnings of the texts, which must be similar too (`Similarity.part_jaccard`); null sets no condition.
+
+        Raises:
+            ValueError: A row id is there twice.
         """
         from speed_assets.domain import kernels
 
@@ -103,7 +109,7 @@ class NearDuplicates:
             raise ValueError("row ids are not unique: give every row one of its own")
         if not len(self):
             return
-        text = buffer(self._rows["text"])
+        text = text_buffer(self._rows["text"])
         order = self._order()
         if len(self) >= 2 * self._counted:
             self._count_common(text, order)
@@ -134,31 +140,6 @@ class NearDuplicates:
         gone = np.flatnonzero(of >= 0)
         return pl.DataFrame({"row_id": ids.gather(gone), "repeats": ids.gather(of[gone])})
 
-    def tables(self) -> dict[str, pl.DataFrame]:
-        """All that the index knows, as tables to keep."""
-        sketches = pl.DataFrame(
-            {"exact": self._exact, "bands": pl.Series(self._bands, dtype=pl.Array(pl.UInt32, self._bands.shape[1]))}
-        )
-        common = pl.DataFrame({"bits": self._common, "rows": pl.Series([self._counted] * self._common.size)})
-        return {
-            "rows": self._rows.hstack(sketches),
-            "pairs": pl.DataFrame({"a": self._pairs[:, 0], "b": self._pairs[:, 1]}),
-            "common": common,
-        }
-
-    @classmethod
-    def from_tables(cls, similarity: Similarity, tables: dict[str, pl.DataFrame]) -> NearDuplicates:
-        """The index that `tables` was made of, under the same similarity."""
-        index = cls(similarity)
-        rows = tables["rows"]
-        index._rows = rows.select("row_id", "quality", "text", "part")
-        index._exact = rows["exact"].to_numpy()
-        index._bands = rows["bands"].to_numpy()
-        index._pairs = tables["pairs"].to_numpy().reshape(-1, 2)
-        index._common = tables["common"]["bits"].to_numpy()
-        index._counted = int(tables["common"]["rows"][0])
-        return index
-
     def _order(self) -> np.ndarray:
         """Rows from the best to the worst."""
         return _ranked(self._rows)
@@ -178,7 +159,7 @@ class NearDuplicates:
         self._pairs = self._pairs[:0]
         if len(self) < _COMMON_LEAST:
             return
-        # Drawn, not every n-th: rows that come in turns, topic by topic, would be missed whole.
+        # Drawn, not every n-th: rows that come in turns, topic by topic, would be missed completely.
         draws = np.random.default_rng(seed_for(0, "common shingles") % 2**32)
         sample = draws.choice(order, min(len(self), _COMMON_SAMPLE), replace=False)
         counts = np.zeros(_COMMON_SLOTS, np.int32)
@@ -198,7 +179,7 @@ class NearDuplicates:
         words = self._rows["text"].str.count_matches(r"\S+").fill_null(0).to_numpy()
         strict = max(self.similarity.short_jaccard, self.similarity.jaccard)
         jaccard = np.where(words < self.similarity.short_words, strict, self.similarity.jaccard)
-        part = buffer(self._rows["part"])
+        part = text_buffer(self._rows["part"])
         rests = self._rows.select(
             pl.col("text")
             .str.slice(pl.col("part").str.len_chars())
@@ -208,6 +189,9 @@ class NearDuplicates:
             .fill_null(0)
         )["text"].to_numpy()
         partners = np.full((len(self), _PARTNERS), -1, np.int32)
+        shingles = kernels.Shingles(fold_table(), self.similarity.shingle, self._common, _INFORMATIVE_LEAST)
+        part_jaccard, same_rest = float(self.similarity.part_jaccard), float(self.similarity.same_rest_jaccard)
+        limits = kernels.Limits(jaccard, part_jaccard, same_rest, _NEAREST, _TRIES)
         for band in range(self._bands.shape[1]):
             packed = (self._bands[single, band].astype(np.uint64) << np.uint64(32)) | ranks
             packed = packed[packed > np.uint64(0xFFFFFFFF)]
@@ -215,9 +199,8 @@ class NearDuplicates:
 
             def compare(first: int, past: int, packed: np.ndarray = packed) -> None:
                 kernels.compare_buckets(
-                    *text, max(text.longest, part.longest), fold_table(), self.similarity.shingle, self._common, _INFORMATIVE_LEAST,
-                    packed, first, past, single, fresh, jaccard, *part, rests, self.similarity.part_jaccard,
-                    self.similarity.same_rest_jaccard, _NEAREST, _TRIES, tries, partners,
+                    text, part, rests, max(text.longest, part.longest), shingles, limits,
+                    packed, first, past, single, fresh, tries, partners,
                 )  # fmt: skip
 
             in_parallel(compare, len(packed))
@@ -239,10 +222,17 @@ def near_duplicates(
     return index.repeats()
 
 
-def repeats_of(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """(row_id, repeats) of the rows (row_id, quality, place) that repeat a better one, by pairs (a, b) of places.
+def repeats_by_pairs(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """The rows that repeat a better one, by given pairs.
 
-    Pairs of which a row is not there are of no account. A row is removed only for resembling one that stays.
+    Pairs with a missing row are ignored. A row is removed only for resembling a row that stays.
+
+    Args:
+        rows: row_id, quality (higher is better) and place.
+        pairs: Places a and b of rows that resemble each other.
+
+    Returns:
+        (row_id, repeats) of each row to remove, and the row that it repeats.
     """
     place = rows.select("place", pl.int_range(pl.len()).alias("row"))
     known = pairs.join(place, left_on="a", right_on="place").join(place, left_on="b", right_on="place", suffix="_b")
@@ -265,7 +255,7 @@ def _survivors(order: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     both = both[np.argsort(both[:, 0], kind="stable")]
     starts = np.searchsorted(both[:, 0], np.arange(len(order) + 1))
     of = np.full(len(order), -1, np.int64)
-    kernels.survivors(order, starts, np.ascontiguousarray(both[:, 1]), of)
+    kernels.find_best_repeated(order, starts, np.ascontiguousarray(both[:, 1]), of)
     return of
 
 

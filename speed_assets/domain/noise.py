@@ -1,11 +1,11 @@
-"""Noise: what no language writes, told from the words of one text.
+"""Noise: text that no language writes, detected from its words.
 
-A sampled model that goes astray writes words run together (`LIFAddingAscendablassamSearchVBA`), encoded bytes, or letters as
+A model that is sampled too hot writes words run together (`LIFAddingAscendablassamSearchVBA`), encoded bytes, or letters as
 if keys were hit at random. Each shows in a word by its length, its changes of case, its vowels. What a word may be all the
 same (addresses, names in code, chemical names, numbers of parts) is allowed for by length. All numbers are ours, chosen on
 half of the rows that people wrote (docs/filters.md).
 
-Belongs here: whether a text is noise. Not here: which rows are set aside for it (`rules.py`).
+Belongs here: whether a text is noise. Not here: which rows are quarantined for it (`rules`).
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _is_garbled(word: str) -> bool:
 
 
 def _mashed(text: str) -> bool:
-    """Whether so many words of a text cannot be said that keys were hit at random."""
+    """Whether so many words of a text cannot be pronounced that keys were hit at random."""
     words = _WORD.findall(text)
     odd = sum(1 for word in words if len(word) >= 4 and not word.isupper() and _UNSAYABLE.search(word))
     return odd >= 2 and odd >= _MASH_LEAST * len(words)

@@ -1,7 +1,7 @@
-"""Reading what a model wrote: hostile text in, values and short problem codes out, never an exception.
+"""Parsers of model answers: any text in, values or short problem codes out, never an exception.
 
 Belongs here: from one raw text to a record, a verdict, a revision, tasks. Not here: finding JSON in a text
-(`answers.py`), whole tables (`rows.py`), and whether the values are any good (`rules.py`, the judge).
+(`answers.py`), whole tables (`rows.py`), and whether the values are any good (`rules`, the judge).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUERY_WORDS_LEAST = 4
 _NOTHING = frozenset(("", "null", "none", "nothing", "no change", "no changes", "n/a"))
 """Texts that a model writes where null was asked for."""
 _TEMPLATE_WORDS = re.compile(r"<[^<>]*(?:what is wrong|nothing is|an object that holds|new text|what decides)[^<>]*>")
-"""The words in angle brackets of the prompt sets: an answer that repeats them has said nothing."""
+"""The words in angle brackets of the prompt sets: an answer that repeats them is no answer."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
 _PUNCTUATION = re.compile(r"[\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]+")
@@ -31,7 +31,7 @@ _PUNCTUATION = re.compile(r"[\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u3
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """A record as far as it could be read. `problem` is the gravest one; None says that the record is whole."""
+    """A record as far as it could be read. `problem` is the gravest one; None: the record is valid."""
 
     record: dict[str, str]
     """Known keys with texts that are not empty, in the order of the task type."""
@@ -41,7 +41,7 @@ class ParsedRecord:
 
     @property
     def unparseable(self) -> bool:
-        """There is nothing to keep but the raw text."""
+        """Whether no field could be read."""
         return not self.record and self.problem in UNREADABLE
 
 
@@ -73,14 +73,14 @@ def parse_record(task_type: str, raw: str, finished: bool | None = None) -> Pars
     Args:
         task_type: the task type whose keys are asked for.
         raw: the model's text.
-        finished: True when the model ended by itself, False when it was cut off, None when nobody said.
+        finished: True when the model ended by itself, False when it was cut off, None when that is unknown.
     """
     keys = TASK_TYPES[task_type].keys
 
-    def whole(values: dict[str, Any]) -> bool:
+    def has_every_text(values: dict[str, Any]) -> bool:
         return all(isinstance(values.get(key), str) and values[key].strip() for key in keys)
 
-    found = read_answer(raw, "{", _mapping, whole, finished)
+    found = read_answer(raw, "{", _mapping, has_every_text, finished)
     if isinstance(found, str):
         return ParsedRecord({}, found, repaired=False)
     values, repaired = found
@@ -103,9 +103,16 @@ def _typed(task_type: str) -> msgspec.json.Decoder[msgspec.Struct]:
 
 
 def decode_typed(task_type: str, raws: Iterable[str | None]) -> list[tuple[str, ...] | None]:
-    """The texts of answers that are one JSON object with all the keys, only the keys, and texts under them.
+    """Read answers that are exactly one JSON object with all keys of the task type and a text under each.
 
-    None for every other answer, and for None. A doubled key is not seen here, and no text is cleaned.
+    A doubled key is not detected here, and no text is cleaned.
+
+    Args:
+        task_type: Of the rows.
+        raws: Answers.
+
+    Returns:
+        The texts of each answer in the order of the keys; None for every other answer, and for None.
     """
     decode = _typed(task_type).decode
     texts = msgspec.structs.astuple
@@ -119,10 +126,18 @@ def decode_typed(task_type: str, raws: Iterable[str | None]) -> list[tuple[str, 
 
 
 def parse_verdict(raw: str, count: int, finished: bool | None = None) -> Verdict | Problem:
-    """A judge's verdict on `count` candidates, or the code of what is wrong with it.
+    """Read a judge's verdict.
 
-    Codes: those of an unreadable record, `missing_key:K`, `wrong_type:K`, `out_of_range:K`, `same_best_worst`.
     Numbers may come as text; a reason that is no text is left empty.
+
+    Args:
+        raw: The answer.
+        count: Candidates that the judge saw.
+        finished: Whether the model ended by itself; None when that is unknown.
+
+    Returns:
+        The verdict, or the code of its problem: those of an unreadable record, `missing_key:K`, `wrong_type:K`,
+        `out_of_range:K`, `same_best_worst`.
     """
     found = read_answer(raw, "{", _mapping, lambda values: {"best", "worst"} <= values.keys(), finished)
     if isinstance(found, str):
@@ -152,10 +167,10 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     """
     keys = TASK_TYPES[task_type].keys
 
-    def says(values: dict[str, Any]) -> bool:
+    def names_a_field(values: dict[str, Any]) -> bool:
         return "revision" in values or any(key in values for key in keys)
 
-    found = read_answer(raw, "{", _mapping, says, finished)
+    found = read_answer(raw, "{", _mapping, names_a_field, finished)
     if isinstance(found, str):
         return Revision("", {}, found)
     values, repaired = found
@@ -163,10 +178,10 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     if _TEMPLATE_WORDS.search(reason):
         return Revision(reason, {}, "template_echo")
     patch = values.get("revision")
-    beside = {key: value for key, value in values.items() if key in keys and value is not None}
-    if beside and patch is None and not repaired and ("reason" in values or begins_with_object(raw)):
+    at_top_level = {key: value for key, value in values.items() if key in keys and value is not None}
+    if at_top_level and patch is None and not repaired and ("reason" in values or begins_with_object(raw)):
         patch = {key: value for key, value in values.items() if key not in ("reason", "revision")}
-    elif "revision" not in values:  # a draft quoted in prose says nothing
+    elif "revision" not in values:  # a draft quoted in prose is no revision
         return Revision(reason, {}, "missing_key:revision")
     if patch == {}:
         return Revision(reason, {}, "empty_revision")
@@ -182,10 +197,18 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
 
 
 def parse_tasks(raw: str, count: int, finished: bool | None = None) -> tuple[str, ...] | Problem:
-    """At most `count` different tasks, each on one line, from a JSON list of texts or an object that holds one list.
+    """Read tasks from a JSON list of texts, or from an object that holds one list.
 
-    A code says that there is no list to read: `cut_off`, `too_long`, `not_json`, `not_object`. A list that never closes is
-    cut off also where no server says so.
+    A list that never closes counts as cut off, whatever the server reports.
+
+    Args:
+        raw: The answer.
+        count: Most tasks.
+        finished: Whether the model ended by itself; None when that is unknown.
+
+    Returns:
+        At most `count` different tasks, each on one line, or the code of the problem: `cut_off`, `too_long`, `not_json`,
+        `not_object`.
     """
     found = read_answer(raw, "[{", _task_list, lambda items: True, finished)
     if isinstance(found, str):
@@ -242,17 +265,17 @@ def _content_problems(texts: list[str | None]) -> list[Problem]:
     query, positive, negative = (fields.get(name) for name in TRIPLET_FIELDS)
     problems = []
     # Punctuation counts here, for labels such as C, C# and C++ are different answers.
-    if positive and negative and caseless(positive) == caseless(negative):
+    if positive and negative and lower_case_text(positive) == lower_case_text(negative):
         problems.append("same_positive_negative")
     if query and positive and query.split() == positive.split():
         problems.append("copied_query")
     return problems
 
 
-def stands_in(part: str, text: str, words_least: int) -> bool:
+def words_stand_in(part: str, text: str, words_least: int) -> bool:
     """Whether the words of `part`, if there are enough of them, stand in `text` one after the other."""
-    part = folded(part)
-    return part.count(" ") + 1 >= words_least and f" {part} " in f" {folded(text)} "
+    part = words_only(part)
+    return part.count(" ") + 1 >= words_least and f" {part} " in f" {words_only(text)} "
 
 
 def _reason(values: dict[str, Any]) -> str:
@@ -274,11 +297,11 @@ def _clean(text: str) -> str:
     return "" if _INVISIBLE.fullmatch(text) else text
 
 
-def caseless(text: str) -> str:
+def lower_case_text(text: str) -> str:
     """Lower case, single spaces; punctuation stays."""
     return " ".join(text.casefold().split())
 
 
-def folded(text: str) -> str:
+def words_only(text: str) -> str:
     """Lower case words between single spaces; of a text without words, its characters."""
-    return _PUNCTUATION.sub(" ", text.casefold()).strip() or caseless(text)
+    return _PUNCTUATION.sub(" ", text.casefold()).strip() or lower_case_text(text)

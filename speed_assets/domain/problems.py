@@ -1,8 +1,8 @@
-"""Problems of answers in words, for the teacher or generator that is asked again.
+"""Sentences for the problems of answers, for the prompt that asks a teacher or generator again.
 
-Codes are for grouping; a model that is told `missing_key:S3` may or may not know what is meant.
+Codes are for grouping; a model that reads `missing_key:S3` may not understand it.
 
-Belongs here: from a code to a sentence. Not here: finding problems (`parsing.py`, `rules.py`).
+Belongs here: from a code to a sentence. Not here: finding problems (`parsing.py`, `rules`).
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _OF_RULE = {
 }
 
 
-def in_words(problem: str) -> str:
+def problem_sentence(problem: str) -> str:
     """What was wrong with an answer, as half a sentence.
 
-    >>> in_words("missing_key:S3"), in_words("rule:too_short")
+    >>> problem_sentence("missing_key:S3"), problem_sentence("rule:too_short")
     ('the key "S3" was missing', 'a text was much shorter than asked for')
     """
     code, _, detail = problem.partition(":")

@@ -15,15 +15,15 @@ from speed_assets.domain.answers import without_thoughts
 from speed_assets.domain.dialect import TOOL
 
 Kind = Literal["answer", "cut", "filtered", "empty", "thoughts", "tool_call", "error", "not_read", "unreadable"]
-"""`answer`: the model ended by itself and said something. `cut`: it was cut off after it had begun to answer. The others are
-no answers: a filter or a refusal took it (`filtered`); nothing was said (`empty`), or thoughts alone took all tokens
+"""`answer`: the model ended by itself and wrote an answer. `cut`: it was cut off after it had begun to answer. The others are
+no answers: a filter or a refusal took it (`filtered`); there is no text (`empty`), or thoughts alone took all tokens
 (`thoughts`); a tool was called that nobody asked for; the server failed inside the reply (`error`, to be sent again); the
-prompt was not read whole (`not_read`); the body is no chat completion (`unreadable`)."""
+prompt was not read completely (`not_read`); the body is no chat completion (`unreadable`)."""
 
 PAID_FOR_NOTHING: tuple[Kind, ...] = ("filtered", "empty", "thoughts", "tool_call", "not_read")
 """Replies that are paid for and hold no answer."""
 ASKED_AGAIN: tuple[Kind, ...] = ("empty", "tool_call")
-"""Of these, those that another try may mend. A filter says the same again; thoughts need more room, or less of them."""
+"""Of these, those for which another try may help. A filter refuses again; thoughts need more room, or less of them."""
 
 CURES: dict[str, str] = {
     "filtered": "the server's filter takes the answers: another teacher.model, or other topics or prompts",
@@ -75,46 +75,46 @@ class Reply:
     cached_tokens: int = 0
     """Prompt tokens that the server read from a cache; some do not count them among `prompt_tokens`."""
     finished: bool | None = None
-    """True where the server said that the model ended by itself, False where it was cut off, None where it said neither."""
+    """True: the server reports that the model ended by itself; False: that it was cut off; None: neither."""
     served: str | None = None
-    """The model that the server says it has asked, and its fingerprint."""
+    """The model that the server reports, and its fingerprint."""
 
 
 def read_completion(value: Any, tool_asked: bool = False) -> Reply:
     """What a JSON body of status 200 is. `tool_asked`: whether the answer is to come as a call of the one tool."""
     counts = _usage(value)
-    told = {**counts, "served": _served(value)}
+    known = {**counts, "served": _served(value)}
     choice = _first_choice(value)
     if failure := _failure(value, choice):
-        return Reply("error", words=failure, **told)
+        return Reply("error", words=failure, **known)
     message = choice.get("message") if choice else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
-        return Reply("unreadable", words="no chat completion", **told)
+        return Reply("unreadable", words="no chat completion", **known)
     reason = str(choice.get("finish_reason")).casefold()
-    told["finished"] = True if reason in _ENDED else False if reason in _CUT else None
+    known["finished"] = True if reason in _ENDED else False if reason in _CUT else None
     text = _content(message.get("content"))
     if text is None:
-        return Reply("unreadable", words="its content is no text", **told)
+        return Reply("unreadable", words="its content is no text", **known)
     called = message.get("tool_calls")
     if tool_asked and (arguments := _arguments(called)) is not None:
         text = arguments
-        told["finished"] = True if reason in ("tool_calls", "tool_use", "function_call") else told["finished"]
+        known["finished"] = True if reason in ("tool_calls", "tool_use", "function_call") else known["finished"]
     refusal = message.get("refusal")
     if reason in _FILTERED or (isinstance(refusal, str) and refusal and not text):
-        return Reply("filtered", words=refusal if isinstance(refusal, str) and refusal else reason, **told)
-    said = without_thoughts(text)
-    if said is not None and said.strip():
-        return Reply("cut" if told["finished"] is False else "answer", text, **told)
-    if said is None and told["finished"] is not False:
+        return Reply("filtered", words=refusal if isinstance(refusal, str) and refusal else reason, **known)
+    answer_text = without_thoughts(text)
+    if answer_text is not None and answer_text.strip():
+        return Reply("cut" if known["finished"] is False else "answer", text, **known)
+    if answer_text is None and known["finished"] is not False:
         return Reply(
-            "answer", text, **told
+            "answer", text, **known
         )  # a thought without an end, in a text that nobody says was cut: for its reader
     if called and not text:
-        return Reply("tool_call", words=f"a call of {_tool_name(called)}", **told)
-    if told["finished"] is False or text.strip() or _has_thoughts(message, value):
+        return Reply("tool_call", words=f"a call of {_tool_name(called)}", **known)
+    if known["finished"] is False or text.strip() or _has_thoughts(message, value):
         # Where nobody shows them, tokens that ran out before the first word went into thoughts all the same.
-        return Reply("thoughts", words="thoughts and no answer", **told)
-    return Reply("empty", words="no text", **told)
+        return Reply("thoughts", words="thoughts and no answer", **known)
+    return Reply("empty", words="no text", **known)
 
 
 def sane_prompt_tokens(count: int | None, written_bytes: int) -> int | None:
@@ -217,6 +217,6 @@ def _count(value: Any) -> int | None:
 
 def _served(value: Any) -> str | None:
     """`MODEL` or `MODEL FINGERPRINT` as the server says them, at most 200 characters of each."""
-    said = [_inside(value, (name,)) for name in ("model", "system_fingerprint")]
-    words = [" ".join(word.split())[:200] for word in said if isinstance(word, str) and word.strip()]
+    answer_text = [_inside(value, (name,)) for name in ("model", "system_fingerprint")]
+    words = [" ".join(word.split())[:200] for word in answer_text if isinstance(word, str) and word.strip()]
     return " ".join(words) or None

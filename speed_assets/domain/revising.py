@@ -1,4 +1,4 @@
-"""Revisions: a patch on a draft, taken only where it leaves a whole record.
+"""Revisions: a patch on a draft, applied only if the record stays valid.
 
 What cannot be read says nothing: it changes no row, approves none and casts no doubt on any. A doubt comes from a readable
 finding alone: a fault that the last of several readings still names, or a patch that was not taken because it would have
@@ -32,8 +32,8 @@ class Revised:
     problem: str | None = None
 
 
-def as_draft(task_type: str, row: Mapping[str, str | None]) -> str:
-    """What the revisor is shown of a row: its record as one line of JSON, or the raw output where nothing could be read."""
+def draft_of_row(task_type: str, row: Mapping[str, str | None]) -> str:
+    """The text of a row that the revisor gets: its record as one line of JSON, or the raw output if it is unreadable."""
     record = TASK_TYPES[task_type].record(row)
     return json.dumps(record, ensure_ascii=False) if record else row["output"] or ""
 
@@ -45,7 +45,7 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
         task_type: that of the draft.
         draft: the record as JSON, or raw text where none could be read.
         answer: the revisor's raw text.
-        finished: whether the revisor ended by itself; None where nobody said.
+        finished: Whether the revisor ended by itself; None where that is unknown.
     """
     revision = parse_revision(task_type, answer, finished)
     if revision.problem is not None:
@@ -60,27 +60,32 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
     return Revised(patched, before.record != after, False, revision.reason)
 
 
-def without_echoes(revision: Revision, record: Mapping[str, str]) -> Revision:
-    """The revision without the fields that it repeats as they are: a writer that copies the draft found nothing to mend."""
+def without_unchanged_fields(revision: Revision, record: Mapping[str, str]) -> Revision:
+    """The revision without fields whose text is that of the record."""
     return replace(revision, changes={key: text for key, text in revision.changes.items() if record.get(key) != text})
 
 
-def keeps_of(task_type: str, draft: str, record: str) -> bool:
-    """Whether a record still has a text of its draft, both as `revise` takes and gives them. A patch of one field does not
-    make whole what stands in the others."""
+def keeps_a_text_of_draft(task_type: str, draft: str, record: str) -> bool:
+    """Whether a revised record still has a text of its draft.
+
+    Args:
+        task_type: Of the row.
+        draft: The draft, as `revise` takes it.
+        record: The record, as `revise` returns it.
+    """
     before, after = parse_record(task_type, draft).record, parse_record(task_type, record).record
     return draft == record or any(before.get(key) == text for key, text in after.items())
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class RevisedRows:
     """Records after the readings of a revisor, in the order of the drafts."""
 
     records: list[str]
     reasons: list[str | None]
-    """What was said when the record was last changed, or first left alone."""
+    """The revisor's reason when the record was last changed, or first left unchanged."""
     doubts: list[str | None]
-    """What was said of a fault that is still there; None where the revisor was content."""
+    """The fault that the revisor still found; None where it found none."""
     readings: list[dict[str, int]]
     """Of each reading: rows read, revisions that could not be read, rows in which a fault was found, revisions not taken."""
     problems: dict[str, int]
@@ -89,15 +94,19 @@ class Mended:
     """Whether any reading of the record could be read."""
 
 
-def read_through(
+def revise_rows(
     drafts: Sequence[str], readings: int, read: Callable[[int, list[int], list[str]], list[Revised]]
-) -> Mended:
-    """Let a revisor read all drafts and mend them, then again what it has changed; the last of several readings only
-    judges. With one reading, nothing that was changed is read again.
+) -> RevisedRows:
+    """Let a revisor read all drafts and revise them, then read again what it has changed.
 
-    `read` is given the number of the reading, the places of the rows and their records, and revises each.
+    The last of several readings only finds faults. With one reading, no changed row is read again.
+
+    Args:
+        drafts: Records as JSON text.
+        readings: Number of readings, at least 1.
+        read: From the number of the reading, the places of the rows and their records to a revision of each.
     """
-    mended = Mended(list(drafts), [None] * len(drafts), [None] * len(drafts), [], {}, [False] * len(drafts))
+    mended = RevisedRows(list(drafts), [None] * len(drafts), [None] * len(drafts), [], {}, [False] * len(drafts))
     unread: Counter[str] = Counter()
     pending = list(range(len(drafts)))
     for reading in range(readings):
@@ -129,11 +138,16 @@ def read_through(
     return mended
 
 
-def balance(rows: pl.DataFrame, mended_share: float, repeats_max: int = 3) -> pl.DataFrame:
-    """Rows of which `mended_share` mend something: whole rows of the rarer kind are repeated, in order.
+def repeat_rarer_kind(rows: pl.DataFrame, mended_share: float, repeats_max: int = 3) -> pl.DataFrame:
+    """Repeat rows of the rarer kind, in order, until `mended_share` of the rows mend something.
 
-    No row is there more than `repeats_max` times, even if the share is not reached then: a few answers that are learnt by
-    heart teach less than they cost. With no row of one kind the rows stay as they are.
+    With no row of one kind the rows are returned unchanged.
+
+    Args:
+        rows: Rows with the column `mended`.
+        mended_share: Share (0..1) of rows that mend something.
+        repeats_max: Most copies of one row, even if the share is not reached then: a few answers that are learnt by heart
+            teach less than they cost.
     """
     mended, fine = rows.filter("mended"), rows.filter(~pl.col("mended"))
     if mended.is_empty() or fine.is_empty() or not 0 < mended_share < 1:

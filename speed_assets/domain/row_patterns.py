@@ -1,9 +1,9 @@
-"""What the rules look for in one text: patterns for many texts at once, and tests that only few texts need.
+"""Regular expressions of the rules for many texts at once, and tests that only few texts need.
 
 Patterns are read by Polars (Rust: no look-around) or by Python as their users say. What is caught is what a *writer of rows*
 leaves behind, not what people write about: a customer who cannot complete an order refuses nothing.
 
-Belongs here: looking at single texts. Not here: which fields of which rows are asked (`rules.py`), noise (`noise.py`),
+Belongs here: looking at single texts. Not here: which fields of which rows are asked (`rules`), noise (`noise.py`),
 language (`language.py`).
 """
 
@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from speed_assets.domain.parsing import folded
+from speed_assets.domain.parsing import words_only
 
 # Refusals: an assistant that does not do the writing it was asked for. What it refuses is named, or the request itself.
 
@@ -147,30 +147,30 @@ _FORM_MARKS = re.compile(r"\s*(?::| - | \u2013 | \u2014 |\n)\s*")
 
 
 def _is_form(text: str) -> bool:
-    """Whether marks part the entries of a form or a note, and set no label beside a text."""
+    """Whether marks part the entries of a form or a note, and put no label next to a text."""
     if re.search(rf"(?i)\b(?:{_KIND})\b", text):
         return False
     entries = len(_ENTRY.findall(text))
     return entries >= 2 or (entries == 1 and len(text.split()) <= _NOTE_WORDS)
 
 
-def given_away(label: str, text: str) -> bool:
-    """Whether a text tells its own label, beyond having the label's words in it as texts of a class will.
+def gives_label_away(label: str, text: str) -> bool:
+    """Whether a text gives its label away, more than texts of a class that contain the label's words.
 
     Telling are: the text is the label; the label as an annotation (`Label: X`, a hashtag, in quotes or brackets, before a colon
     at the start, by itself at the end); a sentence about the text that names it (`this review is positive`); a label of five
     words and more.
 
-    >>> given_away("shopping list", "what is on my shopping list"), given_away("refund", "I want my money. Category: refund")
+    >>> gives_label_away("shopping list", "what is on my shopping list"), gives_label_away("refund", "I want my money. Category: refund")
     (False, True)
     """
-    words = folded(label).split()
+    words = words_only(label).split()
     if not words:
         return False
-    said = folded(text)
-    if said == " ".join(words):
+    text_words = words_only(text)
+    if text_words == " ".join(words):
         return True
-    if f" {' '.join(words)} " not in f" {said} ":
+    if f" {' '.join(words)} " not in f" {text_words} ":
         # A pattern for each label costs more than a look; run together it can only be a hashtag.
         return f"#{''.join(words)}" in text.lower()
     if len(words) >= _LABEL_WORDS_TELLING:
@@ -178,7 +178,7 @@ def given_away(label: str, text: str) -> bool:
     telling = _telling_label(tuple(words)) if _MAY_TELL.search(text) else None
     if telling is None or not telling.search(text):
         return False
-    # Marks in a form or a note set no label beside a text.
+    # Marks in a form or a note put no label next to a text.
     return not _is_form(text) or telling.search(_FORM_MARKS.sub(" ", text)) is not None
 
 
@@ -219,7 +219,7 @@ OPEN_END = r"\s\p{Ll}[\p{Ll}\u2019'-]*\s*$|[a-z)][.!?]\s+\p{Lu}\p{Ll}*\s*$"
 """No mark after the last word: of a text whose other sentences have theirs, unfinished. Names, figures and references at the
 end of an encyclopedia's paragraph often lack one; one word alone after the last mark is a sentence that was begun."""
 OPEN_PREPOSITION = r"(?i)(?-u:\b)(?:for|with|from|in|at|by|on|to|about|through|during|under|over|after|before|is|are|was|were|be|can|will|should|must|not|very|more|most|when|where|while|which|that|who|this|these|so|as|has|have|had)\s*$"
-"""How a last sentence without its mark shows that it goes on, whatever it is."""
+"""How a last sentence without its mark shows that it continues."""
 STEP = (
     r"(?:[.!?:]\s+|\n\s*)(?:(?:Then|Now|Next|Finally|Please|Always|Never|Do not|Don[\u2019']t|Just|Simply|Also) )?(?i:bake|boil|fry|roast|grill|simmer|serve|store|mix|stir|whisk|fold in|add"
     r"|cook|enjoy|repeat|drain|garnish|preheat|place|remove|click|press|select|tap|restart|reboot|contact|call|visit|see|apply|rinse|wash|let|allow|leave|cover|turn|keep|use|check|set"

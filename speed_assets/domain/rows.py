@@ -1,7 +1,7 @@
-"""Rows of the loop: which tasks are asked for, and what became of the answers.
+"""Rows of the loop: the tasks that they are drawn for, and the columns read from the answers.
 
 Belongs here: choosing rows and turning raw outputs into typed rows, on Polars frames. Not here: how one
-text is parsed (`parsing.py`) or asked for (`prompts.py`).
+text is parsed (`parsing.py`) or asked for (`prompts`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from speed_assets.domain.parsing import decode_typed, parse_record
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
-ASKED = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
-"""Columns of a row that is asked for, beside the words that its prompt asks for."""
+WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
+"""Columns of a row that a model is asked to write, without `words`, the length that its prompt asks for."""
 QUARANTINE_SCHEMA = {
     "row_id": pl.String,
     "stage": pl.String,
@@ -38,11 +38,19 @@ _ODD_CASE = (
 
 
 def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
-    """(task id, draw) of each row asked for, from (topic id, task id) pairs: tasks in the order of a hash named by stage,
-    round after round.
+    """Draw the task of each row: tasks in the order of a hash, round after round.
 
-    The order of one task depends neither on which others there are, so an added topic shifts few rows, nor on its
-    wording, so it is known which topics will be written about before there is a task.
+    The order of one task depends neither on the other tasks, so an added topic changes few rows, nor on its wording, so the
+    topics of the rows are known before there is a task.
+
+    Args:
+        tasks: (topic id, task id) pairs.
+        rows: Number of rows.
+        seed: Of the recipe.
+        stage: Its name is part of the hash.
+
+    Returns:
+        (task id, draw) of each row; `draw` counts the rows of one task from 0.
     """
     place: dict[str, int] = {}
     ranked = []
@@ -54,10 +62,17 @@ def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: st
 
 
 def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int, stage: str) -> set[str]:
-    """The topics whose tasks `draw_tasks` takes for so many rows, told before there is a task.
+    """The topics whose tasks `draw_tasks` takes, known before there is a task.
 
-    One more topic among `topic_ids` takes the place of at most one other. Where a topic gets fewer tasks than `per_topic`, the
-    rows that it lacks are spread over the tasks of the other drawn ones.
+    One more topic among `topic_ids` takes the place of at most one other. Where a topic gets fewer tasks than `per_topic`,
+    the rows that it lacks are spread over the tasks of the other drawn topics.
+
+    Args:
+        topic_ids: All topics.
+        per_topic: Tasks asked for on each topic.
+        rows: Number of rows.
+        seed: Of the recipe.
+        stage: The stage that writes the rows.
     """
     places = [(topic_id, topic_id) for topic_id in topic_ids for _ in range(per_topic)]
     return {topic_id for topic_id, _ in draw_tasks(places, min(rows, len(places)), seed, stage)}
@@ -66,8 +81,21 @@ def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int,
 def synthesis_rows(
     tasks: pl.DataFrame, task_type: str, rows: int, seed: int, stage: str, prompts: PromptSet, lengths: AnswerLengths
 ) -> pl.DataFrame:
-    """Rows to be written: row_id, task_id, task_type, topic, task, prompt, with attributes drawn per row, and the `words`
-    that the prompt asks for at most."""
+    """The rows that a model is to write.
+
+    Args:
+        tasks: task_id, topic_id, topic and task.
+        task_type: Of the rows.
+        rows: Their number.
+        seed: Of the recipe.
+        stage: Its name seeds the draw of tasks.
+        prompts: Render the prompts.
+        lengths: Count the words of an answer.
+
+    Returns:
+        row_id, task_id, task_type, topic, task, prompt, and `words`, the most words that the prompt asks for. Attributes are
+        drawn for each row.
+    """
     by_id = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
     asked = []
     pairs = tasks.select("topic_id", "task_id").rows()
@@ -86,17 +114,17 @@ def synthesis_rows(
                 "words": lengths.words("synthesis", task_type, attributes),
             }
         )
-    return pl.DataFrame(asked, schema=dict.fromkeys(ASKED, pl.String) | {"words": pl.Int64})
+    return pl.DataFrame(asked, schema=dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64})
 
 
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     """Adds query, positive, negative, valid, problem and read_as to rows with a raw `output`. No row is dropped.
 
-    `read_as` tells how far the funnel had to go: `typed` (exactly the object asked for), `json` (after fences, prose
+    `read_as` is how the output was read: `typed` (exactly the object asked for), `json` (after fences, prose
     or a second look), `repaired`, or `unread`. What is read is what `parse_record` reads: the typed way is only faster.
 
-    The column `finished`, where there is one, tells whether the writer ended by itself (null: nobody said). An answer that
-    was cut off is `cut_off` and has no texts, however whole it looks. The positive of grounded rows is the column `passage`.
+    The column `finished`, where there is one, is whether the writer ended by itself (null: unknown). An answer that
+    was cut off is `cut_off` and has no texts, even if it reads as valid. The positive of grounded rows is the column `passage`.
     """
     kind = TASK_TYPES[task_type]
     finished = frame["finished"] if "finished" in frame.columns else pl.repeat(None, frame.height, eager=True)
@@ -131,15 +159,22 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     return read.with_columns(valid=pl.col("problem").is_null())
 
 
-def until_whole(
+def ask_until_valid(
     rows: pl.DataFrame, attempts: int, ask: Callable[[int, pl.DataFrame], pl.DataFrame]
 ) -> tuple[pl.DataFrame, list[dict[str, int]]]:
-    """The parsed answers to all rows, and those asked again: {rows, whole} of each further attempt.
+    """Ask for rows, and ask again for those whose answer is not valid.
 
-    `ask` is given the number of the attempt and the rows still without a whole answer, and returns them parsed, in their
-    order. It is asked at most `attempts` times; an answer that is no better than the last one takes its place. A request
-    that the server refused for good is not repeated. What was cut off is worth another try with a larger limit, which is
-    for `ask` to set (`cuts_before`).
+    The last answer to a row counts, valid or not. A request that the server refused for good is not repeated. An answer that
+    was cut off needs a larger limit, which `ask` sets (`cut_off_attempts`).
+
+    Args:
+        rows: What to ask for.
+        attempts: Most calls of `ask`.
+        ask: From the number of the attempt (from 0) and the rows without a valid answer to their parsed answers, in order.
+
+    Returns:
+        The parsed answers to all rows, and {rows, whole} of each further attempt: rows asked again, and how many of them
+        are valid now.
     """
     answers = ask(0, rows)
     again = []
@@ -156,7 +191,7 @@ def until_whole(
     return answers, again
 
 
-def cuts_before(pending: pl.DataFrame, attempt: int) -> list[int]:
+def cut_off_attempts(pending: pl.DataFrame, attempt: int) -> list[int]:
     """How often the answer to each row was cut off before this attempt; one that failed otherwise has room enough."""
     if not attempt:
         return [0] * pending.height
@@ -186,9 +221,9 @@ def _unclean(field: str) -> pl.Expr:
 
 
 def _alike(fields: Sequence[str]) -> pl.Expr:
-    """Whether two texts of a record may be the same, or one may stand in the other. Tells too often, never too seldom."""
+    """Whether two texts of a record may be the same, or one may stand in the other. True for some rows where neither holds, never false where one does."""
     query, positive = pl.col("query"), pl.col("positive")
-    alike = may_stand_in(query, positive)
+    alike = may_contain_words_of(query, positive)
     if "negative" in fields:
         first = r"^(\S+)"
         negative = pl.col("negative")
@@ -197,15 +232,15 @@ def _alike(fields: Sequence[str]) -> pl.Expr:
     return alike
 
 
-def may_stand_in(part: pl.Expr, text: pl.Expr) -> pl.Expr:
-    """Whether the words of `part` may stand in `text`: a first look that leaves few rows to `parsing.stands_in`."""
+def may_contain_words_of(part: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """Whether the words of `part` may stand in `text`: a cheap test that leaves few rows to `parsing.words_stand_in`."""
     lower = part.str.to_lowercase()
     run = pl.coalesce(lower.str.extract(f"([a-z0-9]{{{letters},}})") for letters in (7, 4))  # long words are rare
     return text.str.to_lowercase().str.contains(run, literal=True).fill_null(True) | _folds_oddly(text)
 
 
-def may_be_the_same(one: pl.Expr, other: pl.Expr) -> pl.Expr:
-    """Whether two texts may have the same words: a first look that leaves few rows to `parsing.folded`."""
+def may_have_same_words(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Whether two texts may have the same words: a cheap test that leaves few rows to `parsing.words_only`."""
     first = [text.str.to_lowercase().str.extract("([a-z0-9]+)").fill_null("") for text in (one, other)]
     return (first[0] == first[1]) | _folds_oddly(one) | _folds_oddly(other)
 
@@ -218,7 +253,16 @@ def _folds_oddly(text: pl.Expr) -> pl.Expr:
 def quarantined(
     frame: pl.DataFrame, stage: str, task_type: str | None, reason: str | pl.Expr, detail: pl.Expr, raw: pl.Expr
 ) -> pl.DataFrame:
-    """Rows set aside, in the one format of every quarantine. `task_type` None takes the frame's own column."""
+    """Rejected rows, in the format of every quarantine (`QUARANTINE_SCHEMA`).
+
+    Args:
+        frame: The rows, with row_id.
+        stage: The stage that rejects them.
+        task_type: Of all rows; None takes the column of that name.
+        reason: A code, or an expression for it.
+        detail: What the reason refers to.
+        raw: The text to keep.
+    """
     return frame.select(
         pl.col("row_id"),
         pl.lit(stage).alias("stage"),
@@ -229,16 +273,16 @@ def quarantined(
     )
 
 
-def unless_refused(problem: pl.Expr) -> pl.Expr:
-    """`problem`, but `teacher_refused` where the column `refused` holds the server's words."""
+def problem_or_refusal(problem: pl.Expr) -> pl.Expr:
+    """`problem`, but `teacher_refused` where the column `refused` holds the server's message."""
     return pl.when(pl.col("refused").is_null()).then(problem).otherwise(pl.lit(TEACHER_REFUSED))
 
 
-def refusal_or(detail: str) -> pl.Expr:
-    """The server's words in the column `refused`, else `detail`."""
+def refusal_or_detail(detail: str) -> pl.Expr:
+    """The server's message in the column `refused`, or `detail` where it refused nothing."""
     return pl.coalesce("refused", pl.lit(detail))
 
 
-def no_quarantine() -> pl.DataFrame:
+def empty_quarantine() -> pl.DataFrame:
     """An empty quarantine."""
     return pl.DataFrame(schema=QUARANTINE_SCHEMA)

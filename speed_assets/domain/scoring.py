@@ -1,6 +1,6 @@
-"""What other readers say of rows, and the filters that ask them.
+"""Scores of rows by models, and the filters that read them.
 
-Belongs here: where the values of a record stand, and which rows a bound sets aside. Not here: the models that
+Belongs here: where the values of a record stand, and which rows a bound quarantines. Not here: the models that
 read (`workers/likelihood.py`, `workers/consistency.py`), how a run finds a bound of its own (`calibration.py`).
 """
 
@@ -21,7 +21,7 @@ SCORE_OF = {
     "wrong_role": "role",
     "negative_fits": "margin",
 }
-"""The score that speaks against a row, by the reason for which it is set aside."""
+"""The score behind each reason for which a row is quarantined."""
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -35,8 +35,15 @@ def value_spans(record: str) -> list[tuple[int, int]]:
     return [match.span(1) for number, match in enumerate(_STRING.finditer(record)) if number % 2]
 
 
-def beyond(score: str, reason: str, least: float | None = None, most: float | None = None) -> Finder:
-    """Finds rows whose score is known and below `least` or above `most`; the detail is the score."""
+def find_by_score(score: str, reason: str, least: float | None = None, most: float | None = None) -> Finder:
+    """A filter that finds rows by one score.
+
+    Args:
+        score: Its column; rows where it is null pass.
+        reason: Code for the rows that are found; the detail is the score.
+        least: Rows below it are found; None sets no bound.
+        most: Rows above it are found; None sets no bound.
+    """
     out = pl.lit(False)
     if least is not None:
         out = out | (pl.col(score) < least)
@@ -52,8 +59,8 @@ def beyond(score: str, reason: str, least: float | None = None, most: float | No
     return find
 
 
-def doubted(rows: pl.DataFrame) -> pl.DataFrame:
-    """Finds rows in which the revisor's last reading still found fault; the detail is what it said."""
+def find_doubted(rows: pl.DataFrame) -> pl.DataFrame:
+    """Finds rows in which the revisor still found a fault when it last read them; the detail is its reason."""
     return rows.select(
         pl.when(pl.col("doubt").is_not_null()).then(pl.lit("doubted")).alias("reason"),
         pl.col("doubt").alias("detail"),

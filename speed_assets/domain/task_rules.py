@@ -1,9 +1,9 @@
 """What is no task: brainstormed lines that could not stand above examples as an instruction.
 
-A task is told apart by its form alone: how it begins and ends, its characters, what it repeats. Every code is short and
+A rule reads only the form of a task: how it begins and ends, its characters, what it repeats. Every code is short and
 never changes its meaning.
 
-Belongs here: rules on one brainstormed task. Not here: rows that are written for a task (`rules.py`), repeats among
+Belongs here: rules on one brainstormed task. Not here: rows that are written for a task (`rules`), repeats among
 tasks, and whether a task suits its topic.
 """
 
@@ -13,7 +13,7 @@ import re
 from typing import Literal, get_args
 
 from speed_assets.domain.noise import is_noise
-from speed_assets.domain.parsing import folded
+from speed_assets.domain.parsing import words_only
 
 TaskRuleCode = Literal[
     "noise",
@@ -182,7 +182,7 @@ _VERBS = [
     "uncover",
     "verify",
 ]
-"""Verbs by which a text is put into a class, found, or set beside another."""
+"""Verbs by which a text is put into a class, found, or compared with another."""
 _WRITING_VERBS = [
     "answer",
     "compose",
@@ -268,17 +268,19 @@ def _wrong_size(words: list[str]) -> TaskRuleCode | None:
 def _echo(task: str, topic: str, prompt: str | None) -> TaskRuleCode | None:
     if _HEADING.match(task):
         return "heading"
-    said, named = folded(task), folded(topic)
-    if said in (named, folded(topic.rsplit("/", 1)[-1])):
+    task_words, named = words_only(task), words_only(topic)
+    if task_words in (named, words_only(topic.rsplit("/", 1)[-1])):
         return "topic_echo"
-    if _OF_THE_PROMPT.search(task) or (prompt is not None and _repeats(said, folded(prompt.replace(topic, "\n")))):
+    if _OF_THE_PROMPT.search(task) or (
+        prompt is not None and _repeats(task_words, words_only(prompt.replace(topic, "\n")))
+    ):
         return "prompt_echo"
     return None
 
 
-def _repeats(said: str, prompt: str) -> bool:
+def _repeats(task_words: str, prompt: str) -> bool:
     """Whether a run of `ECHO_WORDS` words, or all of fewer, stands in the prompt; both are folded."""
-    words = said.split()
+    words = task_words.split()
     around = f" {prompt} "
     runs = range(max(1, len(words) - ECHO_WORDS + 1))
     return any(f" {' '.join(words[at : at + ECHO_WORDS])} " in around for at in runs)

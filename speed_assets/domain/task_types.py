@@ -1,6 +1,6 @@
 """The five task types of SPEED and their record formats (paper section 3.1, authors' repository), and rows from passages.
 
-Belongs here: what a record of a task type consists of. Not here: prompts (`prompts.py`), parsing (`parsing.py`).
+Belongs here: what a record of a task type consists of. Not here: prompts (`prompts/`), parsing (`parsing.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class TaskType:
 
     @property
     def has_negative(self) -> bool:
+        """Whether a record has a hard negative."""
         return len(self.keys) == 3
 
     @property

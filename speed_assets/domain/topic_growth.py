@@ -1,10 +1,10 @@
-"""Growing a list of topics into a tree: which topics are asked for children, and which of the children are new.
+"""A list of topics grows into a tree: which topics get subtopics, and which of the subtopics are new.
 
-Names that say the same are told by their words: case, plurals and the order of words do not count. Everything here is
+Two names are the same topic if they share their words: case, plurals and the order of words do not count. Everything here is
 linear in the number of topics: siblings are compared with each other, all others through an index of their words.
 
-Belongs here: choosing parents, reading children, repeats. Not here: topic files (`topics.py`), asking the teacher
-(`assets/tasks.py`), the wording of the prompt.
+Belongs here: choosing parents, reading children, repeats. Not here: topic files (`topics.py`), calls of the
+teacher (`assets/topic_tree.py`), the wording of the prompt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from speed_assets.domain.topics import TopicError, read_topics
 
 NAME_WORDS_MAX = 8
 """Words of a subtopic's name; the prompt asks for one to five (ours)."""
-ALIKE = 0.75
+SAME_NAME_SHARE = 0.75
 """Share of words that two siblings may have in common, of all of theirs; from it on they are one subtopic (ours)."""
 
 _WORDS = re.compile(r"[^\W_]+")
@@ -27,10 +27,10 @@ _COLLECTIVE = frozenset(("other", "others", "general", "basics", "miscellaneous"
 _SMALL = frozenset(("a", "an", "the", "of", "and", "in", "for", "to", "on", "with"))
 
 
-def words_of(text: str) -> frozenset[str]:
-    """The words of a text as they are compared: lower case, singular, without articles and the like.
+def compared_words(text: str) -> frozenset[str]:
+    """The words by which topic names are compared: lower case, singular, without articles and the like.
 
-    >>> sorted(words_of("The Histories of String Quartets"))
+    >>> sorted(compared_words("The Histories of String Quartets"))
     ['history', 'quartet', 'string']
     """
     return frozenset(_singular(word) for word in _WORDS.findall(text.casefold()) if word not in _SMALL)
@@ -46,14 +46,19 @@ def _singular(word: str) -> str:
     return word
 
 
-def alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether two names say the same: nearly all of their words together are common to both."""
+def same_topic_name(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two names are the same topic: they share at least `SAME_NAME_SHARE` of all their words.
+
+    Args:
+        one: Words of a name, by `compared_words`.
+        other: Words of the other.
+    """
     union = len(one | other)
-    return bool(union) and len(one & other) / union >= ALIKE
+    return bool(union) and len(one & other) / union >= SAME_NAME_SHARE
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class TopicNode:
     """A topic of the tree: its full `path` and the shortened `topic`, both joined by `/`."""
 
     path: str
@@ -61,61 +66,66 @@ class Node:
 
 
 @dataclass
-class Tree:
-    """The topics so far, and what is needed to tell a new one from them."""
+class TopicTree:
+    """The topics so far, with what finds a new one that repeats one of them."""
 
     max_levels: int
     """Levels kept of a deeper path."""
     max_characters: int
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[TopicNode] = field(default_factory=list)
     _topics: set[str] = field(default_factory=set)
     _paths: set[frozenset[str]] = field(default_factory=set)
     _names: dict[frozenset[str], str] = field(default_factory=dict)
     _children: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
 
-    def plant(self, nodes: Iterable[Node]) -> None:
-        """Take topics as they are: what a person wrote is no repeat."""
+    def add_roots(self, nodes: Iterable[TopicNode]) -> None:
+        """Add the user's topics. They are never rejected as repeats."""
         for node in nodes:
             self._take(node)
 
-    def _take(self, node: Node) -> None:
+    def _take(self, node: TopicNode) -> None:
         parent, _, name = node.path.rpartition("/")
-        words = words_of(name)
+        words = compared_words(name)
         self.nodes.append(node)
         self._topics.add(node.topic.casefold())
-        self._paths.add(words_of(node.path))
+        self._paths.add(compared_words(node.path))
         self._names.setdefault(words, node.path)
         self._children.setdefault(parent, {})[name] = words
 
-    def children(self, parent: Node) -> list[str]:
+    def children(self, parent: TopicNode) -> list[str]:
         """The names of the topics one level below, in the order in which they came."""
         return list(self._children.get(parent.path, ()))
 
-    def grow(self, parent: Node, name: str) -> Node | str:
-        """The child of that name, now part of the tree, or the code of why it is none.
+    def grow(self, parent: TopicNode, name: str) -> TopicNode | str:
+        """Add a subtopic to the tree.
 
-        Codes: `bad_name` (empty, too long, a sentence, not printable), `collective_name`, `repeats_parent`,
-        `repeats_sibling`, `repeats_topic` (the same topic elsewhere in the tree).
+        Args:
+            parent: The topic above.
+            name: The name that the teacher gave.
+
+        Returns:
+            The new topic, or the code of why it was rejected: `bad_name` (empty, too long, a sentence, not printable),
+            `collective_name`, `repeats_parent`, `repeats_sibling`, `repeats_topic` (the same topic elsewhere in the tree).
         """
         name = " ".join(_NUMBERED.sub("", name).strip(" .;,:\"'").split())
-        words = words_of(name)
+        words = compared_words(name)
         node = self._read(parent, name)
         if node is None or not words or len(name.split()) > NAME_WORDS_MAX or name.endswith(("?", "!")):
             return "bad_name"
         if words <= _COLLECTIVE:
             return "collective_name"
-        if words <= words_of(parent.path.rpartition("/")[2]):
+        if words <= compared_words(parent.path.rpartition("/")[2]):
             return "repeats_parent"
-        if any(alike(words, sibling) for sibling in self._children.get(parent.path, {}).values()):
+        if any(same_topic_name(words, sibling) for sibling in self._children.get(parent.path, {}).values()):
             return "repeats_sibling"
         # One word names different things under different parents (History of what?); two or more name one thing.
-        known = node.topic.casefold() in self._topics or words_of(node.path) in self._paths
+        known = node.topic.casefold() in self._topics or compared_words(node.path) in self._paths
         if known or (len(words) > 1 and words in self._names):
             return "repeats_topic"
         self._take(node)
         return node
 
-    def _read(self, parent: Node, name: str) -> Node | None:
+    def _read(self, parent: TopicNode, name: str) -> TopicNode | None:
         """The child as the reader of topic files takes it: the same characters, levels and lengths are allowed."""
         if not name:
             return None
@@ -127,12 +137,13 @@ class Tree:
         except (TopicError, UnicodeEncodeError):
             return None
         (topic,) = reading.topics or (None,)
-        return Node(topic.path, topic.topic) if topic is not None else None
+        return TopicNode(topic.path, topic.topic) if topic is not None else None
 
 
-def parents_asked(nodes: Sequence[Node], room: int, children: int) -> list[Node]:
-    """The topics of a level that are asked for children: as many as the room for new topics needs, by a hash of their path,
-    so that one more topic shifts few; in their own order.
+def parents_to_expand(nodes: Sequence[TopicNode], room: int, children: int) -> list[TopicNode]:
+    """The topics of a level that the teacher names subtopics of: as many as the room for new topics needs.
+
+    They are chosen by a hash of their path, so that one more topic changes few choices.
 
     Args:
         nodes: the topics of one level.
@@ -147,13 +158,13 @@ def parents_asked(nodes: Sequence[Node], room: int, children: int) -> list[Node]
     return [node for node in nodes if node.path in chosen]
 
 
-def calls_at_most(topics: int, children: int, levels: int, target: int, attempts: int) -> tuple[int, int]:
+def expansion_calls(topics: int, children: int, levels: int, target: int, attempts: int) -> tuple[int, int]:
     """(calls, topics) of a tree whose every answer holds as many new children as it was asked for.
 
     Topics are then as many as there can be. Calls are those of first attempts; with every topic asked `attempts` times
     they would be so many times as much.
 
-    >>> calls_at_most(445, 12, 2, 50_000, 1)
+    >>> expansion_calls(445, 12, 2, 50_000, 1)
     (4130, 50005)
     """
     calls, level, total = 0, topics, topics

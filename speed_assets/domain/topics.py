@@ -1,4 +1,4 @@
-"""Topic files -> topics: the one input that users write by hand, read with suspicion and without losing a line.
+"""Topics from topic files, the one input that users write by hand; nothing in them is believed, no line is lost.
 
 Every line ends as a `Topic`, as a `RefusedLine` with its reason, or is a comment or the header of a table.
 
@@ -30,7 +30,7 @@ Separator = Literal["/", ">"]
 
 
 class TopicError(ValueError):
-    """A topic file of which nothing can be used; the message says why and what to do."""
+    """A topic file without a usable line; the message states why, and what to do."""
 
 
 class _Refusal(Exception):
@@ -73,7 +73,7 @@ class _Row:
 
 
 def read_topics(raw: bytes, *, max_levels: int, max_characters: int) -> TopicReading:
-    """Read a topic file in any of its formats, told apart by content; time is linear in the bytes.
+    """Read a topic file in any of its formats, detected by content; time is linear in the bytes.
 
     Paths are Open Directory style (`Top/Arts/Music/Chamber_Music`), IAB style (`Arts > Music > Chamber Music`)
     or plain phrases, one a line. They stand in a text, where `#` opens a comment line, or in a table separated

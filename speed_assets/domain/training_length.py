@@ -1,4 +1,4 @@
-"""How long a training is, and which rows it is judged by.
+"""The number of steps of a training, and the rows that are held out from it.
 
 Belongs here: arithmetic on rows and steps. Not here: training (`workers/fine_tuning.py`), or thresholds (`recipe.py`).
 """
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from speed_assets.domain.fingerprints import seed_for
 
 HELD_OUT_MIN = 8
-"""Fewest rows that are held out: the mean of fewer says little. Ours."""
+"""Fewest rows that are held out: the mean of fewer is too noisy. Ours."""
 HELD_OUT_MAX = 256
-"""Most rows that are held out, or that any judgement reads: more would cost time and tell nothing new. Ours."""
+"""Most rows that are held out, or that any judgement reads: more would cost time and change little. Ours."""
 HELD_OUT_SHARE_MAX = 0.25
 """Share of the rows beyond which none are held out, since training needs them more. Ours."""
 
@@ -61,8 +61,8 @@ def warm_up_steps(steps: int, share: float) -> int:
     return int(share * steps)
 
 
-def too_short(name: str, rows: int, steps: int, batch_size: int, steps_min: int) -> str | None:
-    """What to say of a training with fewer steps than `steps_min`, or None."""
+def too_few_steps_message(name: str, rows: int, steps: int, batch_size: int, steps_min: int) -> str | None:
+    """A message about a training with fewer steps than `steps_min`, or None."""
     if steps >= steps_min:
         return None
     return (

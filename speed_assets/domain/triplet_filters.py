@@ -14,7 +14,7 @@ import polars as pl
 
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.funnel import Finder
-from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_of
+from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_by_pairs
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 _FOUND = {"reason": pl.String, "detail": pl.String}
@@ -62,7 +62,7 @@ def alike_in_meaning(pairs: pl.DataFrame, similarity: float) -> Finder:
 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
         compared = rows.select(_row_key(rows), "place", _quality(rows))
-        repeats = repeats_of(compared, pairs.filter(pl.col("similarity") >= similarity))
+        repeats = repeats_by_pairs(compared, pairs.filter(pl.col("similarity") >= similarity))
         return _repeating(compared, repeats, "near_duplicate_semantic")
 
     return find

@@ -1,5 +1,8 @@
-"""The offline world: a controlled language in which what is true is known exactly.
+"""The microworld: a toy language in which the right answer to every question is computed.
 
-Belongs here: the language, its teacher, its held-out evaluation tasks, the script that trains the
-shipped base model. Does not belong here: anything a run with a real teacher needs.
+The offline recipe runs in it without a model provider. A run with a real teacher uses the tokenizer of its base model
+where `embedding_model.base` is `static`.
+
+Belongs here: the language, its simulated teacher, its held-out evaluation tasks, the texts and weights of its base model.
+Not here: training that base model (`scripts/pretrain.py`).
 """

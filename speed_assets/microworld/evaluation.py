@@ -1,10 +1,10 @@
 """Held-out evaluation sets of the microworld, on topics that no topic file holds.
 
 Query cues and document cues are disjoint and pairs are written without a common cue, so words in
-common tell the topic and never the aspect. Distractors share one of the two: the same topic under
+common show the topic and never the aspect. Distractors share one of the two: the same topic under
 another aspect (its sibling above all), or the same aspect of another topic.
 
-Belongs here: which texts are asked about, and what is right. Not here: scoring (`workers/evaluate.py`).
+Belongs here: texts and right answers. Not here: scoring (`workers/evaluate.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STS_SHARES: dict[tuple[str, str], tuple[float, float]] = {
     ("other", "same"): (1.0, 0.1),
     ("other", "other"): (0.0, 0.1),
 }
-"""(topic, aspect) of the second text beside the first: (score 0..5, share of pairs). Most pairs share
+"""(topic, aspect) of the second text, relative to the first: (score 0..5, share of pairs). Most pairs share
 their topic, or else finding the topic would be most of the score. A sibling scores as any other aspect:
 it is the hard negative of every record, so the better a model learns, the further away it puts it."""
 
@@ -90,9 +90,15 @@ class EvaluationSets:
 
 
 def evaluation_sets(topics: int, rows: int, seed: int) -> EvaluationSets:
-    """The six tasks over `topics` invented topics (at least 4), with `rows` queries, pairs or texts in each.
+    """The six tasks. The same arguments give the same sets.
 
-    The same arguments give the same sets. Raises ValueError for too few topics or rows.
+    Args:
+        topics: Invented topics, at least 4.
+        rows: Queries, pairs or texts in each task.
+        seed: Of all draws.
+
+    Raises:
+        ValueError: There are too few topics or rows.
     """
     if topics < 4 or rows < len(lang.ASPECTS):
         raise ValueError(f"an evaluation needs 4 topics and {len(lang.ASPECTS)} rows, got {topics} and {rows}")
@@ -111,7 +117,7 @@ def evaluation_sets(topics: int, rows: int, seed: int) -> EvaluationSets:
         classification_train=_labelled(names[:half], rows, (_document,), draws("classification-train")),
         classification_test=_labelled(names[half:], rows, (lang.write_query,), draws("classification-test")),
         clustering=_labelled(names, rows, (lang.write_query, _document), draws("clustering")),
-        pair_classification=_same_or_not(names, rows, draws("pair-classification")),
+        pair_classification=_agreeing_pairs(names, rows, draws("pair-classification")),
         reranking=_reranking(names, rows, draws("reranking")),
     )
 
@@ -138,10 +144,10 @@ def _evenly(values: Sequence[str], rng: random.Random) -> Iterator[str]:
         yield from rng.sample(values, len(values))
 
 
-def _beside(
+def _related_theme(
     topic: str, aspect: str, relation: tuple[str, str], topics: Sequence[str], rng: random.Random
 ) -> tuple[str, str]:
-    """The (topic, aspect) that stands in `relation` to the given one."""
+    """The (topic, aspect) in the given relation to a (topic, aspect)."""
     near, sibling = {aspect, lang.SIBLING[aspect]}, lang.SIBLING[aspect]
     other_topic = topic if relation[0] == "same" else rng.choice([t for t in topics if t != topic])
     if relation[1] == "other":
@@ -167,7 +173,7 @@ def _pairs(topics: Sequence[str], relations: Sequence[tuple[tuple[str, str], flo
     themes = zip(_evenly(topics, rng), _evenly(lang.ASPECTS, rng), strict=False)
     texts, scores = [], []
     for (topic, aspect), (relation, score) in zip(themes, relations, strict=False):
-        texts.append(_pair((topic, aspect), _beside(topic, aspect, relation, topics, rng), rng))
+        texts.append(_pair((topic, aspect), _related_theme(topic, aspect, relation, topics, rng), rng))
         scores.append(score)
     first, second = zip(*texts, strict=True)
     return Pairs(first, second, tuple(scores))
@@ -179,7 +185,7 @@ def _graded_pairs(topics: Sequence[str], rows: int, rng: random.Random) -> Pairs
     return _pairs(topics, [(relation, STS_SHARES[relation][0]) for relation in drawn], rng)
 
 
-def _same_or_not(topics: Sequence[str], rows: int, rng: random.Random) -> Pairs:
+def _agreeing_pairs(topics: Sequence[str], rows: int, rng: random.Random) -> Pairs:
     """Two in five pairs agree; the distractors are shared out evenly over the others."""
     relations: list[tuple[tuple[str, str], float]] = []
     distractors = _evenly([str(i) for i in range(len(_DISTRACTORS))], rng)
@@ -226,7 +232,7 @@ def _reranking(topics: Sequence[str], rows: int, rng: random.Random) -> Ranking:
         ids = [f"d{row}-{place}" for place in range(_CANDIDATES)]
         for place, name in enumerate(ids):
             relation = ("same", "same") if place < right else _DISTRACTORS[place % len(_DISTRACTORS)]
-            corpus[name] = _document(*_beside(topic, aspect, relation, topics, rng), rng)
+            corpus[name] = _document(*_related_theme(topic, aspect, relation, topics, rng), rng)
         queries[f"q{row}"] = lang.write_query(topic, aspect, rng)
         relevant[f"q{row}"] = tuple(ids[:right])
         candidates[f"q{row}"] = tuple(rng.sample(ids, len(ids)))

@@ -174,7 +174,7 @@ def _asked_for(roles: dict[str, str]) -> str:
 
 
 def edit_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """Say of each field what it is about and whether that is off, then write anew what is; half the drafts are right.
+    """Say of each field what it is about and whether that is off, then write those fields again; half the drafts are right.
 
     A mark after each reading makes every verdict a comparison of two words, and each draft several of them.
     """
@@ -191,7 +191,7 @@ def edit_example(topic: str, other_topic: str, practice: Practice, rng: random.R
     draft = dict(record)
     for key in rng.sample(faulty, min(count, len(faulty))):
         draft[key] = _fault(topic, other_topic, aspect, key, record, roles, rng)
-    readings = {key: lang.in_a_word(text, topic) for key, text in draft.items()}
+    readings = {key: lang.word_for_reading(text, topic) for key, text in draft.items()}
     changes = {key: record[key] for key, reading in readings.items() if not _right(roles[key], reading, aspect)}
     marked = ", ".join(reading + (" off" if key in changes else "") for key, reading in readings.items())
     listed = "" if all(key in KEYS[role] for key, role in roles.items()) else _asked_for(roles) + "\n"
@@ -235,7 +235,7 @@ def _fault(
         lambda: _write(plain, astray, lang.SIBLING[aspect] if contrast else aspect, rng),
         lambda: rng.choice([text for other, text in record.items() if other != key] or [topic]),
     ]
-    while _right(role, lang.in_a_word(text := rng.choice(faults)(), topic), aspect):
+    while _right(role, lang.word_for_reading(text := rng.choice(faults)(), topic), aspect):
         pass
     return text
 
@@ -273,7 +273,7 @@ CURRICULUM = ((0.10, Practice(EARLY_MIXTURE)), (1.00, Practice(LATE_MIXTURE)))
 """What is practised up to which share of the tokens: copying, then content and editing."""
 
 
-def examples(words: Sequence[str], rng: random.Random, practice: Practice) -> Iterator[Example]:
+def practice_examples(words: Sequence[str], rng: random.Random, practice: Practice) -> Iterator[Example]:
     """An endless stream of practice, each example on a fresh topic."""
     while True:
         maker = rng.choices(_MAKERS, practice.mixture)[0]

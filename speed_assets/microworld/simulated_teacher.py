@@ -1,9 +1,9 @@
 """The microworld's teacher: brainstorms, writes, judges and revises from the prompt text alone.
 
-It stands behind the same interface as a real teacher and errs at adjustable rates. Every draw comes
+It has the interface of a real teacher and makes errors at adjustable rates. Every draw comes
 from a seed named by the request, so the same request has the same answer in any order.
 
-Belongs here: answering prompts. Not here: what is right (`records.py`).
+Belongs here: answering prompts. Not here: what is right (`toy_records.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.prompts import CompactPrompt, read_compact
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld import toy_language as lang
-from speed_assets.microworld.toy_records import Asked, dump, read_task, spoil, truth_of, write_record, write_task
+from speed_assets.microworld.toy_records import (
+    TaskRequest,
+    read_task,
+    record_as_json,
+    truth_of_record,
+    with_one_fault,
+    write_record,
+    write_task,
+)
 
 _LONG_WORDS = ("300 words", "400 words", "500 words", "100 words", "200 words")
 
@@ -29,7 +37,18 @@ class MicroworldTeacher:
         self._rates = {"brainstorm": brainstorm, "synthesis": write, "judge": judge, "revise": revise}
 
     def answer(self, prompt: str, key: str) -> str:
-        """The raw text of an answer. Raises ValueError when the prompt is not of the compact set."""
+        """Answer a prompt.
+
+        Args:
+            prompt: Of the compact set.
+            key: Seeds the answer.
+
+        Returns:
+            The raw text of the answer.
+
+        Raises:
+            ValueError: The prompt is not of the compact set.
+        """
         asked = read_compact(prompt)
         rng = random.Random(seed_for(0, "microworld-teacher", key))
         errs = rng.random() < self._rates[asked.kind]
@@ -54,10 +73,10 @@ class MicroworldTeacher:
     def _write(self, prompt: CompactPrompt, errs: bool, rng: random.Random) -> str:
         asked = read_task(prompt.task_type, prompt.task)
         if prompt.task_type == "sts":
-            asked = Asked(lang.topic_phrase(prompt.task), lang.ASPECTS)
+            asked = TaskRequest(lang.topic_phrase(prompt.task), lang.ASPECTS)
         long = any(f" {words}" in f" {prompt.attributes}" for words in _LONG_WORDS)
         record = write_record(prompt.task_type, asked, rng, long)
-        return dump(spoil(prompt.task_type, asked, record, rng) if errs else record)
+        return record_as_json(with_one_fault(prompt.task_type, asked, record, rng) if errs else record)
 
     def _judge(self, prompt: CompactPrompt, errs: bool, rng: random.Random) -> str:
         """Best and worst by how much is right. Among some equals a taste decides, that does not depend on their
@@ -66,7 +85,7 @@ class MicroworldTeacher:
         scores = []
         for candidate in prompt.candidates:
             parsed = parse_record(prompt.task_type, candidate)
-            truth = truth_of(prompt.task_type, task, parsed.record)
+            truth = truth_of_record(prompt.task_type, task, parsed.record)
             parts = (truth.valid, truth.on_topic, truth.positive_right, truth.negative_right)
             scores.append(sum(parts) - (parsed.problem is not None))
         order = sorted(range(len(scores)), key=lambda i: (-scores[i], short_id(prompt.candidates[i])))
@@ -81,13 +100,13 @@ class MicroworldTeacher:
         task = _task(prompt)
         asked = read_task(prompt.task_type, task)
         parsed = parse_record(prompt.task_type, prompt.draft or "")
-        truth = truth_of(prompt.task_type, task, parsed.record)
+        truth = truth_of_record(prompt.task_type, task, parsed.record)
         if errs:
             changes = (
                 {} if not truth.all_right else dict([next(iter(write_record(prompt.task_type, asked, rng).items()))])
             )
         else:
-            changes = mend(prompt.task_type, asked, parsed.record, rng)
+            changes = smallest_patch(prompt.task_type, asked, parsed.record, rng)
         # What each field is about and whether that is off: each verdict is a comparison of words for whoever learns it.
         readings = [
             _reading(parsed.record.get(key), asked.topic) + (" off" if key in changes else "")
@@ -101,35 +120,40 @@ def _task(prompt: CompactPrompt) -> str:
 
 
 def _reading(text: str | None, topic: str) -> str:
-    return "gone" if text is None else lang.in_a_word(text, topic)
+    return "gone" if text is None else lang.word_for_reading(text, topic)
 
 
 def _revision(reason: str, changes: dict[str, str]) -> str:
     return json.dumps({"reason": reason, "revision": changes or None}, ensure_ascii=False)
 
 
-def mend(task_type: str, asked: Asked, record: dict[str, str], rng: random.Random) -> dict[str, str]:
+def smallest_patch(task_type: str, asked: TaskRequest, record: dict[str, str], rng: random.Random) -> dict[str, str]:
     """The smallest patch that makes a record entirely right; empty when it is."""
-    task = task_of(task_type, asked)
-    if truth_of(task_type, task, record).all_right:
+    task = task_for_request(task_type, asked)
+    if truth_of_record(task_type, task, record).all_right:
         return {}
     keys = TASK_TYPES[task_type].keys
-    said = lang.read(record.get(keys[0], ""), asked.topic)
+    of_query = lang.read_text(record.get(keys[0], ""), asked.topic)
     meant = next(
-        (r.aspect for r in (said, lang.read(record.get(keys[1], ""), asked.topic)) if r.aspect in asked.aspects), None
+        (
+            r.aspect
+            for r in (of_query, lang.read_text(record.get(keys[1], ""), asked.topic))
+            if r.aspect in asked.aspects
+        ),
+        None,
     )
-    fixed = write_record(task_type, Asked(asked.topic, (meant,)) if meant else asked, rng)
-    if said.on_topic and said.aspect in asked.aspects:  # the query stands: mend the rest to fit it
+    fixed = write_record(task_type, TaskRequest(asked.topic, (meant,)) if meant else asked, rng)
+    if of_query.on_topic and of_query.aspect in asked.aspects:  # the query stands: mend the rest to fit it
         fixed |= {keys[0]: record[keys[0]]}
     for size in (1, 2, 3):
         for subset in _subsets(keys, size):
             patched = record | {key: fixed[key] for key in subset}
-            if truth_of(task_type, task, patched).all_right:
+            if truth_of_record(task_type, task, patched).all_right:
                 return {key: fixed[key] for key in subset}
     return fixed
 
 
-def task_of(task_type: str, asked: Asked) -> str:
+def task_for_request(task_type: str, asked: TaskRequest) -> str:
     """A task that asks exactly for `asked`."""
     return asked.topic if len(asked.aspects) > 2 else f"{' or '.join(asked.aspects)} of {asked.topic}"
 

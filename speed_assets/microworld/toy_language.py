@@ -1,9 +1,9 @@
 """The language of the microworld: topics x aspects x phrasings, to write and to recognise.
 
-A text speaks of one *topic* (any phrase, so the language is open) under one *aspect* (one of twelve, in
+A text is about one *topic* (any phrase, so the language is open) under one *aspect* (one of twelve, in
 six confusable sibling pairs). An aspect shows itself only through cue words, and the cues of queries
 are disjoint from the cues of documents: no word overlap gives the right aspect away, it has to be
-learned. Since every cue belongs to exactly one aspect, what a text says is recognised exactly.
+learned. Since every cue belongs to exactly one aspect, the aspect of a text is recognised exactly.
 
 Belongs here: vocabulary, writing, recognising. Not here: prompts, judging, records of a task type.
 """
@@ -131,8 +131,8 @@ def write_document(topic: str, aspect: str, rng: random.Random, long: bool | Non
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a text says: aspects of its query cues and of its document cues, and whether it names the topic."""
+class TextReading:
+    """The content of a text: aspects of its query cues and of its document cues, and whether it names the topic."""
 
     on_topic: bool
     query_aspects: frozenset[str]
@@ -145,12 +145,20 @@ class Reading:
         return next(iter(aspects)) if len(aspects) == 1 else None
 
 
-def in_a_word(text: str, topic: str) -> str:
-    """What a text is about, in a word: its aspect, with a question mark when query cues alone say so; `astray` off
-    the topic; `bare` or `mixed` without one aspect."""
+def word_for_reading(text: str, topic: str) -> str:
+    """The content of a text in a word.
+
+    Args:
+        text: Any text.
+        topic: The topic phrase that it should be about.
+
+    Returns:
+        Its aspect, with a question mark when only query cues name it; `astray` off the topic; `bare` or `mixed` without one
+        aspect.
+    """
     if text in SIBLING:
         return text
-    reading = read(text, topic)
+    reading = read_text(text, topic)
     if not reading.on_topic:
         return "astray"
     if reading.aspect is None:
@@ -158,14 +166,14 @@ def in_a_word(text: str, topic: str) -> str:
     return reading.aspect + ("" if reading.document_aspects else "?")
 
 
-def read(text: str, topic: str) -> Reading:
-    """Recognise what `text` says about `topic`. Words of the topic itself are never taken for cues."""
+def read_text(text: str, topic: str) -> TextReading:
+    """Recognise the aspects of `text` and whether it names `topic`. Words of the topic itself are never taken for cues."""
     plain = f" {' '.join(_NOT_PLAIN.sub(' ', text.lower()).split())} "
     needle = f" {topic} "
     on_topic = bool(topic) and needle in plain
     words = _WORD.findall(plain.replace(needle, " ") if on_topic else plain)
     cues = [word for word in words if word in CUE_ASPECT]
-    return Reading(
+    return TextReading(
         on_topic=on_topic,
         query_aspects=frozenset(CUE_ASPECT[c] for c in cues if c in _IS_QUERY_CUE),
         document_aspects=frozenset(CUE_ASPECT[c] for c in cues if c not in _IS_QUERY_CUE),

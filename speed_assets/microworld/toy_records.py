@@ -1,9 +1,9 @@
-"""Records of the five task types in the microworld: to write right, to write wrong, and to know the truth of.
+"""Records of the five task types in the microworld: right ones, faulty ones, and which parts of one are right.
 
-The task tells what is asked: `cost of violins` asks for one aspect of a topic, `cost or worth of violins`
+A task names its aspect: `cost of violins` asks for one aspect of a topic, `cost or worth of violins`
 (classification) for either of two siblings, a bare topic (STS) for any aspect.
 
-Belongs here: what is right. Not here: answering prompts (`teacher.py`).
+Belongs here: what is right. Not here: answers to prompts (`simulated_teacher.py`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FLAWS = ("wrong_aspect", "easy_negative", "copied_query", "missing_field", "too_
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a task asks for: the topic phrase, and the aspects allowed for query and positive."""
+class TaskRequest:
+    """The content of a task: the topic phrase, and the aspects that query and positive may have."""
 
     topic: str
     aspects: tuple[str, ...]
@@ -30,7 +30,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is true of one row. For task types without negatives `negative_right` is true."""
+    """Which parts of a row are right. For task types without negatives `negative_right` is true."""
 
     valid: bool
     on_topic: bool
@@ -39,6 +39,7 @@ class Truth:
 
     @property
     def all_right(self) -> bool:
+        """Whether every part of the row is right."""
         return self.valid and self.on_topic and self.positive_right and self.negative_right
 
 
@@ -57,17 +58,17 @@ def write_task(task_type: str, topic: str, rng: random.Random) -> str:
     return f"{aspect} of {topic}"
 
 
-def read_task(task_type: str, task: str) -> Asked:
+def read_task(task_type: str, task: str) -> TaskRequest:
     """What a task asks for. A task in other words than `write_task`'s asks for any aspect of itself."""
     if task_type != "sts" and " of " in task:
         head, topic = task.split(" of ", 1)
         aspects = tuple(part for part in head.split(" or "))
         if all(aspect in lang.SIBLING for aspect in aspects):
-            return Asked(topic, aspects)
-    return Asked(task, lang.ASPECTS)
+            return TaskRequest(topic, aspects)
+    return TaskRequest(task, lang.ASPECTS)
 
 
-def write_record(task_type: str, asked: Asked, rng: random.Random, long: bool | None = None) -> dict[str, str]:
+def write_record(task_type: str, asked: TaskRequest, rng: random.Random, long: bool | None = None) -> dict[str, str]:
     """A record that is entirely right."""
     aspect = rng.choice(asked.aspects)
     return {
@@ -97,7 +98,7 @@ def _write_field(task_type: str, field: str, topic: str, aspect: str, rng: rando
     return lang.write_document(topic, sibling if field == "negative" else aspect, rng, long)
 
 
-def spoil(task_type: str, asked: Asked, record: Mapping[str, str], rng: random.Random) -> dict[str, str]:
+def with_one_fault(task_type: str, asked: TaskRequest, record: Mapping[str, str], rng: random.Random) -> dict[str, str]:
     """The record with one fault in it, of a kind that the task type can have."""
     keys = TASK_TYPES[task_type].keys
     query, positive = keys[0], keys[1]
@@ -127,47 +128,56 @@ def spoil(task_type: str, asked: Asked, record: Mapping[str, str], rng: random.R
     return spoiled
 
 
-def aspect_of(task_type: str, asked: Asked, record: Mapping[str, str]) -> str:
+def aspect_of(task_type: str, asked: TaskRequest, record: Mapping[str, str]) -> str:
     """The aspect that the record is to be about: the asked one, or among several what its query says."""
     if len(asked.aspects) == 1:
         return asked.aspects[0]
-    said = lang.read(record.get(TASK_TYPES[task_type].keys[0], ""), asked.topic).aspect
-    return said if said in asked.aspects else asked.aspects[0]
+    readings = lang.read_text(record.get(TASK_TYPES[task_type].keys[0], ""), asked.topic).aspect
+    return readings if readings in asked.aspects else asked.aspects[0]
 
 
-def truth_of(task_type: str, task: str, record: Mapping[str, str | None] | None) -> Truth:
-    """What is true of a record (in the keys of model output; None when there is none)."""
+def truth_of_record(task_type: str, task: str, record: Mapping[str, str | None] | None) -> Truth:
+    """Which parts of a record are right.
+
+    Args:
+        task_type: Of the row.
+        task: Its task.
+        record: Texts under the keys of model output; None when there is no record.
+    """
     asked = read_task(task_type, task)
     keys = TASK_TYPES[task_type].keys
     texts = [(record or {}).get(key) for key in keys]
     if record is None or not all(isinstance(text, str) and text.strip() for text in texts):
         return NOTHING_RIGHT
-    said = [lang.read(str(text), asked.topic) for text in texts]
+    readings = [lang.read_text(str(text), asked.topic) for text in texts]
     query, positive = texts[0], texts[1]
-    about = said[0].aspect
+    about = readings[0].aspect
     about_right = about in asked.aspects
     if task_type == "classification":
         return Truth(
             valid=True,
-            on_topic=said[0].on_topic,
+            on_topic=readings[0].on_topic,
             positive_right=about_right and positive == about,
             negative_right=texts[2] in lang.SIBLING and texts[2] != positive and texts[2] != about,
         )
     expected_documents = {about} if about else set()
-    positive_right = about_right and said[1].document_aspects == expected_documents and not said[1].query_aspects
+    positive_right = (
+        about_right and readings[1].document_aspects == expected_documents and not readings[1].query_aspects
+    )
     if task_type in ("retrieval", "matching_short"):
-        positive_right = positive_right and not said[0].document_aspects
+        positive_right = positive_right and not readings[0].document_aspects
     negative_right = True
     if len(keys) == 3:
-        other = said[2].aspect
-        negative_right = other is not None and other != about and not said[2].query_aspects
+        other = readings[2].aspect
+        negative_right = other is not None and other != about and not readings[2].query_aspects
     return Truth(
         valid=True,
-        on_topic=all(reading.on_topic for reading in said),
+        on_topic=all(reading.on_topic for reading in readings),
         positive_right=positive_right and positive != query,
         negative_right=negative_right,
     )
 
 
-def dump(record: Mapping[str, str]) -> str:
+def record_as_json(record: Mapping[str, str]) -> str:
+    """The record on one line of JSON."""
     return json.dumps(dict(record), ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""What sets two releases apart: recipe, what they were made from, rows, scores with intervals, figures.
+"""`speed diff`: what differs between two releases: recipe, inputs, rows, scores with intervals, figures.
 
-Belongs here: comparing what two releases hold. Not here: printing (`cli.py`), judging (`checks/scores.py`).
+Belongs here: comparing what two releases hold. Not here: printing (`speed_assets/cli`), judging (`checks/scores.py`).
 """
 
 from __future__ import annotations
@@ -8,28 +8,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from checks.scores import trainings_of, unlike
+from checks.release_comparison import trainings_of
+from checks.score_tables import differences_of_scoring
 from resources.releases.releases import SAMPLES, SCORES, Release
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import compare, mean_over_tasks, samples_by_model, superiority
 from speed_assets.recipe import Superior
 
 _FIGURES = ("teacher", "removed", "contamination", "libraries", "models", "licences", "trainings", "sd_between_seeds")
-"""Of the manifest: what cards tell beside rows and scores."""
+"""Entries of the manifest that the cards state, next to rows and scores."""
 
 
 def diff(old: Release, new: Release) -> dict[str, Any]:
-    """{"recipe", "made_of", "rows", "scores", "figures"}: what differs, as {name: [old, new]}; null is absent.
+    """What differs between two releases.
 
-    `scores` holds a line for each task and for their mean, new minus old with a 1 - alpha interval over samples and
-    trainings (both of the new release's `checks.superior`), or in `not_comparable` why there are none. Raises StoreError
-    for a release that lacks what is asked of it.
+    Args:
+        old: the release to compare with.
+        new: the release that is compared; alpha and resamples are its `checks.superior`.
+
+    Returns:
+        {"recipe", "made_of", "rows", "figures"}: differences as {name: [old, new]}, null where one has no such entry.
+        `scores` has a line for each task and for their mean: new minus old with a 1 - alpha interval over samples and
+        trainings, or in `not_comparable` the reasons why there are none.
+
+    Raises:
+        StoreError: for a release that lacks a file that is compared.
     """
-    said = [release.json("manifest.json") for release in (old, new)]
+    manifests = [release.json("manifest.json") for release in (old, new)]
     recipes = [release.json("recipe.json") for release in (old, new)]
-    made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in said]
+    made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in manifests]
     released = [release.manifest["metadata"].get("rows_released") for release in (old, new)]
-    rows = [{**manifest.get("rows", {}), "all": count} for manifest, count in zip(said, released, strict=True)]
+    rows = [{**manifest.get("rows", {}), "all": count} for manifest, count in zip(manifests, released, strict=True)]
     return {
         "old": old.fingerprint,
         "new": new.fingerprint,
@@ -37,14 +46,14 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
         "made_of": _changed(*made_of),
         "rows": _changed(*rows),
         "scores": _scores(old, new, Superior.model_validate(recipes[1]["checks"]["superior"]), recipes[1]["seed"]),
-        "figures": _changed(*(_flat({name: manifest.get(name) for name in _FIGURES}) for manifest in said)),
+        "figures": _changed(*(_flat({name: manifest.get(name) for name in _FIGURES}) for manifest in manifests)),
     }
 
 
 def _scores(old: Release, new: Release, settings: Superior, seed: int) -> dict[str, Any]:
     if not all(release.has_table(table) for release in (old, new) for table in (SCORES, SAMPLES)):
         return {"lines": [], "not_comparable": ["one of the two holds no samples: it was made before releases did"]}
-    if found := unlike(new.table(SCORES), old.table(SCORES)):
+    if found := differences_of_scoring(new.table(SCORES), old.table(SCORES)):
         return {"lines": [], "not_comparable": found}
     ours, theirs = (trainings_of(samples_by_model(release.table(SAMPLES))) for release in (new, old))
     differences = [
@@ -85,7 +94,7 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[A
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """{dotted path: value} of nested mappings; a list of mappings is told by the first field of each."""
+    """{dotted path: value} of nested mappings; in a list of mappings, the first field of each is its name."""
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         value = {str(next(iter(item.values()), at)): item for at, item in enumerate(value)}
     if not isinstance(value, dict) or not value:

@@ -1,9 +1,9 @@
-"""Lanes: the executor that does the steps of a run at the same time, each kind within its own number of lanes.
+"""Lanes: an executor that runs the steps of a run at the same time, each kind within its own number of lanes.
 
 A step of this product waits: for a worker process, for the teacher, for a file. So threads of one process are enough, a step
 that finds its artifact costs milliseconds, and heavy work stays in worker processes. Steps that use models share the lanes
-`gpu` where this machine shows a GPU, else `cpu`; steps that only ask have the lanes `teacher`. A teacher's stage therefore
-never waits for a training that it does not need. All others (tables, checks) wait for nothing but their inputs.
+`gpu` where this machine has a GPU, else `cpu`; steps that only ask have the lanes `teacher`. So a teacher's stage never waits
+for a training that it does not need. All others (tables, checks) wait only for their inputs.
 
 Belongs here: which steps run now, and the end of an interrupted run. Not here: what a step does (`assets/stage.py`).
 """
@@ -46,9 +46,9 @@ LANE_TAG = "speed/lane"
 """Tag of a step: the lane that it needs."""
 _STEPS_MAX = 16
 """Steps at the same time in all, those without a lane included: they hold threads, not cores."""
-_LOOK_S = 0.5
-"""Seconds between two looks at whether a slot of another run has come free."""
-_PATIENCE_S = 30.0
+_POLL_S = 0.5
+"""Seconds between two checks whether another run has freed a slot."""
+_GRACE_S = 30.0
 """Seconds that an interrupted run waits for its steps: an engine needs some to free its memory."""
 
 
@@ -72,7 +72,7 @@ def lanes_executor(recipe: Recipe) -> dg.ExecutorDefinition:
 
 
 class LanesExecutor(Executor):
-    """Does ready steps on threads of this process, at most so many of each lane at a time."""
+    """Runs ready steps on threads of this process, at most `limits` of each lane at a time."""
 
     def __init__(self, limits: dict[str, int]) -> None:
         self._limits = [{"key": LANE_TAG, "value": lane, "limit": limit} for lane, limit in limits.items()]
@@ -157,13 +157,13 @@ class _Running:
     def next(self) -> tuple[str | None, DagsterEvent | None]:
         """An event and its step; no event where the step has ended; neither where nothing has come for a while."""
         try:
-            return self._events.get(timeout=_LOOK_S)
+            return self._events.get(timeout=_POLL_S)
         except queue.Empty:
             return None, None
 
     def end(self) -> None:
         """Interrupt the steps that still run, as Ctrl-C would, and wait for them."""
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + _GRACE_S
         for thread in self._threads.values():
             _interrupt(thread)
         for thread in self._threads.values():
@@ -174,7 +174,7 @@ class _Running:
         try:
             for event in dagster_event_sequence_for_step(context):
                 self._events.put((key, event))
-        except BaseException:  # noqa: S110 - its failure event has been handed on
+        except BaseException:  # noqa: S110 - its failure event is in the queue
             pass
         finally:
             self._events.put((key, None))

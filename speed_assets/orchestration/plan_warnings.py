@@ -1,13 +1,13 @@
-"""What can be said of a recipe before anything is sent: prompts that are too few, trainings that are too short.
+"""Warnings about a recipe before anything is sent: too few prompts, trainings that are too short.
 
-Belongs here: the warnings of a plan and of a run's first second. Not here: what is missing on this machine, or what the
-warnings are reckoned from (`enough_topics.py`, `domain/training_length.py`).
+Belongs here: the warnings of a plan and of a run's first second. Not here: what is missing on this machine, or how the
+warnings are computed (`enough_topics.py`, `domain/training_length.py`).
 """
 
 from __future__ import annotations
 
 from resources.inputs.enough_topics import crowded_prompt_warnings
-from speed_assets.domain.training_length import too_short
+from speed_assets.domain.training_length import too_few_steps_message
 from speed_assets.recipe import PerTaskType, Recipe, Training
 
 
@@ -15,13 +15,13 @@ def warnings_before(recipe: Recipe) -> list[str]:
     """Warnings, one sentence each.
 
     Raises:
-        RecipeError: what is warned of is refused by the recipe (`topics.refuse`), or a topic file cannot be read.
+        RecipeError: where the recipe refuses too few prompts (`topics.refuse`), or a topic file cannot be read.
     """
     return [*crowded_prompt_warnings(recipe), *short_trainings(recipe)]
 
 
 def short_trainings(recipe: Recipe) -> list[str]:
-    """Trainings of generators that will take fewer steps than `checks.steps_min`, if every row asked for comes out whole."""
+    """Trainings of generators that will take fewer steps than `checks.steps_min`, if every row is valid."""
     graph = recipe.graph()
     trained: dict[str, tuple[Training | None, PerTaskType | None]] = {
         "junior_model": (recipe.junior_model, recipe.seed_data.rows),
@@ -33,5 +33,5 @@ def short_trainings(recipe: Recipe) -> list[str]:
         if name in graph and settings is not None and rows is not None:
             total = rows.total()
             least = recipe.checks.steps_min
-            found.append(too_short(name, total, settings.steps(total), settings.batch_size, least))
+            found.append(too_few_steps_message(name, total, settings.steps(total), settings.batch_size, least))
     return [line for line in found if line is not None]

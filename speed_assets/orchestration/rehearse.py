@@ -1,16 +1,16 @@
-"""The whole recipe on a few rows a stage, before the paid run: `speed rehearse`.
+"""`speed rehearse`: the complete recipe on a few rows a stage, before the run that costs money.
 
-A rehearsal is a recipe made from the real one: the same endpoint, models, prompts and settings, with fewer rows. It runs in
-a home of its own, so nothing of it can be mistaken for the real thing, and its calls are paid from a ledger of its own.
-Gates are told and not enforced; rows of the teacher stand in for what a model trained on so little cannot write
+A rehearsal is a recipe made from the full one: the same endpoint, models, prompts and settings, with fewer rows. It runs in
+a home of its own with a ledger of its own, so none of its artifacts and calls mix with the full recipe's. Gates are reported
+and not enforced; examples of the teacher replace rows that a model trained on so little cannot write
 (`assets/stand_ins.py`), so every later stage is reached.
 
-Belongs here: the smaller recipe, its home, running it. Not here: what it measures (`rehearsal_report.py`), printing (`cli.py`).
+Belongs here: the smaller recipe, its home, running it. Not here: its measures (`rehearsal_measures.py`) and report
+(`rehearsal_report.py`).
 """
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,32 +24,32 @@ from resources.progress import ProgressFor, no_progress
 from resources.store.home import prepare_home
 from resources.store.store import write_atomically
 from speed_assets.orchestration import runs
+from speed_assets.orchestration.home_environment import home_environment
+from speed_assets.orchestration.run_report import RunReport
 from speed_assets.recipe import Checks, Recipe, RecipeError, Rehearsal
 
 ROWS = 8
 """Rows of each task type in each stage, unless the recipe asks for fewer (ours)."""
-_SHARED = ("SPEED_STORE_URL", "SPEED_LEDGER_URL", "SPEED_DAGSTER_POSTGRES_URL")
-"""Stores that homes share: a rehearsal uses none of them."""
 _STEPS_MIN = 2
-"""Steps of a training at least: the first has the learning rate 0 where there is a warm-up."""
+"""Least steps of a training: the first step has the learning rate 0 where there is a warm-up."""
 _TINY = Path(__file__).resolve().parents[2] / "recipes" / "natural_sets"
-"""Sets of this project that are scored where the recipe's own evaluation is left out."""
+"""Evaluation sets of this project, scored where the recipe's own evaluation is left out."""
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """A rehearsal that was run: its recipe, where it lies, and the report of its run."""
+    """A rehearsal that was run: its recipe, its home, and the report of its run."""
 
     recipe: Recipe
     home: Path
-    report: runs.RunReport
+    report: RunReport
 
 
 def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = False) -> Recipe:
-    """The recipe with at most `rows` rows a task type in each stage, and nothing else changed that a row could show.
+    """The recipe with at most `rows` rows of each task type in each stage; nothing else that shapes a row is changed.
 
     Args:
-        recipe: the real one.
+        recipe: the full recipe.
         rows: rows of each task type in each stage; at least 4, since each training has to take several steps.
         skip_evaluation: score small sets of this project in place of the recipe's own.
 
@@ -92,8 +92,7 @@ def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = Fa
 
 
 def _fewer_topics(topics: dict[str, Any], rows: int) -> None:
-    """As many topics as there are rows. Alignment topics of a file of their own would each cost a call for each task type,
-    and show nothing that those of the other file do not."""
+    """As many topics as there are rows, and no separate alignment topics: each would cost a call for each task type."""
     topics |= {"alignment": None, "limit": min(rows, topics["limit"] or rows)}
     topics["at_least"] = min(topics["at_least"], topics["limit"])
     if topics.get("refuse"):
@@ -104,7 +103,7 @@ def _fewer_topics(topics: dict[str, Any], rows: int) -> None:
 
 
 def _shorter_trainings(data: dict[str, Any], rows: int) -> None:
-    """Batches small enough for several steps on what is there; parts of a batch divide it."""
+    """Batches small enough for several steps; micro batches divide them."""
     tables = {
         "junior_model": sum(data["seed_data"]["rows"].values()),
         "senior_model": sum((data["preference_pairs"] or {}).get("prompts", {"": 0}).values()),
@@ -128,7 +127,7 @@ def _shorter_trainings(data: dict[str, Any], rows: int) -> None:
 
 
 def home_of(home: Path, recipe: Recipe) -> Path:
-    """Where the rehearsals of a recipe lie in a home."""
+    """The home of a recipe's rehearsals, a folder in its own home."""
     return home / "rehearsals" / recipe.name
 
 
@@ -141,29 +140,37 @@ def rehearse(
     progress: ProgressFor = no_progress,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Rehearsed:
-    """Run the rehearsal of a recipe to its release decision, in `home/rehearsals/NAME`. Nothing else of `home` is touched.
+    """Run the rehearsal of a recipe to its release decision, in `home/rehearsals/NAME`; no other part of `home` changes.
 
-    This process's environment names the rehearsal's home from here on, and no store that homes share. A rehearsal of the
-    same recipe that was cut short goes on.
+    No shared storage is used. An interrupted rehearsal of the same recipe resumes.
+
+    Args:
+        recipe: the full recipe.
+        home: its home.
+        rows: rows of each task type in each stage, at least 4.
+        skip_evaluation: score small sets of this project in place of the recipe's own.
+        progress: gets the progress of each stage.
+        say: gets lines for a person.
+
+    Returns:
+        The smaller recipe, the rehearsal's home and the report of its run.
 
     Raises:
-        RecipeError: when the recipe cannot be rehearsed, its teacher is to be on this machine and nothing listens there, or
-            a model of it is nowhere to be found.
+        RecipeError: when the recipe cannot be rehearsed, its teacher is an address of this machine where nothing listens, or
+            one of its models cannot be found.
     """
     small = rehearsal_of(recipe, rows, skip_evaluation=skip_evaluation)
-    _teacher_listens(recipe)
+    _check_teacher_listens(recipe)
     place = home_of(home, recipe)
-    for name in _SHARED:
-        os.environ.pop(name, None)
-    os.environ["SPEED_HOME"] = str(place)
-    prepare_home(place)
-    _same_models(home, place)
-    report = runs.run(small, place, progress=progress, say=say)
+    with home_environment(place, shared=False):
+        prepare_home(place)
+        _link_models(home, place)
+        report = runs.run(small, place, progress=progress, say=say)
     return Rehearsed(small, place, report)
 
 
-def _teacher_listens(recipe: Recipe) -> None:
-    """A server of one's own that was not started is told at once; a run would wait `calls.breaker_s` for it to come back."""
+def _check_teacher_listens(recipe: Recipe) -> None:
+    """Raise RecipeError where a teacher on this machine was not started; a run would wait for it for `calls.breaker_s`."""
     parts = urlsplit(recipe.teacher.endpoint or "")
     if parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         return
@@ -176,8 +183,8 @@ def _teacher_listens(recipe: Recipe) -> None:
         ) from None
 
 
-def _same_models(home: Path, place: Path) -> None:
-    """The rehearsal loads the models that the real home does: converted ones lie there, and commits are the same."""
+def _link_models(home: Path, place: Path) -> None:
+    """Let the rehearsal load the models of the real home: converted ones, and the same commits of those of a hub."""
     (home / "models").mkdir(parents=True, exist_ok=True)
     if not (place / "models").exists():
         (place / "models").symlink_to(home / "models", target_is_directory=True)

@@ -1,8 +1,8 @@
-"""What Dagster knows of an artifact, and whether that is what the artifact is now.
+"""Whether Dagster's latest record of an artifact still describes it.
 
-Dagster compares an asset's code version and the data versions of its direct inputs with those that its latest materialization
-was recorded under. `plan.py` looks further, down the whole graph and into the ledger. So that both say the same, an asset
-that the plan would leave alone keeps the code version that it was recorded under, and any other gets another one.
+Dagster compares an asset's code version and the data versions of its direct inputs with those of its latest materialization.
+`plan.py` also reads the whole graph upstream and the ledger. So that both agree, an asset that the plan reuses keeps the code
+version that it was recorded with, and any other asset gets a new one.
 
 Belongs here: reading Dagster's records, and the code version that follows. Not here: what has to be made (`plan.py`).
 """
@@ -29,13 +29,13 @@ from resources.store.home import POSTGRES_VARIABLE, prepare_home
 from resources.store.store import ArtifactManifest, StoreError
 
 FAILED = "failed"
-"""Last word of the reason of an artifact that a gate holds up."""
+"""Last word of the reason where a gate failed."""
 _CODE_VERSION = "dagster/code_version"
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What Dagster's latest materialization of an asset says; all None when there is none.
+    """Dagster's latest materialization of an asset; all None when there is none.
 
     `made_of` maps the names of inputs to their content digests.
     """
@@ -47,20 +47,22 @@ class Recorded:
 
 
 class Instance:
-    """What this product asks of a Dagster instance, in one place."""
+    """The records of a Dagster instance that this product reads."""
 
     def __init__(self, dagster: dg.DagsterInstance) -> None:
         self.dagster = dagster
 
     @classmethod
     def of(cls, home: Path) -> Instance:
-        """The instance of a home, which becomes that of this process and of those it starts."""
+        """The Dagster instance of a home, created if there is none yet. The environment stays as it is.
+
+        Raises:
+            StoreError: when the home or Dagster's storage cannot be used.
+        """
         dagster_home = prepare_home(home)
-        os.environ["DAGSTER_HOME"] = str(dagster_home)
-        os.environ["SPEED_HOME"] = str(home)
-        with storage_explained(), (dagster_home / ".opening").open("w") as turn:
-            flock(turn, LOCK_EX)  # its tables are made without asking whether another process makes them
-            dagster = dg.DagsterInstance.get()
+        with explained_postgres_errors(), (dagster_home / ".opening").open("w") as turn:
+            flock(turn, LOCK_EX)  # Dagster creates its tables without checking whether another process does
+            dagster = dg.DagsterInstance.from_config(str(dagster_home))
             gpu_pool.limit_gpu_pool(dagster)
         return cls(dagster)
 
@@ -87,8 +89,8 @@ def _recorded(materialization: dg.AssetMaterialization) -> Recorded:
 
 
 @contextmanager
-def storage_explained() -> Iterator[None]:
-    """Raise StoreError, with what to do, where Dagster's storage in PostgreSQL cannot be used or has gone away."""
+def explained_postgres_errors() -> Iterator[None]:
+    """Raise StoreError, with what to do, where Dagster's storage in PostgreSQL cannot be used or was lost."""
     try:
         yield
     except StoreError:  # explained already, and perhaps of the ledger's database
@@ -106,13 +108,13 @@ def storage_explained() -> Iterator[None]:
 def stale_reason(
     artifacts: Artifacts, recorded: Mapping[Step, Recorded], artifact: ArtifactManifest | None
 ) -> str | None:
-    """Why the step of this artifact has to be launched; None when the artifact is there, checked and recorded as it is."""
+    """Why the step of this artifact has to be launched; None when the artifact exists, is checked and recorded as it is."""
     if artifact is None:
         return "not made yet under this recipe"
     for check in checks_of(artifact.asset):
         outcome = artifacts.load_outcome(artifact, check.name, check_key(check, artifacts.recipe))
         if outcome is None:
-            return f"check {check.name} has not been asked"
+            return f"check {check.name} has not run"
         if check.blocking and not outcome["passed"]:
             return f"check {check.name} {FAILED}"
     last = recorded[artifact.asset, artifact.partition]
@@ -128,8 +130,8 @@ def code_version(own: str, recorded: str | None, stale: bool) -> str:
     """The code version by which Dagster shows an asset as stale, or as fresh.
 
     Args:
-        own: what code and recipe give.
-        recorded: what the latest materialization was recorded under, if there is one.
+        own: the version that code and recipe give.
+        recorded: the version of the latest materialization, if there is one.
         stale: whether a run would launch the asset.
 
     >>> code_version("1-a", "1-b", stale=False), code_version("1-a", "1-b", stale=True), code_version("1-a", "1-a", stale=True)

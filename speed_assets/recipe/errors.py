@@ -1,5 +1,7 @@
 """The error of a recipe."""
 
+from speed_assets.errors import SpeedError
 
-class RecipeError(ValueError):
+
+class RecipeError(SpeedError, ValueError):
     """A recipe that cannot be used; the message names every field, its value and what is allowed."""

@@ -1,6 +1,6 @@
 """The sections of a recipe that one stage may read, with their types.
 
-Belongs here: giving out those sections and no others. Not here: which ones a stage reads (`domain/graph.py`).
+Belongs here: giving out those sections and no others. Not here: which ones a stage reads (`domain/graph/stages.py`).
 """
 
 from __future__ import annotations

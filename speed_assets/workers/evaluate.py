@@ -9,7 +9,7 @@ does.
 lexical twin stands in (`encoders.py`), so that every model has every task and means compare.
 
 Belongs here: running tasks, tables. Not here: the tasks (`held_out.py`, `folder_tasks.py`), the models (`encoders.py`),
-comparisons between models (`domain/statistics.py`).
+comparisons between models (`domain/statistics`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 
 Other task types leave no samples: they are compared by their score alone.
 
-Belongs here: getting them out of mteb. Not here: statistics (`domain/statistics.py`).
+Belongs here: getting them out of mteb. Not here: statistics (`domain/statistics`).
 """
 
 from __future__ import annotations

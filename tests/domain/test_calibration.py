@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from speed_assets.domain.calibration import Calibrated, LikelyFaulty, Settings, calibrated, drawn, standing, suspicion
+from speed_assets.domain.calibration import (
+    CalibratedRows,
+    LikelyFaulty,
+    Settings,
+    calibrate,
+    distances_from_median,
+    draw_rows_to_judge,
+    suspicion,
+)
 from speed_assets.recipe import Calibration
 
 SETTINGS = Settings(**Calibration().model_dump())
@@ -41,14 +49,14 @@ def made(seed: int, rows: int = 1500, faulty: float = 0.1, tells: float = 6.0) -
 def judged(rows: pl.DataFrame, seed: int, count: int = 250) -> pl.DataFrame:
     """The rows with the verdicts of a teacher that does not err on a sample of each task type."""
     asked = pl.concat(
-        drawn(group, suspicion(group), count // 2, 0.7, seed + place)
+        draw_rows_to_judge(group, suspicion(group), count // 2, 0.7, seed + place)
         for place, (_, group) in enumerate(rows.group_by("task_type", maintain_order=True))
     )
     return rows.join(asked.select("place", "weight", faulty="truth"), on="place", how="left", maintain_order="left")
 
 
-def aside(found: Calibrated) -> np.ndarray:
-    return np.array([reader is not None for reader in found.reader])
+def aside(found: CalibratedRows) -> np.ndarray:
+    return np.array([reader is not None for reader in found.strongest_score])
 
 
 # The sample
@@ -58,16 +66,16 @@ def aside(found: Calibrated) -> np.ndarray:
 @budget(deadline=None, max_examples=40)
 def test_a_sample_has_its_size_and_stands_for_all_rows(seed: int, count: int, share: float) -> None:
     rows = made(seed, 300)
-    sample = drawn(rows, suspicion(rows), count, share, seed)
+    sample = draw_rows_to_judge(rows, suspicion(rows), count, share, seed)
     assert abs(sample.height - min(count, rows.height)) <= 1
     assert sample["place"].is_unique().all()
     assert sample["weight"].min() >= 1.0  # type: ignore[operator]
-    assert sample.equals(drawn(rows, suspicion(rows), count, share, seed)), "a seed draws one sample"
+    assert sample.equals(draw_rows_to_judge(rows, suspicion(rows), count, share, seed)), "a seed draws one sample"
 
 
 def test_suspicious_rows_are_drawn_more_often_and_the_weights_make_up_for_it() -> None:
     rows = made(1, 2000)
-    samples = [drawn(rows, suspicion(rows), 200, 0.7, seed) for seed in range(60)]
+    samples = [draw_rows_to_judge(rows, suspicion(rows), 200, 0.7, seed) for seed in range(60)]
     drawn_faulty = np.mean([sample["truth"].mean() for sample in samples])
     told = np.mean([(sample["truth"] * sample["weight"]).sum() for sample in samples])
     assert drawn_faulty > 1.5 * rows["truth"].mean()  # type: ignore[operator]
@@ -79,7 +87,7 @@ def test_rows_of_which_no_score_is_known_are_drawn_evenly() -> None:
         pl.lit(None, pl.Float64).alias(name) for name in ("least_likely", "role", "margin")
     )
     assert set(suspicion(nothing)) == {1.0}
-    assert set(drawn(nothing, suspicion(nothing), 20, 0.7, 1)["weight"].round(6)) == {5.0}
+    assert set(draw_rows_to_judge(nothing, suspicion(nothing), 20, 0.7, 1)["weight"].round(6)) == {5.0}
 
 
 # The bound
@@ -88,10 +96,10 @@ def test_rows_of_which_no_score_is_known_are_drawn_evenly() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_faulty_rows_are_set_aside_in_the_units_of_their_task_type(seed: int) -> None:
     rows = judged(made(seed), seed)
-    found = calibrated(rows, SETTINGS, seed)
+    found = calibrate(rows, SETTINGS, seed)
     gone, wrong = aside(found), rows["truth"].to_numpy()
-    assert set(found.told["scores"]) == {"least_likely"}, "the only one that tells"
-    assert found.told["off"] == {
+    assert set(found.summary["scores"]) == {"least_likely"}, "the only one that tells"
+    assert found.summary["off"] == {
         "swapped": "says nothing of these rows",
         "role": "does not tell faulty rows from others",
         "margin": "says nothing of these rows",
@@ -100,8 +108,8 @@ def test_faulty_rows_are_set_aside_in_the_units_of_their_task_type(seed: int) ->
         of_type = (rows["task_type"] == task_type).to_numpy()
         assert (gone & wrong & of_type).sum() > 0.5 * (wrong & of_type).sum()
     assert (gone & ~wrong).sum() < 0.08 * (~wrong).sum()
-    assert found.told["set_aside"] == gone.sum()
-    assert set(found.reader) == {None, "least_likely"}
+    assert found.summary["set_aside"] == gone.sum()
+    assert set(found.strongest_score) == {None, "least_likely"}
 
 
 @given(seed=st.integers(0, 1000))
@@ -110,7 +118,7 @@ def test_asking_more_certainty_or_less_loss_sets_fewer_rows_aside(seed: int) -> 
     rows = judged(made(seed, 800), seed)
 
     def gone(**changes: float) -> np.ndarray:
-        return aside(calibrated(rows, replace(SETTINGS, **changes), seed))
+        return aside(calibrate(rows, replace(SETTINGS, **changes), seed))
 
     def falls(*found: np.ndarray) -> bool:
         return all(bool((less <= more).all()) for more, less in pairwise(found))
@@ -122,7 +130,7 @@ def test_asking_more_certainty_or_less_loss_sets_fewer_rows_aside(seed: int) -> 
 
 def test_a_worse_score_never_speaks_for_a_row() -> None:
     rows = judged(made(3), 3)
-    likely = calibrated(rows, SETTINGS, 3).likelihood
+    likely = calibrate(rows, SETTINGS, 3).likelihood
     for task_type in TYPES:
         of_type = rows.with_columns(likely=pl.Series(likely)).filter(task_type=task_type).sort("least_likely")
         assert (np.diff(of_type["likely"].to_numpy()) <= 1e-12).all()
@@ -133,10 +141,10 @@ def test_what_is_told_to_be_lost_is_what_is_lost() -> None:
     more, shares = 0, []
     for seed in range(60):
         rows = judged(made(seed, faulty=0.15, tells=3.0), seed)
-        found = calibrated(rows, SETTINGS, seed)
+        found = calibrate(rows, SETTINGS, seed)
         good = ~rows["truth"].to_numpy()
         lost = float(aside(found)[good].mean())
-        told = found.told["good_lost"]
+        told = found.summary["good_lost"]
         more += lost > told["interval"][1]
         shares.append((lost, told["share"]))
     lost_mean, told_mean = np.mean(shares, axis=0)
@@ -149,9 +157,9 @@ def test_scores_that_tell_nothing_set_nothing_aside_and_it_is_said() -> None:
     gone, said = [], set()
     for seed in range(60):
         rows = judged(made(seed, tells=0.0), seed)
-        found = calibrated(rows, SETTINGS, seed)
+        found = calibrate(rows, SETTINGS, seed)
         gone.append(aside(found).mean())
-        said.add(found.told.get("switched_off"))
+        said.add(found.summary.get("switched_off"))
     assert np.mean(np.array(gone) > 0) <= 0.1
     assert max(gone) < 0.1
     assert "no score tells faulty rows from others" in said
@@ -159,15 +167,15 @@ def test_scores_that_tell_nothing_set_nothing_aside_and_it_is_said() -> None:
 
 def test_a_score_that_tells_the_wrong_way_round_is_off() -> None:
     rows = made(1).with_columns(least_likely=-20 / -pl.col("least_likely"))
-    found = calibrated(judged(rows, 1), SETTINGS, 1)
+    found = calibrate(judged(rows, 1), SETTINGS, 1)
     assert not aside(found).any()
-    assert found.told["off"]["least_likely"] == "does not tell faulty rows from others"
+    assert found.summary["off"]["least_likely"] == "does not tell faulty rows from others"
 
 
 def test_a_teacher_that_would_mend_half_of_the_rows_does_not_have_them_all_set_aside() -> None:
     rows = made(1)
     picky = np.random.default_rng(1).random(rows.height) < 0.5
-    found = calibrated(judged(rows.with_columns(truth=pl.col("truth") | pl.Series(picky)), 1), SETTINGS, 1)
+    found = calibrate(judged(rows.with_columns(truth=pl.col("truth") | pl.Series(picky)), 1), SETTINGS, 1)
     gone, wrong = aside(found), rows["truth"].to_numpy()
     assert gone.mean() < 0.2
     assert gone[wrong].mean() > 3 * gone[~wrong].mean()
@@ -175,7 +183,7 @@ def test_a_teacher_that_would_mend_half_of_the_rows_does_not_have_them_all_set_a
 
 def test_a_task_type_of_which_no_row_was_judged_goes_by_the_others() -> None:
     rows = judged(made(2), 2).with_columns(faulty=pl.when(task_type="retrieval").then("faulty"))
-    found = calibrated(rows, SETTINGS, 2)
+    found = calibrate(rows, SETTINGS, 2)
     gone, wrong = aside(found), rows["truth"].to_numpy()
     unjudged = (rows["task_type"] == "sts").to_numpy()
     assert gone[unjudged & wrong].mean() > 0.4
@@ -192,33 +200,33 @@ def test_a_task_type_of_which_no_row_was_judged_goes_by_the_others() -> None:
 )
 def test_verdicts_that_tell_nothing_switch_off(verdict: bool | None, why: str) -> None:
     rows = made(1, 60).with_columns(faulty=pl.lit(verdict, pl.Boolean), weight=pl.lit(1.0))
-    found = calibrated(rows, SETTINGS, 1)
+    found = calibrate(rows, SETTINGS, 1)
     assert not aside(found).any()
-    assert found.told["switched_off"] == why
+    assert found.summary["switched_off"] == why
 
 
 def test_the_same_rows_have_the_same_bound_in_any_number_of_readings() -> None:
     rows = judged(made(4), 4)
-    one, two = calibrated(rows, SETTINGS, 1), calibrated(rows, SETTINGS, 1)
-    assert one.told == two.told
-    assert one.reader == two.reader
+    one, two = calibrate(rows, SETTINGS, 1), calibrate(rows, SETTINGS, 1)
+    assert one.summary == two.summary
+    assert one.strongest_score == two.strongest_score
     assert (one.likelihood == two.likelihood).all()
 
 
 def test_a_finder_tells_the_score_and_how_likely() -> None:
     rows = judged(made(5), 5)
     finder = LikelyFaulty(SETTINGS, 1)
-    assert finder.told == {"bound": None, "switched_off": "no row came so far"}
+    assert finder.summary == {"bound": None, "switched_off": "no row came so far"}
     found = finder(rows)
     assert set(found["reason"]) == {None, "unlikely"}
     assert found["reason"].is_null().equals(found["detail"].is_null())
-    assert finder.told["set_aside"] == found["reason"].count() > 0
+    assert finder.summary["set_aside"] == found["reason"].count() > 0
 
 
 def test_standing_is_in_spreads_of_the_good_end() -> None:
     values = [-1.0, -2.0, -3.0, -4.0, -50.0]
     rows: dict[str, Any] = {name: pl.Series([None] * 5, dtype=pl.Float64) for name in ("swapped", "role", "margin")}
-    found = standing(pl.DataFrame({"task_type": ["sts"] * 5, "least_likely": values, **rows}))
+    found = distances_from_median(pl.DataFrame({"task_type": ["sts"] * 5, "least_likely": values, **rows}))
     assert found[2, 0] == 0
     assert found[4, 0] == 8.0, "cut off"
     assert found[0, 0] < found[1, 0] < 0 < found[3, 0]

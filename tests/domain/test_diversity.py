@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from speed_assets.domain.attributes import ATTRIBUTES, draw_attributes
 from speed_assets.domain.diversity_measures import (
     attribute_use,
-    distinct,
+    distinct_ngram_shares,
     diversity,
     normalized_entropy,
-    sampled,
+    random_rows,
     share_distance,
     topic_coverage,
     vendi_score,
@@ -94,14 +94,14 @@ def test_the_papers_mix_has_no_distance_to_itself() -> None:
 
 def test_distinct_ngrams_do_not_cross_texts() -> None:
     texts = pl.Series(["a b c", "A b, d", None, "x"])
-    assert distinct(texts) == {"1": round(5 / 7, 4), "2": round(3 / 4, 4), "3": 1.0}
-    assert distinct(pl.Series(["same here now"] * 10)) == {"1": 0.1, "2": 0.1, "3": 0.1}
-    assert distinct(pl.Series([None, None], dtype=pl.String)) == {"1": 0.0, "2": 0.0, "3": 0.0}
+    assert distinct_ngram_shares(texts) == {"1": round(5 / 7, 4), "2": round(3 / 4, 4), "3": 1.0}
+    assert distinct_ngram_shares(pl.Series(["same here now"] * 10)) == {"1": 0.1, "2": 0.1, "3": 0.1}
+    assert distinct_ngram_shares(pl.Series([None, None], dtype=pl.String)) == {"1": 0.0, "2": 0.0, "3": 0.0}
 
 
 @given(TEXTS)
 def test_distinct_counts_as_a_loop_counts(texts: list[str]) -> None:
-    found = distinct(pl.Series(texts, dtype=pl.String))
+    found = distinct_ngram_shares(pl.Series(texts, dtype=pl.String))
     split = [("".join(c if c in "abü" else " " for c in text)).split() or [""] for text in texts]
     for length in (1, 2, 3):
         grams = [tuple(words[i : i + length]) for words in split for i in range(len(words) - length + 1)]
@@ -173,7 +173,7 @@ def test_no_rows_have_no_diversity() -> None:
 
 def test_a_sample_is_named_by_its_seed() -> None:
     rows = table(50)
-    assert sampled(rows, 10, 3).equals(sampled(rows, 10, 3))
-    assert sampled(rows, 5, 3).equals(sampled(rows, 10, 3).head(5))
-    assert not sampled(rows, 10, 3).equals(sampled(rows, 10, 4))
-    assert sorted(sampled(rows, 99, 3)["row_id"]) == sorted(rows["row_id"])
+    assert random_rows(rows, 10, 3).equals(random_rows(rows, 10, 3))
+    assert random_rows(rows, 5, 3).equals(random_rows(rows, 10, 3).head(5))
+    assert not random_rows(rows, 10, 3).equals(random_rows(rows, 10, 4))
+    assert sorted(random_rows(rows, 99, 3)["row_id"]) == sorted(rows["row_id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speed_assets.domain.folding import buffer, fold, fold_table
+from speed_assets.domain import near_duplicates as near_duplicates_module
+from speed_assets.domain.folding import fold, fold_table, text_buffer
 from speed_assets.domain.near_duplicates import NearDuplicates, Similarity, near_duplicates
 
 TEXT = "the quick brown fox jumps over the lazy dog near the old mill by the river"
@@ -88,7 +90,6 @@ def test_neither_order_nor_batches_change_the_result() -> None:
     for start in range(0, 3000, 700):
         batch = mixed[start : start + 700]
         index.add(batch["id"], batch["text"], batch["quality"])
-        index = NearDuplicates.from_tables(SIMILARITY, index.tables())
     assert len(index) == 3000
     assert index.repeats().sort("row_id").equals(whole)
 
@@ -133,16 +134,33 @@ def test_the_compiled_folding_is_the_plain_one(text: str) -> None:
     from speed_assets.domain import kernels
 
     text = text.encode("utf-8", "ignore").decode()
-    data, offsets = buffer(pl.Series([text], dtype=pl.String))
+    data, offsets = text_buffer(pl.Series([text], dtype=pl.String))
     out = np.empty(2 * len(text.encode()) + 2, np.uint32)
     count = kernels.fold(data, offsets[0], offsets[1], fold_table(), out)
     assert "".join(map(chr, out[:count])) == fold(text)
 
 
-def test_crowded_buckets_take_bounded_time() -> None:
+def test_a_row_of_a_crowded_bucket_is_compared_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    from speed_assets.domain import kernels
+
     rng = random.Random(5)
-    texts = [f"{TEXT} {' '.join(rng.choices(WORDS, k=3))}" for _ in range(5000)]
-    assert len(repeats(texts, Similarity(5, 64, 0.95, 1.0))) < 5000
+    parts = [" ".join(rng.choices(WORDS, k=4)) for _ in range(2000)]
+    texts = [f"{part} {' '.join(WORDS[:60])}" for part in parts]  # alike, with parts that are not: no pair is one
+    similarity = Similarity(5, 64, 0.6, 1.0, part_jaccard=0.9, same_rest_jaccard=0.9)
+    counts: list[np.ndarray] = []
+    compare = kernels.compare_buckets
+
+    def spy(*arguments: Any) -> None:
+        *_, tries, _partners = arguments
+        counts.append(tries)
+        compare(*arguments)
+
+    monkeypatch.setattr(kernels, "compare_buckets", spy)
+    ids = pl.Series([f"{number:05d}" for number in range(len(texts))])
+    assert near_duplicates(ids, pl.Series(texts), similarity, None, pl.Series(parts)).is_empty()
+    tries = counts[-1]
+    assert tries.max() == near_duplicates_module._TRIES, "the buckets are crowded"
+    assert tries.mean() > near_duplicates_module._TRIES / 2, "and so are those of most rows"
 
 
 def test_boilerplate_of_rows_that_come_in_turns_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,9 +235,9 @@ def test_a_set_tells_which_attributes_its_prompts_say() -> None:
     full, compact = PromptSet.load("full"), PromptSet.load("compact")
     for task_type in TOPIC_TYPES:
         drawn = {name for seed in range(60) for name in draw_attributes(task_type, seed)} - {"guideline_order"}
-        assert full.said(task_type) == drawn, "every attribute that is drawn is said"
-    assert compact.said("classification") == {"text_length"}
-    assert compact.said("sts") == {"unit", "high_score", "low_score"}
+        assert full.attributes_in_prompt(task_type) == drawn, "every attribute that is drawn is said"
+    assert compact.attributes_in_prompt("classification") == {"text_length"}
+    assert compact.attributes_in_prompt("sts") == {"unit", "high_score", "low_score"}
 
 
 def test_subtopics_are_asked_for_where_the_set_has_words_for_it() -> None:

@@ -8,7 +8,15 @@ import polars as pl
 import pytest
 
 from speed_assets.domain.parsing import parse_revision
-from speed_assets.domain.revising import Revised, as_draft, balance, keeps_of, read_through, revise, without_echoes
+from speed_assets.domain.revising import (
+    Revised,
+    draft_of_row,
+    keeps_a_text_of_draft,
+    repeat_rarer_kind,
+    revise,
+    revise_rows,
+    without_unchanged_fields,
+)
 
 DRAFT = json.dumps({"user_query": "q", "positive_document": "p", "hard_negative_document": "n"})
 
@@ -48,7 +56,7 @@ def test_what_cannot_be_read_changes_no_row_approves_none_and_casts_no_doubt() -
             for row, record in zip(rows, records, strict=True)
         ]
 
-    mended = read_through(["a", "b"], 2, read)
+    mended = revise_rows(["a", "b"], 2, read)
     assert (mended.records, mended.doubts, mended.reasons) == (["a", "b!"], [None, None], [None, "r"])
     assert mended.readable == [False, True]
     assert mended.problems == {"not_json": 2}
@@ -71,19 +79,19 @@ def test_what_was_changed_is_read_again_and_the_last_reading_only_judges() -> No
         ]
 
     drafts = ["a", "b*", "c*", "d***"]
-    mended = read_through(drafts, 3, read)
+    mended = revise_rows(drafts, 3, read)
     assert asked == [(0, [0, 1, 2, 3]), (1, [1, 3]), (2, [3])]
     assert mended.records == ["a", "b", "c*", "d*"], "the judge changes nothing"
     assert mended.doubts == [None, None, "spoilt", "a star at 2"]
     assert mended.reasons == ["fine", "a star at 0", "spoilt", "a star at 1"]
     assert [reading["rows"] for reading in mended.readings] == [4, 2, 1]
-    once = read_through(drafts, 1, read)
+    once = revise_rows(drafts, 1, read)
     assert (once.records, once.doubts) == (["a", "b", "c*", "d**"], [None, None, "spoilt", None])
 
 
 def test_a_draft_that_cannot_be_read_is_shown_as_it_is_and_can_be_written_anew() -> None:
     row = {"query": None, "positive": None, "negative": None, "output": '{"input": "'}
-    draft = as_draft("matching_short", row)
+    draft = draft_of_row("matching_short", row)
     assert draft == row["output"]
     kept = revise("matching_short", draft, '{"reason": "gone off, gone off", "revision": null}')
     assert (kept.record, kept.changed) == (draft, False)
@@ -95,27 +103,27 @@ def test_a_revision_that_copies_the_draft_mends_nothing() -> None:
     record = json.loads(DRAFT)
     said = parse_revision("retrieval", json.dumps({"reason": "fine", "revision": record}))
     assert said.changes, "the whole record is there"
-    assert not without_echoes(said, record).changes
+    assert not without_unchanged_fields(said, record).changes
     said = parse_revision("retrieval", json.dumps({"reason": "r", "revision": record | {"user_query": "other"}}))
-    assert without_echoes(said, record).changes == {"user_query": "other"}
+    assert without_unchanged_fields(said, record).changes == {"user_query": "other"}
 
 
 def test_a_patch_of_one_field_keeps_the_others_of_the_draft() -> None:
     cut = f"{DRAFT} and so I"
     patched = revise("retrieval", cut, '{"reason": "r", "revision": {"positive_document": "better"}}')
     assert patched.changed
-    assert keeps_of("retrieval", cut, patched.record)
-    assert keeps_of("retrieval", cut, cut)
+    assert keeps_a_text_of_draft("retrieval", cut, patched.record)
+    assert keeps_a_text_of_draft("retrieval", cut, cut)
     anew = {"user_query": "a", "positive_document": "b", "hard_negative_document": "c"}
-    assert not keeps_of("retrieval", cut, json.dumps(anew))
+    assert not keeps_a_text_of_draft("retrieval", cut, json.dumps(anew))
 
 
 def test_balance_repeats_the_rarer_kind() -> None:
     rows = pl.DataFrame({"id": range(10), "mended": [True] * 2 + [False] * 8})
-    balanced = balance(rows, 0.5, repeats_max=4)
+    balanced = repeat_rarer_kind(rows, 0.5, repeats_max=4)
     assert balanced["mended"].sum() == 8
     assert set(balanced["id"]) == set(range(10))
-    capped = balance(rows, 0.5)
+    capped = repeat_rarer_kind(rows, 0.5)
     assert capped["mended"].sum() == 6, "a row is repeated three times at most"
     assert capped["id"].value_counts().select(pl.col("count").max()).item() == 3
-    assert balance(rows.filter("mended"), 0.5).height == 2
+    assert repeat_rarer_kind(rows.filter("mended"), 0.5).height == 2

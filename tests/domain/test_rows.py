@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speed_assets.domain.parsing import parse_record
-from speed_assets.domain.rows import draw_tasks, drawn_topics, parse_outputs, until_whole
+from speed_assets.domain.rows import ask_until_valid, draw_tasks, drawn_topics, parse_outputs
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from tests.support.hostile import mutated, words
 
@@ -118,9 +118,9 @@ def test_only_what_is_not_whole_is_asked_again_and_takes_its_own_place() -> None
             output=pl.lit(f"attempt {attempt}"), valid=pl.Series(good), problem=pl.Series(problem, dtype=pl.String)
         )
 
-    rows, again = until_whole(pl.DataFrame({"row": range(4)}), 3, ask)
+    rows, again = ask_until_valid(pl.DataFrame({"row": range(4)}), 3, ask)
     assert asked == [(0, [0, 1, 2, 3]), (1, [2, 3]), (2, [3])]
     assert again == [{"rows": 2, "whole": 1}, {"rows": 1, "whole": 0}]
     assert rows["row"].to_list() == [0, 1, 2, 3]
     assert rows["output"].to_list() == ["attempt 0", "attempt 0", "attempt 1", "attempt 2"]
-    assert until_whole(pl.DataFrame({"row": [0]}), 1, ask)[1] == []
+    assert ask_until_valid(pl.DataFrame({"row": [0]}), 1, ask)[1] == []

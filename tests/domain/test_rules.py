@@ -7,7 +7,7 @@ import random
 import polars as pl
 import pytest
 
-from speed_assets.domain.rules import BESIDE_ROWS, RULE_CODES, broken_rules
+from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS, broken_rules
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.microworld.toy_records import read_task, write_record, write_task
 from tests.support.planted_rows import PLANTED
@@ -149,7 +149,7 @@ def test_planted_rows_are_found(rule: str) -> None:
     rows = pl.DataFrame(
         [{"row_id": f"{number:04d}", **row} for number, row in enumerate(PLANTED[rule])], infer_schema_length=None
     )
-    beside = {*BESIDE_ROWS} - {rule}
+    beside = {*RULES_ACROSS_ROWS} - {rule}
     found = broken_rules(rows, skip=tuple(beside), language_confidence=0.98, other_script_max=0.3)["reason"]
     if "right" in rows.columns:
         found = found.filter(~rows["right"])

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.human_rows import human_rows
 from speed_assets.domain import row_patterns, rules
+from speed_assets.domain.rules import expressions
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from tests.support.planted_rows import PLANTED
 
@@ -17,7 +18,7 @@ COLUMNS = ["row_id", "task_type", "topic", "task", *TRIPLET_FIELDS]
 
 
 def unfinished_in_full(text: pl.Expr, *, sentences: bool) -> pl.Expr:
-    long = text.str.count_matches(r"\S+") > rules.UNFINISHED_WORDS
+    long = text.str.count_matches(r"\S+") > expressions.UNFINISHED_WORDS
     broken = text.str.tail(24).str.contains(row_patterns.UNFINISHED_END)
     if sentences:
         end = text.str.tail(200)
@@ -41,9 +42,9 @@ def same_with_every_text_read(rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(row_patterns, "AS_AN_AI_SUSPECT", "")
     monkeypatch.setattr(row_patterns, "ABOUT_SUSPECT", "")
     monkeypatch.setattr(row_patterns, "OPENING_SUSPECT", "")
-    monkeypatch.setattr(rules, "_may_repeat_itself", lambda text: text.is_not_null())
+    monkeypatch.setattr(expressions, "may_repeat_itself", lambda text: text.is_not_null())
     monkeypatch.setattr(row_patterns, "_MAY_TELL", re.compile(""))
-    monkeypatch.setattr(rules, "_unfinished", unfinished_in_full)
+    monkeypatch.setattr(expressions, "ends_unfinished", unfinished_in_full)
     assert reasons().equals(fast)
     return fast
 

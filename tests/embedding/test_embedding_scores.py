@@ -151,9 +151,9 @@ class Oracle(AbsEncoder):  # type: ignore[misc]
         texts = [text for batch in inputs for text in batch["text"]]
         vectors = np.zeros((len(texts), len(self.topics) + len(lang.ASPECTS)), dtype=np.float32)
         for row, text in enumerate(texts):
-            topic = next(t for t in sorted(self.topics, key=len, reverse=True) if lang.read(text, t).on_topic)
+            topic = next(t for t in sorted(self.topics, key=len, reverse=True) if lang.read_text(text, t).on_topic)
             vectors[row, self.topics.index(topic)] = 1.2
-            vectors[row, len(self.topics) + lang.ASPECTS.index(lang.read(text, topic).aspect or "")] = 1
+            vectors[row, len(self.topics) + lang.ASPECTS.index(lang.read_text(text, topic).aspect or "")] = 1
         return vectors
 
 

@@ -19,7 +19,7 @@ def _topic(text: str, sets: EvaluationSets) -> str:
 
 def _theme(text: str, sets: EvaluationSets) -> tuple[str, str | None]:
     topic = _topic(text, sets)
-    return topic, lang.read(text, topic).aspect
+    return topic, lang.read_text(text, topic).aspect
 
 
 def test_same_arguments_same_sets_and_another_seed_others(sets: EvaluationSets) -> None:

@@ -1,0 +1,99 @@
+"""Progress of a run: bars on a terminal, plain lines in a pipe.
+
+Belongs here: showing progress. Not here: measuring it (stages report done and total).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from resources.progress import Progress, ProgressLines
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+class ProgressDisplay(Protocol):
+    """What runs report to: `say` gets lines that stay, a call gets the progress of one stage."""
+
+    def say(self, text: str) -> None: ...
+
+    def __call__(self, label: str) -> Progress: ...
+
+
+@contextmanager
+def progress_display() -> Iterator[ProgressDisplay]:
+    """A display on standard error for as long as a command runs: bars on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield PlainLines()
+        return
+    display = LiveBars()
+    with display:
+        yield display
+
+
+class PlainLines(ProgressLines):
+    """Progress as plain lines, for a pipe."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.print_line(text)
+
+
+class LiveBars:
+    """A bar for each stage in progress with done, total and time left, and the latest warning below them."""
+
+    def __init__(self) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+        from rich.text import Text
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            expand=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._warning = Text("", style="yellow", no_wrap=True, overflow="ellipsis")
+        self.renderable = Group(self._bars, self._warning)
+        self._live = Live(self.renderable, console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveBars:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bars; a warning also stays below them until the next one."""
+        finished = self._tasks.get(text.split()[1]) if text.startswith(("made ", "reused ")) else None
+        if finished is not None:
+            self._bars.update(finished, visible=False)
+        style = "red" if text.startswith("FAILED") else "yellow" if text.startswith("warning") else None
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
+        if text.startswith("warning"):
+            self._warning.plain = text
+
+    def __call__(self, label: str) -> Progress:
+        def report(done: int, total: int, note: str) -> None:
+            if label not in self._tasks:  # no bar before the first report: the stage may be cached
+                self._tasks[label] = self._bars.add_task(label, total=None)
+            self._bars.update(
+                self._tasks[label],
+                description=f"{label} {note}".strip(),
+                completed=done,
+                total=total or None,
+                visible=not total or done < total,
+            )
+
+        return report

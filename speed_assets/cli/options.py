@@ -1,0 +1,70 @@
+"""Options that several commands share.
+
+Belongs here: their names, types and help. Not here: what commands do with them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from speed_assets.recipe import Recipe
+
+DEFAULT_RECIPE = "offline"
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of the shipped recipes, for the shell."""
+    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the project."""
+    from speed_assets.recipe import RECIPES
+
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+RecipeOption = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        envvar="SPEED_RECIPE",
+        metavar="FILE|NAME",
+        help="Recipe: a YAML file, or the name of a shipped one.",
+        autocompletion=complete_recipe,
+    ),
+]
+TopicsOption = Annotated[
+    Path | None,
+    typer.Option("--topics", envvar="SPEED_TOPICS", metavar="FILE", help="Topic file, in place of the recipe's."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
+JsonAtEndOption = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only prints what it would do.")]
+
+
+def load(recipe: str, topics: Path | None = None) -> Recipe:
+    """The recipe of a command line. Raises RecipeError, with a suggestion for a mistyped name."""
+    from speed_assets.recipe import RecipeError, load_recipe
+
+    try:
+        return load_recipe(recipe, topics)
+    except RecipeError as error:
+        matches = [] if Path(recipe).exists() else difflib.get_close_matches(recipe, shipped_recipes(), 1)
+        if not matches or matches[0] == recipe:
+            raise
+        raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
+
+
+def rows_count(text: str | int) -> int:
+    """A number of rows given as an argument."""
+    if isinstance(text, int):
+        return text
+    if not text.isascii() or not text.isdigit():
+        raise typer.BadParameter(f"{text!r} is no number of rows: give 0 or more")
+    return int(text)

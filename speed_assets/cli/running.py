@@ -1,0 +1,242 @@
+"""Commands that make artifacts, or plan to: `run`, `plan`, `rehearse`, `study`, `ui`.
+
+Belongs here: their arguments and what they print. Not here: running (`speed_assets/orchestration`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from speed_assets.cli import checking
+from speed_assets.cli.live import progress_display
+from speed_assets.cli.options import (
+    DEFAULT_RECIPE,
+    JsonAtEndOption,
+    JsonOption,
+    RecipeOption,
+    TopicsOption,
+    load,
+    rows_count,
+)
+from speed_assets.cli.output import fail, printable, show, show_json, show_table
+
+PANEL = "Running"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for name, function, example in (
+        ("run", run, "speed run --recipe laptop --select '*embedding_model'"),
+        ("plan", plan, "speed plan --recipe laptop --json"),
+        ("rehearse", rehearse, "speed rehearse --recipe gpu --rows 8 --skip-evaluation"),
+        ("study", study, "speed study --seeds 1 2 3"),
+        ("ui", ui, "speed ui --port 3001"),
+    ):
+        app.command(name, rich_help_panel=PANEL, epilog=f"Example: {example}")(function)
+
+
+def run(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select",
+            metavar="SELECTION",
+            help="Dagster asset selection: `*embedding_model` is the asset and everything upstream, `senior_model*` "
+            "the asset and everything downstream.",
+        ),
+    ] = None,
+    as_json: JsonAtEndOption = False,
+) -> None:
+    """Materialize everything that is stale, and end with a table."""
+    loaded, home = load(recipe, topics), _prepared_home()
+    from resources.store.artifacts import Artifacts
+    from resources.store.shared_store import store_of
+    from speed_assets.orchestration import run_report, runs
+
+    with progress_display() as display:
+        display.say(f"recipe {loaded.name}, home {home}")
+        checking.begin(loaded, home, display.say, everything=select is None)
+        report = runs.run(loaded, home, select=select, progress=display, say=display.say)
+        summary = run_report.summary(report, Artifacts(loaded, store_of(home)))
+        if not report.made and not report.errors:
+            display.say("nothing was stale: every artifact is reused")
+    _show_summary(summary, report)
+    for error in report.errors:
+        fail(error)
+    if as_json:
+        show_json(summary)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+def _show_summary(summary: dict[str, Any], report: Any) -> None:
+    checks = summary["checks"]
+    show(
+        [
+            "",
+            f"{summary['recipe']}: {len(report.made)} made, {len(report.reused)} reused in {summary['wall_s']} s",
+            f"teacher calls {summary['teacher_calls']} (reused {summary['reused_calls']}), "
+            f"checks {checks['passed']} passed, {checks['failed']} failed, {checks['warned']} warned",
+        ]
+    )
+    if summary["funnel"]:
+        print()
+        rows = [
+            [step["step"], *(f"{step[n]:,}" for n in ("rows_in", "removed", "rows_out"))] for step in summary["funnel"]
+        ]
+        show_table(["filter of final_triplets", "rows in", "removed", "rows out"], rows)
+    if summary["truth"]:
+        parts = list(next(iter(summary["truth"].values())))
+        print()
+        rows = [[name, *(f"{truth[part]:.3f}" for part in parts)] for name, truth in summary["truth"].items()]
+        show_table(["share of asked rows", *parts], rows)
+    if summary["scores"]:
+        print()
+        show_table(*score_table(summary["scores"]), best=True)
+    show(["", f"release: {summary['release'] or 'none'}"])
+
+
+def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a score table: tasks as rows, models as columns, reruns as their mean.
+
+    Args:
+        scores: {model: {task: score of 0..1}}, the released model among them.
+    """
+    reruns = {name: of for name, of in scores.items() if " rerun " in name}
+    columns = {name: of for name, of in scores.items() if name not in reruns}
+    tasks = list(next(iter(columns.values())))
+    if reruns:
+        means = {task: sum(of[task] for of in reruns.values()) / len(reruns) for task in tasks}
+        columns[f"mean of {len(reruns)} reruns"] = means
+    rows = [[task, *(f"{of[task]:.3f}" for of in columns.values())] for task in tasks]
+    rows.append(["mean", *(f"{sum(of.values()) / len(of):.3f}" for of in columns.values())])
+    return ["score", *columns], rows
+
+
+def plan(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_json: JsonOption = False) -> None:
+    """Dry run: what a run would make, why, and the estimated cost. Makes no API calls."""
+    loaded, home = load(recipe, topics), _prepared_home()
+    from speed_assets.orchestration.plan import plan as make_plan
+    from speed_assets.orchestration.plan_text import as_text
+
+    planned = make_plan(loaded, home)
+    planned = replace(planned, warnings=[*planned.warnings, *checking.warnings_of(loaded, home)])
+    if as_json:
+        show_json(planned.as_json())
+        return
+    show(map(printable, as_text(planned)))
+
+
+def rehearse(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    rows: Annotated[
+        int, typer.Option("--rows", parser=rows_count, metavar="N", help="Rows of each task type in each stage.")
+    ] = 8,
+    skip_evaluation: Annotated[
+        bool,
+        typer.Option("--skip-evaluation", help="Score small sets of this project in place of the recipe's evaluation."),
+    ] = False,
+    as_json: JsonAtEndOption = False,
+) -> None:
+    """Run the complete recipe on a few rows, in a home of its own, and estimate the full run."""
+    loaded, home = load(recipe, topics), _home()
+    from speed_assets.orchestration import rehearsal_report
+    from speed_assets.orchestration import rehearse as rehearsal
+
+    with progress_display() as display:
+        place = rehearsal.home_of(home, loaded)
+        display.say(f"rehearsal of recipe {loaded.name}, home {place}")
+        small = rehearsal.rehearsal_of(loaded, rows, skip_evaluation=skip_evaluation)
+        checking.begin(small, place, display.say)
+        done = rehearsal.rehearse(
+            loaded, home, rows=rows, skip_evaluation=skip_evaluation, progress=display, say=display.say
+        )
+        report = rehearsal_report.as_json(loaded, done, skip_evaluation)
+    show(map(printable, rehearsal_report.as_text(report)))
+    for error in report["errors"]:
+        fail(error)
+    if as_json:
+        show_json(report)
+    if report["errors"]:
+        raise typer.Exit(1)
+
+
+def study(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option("--seeds", metavar="N...", help="Seeds, in place of the recipe's study.seeds."),
+    ] = None,
+    more_seeds: Annotated[list[int] | None, typer.Argument(hidden=True)] = None,
+    as_json: JsonAtEndOption = False,
+) -> None:
+    """Measure what each part of the loop contributes: the recipe against others made from it."""
+    if more_seeds and not seeds:
+        raise typer.BadParameter(f"got unexpected arguments {more_seeds}: name seeds after --seeds")
+    loaded, home = load(recipe, topics), _prepared_home()
+    from speed_assets.orchestration.study import StudyError
+    from speed_assets.orchestration.study import study as run_study
+    from speed_assets.orchestration.study_report import table
+
+    try:
+        with progress_display() as display:
+            display.say(f"recipe {loaded.name}, home {home}")
+            checking.begin(loaded, home, display.say)
+            chosen = [*(seeds or ()), *(more_seeds or ())]
+            summary = run_study(loaded, home, seeds=chosen, progress=display, say=display.say)
+    except StudyError as error:
+        fail(str(error))
+        raise typer.Exit(1) from None
+    print(table(summary))
+    print(f"table, plot and JSON: {summary['folder']}")
+    if as_json:
+        show_json(summary)
+
+
+def ui(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    port: Annotated[int, typer.Option("--port", metavar="N", help="Port of the web server, on loopback.")] = 3000,
+) -> None:
+    """Open the Dagster UI on this home."""
+    loaded, home = load(recipe, topics), _home()
+    from speed_assets.orchestration.home_environment import variables_of
+    from speed_assets.orchestration.staleness import Instance
+    from speed_assets.orchestration.ui_server import serve
+
+    Instance.of(home)  # creates the home, its Dagster instance, and the limit of the pool `gpu`
+    os.environ |= variables_of(home)  # this process is the UI from here on
+    os.environ["SPEED_RECIPE"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
+    if topics:
+        os.environ["SPEED_TOPICS"] = str(topics.resolve())
+    say = partial(print, file=sys.stderr, flush=True)
+    say(f"recipe {loaded.name}, home {home}: starting the UI")
+    status = serve(port, say)
+    if status:
+        raise typer.Exit(status)
+
+
+def _home() -> Path:
+    from resources.store.home import speed_home
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of several processes share the cores
+    return speed_home()
+
+
+def _prepared_home() -> Path:
+    from resources.store.home import prepare_home
+
+    home = _home()
+    prepare_home(home)
+    return home

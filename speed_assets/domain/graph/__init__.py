@@ -1,0 +1,37 @@
+"""The loop as data: its stages, what they are made from, and which of them a recipe takes.
+
+Belongs here: the names that other modules use. The table of stages is in `stages.py`, the graph of a recipe in
+`shape.py`, walks along edges in `edges.py`.
+"""
+
+from speed_assets.domain.graph.edges import Graph, downstream, sources, upstream
+from speed_assets.domain.graph.shape import Shape, build_graph, with_task_types, written_by
+from speed_assets.domain.graph.stages import (
+    ALL_STAGES,
+    EVALUATION_TEXTS,
+    OWN_EVALUATION,
+    PASSAGES,
+    SCORING_LIBRARIES,
+    DataSource,
+    Stage,
+    Writer,
+)
+
+__all__ = [
+    "ALL_STAGES",
+    "EVALUATION_TEXTS",
+    "OWN_EVALUATION",
+    "PASSAGES",
+    "SCORING_LIBRARIES",
+    "DataSource",
+    "Graph",
+    "Shape",
+    "Stage",
+    "Writer",
+    "build_graph",
+    "downstream",
+    "sources",
+    "upstream",
+    "with_task_types",
+    "written_by",
+]

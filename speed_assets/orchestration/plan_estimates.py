@@ -1,0 +1,64 @@
+"""Rows, calls and seconds of a stage, estimated from the recipe and from earlier runs.
+
+Belongs here: estimates of stages. Not here: the plan (`plan.py`), why a stage is made (`plan_reasons.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resources.store.store import Store
+from speed_assets.domain.graph import Stage
+from speed_assets.domain.judging import presentation_orders
+from speed_assets.orchestration.plan_reasons import newest_manifest
+from speed_assets.recipe import Recipe
+
+
+def attempts_of(recipe: Recipe, stage: str) -> int:
+    """Attempts that the recipe allows for one answer of a stage."""
+    section = recipe.topics.expand if stage == "topic_tree" else getattr(recipe, stage, None)
+    return int(getattr(section, "attempts", 1))
+
+
+def expected_rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
+    """Rows that a table is to have; None where the recipe does not state them."""
+
+    def of(numbers: Any) -> int:
+        return int(getattr(numbers, str(partition)))
+
+    if asset == "seed_data":
+        return of(recipe.seed_data.rows)
+    if asset == "own_evaluation" and recipe.own_evaluation:
+        return recipe.own_evaluation.rows
+    if asset == "junior_data" and recipe.junior_data:
+        return of(recipe.junior_data.prompts) * recipe.junior_data.candidates
+    if asset == "preference_pairs" and recipe.preference_pairs:
+        return of(recipe.preference_pairs.prompts)
+    if asset == "revision_data" and recipe.revision_data:
+        return of(recipe.revision_data.rows)
+    if asset == "row_verdicts" and recipe.row_verdicts:
+        return of(recipe.row_verdicts.rows)
+    if asset in ("senior_data", "revised_data") and recipe.senior_data:
+        return of(recipe.senior_data.rows)
+    return None
+
+
+def expected_calls(recipe: Recipe, asset: str, partition: str | None) -> int:
+    """Teacher calls of a stage whose prompts depend on missing artifacts, by the recipe."""
+    rows = expected_rows(recipe, asset, partition) or 0
+    if asset == "preference_pairs":
+        assert recipe.junior_data is not None
+        panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
+        return rows * len(presentation_orders(recipe.junior_data.candidates)) * (1 + len(panel))
+    if asset == "mined_negatives" and recipe.mined_negatives:
+        return 2 * recipe.mined_negatives.doubts_max  # at most: which are in doubt depends on the embedding model
+    return rows
+
+
+def expected_seconds(store: Store, stage: Stage, partition: str | None, rows: int | None) -> float | None:
+    """Seconds of the stage's latest artifact in this home, scaled to `rows`; None when there is none."""
+    manifest = newest_manifest(store, stage.name, partition)
+    if manifest is None or "seconds" not in manifest["metadata"]:
+        return None
+    seconds, before = float(manifest["metadata"]["seconds"]), manifest["metadata"].get("asked")
+    return round(seconds * rows / before, 2) if rows and before else seconds
