@@ -155,3 +155,41 @@ def test_from_documents_to_scores_and_what_a_changed_document_costs(server: Teac
     for asset, partition in (("passages", "grounded"), ("seed_data", "grounded"), ("final_triplets", None)):
         texts = found(recipe, home, asset, partition).table().select(pl.selectors.string()).unpivot()["value"]
         assert not gone & set(texts), asset
+
+
+def test_generators_learn_to_write_queries_for_passages(server: TeacherServer, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 30)
+    data = tiny_data()
+    asked = {"classification": 0, "retrieval": 16, "sts": 0, "matching_short": 0, "matching_long": 0}
+    data |= {"name": "own_loop", "row_scores": None, "row_verdicts": None, "mined_negatives": None}
+    data["prompts"] = {"set": "compact"}
+    data["corpus"] = {"path": str(tmp_path / "corpus"), "tokens_max": 96, "tokens_min": 16}
+    data["teacher"] = {**data["teacher"], "engine": "openai", "endpoint": server.url}
+    data["calls"] = CALLS
+    for section, field in (
+        ("seed_data", "rows"),
+        ("preference_pairs", "prompts"),
+        ("senior_data", "rows"),
+        ("revision_data", "rows"),
+    ):
+        data[section][field] = asked
+    data["seed_data"]["rows"] = {**asked, "retrieval": 48}
+    data["junior_data"] |= {"prompts": asked, "candidates": 3}
+    for section in ("junior_data", "senior_data", "revised_data"):
+        data[section]["sampling"]["max_new_tokens"] = 60
+    data["junior_model"] |= {"epochs": 10}
+    data["preference_pairs"]["rules"] = None
+    data["final_triplets"] = {"source": "revised_data", "rules": {"skip": ["noise", "unfinished"]}}
+    data["mteb_scores"] = {"baselines": [], "untrained": True, "bm25": False}
+    data["embedding_reruns"] = {"count": 0}
+    data["evaluation"] = {"local": [str(own_set(tmp_path))]}
+    recipe, home = parse_recipe(data, RECIPES / "own_loop.yaml"), tmp_path / "home"
+    assert runs.run(recipe, home).errors == []
+    senior = found(recipe, home, "senior_data", "grounded").table()
+    texts = set(found(recipe, home, "passages", "grounded").table()["text"])
+    assert senior["valid"].sum() > 0, senior["problem"].to_list()
+    assert set(senior["positive"]) <= texts
+    revised = found(recipe, home, "revised_data", "grounded").table()
+    assert set(revised["positive"]) <= texts
+    pairs = found(recipe, home, "preference_pairs", "grounded").table()
+    assert pairs.height > 0

@@ -161,7 +161,7 @@ def forget(
 def cost(as_json: JsonOption = False) -> None:
     """Print the calls, tokens and money spent, by asset, partition, model and day."""
     from resources.ledger import accounts
-    from speed_assets.cli.ledger import open_ledger
+    from speed_assets.cli.ledger_commands import open_ledger
 
     costs = accounts.cost_report(open_ledger())
     if as_json:

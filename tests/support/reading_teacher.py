@@ -15,7 +15,7 @@ from speed_assets.domain.fingerprints import digest, seed_for
 from tests.support.natural_teacher import natural
 from tests.support.teacher_server import Answer
 
-_PASSAGE = re.compile(r"<passage>\n(.*?)\n</passage>", re.DOTALL)
+_PASSAGE = re.compile(r"<passage>\n(.*?)\n</passage>|\Agrounded: [^\n]*\n([^\n]*)", re.DOTALL)
 _THINGS = [
     "kettle",
     "ladder",
@@ -78,14 +78,25 @@ def reading() -> Answer:
 
     def answer(body: dict[str, Any]) -> str:
         prompt = body["messages"][-1]["content"]
+        asked = set(asked_keys(body))
+        if {"best", "worst"} <= asked:
+            return json.dumps({"reason": "The first is more specific.", "best": 1, "worst": 2})
+        if "revision" in asked:
+            return json.dumps({"reason": "Nothing is wrong with it.", "revision": None})
         shown = _PASSAGE.search(prompt)
         if shown is None or '"user_query"' not in prompt or '"best"' in prompt or '"revision"' in prompt:
             return other(body)
-        words = sorted({word.strip(".,").lower() for word in shown[1].split() if len(word) > 5})
+        words = sorted({word.strip(".,").lower() for word in (shown[1] or shown[2]).split() if len(word) > 5})
         rng = random.Random(seed_for(1, "reader", digest([prompt, body.get("seed")])))
         return json.dumps({"user_query": " ".join(rng.sample(words, min(6, len(words))))})
 
     return answer
+
+
+def asked_keys(body: dict[str, Any]) -> list[str]:
+    """Keys of the answer's JSON schema."""
+    form = body.get("response_format") or {}
+    return list(form["json_schema"]["schema"]["properties"]) if form.get("type") == "json_schema" else []
 
 
 def write_corpus(folder: Path, documents: int) -> None:

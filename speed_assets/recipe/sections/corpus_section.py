@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from speed_assets.domain.grounded import QUERY_KINDS, Queries
 from speed_assets.recipe.section import Positive, Rate, Section, Share
-from speed_assets.recipe.sections.answers import Sampling
+from speed_assets.recipe.sections.answers_section import Sampling
 
 
 class CorpusColumns(Section):
