@@ -61,13 +61,13 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/microworld/*",
     ),
     "corpus.md": (
-        "speed_assets/assets/passages.py",
+        "speed_assets/assets/corpus.py",
         "speed_assets/assets/own_evaluation.py",
         "speed_assets/domain/grounded*",
         "speed_assets/domain/passages.py",
         "speed_assets/domain/judgements.py",
         "speed_assets/orchestration/forget.py",
-        "speed_assets/workers/passages.py",
+        "speed_assets/workers/cut_passages.py",
     ),
     "preferences.md": (
         "speed_assets/assets/senior*.py",

@@ -28,12 +28,12 @@ from resources.store.shared_store import store_of
 from resources.teacher.known_dialects import DialectBook
 from resources.teacher.teacher import Teacher
 from speed_assets.assets import (
+    corpus,
     embedding,
     evaluation_texts,
     junior,
     negatives,
     own_evaluation,
-    passages,
     quarantine,
     revisor,
     row_scores,
@@ -56,7 +56,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "topics": tasks.topics,
     "topic_tree": topic_tree.topic_tree,
     "task_list": tasks.task_list,
-    "passages": passages.passages,
+    "passages": corpus.passages,
     "own_evaluation": own_evaluation.own_evaluation,
     "seed_data": junior.seed_data,
     "junior_model": junior.junior_model,

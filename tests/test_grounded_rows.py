@@ -14,17 +14,17 @@ from resources.ledger.calls import Allowance, AnswerSink, CallContext, TeacherAn
 from resources.ledger.ledger import Ledger
 from resources.store.store import Store
 from resources.teacher.teacher import Teacher
+from speed_assets.assets.corpus import passages
 from speed_assets.assets.junior import seed_data
 from speed_assets.assets.negatives import below, best_of
 from speed_assets.assets.own_evaluation import FOLDER, own_evaluation
-from speed_assets.assets.passages import passages
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.grounded import QUERY_KINDS, Queries, drawn_query
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.revising import draft_of_row, revise
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.recipe import Recipe, RecipeError
-from speed_assets.workers import passages as worker
+from speed_assets.workers import cut_passages
 from tests.support.reading_teacher import note, reading, write_corpus
 from tests.test_corpus_loop import recipe_of
 
@@ -50,8 +50,8 @@ class Here:
     """Does a worker's job in this process."""
 
     def run(self, kind: str, params: dict[str, Any], folder: Path, progress: Any) -> dict[str, Any]:
-        assert kind == "passages"
-        return worker.run(params, progress)
+        assert kind == "cut_passages"
+        return cut_passages.run(params, progress)
 
 
 class Table:

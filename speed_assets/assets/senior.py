@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import keeping_rules, write_with
 from speed_assets.domain.answers import CUT_OFF
+from speed_assets.domain.graph import Writer
 from speed_assets.domain.judging import (
     Order,
     Preference,
@@ -295,5 +296,5 @@ def too_few_pairs(pairs: int, least: int) -> str:
 def senior_data(run: StageRun[SeniorData]) -> dict[str, Any]:
     """One output of the model that writes at scale, for each row asked for."""
     section = run.section
-    writer = run.stage.inputs[1]  # in a rehearsal the teacher's examples come after it
+    writer = next(name for name in run.stage.inputs if name in get_args(Writer))
     return write_with(run, writer, section.rows, 1, section.sampling, section.attempts)

@@ -6,7 +6,7 @@ rest is cut at headings, then between paragraphs, then between sentences, then b
 passage with its title has at most so many tokens. Languages without spaces have their own sentence ends.
 
 Belongs here: cutting, boilerplate, ids, which documents are held out. Not here: files (`resources/inputs/corpus_files.py`), a
-tokenizer (`workers/passages.py`), repeats (`near_duplicates.py`).
+tokenizer (`workers/cut_passages.py`), repeats (`near_duplicates.py`).
 """
 
 from __future__ import annotations

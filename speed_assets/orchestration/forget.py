@@ -3,7 +3,7 @@
 A document that is named in `corpus.forget`, or whose file is gone, is in nothing that is made from then on. What was made before stays
 where it is, so this report names it: tables with rows that hold the document's text, and what was trained on them.
 
-Belongs here: finding and reporting. Not here: leaving the document out (`assets/passages.py`), printing (`cli.py`).
+Belongs here: finding and reporting. Not here: leaving the document out (`assets/corpus.py`), printing (`cli.py`).
 """
 
 from __future__ import annotations

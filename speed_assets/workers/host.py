@@ -31,7 +31,7 @@ Report = Callable[[int, int, str], None]
 KINDS = (
     "generate",
     "order",
-    "passages",
+    "cut_passages",
     "sft",
     "dpo",
     "likelihood",

@@ -218,7 +218,7 @@ class MineNegatives(Embedder):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class CutPassages(Job):
-    """Documents cut into passages (`passages.py`)."""
+    """Documents cut into passages (`cut_passages.py`)."""
 
     documents: str
     """Table (document_id, file, title, date, blocks: list of {text, heading})."""

@@ -80,7 +80,7 @@ def reading() -> Answer:
         prompt = body["messages"][-1]["content"]
         asked = set(asked_keys(body))
         if {"best", "worst"} <= asked:
-            return json.dumps({"reason": "The first is more specific.", "best": 1, "worst": 2})
+            return _verdict(prompt)
         if "revision" in asked:
             return json.dumps({"reason": "Nothing is wrong with it.", "revision": None})
         shown = _PASSAGE.search(prompt)
@@ -91,6 +91,13 @@ def reading() -> Answer:
         return json.dumps({"user_query": " ".join(rng.sample(words, min(6, len(words))))})
 
     return answer
+
+
+def _verdict(prompt: str) -> str:
+    """The same candidates are best and worst in every order: by a hash of their texts."""
+    candidates = re.findall(r"^(\d+): (.*)$", prompt, re.MULTILINE) or [("1", "a"), ("2", "b")]
+    ranked = sorted(candidates, key=lambda candidate: digest(["liked", candidate[1]]))
+    return json.dumps({"reason": "It is more specific.", "best": int(ranked[0][0]), "worst": int(ranked[-1][0])})
 
 
 def asked_keys(body: dict[str, Any]) -> list[str]:

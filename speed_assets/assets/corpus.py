@@ -109,7 +109,7 @@ def _cut(run: StageRun[None], documents: list[Document], section: Corpus) -> tup
         model=model,
         revision=revision,
     )
-    run.runner.run("passages", job.to_json(), folder, run.progress)
+    run.runner.run("cut_passages", job.to_json(), folder, run.progress)
     return pl.read_parquet(files["out"]), pl.read_parquet(files["dropped"])
 
 
