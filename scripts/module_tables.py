@@ -65,7 +65,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/assets/own_evaluation.py",
         "speed_assets/domain/grounded*",
         "speed_assets/domain/passages.py",
-        "speed_assets/domain/judgements.py",
+        "speed_assets/domain/relevance_judgements.py",
         "speed_assets/orchestration/forget.py",
         "speed_assets/workers/cut_passages.py",
     ),

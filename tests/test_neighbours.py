@@ -221,3 +221,37 @@ def test_thresholds_on_meaning_need_an_embedder() -> None:
         data["final_triplets"][section][field] = 0.95
         with pytest.raises(RecipeError, match=rf"`row_scores.embedder` is missing: final_triplets.{section}.{field}"):
             parse_recipe(data, RECIPES / "tiny.yaml")
+
+
+def test_grounded_rows_get_several_negatives_from_all_passages(embedder: str, tmp_path: Path) -> None:
+    passages = ["a workshop for clocks", "clocks of the sea", "a price for clocks and bread", "rowing on lakes"]
+    pl.DataFrame({"text": passages}).write_parquet(tmp_path / "passages.parquet")
+    rows = pl.DataFrame(
+        [("r0", "grounded", "a workshop that mends clocks", passages[0], "Given a question, find an answer.")],
+        schema=["row_id", "task_type", "query", "positive", "task"],
+        orient="row",
+    )
+    numbers: dict[str, Any] = {"per_row": 2, "rank_min": 0, "relative_margin": 0.05}
+    alone = rows_from(mine_negatives, embedder, rows, tmp_path, **numbers)
+    assert alone.is_empty(), "no other row has a positive"
+    found = rows_from(mine_negatives, embedder, rows, tmp_path, **numbers, passages=str(tmp_path / "passages.parquet"))
+    assert set(found["negative"]) < set(passages[1:])
+    assert found.height == 2
+    assert (found["negative_similarity"] <= 0.95 * found["positive_similarity"]).all()
+    assert found["negative_similarity"].is_sorted(descending=True)
+
+
+def test_a_training_takes_as_many_negatives_as_a_row_has() -> None:
+    from speed_assets.workers.embed import datasets_of
+    from tests.support.embedding_jobs import settings_of
+
+    rows = pl.DataFrame(
+        {
+            "task_type": ["grounded"] * 3, "task": ["Find it."] * 3, "query": ["a", "b", "c"], "positive": ["A", "B", "C"],
+            "negative": ["x", "y", None], "negative_2": ["z", None, None],
+        }
+    )  # fmt: skip
+    found = datasets_of(rows, settings_of())
+    assert {name: len(data) for name, data in found.items()} == {"grounded-2": 1, "grounded-1": 1, "grounded-0": 1}
+    assert found["grounded-2"].column_names == ["query", "positive", "negative", "negative_2", "label"]
+    assert len(found["grounded-2"]["label"][0]) == 4

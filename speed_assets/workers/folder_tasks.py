@@ -32,7 +32,7 @@ from speed_assets.domain.evaluation_folders import (
     beir_description,
     read_description,
 )
-from speed_assets.domain.judgements import judged, once
+from speed_assets.domain.relevance_judgements import judged, once
 
 
 def local_task(folder: Path, content: str) -> AbsTask:

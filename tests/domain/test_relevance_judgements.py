@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from speed_assets.domain.judgements import Judgement, judged, once
+from speed_assets.domain.relevance_judgements import Judgement, judged, once
 
 QUERIES = ["q1", "q2"]
 TEXTS = {"d1": "the cat", "d2": "a dog", "d3": "The  cat"}
