@@ -222,7 +222,7 @@ def test_a_recipe_scores_folders_that_describe_a_task_and_refuses_wrong_ones_at_
     assert len(external_digest(recipe, "evaluation_texts", None)) == 64
     assert "evaluation_texts" in recipe.graph()["mteb_scores"].externals
     (described / "test.tsv").unlink()
-    with pytest.raises(RecipeError, match=r"evaluation.local: .*task.yaml names test.tsv, which is not there"):
+    with pytest.raises(RecipeError, match=r"evaluation.local: .*task.yaml names test.tsv, which does not exist"):
         external_digest(recipe, "evaluation_texts", None)
     (described / "task.yaml").write_text("name: x\n")
     with pytest.raises(RecipeError, match=r"task.yaml: type: Field required"):

@@ -190,9 +190,37 @@ def _good_mteb_scores(_kind: str) -> pl.DataFrame:
     )
 
 
+def _good_passages(kind: str) -> pl.DataFrame:
+    ids = written(kind).select(passage_id="row_id")
+    number = pl.int_range(pl.len()).cast(pl.Int64)
+    return ids.select(
+        "passage_id",
+        document_id=pl.lit("manual.md"),
+        file=pl.lit("manual.md"),
+        title=pl.lit("Manual"),
+        date=pl.lit(None, pl.String),
+        piece=number,
+        text=pl.lit("Manual\nText number ") + number.cast(pl.String),
+        tokens=number + 20,
+        held_out=pl.lit(False),
+        synthesis=pl.lit(True),
+        alignment=pl.lit(True),
+    )
+
+
+def _good_own_evaluation(kind: str) -> pl.DataFrame:
+    return (
+        written(kind)
+        .select("row_id", "task", "query", "positive", passage_id="task_id")
+        .select("row_id", "passage_id", "task", "query", "positive")
+    )
+
+
 _GOOD_TABLES: dict[str, Callable[[str], pl.DataFrame]] = {
     "topics": _good_topics,
     "topic_tree": _good_topics,
+    "passages": _good_passages,
+    "own_evaluation": _good_own_evaluation,
     "task_list": _good_task_list,
     "junior_data": _good_junior_data,
     "senior_data": _good_senior_data,
