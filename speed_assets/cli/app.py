@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from speed_assets.cli import checking, inspecting, projects, running
+from speed_assets.cli import checking, inspecting, ledger_commands, projects, releases_commands, running
 
 EPILOG = """[bold]Examples[/]
 speed run                    a demonstration in a toy language
