@@ -78,6 +78,8 @@ METADATA: dict[str, dict[str, Any]] = {
     "topics": {"asked": ROWS},
     "task_list": {"asked": ROWS, "parts": {"synthesis": "s", "alignment": "a"}},
     "topic_tree": {"asked": ROWS},
+    "passages": {"asked": ROWS},
+    "own_evaluation": {"asked": ROWS},
     "preference_pairs": {
         "asked": 4,
         "contradictions": {"judge": {"prompts": 4, "contradicted": 1}},
