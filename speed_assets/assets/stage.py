@@ -166,10 +166,7 @@ def make(
     if found:
         artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
-
-    def waiting() -> None:
-        progress(0, 0, "another run is making this: waiting for it")
-
+    waiting = partial(progress, 0, 0, "another run is making this: waiting for it")
     with artifacts.store.building(fingerprint, waiting) as out:
         found = artifacts.store.fetch(stage.name, fingerprint)  # another run may have finished it meanwhile
         if found:
