@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -54,7 +55,8 @@ def test_definitions_load_without_heavy_libraries(tmp_path: Path) -> None:
 
 def test_lock_is_closed() -> None:
     """Every dependency of the project, and every dependency of those, is pinned: an install resolves nothing."""
-    lines = (PROJECT / "requirements.lock").read_text().splitlines()
+    locks = ("requirements.lock", "requirements-torch.lock")
+    lines = [line for name in locks for line in (PROJECT / name).read_text().splitlines()]
     locked = {canonicalize_name(line.split("==")[0]) for line in lines if "==" in line}
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     waiting = [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
@@ -72,9 +74,18 @@ def test_lock_is_closed() -> None:
     assert names <= locked, f"not in requirements.lock: {sorted(names - locked)}"
 
 
-def test_lock_is_pinned_and_names_no_host() -> None:
-    for line in (PROJECT / "requirements.lock").read_text().splitlines():
-        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.!]+", line), line
+def test_lock_is_pinned_by_hash() -> None:
+    """A line is a comment, a pin that goes on in the next line, or a hash of the package above."""
+    lock = (PROJECT / "requirements.lock").read_text()
+    for line in lock.splitlines():
+        assert re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[A-Za-z0-9_.!+]+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line), (
+            line
+        )
+    listed = {
+        found["name"]: found["version"] for found in json.loads((PROJECT / "sbom.cdx.json").read_text())["components"]
+    }
+    torch = (PROJECT / "requirements-torch.lock").read_text()
+    assert listed == dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([A-Za-z0-9_.!+]+)", lock + torch))
 
 
 def test_no_registry_host_is_named() -> None:
@@ -110,9 +121,9 @@ def test_every_python_file_says_what_it_is_in_a_sentence() -> None:
 
 
 def test_modules_of_the_product_say_what_belongs_in_them() -> None:
-    """Assets are one function for a stage; what belongs in them is in `speed_assets/assets/__init__.py`."""
+    """What belongs in the modules of assets and of the recipe is in the `__init__.py` of those packages."""
     for name, text in python_files(*PRODUCT):
-        if not name.endswith("__init__.py") and not name.startswith("speed_assets/assets/"):
+        if not name.endswith(("__init__.py", "__main__.py")) and not name.startswith(("speed_assets/assets/", "speed_assets/recipe/")):
             assert "elongs here" in (ast.get_docstring(ast.parse(text)) or ""), name
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from speed_assets.recipe.errors import RecipeError
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
+from speed_assets.recipe.recipe_error import RecipeError
 
 
 class _UniqueKeys(yaml.SafeLoader):
