@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from packaging.utils import canonicalize_name
 from safetensors import safe_open
 
 from resources.inputs.base_models import MICROWORLD_BASE
+from scripts import module_tables
 from speed_assets.recipe import PROJECT
 
 PRODUCT = ("speed_assets", "resources", "checks")
@@ -26,6 +29,8 @@ KERNELS = "kernels.py"
 """How the names of files with compiled functions end: a compiled loop is one function, and shares parts that numba inlines."""
 RENAMED = "docs/names.md"
 """The table of old names and new ones."""
+RUNTIME_FOLDERS = {".speed", "adapter", "aside", "dagster", "data", "model", "models", "rehearsals", "studies", "work"}
+"""Folders that the docs name and a run creates: in a home, an artifact or a release."""
 LONG_FILES = {"tests/support/planted_rows.py": "data: planted faults, one a line"}
 
 
@@ -123,11 +128,12 @@ def test_every_python_file_says_what_it_is_in_a_sentence() -> None:
 def test_modules_of_the_product_say_what_belongs_in_them() -> None:
     """What belongs in the modules of assets and of the recipe is in the `__init__.py` of those packages."""
     for name, text in python_files(*PRODUCT):
-        if not name.endswith(("__init__.py", "__main__.py")) and not name.startswith(("speed_assets/assets/", "speed_assets/recipe/")):
+        if not name.endswith(("__init__.py", "__main__.py")) and not name.startswith(
+            ("speed_assets/assets/", "speed_assets/recipe/")
+        ):
             assert "elongs here" in (ast.get_docstring(ast.parse(text)) or ""), name
 
 
-@pytest.mark.xfail(strict=False, reason="modules are being split")
 def test_files_and_functions_fit_a_reader() -> None:
     files = {name: len(text.splitlines()) for name, text in python_files()}
     assert not [
@@ -160,7 +166,6 @@ def dialect() -> list[str]:
     return [word for line in found[1].splitlines() for word in line.split(", ")]
 
 
-@pytest.mark.xfail(strict=False, reason="texts are being rewritten")
 def test_words() -> None:
     """Product, docs and README are in the field's English. A word that a test plants as data is no use of it."""
     words = re.compile(r"\b(?:" + "|".join(dialect()) + r")\b", re.IGNORECASE)
@@ -181,3 +186,66 @@ def test_every_test_that_the_docs_name_is_there() -> None:
     for file, name in named:
         (path,) = (PROJECT / "tests").rglob(file)
         assert f"def {name}(" in path.read_text(), f"{file}::{name}"
+
+
+def test_tables_of_modules_are_current() -> None:
+    missing = [module for module in module_tables.modules() if module_tables.page_of(module) is None]
+    assert not missing, "add patterns to scripts/module_tables.py"
+    stale = [
+        page
+        for page in module_tables.PAGES
+        if module_tables.written(page) != (module_tables.PAGES_FOLDER / page).read_text()
+    ]
+    assert not stale, "run python -m scripts.module_tables"
+
+
+def pages() -> list[tuple[Path, str]]:
+    """(file, text) of the documentation that a user reads."""
+    folders = {PROJECT / "docs", PROJECT / "docs" / "architecture"}
+    top = {PROJECT / "README.md", PROJECT / "CONTRIBUTING.md"}
+    found = [path for path in tracked_files() if path.suffix == ".md" and (path in top or path.parent in folders)]
+    return [(path, path.read_text()) for path in found]
+
+
+def heading_anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_relative_links_lead_somewhere() -> None:
+    dead = []
+    for path, text in pages():
+        for link in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text):
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            if not target.exists() or (anchor and anchor not in heading_anchors(target.read_text())):
+                dead.append(f"{path.relative_to(PROJECT)}: {link}")
+    assert not dead
+
+
+def exists_below(name: str, names: Iterable[str]) -> bool:
+    """Whether one of these paths is `name` or ends with it; `*` stands for any characters."""
+    return any(fnmatch(f"/{known}", f"*/{name}") for known in names)
+
+
+def test_files_folders_and_modules_that_the_docs_name_exist() -> None:
+    """A path may be short (`assets/tasks.py`). The page of old and new names is not asked for old ones."""
+    files = [path.relative_to(PROJECT).as_posix() for path in tracked_files()]
+    folders = {parent.as_posix() for file in files for parent in Path(file).parents}
+    modules = [file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
+    missing = []
+    for path, text in pages():
+        if path == PROJECT / RENAMED:
+            continue
+        for code in re.findall(r"`([^`\n]+)`", text):
+            named = re.findall(r"[\w.*/-]+\.py\b", code) + re.findall(
+                r"[\w*-]+/[\w.*/-]+\.(?:yaml|md|toml|txt)\b", code
+            )
+            wrong = [name for name in named if not exists_below(name.removeprefix("./"), files)]
+            if re.fullmatch(r"[\w./-]+/", code) and code.partition("/")[0] not in RUNTIME_FOLDERS:
+                wrong += [code] if not exists_below(code.strip("/"), folders) else []
+            missing += [f"{path.relative_to(PROJECT)}: {name}" for name in wrong]
+        run = re.findall(r"-m ((?:benchmarks|scripts|speed_assets)\.\w+(?:\.\w+)*)", text)
+        missing += [f"{path.relative_to(PROJECT)}: {module}" for module in run if module not in modules]
+    assert not missing
