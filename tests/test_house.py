@@ -249,3 +249,14 @@ def test_files_folders_and_modules_that_the_docs_name_exist() -> None:
         run = re.findall(r"-m ((?:benchmarks|scripts|speed_assets)\.\w+(?:\.\w+)*)", text)
         missing += [f"{path.relative_to(PROJECT)}: {module}" for module in run if module not in modules]
     assert not missing
+
+
+def test_new_names_exist() -> None:
+    """Every name in the middle column of the table of names is an identifier or a file of this project."""
+    rows = [line.split(" | ") for line in (PROJECT / RENAMED).read_text().splitlines() if line.startswith("| `")]
+    assert len(rows) > 40
+    existing = {word for _, text in python_files() for word in re.findall(r"\w+", text)}
+    existing |= {path.stem for path in tracked_files()} | {path.parent.name for path in tracked_files()}
+    new = [name for row in rows for name in re.findall(r"`([^`]+)`", row[1])]
+    named = {word for name in new for word in re.findall(r"\w+", name.removesuffix(".py"))}
+    assert not named - existing
