@@ -25,6 +25,8 @@ from speed_assets.recipe import PROJECT
 
 PRODUCT = ("speed_assets", "resources", "checks")
 LINES, FUNCTION_LINES = 400, 60
+FOLDERS_OF_TEXT = ("docs/", "deploy/", "scripts/", "benchmarks/", "recipes/")
+"""Next to the product, folders whose texts a reader sees."""
 KERNELS = "kernels.py"
 """How the names of files with compiled functions end: a compiled loop is one function, and shares parts that numba inlines."""
 RENAMED = "docs/names.md"
@@ -167,13 +169,18 @@ def dialect() -> list[str]:
 
 
 def test_words() -> None:
-    """Product, docs and README are in the field's English. A word that a test plants as data is no use of it."""
+    """Product, docs, recipes and benchmarks use the field's English. Prompts are data, and may use any word."""
     words = re.compile(r"\b(?:" + "|".join(dialect()) + r")\b", re.IGNORECASE)
     used: dict[str, Counter[str]] = {}
     for path in tracked_files():
         name = path.relative_to(PROJECT).as_posix()
-        if name.startswith((*(f"{folder}/" for folder in PRODUCT), "docs/", "deploy/", "scripts/", "README")):
-            if path.suffix not in {".py", ".md", ".yaml"} or "/prompt_sets/" in name or name == RENAMED:
+        if name.startswith((*(f"{folder}/" for folder in PRODUCT), *FOLDERS_OF_TEXT, "README", "CHANGELOG")):
+            if (
+                path.suffix not in {".py", ".md", ".yaml"}
+                or name.startswith("recipes/prompts/")
+                or "/prompt_sets/" in name
+                or name == RENAMED
+            ):
                 continue
             if found := Counter(match[0].lower() for match in words.finditer(path.read_text())):
                 used[name] = found
