@@ -21,7 +21,8 @@ from safetensors import safe_open
 
 from resources.inputs.base_models import MICROWORLD_BASE
 from scripts import module_tables
-from speed_assets.recipe import PROJECT
+from speed_assets.orchestration.explain_field import all_fields
+from speed_assets.recipe import PROJECT, Recipe
 
 PRODUCT = ("speed_assets", "resources", "checks")
 LINES, FUNCTION_LINES = 400, 60
@@ -256,6 +257,20 @@ def test_files_folders_and_modules_that_the_docs_name_exist() -> None:
         run = re.findall(r"-m ((?:benchmarks|scripts|speed_assets)\.\w+(?:\.\w+)*)", text)
         missing += [f"{path.relative_to(PROJECT)}: {module}" for module in run if module not in modules]
     assert not missing
+
+
+def test_recipe_fields_that_the_docs_name_exist() -> None:
+    """`money.run` is a field. A file name (`quarantine.parquet`) or the function of a module is not asked."""
+    fields = set(all_fields())
+    files = re.compile(r"\.(?:py|ya?ml|md|jsonl?|png|parquet|txt|toml|sqlite|lock)$")
+    unknown = [
+        f"{path.relative_to(PROJECT)}: {named}"
+        for path, text in pages()
+        for named in re.findall(r"`([a-z_]+(?:\.[a-z_]\w*)+)\b", text)
+        if path != PROJECT / RENAMED and named.partition(".")[0] in Recipe.model_fields and not files.search(named)
+        if not any(field == named or field.startswith(f"{named}.") for field in fields)
+    ]
+    assert not unknown
 
 
 def test_new_names_exist() -> None:
