@@ -72,7 +72,7 @@ def test_only_the_test_split_is_scored_unless_there_is_one_other() -> None:
     [
         (CORPUS, QRELS + "q1\td9\t1\n", "1 of 3 judgements point nowhere: no document has the id 'd9'"),
         (CORPUS, QRELS + "q9\td0\t1\n", "no query has the id 'q9'"),
-        (CORPUS, QRELS + "q1\td1\t0.5\n", "1 relevance is no whole number"),
+        (CORPUS, QRELS + "q1\td1\t0.5\n", "1 relevance is no integer"),
         ([*CORPUS, CORPUS[0]], QRELS, "corpus.jsonl: 1 id stands more than once, such as 'd0'"),
         (CORPUS, "query\tdoc\n1\t2\n", r"no column query_id or query-id, document_id or corpus-id, relevance or score"),
         ([{"_id": "d0", "body": "a"}], QRELS, r"corpus.jsonl has no column text: it has _id, body"),

@@ -210,10 +210,10 @@ def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, read
     there = {role: column for role, column in named.items() if column in table.columns}
     for row in table.select(list(dict.fromkeys((*columns.text, *there.values())))).iter_rows(named=True):
         texts = [str(row[column]) for column in columns.text if row[column] is not None]
-        said = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}
-        document_id = said.get("id") or short_id("document", said.get("title", ""), *texts)
+        values = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}
+        document_id = values.get("id") or short_id("document", values.get("title", ""), *texts)
         paragraphs = [part for text in texts for part in text.split("\n\n")]
         blocks = [Block(part.strip()) for part in paragraphs if part.strip()]
         yield from _checked(
-            document_id, name, Read(said.get("title", ""), said.get("date") or None, blocks), bounds, reading
+            document_id, name, Read(values.get("title", ""), values.get("date") or None, blocks), bounds, reading
         )

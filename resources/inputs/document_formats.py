@@ -76,10 +76,10 @@ def read_markdown(text: str) -> Read:
     of level 1 is the title."""
     from markdown_it import MarkdownIt
 
-    said: dict[str, str] = {}
+    found_text: dict[str, str] = {}
     text = _lines(text)
     if front := _FRONT_MATTER.match(text):
-        said = {name: value.strip("\"'") for name, value in _FRONT_FIELD.findall(front[1])}
+        found_text = {name: value.strip("\"'") for name, value in _FRONT_FIELD.findall(front[1])}
         text = text[front.end() :]
     blocks: list[Block] = []
     level = 0
@@ -94,14 +94,14 @@ def read_markdown(text: str) -> Read:
             blocks.append(Block(token.content.strip()))
         elif token.type == "html_block":
             blocks += read_html(token.content).blocks
-    return _titled(said.get("title", ""), said.get("date") or None, blocks)
+    return _titled(found_text.get("title", ""), found_text.get("date") or None, blocks)
 
 
 def _inline(tokens: list[Any]) -> str:
     """The words of a line of Markdown, without marks and addresses."""
     parts = {"softbreak": "\n", "hardbreak": "\n"}
-    said = (parts.get(token.type, token.content) for token in tokens if token.type != "html_inline")
-    return "".join(said).strip()
+    found_text = (parts.get(token.type, token.content) for token in tokens if token.type != "html_inline")
+    return "".join(found_text).strip()
 
 
 def read_html(text: str) -> Read:
@@ -120,10 +120,10 @@ def read_html(text: str) -> Read:
         content = page.find("main") or page.find("article") or page.body or page
         blocks: list[Block] = []
         for tag in content.find_all(_HTML_BLOCKS):
-            if tag.find(_HTML_BLOCKS):  # what stands in an inner block is told there
+            if tag.find(_HTML_BLOCKS):  # what stands in an inner block is read there
                 continue
-            if said := tag.get_text().strip():
-                blocks.append(Block(said, int(tag.name[1]) if re.fullmatch("h[1-6]", tag.name) else 0))
+            if found_text := tag.get_text().strip():
+                blocks.append(Block(found_text, int(tag.name[1]) if re.fullmatch("h[1-6]", tag.name) else 0))
         if not blocks:
             blocks = read_text(content.get_text("\n")).blocks
     except RecursionError:

@@ -41,7 +41,7 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
     section = run.section
     held_out = run.input_rows(PASSAGES).filter("held_out")
     if held_out.is_empty():
-        raise RecipeError("own_evaluation: no document is held out: raise corpus.held_out, or leave own_evaluation out")
+        raise RecipeError("own_evaluation: no document is held out: raise corpus.held_out, or remove own_evaluation")
     seed = seed_for(run.recipe.seed, "own evaluation") % 2**31
     asked = grounded_rows(
         held_out,

@@ -165,15 +165,15 @@ def cut(document: Document, by: Cut, count: Count) -> tuple[list[Passage], list[
                 detail = f"{tokens} tokens, corpus.tokens_min is {by.tokens_min}"
                 dropped.append(Dropped(document.document_id, document.file, "too_short", detail, text))
                 continue
-            said = f"{head.text}\n{text}" if head.text else text
-            passage_id = short_id("passage", document.document_id, said)
+            wording = f"{head.text}\n{text}" if head.text else text
+            passage_id = short_id("passage", document.document_id, wording)
             if passage_id in there:
                 detail = "stands in the same document before"
                 dropped.append(Dropped(document.document_id, document.file, "duplicate", detail, text))
                 continue
             there.add(passage_id)
             passages.append(
-                Passage(passage_id, document.document_id, len(passages), document.title, said, head.tokens + tokens)
+                Passage(passage_id, document.document_id, len(passages), document.title, wording, head.tokens + tokens)
             )
     return passages, dropped
 
@@ -240,7 +240,7 @@ def _line(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a paragraph, told by their ends; joined by spaces or nothing they are the paragraph again.
+    """The sentences of a paragraph, found by their ends; joined by spaces or nothing they are the paragraph again.
 
     >>> sentences("Dr. Ray came. He saw 3.5 m. 猫です。犬です。")
     ['Dr. Ray came.', 'He saw 3.5 m.', '猫です。', '犬です。']
@@ -249,10 +249,10 @@ def sentences(text: str) -> list[str]:
     start = 0
     for match in _SENTENCE_END.finditer(text):
         end = match.end()
-        said = text[start:end].strip()
-        if not said or _ABBREVIATION.search(said):
+        wording = text[start:end].strip()
+        if not wording or _ABBREVIATION.search(wording):
             continue
-        found.append(said)
+        found.append(wording)
         start = end
     rest = text[start:].strip()
     return [*found, rest] if rest else found
@@ -265,10 +265,10 @@ def _pieces(paragraph: str, by: Cut, count: Count) -> list[_Piece]:
     if not text:
         return []
     most = max(1, by.tokens_max // 2)
-    said = sentences(text)
+    wording = sentences(text)
     pieces: list[_Piece] = []
     place = 0
-    for sentence, tokens in zip(said, count(said), strict=True):
+    for sentence, tokens in zip(wording, count(wording), strict=True):
         at = text.index(sentence, place)
         joint = "\n" if not pieces else " " if at > place else ""
         place = at + len(sentence)

@@ -47,24 +47,24 @@ def judged(
         judgements: of one split.
         queries: ids of all queries.
         texts: texts of the corpus by id.
-        drop_dangling: leave judgements out that point to no query or document, and note their count.
+        drop_dangling: skip judgements that point to no query or document, and note their count.
 
     Raises:
-        ValueError: for grades that are no whole numbers, a pair that is judged twice in two ways, judgements that point to
+        ValueError: for grades that are no integers, a pair that is judged twice in two ways, judgements that point to
             nothing, and when no judgement is left.
     """
     rows = list(judgements)
-    known = set(queries)
+    query_ids = set(queries)
     fractional = [row for row in rows if not float(row[2]).is_integer()]
     if fractional:
         raise ValueError(
-            f"{_some(len(fractional), 'relevance is', 'relevances are')} no whole number, such as {fractional[0][2]:g} of query "
+            f"{_some(len(fractional), 'relevance is', 'relevances are')} no integer, such as {fractional[0][2]:g} of query "
             f"{fractional[0][0]!r}: grades are 0 (not relevant), 1, 2, ..."
         )
     found = Judged()
-    dangling = [row for row in rows if row[0] not in known or row[1] not in texts]
+    dangling = [row for row in rows if row[0] not in query_ids or row[1] not in texts]
     if dangling and not drop_dangling:
-        raise ValueError(_dangling(dangling, known, len(rows)))
+        raise ValueError(_dangling(dangling, query_ids, len(rows)))
     if dangling:
         found.notes.append(
             f"{len(dangling):,} of {len(rows):,} judgements point to no query or document and are left out"
@@ -89,8 +89,8 @@ def _dangling(rows: Sequence[Judgement], queries: set[str], total: int) -> str:
     query, document, _ = rows[0]
     what = f"no query has the id {query!r}" if query not in queries else f"no document has the id {document!r}"
     return (
-        f"{len(rows):,} of {total:,} judgements point nowhere: {what}. Correct the ids, or set `dangling: drop` in task.yaml to leave "
-        "such judgements out"
+        f"{len(rows):,} of {total:,} judgements point nowhere: {what}. Correct the ids, or set `dangling: drop` in task.yaml to skip "
+        "such judgements"
     )
 
 

@@ -21,7 +21,7 @@ def test_good_judgements_are_taken_as_they_are() -> None:
     [
         ([("q1", "d9", 1.0), ("q1", "d1", 1.0)], "1 of 2 judgements point nowhere: no document has the id 'd9'"),
         ([("q9", "d1", 1.0)], "no query has the id 'q9'"),
-        ([("q1", "d1", 0.5)], "1 relevance is no whole number, such as 0.5 of query 'q1'"),
+        ([("q1", "d1", 0.5)], "1 relevance is no integer, such as 0.5 of query 'q1'"),
         ([("q1", "d1", 1.0), ("q1", "d1", 0.0)], "1 pair is judged twice with different grades"),
         ([], "no judgement"),
     ],

@@ -114,4 +114,4 @@ class OwnEvaluation(Section):
     attempts: Positive = 2
     """Times that a query is asked for until it can be used."""
     copied_words_min: Positive = 5
-    """A query of so many words that stands whole in its passage is copied, and not used."""
+    """A query of so many words that is in its passage word for word is copied, and not used."""
