@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 
-from resources.store.home import prepare, speed_home
+from resources.store.home import prepare_home, speed_home
 
 READY = """
 import json, time
@@ -45,7 +45,7 @@ def main() -> None:
         "--assets", type=int, default=52, help="assets of the bare Dagster (those of the offline recipe)"
     )
     args = parser.parse_args()
-    environment = {**os.environ, "DAGSTER_HOME": str(prepare(speed_home())), "SPEED_HOME": str(speed_home())}
+    environment = {**os.environ, "DAGSTER_HOME": str(prepare_home(speed_home())), "SPEED_HOME": str(speed_home())}
     bare = READY + BARE.replace("ASSETS", str(args.assets)) + ENDED.replace("EXTRA", "{}")
     ours = READY + OURS + ENDED.replace("EXTRA", '{"import_cpu_s": imported}')
     medians = {name: _median(code, environment, args.times) for name, code in (("bare", bare), ("ours", ours))}

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.progress import ProgressLines
-from resources.store.home import prepare
+from resources.store.home import prepare_home
 from speed_assets.orchestration.study import study
 from speed_assets.orchestration.study_arms import SPEED, changed
 from speed_assets.orchestration.study_report import table
@@ -82,7 +82,7 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         home = (args.homes or Path(temporary)).resolve()
-        prepare(home)
+        prepare_home(home)
         lines = ProgressLines()
         summary = study(recipe, home, seeds=args.seeds, progress=lines, say=lines.print_line)
     print(table(summary))

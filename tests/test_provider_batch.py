@@ -310,7 +310,7 @@ def test_what_a_sink_refuses_to_go_on_with_is_settled_and_never_collected_again(
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_output_file_without_end_is_not_read_beyond_its_bound(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small body may unpack to any size; both end the run with the bound in the error."""
-    write = teacher_server._write
+    write = teacher_server.write_reply
     endless = b"x" * 30_000_000
     body = gzip.compress(endless) if packed else endless
 
@@ -319,7 +319,7 @@ def test_an_output_file_without_end_is_not_read_beyond_its_bound(packed: bool, m
             value, headers = body, {"content-encoding": "gzip"} if packed else {}
         write(writer, status, value, headers, announced)
 
-    monkeypatch.setattr(teacher_server, "_write", swollen)
+    monkeypatch.setattr(teacher_server, "write_reply", swollen)
     keeper, log = Settling(), Log()
     with (
         TeacherServer(echo) as server,
@@ -340,13 +340,13 @@ def test_a_line_that_is_too_long_is_asked_again_and_the_others_are_kept() -> Non
 
 
 def test_replies_that_are_packed_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    write = teacher_server._write
+    write = teacher_server.write_reply
 
     def packing(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
         text = value if isinstance(value, bytes) else json.dumps(value).encode()
         write(writer, status, gzip.compress(text), {**(headers or {}), "content-encoding": "gzip"}, announced)
 
-    monkeypatch.setattr(teacher_server, "_write", packing)
+    monkeypatch.setattr(teacher_server, "write_reply", packing)
     keeper, asked = Settling(), requests(5)
     with TeacherServer(echo) as server:
         engine(server, Log()).answer(asked, keeper.sink, keeper)

@@ -32,7 +32,7 @@ ONCE = ("thoughts first", "parts", "no usage", "cut", "only thoughts", "filtered
 TABLE = {
     name: tuple(int(count) for count in counts.split(",") if count.strip().isdigit())
     for name, counts in re.findall(
-        r"^\| `(\w+)` \|[^|]*\| ([\d, -]+) \|", (PROJECT / "docs" / "teachers.md").read_text(), re.MULTILINE
+        r"^\| `(\w+)` \|[^|]*\| (\d+, [\d-]+) \|", (PROJECT / "docs" / "teachers.md").read_text(), re.MULTILINE
     )
 }
 """Refused calls of each server by docs/teachers.md, without and with its preset."""
@@ -172,7 +172,7 @@ def test_a_prompt_that_was_not_read_whole_ends_the_run(tmp_path: Path) -> None:
         recipe = recipe_at(server.url)
         teacher = Teacher(recipe, Ledger.at(tmp_path))
         with pytest.raises(
-            TeacherUnavailable, match=r"read 2050 tokens of a prompt of 3000 words.*OLLAMA_CONTEXT_LENGTH"
+            TeacherUnavailable, match=r"2050 tokens read of a prompt of 3000 words.*OLLAMA_CONTEXT_LENGTH"
         ):
             teacher.ask(CONTEXT, teacher.requests([long] * 50, WARM))
         assert len(server.bodies) < 10

@@ -197,10 +197,10 @@ def dated(case: Case, seconds: float) -> None:
     """The teacher's server has another clock."""
     from tests.support import teacher_server
 
-    write = teacher_server._write
+    write = teacher_server.write_reply
     date = {"date": formatdate(time.time() + seconds, usegmt=True)}
 
     def later(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
         write(writer, status, value, {**(headers or {}), **date}, announced)
 
-    case.patch.setattr(teacher_server, "_write", later)
+    case.patch.setattr(teacher_server, "write_reply", later)

@@ -149,8 +149,9 @@ class Ui:
     def unsynced(self) -> set[str]:
         """The assets that the dialog of *Materialize unsynced* lists, which is closed again."""
         listed = self.open_unsynced()
-        self.page.keyboard.press("Escape")
-        expect(self.page.locator(".dagster-dialog")).to_have_count(0)
+        dialog = self.page.locator(".dagster-dialog")
+        dialog.get_by_role("button", name=re.compile("^(Cancel|Close|Done|OK|Dismiss|Got it)$")).last.click()
+        expect(dialog).to_have_count(0)
         return listed
 
     def materialize_unsynced(self) -> tuple[str, set[str], str]:
