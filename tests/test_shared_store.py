@@ -17,8 +17,9 @@ import pytest
 from resources.store import bucket
 from resources.store.artifacts import Artifacts
 from resources.store.bucket import bucket_at
+from resources.store.manifests import MANIFEST_FILE, integrity_problem
 from resources.store.shared_store import SharedStore, store_of
-from resources.store.store import MANIFEST_FILE, UNHASHED_DIR, Artifact, Store, StoreError, integrity_problem
+from resources.store.store import UNHASHED_DIR, Artifact, Store, StoreError
 from tests.support.servers import S3, S3_SECRET
 from tests.support.tiny import tiny_recipe
 

@@ -19,7 +19,8 @@ from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from resources.inputs.prompt_files import prompt_set
-from resources.store.store import file_digest, tree_digest
+from resources.store.manifests import file_digest
+from resources.store.store import tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind

@@ -10,7 +10,6 @@ several homes share (`shared_store.py`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,10 +23,10 @@ from typing import Any, Self
 
 import polars as pl
 
+from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, load_manifest, manifest_text
 from speed_assets.domain.fingerprints import digest
 from speed_assets.errors import SpeedError
 
-MANIFEST_FILE = "artifact.json"
 SCRATCH_DIR = "scratch"
 """Subfolder of a work folder for journals, checkpoints and logs: removed when the artifact is complete."""
 PARQUET_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": True}
@@ -142,8 +141,8 @@ class Store:
             self._verified.pop(fingerprint, None)
             self.damage_reports.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
-        manifest = json.loads((path / MANIFEST_FILE).read_text())
-        if manifest["fingerprint"] != fingerprint:
+        manifest = load_manifest(path)
+        if (manifest["asset"], manifest["fingerprint"]) != (asset, fingerprint):
             return None
         return self._remember(manifest, path)
 
@@ -162,10 +161,12 @@ class Store:
         """As `manifests`, of artifacts whose files are in this home."""
         for file in self.folder(asset, "").glob(f"*/{MANIFEST_FILE}"):
             try:
-                manifest: dict[str, Any] = json.loads(file.read_text())
-            except (OSError, ValueError):
+                manifest = load_manifest(file.parent)
+            except ValueError:
                 continue  # `fetch` reports the damage when the artifact is needed
-            if manifest.get("partition") == partition:
+            # A copy of an artifact under another name is none, and neither is one of another asset.
+            in_place = (manifest["asset"], manifest["fingerprint"][:24]) == (asset, file.parent.name)
+            if in_place and manifest["partition"] == partition:
                 yield manifest
 
     def save_text(self, name: str, text: str) -> None:
@@ -255,7 +256,7 @@ class Store:
         }
         # As it will be read: floats, tuples and keys in the form that JSON gives them.
         manifest = json.loads(json.dumps(manifest))
-        (work / MANIFEST_FILE).write_bytes(_manifest_text(manifest))
+        (work / MANIFEST_FILE).write_bytes(manifest_text(manifest))
         fsync(work / MANIFEST_FILE)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -284,51 +285,6 @@ def _hashed_files(work: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def integrity_problem(path: Path) -> str | None:
-    """The first problem of the artifact at `path`, naming the file; None when every byte is as written."""
-    return next(integrity_problems(path), None)
-
-
-def integrity_problems(path: Path) -> Iterator[str]:
-    """Every problem of the artifact at `path`, which may be any folder: files that are missing, changed or additional.
-
-    The manifest holds a digest of itself. That shows damage, not manipulation: anybody can write a new digest.
-    """
-    try:
-        manifest = read_manifest((path / MANIFEST_FILE).read_bytes())
-    except OSError:
-        yield f"{MANIFEST_FILE} is missing or broken"
-        return
-    except ValueError as error:
-        yield str(error)
-        return
-    files = manifest["files"]
-    for name, entry in files.items():
-        file = path / name
-        if not file.is_file():
-            yield f"{name} is missing"
-        elif file.stat().st_size != entry["bytes"]:
-            yield f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
-        elif file_digest(file) != entry["sha256"]:
-            yield f"{name} has changed since it was written"
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        if not file.is_dir() and name != MANIFEST_FILE and name not in files:
-            yield f"{name} was not there when it was written"
-
-
-def read_manifest(text: bytes) -> dict[str, Any]:
-    """The JSON values of a manifest, with its seal. Raises ValueError when the bytes have changed since they were written."""
-    try:
-        manifest: dict[str, Any] = json.loads(text)
-        _, seal = manifest["files"], manifest.pop("seal")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{MANIFEST_FILE} is missing or broken") from None
-    if text != _manifest_text(manifest):
-        raise ValueError(f"{MANIFEST_FILE} has changed since it was written")
-    return {**manifest, "seal": seal}
-
-
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small file at once: readers see the old text or the new one, also after a full disk or a kill."""
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
@@ -338,18 +294,6 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
-
-
-def _manifest_text(manifest: Mapping[str, Any]) -> bytes:
-    """The bytes of a manifest on disk, with the sha256 of the rest under `seal`."""
-    seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    return (json.dumps({**manifest, "seal": seal}, indent=1, sort_keys=True) + "\n").encode()
-
-
-def file_digest(file: Path) -> str:
-    """sha256 of a file's bytes, 64 hex digits."""
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def tree_digest(path: Path) -> str:

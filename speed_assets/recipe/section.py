@@ -19,6 +19,12 @@ from pydantic_core import PydanticCustomError
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+RECIPE_NAME = r"^[a-z0-9][a-z0-9_-]{0,40}$"
+"""Names of recipes; folders and links of a home have them, so nothing else is taken for one."""
+NUMBER_MAX = 1_000_000_000
+"""Maximum of every count, and of every rate or time (ours: far above any run, and small enough to compute with)."""
+ROWS_MAX = 100_000_000
+"""Maximum rows of a task type in one table (ours: 100 times the paper's)."""
 
 
 def _no_secrets(url: str) -> str:
@@ -40,9 +46,10 @@ def _no_secrets(url: str) -> str:
 
 Endpoint = Annotated[str, AfterValidator(_no_secrets)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
+Positive = Annotated[int, Field(ge=1, le=NUMBER_MAX)]
+Rate = Annotated[float, Field(gt=0, le=NUMBER_MAX)]
+Rows = Annotated[int, Field(ge=0, le=ROWS_MAX)]
 
 
 class Section(BaseModel):
@@ -52,11 +59,11 @@ class Section(BaseModel):
 class PerTaskType(Section):
     """One number of rows for each task type."""
 
-    classification: Count
-    retrieval: Count
-    sts: Count
-    matching_short: Count
-    matching_long: Count
+    classification: Rows
+    retrieval: Rows
+    sts: Rows
+    matching_short: Rows
+    matching_long: Rows
 
     def total(self) -> int:
         return sum(getattr(self, name) for name in TASK_TYPE_NAMES)
