@@ -39,8 +39,8 @@ def _below(name: str) -> str:
     return name
 
 
-Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\Z")]
-AssetName = Annotated[str, Field(pattern=r"\A[a-z][a-z0-9_]{0,80}\Z")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+AssetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,80}$")]
 FileName = Annotated[str, Field(max_length=4096), AfterValidator(_below)]
 
 

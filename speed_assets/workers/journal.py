@@ -153,6 +153,7 @@ def _complete_lines(path: Path, accepted: Callable[[Any], bool]) -> list[dict[st
     with path.open("r+b") as file:
         records: list[dict[str, Any]] = []
         complete = 0
+        record: Any
         for line in file:
             try:
                 record = json.loads(line) if line.endswith(b"\n") else None
