@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -96,10 +97,11 @@ class Store:
         """One message for each damaged artifact that `fetch` quarantined."""
 
     def open(self) -> Store:
-        """Create the folders. Raises StoreError when the home cannot be written."""
+        """Create the folders, for their owner alone. Raises StoreError when the home cannot be written."""
         try:
-            for name in ("artifacts", "work", "releases"):
-                (self.home / name).mkdir(parents=True, exist_ok=True)
+            self.home.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self.home, *(self.home / name for name in ("artifacts", "work", "releases"))):
+                make_private(folder)
             probe = self.home / "work" / f".probe-{os.getpid()}"
             probe.write_text("")
             probe.unlink()
@@ -283,6 +285,19 @@ def _hashed_files(work: Path) -> dict[str, dict[str, Any]]:
         files[name] = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
         fsync(file)
     return files
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner can open, or make one so that exists: a home holds prompts, answers and rows.
+
+    The user's home directory, and folders of others or for everybody, stay as they are.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.stat()
+    ours = state.st_uid == os.getuid() and not state.st_mode & stat.S_ISVTX and folder != Path.home()
+    if ours and state.st_mode & 0o077:
+        with suppress(OSError):  # a file system without permissions
+            folder.chmod(0o700)
 
 
 def write_atomically(path: Path, text: str) -> None:

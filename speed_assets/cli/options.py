@@ -66,5 +66,7 @@ def rows_count(text: str | int) -> int:
     if isinstance(text, int):
         return text
     if not text.isascii() or not text.isdigit():
-        raise typer.BadParameter(f"{text!r} is no number of rows: give 0 or more")
+        raise typer.BadParameter(f"{text[:40]!r} is no number of rows: give 0 or more")
+    if len(text) > 9:
+        raise typer.BadParameter("more rows than any table has: give at most 999,999,999")
     return int(text)
