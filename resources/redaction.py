@@ -56,89 +56,23 @@ def redacted_message(error: BaseException) -> str:
     return redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:_LENGTH]
 
 
-_WORKER_NAMES = frozenset(
-    [
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TERM",
-        "TMPDIR",
-        "TEMP",
-        "TMP",
-        "HOSTNAME",
-        "VIRTUAL_ENV",
-        "CONDA_PREFIX",
-        "LD_LIBRARY_PATH",
-        "LD_PRELOAD",
-        "LIBRARY_PATH",
-        "CPATH",
-        "CC",
-        "CXX",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "KEYBOARD",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "NO_PROXY",
-    ]
+_FOR_WORKERS = re.compile(
+    # the system
+    r"(?:PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TERM|TMPDIR|TEMP|TMP|HOSTNAME|KEYBOARD|XDG_\w+|VIRTUAL_ENV"
+    r"|CONDA_PREFIX|LD_LIBRARY_PATH|LD_PRELOAD|LIBRARY_PATH|CPATH|CC|CXX|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE"
+    r"|CURL_CA_BUNDLE|(?i:(?:http|https|all|no)_proxy)"
+    # Python and libraries of numbers
+    r"|(?:SPEED_|PYTHON|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|BLIS_|NUMEXPR_|MALLOC_|RAYON_|POLARS_)\w*"
+    # GPUs, models, engines
+    r"|(?:CUDA_|CUBLAS_|CUDNN_|NVIDIA_|NCCL_|GLOO_|HIP_|ROCR_|ROCM_|HSA_|TORCH_|TORCHINDUCTOR_|PYTORCH_|TRITON_|XFORMERS_)\w*"
+    r"|(?:HF_|HUGGING_FACE_HUB_|HUGGINGFACE_|TRANSFORMERS_|TOKENIZERS_|DATASETS_|SENTENCE_TRANSFORMERS_|MTEB_)\w*"
+    r"|(?:ACCELERATE_|VLLM_|FLASHINFER_|RAY_)\w*)"
 )
-_WORKER_PREFIXES = tuple(
-    [
-        "SPEED_",
-        "LC_",
-        "PYTHON",
-        "XDG_",
-        "OMP_",
-        "GOMP_",
-        "KMP_",
-        "MKL_",
-        "OPENBLAS_",
-        "BLIS_",
-        "NUMEXPR_",
-        "MALLOC_",
-        "RAYON_",
-        "POLARS_",
-        "CUDA_",
-        "CUBLAS_",
-        "CUDNN_",
-        "NVIDIA_",
-        "NCCL_",
-        "GLOO_",
-        "HIP_",
-        "ROCR_",
-        "ROCM_",
-        "HSA_",
-        "TORCH_",
-        "TORCHINDUCTOR_",
-        "PYTORCH_",
-        "TRITON_",
-        "XFORMERS_",
-        "HF_",
-        "HUGGING_FACE_HUB_",
-        "HUGGINGFACE_",
-        "TRANSFORMERS_",
-        "TOKENIZERS_",
-        "DATASETS_",
-        "SENTENCE_TRANSFORMERS_",
-        "MTEB_",
-        "ACCELERATE_",
-        "VLLM_",
-        "FLASHINFER_",
-        "RAY_",
-    ]
-)
+"""Variables that workers need."""
 MORE_VARIABLES = "SPEED_WORKER_VARIABLES"
 """Variable with the names of further variables that workers get, separated by commas."""
 
 
 def is_worker_variable(name: str, more: frozenset[str] = frozenset()) -> bool:
     """Whether workers need a variable of this name: of the system, of the libraries they use, or one that the user lists."""
-    return name.upper() in _WORKER_NAMES or name.startswith(_WORKER_PREFIXES) or name in more
+    return bool(_FOR_WORKERS.fullmatch(name)) or name in more

@@ -10,9 +10,12 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 
@@ -21,6 +24,7 @@ from speed_assets.domain.evaluation_folders import DESCRIPTION, read_description
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
 
+csv.field_size_limit(16_000_000)  # characters: the scorer's reader has no limit; Python's own is 131,072
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
@@ -85,10 +89,8 @@ def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
         described = _described_labels(path)
         texts: dict[str, None] = {}
         for file in files:
-            try:
+            with _explained(file):
                 columns = _columns(file)
-            except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError) as error:
-                raise RecipeError(f"evaluation.local: {file} cannot be read: {error}") from error
             for name, cells in columns.items():
                 if name not in described and not _is_no_text(name, cells):
                     texts.update(dict.fromkeys(cells))
@@ -124,13 +126,66 @@ def scored_folders(folders: Iterable[str]) -> list[Path]:
         if file.is_file():
             try:
                 described = read_description(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise RecipeError(f"evaluation.local: {file}: {error}") from None
             absent = [name for name in described.files() if not (file.parent / name).is_file()]
             if absent:
                 raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which does not exist")
             found.append(file.parent)
     return found
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Raise what goes wrong while a file is read as RecipeError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, csv.Error, pl.exceptions.PolarsError) as error:
+        words = (
+            "nested too deeply"
+            if isinstance(error, RecursionError)
+            else str(error).splitlines()[0][:200]
+            if str(error)
+            else ""
+        )
+        raise RecipeError(
+            f"evaluation.local: {file} cannot be read: {words or type(error).__name__}; mend or remove it"
+        ) from None
+
+
+@lru_cache(maxsize=16)
+def check_folder(folder: str, _state: tuple[tuple[str, int, int, int], ...]) -> None:
+    """Read every file of an evaluation set to its end, so that a plan reports what a run would stumble over.
+
+    Args:
+        folder: The folder.
+        _state: What shows that a file of it has changed since the last call.
+
+    Raises:
+        RecipeError: A file is cut, damaged or no table.
+    """
+    for file in sorted(Path(folder).rglob("*")):
+        kind = _kind(file)
+        if kind not in _READ or not file.is_file():
+            continue
+        with _explained(file):
+            if kind == ".parquet":
+                pl.read_parquet_schema(file)
+                continue
+            with _opened(file) as lines:
+                if kind == ".json":
+                    json.load(lines)
+                elif kind == ".jsonl":
+                    for line in lines:
+                        if line.strip():
+                            json.loads(line)
+                else:
+                    for _row in csv.reader(lines) if kind == ".csv" else lines:
+                        pass
+
+
+def _opened(file: Path) -> TextIO:
+    return gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
 
 
 def _kind(file: Path) -> str:
@@ -142,8 +197,7 @@ def _columns(file: Path) -> dict[str, list[str]]:
     kind = _kind(file)
     if kind == ".parquet":
         return {column.name: list(_strings(column.to_list())) for column in pl.read_parquet(file).iter_columns()}
-    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
-    with opened as lines:
+    with _opened(file) as lines:
         if kind == ".json":
             return _keyed([json.load(lines)])
         if kind == ".jsonl":

@@ -180,4 +180,4 @@ def data_docs(
     if as_json:
         show_json({"page": str(page)})
     else:
-        out(page)
+        show([str(page)])
