@@ -78,8 +78,8 @@ def test_of_two_columns_the_path_is_read() -> None:
     assert topics("name\tpath\nMusic\tArts/Music\n") == ["Arts/Music"]
 
 
-def test_a_table_has_no_quoting() -> None:
-    assert topics('id\ttopic\n1\t"Heroes"\n2\t"Weird\n3\tTea\n') == ['"Heroes"', '"Weird', "Tea"]
+def test_quotes_around_a_cell_of_a_table_are_its_quoting() -> None:
+    assert topics('id\ttopic\n1\t"Heroes"\n2\t"Weird\n3\tTea\n') == ["Heroes", '"Weird', "Tea"]
 
 
 def test_rows_without_their_topic_are_refused() -> None:
