@@ -11,6 +11,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK, SBOM = PROJECT / "requirements.lock", PROJECT / "sbom.cdx.json"
@@ -43,7 +44,7 @@ def hashed(versions: dict[str, str]) -> str:
         return HEADER + subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def bill_of_materials(lock: str) -> dict[str, object]:
+def bill_of_materials(lock: str) -> dict[str, Any]:
     """CycloneDX 1.6: name, version, package URL and hashes of each package."""
     blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", lock)
     components = []
@@ -60,7 +61,9 @@ def main() -> None:
     lock = hashed(pins(LOCK.read_text()))
     LOCK.write_text(lock)
     torch = (PROJECT / "requirements-torch.lock").read_text()
-    SBOM.write_text(json.dumps(bill_of_materials(lock + torch), indent=1) + "\n")
+    bill = bill_of_materials(lock + torch)
+    components = ",\n".join(json.dumps(component) for component in bill.pop("components"))
+    SBOM.write_text(f'{json.dumps(bill)[:-1]}, "components": [\n{components}\n]}}\n')  # a line for each package
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
 from speed_assets.orchestration import doctor
-from speed_assets.orchestration.doctor import Finding, machine, teachers
+from speed_assets.orchestration.doctor import Finding, machine_probes, teacher_probes
 from speed_assets.recipe import PROJECT, RecipeError
 from tests.support import doctor_cases as plant
 from tests.support.doctor_cases import KEY, Case, Teacher, planted
@@ -101,7 +101,7 @@ def _little_memory(case: Case) -> None:
 
 
 def _changed_model(case: Case) -> None:
-    served = case.home / teachers.FILE
+    served = case.home / teacher_probes.FILE
     case.teacher = lambda: _Remembered(served)
 
 
@@ -115,7 +115,7 @@ class _Remembered(Teacher):
     def _batch_call(self, *arguments: Any) -> tuple[int, Any]:
         recipe = Case(self._file.parent, pytest.MonkeyPatch()).recipe(self.url)
         entry = {"at": 0, "good": True, "served": "model-of-may"}
-        self._file.write_text(json.dumps({teachers._section(recipe): entry}))
+        self._file.write_text(json.dumps({teacher_probes._section(recipe): entry}))
         return super()._batch_call(*arguments)
 
 
@@ -158,7 +158,7 @@ TROUBLES = [
     Trouble("anybody may write the home", "home", "warning", "changed by everybody.*chmod o-w", lambda c: c.home.chmod(0o777)),
     Trouble("a clock behind the home", "clock", "warning", "behind the newest file", lambda c: os.utime(c.file("home/f", b""), (time.time() + 9000,) * 2)),
     Trouble("the generator's server is down", "ports", "error", "nothing listens at http://127.0.0.1:9/v1", lambda c: c.changes.update(generator__engine="vllm_server", generator__endpoint="http://127.0.0.1:9/v1")),
-    Trouble("a locale of one language", "locale", "warning", "LC_ALL=C.UTF-8", lambda c: c.patch.setattr(machine.locale, "getpreferredencoding", lambda _b: "ISO-8859-1")),
+    Trouble("a locale of one language", "locale", "warning", "LC_ALL=C.UTF-8", lambda c: c.patch.setattr(machine_probes.locale, "getpreferredencoding", lambda _b: "ISO-8859-1")),
 ]  # fmt: skip
 
 
@@ -260,8 +260,8 @@ def test_a_probe_that_breaks_or_hangs_holds_nobody_up(tmp_path: Path, monkeypatc
         time.sleep(30)
         return []
 
-    monkeypatch.setattr(machine, "memory", broken)
-    monkeypatch.setattr(machine, "disk", hanging)
+    monkeypatch.setattr(machine_probes, "memory", broken)
+    monkeypatch.setattr(machine_probes, "disk", hanging)
     monkeypatch.setattr(doctor, "SECONDS", 1.0)
     found = {finding.name: finding for finding in doctor.diagnose(tiny_recipe(), tmp_path, network=False)}
     assert "could not be checked (by zero)" in found["memory"].line

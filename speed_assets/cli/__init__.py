@@ -1,4 +1,4 @@
-"""The `speed` command.
+"""The `speed` command on a terminal: its entry point.
 
 Belongs here: arguments, printing, exit statuses. Not here: deciding or computing anything (`speed_assets/orchestration`).
 """

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from speed_assets.cli import checking, inspecting, ledger, projects, releases, running
+from speed_assets.cli import checking, inspecting, ledger_commands, projects, releases_commands, running
 
 EPILOG = """[bold]Examples[/]
 speed run                    a demonstration in a toy language
@@ -79,5 +79,5 @@ def speed(
         print(text, end="" if not text else os.linesep)
 
 
-for module in (running, inspecting, ledger, releases, projects, checking):
+for module in (running, inspecting, ledger_commands, releases_commands, projects, checking):
     module.register(app)

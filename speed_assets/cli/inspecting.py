@@ -132,7 +132,7 @@ def _print_rows(rows: list[dict[str, Any]], of: int, as_json: bool) -> None:
 def cost(as_json: JsonOption = False) -> None:
     """Print the calls, tokens and money spent, by asset, partition, model and day."""
     from resources.ledger import accounts
-    from speed_assets.cli.ledger import open_ledger
+    from speed_assets.cli.ledger_commands import open_ledger
 
     costs = accounts.cost_report(open_ledger())
     if as_json:

@@ -55,7 +55,11 @@ def load(recipe: str, topics: Path | None = None) -> Recipe:
     try:
         return load_recipe(recipe, topics)
     except RecipeError as error:
-        matches = [] if len(recipe) > 100 or Path(recipe).exists() else difflib.get_close_matches(recipe, shipped_recipes(), 1)
+        matches = (
+            []
+            if len(recipe) > 100 or Path(recipe).exists()
+            else difflib.get_close_matches(recipe, shipped_recipes(), 1)
+        )
         if not matches or matches[0] == recipe:
             raise
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None

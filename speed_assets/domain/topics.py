@@ -1,4 +1,4 @@
-"""Topics from topic files, the one input that users write by hand; nothing in them is believed, no line is lost.
+"""Topics from topic files, the one input that users write by hand; every line is checked, and no line is lost.
 
 Every line ends as a `Topic`, as a `RefusedLine` with its reason, or is a comment or the header of a table.
 

@@ -14,15 +14,15 @@ A section has the name of the asset that reads it.
 Belongs here: the names that other packages import. Not here: what a stage does with a number.
 """
 
-from speed_assets.recipe.errors import RecipeError
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
 from speed_assets.recipe.model import Recipe, rows_asked
 from speed_assets.recipe.paths import DEFAULT_RECIPE, PROJECT, RECIPES
 from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml
+from speed_assets.recipe.recipe_error import RecipeError
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
-from speed_assets.recipe.sections.answers import Answers, Sampling
+from speed_assets.recipe.sections.answers_section import Answers, Sampling
 from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, Superior
-from speed_assets.recipe.sections.embedding import (
+from speed_assets.recipe.sections.embedding_section import (
     EmbeddingModel,
     EmbeddingReruns,
     Evaluation,
@@ -42,8 +42,8 @@ from speed_assets.recipe.sections.filters import (
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
-from speed_assets.recipe.sections.scores import Embedder, MinedNegatives, RowScores, RowVerdicts
-from speed_assets.recipe.sections.tables import (
+from speed_assets.recipe.sections.scores_section import Embedder, MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.tables_section import (
     JuniorData,
     PreferencePairs,
     RevisedData,
@@ -51,8 +51,17 @@ from speed_assets.recipe.sections.tables import (
     SeedData,
     SeniorData,
 )
-from speed_assets.recipe.sections.teacher import Calls, Cap, Money, NonAnswers, Price, Prices, Teacher, TeacherDialect
-from speed_assets.recipe.sections.topics import Expand, Prompts, TaskList, Topics
+from speed_assets.recipe.sections.teacher_section import (
+    Calls,
+    Cap,
+    Money,
+    NonAnswers,
+    Price,
+    Prices,
+    Teacher,
+    TeacherDialect,
+)
+from speed_assets.recipe.sections.topics_section import Expand, Prompts, TaskList, Topics
 from speed_assets.recipe.view import RecipeView
 
 __all__ = [

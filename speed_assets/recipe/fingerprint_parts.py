@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from speed_assets.domain.graph import ALL_STAGES, Stage
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe.sections.teacher import Teacher
+from speed_assets.recipe.sections.teacher_section import Teacher
 
 if TYPE_CHECKING:
     from speed_assets.recipe.model import Recipe

@@ -12,14 +12,14 @@ from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
 from speed_assets.recipe.rules import broken_rules
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
-from speed_assets.recipe.sections.answers import Answers
+from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
-from speed_assets.recipe.sections.embedding import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
+from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
-from speed_assets.recipe.sections.scores import MinedNegatives, RowScores, RowVerdicts
-from speed_assets.recipe.sections.tables import (
+from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.tables_section import (
     JuniorData,
     PreferencePairs,
     RevisedData,
@@ -27,8 +27,8 @@ from speed_assets.recipe.sections.tables import (
     SeedData,
     SeniorData,
 )
-from speed_assets.recipe.sections.teacher import Calls, Money, Teacher
-from speed_assets.recipe.sections.topics import Prompts, TaskList, Topics
+from speed_assets.recipe.sections.teacher_section import Calls, Money, Teacher
+from speed_assets.recipe.sections.topics_section import Prompts, TaskList, Topics
 from speed_assets.recipe.view import RecipeView
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from speed_assets.domain.bounded_yaml import BYTES_MAX, YamlProblem, read_yaml_text
-from speed_assets.recipe.errors import RecipeError
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
+from speed_assets.recipe.recipe_error import RecipeError
 
 
 def find_recipe(name: str | os.PathLike[str]) -> Path:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from speed_assets.recipe.sections.answers import Answers
+from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
-from speed_assets.recipe.sections.embedding import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
+from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
-from speed_assets.recipe.sections.scores import MinedNegatives, RowScores, RowVerdicts
-from speed_assets.recipe.sections.tables import (
+from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.tables_section import (
     JuniorData,
     PreferencePairs,
     RevisedData,
@@ -23,8 +23,8 @@ from speed_assets.recipe.sections.tables import (
     SeedData,
     SeniorData,
 )
-from speed_assets.recipe.sections.teacher import Teacher
-from speed_assets.recipe.sections.topics import Prompts, TaskList, Topics
+from speed_assets.recipe.sections.teacher_section import Teacher
+from speed_assets.recipe.sections.topics_section import Prompts, TaskList, Topics
 
 if TYPE_CHECKING:
     from speed_assets.recipe.model import Recipe

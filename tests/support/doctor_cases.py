@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from speed_assets.orchestration.doctor import engines, machine
+from speed_assets.orchestration.doctor import engine_probes, machine_probes
 from speed_assets.recipe import Recipe
 from tests.support.tiny import tiny_data, tiny_recipe
 from tests.support.zoo import SPECIES, Zoo
@@ -178,17 +178,19 @@ def with_card(case: Case, free_mib: int, driver: str = "580.65.06") -> None:
     tool.write_text(f"#!/bin/sh\necho 'NVIDIA H200, {driver}, 143771, {free_mib}'\n")
     tool.chmod(0o755)
     case.patch.setenv("PATH", f"{case.folder}:/usr/bin:/bin")
-    case.patch.setattr(engines.gpu_pool, "gpu_visible", lambda: True)
-    case.patch.setattr(engines.importlib.metadata, "version", lambda name: "2.13.0+cu130")
-    engines._smi.cache_clear()
+    case.patch.setattr(engine_probes.gpu_pool, "gpu_visible", lambda: True)
+    case.patch.setattr(engine_probes.importlib.metadata, "version", lambda name: "2.13.0+cu130")
+    engine_probes._smi.cache_clear()
 
 
 def with_disk(case: Case, free: int) -> None:
-    case.patch.setattr(machine.shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    case.patch.setattr(machine_probes.shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
 
 
 def memory_of(case: Case, kilobytes: int) -> None:
-    case.patch.setattr(machine, "MEMINFO", Path(case.file("meminfo", f"MemAvailable: {kilobytes} kB\n".encode())))
+    case.patch.setattr(
+        machine_probes, "MEMINFO", Path(case.file("meminfo", f"MemAvailable: {kilobytes} kB\n".encode()))
+    )
 
 
 def dated(case: Case, seconds: float) -> None:

@@ -12,8 +12,8 @@ from speed_assets.domain.statistics.comparison import (
     score_interval,
     seed_noise,
 )
-from speed_assets.domain.statistics.samples import Part, TaskSamples, samples_by_model
 from speed_assets.domain.statistics.scaling import Interval, LogLinear, log_linear, mean_interval
+from speed_assets.domain.statistics.task_samples import Part, TaskSamples, samples_by_model
 from speed_assets.domain.statistics.verdicts import Verdict, holm, non_inferiority, superiority
 from speed_assets.domain.statistics.weighted import weighted_average_precision, weighted_mean, weighted_spearman
 

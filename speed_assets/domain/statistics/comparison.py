@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from speed_assets.domain.statistics.samples import Array, Part, TaskSamples
 from speed_assets.domain.statistics.scaling import student_quantiles
+from speed_assets.domain.statistics.task_samples import Array, Part, TaskSamples
 from speed_assets.domain.statistics.weighted import bootstrap_counts, bootstrap_means, statistic
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from speed_assets.domain.statistics.samples import Array
+from speed_assets.domain.statistics.task_samples import Array
 
 
 @dataclass(frozen=True)

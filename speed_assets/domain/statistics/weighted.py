@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from speed_assets.domain.statistics.samples import Array, Part
+from speed_assets.domain.statistics.task_samples import Array, Part
 
 # Statistics over counts: (draws, n) counts and the samples -> (draws,)
 

@@ -1,7 +1,7 @@
 """What is missing before a run begins: `speed doctor`, and the first seconds of `run`, `study`, `rehearse` and `plan`.
 
 Every probe is a small function that returns findings. Those of the network run at the same time as the others, and none may
-delay the run for longer than `SECONDS`. Nothing is sent but one paid call of one token (`teachers.py`).
+delay the run for longer than `SECONDS`. Nothing is sent but one paid call of one token (`teacher_probes.py`).
 
 Belongs here: the list of probes, running them, what a run makes of them. Not here: the probes.
 """
@@ -20,7 +20,7 @@ from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.shared_store import store_of
 from resources.store.store import StoreError
 from speed_assets.domain.graph import Stage
-from speed_assets.orchestration.doctor import engines, inputs, machine, models, teachers
+from speed_assets.orchestration.doctor import engine_probes, input_probes, machine_probes, model_probes, teacher_probes
 from speed_assets.orchestration.doctor.finding import Finding, as_json, as_text, error, in_words, ok, warning
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
@@ -51,25 +51,25 @@ def diagnose(recipe: Recipe, home: Path, *, network: bool = True) -> list[Findin
 def _probes(recipe: Recipe, home: Path, network: bool) -> list[tuple[str, Probe]]:
     """Every probe by its name, in the order in which findings are shown."""
     free: list[tuple[str, Probe]] = [
-        ("topics", lambda: inputs.topics(recipe)),
-        ("prompts", lambda: inputs.prompts(recipe)),
-        ("evaluation", lambda: inputs.evaluation(recipe)),
-        ("prices", lambda: inputs.prices(recipe)),
-        ("batches", lambda: inputs.batches(recipe)),
-        ("key", lambda: teachers.key(recipe)),
-        ("home", lambda: machine.home(recipe, home)),
-        ("disk", lambda: machine.disk(recipe, home)),
-        ("memory", lambda: machine.memory(recipe, home)),
-        ("locale", lambda: machine.languages(recipe, home)),
-        ("clock", lambda: machine.clock(recipe, home)),
-        ("ports", lambda: machine.ports(recipe, home)),
-        ("engine", lambda: engines.engine(recipe, home)),
-        ("gpu", lambda: engines.gpu(recipe, home)),
-        ("model", lambda: models.models(recipe, home, network=network)),
+        ("topics", lambda: input_probes.topics(recipe)),
+        ("prompts", lambda: input_probes.prompts(recipe)),
+        ("evaluation", lambda: input_probes.evaluation(recipe)),
+        ("prices", lambda: input_probes.prices(recipe)),
+        ("batches", lambda: input_probes.batches(recipe)),
+        ("key", lambda: teacher_probes.key(recipe)),
+        ("home", lambda: machine_probes.home(recipe, home)),
+        ("disk", lambda: machine_probes.disk(recipe, home)),
+        ("memory", lambda: machine_probes.memory(recipe, home)),
+        ("locale", lambda: machine_probes.languages(recipe, home)),
+        ("clock", lambda: machine_probes.clock(recipe, home)),
+        ("ports", lambda: machine_probes.ports(recipe, home)),
+        ("engine", lambda: engine_probes.engine(recipe, home)),
+        ("gpu", lambda: engine_probes.gpu(recipe, home)),
+        ("model", lambda: model_probes.models(recipe, home, network=network)),
     ]
     asked: list[tuple[str, Probe]] = [
-        ("mteb tasks", lambda: inputs.mteb_names(recipe)),
-        ("endpoint", lambda: teachers.endpoint(recipe, home)),
+        ("mteb tasks", lambda: input_probes.mteb_names(recipe)),
+        ("endpoint", lambda: teacher_probes.endpoint(recipe, home)),
     ]
     return [*free, *asked] if network else free
 

@@ -9,7 +9,7 @@ from pydantic import (
 )
 
 from speed_assets.recipe.section import NUMBER_MAX, Positive, Section, Share
-from speed_assets.recipe.sections.answers import Sampling
+from speed_assets.recipe.sections.answers_section import Sampling
 
 
 class Expand(Section):

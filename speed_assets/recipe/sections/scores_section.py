@@ -11,7 +11,7 @@ from pydantic import (
 
 from speed_assets.domain.task_types import TaskTypeName
 from speed_assets.recipe.section import NUMBER_MAX, Count, PerTaskType, Positive, Rate, Section, Share
-from speed_assets.recipe.sections.answers import Sampling
+from speed_assets.recipe.sections.answers_section import Sampling
 from speed_assets.recipe.sections.filters import Rules
 
 

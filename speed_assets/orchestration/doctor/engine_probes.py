@@ -1,6 +1,6 @@
 """Probes of what computes: the Python that has vLLM, CUDA, the driver, and memory of the cards.
 
-Belongs here: those probes. Not here: what a card needs in bytes (`domain/machine_needs.py`), the models (`models.py`).
+Belongs here: those probes. Not here: what a card needs in bytes (`domain/machine_needs.py`), the models (`model_probes.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from resources.instance import gpu_pool
 from speed_assets.domain import machine_needs
 from speed_assets.domain.machine_needs import in_units
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
-from speed_assets.orchestration.doctor.models import NamedModel, named_models
+from speed_assets.orchestration.doctor.model_probes import NamedModel, named_models
 from speed_assets.recipe import Recipe, RecipeError
 
 VLLM = "0.32"

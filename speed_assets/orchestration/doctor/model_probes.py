@@ -1,7 +1,7 @@
 """Probes of the models that a recipe loads: folders, packages, and repositories of a model hub.
 
 A hub is asked for what it says of a repository and whether this account may read it; no file is downloaded. Belongs here:
-those probes. Not here: cards and engines (`engines.py`), what uses a model.
+those probes. Not here: cards and engines (`engine_probes.py`), what uses a model.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pydantic import (
 
 from speed_assets.domain.graph import Writer
 from speed_assets.recipe.section import NUMBER_MAX, PerTaskType, Positive, Section, Share
-from speed_assets.recipe.sections.answers import Sampling
+from speed_assets.recipe.sections.answers_section import Sampling
 from speed_assets.recipe.sections.filters import Rules
 
 

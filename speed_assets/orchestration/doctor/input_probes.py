@@ -1,6 +1,6 @@
 """Probes of what a recipe names on this machine and of its own numbers: topics, prompts, evaluation sets, prices, batches.
 
-Nothing here asks anybody outside. Belongs here: those probes. Not here: the machine (`machine.py`), models (`models.py`).
+Nothing here asks anybody outside. Belongs here: those probes. Not here: the machine (`machine_probes.py`), models (`model_probes.py`).
 """
 
 from __future__ import annotations

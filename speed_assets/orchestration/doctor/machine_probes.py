@@ -1,7 +1,7 @@
 """Probes of this machine: the home, its disk, memory, locale, clock, ports.
 
 Nothing here asks anybody outside, and nothing is left behind. Belongs here: those probes. Not here: cards and engines
-(`engines.py`), what a recipe needs in bytes (`domain/machine_needs.py`).
+(`engine_probes.py`), what a recipe needs in bytes (`domain/machine_needs.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from speed_assets.domain import machine_needs
 from speed_assets.domain.machine_needs import in_units
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
-from speed_assets.orchestration.doctor.models import named_models
+from speed_assets.orchestration.doctor.model_probes import named_models
 from speed_assets.recipe import PerTaskType, Recipe
 
 _SLOW_FILES = frozenset(("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs"))
