@@ -200,6 +200,7 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     assert process.stderr is not None
     process.stdout.close()
     assert "Traceback" not in (errors := process.stderr.read()), errors
+    process.stderr.close()
     process.wait(60)
 
 
