@@ -23,8 +23,8 @@ RECIPE_NAME = r"^[a-z0-9][a-z0-9_-]{0,40}$"
 """Names of recipes; folders and links of a home have them, so nothing else is taken for one."""
 NUMBER_MAX = 1_000_000_000
 """Maximum of every count, and of every rate or time (ours: far above any run, and small enough to compute with)."""
-ROWS_MAX = 100_000_000
-"""Maximum rows of a task type in one table (ours: 100 times the paper's)."""
+ROWS_MAX = 10_000_000
+"""Maximum rows of a task type in one table (ours: ten times the paper's of all types together)."""
 
 
 def _no_secrets(url: str) -> str:
