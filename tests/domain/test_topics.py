@@ -210,7 +210,7 @@ def test_markup_is_data() -> None:
         ("Tea\n".encode("utf-16-le"), "UTF-16"),
         ("Tea\n".encode("utf-32"), "UTF-32"),
         ("чай\nщи\n".encode("koi8-r"), "another encoding"),
-        (b"\x1f\x8b\x08\x01\xff\x9c\x8d\xfe\x80", "binary or compressed"),
+        (b"\x1f\x8b\x08\x01\xff\x9c\x8d\xfe\x80", "cut or damaged"),
         (b"# only a comment\n", "no usable topic"),
         (b"---\n\n", "line 1 is refused: no letter or digit"),
         (b"id\tpath\n", "no usable topic"),
