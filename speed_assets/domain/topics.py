@@ -216,7 +216,9 @@ def _unpacked(raw: bytes) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
             return packed.read(BYTES_MAX + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise TopicError(f"the gzip file is cut or damaged ({error}). Pack it again") from None
+        raise TopicError(
+            f"the gzip file is cut or damaged ({error}). Save it as plain text, or pack it again"
+        ) from None
 
 
 def _rows(text: str, form: _Form) -> Iterator[_Row]:
