@@ -119,8 +119,9 @@ def _shown(value: Any) -> str:
 
 def _explain(item: dict[str, Any]) -> str:
     field = ".".join(str(part)[:80] for part in item["loc"]) or "recipe"
-    if item["type"] == "extra_forbidden":  # its value is not repeated: it may be a key
-        return f"{field}: unknown field; remove it or correct its name"
+    if item["type"] == "extra_forbidden":  # a text is not repeated: it may be a key
+        value = f" (value {_shown(item['input'])})" if isinstance(item["input"], int | float) else ""
+        return f"{field}: unknown field{value}; remove it or correct its name"
     if item["type"] == "missing":
         return f"{field}: missing"
     message = item["msg"].removeprefix("Value error, ")
