@@ -30,7 +30,7 @@ from typing import Any
 
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
-from resources.store.store import MANIFEST_FILE, integrity_problem
+from resources.store.manifests import MANIFEST_FILE, integrity_problem
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.recipe import PROJECT, load_recipe
 from tests.support.homes import digests

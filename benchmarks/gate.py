@@ -35,7 +35,8 @@ from resources.compute.runner import Runner
 from resources.inputs.base_models import MICROWORLD_BASE
 from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
-from resources.store.store import MANIFEST_FILE, Artifact, Store, tree_digest
+from resources.store.manifests import MANIFEST_FILE
+from resources.store.store import Artifact, Store, tree_digest
 from speed_assets.assets.embedding import TRAINED_ON
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.statistics import Part, TaskSamples, samples_by_model

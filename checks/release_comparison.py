@@ -15,7 +15,7 @@ import polars as pl
 from checks.check import TABLE, Outcome, Subject
 from checks.score_tables import MODEL, differences_of_scoring, verdict_row
 from resources.releases.releases import SAMPLES, SCORES, Release, current_release
-from resources.store.store import integrity_problem
+from resources.store.manifests import integrity_problem
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import (
     TaskSamples,

@@ -24,6 +24,8 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/domain/__init__.py",
         "speed_assets/domain/graph*",
         "speed_assets/domain/fingerprints.py",
+        "speed_assets/domain/bounded_yaml.py",
+        "speed_assets/domain/escaping.py",
         "speed_assets/domain/columns.py",
         "speed_assets/recipe/*",
         "resources/__init__.py",

@@ -11,15 +11,8 @@ import polars as pl
 import pytest
 
 from resources.store.artifacts import Artifacts, NotMaterialized
-from resources.store.store import (
-    MANIFEST_FILE,
-    UNHASHED_DIR,
-    Artifact,
-    Store,
-    StoreError,
-    integrity_problem,
-    integrity_problems,
-)
+from resources.store.manifests import MANIFEST_FILE, integrity_problem, integrity_problems
+from resources.store.store import UNHASHED_DIR, Artifact, Store, StoreError
 from speed_assets.assets.asset_page import describe
 from speed_assets.domain.graph import ALL_STAGES, DataSource, Shape, build_graph, downstream
 from speed_assets.recipe import Recipe

@@ -15,7 +15,8 @@ from checks.registry import checks_of
 from resources.ledger.ledger import Ledger
 from resources.releases.releases import current_release, find_release, roll_back
 from resources.store.artifacts import Artifacts, partitions_of
-from resources.store.store import Store, integrity_problem
+from resources.store.manifests import integrity_problem
+from resources.store.store import Store
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.rows import drawn_topics
 from speed_assets.orchestration import run_report, runs

@@ -14,8 +14,9 @@ import pytest
 
 from resources.store import bucket
 from resources.store.artifacts import Artifacts
+from resources.store.manifests import MANIFEST_FILE, integrity_problem, manifest_text, read_manifest
 from resources.store.shared_store import SharedStore
-from resources.store.store import MANIFEST_FILE, UNHASHED_DIR, Store, StoreError, integrity_problem
+from resources.store.store import UNHASHED_DIR, Store, StoreError
 from tests.support.servers import S3, S3_SECRET
 from tests.support.shared_homes import FINGERPRINT, contents, machine, make, objects
 from tests.support.tiny import tiny_recipe
@@ -215,16 +216,14 @@ def test_an_interrupted_fetching_goes_on_where_it_was(
 def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / "shared").mkdir()
     monkeypatch.setenv("SPEED_STORE_URL", f"file://{tmp_path}/shared")
-    from resources.store import store as local
-
     first = machine(tmp_path / "a")
-    manifest = local.read_manifest((make(first).path / MANIFEST_FILE).read_bytes())
-    manifest["files"][name] = {"bytes": 1, "sha256": "0"}
+    manifest = read_manifest((make(first).path / MANIFEST_FILE).read_bytes())
+    manifest["files"][name] = {"bytes": 1, "sha256": "0" * 64}
     del manifest["seal"]
-    first.bucket.write(f"manifests/topics/{FINGERPRINT[:24]}.json", local._manifest_text(manifest))
+    first.bucket.write(f"manifests/topics/{FINGERPRINT[:24]}.json", manifest_text(manifest))
     second = machine(tmp_path / "b")
     assert second.fetch("topics", FINGERPRINT) is None
-    assert "outside" in second.damage_reports[0]
+    assert "below the artifact's folder" in second.damage_reports[0]
     assert not (tmp_path / "escaped").exists()
 
 

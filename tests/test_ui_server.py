@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -60,7 +61,7 @@ def test_the_address_is_announced_once_the_server_answers(monkeypatch: pytest.Mo
     assert after >= LATE_S
     assert [line.split()[0] for line in lines] == [f"http://127.0.0.1:{port}"]
     assert status == 0, "an interrupted server is no failure"
-    assert not ui_server._listens(port)
+    ui_server._check_port(port)  # free again
 
 
 def test_a_server_that_fails_is_never_announced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +71,9 @@ def test_a_server_that_fails_is_never_announced(monkeypatch: pytest.MonkeyPatch)
     assert lines == []
 
 
-def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ui_server, "_listens", lambda _port: True)
-    with pytest.raises(StoreError, match="--port"):
-        ui_server.serve(3000, print)
+def test_a_port_in_use_is_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StoreError, match="--port"):
+            ui_server.serve(taken.getsockname()[1], print)

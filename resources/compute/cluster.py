@@ -39,7 +39,8 @@ import polars as pl
 
 from resources.compute.runner import Progress, Runner, WorkerFailed
 from resources.file_locks import create_locked_file
-from resources.store.store import PARQUET_OPTIONS, file_digest
+from resources.store.manifests import file_digest
+from resources.store.store import PARQUET_OPTIONS
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.errors import SpeedError
 from speed_assets.recipe import PROJECT, Runtime

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from resources.redaction import is_secret_variable
+from resources.redaction import MORE_VARIABLES, is_secret_variable, is_worker_variable
 from speed_assets.errors import SpeedError
 from speed_assets.recipe import PROJECT
 
@@ -78,9 +78,12 @@ def _cause(code: int | None) -> str:
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of workers: without secret variables, except for a model hub's token."""
+    """The environment of workers: the variables on a list, and none that holds a secret, except for a model hub's token."""
+    more = frozenset(environment.get(MORE_VARIABLES, "").replace(",", " ").split())
     return {
-        name: value for name, value in environment.items() if name in HUB_TOKENS or not is_secret_variable(name, value)
+        name: value
+        for name, value in environment.items()
+        if name in HUB_TOKENS or (is_worker_variable(name, more) and not is_secret_variable(name, value))
     }
 
 

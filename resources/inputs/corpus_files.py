@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.document_formats import READERS, Read, Unreadable
-from resources.store.store import file_digest
+from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.passages import Block, Document, Dropped
 from speed_assets.recipe import RecipeError

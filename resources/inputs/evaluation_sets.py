@@ -10,9 +10,12 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 
@@ -21,8 +24,7 @@ from speed_assets.domain.evaluation_folders import DESCRIPTION, beir_description
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
 
-_CELL_MAX = 2**31 - 1
-"""Characters of a cell of CSV; Python's own limit of 131,072 is less than a long document."""
+csv.field_size_limit(16_000_000)  # characters: the scorer's reader has no limit; Python's own is 131,072
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
@@ -87,10 +89,8 @@ def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
         described = _described_labels(path)
         texts: dict[str, None] = {}
         for file in files:
-            try:
+            with _explained(file):
                 columns = _columns(file)
-            except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError) as error:
-                raise RecipeError(f"evaluation.local: {file} cannot be read: {error}") from error
             for name, cells in columns.items():
                 if name not in described and not _is_no_text(name, cells):
                     texts.update(dict.fromkeys(cells))
@@ -138,13 +138,66 @@ def scored_folders(folders: Iterable[str]) -> list[Path]:
                 if beir is None:
                     continue
                 described = beir
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RecipeError(f"evaluation.local: {file}: {error}") from None
         absent = [name for name in described.files() if not (folder / name).is_file()]
         if absent:
             raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which does not exist")
         found.append(folder)
     return found
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Raise what goes wrong while a file is read as RecipeError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, csv.Error, pl.exceptions.PolarsError) as error:
+        words = (
+            "nested too deeply"
+            if isinstance(error, RecursionError)
+            else str(error).splitlines()[0][:200]
+            if str(error)
+            else ""
+        )
+        raise RecipeError(
+            f"evaluation.local: {file} cannot be read: {words or type(error).__name__}; mend or remove it"
+        ) from None
+
+
+@lru_cache(maxsize=16)
+def check_folder(folder: str, _state: tuple[tuple[str, int, int, int], ...]) -> None:
+    """Read every file of an evaluation set to its end, so that a plan reports what a run would stumble over.
+
+    Args:
+        folder: The folder.
+        _state: What shows that a file of it has changed since the last call.
+
+    Raises:
+        RecipeError: A file is cut, damaged or no table.
+    """
+    for file in sorted(Path(folder).rglob("*")):
+        kind = _kind(file)
+        if kind not in _READ or not file.is_file():
+            continue
+        with _explained(file):
+            if kind == ".parquet":
+                pl.read_parquet_schema(file)
+                continue
+            with _opened(file) as lines:
+                if kind == ".json":
+                    json.load(lines)
+                elif kind == ".jsonl":
+                    for line in lines:
+                        if line.strip():
+                            json.loads(line)
+                else:
+                    for _row in csv.reader(lines) if kind == ".csv" else lines:
+                        pass
+
+
+def _opened(file: Path) -> TextIO:
+    return gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig")
 
 
 def _kind(file: Path) -> str:
@@ -156,10 +209,7 @@ def _columns(file: Path) -> dict[str, list[str]]:
     kind = _kind(file)
     if kind == ".parquet":
         return {column.name: list(_strings(column.to_list())) for column in pl.read_parquet(file).iter_columns()}
-    # A byte order mark is no part of the first text, and the text of a document no error.
-    opened = gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig")
-    csv.field_size_limit(_CELL_MAX)
-    with opened as lines:
+    with _opened(file) as lines:
         if kind == ".json":
             return _keyed([json.load(lines)])
         if kind == ".jsonl":

@@ -16,15 +16,17 @@ from typing import cast
 
 from resources.inputs.base_models import MICROWORLD_BASE, generator_name, is_on_hub
 from resources.inputs.corpus_files import corpus_digest
-from resources.inputs.evaluation_sets import scored_folders
+from resources.inputs.evaluation_sets import check_folder, scored_folders
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from resources.inputs.prompt_files import prompt_set
-from resources.store.store import file_digest, tree_digest
+from resources.store.manifests import file_digest
+from resources.store.store import tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
+from speed_assets.domain.topics import BYTES_MAX, special_form
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
 from speed_assets.recipe import Embedder, Recipe, RecipeError
 
@@ -66,7 +68,17 @@ def _topic_file(recipe: Recipe, _task_type: str | None) -> str:
 def _topic_file_digest(field: str, path: Path) -> str:
     if not path.is_file():
         raise RecipeError(f"topics.{field}: there is no file {path}; give one with --topics or in the recipe")
-    return file_digest(path)
+    stat = path.stat()
+    if stat.st_size > BYTES_MAX:
+        raise RecipeError(f"topics.{field}: {path} has more than {BYTES_MAX:,} bytes: split it, or choose topics")
+    return _form_digest(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _form_digest(path: str, _size: int, _mtime: int) -> str:
+    """The digest of a topic file; it also depends on the form of a file that earlier versions read in another way."""
+    content, form = file_digest(Path(path)), special_form(Path(path).read_bytes())
+    return digest([content, form]) if form else content
 
 
 def _rows_wanted(recipe: Recipe, task_type: str | None) -> str:
@@ -135,7 +147,10 @@ def _mteb_version(_recipe: Recipe, _task_type: str | None) -> str:
 
 
 def _evaluation_texts(recipe: Recipe, _task_type: str | None) -> str:
-    scored_folders(recipe.evaluation.local)  # a wrong description is refused before anything is paid for
+    scored_folders(recipe.evaluation.local)  # what cannot be read is refused before anything is paid for
+    for folder in recipe.evaluation.local:
+        if Path(folder).is_dir():
+            check_folder(folder, _state(Path(folder)))
     return digest([folder_digest(folder) for folder in recipe.evaluation.local])
 
 
@@ -167,8 +182,16 @@ def _model_digest(name: str, revision: str | None) -> str:
 def _state(path: Path) -> tuple[tuple[str, int, int, int], ...]:
     """What shows that a file below `path` may have changed. The newest time alone would not: a file may be replaced by an
     older one, and a clock may be set back."""
-    stats = ((str(p), p.stat()) for p in sorted([path, *path.rglob("*")]))
-    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats)
+    found = []
+    for file in sorted([path, *path.rglob("*")]):
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise RecipeError(
+                f"{file} cannot be read ({error.strerror}): mend the link or its permissions, or remove it"
+            ) from None
+        found.append((str(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)

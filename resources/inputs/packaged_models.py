@@ -23,7 +23,8 @@ from pathlib import Path
 
 from resources.compute.runner import worker_environment
 from resources.store.home import speed_home
-from resources.store.store import file_digest, tree_digest
+from resources.store.manifests import file_digest
+from resources.store.store import tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import PROJECT, RecipeError
 

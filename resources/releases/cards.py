@@ -5,10 +5,10 @@ Belongs here: the texts of model card and dataset card. Text from models is alwa
 
 from __future__ import annotations
 
-import html
 import json
 from typing import Any
 
+from speed_assets.domain.escaping import for_markdown, for_markdown_code
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import RecipeView, without_places
 
@@ -25,7 +25,7 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     return _card(
         front,
         f"# {recipe.name}: embedding model",
-        html.escape(recipe.description),
+        for_markdown(recipe.description),
         '```python\nfrom sentence_transformers import SentenceTransformer\nmodel = SentenceTransformer("model")\n```',
         "## Scores",
         _score_table(manifest),
@@ -45,14 +45,14 @@ def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     return _card(
         front,
         f"# {recipe.name}: synthetic training triplets",
-        html.escape(recipe.description),
+        for_markdown(recipe.description),
         "```python\nfrom datasets import load_dataset\n"
         f'rows = load_dataset("data", "{present[0] if present else "retrieval"}", split="train")\n```',
         "Columns: `row_id`, `task_type`, `topic`, `task`, `query`, `positive`, `negative` (absent for matching tasks).",
         "## Removed",
         _table(
             ["reason", "rows"],
-            [[html.escape(r), f"{n:,}"] for r, n in manifest["removed"].items()] or [["nothing", "0"]],
+            [[for_markdown(r), f"{n:,}"] for r, n in manifest["removed"].items()] or [["nothing", "0"]],
         ),
         "The removed rows are in `quarantine.parquet` of the release.",
         *_common(recipe, manifest),
@@ -95,7 +95,7 @@ def _licence(name: str | None) -> dict[str, str]:
 
 
 def _model(name: str | None) -> str:
-    return f"`{html.escape(name)}`" if name else "none"
+    return f"`{for_markdown_code(name)}`" if name else "none"
 
 
 def _cost(teacher: dict[str, Any]) -> str:
@@ -103,18 +103,18 @@ def _cost(teacher: dict[str, Any]) -> str:
     money = "unknown" if teacher["cost"] is None else f"{teacher['cost']:,.4f} {teacher['currency'] or ''}".strip()
     return _table(
         ["teacher calls", "prompt tokens", "output tokens", "cost"],
-        [[*(_or_dash(teacher[name]) for name in ("calls", "prompt_tokens", "output_tokens")), html.escape(money)]],
+        [[*(_or_dash(teacher[name]) for name in ("calls", "prompt_tokens", "output_tokens")), for_markdown(money)]],
     )
 
 
 def _contamination(manifest: dict[str, Any]) -> str:
     """Every evaluation set whose texts were searched in the rows, and every one that was not searched."""
     rows = [
-        [html.escape(line["task"]), f"{line['texts']:,}", f"{line['removed']:,}"] for line in manifest["contamination"]
+        [for_markdown(line["task"]), f"{line['texts']:,}", f"{line['removed']:,}"] for line in manifest["contamination"]
     ]
     parts = [_table(["evaluation set", "texts looked for", "rows removed"], rows)] if rows else []
     if unsearched := manifest["contamination_unsearched"]:
-        names = ", ".join(map(html.escape, unsearched))
+        names = ", ".join(map(for_markdown, unsearched))
         parts.append(
             f"**Not looked for**, since their texts were not at hand: {names}. Scores on these may be too high."
         )
@@ -122,12 +122,12 @@ def _contamination(manifest: dict[str, Any]) -> str:
 
 
 def _licences(recipe: RecipeView, licences: dict[str, str | None]) -> str:
-    stated = [[part, html.escape(name) if name else "not stated"] for part, name in licences.items()]
+    stated = [[part, for_markdown(name) if name else "not stated"] for part, name in licences.items()]
     table = _table(["part", "licence"], stated)
     if recipe.teacher.engine == "microworld":
         return table
     return (
-        f"{table}\n\nThe conditions of the teacher `{html.escape(recipe.teacher.model)}` and of the base models bear on "
+        f"{table}\n\nThe conditions of the teacher `{for_markdown_code(recipe.teacher.model)}` and of the base models bear on "
         "both, and are the user's to check."
     )
 
@@ -144,13 +144,13 @@ def _score_table(manifest: dict[str, Any]) -> str:
     for model, row in scores.items():
         edges = {task: intervals.get(model, {}).get(task) for task in tasks}
         cells = [f"{row[t]:.3f}" + (f" [{e[0]:.3f}, {e[1]:.3f}]" if (e := edges[t]) else "") for t in tasks]
-        rows.append([model, *cells, f"{sum(row.values()) / len(row):.3f}"])
+        rows.append([for_markdown(model), *cells, f"{sum(row.values()) / len(row):.3f}"])
     if spread := manifest["sd_between_seeds"]:
         rows.append(["*sd between seeds*", *(f"{spread[task]:.3f}" for task in tasks), ""])
     words = "In brackets, where samples are known: bootstrap intervals (1 - `checks.superior.alpha`) over the chance of samples."
     if manifest["sd_between_seeds"]:
         words += f" The last line is the standard deviation between {manifest['trainings']} trainings that differ by their seed."
-    return f"{_table(['model', *tasks, 'mean'], rows)}\n\n{words}"
+    return f"{_table(['model', *map(for_markdown, tasks), 'mean'], rows)}\n\n{words}"
 
 
 def _lineage_table(manifest: dict[str, Any]) -> str:
@@ -174,6 +174,6 @@ def _limits(recipe: RecipeView) -> str:
         )
     return (
         "All data are synthetic and carry the errors and the licence conditions of their teacher and base models: "
-        f"teacher `{html.escape(recipe.teacher.model)}`, "
-        f"generators from `{html.escape(without_places(recipe.generator.base) if recipe.generator else 'none')}`."
+        f"teacher `{for_markdown_code(recipe.teacher.model)}`, "
+        f"generators from `{for_markdown_code(without_places(recipe.generator.base) if recipe.generator else 'none')}`."
     )

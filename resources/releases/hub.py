@@ -8,7 +8,6 @@ Belongs here: the only code that sends a release anywhere. Not here: the user's 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from pathlib import Path
 import yaml
 
 from resources.releases.releases import Release
-from resources.store.store import MANIFEST_FILE, StoreError, integrity_problems
+from resources.store.manifests import MANIFEST_FILE, integrity_problems
+from resources.store.store import StoreError
 
 CARD = "README.md"
 EVIDENCE = (MANIFEST_FILE, "manifest.json", "recipe.json", "scores.parquet", "samples.parquet")
@@ -125,7 +125,7 @@ def _private_values(release: Release) -> list[str]:
     for name in EVIDENCE:
         if not name.endswith(".json") or not (release.path / name).is_file():
             continue
-        for field, text in _texts(json.loads((release.path / name).read_text(encoding="utf-8"))):
+        for field, text in _texts(release.json(name)):
             if _CREDENTIALS.search(text):
                 found.append(
                     f"{name}: {field} is an address with credentials: remove them from the recipe, then release again"

@@ -21,7 +21,8 @@ from typing import Any
 
 import polars as pl
 
-from resources.store.store import MANIFEST_FILE, Store, StoreError, integrity_problem, write_atomically
+from resources.store.manifests import MANIFEST_FILE, integrity_problem, load_manifest
+from resources.store.store import Store, StoreError, write_atomically
 
 CURRENT = "current"
 SCORES, SAMPLES = "scores", "samples"
@@ -30,7 +31,7 @@ SCORES, SAMPLES = "scores", "samples"
 
 @dataclass(frozen=True)
 class Release:
-    """A release in any folder, unverified; `manifest` holds the values of its `artifact.json`."""
+    """A release in any folder, its files unverified; `manifest` is what `load_manifest` has accepted."""
 
     path: Path
     manifest: Mapping[str, Any]
@@ -48,7 +49,7 @@ class Release:
     @property
     def recipe(self) -> str | None:
         """Name of its recipe."""
-        name = self.manifest["lineage"].get("recipe", {}).get("name")
+        name = (self.manifest["lineage"].get("recipe") or {}).get("name")
         return None if name is None else str(name)
 
     @property
@@ -81,7 +82,7 @@ class Release:
         """A JSON file of the release. Raises StoreError when it has none of that name."""
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"release {self.short}: {name} cannot be read ({error})") from None
 
 
@@ -93,6 +94,13 @@ def list_releases(store: Store, recipe: str | None = None) -> list[Release]:
     ]
     kept = [release for release in found if recipe is None or release.recipe == recipe]
     return sorted(kept, key=lambda release: release.sort_key, reverse=True)
+
+
+def broken_releases(store: Store) -> list[str]:
+    """Names of the folders among the releases of a home that are none, or whose manifest is broken."""
+    found = {release.path.name for release in list_releases(store)}
+    folders = store.folder("release", "").glob("*")
+    return sorted(path.name for path in folders if path.name not in {CURRENT, *found} and not path.name.startswith("."))
 
 
 def next_number(store: Store) -> int:
@@ -111,11 +119,13 @@ def make_current(store: Store, release: Release) -> None:
     """Link a release as the one in use; the link is replaced atomically.
 
     Raises:
-        StoreError: The release does not name its recipe.
+        StoreError: The release does not name its recipe, or something else is in the place of the link.
     """
     if release.recipe is None:
         raise StoreError(f"release {release.short} does not name its recipe")
     link = _link(store, release.recipe)
+    if link.parent.is_symlink() or (link.exists() and not link.is_symlink()):
+        raise StoreError(f"{link} is no link that SPEED made: move it away, then try again")
     link.parent.mkdir(parents=True, exist_ok=True)
     temporary = link.with_name(f".{link.name}-{os.getpid()}")
     temporary.unlink(missing_ok=True)
@@ -146,17 +156,12 @@ def find_release(store: Store, name: str) -> Release:
     folder = Path(name)
     if (folder / MANIFEST_FILE).is_file():
         try:
-            manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-            release = Release(folder, manifest)
-            if (
-                manifest["asset"] == "release"
-                and len(release.fingerprint) == 64
-                and isinstance(release.inputs, Mapping)
-            ):
-                return release
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass
-        raise StoreError(f"{folder} is no release, or its {MANIFEST_FILE} is broken")
+            manifest = load_manifest(folder)
+        except ValueError as error:
+            raise StoreError(f"{folder} is no release: {error}") from None
+        if manifest["asset"] != "release":
+            raise StoreError(f"{folder} is no release: it holds the artifact {manifest['asset']}")
+        return Release(folder, manifest)
     found = [release for release in list_releases(store) if name and release.fingerprint.startswith(name)]
     if len(found) != 1:
         known = ", ".join(release.short for release in list_releases(store)) or "none"

@@ -187,8 +187,10 @@ class Artifacts:
     def load_outcome(self, artifact: ArtifactManifest, check: str, key: str) -> dict[str, Any] | None:
         """The saved outcome of a check of this artifact under the same version and thresholds; None when it has not run."""
         try:
-            outcome: dict[str, Any] = json.loads(self.store.load_text(_outcome_of(artifact, check)) or "{}")
-        except ValueError:
+            outcome = json.loads(self.store.load_text(_outcome_of(artifact, check)) or "{}")
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(outcome, dict):
             return None
         # Two machines may have built one fingerprint with different bytes: an outcome holds for the bytes it was found with.
         same = outcome.get("key") == key and outcome.get("digest", artifact.digest) == artifact.digest

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from resources.redaction import redacted_message
-from resources.store.store import MANIFEST_FILE, StoreError, read_manifest
+from resources.store.manifests import MANIFEST_BYTES_MAX, MANIFEST_FILE, read_manifest
+from resources.store.store import StoreError
 
 URL_VARIABLE = "SPEED_STORE_URL"
 ATTEMPTS = 6
@@ -120,10 +121,12 @@ class Bucket:
         return new
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of an object; None when it does not exist."""
+        """The bytes of an object, at most one more than a manifest may have; None when it does not exist."""
         try:
-            # From byte 0 on: a read without limits asks S3 for the size first, which is one more request.
-            content: bytes = self._again(f"read {name}", lambda: self._fs.cat_file(self._path(name), start=0))
+            # With a range: a read without limits asks S3 for the size first, and an object may have any size.
+            content: bytes = self._again(
+                f"read {name}", lambda: self._fs.cat_file(self._path(name), start=0, end=MANIFEST_BYTES_MAX + 1)
+            )
         except FileNotFoundError:
             return None
         return content

@@ -10,7 +10,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from resources.store.store import Store, StoreError, write_atomically
+from resources.store.store import Store, StoreError, make_private, write_atomically
 from speed_assets.recipe import PROJECT
 
 POSTGRES_VARIABLE = "SPEED_DAGSTER_POSTGRES_URL"
@@ -27,7 +27,11 @@ _MOVED_MODULES = {"resources.living": "resources.instance.run_liveness"}
 
 def speed_home() -> Path:
     """`SPEED_HOME`, by default `.speed` in the project."""
-    return Path(os.environ.get("SPEED_HOME") or PROJECT / ".speed").resolve()
+    named = os.environ.get("SPEED_HOME") or PROJECT / ".speed"
+    try:
+        return Path(named).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StoreError(f"SPEED_HOME is no path that can be used: {error}") from None
 
 
 def prepare_home(home: Path) -> Path:
@@ -51,7 +55,7 @@ def prepare_home(home: Path) -> Path:
         )
     Store(home).open()
     dagster_home = home / "dagster"
-    dagster_home.mkdir(exist_ok=True)
+    make_private(dagster_home)
     config = dagster_home / "dagster.yaml"
     plain = (PROJECT / "dagster.yaml").read_text()
     wanted = plain + _POSTGRES if os.environ.get(POSTGRES_VARIABLE) else plain

@@ -20,20 +20,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from resources.store.bucket import URL_VARIABLE, Bucket, Key, artifact_key, bucket_at, files_folder
-from resources.store.store import (
-    MANIFEST_FILE,
-    Artifact,
-    ArtifactManifest,
-    Store,
-    file_digest,
-    fsync,
-    integrity_problem,
-    read_manifest,
-)
+from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, read_manifest
+from resources.store.store import Artifact, ArtifactManifest, Store, fsync
 
 
 def store_of(home: Path) -> Store:
@@ -140,9 +132,6 @@ class SharedStore(Store):
 
     def _download(self, key: Key, manifest: Mapping[str, Any], folder: Path) -> str | None:
         """Fetch the files into `folder`, resuming an earlier attempt; returns what is wrong with them, or None."""
-        strange = [name for name in manifest["files"] if not _plain_path(name)]
-        if strange:
-            return f"{MANIFEST_FILE} names a file outside of the artifact"
         text = self.bucket.manifest_bytes(key)
         if (folder / MANIFEST_FILE).exists() and (folder / MANIFEST_FILE).read_bytes() != text:
             shutil.rmtree(folder)
@@ -174,8 +163,3 @@ class SharedStore(Store):
         self.damage_reports.append(
             f"{key[0]}: {problem} in the shared store; it is not used, and replaced once it is made again"
         )
-
-
-def _plain_path(name: str) -> bool:
-    """Whether a name stays below the folder that it is joined to."""
-    return name == PurePosixPath(name).as_posix() and not name.startswith("/") and ".." not in PurePosixPath(name).parts

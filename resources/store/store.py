@@ -10,10 +10,10 @@ several homes share (`shared_store.py`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,10 +24,10 @@ from typing import Any, Self
 
 import polars as pl
 
+from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, load_manifest, manifest_text
 from speed_assets.domain.fingerprints import digest
 from speed_assets.errors import SpeedError
 
-MANIFEST_FILE = "artifact.json"
 SCRATCH_DIR = "scratch"
 """Subfolder of a work folder for journals, checkpoints and logs: removed when the artifact is complete."""
 PARQUET_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": True}
@@ -97,10 +97,11 @@ class Store:
         """One message for each damaged artifact that `fetch` quarantined."""
 
     def open(self) -> Store:
-        """Create the folders. Raises StoreError when the home cannot be written."""
+        """Create the folders, for their owner alone. Raises StoreError when the home cannot be written."""
         try:
-            for name in ("artifacts", "work", "releases"):
-                (self.home / name).mkdir(parents=True, exist_ok=True)
+            self.home.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self.home, *(self.home / name for name in ("artifacts", "work", "releases"))):
+                make_private(folder)
             probe = self.home / "work" / f".probe-{os.getpid()}"
             probe.write_text("")
             probe.unlink()
@@ -142,8 +143,8 @@ class Store:
             self._verified.pop(fingerprint, None)
             self.damage_reports.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
-        manifest = json.loads((path / MANIFEST_FILE).read_text())
-        if manifest["fingerprint"] != fingerprint:
+        manifest = load_manifest(path)
+        if (manifest["asset"], manifest["fingerprint"]) != (asset, fingerprint):
             return None
         return self._remember(manifest, path)
 
@@ -162,10 +163,12 @@ class Store:
         """As `manifests`, of artifacts whose files are in this home."""
         for file in self.folder(asset, "").glob(f"*/{MANIFEST_FILE}"):
             try:
-                manifest: dict[str, Any] = json.loads(file.read_text())
-            except (OSError, ValueError):
+                manifest = load_manifest(file.parent)
+            except ValueError:
                 continue  # `fetch` reports the damage when the artifact is needed
-            if manifest.get("partition") == partition:
+            # A copy of an artifact under another name is none, and neither is one of another asset.
+            in_place = (manifest["asset"], manifest["fingerprint"][:24]) == (asset, file.parent.name)
+            if in_place and manifest["partition"] == partition:
                 yield manifest
 
     def save_text(self, name: str, text: str) -> None:
@@ -255,7 +258,7 @@ class Store:
         }
         # As it will be read: floats, tuples and keys in the form that JSON gives them.
         manifest = json.loads(json.dumps(manifest))
-        (work / MANIFEST_FILE).write_bytes(_manifest_text(manifest))
+        (work / MANIFEST_FILE).write_bytes(manifest_text(manifest))
         fsync(work / MANIFEST_FILE)
         target = self.folder(asset, fingerprint)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -284,49 +287,17 @@ def _hashed_files(work: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def integrity_problem(path: Path) -> str | None:
-    """The first problem of the artifact at `path`, naming the file; None when every byte is as written."""
-    return next(integrity_problems(path), None)
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner can open, or make one so that exists: a home holds prompts, answers and rows.
 
-
-def integrity_problems(path: Path) -> Iterator[str]:
-    """Every problem of the artifact at `path`, which may be any folder: files that are missing, changed or additional.
-
-    The manifest holds a digest of itself. That shows damage, not manipulation: anybody can write a new digest.
+    The user's home directory, and folders of others or for everybody, stay as they are.
     """
-    try:
-        manifest = read_manifest((path / MANIFEST_FILE).read_bytes())
-    except OSError:
-        yield f"{MANIFEST_FILE} is missing or broken"
-        return
-    except ValueError as error:
-        yield str(error)
-        return
-    files = manifest["files"]
-    for name, entry in files.items():
-        file = path / name
-        if not file.is_file():
-            yield f"{name} is missing"
-        elif file.stat().st_size != entry["bytes"]:
-            yield f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
-        elif file_digest(file) != entry["sha256"]:
-            yield f"{name} has changed since it was written"
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        if not file.is_dir() and name != MANIFEST_FILE and name not in files:
-            yield f"{name} was not there when it was written"
-
-
-def read_manifest(text: bytes) -> dict[str, Any]:
-    """The JSON values of a manifest, with its seal. Raises ValueError when the bytes have changed since they were written."""
-    try:
-        manifest: dict[str, Any] = json.loads(text)
-        _, seal = manifest["files"], manifest.pop("seal")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{MANIFEST_FILE} is missing or broken") from None
-    if text != _manifest_text(manifest):
-        raise ValueError(f"{MANIFEST_FILE} has changed since it was written")
-    return {**manifest, "seal": seal}
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.stat()
+    ours = state.st_uid == os.getuid() and not state.st_mode & stat.S_ISVTX and folder != Path.home()
+    if ours and state.st_mode & 0o077:
+        with suppress(OSError):  # a file system without permissions
+            folder.chmod(0o700)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -338,18 +309,6 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
-
-
-def _manifest_text(manifest: Mapping[str, Any]) -> bytes:
-    """The bytes of a manifest on disk, with the sha256 of the rest under `seal`."""
-    seal = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    return (json.dumps({**manifest, "seal": seal}, indent=1, sort_keys=True) + "\n").encode()
-
-
-def file_digest(file: Path) -> str:
-    """sha256 of a file's bytes, 64 hex digits."""
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def tree_digest(path: Path) -> str:

@@ -51,7 +51,7 @@ def topics(run: StageRun[Topics]) -> dict[str, Any]:
     `synthesis` marks the topics of `topics.file`, `alignment` those that the alignment stages take their tasks from.
     """
     section = run.section
-    rows, refused = _topic_rows(run, "file", section.file)
+    rows, refused, reading = _topic_rows(run, "file", section.file)
     if section.limit is not None:
         rows = rows.join(_lowest(rows, section.limit), on="topic_id", how="semi", maintain_order="left")
     if rows.height < section.at_least:
@@ -63,7 +63,7 @@ def topics(run: StageRun[Topics]) -> dict[str, Any]:
     if section.alignment is None:
         rows = rows.with_columns(synthesis=pl.lit(True), alignment=pl.lit(True))
     else:
-        aligned, refused_too = _topic_rows(run, "alignment", section.alignment)
+        aligned, refused_too, _ = _topic_rows(run, "alignment", section.alignment)
         rows = rows.with_columns(
             synthesis=pl.lit(True), alignment=pl.col("topic_id").is_in(aligned["topic_id"].implode())
         )
@@ -78,12 +78,13 @@ def topics(run: StageRun[Topics]) -> dict[str, Any]:
         "refused": refused.height,
         "refused_lines": refused.head(10).to_dicts(),
         "file": Path(section.file).name,
+        "reading": reading,
         "alignment_topics": int(rows["alignment"].sum()),
     }
 
 
-def _topic_rows(run: StageRun[Topics], field: str, file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(topics, quarantine of refused lines) of one file. The id of a refused line is its number."""
+def _topic_rows(run: StageRun[Topics], field: str, file: str) -> tuple[pl.DataFrame, pl.DataFrame, str]:
+    """(topics, quarantine of refused lines, how the file was read) of one file. The id of a refused line is its number."""
     section = run.section
     try:
         reading = read_topics(
@@ -106,7 +107,8 @@ def _topic_rows(run: StageRun[Topics], field: str, file: str) -> tuple[pl.DataFr
         for r in reading.refused
     ]
     lines = pl.DataFrame(refused, schema=dict.fromkeys(("row_id", "task_type", "raw", "detail"), pl.String))
-    return rows, quarantined(lines, run.stage.name, None, "refused_line", pl.col("detail"), pl.col("raw"))
+    refused_rows = quarantined(lines, run.stage.name, None, "refused_line", pl.col("detail"), pl.col("raw"))
+    return rows, refused_rows, reading.summary
 
 
 def _lowest(rows: pl.DataFrame, limit: int) -> pl.DataFrame:

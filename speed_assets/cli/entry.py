@@ -5,16 +5,21 @@ Belongs here: what is the same for every command. Not here: the commands (`app.p
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import typer
 from typer.exceptions import TyperException
 
 from speed_assets.cli.app import app
+from speed_assets.cli.output import fail, note
 from speed_assets.errors import SpeedError
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -23,7 +28,10 @@ FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 def run_command(arguments: Sequence[str] | None) -> int:
     """Run a command line and return its exit status."""
     command = typer.main.get_command(app)
-    with _terminate_as_interrupt() as terminated:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not fit the locale
+    with _private_files(), _terminate_as_interrupt() as terminated:
         try:
             status = command.main(
                 None if arguments is None else list(arguments), prog_name="speed", standalone_mode=False
@@ -34,10 +42,13 @@ def run_command(arguments: Sequence[str] | None) -> int:
             return ended.code if isinstance(ended.code, int) else FAILED
         except SpeedError as error:
             return _print_error(error)
+        except BrokenPipeError:
+            _drop_output()
+            return FAILED
         except Exception as error:
-            return _storage_error(error)
+            return _unexpected_error(error)
     if status == INTERRUPTED:
-        print("interrupted: what is finished is kept, the next run resumes from here", file=sys.stderr)
+        note("interrupted: what is finished is kept, the next run resumes from here")
         return TERMINATED if terminated else INTERRUPTED
     return int(status or 0)
 
@@ -62,22 +73,40 @@ def _terminate_as_interrupt() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Files and folders that a command makes are for their owner alone, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _drop_output() -> None:
+    """Send what is left in the buffers nowhere: the reader of the pipe is gone."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def _usage_error(error: TyperException) -> int:
     message = error.format_message().replace("Value error, ", "").replace("Input should be", "it has to be")
-    print(f"error: {message[:1].lower()}{message[1:]}", file=sys.stderr)
+    fail(f"{message[:1].lower()}{message[1:]}")
     context = getattr(error, "ctx", None)
     if context is not None:
-        print(f"`{context.command_path} --help` lists what there is", file=sys.stderr)
+        note(f"`{context.command_path} --help` lists what there is")
     return error.exit_code
 
 
 def _print_error(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    fail(str(error))
     return BAD_INPUT
 
 
-def _storage_error(error: Exception) -> int:
-    """Explain an error of a full, read-only or broken disk; raise any other."""
+def _unexpected_error(error: Exception) -> int:
+    """Explain an error of a full, read-only or broken disk; write any other to a log, since it is a bug."""
     from resources.store import storage_errors
     from resources.store.home import speed_home
 
@@ -86,3 +115,21 @@ def _storage_error(error: Exception) -> int:
             raise error
     except SpeedError as explained:
         return _print_error(explained)
+    except Exception as unexplained:
+        fail(f"this is a bug: {type(unexplained).__name__}; please report it with the log file {_bug_log(unexplained)}")
+        return FAILED
+
+
+def _bug_log(error: Exception) -> str:
+    """The file with the traceback of an error, keys redacted; the traceback itself where no file can be written."""
+    from resources.redaction import redacted
+    from resources.store.home import speed_home
+
+    text = redacted("".join(traceback.format_exception(error)))
+    file = speed_home() / "logs" / f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return f"that follows\n{text}"
+    return str(file)

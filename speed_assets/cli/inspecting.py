@@ -5,8 +5,6 @@ Belongs here: their arguments and what they print. Not here: reading (`speed_ass
 
 from __future__ import annotations
 
-import json
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, TopicsOption, load, rows_count
-from speed_assets.cli.output import number, printable, show, show_json, show_table
+from speed_assets.cli.output import note, number, out, printable, show, show_json, show_table
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 PANEL = "Reading"
@@ -53,7 +51,7 @@ def show_assets(
     if as_json:
         show_json(states)
     elif asset:
-        print(json.dumps(states, indent=1))
+        show_json(states, indent=1)
     else:
         rows = [
             [
@@ -98,7 +96,7 @@ def quarantine(
     found = quarantined_rows(loaded, speed_home()).chosen(conditions)
     if found.missing:
         assets = dict.fromkeys(name.partition("/")[0] for name in found.missing)
-        print(f"not made yet under this recipe: {', '.join(assets)}", file=sys.stderr)
+        note(f"not made yet under this recipe: {', '.join(assets)}")
     if conditions or limit is not None:
         chosen = found.rows.head(_ROWS if limit is None else limit)
         _print_rows(chosen.rows(named=True), found.rows.height, as_json)
@@ -115,21 +113,21 @@ def quarantine(
             for entry in found.by_reason()
         ]
         show_table(["stage", "reason", "rows", "by task type"], rows, text=(0, 1, 3))
-        print(f"\n{found.rows.height:,} rows quarantined")
+        out(f"\n{found.rows.height:,} rows quarantined")
 
 
 def _print_rows(rows: list[dict[str, Any]], of: int, as_json: bool) -> None:
     if as_json:
         for row in rows:
-            print(json.dumps(row).replace("\x7f", "\\u007f"))  # the one control character that JSON does not escape
+            show_json(row)
         return
     for row in rows:
         detail = f": {printable(row['detail'])}" if row["detail"] else ""
         head = f"{printable(row['row_id'])}  {row['stage']} {row['task_type'] or '-'}"
-        print(f"{head}  {printable(row['reason'])}{detail}")
+        out(f"{head}  {printable(row['reason'])}{detail}")
         text = row["raw"] or ""
-        print(f"    {printable(text[:_CHARACTERS])}{'…' if len(text) > _CHARACTERS else ''}")
-    print(f"\n{len(rows):,} of {of:,} rows")
+        out(f"    {printable(text[:_CHARACTERS])}{'…' if len(text) > _CHARACTERS else ''}")
+    out(f"\n{len(rows):,} of {of:,} rows")
 
 
 def forget(
@@ -205,8 +203,8 @@ def data_docs(
     from resources.store.shared_store import store_of
 
     artifacts = Artifacts(loaded, store_of(speed_home()))
-    page = write_data_docs(artifacts, out, lambda line: print(line, file=sys.stderr))
+    page = write_data_docs(artifacts, out, note)
     if as_json:
         show_json({"page": str(page)})
     else:
-        print(page)
+        show([str(page)])

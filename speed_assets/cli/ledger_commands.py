@@ -6,15 +6,13 @@ Belongs here: its arguments and what it prints. Not here: the ledger (`resources
 from __future__ import annotations
 
 import itertools
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from speed_assets.cli.options import JsonOption, YesOption
-from speed_assets.cli.output import printable, show_json, show_table
+from speed_assets.cli.output import note, out, printable, show_json, show_table
 
 if TYPE_CHECKING:
     from resources.ledger.ledger import Ledger
@@ -56,7 +54,7 @@ def sizes(context: typer.Context, as_json: JsonOption = False) -> None:
         show_json({"bytes": size, "calls": calls, "by": by})
         return
     _show_sizes(by)
-    print(f"\n{calls:,} calls, {size / 1e6:,.1f} MB on disk")
+    out(f"\n{calls:,} calls, {size / 1e6:,.1f} MB on disk")
 
 
 def _show_sizes(by: list[dict[str, Any]]) -> None:
@@ -82,7 +80,7 @@ def show_call(
     if len(found) > 1:
         some = ", ".join(call["key"][:16] for call in found[:10])
         raise StoreError(f"several keys begin with {key!r}: {some}{', ...' if len(found) > 10 else ''}")
-    print(json.dumps(found[0], indent=None if as_json else 1))  # JSON escapes what a model wrote for a terminal
+    show_json(found[0], indent=None if as_json else 1)
 
 
 def export(
@@ -95,7 +93,7 @@ def export(
     if as_json:
         show_json({"calls": calls, "file": str(file)})
     else:
-        print(f"{calls:,} calls in {file}", file=sys.stderr)
+        note(f"{calls:,} calls in {file}")
 
 
 def prune(
@@ -117,7 +115,7 @@ def prune(
         show_json({"removed": yes, "calls": calls, "by": by})
         return
     _show_sizes(by)
-    print(
+    out(
         f"\n{calls:,} answers removed; what they cost stays in `speed cost`"
         if yes
         else f"\n{calls:,} answers would be removed, and paid again when they are needed: say --yes to do it"

@@ -55,7 +55,11 @@ def load(recipe: str, topics: Path | None = None) -> Recipe:
     try:
         return load_recipe(recipe, topics)
     except RecipeError as error:
-        matches = [] if Path(recipe).exists() else difflib.get_close_matches(recipe, shipped_recipes(), 1)
+        matches = (
+            []
+            if len(recipe) > 100 or Path(recipe).exists()
+            else difflib.get_close_matches(recipe, shipped_recipes(), 1)
+        )
         if not matches or matches[0] == recipe:
             raise
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
@@ -66,5 +70,7 @@ def rows_count(text: str | int) -> int:
     if isinstance(text, int):
         return text
     if not text.isascii() or not text.isdigit():
-        raise typer.BadParameter(f"{text!r} is no number of rows: give 0 or more")
+        raise typer.BadParameter(f"{text[:40]!r} is no number of rows: give 0 or more")
+    if len(text) > 9:
+        raise typer.BadParameter("more rows than any table has: give at most 999,999,999")
     return int(text)

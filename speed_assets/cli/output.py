@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 from typing import Any
 
+from speed_assets.domain.escaping import for_terminal
+
 GAP = "  "
 _TEXT_LEAST = 20
 """Columns that a wrapped text gets at least."""
@@ -29,7 +31,7 @@ def width() -> int:
 
 def printable(text: Any) -> str:
     """Text that a model, a server or a file holds, safe for a terminal: control characters are escaped."""
-    return "-" if text is None else "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    return "-" if text is None else for_terminal(text)
 
 
 def number(value: float | None) -> str:
@@ -48,7 +50,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[i
         rows: cells, as many as there are names.
         text: columns that are aligned left; the others are numbers.
     """
-    cells = [list(header), *(list(map(str, row)) for row in rows)]
+    cells = [list(header), *(list(map(for_terminal, row)) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     last = len(header) - 1
     if last in text and last:
@@ -93,10 +95,20 @@ def _row_lines(cells: Sequence[str], columns: Sequence[int], widths: Sequence[in
     return lines
 
 
+def out(text: object = "") -> None:
+    """Print a text to standard output. All that commands print goes through here, `note` or `show_json`."""
+    print(for_terminal(text, lines=True))
+
+
+def note(text: object) -> None:
+    """Print a text to standard error."""
+    print(for_terminal(text, lines=True), file=sys.stderr, flush=True)
+
+
 def show(lines: Iterable[str]) -> None:
     """Print lines to standard output."""
     for line in lines:
-        print(line)
+        out(line)
 
 
 def show_table(
@@ -121,11 +133,12 @@ def show_table(
         console.print(styled)
 
 
-def show_json(values: Any) -> None:
-    """Print one JSON object on one line."""
-    print(json.dumps(values), flush=True)
+def show_json(values: Any, indent: int | None = None) -> None:
+    """Print one JSON value, on one line unless `indent` is given."""
+    # DEL is the one control character that JSON does not escape.
+    print(json.dumps(values, indent=indent).replace("\x7f", "\\u007f"), flush=True)
 
 
 def fail(message: str) -> None:
     """Print an error line to standard error."""
-    print(f"error: {message}", file=sys.stderr)
+    note(f"error: {message}")

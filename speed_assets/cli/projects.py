@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, TopicsOption, load
-from speed_assets.cli.output import show, show_json
+from speed_assets.cli.output import out, show, show_json
 
 PANEL = "Projects and recipes"
 Template = Enum("Template", {name: name for name in ("laptop", "gpu")})  # type: ignore[misc]
@@ -61,7 +61,7 @@ def schema(as_json: JsonOption = False) -> None:
     """Print the JSON schema of recipes, for completion in editors."""
     from speed_assets.orchestration.new_project import recipe_schema
 
-    print(json.dumps(recipe_schema(), indent=None if as_json else 1))
+    show_json(recipe_schema(), indent=None if as_json else 1)
 
 
 def explain(
@@ -89,10 +89,10 @@ def explain(
         ("checks", ", ".join(found.checks)),
         ("fields", ", ".join(name.removeprefix(f"{found.field}.") for name in found.fields)),
     ]
-    print(found.field)
+    out(found.field)
     for name, text in lines:
         for line in _indented(name, text) if text else ():
-            print(line)
+            out(line)
 
 
 def _indented(name: str, text: str) -> list[str]:

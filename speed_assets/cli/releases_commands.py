@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, YesOption, load
-from speed_assets.cli.output import fail, number, printable, show, show_json, show_table
+from speed_assets.cli.output import fail, note, number, out, printable, show, show_json, show_table
 
 PANEL = "Releases"
 ReleaseArgument = Annotated[str, typer.Argument(help="Folder of a release, or how its fingerprint begins.")]
@@ -31,21 +31,25 @@ def register(app: typer.Typer) -> None:
 
 def list_releases(as_json: JsonOption = False) -> None:
     """List the releases of this home, newest first."""
+    from resources.releases.releases import broken_releases
     from resources.store.home import speed_home
     from resources.store.shared_store import store_of
     from speed_assets.orchestration.release_list import release_list
 
-    listed = release_list(store_of(speed_home()))
+    store = store_of(speed_home())
+    listed = release_list(store)
     if as_json:
         show_json(listed)
         return
     for entry in listed:
         score = f"{entry['mean_score']} on {entry['tasks']} tasks"
         current = "  (current)" if entry["current"] else ""
-        print(f"{entry['created'][:19]}  {printable(entry['recipe'])}  {number(entry['rows'])} rows  {score}{current}")
-        print(f"  {printable(entry['path'])}")
+        out(f"{entry['created'][:19]}  {printable(entry['recipe'])}  {number(entry['rows'])} rows  {score}{current}")
+        out(f"  {printable(entry['path'])}")
+    if broken := broken_releases(store):
+        note(f"warning: not listed, since they are no releases or damaged: {', '.join(map(printable, broken))}")
     if not listed:
-        print(f"no release in {speed_home()}")
+        out(f"no release in {speed_home()}")
 
 
 def diff(old: ReleaseArgument, new: ReleaseArgument, as_json: JsonOption = False) -> None:
@@ -61,14 +65,14 @@ def diff(old: ReleaseArgument, new: ReleaseArgument, as_json: JsonOption = False
         show_json(found)
         return
     for part in ("recipe", "made_of", "rows", "figures"):
-        print(f"{part.replace('_', ' ')}: {len(found[part]) or 'nothing'} changed")
+        out(f"{part.replace('_', ' ')}: {len(found[part]) or 'nothing'} changed")
         for name, (before, after) in found[part].items():
-            print(f"  {printable(name)}: {_short(before)} -> {_short(after)}")
+            out(f"  {printable(name)}: {_short(before)} -> {_short(after)}")
     scores = found["scores"]
     if not scores["lines"]:
-        print(f"scores cannot be compared: {'; '.join(map(printable, scores['not_comparable']))}")
+        out(f"scores cannot be compared: {'; '.join(map(printable, scores['not_comparable']))}")
         return
-    print(f"scores (mean of the trainings of each release; intervals of {100 * (1 - scores['alpha']):g} %):")
+    out(f"scores (mean of the trainings of each release; intervals of {100 * (1 - scores['alpha']):g} %):")
     rows = [
         [
             printable(line["task"]),
@@ -98,12 +102,11 @@ def verify(
     if as_json:
         show_json(found)
     for problem in found["damaged"]:
-        fail_line = f"damaged: {printable(problem)}"
-        typer.echo(fail_line, err=True)
+        note(f"damaged: {printable(problem)}")
     if found["damaged"]:
         raise typer.Exit(1)
     if not as_json:
-        print(
+        out(
             f"{found['asset']} {found['fingerprint'][:24]}: {found['files']} files, {found['bytes']:,} bytes, "
             f"all as written; content digest {found['digest']}"
         )
@@ -126,7 +129,7 @@ def rollback(
     if as_json:
         show_json({"release": found.fingerprint, "recipe": found.recipe, "path": str(found.path)})
         return
-    print(f"release {found.short} of recipe {found.recipe} is current: every byte is as written")
+    out(f"release {found.short} of recipe {found.recipe} is current: every byte is as written")
 
 
 def push(
@@ -148,8 +151,8 @@ def push(
     total = sum(size for _, _, size in files)
     if not as_json:
         for kind, name, size in files:
-            print(f"{kind:<8}{size:>14,}  {printable(name)}" + ("  (card)" if name == hub.CARD else ""))
-        print(f"{total:,} bytes of release {found.short} to {printable(to)}, as a model and as a data set")
+            out(f"{kind:<8}{size:>14,}  {printable(name)}" + ("  (card)" if name == hub.CARD else ""))
+        out(f"{total:,} bytes of release {found.short} to {printable(to)}, as a model and as a data set")
     for reason in against:
         fail(printable(reason))
     sent = list(hub.push_release(found, to)) if yes and not against else []

@@ -6,9 +6,7 @@ Belongs here: their arguments and what they print. Not here: running (`speed_ass
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +23,7 @@ from speed_assets.cli.options import (
     load,
     rows_count,
 )
-from speed_assets.cli.output import fail, printable, show, show_json, show_table
+from speed_assets.cli.output import fail, note, out, printable, show, show_json, show_table
 
 PANEL = "Running"
 
@@ -89,18 +87,18 @@ def _show_summary(summary: dict[str, Any], report: Any) -> None:
         ]
     )
     if summary["funnel"]:
-        print()
+        out()
         rows = [
             [step["step"], *(f"{step[n]:,}" for n in ("rows_in", "removed", "rows_out"))] for step in summary["funnel"]
         ]
         show_table(["filter of final_triplets", "rows in", "removed", "rows out"], rows)
     if summary["truth"]:
         parts = list(next(iter(summary["truth"].values())))
-        print()
+        out()
         rows = [[name, *(f"{truth[part]:.3f}" for part in parts)] for name, truth in summary["truth"].items()]
         show_table(["share of asked rows", *parts], rows)
     if summary["scores"]:
-        print()
+        out()
         show_table(*score_table(summary["scores"]), best=True)
     show(["", f"release: {summary['release'] or 'none'}"])
 
@@ -176,7 +174,9 @@ def study(
     topics: TopicsOption = None,
     seeds: Annotated[
         list[int] | None,
-        typer.Option("--seeds", metavar="N...", help="Seeds, in place of the recipe's study.seeds."),
+        typer.Option(
+            "--seeds", metavar="N...", min=0, max=(1 << 63) - 1, help="Seeds, in place of the recipe's study.seeds."
+        ),
     ] = None,
     more_seeds: Annotated[list[int] | None, typer.Argument(hidden=True)] = None,
     as_json: JsonAtEndOption = False,
@@ -198,8 +198,8 @@ def study(
     except StudyError as error:
         fail(str(error))
         raise typer.Exit(1) from None
-    print(table(summary))
-    print(f"table, plot and JSON: {summary['folder']}")
+    out(table(summary))
+    out(f"table, plot and JSON: {summary['folder']}")
     if as_json:
         show_json(summary)
 
@@ -207,7 +207,9 @@ def study(
 def ui(
     recipe: RecipeOption = DEFAULT_RECIPE,
     topics: TopicsOption = None,
-    port: Annotated[int, typer.Option("--port", metavar="N", help="Port of the web server, on loopback.")] = 3000,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=1, max=65_535, help="Port of the web server, on loopback.")
+    ] = 3000,
 ) -> None:
     """Open the Dagster UI on this home."""
     loaded, home = load(recipe, topics), _home()
@@ -220,9 +222,8 @@ def ui(
     os.environ["SPEED_RECIPE"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
     if topics:
         os.environ["SPEED_TOPICS"] = str(topics.resolve())
-    say = partial(print, file=sys.stderr, flush=True)
-    say(f"recipe {loaded.name}, home {home}: starting the UI")
-    status = serve(port, say)
+    note(f"recipe {loaded.name}, home {home}: starting the UI")
+    status = serve(port, note)
     if status:
         raise typer.Exit(status)
 

@@ -32,8 +32,9 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from speed_assets.domain.bounded_yaml import YamlProblem, read_yaml_text
 
 DESCRIPTION = "task.yaml"
 Kind = Literal["STS", "PairClassification", "Classification", "Clustering", "Retrieval", "Reranking"]
@@ -69,7 +70,7 @@ MAIN_SCORES = {
 
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or not name.isprintable() or len(name) > 250:
         raise ValueError("a file of the set must be in its folder")
     return name
 
@@ -93,8 +94,8 @@ class Description(BaseModel):
     eval_splits: tuple[str, ...] = ("test",)
     main_score: str | None = None
     revision: str | None = None
-    samples_per_label: Annotated[int, Field(ge=1)] = 8
-    experiments: Annotated[int, Field(ge=1)] = 10
+    samples_per_label: Annotated[int, Field(ge=1, le=100_000)] = 8
+    experiments: Annotated[int, Field(ge=1, le=10_000)] = 10
     score_range: tuple[float, float] = (0, 5)
     prompt: str | None = None
     languages: tuple[str, ...] = ("eng-Latn",)
@@ -178,9 +179,9 @@ def read_description(text: str) -> Description:
         ValueError: A field is missing or wrong; the message names it.
     """
     try:
-        return Description.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ValueError(f"is no YAML: {error}") from None
+        return Description.model_validate(read_yaml_text(text))
+    except YamlProblem:
+        raise
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -9,10 +9,14 @@ how few topics are too few (the recipe's), the phrase that a prompt or a languag
 from __future__ import annotations
 
 import codecs
+import csv
+import gzip
+import io
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 COLUMNS = ("path", "topic", "name", "category")
@@ -21,9 +25,13 @@ COLUMNS = ("path", "topic", "name", "category")
 SHOWN_CHARACTERS = 200
 """Characters of a refused line that are kept to show it."""
 
+BYTES_MAX = 200_000_000
+"""Maximum bytes of a topic file, unpacked (ours: the Open Directory has 80 MB)."""
+
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Control characters, bytes that are not UTF-8 (as surrogateescape leaves them), what is not UTF-16 (as "replace" does).
 _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\udc80-\udcff\ufffd]")
+_HASHTAG = re.compile(r"#\w+")
 _JOINERS = "\u200c\u200d"  # invisible, but Persian, Indic scripts and emoji are spelt with them
 
 Separator = Literal["/", ">"]
@@ -61,6 +69,22 @@ class TopicReading:
 
     topics: tuple[Topic, ...]
     refused: tuple[RefusedLine, ...]
+    comments: int = 0
+    """Lines that are comments."""
+    summary: str = ""
+    """How the file was read, in words: its form, and what separates levels."""
+
+
+@dataclass(slots=True)
+class _Form:
+    """How a file is read."""
+
+    delimiter: str = ""
+    """Of a table; empty for a file with one topic a line."""
+    column: int = 0
+    comments: int = 0
+    special: set[str] = field(default_factory=set)
+    """What distinguishes the file from one that all versions of this reader read alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +100,12 @@ def read_topics(raw: bytes, *, max_levels: int, max_characters: int) -> TopicRea
     """Read a topic file in any of its formats, detected by content; time is linear in the bytes.
 
     Paths are Open Directory style (`Top/Arts/Music/Chamber_Music`), IAB style (`Arts > Music > Chamber Music`)
-    or plain phrases, one a line. They are in a text file, where `#` opens a comment line, or in a table separated
-    by tabs (no quoting) whose header has one of `COLUMNS`. UTF-8, or UTF-16 with a byte order mark.
+    or plain phrases, one a line. They stand in a text, where `#` opens a comment line (`#MeToo`, one word, is a topic), or in
+    a table separated by tabs, commas or semicolons whose header has one of `COLUMNS`. UTF-8, or UTF-16 with a byte order
+    mark; also gzipped.
+
+    What separates levels is decided for the file: ` > `, `/`, or nothing where few lines have a slash and no two of them
+    share a first level (`AC/DC` among plain phrases); a slash is then written `-`.
 
     `max_levels` >= 1: deeper paths are shortened (see `shorten`). `max_characters`: longer ones are refused.
     Of topics that are equal but for case, the first line wins.
@@ -87,8 +115,8 @@ def read_topics(raw: bytes, *, max_levels: int, max_characters: int) -> TopicRea
     >>> read_topics(b"Top/Arts/Chamber_Music", max_levels=4, max_characters=200).topics
     (Topic(line=1, path='Arts/Chamber Music', topic='Arts/Chamber Music'),)
     """
-    rows = list(_rows(_decode(raw)))
-    separator = _separator(row.cell for row in rows if row.cell)
+    form, rows = _read(raw)
+    separator = _separator([row.cell for row in rows if row.cell])
     topics: list[Topic] = []
     refused: list[RefusedLine] = []
     first_line: dict[str, int] = {}
@@ -105,8 +133,34 @@ def read_topics(raw: bytes, *, max_levels: int, max_characters: int) -> TopicRea
     if not topics:
         example = next((line for line in refused if line.reason != "blank"), None)
         why = f"; line {example.line} is refused: {example.reason}" if example else ""
-        raise TopicError(f"no usable topic{why}. Write one topic a line, such as Arts/Music/Violins")
-    return TopicReading(tuple(topics), tuple(refused))
+        raise TopicError(f"no usable topic{why}. {_hint(refused)}Write one topic a line, such as Arts/Music/Violins")
+    return TopicReading(tuple(topics), tuple(refused), form.comments, _summary(form, separator, refused))
+
+
+def special_form(raw: bytes) -> str:
+    """What distinguishes a topic file from one that all versions of this reader read alike; empty where nothing does."""
+    try:
+        form, rows = _read(raw)
+    except TopicError:
+        return ""
+    cells = [row.cell for row in rows if row.cell]
+    whole = _separator(cells) is None and any("/" in cell for cell in cells)
+    return ", ".join(sorted(form.special | ({"whole"} if whole else set())))
+
+
+def _summary(form: _Form, separator: Separator | None, refused: Sequence[RefusedLine]) -> str:
+    kinds = {"": "one topic a line", "\t": "a table separated by tabs"}
+    kind = kinds.get(form.delimiter, f"a table separated by {form.delimiter}")
+    levels = f"levels separated by {separator}" if separator else "each line is one level"
+    return f"{kind}; {levels}; {form.comments} comment lines. {_hint(refused)}".strip()
+
+
+def _hint(refused: Sequence[RefusedLine]) -> str:
+    """What to do about lines in another encoding."""
+    foreign = sum(line.reason.startswith("not UTF-8") for line in refused)
+    return (
+        f"{foreign} lines are not UTF-8, perhaps Latin-1 or Windows-1252: save the file as UTF-8. " if foreign else ""
+    )
 
 
 def shorten(levels: Sequence[str], max_levels: int) -> tuple[str, ...]:
@@ -127,6 +181,8 @@ def shorten(levels: Sequence[str], max_levels: int) -> tuple[str, ...]:
 
 def _decode(raw: bytes) -> str:
     """The file's text; bytes that do not fit the encoding become marks that `_check_characters` finds."""
+    if len(raw) > BYTES_MAX:
+        raise TopicError(f"the file has more than {BYTES_MAX:,} bytes. Split it, or choose topics")
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = raw.decode("utf-16", "replace")
     else:
@@ -146,45 +202,98 @@ def _decode(raw: bytes) -> str:
     return text
 
 
-def _rows(text: str) -> Iterator[_Row]:
+def _read(raw: bytes) -> tuple[_Form, list[_Row]]:
+    """The form of a file, and every line but comments and the header."""
+    form = _Form()
+    if raw.startswith(b"\x1f\x8b"):
+        form.special.add("gzip")
+        raw = _unpacked(raw)
+    return form, list(_rows(_decode(raw), form))
+
+
+def _unpacked(raw: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
+            return packed.read(BYTES_MAX + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise TopicError(
+            f"the gzip file is cut or damaged ({error}). Save it as plain text, or pack it again"
+        ) from None
+
+
+def _rows(text: str, form: _Form) -> Iterator[_Row]:
     """Every line but comments and the header. Line ends are LF, CRLF and CR; the last one opens no line."""
     lines = _LINE_END.split(text)
     if not lines[-1]:
         lines.pop()
-    column: int | None = None
     may_be_header = True
     for number, line in enumerate(lines, 1):
         plain = line.strip()
-        if column is not None:
-            cells = line.split("\t")
-            yield _Row(number, line, cells[column].strip() if column < len(cells) else None)
+        if form.delimiter:
+            yield _Row(number, line, _cell(line, form))
         elif not plain:
             yield _Row(number, line, plain)
-        elif not plain.startswith("#"):
-            column = _topic_column(line) if may_be_header else None
+        elif plain.startswith("#") and not _HASHTAG.fullmatch(plain):
+            form.comments += 1
+        else:
+            is_header = may_be_header and _find_column(line, form)
             may_be_header = False
-            if column is None:
+            if not is_header:
+                if plain.startswith("#"):
+                    form.special.add("hashtag")
                 yield _Row(number, line, plain)
 
 
-def _topic_column(header: str) -> int | None:
-    """Which column of a table to read; None when the line is no header of a table."""
-    names = [name.strip().casefold() for name in header.split("\t")]
-    return next((names.index(name) for name in COLUMNS if name in names), None) if len(names) > 1 else None
+def _cell(line: str, form: _Form) -> str | None:
+    """The cell of the topic in a line of a table; None where the line is too short."""
+    cells = line.split(form.delimiter)
+    if '"' in line:
+        try:
+            quoted = next(csv.reader([line], delimiter=form.delimiter, strict=True), [])
+        except csv.Error:
+            quoted = cells  # an open quote, or one within a cell: as it is written
+        if form.delimiter == "\t" and quoted != cells:
+            form.special.add("quoted")
+        cells = quoted
+    return cells[form.column].strip() if form.column < len(cells) else None
 
 
-def _separator(cells: Iterable[str]) -> Separator:
-    """What parts the levels throughout the file: the separator that more of its lines show."""
-    votes = 0
-    for cell in cells:
-        if " > " in cell:
-            votes += 1
-        elif "/" in cell:
-            votes -= 1
-    return ">" if votes > 0 else "/"
+def _find_column(header: str, form: _Form) -> bool:
+    """Whether a line is the header of a table; `form` then has its delimiter and the column to read."""
+    for delimiter in ("\t", ",", ";"):
+        names = [name.strip().strip('"').strip().casefold() for name in header.split(delimiter)]
+        found = next((names.index(name) for name in COLUMNS if name in names), None)
+        if found is None:
+            continue
+        if len(names) == 1:
+            form.special.add("header")
+        else:
+            form.delimiter, form.column = delimiter, found
+            if delimiter != "\t" or '"' in header:
+                form.special.add("table")
+        return True
+    return False
 
 
-def _levels(row: _Row, separator: Separator, max_characters: int) -> tuple[str, ...]:
+def _separator(cells: Sequence[str]) -> Separator | None:
+    """What separates the levels throughout the file: the separator that more of its lines have; None where slashes are part
+    of names."""
+    arrows = sum(" > " in cell for cell in cells)
+    slashes = [cell for cell in cells if "/" in cell and " > " not in cell]
+    if arrows > len(slashes):
+        return ">"
+    return None if slashes and not _is_tree(slashes, cells) else "/"
+
+
+def _is_tree(slashes: Sequence[str], cells: Sequence[str]) -> bool:
+    """Whether lines with slashes are paths: half of all lines, or a line with several, or with a first level that recurs."""
+    if 2 * len(slashes) >= len(cells) or any(cell.count("/") > 1 or cell.startswith("Top/") for cell in slashes):
+        return True
+    firsts = [cell.partition("/")[0].strip().casefold() for cell in slashes]
+    return len(set(firsts)) < len(firsts) or not {cell.casefold() for cell in cells}.isdisjoint(firsts)
+
+
+def _levels(row: _Row, separator: Separator | None, max_characters: int) -> tuple[str, ...]:
     """The levels of a line in normal form: NFC, single spaces, no underscores, no `/`, no root `Top`."""
     if not row.text.strip():
         raise _Refusal("blank")
@@ -193,7 +302,7 @@ def _levels(row: _Row, separator: Separator, max_characters: int) -> tuple[str, 
     _check_length(row.cell, max_characters)  # first of all: later steps may not be linear in one line's length
     _check_characters(row.cell)
     text = unicodedata.normalize("NFC", row.cell).replace("_", " ")
-    levels = [" ".join(level.split()).replace("/", "-") for level in text.split(separator)]
+    levels = [" ".join(level.split()).replace("/", "-") for level in (text.split(separator) if separator else [text])]
     if not all(levels):
         raise _Refusal(f"empty level {levels.index('') + 1} of {len(levels)}")
     if separator == "/" and levels[0] == "Top":

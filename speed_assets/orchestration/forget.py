@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from resources.store.artifacts import artifact_label
-from resources.store.store import MANIFEST_FILE
+from resources.store.manifests import MANIFEST_FILE
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.recipe import Recipe, RecipeError
 

@@ -5,13 +5,14 @@ Belongs here: reading releases for a list. Not here: finding or linking them (`r
 
 from __future__ import annotations
 
-import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from resources.releases import releases
-from resources.store.store import MANIFEST_FILE, Store, StoreError, integrity_problems
+from resources.store.manifests import MANIFEST_FILE, integrity_problems, load_manifest
+from resources.store.store import Store, StoreError
 
 
 def release_list(store: Store) -> list[dict[str, Any]]:
@@ -42,14 +43,14 @@ def verified(folder: Path) -> dict[str, Any]:
     Raises:
         StoreError: when the folder is no release.
     """
-    if not (folder / MANIFEST_FILE).is_file():
+    if not os.path.lexists(folder / MANIFEST_FILE):
         raise StoreError(
             f"{folder} is no release: it has no {MANIFEST_FILE}; name the folder that `speed releases` lists"
         )
     damaged = list(integrity_problems(folder))
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = load_manifest(folder)
+    except ValueError:
         manifest = {}
     files = manifest.get("files", {})
     return {

@@ -5,6 +5,7 @@ Belongs here: the server's process, and when it answers. Not here: what it serve
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -36,12 +37,9 @@ def serve(port: int, say: Callable[[str], None]) -> int:
         The exit status of the server; 0 when it was interrupted.
 
     Raises:
-        StoreError: another process listens on the port.
+        StoreError: the port cannot be used, for instance since another process listens on it.
     """
-    if _listens(port):
-        raise StoreError(
-            f"port {port} is in use, perhaps by another `speed ui`: end it, or name a free port with --port"
-        )
+    _check_port(port)
     started = time.monotonic()
     # A session of its own: whatever interrupts this process, the server and its runs get one Ctrl-C, from here.
     server = subprocess.Popen(_command(port), cwd=PROJECT, start_new_session=True)
@@ -74,9 +72,19 @@ def _command(port: int) -> list[str]:
     return [dg, "dev", "--host", HOST, "--port", str(port), "--workspace", workspace]
 
 
-def _listens(port: int) -> bool:
+def _check_port(port: int) -> None:
+    """Raise StoreError for a port that the server could not listen on."""
     with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen()
+        except (OSError, OverflowError) as error:
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
+                words = f"port {port} is in use, perhaps by another `speed ui`: end it, or name a free port with --port"
+            else:
+                words = f"port {port} cannot be used ({getattr(error, 'strerror', None) or error}): name another with --port"
+            raise StoreError(words) from None
 
 
 def _answers(address: str) -> bool:

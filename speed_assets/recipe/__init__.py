@@ -19,7 +19,7 @@ from speed_assets.recipe.model import Recipe, rows_asked
 from speed_assets.recipe.paths import DEFAULT_RECIPE, PROJECT, RECIPES
 from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml
 from speed_assets.recipe.recipe_error import RecipeError
-from speed_assets.recipe.section import PerTaskType, Section
+from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
 from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, Superior
 from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
@@ -70,6 +70,7 @@ __all__ = [
     "PROJECT",
     "READMITTABLE",
     "RECIPES",
+    "RECIPE_NAME",
     "UNFINGERPRINTED",
     "Answers",
     "Calibration",

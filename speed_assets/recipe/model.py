@@ -12,7 +12,7 @@ from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, build_gra
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
 from speed_assets.recipe.rules import broken_rules
-from speed_assets.recipe.section import PerTaskType, Section
+from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
 from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
@@ -45,9 +45,9 @@ _ROWS = (
 
 
 class Recipe(Section):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+    name: Annotated[str, Field(pattern=RECIPE_NAME)]
     description: str
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
     """The seed that every named seed of the run is derived from."""
     topics: Topics
     corpus: Corpus | None = None

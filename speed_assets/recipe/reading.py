@@ -10,37 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from speed_assets.domain.bounded_yaml import BYTES_MAX, YamlProblem, read_yaml_text
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
 from speed_assets.recipe.recipe_error import RecipeError
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which each key occurs once: a doubled key is nearly always a slip."""
-
-
-def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, int] = {}
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        line = key_node.start_mark.line + 1
-        if key in seen:
-            raise RecipeError(f"line {line}: `{key}` stands twice (first on line {seen[key]})")
-        seen[key] = line
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def find_recipe(name: str | os.PathLike[str]) -> Path:
     """The file of a recipe: a path, or the bare name of one in `recipes/`."""
-    path = Path(name)
+    path = _usable_path(os.fspath(name), "--recipe")
     if path.suffix not in (".yaml", ".yml") and not path.exists():
-        path = RECIPES / f"{name}.yaml"
+        path = RECIPES / f"{path}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise RecipeError(f"no recipe at {path}: give a YAML file or one of {names}")
@@ -54,14 +36,12 @@ def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain values of a YAML file in which each key occurs once. Raises RecipeError."""
+    """Plain values of a YAML file in which each key occurs once, in the bounds of `domain/bounded_yaml.py`. Raises RecipeError."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader, stricter still
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise RecipeError(f"{path}:{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    except RecipeError as error:
+        if path.stat().st_size > BYTES_MAX:
+            raise YamlProblem(f"more than {BYTES_MAX:,} bytes")
+        return read_yaml_text(path.read_text(encoding="utf-8"))
+    except YamlProblem as error:
         raise RecipeError(f"{path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from None
@@ -101,26 +81,52 @@ def _with_absolute_paths(
             continue
         section = dict(values[name])
         if name == "topics" and topics is not None:
-            section["file"] = str(Path(topics).resolve())
+            section["file"] = str(_usable_path(os.fspath(topics), "--topics").resolve())
         for field in fields:
             found = section.get(field)
             if field == "local" and isinstance(found, list | tuple):
-                section[field] = [str((folder / item).resolve()) for item in found]
+                section[field] = [_absolute(folder, item, f"{name}.{field}") for item in found]
             elif field != "local" and isinstance(found, str):
-                section[field] = str((folder / found).resolve())
+                section[field] = _absolute(folder, found, f"{name}.{field}")
         values[name] = section
     return values
 
 
+def _absolute(folder: Path, value: Any, field: str) -> Any:
+    """A path that starts at the recipe's folder; what is no text stays, for the section to refuse. Raises RecipeError."""
+    return str((folder / _usable_path(value, field)).resolve()) if isinstance(value, str) else value
+
+
+def _usable_path(text: str, field: str) -> Path:
+    """A path that a file system can have. Raises RecipeError."""
+    encoded = os.fsencode(text) if text.isascii() else text.encode("utf-8", "surrogateescape")
+    if "\0" in text or len(encoded) > 4000 or any(len(part) > 250 for part in encoded.split(b"/")):
+        raise RecipeError(f"{field}: {_shown(text)} is no path: it is too long, or holds a NUL character")
+    return Path(text)
+
+
+def _shown(value: Any) -> str:
+    """A value of a recipe, short enough for a line."""
+    if not isinstance(value, str | int | float | bool | None):
+        return (
+            f"a {type(value).__name__} of {len(value)}"
+            if isinstance(value, list | tuple | dict)
+            else type(value).__name__
+        )
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def _explain(item: dict[str, Any]) -> str:
-    field = ".".join(str(part) for part in item["loc"]) or "recipe"
-    if item["type"] == "extra_forbidden":
-        return f"{field}: unknown field (value {item['input']!r}); remove it or correct its name"
+    field = ".".join(str(part)[:80] for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":  # a text is not repeated: it may be a key
+        value = f" (value {_shown(item['input'])})" if isinstance(item["input"], int | float) else ""
+        return f"{field}: unknown field{value}; remove it or correct its name"
     if item["type"] == "missing":
         return f"{field}: missing"
     message = item["msg"].removeprefix("Value error, ")
     if field.endswith(("key_variable", "endpoint")) or ".headers." in field:  # somebody may have put a secret there
         advice = "" if field.endswith("endpoint") else "this is to be the name of an environment variable: "
         return f"{field}: {advice}{message[0].lower() + message[1:]}"
-    shown = "" if isinstance(item["input"], dict | BaseModel) else f" (value {item['input']!r})"
+    shown = "" if isinstance(item["input"], dict | BaseModel) else f" (value {_shown(item['input'])})"
     return f"{field}: {message[0].lower() + message[1:]}{shown}"

@@ -21,13 +21,19 @@ from pydantic_core import PydanticCustomError
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+RECIPE_NAME = r"^[a-z0-9][a-z0-9_-]{0,40}$"
+"""Names of recipes; folders and links of a home have them, so nothing else is taken for one."""
+NUMBER_MAX = 1_000_000_000
+"""Maximum of every count, and of every rate or time (ours: far above any run, and small enough to compute with)."""
+ROWS_MAX = 10_000_000
+"""Maximum rows of a task type in one table (ours: ten times the paper's of all types together)."""
 
 
 def _no_secrets(url: str) -> str:
     """An address that may be stored and displayed. The error never repeats it."""
     try:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError
     except ValueError:
         raise PydanticCustomError("endpoint", "an endpoint is an address such as https://host/v1") from None
@@ -42,9 +48,10 @@ def _no_secrets(url: str) -> str:
 
 Endpoint = Annotated[str, AfterValidator(_no_secrets)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
+Positive = Annotated[int, Field(ge=1, le=NUMBER_MAX)]
+Rate = Annotated[float, Field(gt=0, le=NUMBER_MAX)]
+Rows = Annotated[int, Field(ge=0, le=ROWS_MAX)]
 
 
 class Section(BaseModel):
@@ -54,12 +61,12 @@ class Section(BaseModel):
 class PerTaskType(Section):
     """One number of rows for each task type."""
 
-    classification: Count
-    retrieval: Count
-    sts: Count
-    matching_short: Count
-    matching_long: Count
-    grounded: Count = 0
+    classification: Rows
+    retrieval: Rows
+    sts: Rows
+    matching_short: Rows
+    matching_long: Rows
+    grounded: Rows = 0
     """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in."""
 
     @model_serializer(mode="wrap")

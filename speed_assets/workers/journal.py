@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,13 +79,13 @@ class Journal:
     def __init__(self, folder: Path, name: str, crash: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._rows, self._events = folder / f"{name}.rows.jsonl", folder / f"{name}.events.jsonl"
-        self.done = {int(row["position"]) for row in _complete_lines(self._rows)}
+        self.done = {int(row["position"]) for row in _complete_lines(self._rows, _is_output)}
         """Positions of the rows that are finished."""
         self._company: dict[int, int] = {}  # suspect -> fewest rows that were under way with it at a crash
         begun: set[int] = set()
         before: set[int] = set()  # under way at the crash before
         poisonous: set[int] = set()
-        for event in [*_complete_lines(self._events), *([{"crash": crash}] if crash else [])]:
+        for event in [*_complete_lines(self._events, _is_event), *([{"crash": crash}] if crash else [])]:
             if "begin" in event:
                 begun.update(event["begin"])
             elif "crash" in event:
@@ -146,19 +146,42 @@ def _append(file: Any, records: list[dict[str, Any]]) -> None:
             data = data[file.write(data) :]
 
 
-def _complete_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file whose last line may be torn; the torn end is cut off."""
+def _complete_lines(path: Path, accepted: Callable[[Any], bool]) -> list[dict[str, Any]]:
+    """The records of a file whose last line may be torn; it is cut off from the first line on that is no record."""
     if not path.exists():
         return []
     with path.open("r+b") as file:
-        records, complete = [], 0
+        records: list[dict[str, Any]] = []
+        complete = 0
+        record: Any
         for line in file:
             try:
-                if not line.endswith(b"\n"):
-                    break
-                records.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line) if line.endswith(b"\n") else None
+            except (ValueError, RecursionError):
                 break
+            if not accepted(record):
+                break
+            records.append(record)
             complete += len(line)
         file.truncate(complete)
     return records
+
+
+def _is_output(value: Any) -> bool:
+    """Whether a value is an `Output` as JSON."""
+    if not isinstance(value, dict) or not isinstance(value.get("error"), str | None):
+        return False
+    numbers = [value.get(name) for name in ("position", "prompt_tokens", "output_tokens")]
+    return (
+        all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
+        and isinstance(value.get("output"), str)
+        and isinstance(value.get("finished"), bool)
+    )
+
+
+def _is_event(value: Any) -> bool:
+    """Whether a value is an event: positions that were begun or under way, a crash, or a start."""
+    if not isinstance(value, dict):
+        return False
+    positions = [value.get("begin", []), value.get("under_way", [])]
+    return all(isinstance(listed, list) and all(type(row) is int for row in listed) for listed in positions)

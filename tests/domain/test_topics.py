@@ -78,8 +78,8 @@ def test_of_two_columns_the_path_is_read() -> None:
     assert topics("name\tpath\nMusic\tArts/Music\n") == ["Arts/Music"]
 
 
-def test_a_table_has_no_quoting() -> None:
-    assert topics('id\ttopic\n1\t"Heroes"\n2\t"Weird\n3\tTea\n') == ['"Heroes"', '"Weird', "Tea"]
+def test_quotes_around_a_cell_of_a_table_are_its_quoting() -> None:
+    assert topics('id\ttopic\n1\t"Heroes"\n2\t"Weird\n3\tTea\n') == ["Heroes", '"Weird', "Tea"]
 
 
 def test_rows_without_their_topic_are_refused() -> None:
@@ -210,7 +210,7 @@ def test_markup_is_data() -> None:
         ("Tea\n".encode("utf-16-le"), "UTF-16"),
         ("Tea\n".encode("utf-32"), "UTF-32"),
         ("чай\nщи\n".encode("koi8-r"), "another encoding"),
-        (b"\x1f\x8b\x08\x01\xff\x9c\x8d\xfe\x80", "binary or compressed"),
+        (b"\x1f\x8b\x08\x01\xff\x9c\x8d\xfe\x80", "cut or damaged"),
         (b"# only a comment\n", "no usable topic"),
         (b"---\n\n", "line 1 is refused: no letter or digit"),
         (b"id\tpath\n", "no usable topic"),

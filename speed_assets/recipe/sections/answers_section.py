@@ -9,7 +9,7 @@ from pydantic import (
 )
 
 from speed_assets.domain.answer_lengths import AnswerLengths
-from speed_assets.recipe.section import Count, Positive, Rate, Section
+from speed_assets.recipe.section import NUMBER_MAX, Count, Positive, Rate, Section
 
 
 class Sampling(Section):
@@ -28,9 +28,9 @@ class Answers(Section):
     tokens_per_word: Rate = 1.5
     """Tokens that an English word needs, JSON included (measured: 1.31 on XQuAD's paragraphs with a LLaMA-3-like
     vocabulary; small vocabularies and other languages need more)."""
-    margin: Annotated[float, Field(ge=1)] = 1.5
+    margin: Annotated[float, Field(ge=1, le=NUMBER_MAX)] = 1.5
     """Factor on the words asked for, before an answer is cut off."""
-    open_factor: Annotated[float, Field(ge=1)] = 2.0
+    open_factor: Annotated[float, Field(ge=1, le=NUMBER_MAX)] = 2.0
     """Room for an answer of `at least N` words, in multiples of N."""
     open_words: Count = 100
     """Minimum room beyond N for such an answer, in words."""
@@ -38,7 +38,7 @@ class Answers(Section):
     """Tokens of keys, quotes and brackets."""
     thought_tokens: Count = 0
     """Tokens of reasoning before the answer, for models that reason."""
-    cut_growth: Annotated[float, Field(ge=1)] = 2.0
+    cut_growth: Annotated[float, Field(ge=1, le=NUMBER_MAX)] = 2.0
     """Factor on the limit for each retry of an answer that was cut off."""
 
     def lengths(self) -> AnswerLengths:

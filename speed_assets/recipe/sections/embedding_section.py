@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
-from speed_assets.recipe.section import Count, Positive, Rate, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, Count, Positive, Rate, Section, Share
 from speed_assets.recipe.sections.generators import Lora
 
 
@@ -36,7 +36,7 @@ class EmbeddingModel(Section):
     """Triplets in one step, and so the number of in-batch negatives (paper: 1,536)."""
     epochs: Rate
     warmup_share: Share = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
     max_length: Positive
     """Tokens."""
     homogeneous: bool = True
@@ -80,9 +80,9 @@ class EmbeddingReruns(Section):
 class Microworld(Section):
     """Held-out evaluation of the microworld; its topics are invented words that no topic file holds."""
 
-    topics: Annotated[int, Field(ge=8)]
+    topics: Annotated[int, Field(ge=8, le=NUMBER_MAX)]
     """Topics held out for evaluation."""
-    rows: Annotated[int, Field(ge=50)]
+    rows: Annotated[int, Field(ge=50, le=NUMBER_MAX)]
     """Queries, pairs or texts in each task."""
     seed: int = 1
     """Seed of the evaluation sets. It is not the recipe's, so that recipes with different seeds, and their releases, are

@@ -12,7 +12,7 @@ from pydantic import (
 from speed_assets.domain.graph import DataSource
 from speed_assets.domain.rules import RULE_CODES, RuleCode
 from speed_assets.domain.task_types import TaskTypeName
-from speed_assets.recipe.section import Count, PerTaskType, Positive, Rate, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, Count, PerTaskType, Positive, Rate, Section, Share
 
 
 class Rules(Section):
@@ -47,7 +47,7 @@ class Calibration(Section):
     wrong_min: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Likelihood of being faulty from which on a row is rejected: at 0.2 four good rows are lost for one faulty row, and
     fewer above it."""
-    odds_min: Annotated[float, Field(ge=1)] = 1.5
+    odds_min: Annotated[float, Field(ge=1, le=NUMBER_MAX)] = 1.5
     """Minimum odds of a rejected row, as a multiple of the odds of all rows: a teacher that would mend every second row must
     not cause every second row to be rejected."""
     loss_max: Share = 0.07

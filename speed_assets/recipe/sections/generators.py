@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from speed_assets.domain.training_length import held_out_rows, optimizer_steps
-from speed_assets.recipe.section import Endpoint, Positive, Rate, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, Endpoint, Positive, Rate, Section, Share
 
 
 class Generator(Section):
@@ -63,7 +63,7 @@ class Training(Section):
     epochs: Rate
     warmup_share: Share = 0.0
     """Share of the steps with a rising learning rate; linear decay follows."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
     max_length: Positive | None = None
     """Maximum tokens of prompt and answer together; longer rows are quarantined, not truncated. null follows from the data: the longest
     prompt, the most tokens that an answer was given, and its end."""
@@ -93,7 +93,7 @@ class PreferenceTraining(Training):
     """As in every training; larger here, since pairs are few (ours)."""
     beta: Rate
     """beta of DPO, the strength of the reference (paper: 0.1)."""
-    nll_weight: Annotated[float, Field(ge=0)]
+    nll_weight: Annotated[float, Field(ge=0, le=NUMBER_MAX)]
     """Weight of the chosen answer's negative log-likelihood, added to the DPO loss (our choice: without it small models unlearn the format)."""
 
 

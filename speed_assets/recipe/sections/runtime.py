@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from speed_assets.recipe.section import Count, Positive, Rate, Section
+from speed_assets.recipe.section import NUMBER_MAX, Count, Positive, Rate, Section
 
 
 class Study(Section):
@@ -32,7 +32,7 @@ class Study(Section):
     that an arm with fewer rows is not trained for less time (ours)."""
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Intervals have coverage 1 - alpha, with Holm's correction over all comparisons (ours)."""
-    resamples: Annotated[int, Field(ge=100)] = 4_000
+    resamples: Annotated[int, Field(ge=100, le=NUMBER_MAX)] = 4_000
     """Bootstrap draws of each comparison (ours)."""
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class Cluster(Section):
     multiple of `generator.batch_rows`, so that its batches are those of a run without shards."""
     cpus_per_shard: Rate = 1.0
     """Cores that a task reserves, and its threads unless `runtime.threads` is set."""
-    gpus_per_shard: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_shard: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
     """GPUs that a task reserves; below 1 several tasks share a card, each with an engine of its own on it."""
     retries: Count = 3
     """Retries of a shard whose machine or process was lost. Errors of the job itself are not retried."""
@@ -68,7 +68,7 @@ class Cluster(Section):
     """Shards submitted to Ray at a time, waiting ones included: their rows are in memory, and an autoscaler counts them."""
     patience_minutes: Rate = 15.0
     """Minutes to wait for a machine with room for a shard; then the run stops."""
-    gpus_per_step: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_step: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
     """GPUs reserved for a stage that trains or scores when Dagster's steps are Ray jobs (`SPEED_EXECUTOR=ray`)."""
 
 
@@ -103,7 +103,7 @@ class Runtime(Section):
     """Maximum tokens of prompt and output in vLLM; null takes the limit of the model."""
     processes: Positive = 1
     """Processes that train a generator, one for each GPU, started by the launcher of accelerate."""
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    checkpoint_minutes: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 10.0
     """Minutes between two checkpoints of a training: the most that a killed run repeats."""
     cluster: Cluster | None = None
     """Distributes generation over a cluster; null generates in this process."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from speed_assets.domain.task_types import TaskTypeName
-from speed_assets.recipe.section import Count, PerTaskType, Positive, Rate, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, Count, PerTaskType, Positive, Rate, Section, Share
 from speed_assets.recipe.sections.answers_section import Sampling
 from speed_assets.recipe.sections.filters import Rules
 
@@ -35,7 +35,7 @@ class RowScores(Section):
 
     asymmetric: tuple[TaskTypeName, ...] = ("retrieval",)
     """Task types whose queries and positives are different kinds of text."""
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=2, le=NUMBER_MAX)] = 5
     """Folds of the cross-fitting: each fold is scored by models trained on the others."""
     rows_max: Positive = 100_000
     """Maximum rows that such a model is trained on."""
@@ -49,7 +49,7 @@ class RowScores(Section):
     """Dimensions of the model that scores whether query and document fit."""
     epochs: Positive = 20
     learning_rate: Rate = 0.01
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.1
     batch_rows: Positive = 64
     """Rows in a batch of its training, each with its own negative and the positive of another row."""
 

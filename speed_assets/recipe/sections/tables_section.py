@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from speed_assets.domain.graph import Writer
-from speed_assets.recipe.section import PerTaskType, Positive, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, PerTaskType, Positive, Section, Share
 from speed_assets.recipe.sections.answers_section import Sampling
 from speed_assets.recipe.sections.filters import Rules
 
@@ -28,7 +28,7 @@ class SeedData(Section):
 
 class JuniorData(Section):
     prompts: PerTaskType
-    candidates: Annotated[int, Field(ge=2)]
+    candidates: Annotated[int, Field(ge=2, le=NUMBER_MAX)]
     """Candidates for each prompt (the paper's example shows 5; never fixed)."""
     sampling: Sampling
 
@@ -39,7 +39,7 @@ class PreferencePairs(Section):
     sampling: Sampling
     panel: tuple[str, ...] = ()
     """Further judges at the teacher's endpoint; each is asked in every order, and all verdicts count the same."""
-    orders_max: Annotated[int, Field(ge=2)] = 2
+    orders_max: Annotated[int, Field(ge=2, le=NUMBER_MAX)] = 2
     """Maximum orders in which candidates are shown. Two are asked first, then two more while they disagree."""
     margin_min: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Minimum share of the votes that a pair needs; each readable verdict has a vote for best and one for worst. With two

@@ -15,7 +15,7 @@ from pydantic import (
 
 from speed_assets.domain.dialect import FIELDS, PLAIN, Dialect, Sent, Structure, TokenField
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
-from speed_assets.recipe.section import VARIABLE, Count, Endpoint, Positive, Rate, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, VARIABLE, Count, Endpoint, Positive, Rate, Section, Share
 
 PresetName = Literal[
     "openai", "openai_reasoning", "anthropic", "gemini", "mistral", "deepseek", "openrouter", "azure", "ollama",
@@ -165,9 +165,9 @@ class Calls(Section):
 class Price(Section):
     """Price of one model. null is unknown; the cost is then unknown, too, never 0 and never estimated."""
 
-    input_per_million: Annotated[float, Field(ge=0)] | None = None
+    input_per_million: Annotated[float, Field(ge=0, le=NUMBER_MAX)] | None = None
     """Price of a million prompt tokens, in `prices.currency`."""
-    output_per_million: Annotated[float, Field(ge=0)] | None = None
+    output_per_million: Annotated[float, Field(ge=0, le=NUMBER_MAX)] | None = None
     """Price of a million output tokens, in `prices.currency`."""
     batch_factor: Share = 1.0
     """Price of a batch request as a share of an online request (OpenAI: 0.5)."""
@@ -187,7 +187,7 @@ class Cap(Section):
     """A budget; null is unlimited. A budget of money needs the prices of the models."""
 
     calls: Count | None = None
-    money: Annotated[float, Field(ge=0)] | None = None
+    money: Annotated[float, Field(ge=0, le=NUMBER_MAX)] | None = None
 
 
 class Money(Section):

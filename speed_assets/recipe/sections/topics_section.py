@@ -8,7 +8,7 @@ from pydantic import (
     Field,
 )
 
-from speed_assets.recipe.section import Positive, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, Positive, Section, Share
 from speed_assets.recipe.sections.answers_section import Sampling
 
 
@@ -35,7 +35,7 @@ class Topics(Section):
     alignment: str | None = None
     """Topic file that the alignment stages (seed, junior, preference and revision data) take their tasks from; null takes
     `file`. With a file of its own, new or changed topics retrain no generator."""
-    max_levels: Annotated[int, Field(ge=2)] = 4
+    max_levels: Annotated[int, Field(ge=2, le=NUMBER_MAX)] = 4
     """Levels kept of a deeper path: the first and the last half (paper section 3.2)."""
     max_characters: Positive = 200
     """Maximum characters of a line; longer lines are rejected (our choice: ODP's longest paths are below)."""
@@ -46,7 +46,7 @@ class Topics(Section):
     expand: Expand | None = None
     """Expands the topics into a tree with the teacher; null takes the file as it is. Topics of `alignment` are not
     expanded."""
-    rows_per_prompt_max: Annotated[float, Field(ge=1)] = 3.0
+    rows_per_prompt_max: Annotated[float, Field(ge=1, le=NUMBER_MAX)] = 3.0
     """Maximum mean number of rows with the same prompt; above it, `speed plan` and `speed run` warn, since such rows differ by
     sampling alone (ours)."""
     refuse: bool = False

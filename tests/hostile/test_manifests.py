@@ -1,0 +1,284 @@
+"""Manifests with every field replaced: each is refused in one line, and nothing outside the home changes.
+
+Belongs here: `artifact.json` in a home, in a shared store, in a folder that somebody sent, and journals. Not here: recipes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources.releases import releases
+from resources.releases.releases import Release
+from resources.store.bucket import Bucket
+from resources.store.manifests import (
+    MANIFEST_FILE,
+    integrity_problems,
+    load_manifest,
+    manifest_text,
+    read_manifest,
+)
+from resources.store.shared_store import SharedStore
+from resources.store.store import Artifact, Store, StoreError
+from speed_assets.cli import main
+from speed_assets.workers.journal import Journal, Output
+from tests.hostile.conftest import FINGERPRINT, make_release
+
+DEEP: Any = "deep"  # stands for 3,000 lists in each other, which no test id can hold
+ODD: tuple[Any, ...] = (
+    None, [], {}, 0, -1, True, 1e300, "", "x", "../../etc", "/etc/passwd", "a\0b", "\x1b]0;x\x07", "A" * 64, "é" * 64,
+)  # fmt: skip
+ALLOWED: dict[str, list[Any]] = {
+    "partition": [None, "x"], "metadata": [{}], "lineage": [{}], "created": [0], "files": [{}]
+}  # fmt: skip
+FIELDS = ("asset", "partition", "fingerprint", "digest", "files", "metadata", "lineage", "created")
+NAMES = (
+    "../escaped", "/escaped", "a/../../b", "./a", "a//b", "", ".", "..", "a/..", "x\0y", "x\ny", "\x1b[31m", "n" * 256,
+    "/".join(["d"] * 3000),
+)  # fmt: skip
+RECIPES = (
+    "../../../victim", "/victim", "..", ".", "a/b", "A", "a b", "a\0", "", "x" * 42, "\u202e", "a\n", 5, [], {"a": 1}, True,
+)  # fmt: skip
+TEXTS = (
+    b"", b"[]", b"{}", b"null", b"5", b'"x"', b'{"files":{}}', b'{"files":[],"seal":"x"}', b'{"seal":{}}', b"[" * 100_000,
+    b'{"a":' * 50_000, b"\xff\xfe", b"\0" * 100, b"1" * 6_000, b'{"files":{"a":{"bytes":1}},"seal":"0"}', b"NaN",
+)  # fmt: skip
+
+
+def valid() -> dict[str, Any]:
+    return {
+        "asset": "release",
+        "partition": None,
+        "fingerprint": FINGERPRINT,
+        "digest": "b" * 64,
+        "files": {"recipe.json": {"bytes": 2, "sha256": "c" * 64}},
+        "metadata": {"number": 1},
+        "lineage": {"recipe": {"name": "offline"}},
+        "created": 1.0,
+    }
+
+
+def refused(values: dict[str, Any]) -> str:
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"artifact\.json") as caught:
+        read_manifest(manifest_text(values))
+    assert time.monotonic() - started < 1
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.isprintable()
+    return message
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    """Write a changed manifest with a valid seal, as anybody can."""
+    values = load_manifest(folder)
+    del values["seal"]
+    (folder / MANIFEST_FILE).write_bytes(manifest_text({**values, **changes}))
+
+
+def test_the_example_of_these_tests_is_valid() -> None:
+    assert read_manifest(manifest_text(valid()))["asset"] == "release"
+
+
+@pytest.mark.parametrize("value", ODD, ids=ascii)
+@pytest.mark.parametrize("field", FIELDS)
+def test_each_field_has_its_type_and_bounds(field: str, value: Any) -> None:
+    values = valid() | {field: value}
+    if any(value == allowed and type(value) is type(allowed) for allowed in ALLOWED.get(field, [])) or (
+        field in ("asset", "partition") and value == "x"
+    ):
+        assert read_manifest(manifest_text(values))
+    else:
+        assert field in refused(values)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_no_field_may_be_absent(field: str) -> None:
+    values = valid()
+    del values[field]
+    with pytest.raises(ValueError, match=r"artifact\.json"):
+        read_manifest(manifest_text(values))
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
+def test_files_stay_below_their_folder(name: str) -> None:
+    assert "files" in refused(valid() | {"files": {name: {"bytes": 1, "sha256": "c" * 64}}})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [None, [], 5, {}, {"bytes": 1}, {"sha256": "c" * 64}, {"bytes": -1, "sha256": "c" * 64}, {"bytes": 1, "sha256": "c" * 63},
+     {"bytes": 1, "sha256": "C" * 64}, {"bytes": 10**30, "sha256": "c" * 64}, {"bytes": "1", "sha256": "c" * 64}],
+    ids=str,
+)  # fmt: skip
+def test_entries_of_files_have_bytes_and_sha256(entry: Any) -> None:
+    assert "files" in refused(valid() | {"files": {"a": entry}})
+
+
+@pytest.mark.parametrize("name", RECIPES, ids=ascii)
+def test_a_release_names_a_recipe_or_is_none(name: Any) -> None:
+    refused(valid() | {"lineage": {"recipe": {"name": name}}})
+
+
+@pytest.mark.parametrize("metadata", [{"number": "1"}, {"number": -1}, {"scores": []}, {"scores": {"a": "b"}}, {"rows_released": []}], ids=str)  # fmt: skip
+def test_figures_that_are_listed_are_numbers(metadata: dict[str, Any]) -> None:
+    refused(valid() | {"metadata": metadata})
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:24]))
+def test_verify_list_and_roll_back_survive_an_odd_manifest(
+    release: Artifact, store: Store, capsys: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    odd = store.home / "releases" / ("d" * 24)
+    odd.mkdir()
+    (odd / MANIFEST_FILE).write_bytes(text)
+    assert main(["verify", str(odd)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["releases"]) == 0
+    shown = capsys.readouterr()
+    assert "offline" in shown.out
+    assert "d" * 24 in shown.err
+    assert main(["rollback", "dddd"]) == 2
+    assert main(["diff", str(odd), str(release.path)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../../../victim/bashrc", "/victim", "a/../../victim"])
+def test_no_release_replaces_a_file_outside(release: Artifact, store: Store, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim" / "bashrc"
+    victim.parent.mkdir()
+    victim.write_text("mine")
+    rewrite(release.path, lineage={"recipe": {"name": name}})
+    assert main(["rollback", FINGERPRINT[:8]]) == 2
+    assert main(["rollback", str(release.path)]) == 2
+    assert victim.read_text() == "mine"
+    assert not victim.is_symlink()
+
+
+def test_the_link_to_the_current_release_replaces_nothing_else(release: Artifact, store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (store.home / "releases" / "current").symlink_to(outside)
+    with pytest.raises(StoreError, match="no link that SPEED made"):
+        releases.make_current(store, Release(release.path, load_manifest(release.path)))
+    assert list(outside.iterdir()) == []
+    (store.home / "releases" / "current").unlink()
+    (store.home / "releases" / "current").mkdir()
+    (store.home / "releases" / "current" / "offline").write_text("a file")
+    with pytest.raises(StoreError, match="no link that SPEED made"):
+        releases.make_current(store, Release(release.path, load_manifest(release.path)))
+
+
+def _extra(path: Path) -> None:
+    (path / "model" / "extra").write_text("x")
+
+
+def _link_to_file(path: Path) -> None:
+    (path / "model" / "passwd").symlink_to("/etc/passwd")
+
+
+def _link_to_folder(path: Path) -> None:
+    (path / "etc").symlink_to("/etc")
+
+
+def _dangling(path: Path) -> None:
+    (path / "nothing").symlink_to(path / "absent")
+
+
+def _file_as_link(path: Path) -> None:
+    (path / "copy").write_bytes(b"weights")
+    (path / "model" / "weights.bin").unlink()
+    (path / "model" / "weights.bin").symlink_to(path / "copy")
+
+
+def _folder_as_link(path: Path) -> None:
+    outside = path.parent.parent / "outside"
+    shutil.move(path / "model", outside)
+    (path / "model").symlink_to(outside)
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path / "pipe")
+
+
+def _manifest_as_link(path: Path) -> None:
+    shutil.move(path / MANIFEST_FILE, path.parent / "elsewhere.json")
+    (path / MANIFEST_FILE).symlink_to(path.parent / "elsewhere.json")
+
+
+def _passwd_listed(path: Path) -> None:
+    rewrite(path, files={"../../../../../../etc/passwd": {"bytes": 1, "sha256": "0" * 64}})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_extra, _link_to_file, _link_to_folder, _dangling, _file_as_link, _folder_as_link, _pipe, _manifest_as_link, _passwd_listed],
+    ids=lambda change: change.__name__,
+)  # fmt: skip
+def test_verify_accounts_for_everything_in_the_folder(
+    release: Artifact, store: Store, change: Callable[[Path], None]
+) -> None:
+    assert list(integrity_problems(release.path)) == []
+    change(release.path)
+    assert list(integrity_problems(release.path))
+    assert main(["verify", str(release.path)]) == 1
+    assert Store(store.home).fetch("release", FINGERPRINT) is None, "it is never used"
+
+
+def test_a_copy_of_a_release_is_none(release: Artifact, store: Store) -> None:
+    shutil.copytree(release.path, store.home / "releases" / "copy")
+    assert len(releases.list_releases(store)) == 1
+    assert releases.broken_releases(store) == ["copy"]
+
+
+@pytest.mark.parametrize("value", [None, [], {}, -1, 1e300, "../../x", "/etc/passwd", "\x1b[31m"], ids=ascii)
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_hostile_shared_store_costs_a_rebuild_and_never_a_file(tmp_path: Path, field: str, value: Any) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "victim").write_text("mine")
+    url = f"file://{tmp_path}/shared"
+    first = SharedStore(tmp_path / "a", Bucket(url))
+    first.open()
+    made = make_release(first)
+    first.share(made)
+    values = load_manifest(made.path)
+    del values["seal"]
+    first.bucket.write(f"manifests/release/{FINGERPRINT[:24]}.json", manifest_text({**values, field: value}))
+    before = {file for file in tmp_path.rglob("*") if (tmp_path / "b") not in file.parents}
+    second = SharedStore(tmp_path / "b", Bucket(url))
+    second.open()
+    found = second.fetch("release", FINGERPRINT)
+    list(second.manifests("release", None))
+    assert found is None or found.path.is_relative_to(tmp_path / "b")
+    assert found is not None or second.damage_reports or field == "fingerprint"
+    after = {file for file in tmp_path.rglob("*") if (tmp_path / "b") not in file.parents}
+    assert after - {tmp_path / "b"} == before
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+OUTPUT = json.dumps(
+    {"position": 0, "output": "x", "prompt_tokens": 1, "output_tokens": 1, "finished": True, "error": None}
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", "null", "5", "{}", "[" * 5_000, '{"position": "0"}', OUTPUT.replace("0,", "-1,", 1), OUTPUT.replace('"x"', "[]"),
+     OUTPUT.replace("true", '"yes"'), OUTPUT.replace("0,", "1e9,", 1), "\x00", OUTPUT[:-1]],
+    ids=lambda line: ascii(line)[:30],
+)  # fmt: skip
+def test_a_journal_is_read_up_to_its_first_odd_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "job.rows.jsonl").write_text(f"{OUTPUT}\n{line}\n")
+    (tmp_path / "job.events.jsonl").write_text(f'{line}\n{{"begin": "all"}}\n')
+    journal = Journal(tmp_path, "job")
+    assert journal.done == {0}
+    journal.finish([Output(1, "y", 1, 1, True)])
+    assert journal.table().height == 2
+    journal.close()
