@@ -184,6 +184,7 @@ def test_the_stage_hands_its_texts_to_whoever_looks_for_them(tmp_path: Path, mon
         def __init__(self, out: Path) -> None:
             self.out, self.scratch = out, out / "scratch"
             self.inputs: dict[str, Any] = {}
+            self.unhashed = out / "aside"
             out.mkdir()
 
         def input(self, name: str) -> Any:
