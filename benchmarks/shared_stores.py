@@ -82,11 +82,11 @@ def measure(
         sent = answered.read()
         plain = finish(folder / "plain", start(path, folder / "plain", "--json", "--select", compared))
     known = {**dict.fromkeys(asking.held, asking.sent), **dict.fromkeys(in_upload.held - asking.held, in_upload.sent)}
-    plainly, *told = (digests(recipe, folder / name) for name in ("plain", "first", "second"))
+    in_plain_home, *in_shared = (digests(recipe, folder / name) for name in ("plain", "first", "second"))
     return {
         "recipe": recipe.name,
-        "identical": all({name: shared.get(name) for name in plainly} == plainly for shared in told),
-        "artifacts": len(plainly),
+        "identical": all({name: shared.get(name) for name in in_plain_home} == in_plain_home for shared in in_shared),
+        "artifacts": len(in_plain_home),
         "calls": calls,
         "sent": before_second,
         "acknowledged_at_kills": [len(asking.held), len(in_upload.held)],

@@ -6,7 +6,7 @@ marks as stale or missing, by the question that the UI itself asks, are compared
 recipe is run as far as some asset, so that states between two recipes are compared, too. At the end all is as in the beginning
 and run as a whole: then nothing may be stale, and nothing planned. Last line: one JSON object.
 
-Belongs here: the changes and the comparison. Not here: how staleness is told (`speed_assets/orchestration/staleness.py`).
+Belongs here: the changes and the comparison. Not here: how staleness is decided (`speed_assets/orchestration/staleness.py`).
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def webserver(world: World) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
 
 
 def shown(ask: Callable[[str, dict[str, Any]], Any]) -> set[str]:
-    """All assets that are STALE or MISSING after the code location is loaded anew."""
+    """All assets that are STALE or MISSING after the code location is loaded again."""
     reloaded = ask(RELOAD, {"name": LOCATION})["reloadRepositoryLocation"]
     if (reloaded.get("locationOrLoadError") or {}).get("__typename") != "RepositoryLocation":
         raise RuntimeError(f"the definitions cannot be loaded: {reloaded}")

@@ -39,7 +39,7 @@ def every_score(subject: Subject) -> Outcome:
     missing = [{"model": model, "task": task} for model in wanted for task in tasks if (model, task) not in there]
     metadata: dict[str, Any] = {"models": len(wanted), "tasks": len(tasks), "missing": len(missing)}
     if not tasks:
-        return Outcome(False, "0 tasks were scored, at least 1 is needed: look at `evaluation` in the recipe", metadata)
+        return Outcome(False, "0 tasks were scored, at least 1 is needed: check `evaluation` in the recipe", metadata)
     finding = f"{len(missing)} of {len(wanted) * len(tasks)} scores are missing, 0 may be"
     if not missing:
         return Outcome(True, finding, metadata)

@@ -1,6 +1,6 @@
 """A file lock that shows other processes whether the process that took it is alive.
 
-Belongs here: taking one. Not here: what a lock stands for (`run_liveness.py`, `cluster.py`), and locks that a process waits
+Belongs here: taking one. Not here: what a lock means (`run_liveness.py`, `cluster.py`), and locks that a process waits
 for (`store.py`).
 """
 

@@ -17,6 +17,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "artifacts.md": (
         "speed_assets/__init__.py",
         "speed_assets/errors.py",
+        "speed_assets/front_door.py",
         "speed_assets/assets/stage*.py",
         "speed_assets/assets/asset_page.py",
         "speed_assets/assets/__init__.py",

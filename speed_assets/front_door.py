@@ -1,4 +1,4 @@
-"""Public functions that put together what several modules hold, for programs that import `speed_assets`.
+"""Public functions for programs that import `speed_assets`; each combines several modules.
 
 Belongs here: short ways to parts of the product. Not here: the parts themselves.
 """

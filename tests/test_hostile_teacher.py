@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
 from resources.ledger.calls import CallContext, TeacherUnavailable
 from resources.ledger.ledger import Ledger
@@ -22,6 +21,7 @@ from resources.teacher.known_dialects import DialectBook
 from resources.teacher.pacing import Pace
 from resources.teacher.teacher import Teacher
 from speed_assets.recipe import Sampling
+from tests.support.endpoint_calls import FAST, KEY, Keeper, echo, requests, teacher_at
 from tests.support.http_messages import write_reply
 from tests.support.teacher_server import Faults, TeacherServer
 from tests.support.tiny import tiny_data, tiny_recipe

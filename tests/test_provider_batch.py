@@ -12,13 +12,13 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from test_endpoint import FAST, KEY, Keeper, echo, requests, teacher_at
 
 from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
 from resources.teacher.batch_files import answers_from_jsonl, requests_jsonl
 from resources.teacher.batches import BatchEngine, BatchesFirst
 from resources.teacher.endpoint import OpenAIEngine
 from tests.support import teacher_server
+from tests.support.endpoint_calls import FAST, KEY, Keeper, echo, requests, teacher_at
 from tests.support.teacher_server import Faults, TeacherServer, microworld
 
 CALLS = FAST.model_copy(update={"batch_poll_s": 0.02, "batch_rows": 20, "attempts": 3, "mode": "batch"})

@@ -142,5 +142,5 @@ def test_a_choice_of_nothing_is_refused_with_what_there_is(home: Path, arguments
 def test_a_home_in_which_nothing_is_made_has_no_rows(tmp_path: Path) -> None:
     told = speed(tmp_path)
     assert told.returncode == 0
-    assert "0 rows set aside" in told.stdout
+    assert "0 rows quarantined" in told.stdout
     assert "topics" in told.stderr

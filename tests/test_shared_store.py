@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from resources.store import bucket
 from resources.store.artifacts import Artifacts
-from resources.store.bucket import bucket_at
-from resources.store.shared_store import SharedStore, store_of
-from resources.store.store import MANIFEST_FILE, UNHASHED_DIR, Artifact, Store, StoreError, integrity_problem
+from resources.store.shared_store import SharedStore
+from resources.store.store import MANIFEST_FILE, UNHASHED_DIR, Store, StoreError, integrity_problem
 from tests.support.servers import S3, S3_SECRET
+from tests.support.shared_homes import FINGERPRINT, contents, machine, make, objects
 from tests.support.tiny import tiny_recipe
-
-FINGERPRINT = "f" * 64
 
 
 @pytest.fixture(autouse=True)
@@ -49,36 +45,6 @@ def s3_url(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("SPEED_STORE_URL", url)
     yield url
     s3_server.fault = lambda _method, _path: None
-
-
-def machine(home: Path) -> SharedStore:
-    """The store as a process of its own on another machine sees it."""
-    bucket_at.cache_clear()
-    store = store_of(home).open()
-    assert isinstance(store, SharedStore)
-    return store
-
-
-def make(store: Store, note: str = "fast", rows: int = 3, fingerprint: str = FINGERPRINT, **more: Any) -> Artifact:
-    """An artifact with a table, a folder, an empty file and a note aside, which is not the same each time."""
-    with store.building(fingerprint) as work:
-        pl.DataFrame({"row": range(rows)}).write_parquet(work / "data.parquet")
-        for name, text in {"model/weights": "w" * 1000, "model/empty": "", f"{UNHASHED_DIR}/log": note}.items():
-            (work / name).parent.mkdir(exist_ok=True)
-            (work / name).write_text(text)
-        settings: dict[str, Any] = {"partition": None, "metadata": {"note": note}, "lineage": {}, **more}
-        artifact = store.seal("topics", fingerprint, work, **settings)
-    store.share(artifact)
-    return artifact
-
-
-def objects(store: SharedStore) -> dict[str, int]:
-    folders = ("artifacts", "manifests", "checks")
-    return {f"{f}/{name}": size for f in folders for name, size in store.bucket.sizes(f).items()}
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
 def test_what_one_home_seals_another_finds_whole(url: str, tmp_path: Path) -> None:
@@ -406,15 +372,6 @@ def test_a_bucket_that_is_not_there_is_told(s3_url: str, tmp_path: Path, monkeyp
         machine(tmp_path / "a")
 
 
-def test_a_folder_that_is_not_mounted_begins_no_store_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPEED_STORE_URL", f"file://{tmp_path}/not mounted")
-    with pytest.raises(StoreError, match="is not there: mount that folder, or create it once"):
-        machine(tmp_path / "home")
-    assert not (tmp_path / "not mounted").exists()
-
-
 def test_a_full_disk_is_told_at_once(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = machine(tmp_path / "home")
     tried: list[str] = []
@@ -427,43 +384,3 @@ def test_a_full_disk_is_told_at_once(url: str, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(StoreError, match=r"No space left on device.*make room"):
         store.bucket.download("speed-store.json", tmp_path / "fetched")
     assert len(tried) == 1
-
-
-@pytest.mark.parametrize(
-    "url",
-    [f"s3://key:{S3_SECRET}@bucket/x", f"s3://bucket/x?secret={S3_SECRET}", f"simplecache::s3://k:{S3_SECRET}@b/x"],
-)
-def test_a_url_with_credentials_is_refused_and_not_repeated(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPEED_STORE_URL", url)
-    with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY") as caught:
-        store_of(tmp_path)
-    assert S3_SECRET not in str(caught.value)
-
-
-def test_what_is_missing_or_unknown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPEED_STORE_URL", "nonsense://x")
-    with pytest.raises(StoreError, match="fsspec knows"):
-        machine(tmp_path)
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    from fsspec.registry import _registry
-
-    monkeypatch.delitem(_registry, "s3", raising=False)
-    monkeypatch.setenv("SPEED_STORE_URL", "s3://b/x")
-    with pytest.raises(StoreError, match=r"pip install 'speed-assets\[s3\]'"):
-        machine(tmp_path)
-
-
-def test_secrets_are_taken_out_of_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources.redaction import redacted_message
-
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
-    monkeypatch.setenv("SPEED_LEDGER_URL", "postgresql://me:pass-of-mine@h/d")
-    words = redacted_message(RuntimeError(f"bad {S3_SECRET} and pass-of-mine\nmore"))
-    assert words == "bad *** and ***"
-
-
-def test_without_a_url_a_home_is_alone(tmp_path: Path) -> None:
-    assert "SPEED_STORE_URL" not in os.environ
-    assert type(store_of(tmp_path)) is Store

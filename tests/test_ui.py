@@ -23,7 +23,10 @@ from tests.support.servers import NotInstalled
 pytest.importorskip("playwright")
 from tests.support.ui import SIZE, Ui, chromium, serving
 
-pytestmark = pytest.mark.timeout(1800)  # the whole takes minutes, on a busy machine a quarter of an hour
+pytestmark = [
+    pytest.mark.ui,
+    pytest.mark.timeout(1800),
+]  # the whole takes minutes, on a busy machine a quarter of an hour
 
 
 @dataclass

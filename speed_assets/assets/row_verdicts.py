@@ -21,27 +21,17 @@ from speed_assets.recipe import RowVerdicts
 
 
 def row_verdicts(run: StageRun[RowVerdicts]) -> dict[str, Any]:
-    """The teacher reads a random sample of the rows, as it reads junior output for revision_data: `faulty` is whether it
-    would mend something, `weight` for how many rows of the source the row stands, `place` which row of its task type it is.
+    """The teacher reads a random sample of the rows, as it reads junior output for revision_data.
+
+    `faulty` says whether it would change something, `weight` how many rows of the source a row represents, `place` which row
+    of its task type it is.
 
     Rows that a score finds suspicious are drawn more often, since a bound is decided among them; the weights make up for
     it. Rows that are invalid, that the revisor doubts or that break a rule are rejected whatever their scores, and are not
     drawn. An answer that cannot be read is no verdict; its row is in the quarantine.
     """
     section = run.section
-    source = run.stage.inputs[0]
-    rows = run.input(source).table()
-    scores = run.input("row_scores").table().filter(pl.col("task_type") == run.task_type)
-    if not rows["row_id"].equals(scores["row_id"]):
-        raise ValueError("row_scores are those of other rows: materialize row_scores again")
-    rows = rows.hstack(scores.select(SCORES)).with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64))
-    if "valid" in rows.columns:
-        rows = rows.filter("valid")
-    if "doubt" in rows.columns:
-        rows = rows.filter(pl.col("doubt").is_null())
-    if section.rules is not None:
-        broken = broken_rules(rows, **section.rules.model_dump(), seed=run.recipe.seed)
-        rows = rows.filter(broken["reason"].is_null())
+    rows = _acceptable_rows(run)
     seed = seed_for(run.recipe.seed, run.stage.name, run.task_type)
     asked = draw_rows_to_judge(
         rows, suspicion(rows), getattr(section.rows, run.task_type), section.suspicious_share, seed
@@ -81,3 +71,24 @@ def row_verdicts(run: StageRun[RowVerdicts]) -> dict[str, Any]:
         "faulty_share": None if share is None else round(share, 4),
         **use.metadata(),
     }
+
+
+def _acceptable_rows(run: StageRun[RowVerdicts]) -> pl.DataFrame:
+    """Rows of the source with their scores and their `place` in the task type, without those rejected whatever they score.
+
+    Raises:
+        ValueError: `row_scores` has other rows than the source.
+    """
+    rows = run.input(run.stage.inputs[0]).table()
+    scores = run.input("row_scores").table().filter(pl.col("task_type") == run.task_type)
+    if not rows["row_id"].equals(scores["row_id"]):
+        raise ValueError("row_scores are those of other rows: materialize row_scores again")
+    rows = rows.hstack(scores.select(SCORES)).with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64))
+    if "valid" in rows.columns:
+        rows = rows.filter("valid")
+    if "doubt" in rows.columns:
+        rows = rows.filter(pl.col("doubt").is_null())
+    if run.section.rules is not None:
+        broken = broken_rules(rows, **run.section.rules.model_dump(), seed=run.recipe.seed)
+        rows = rows.filter(broken["reason"].is_null())
+    return rows

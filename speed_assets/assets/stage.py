@@ -50,7 +50,7 @@ class AssetChecks:
     results_if_refused: Callable[[Sequence[Mapping[str, Any]]], Iterable[dg.AssetCheckResult]] = lambda _reasons: ()
     """Their results for a candidate that the gate refused for these reasons."""
     gate: Gate | None = None
-    """What may stand against making the artifact."""
+    """Reasons against making the artifact."""
 
 
 def asset_for(
@@ -150,7 +150,7 @@ def make(
         stage, function, partition: as in `asset_for`.
         artifacts, runner, teacher, progress: the resources of the run.
         context: in whose name calls are paid.
-        gate: what may stand against making it; asked before anything is written.
+        gate: reasons against making it; evaluated before anything is written.
 
     Returns:
         The artifact, and whether it was a cache hit.
@@ -166,10 +166,7 @@ def make(
     if found:
         artifacts.store.share(found)  # a run that was cut short may have left it here alone
         return found, True
-
-    def waiting() -> None:
-        progress(0, 0, "another run is making this: waiting for it")
-
+    waiting = partial(progress, 0, 0, "another run is making this: waiting for it")
     with artifacts.store.building(fingerprint, waiting) as out:
         found = artifacts.store.fetch(stage.name, fingerprint)  # another run may have finished it meanwhile
         if found:

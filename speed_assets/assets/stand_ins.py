@@ -1,4 +1,4 @@
-"""Rows that stand in, in a rehearsal, for what a model could not write.
+"""Rows that replace, in a rehearsal, those that a model could not write.
 
 A junior trained on eight rows writes no valid record, and a run that stopped there would not show whether judge, revisor,
 filters and scores can be reached. So in a rehearsal, and nowhere else, the teacher's examples take the place of
@@ -20,7 +20,7 @@ from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 MARK = "stand-in"
 FILE = "stand_ins.parquet"
-"""Table (row_id, candidate) of the rows that stand in, in the unhashed folder of an artifact; `candidate` is null where a row has none."""
+"""Table (row_id, candidate) of the replacement rows, in the unhashed folder of an artifact; `candidate` is null where a row has none."""
 _DATA, _QUARANTINE = "data", "quarantine"
 _NEVER = ("not_whole", "contamination")
 """How reasons of final_triplets begin for which no row comes back, in a rehearsal either."""
@@ -115,7 +115,7 @@ def _taken_out(run: StageRun[Any], made: list[dict[str, Any]]) -> int:
 
 
 def _marked(run: StageRun[Any], rows: pl.DataFrame) -> None:
-    """Store which rows of the artifact stand in."""
+    """Store which rows of the artifact are replacements."""
     candidate = pl.col("candidate") if "candidate" in rows.columns else pl.lit(None)
     rows.select("row_id", candidate.cast(pl.Int64).alias("candidate")).write_parquet(run.unhashed / FILE)
 

@@ -24,7 +24,7 @@ from speed_assets.microworld.toy_language import topic_phrase
 from speed_assets.recipe import RecipeError, TaskList, Topics
 
 UNWRITTEN = "unwritten "
-"""How a task begins that stands in for one which nobody has asked for yet (`plan.py`)."""
+"""How the placeholder begins for a task that no answer gives yet (`plan.py`)."""
 
 _PROBLEMS = {
     "no_task": "it held no list of tasks",

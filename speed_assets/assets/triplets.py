@@ -78,7 +78,7 @@ def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
 
 
 def scored(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
-    """Rows with their scores, which stand in the same order, and their place; of rows that say the same the one whose
+    """Rows with their scores, which have the same order, and their place; of rows that say the same the one whose
     least likely token is the likeliest is the best. Raises ValueError when the order is another."""
     if not rows["row_id"].equals(scores["row_id"]):
         raise ValueError("row_scores are those of other rows: materialize row_scores again")

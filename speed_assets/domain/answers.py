@@ -78,7 +78,7 @@ def read_answer(
 ) -> tuple[_T, bool] | Problem:
     """The value that an answer ends in, and whether it took a repair to read it.
 
-    Tried in turn: the whole text, the pieces in it that begin with one of `openers`, a repair. Of several pieces the last
+    Tried in turn: the complete text, the pieces in it that begin with one of `openers`, a repair. Of several pieces the last
     complete one counts, since models draft before they answer; without a complete one, the last that is accepted.
 
     Args:
@@ -146,7 +146,7 @@ def _read_pieces(
 
 
 def without_thoughts(text: str) -> str | None:
-    """The text without what stands in thought tags; None where a thought never ends.
+    """The text without the parts in thought tags; None where a thought never ends.
 
     A tag within a JSON value is text, not a thought. A closing tag without an opening one ends a thought that the chat
     template had begun.

@@ -98,7 +98,7 @@ def draw_rows_to_judge(
         seed: Of the draw.
 
     Returns:
-        The drawn rows, with the column `weight`: how many rows each stands for.
+        The drawn rows, with the column `weight`: how many rows each represents.
     """
     if count >= rows.height:
         return rows.with_columns(weight=pl.lit(1.0))
@@ -131,7 +131,7 @@ def calibrate(rows: pl.DataFrame, settings: Settings, seed: int) -> CalibratedRo
 
     Args:
         rows: task_type, the scores, `faulty` (the teacher's verdict; null where there is none) and `weight` (the number of
-            rows that a judged one stands for).
+            rows that a judged one represents).
         settings: Those numbers; `confidence` (0..1) is that of the tests and of every interval.
         seed: Deals judged rows to the folds.
 
@@ -234,7 +234,7 @@ def distances_from_median(rows: pl.DataFrame) -> Array:
     """(rows, scores): how far each score is from the median of its task type towards the bad end, in spreads.
 
     A spread is what a sixth of the rows exceed at the good end: rows are mostly good, and there the faulty do not widen
-    it. Scores that are null, and scores that are alike for nearly all rows of a task type, stand at 0.
+    it. Scores that are null, and scores that are alike for nearly all rows of a task type, are 0.
     """
     found = np.zeros((rows.height, len(SCORES)))
     types = rows["task_type"].to_numpy()

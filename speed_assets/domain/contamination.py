@@ -30,7 +30,7 @@ class Limits:
     ngram: int
     """Words in a run."""
     containment: float
-    """Share of the row's runs that stand in the sets, or of an evaluation text's runs that stand in the row."""
+    """Share of the row's runs that occur in the sets, or of an evaluation text's runs that occur in the row."""
     words_min: int
     """Shorter texts are only compared as complete texts: one other word makes another text of them."""
     neighbour: float | None

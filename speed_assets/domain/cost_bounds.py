@@ -1,4 +1,4 @@
-"""How many tokens the calls of a stage take: least, likely and most, before its prompts are known and after.
+"""Tokens that the calls of a stage take: least, likely and most, before and after its prompts exist.
 
 Of a stage whose prompts nobody knows yet the recipe says how many calls there are, what their template is, and how long what
 is put into it may be; of known prompts the characters are counted. What the same stage, or one that asks alike, took before in

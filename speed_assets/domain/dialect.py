@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 TokenField = Literal["max_tokens", "max_completion_tokens"]
 Sent = Literal["always", "unless_default", "never"]
-"""When a number of sampling stands in the body. `unless_default` leaves out 1, the default of OpenAI's API; a server with
+"""When a sampling parameter is sent. `unless_default` leaves out 1, the default of OpenAI's API; a server with
 other defaults (open models often have their own) must be sent them."""
 Structure = Literal["json_schema", "json_object", "tool_call", "structured_outputs", "none"]
 """How a request demands JSON: by OpenAI's two response formats, by a call of the one tool, or by vLLM's own field."""
@@ -132,7 +132,7 @@ def body_of(
     schema: Mapping[str, Any] | None,
     seed: int,
 ) -> dict[str, Any]:
-    """The body of a chat completions request. What stands at its default may be left out; null is never sent.
+    """The body of a chat completions request. A field with its default value may be left out; null is never sent.
 
     Args:
         dialect: how this server is asked.
@@ -157,7 +157,7 @@ def body_of(
 def shape_of(dialect: Dialect, parameters: Mapping[str, Any], schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """What of a dialect shapes the answer to a request, and so belongs to its name; nothing of the default dialect does.
 
-    How a field is spelled shapes nothing, and neither does a number that is left out where it stands at its default. A seed
+    How a field is spelled shapes nothing, and neither does a number that is left out because it has its default value. A seed
     tells answers apart, and changes nothing of how they are drawn.
     """
     shape: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from speed_assets.domain.dialect import PLAIN, Dialect
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A server's dialect, how it is known by its address, and where that was read."""
+    """A server's dialect, the addresses that identify the server, and the source of both."""
 
     dialect: Dialect
     source: str
@@ -103,7 +103,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset_for(endpoint: str | None, model: str) -> str | None:
-    """The preset of an address that is known to be one server's; None for any other."""
+    """The preset whose server has this address; None for any other."""
     try:
         parts = urlsplit(endpoint or "")
         host, port = (parts.hostname or "").casefold(), parts.port

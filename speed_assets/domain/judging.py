@@ -30,7 +30,7 @@ class Preference:
 def presentation_orders(count: int, wanted: int = 2) -> tuple[Order, ...]:
     """At most `wanted` orders in which to show `count` candidates: as they came, reversed, then the rotations of both.
 
-    Over all of them every candidate stands in every place equally often.
+    Over all of them every candidate has every place equally often.
 
     >>> presentation_orders(3, 3)
     ((0, 1, 2), (2, 1, 0), (1, 2, 0))

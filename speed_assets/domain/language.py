@@ -121,7 +121,7 @@ def _without_chatter(texts: pl.Series) -> pl.Series:
 
 
 def _composed(texts: pl.Series) -> pl.Series:
-    """With letters and their marks as one character (NFC), as the model was trained; few texts have to be looked at."""
+    """With letters and their marks as one character (NFC), as the model was trained; few texts need it."""
     odd = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False).arg_true()
     if odd.is_empty():
         return texts

@@ -24,7 +24,7 @@ _COMMON_LEAST = 100  # rows: fewer that agree are a cluster of repeats, no boile
 _INFORMATIVE_LEAST = 16  # shingles that must be left without boilerplate
 _NEAREST = 4  # rows of its bucket that a row is compared with, and with the best one
 _TRIES = 48  # comparisons of one row in all its bands: bounds the time whatever the texts
-_PARTNERS = 6  # rows that one row is known to resemble
+_PARTNERS = 6  # rows that one row resembles, at first
 
 
 @dataclass(frozen=True, slots=True)

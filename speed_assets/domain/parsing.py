@@ -1,7 +1,7 @@
 """Parsers of model answers: any text in, values or short problem codes out, never an exception.
 
 Belongs here: from one raw text to a record, a verdict, a revision, tasks. Not here: finding JSON in a text
-(`answers.py`), whole tables (`rows.py`), and whether the values are any good (`rules`, the judge).
+(`answers.py`), tables (`rows.py`), and whether the values are any good (`rules`, the judge).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from speed_assets.domain.answers import UNREADABLE, Doubled, Problem, begins_wit
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
 QUERY_WORDS_LEAST = 4
-"""A query of fewer words may well stand in its document."""
+"""A query of fewer words may occur in its document."""
 
 _NOTHING = frozenset(("", "null", "none", "nothing", "no change", "no changes", "n/a"))
 """Texts that a model writes where null was asked for."""
@@ -56,7 +56,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A revisor's answer: the fields to replace (none: the draft stands) and why."""
+    """A revisor's answer: the fields to replace (none: the draft does not change) and why."""
 
     reason: str
     changes: dict[str, str]
@@ -273,7 +273,7 @@ def _content_problems(texts: list[str | None]) -> list[Problem]:
 
 
 def words_stand_in(part: str, text: str, words_least: int) -> bool:
-    """Whether the words of `part`, if there are enough of them, stand in `text` one after the other."""
+    """Whether the words of `part`, if there are enough of them, occur in `text` one after the other."""
     part = words_only(part)
     return part.count(" ") + 1 >= words_least and f" {part} " in f" {words_only(text)} "
 

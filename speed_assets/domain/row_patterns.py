@@ -63,7 +63,7 @@ TEMPLATE = (
     r"|^[^\w]*(?:\.{3}|\u2026)[^\w]*$"
 )
 PLACEHOLDER = r"(?i)^\W*(?:string|text|document|placeholder|tbd|todo|n/a|none|null|undefined|s[123])\W*$"
-"""A word that stands for a text, or the key of a similar sentence in its own place. As a label it may be meant."""
+"""A placeholder for a text, or the key of a similar sentence in its own place. As a label it may be meant."""
 LABEL_TEMPLATE = r"(?i)^\W{0,3}(?:label|class|category|correct label|misleading label|intent|answer|output)\W{0,2}[:=]"
 """The name of the field before a label. In other texts these words open entries of a catalogue."""
 
@@ -97,7 +97,7 @@ OPENING_HEAD, OPENING_TAIL = 24, 160
 """Characters at the beginning and at the end of a text in which a suspect pattern is looked for."""
 OPENING_SUSPECT = r"(?i)^\W{0,3}(?:sure|certain|of course|absolut|definite|glad|ok|alright|great|got it|no prob|underst|happy to|with pl|yes|here|below|the foll|i |i[\u2019']|let me|feel free)"
 CLOSE_SUSPECT = r"(?i-u:hope this|let me know)"
-"""One of the two stands in every text that `OPENING` finds."""
+"""One of the two occurs in every text that `OPENING` finds."""
 
 _TALKED_OF = r"(?:document|passage|text|excerpt|snippet|(?:hard[ -])?negative(?: document)?|positive(?: document)?)"
 _TELLS = r"(?:discuss|describ|provid|explain|explor|outlin|focus|address|present|highlight|contain|mention|cover|talk|answer|detail|delv|offer|give|deal|seem|appear|would be|(?:also )?(?:does|do) not|doesn[\u2019']t|is (?:about|relevant|not|an? (?:example|hard|relevant|document|detailed|comprehensive)|related|likely|meant|intended|useful|suitable|similar))"
@@ -111,7 +111,7 @@ ABOUT = (
 )
 """A writer's talk about the text instead of the text."""
 ABOUT_SUSPECT = r"(?i)document|passage|text|excerpt|snippet|negative|positive|query|task|user"
-"""A word of it stands in every text that `ABOUT` and `ABOUT_THE` find."""
+"""A word of it occurs in every text that `ABOUT` and `ABOUT_THE` find."""
 ABOUT_THE = rf"(?i)^\W{{0,3}}the (?:\w+ )?{_TALKED_OF}\b,? {_MAY}{_TELLS}"
 """The same, where the document may be a thing that the text is about."""
 OWN_SUBJECT = (

@@ -200,7 +200,7 @@ def _same(text: str | None, rows: int) -> pl.Series:
 
 
 def _plainly_typed(raws: pl.Series, keys: Sequence[str]) -> pl.Series:
-    """Answers short enough, in which every key stands once and none can hide in an escape; null for the others."""
+    """Answers short enough, in which every key occurs once and none can hide in an escape; null for the others."""
     once = [pl.col("output").str.count_matches(f'"{key}"', literal=True) == 1 for key in keys]
     plain = pl.all_horizontal(*once, pl.col("output").str.len_chars() <= MAX_CHARACTERS)
     hidden = pl.col("output").str.contains("\\u", literal=True)
@@ -218,7 +218,7 @@ def _unclean(field: str) -> pl.Expr:
 
 
 def _alike(fields: Sequence[str]) -> pl.Expr:
-    """Whether two texts of a record may be the same, or one may stand in the other. True for some rows where neither holds, never false where one does."""
+    """Whether two texts of a record may be the same, or one may contain the other. True for some rows where neither holds, never false where one does."""
     query, positive = pl.col("query"), pl.col("positive")
     alike = may_contain_words_of(query, positive)
     if "negative" in fields:
@@ -230,7 +230,7 @@ def _alike(fields: Sequence[str]) -> pl.Expr:
 
 
 def may_contain_words_of(part: pl.Expr, text: pl.Expr) -> pl.Expr:
-    """Whether the words of `part` may stand in `text`: a cheap test that leaves few rows to `parsing.words_stand_in`."""
+    """Whether `text` may contain the words of `part`: a cheap test that leaves few rows to `parsing.words_stand_in`."""
     lower = part.str.to_lowercase()
     run = pl.coalesce(lower.str.extract(f"([a-z0-9]{{{letters},}})") for letters in (7, 4))  # long words are rare
     return text.str.to_lowercase().str.contains(run, literal=True).fill_null(True) | _folds_oddly(text)

@@ -1,6 +1,6 @@
 """Scores of rows by models, and the filters that read them.
 
-Belongs here: where the values of a record stand, and which rows a bound quarantines. Not here: the models that
+Belongs here: the places of a record's values, and which rows a bound quarantines. Not here: the models that
 read (`workers/likelihood.py`, `workers/consistency.py`), how a run finds a bound of its own (`calibration.py`).
 """
 

@@ -1,4 +1,4 @@
-"""What is no task: brainstormed lines that could not stand above examples as an instruction.
+"""Rules that reject brainstormed lines which are not usable as an instruction above examples.
 
 A rule reads only the form of a task: how it begins and ends, its characters, what it repeats. Every code is short and
 never changes its meaning.
@@ -39,7 +39,7 @@ WORDS_LEAST = 4
 WORDS_MOST = 60
 """A longer task is a text of its own. Ours: the longest instruction that E5 publishes has 24 words."""
 ECHO_WORDS = 8
-"""So many words in a row that stand in the prompt, outside the topic, are taken from it. Ours."""
+"""A task that shares this many consecutive words with the prompt, outside the topic, copies the prompt. Ours."""
 
 _OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u02ff\u0370-\u03ff\u1d00-\u1eff\u2c60-\u2c7f\ua720-\ua7ff]")
 """Letters that English does not spell with. Phonetic signs and the half rings and marks of transliterated names are spelling."""
@@ -279,7 +279,7 @@ def _echo(task: str, topic: str, prompt: str | None) -> TaskRuleCode | None:
 
 
 def _repeats(task_words: str, prompt: str) -> bool:
-    """Whether a run of `ECHO_WORDS` words, or all of fewer, stands in the prompt; both are folded."""
+    """Whether a run of `ECHO_WORDS` words, or all of fewer, occurs in the prompt; both are folded."""
     words = task_words.split()
     around = f" {prompt} "
     runs = range(max(1, len(words) - ECHO_WORDS + 1))

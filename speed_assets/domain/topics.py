@@ -1,4 +1,4 @@
-"""Topics from topic files, the one input that users write by hand; nothing in them is believed, no line is lost.
+"""Topics from topic files, the one input that users write by hand; every line is checked, and no line is lost.
 
 Every line ends as a `Topic`, as a `RefusedLine` with its reason, or is a comment or the header of a table.
 
@@ -76,7 +76,7 @@ def read_topics(raw: bytes, *, max_levels: int, max_characters: int) -> TopicRea
     """Read a topic file in any of its formats, detected by content; time is linear in the bytes.
 
     Paths are Open Directory style (`Top/Arts/Music/Chamber_Music`), IAB style (`Arts > Music > Chamber Music`)
-    or plain phrases, one a line. They stand in a text, where `#` opens a comment line, or in a table separated
+    or plain phrases, one a line. They are in a text file, where `#` opens a comment line, or in a table separated
     by tabs (no quoting) whose header has one of `COLUMNS`. UTF-8, or UTF-16 with a byte order mark.
 
     `max_levels` >= 1: deeper paths are shortened (see `shorten`). `max_characters`: longer ones are refused.

@@ -1,4 +1,4 @@
-"""A teacher that sends nothing, and a temporary store: what a plan makes the asking stages with.
+"""A teacher that sends nothing, and a temporary store: with them a plan runs the stages that ask the teacher.
 
 Belongs here: counting the calls that a stage would make. Not here: which stages are made so (`plan.py`).
 """

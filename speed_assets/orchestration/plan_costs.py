@@ -64,7 +64,7 @@ def cost_of_step(
         calls: first attempts, at most.
         least: calls that are sent for certain.
         attempts: times that one is sent at most.
-        requests: what is asked, where it is known.
+        requests: the requests, if the plan knows them.
         paid: by stage, what calls took before in this home.
     """
     if not calls:

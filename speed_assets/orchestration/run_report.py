@@ -15,7 +15,7 @@ from resources.store.shared_store import SharedStore
 from resources.store.store import Artifact
 
 TRUTH_OF = ("junior_data", "senior_data", "revised_data", "final_triplets")
-"""Tables whose rows are checked against the truth, where that is known."""
+"""Tables whose rows are checked against the truth, where the microworld has it."""
 
 
 @dataclass

@@ -67,7 +67,7 @@ def run(
     Args:
         recipe: the recipe to run.
         home: the folder with artifacts, ledger and Dagster instance; it is created if it does not exist.
-        select: a Dagster asset selection, in which the name of a stage stands for all its task types; None is everything.
+        select: a Dagster asset selection, in which the name of a stage means all its task types; None is everything.
         progress: gets the progress of each stage, as (done, total, note).
         say: gets lines for a person.
         runner: starts the worker processes. Runs that follow each other may share one, and with it its warm processes; the

@@ -1,4 +1,4 @@
-"""The arms of a study: the recipes that are made from one recipe, and what each came to.
+"""The arms of a study: the recipes that are made from one recipe, and the results of each.
 
 Belongs here: deriving recipes, the result of an arm. Not here: running arms (`study.py`), comparing them (`study_report.py`).
 """
@@ -28,7 +28,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One arm under one seed. `right` is the share of its training rows that is entirely right, where that is known."""
+    """One arm under one seed. `right` is the share of its training rows that is entirely right, if the microworld can tell."""
 
     calls: int
     rows: int

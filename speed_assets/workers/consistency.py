@@ -1,8 +1,8 @@
 """Whether a row agrees with the other rows: models trained on some folds of the rows judge the rows of another.
 
 No model here judges a row that it was trained on, so a fault that is rare among the rows stands out (cross-fitting,
-as in confident learning, Northcutt et al. 2021). Two questions are asked: does each text of a row stand where such
-texts stand (a query where queries are), and does the query fit its positive better than its negative.
+as in confident learning, Northcutt et al. 2021). Two questions are asked: is each text of a row in the place of such
+texts (a query where queries are), and does the query fit its positive better than its negative.
 
 Belongs here: training and asking those models. Not here: any threshold.
 """
@@ -29,7 +29,7 @@ WORD = r"\w+"
 def run(params: Params, report: Report) -> dict[str, Any]:
     """Write (row_id, role, margin) of each row of the table `rows` to `out`, in their order.
 
-    `role` in 0..1 is the least probability, over the texts of the row, that a text of its place is where it stands;
+    `role` in 0..1 is the least probability, over the texts of the row, that the text belongs in its place;
     labels have none. `margin` in -1..1 is the probability that the positive answers the query less the probability
     that the negative does, 1 where there is no negative to compare.
 

@@ -46,7 +46,7 @@ _THOUGHT_OPENS = re.compile(r"<(think(?:ing)?|thought|reasoning)>\s*\Z|\[(THINK)
 """How a prompt ends whose template begins a thought by itself (Qwen3-Thinking, DeepSeek-R1, QwQ)."""
 _THOUGHT = re.compile(r"<(/?)(?:think(?:ing)?|thought|reasoning)>|\[(/?)THINK\]")
 _CHANNELS = ("<|channel|>", "<|message|>")
-"""Tokens of OpenAI's harmony format (gpt-oss): an answer stands in the channel `final`, after its message token."""
+"""Tokens of OpenAI's harmony format (gpt-oss): an answer is in the channel `final`, after its message token."""
 
 Located = tuple[list[int], list[tuple[int, int]]]
 """Token ids of a text, and where in it each begins and stops, in characters."""
@@ -88,7 +88,7 @@ class Dialogue:
         return [self._rendered([_user(prompt)], add_generation_prompt=True) + self._lead for prompt in prompts]
 
     def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of prompts. A start token stands once: either the template or the tokenizer puts it there."""
+        """Token ids of prompts. A start token occurs once: either the template or the tokenizer puts it there."""
         return self._encode(self.texts(prompts))
 
     def answer_ids(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[int]]:
@@ -122,7 +122,7 @@ class Dialogue:
         return {*self.tokenizer.all_special_ids, *named}
 
     def _alone(self, answer: str, **how: Any) -> Located:
-        """The tokens of an answer whatever stands before it: a line break does, where it stays apart, since some tokenizers
+        """The tokens of an answer after any text: a line break does, where it stays apart, since some tokenizers
         begin each text with a space of their own."""
         line = self.tokenizer("\n", add_special_tokens=False, **how)["input_ids"]
         found = self._after("\n", line, answer, add_special_tokens=False, **how)

@@ -202,7 +202,7 @@ def default_prompt(model: SentenceTransformer) -> str:
 
 
 def prompted(rows: pl.DataFrame, prompts: Mapping[str, str], default: str) -> dict[str, list[str | None]]:
-    """The texts of each field with what stands before them when they are trained on and evaluated, in the order of the rows.
+    """The texts of each field with their prompts, the same in training and evaluation, in the order of the rows.
 
     Args:
         rows: task_type, `task` (what an instruction's {task} is filled with), query, positive, negative.

@@ -1,4 +1,4 @@
-"""Models as mteb runs them, and what stands before texts when they embed them.
+"""Models as mteb runs them, and the prompts that they put before texts.
 
 Belongs here: encoders. Not here: tasks, scores (`evaluate.py`).
 """
@@ -72,7 +72,7 @@ NO_PROMPT = "none"
 
 
 def asked_with(encoder: Any, task: AbsTask) -> str:
-    """What stands before the texts of a task when this encoder embeds them: the column `instruction` of scores.
+    """The prompt before the texts of a task when this encoder embeds them: the column `instruction` of scores.
 
     Of a task with sides it is that of queries, and that of documents after ` | documents: ` where they have one.
     """

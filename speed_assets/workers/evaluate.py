@@ -6,7 +6,7 @@ instructions differ are not to be compared. An aggregate of mteb (CQADupstack) i
 does.
 
 `bm25` is BM25 where documents are ranked. Other tasks ask for vectors, which BM25 has none of; there its
-lexical twin stands in (`encoders.py`), so that every model has every task and means compare.
+lexical twin replaces it (`encoders.py`), so that every model has every task and means compare.
 
 Belongs here: running tasks, tables. Not here: the tasks (`held_out.py`, `folder_tasks.py`), the models (`encoders.py`),
 comparisons between models (`domain/statistics`).

@@ -126,8 +126,8 @@ def trained_columns(rows: pl.DataFrame, answers: tuple[str, ...]) -> pl.DataFram
 def training_order(lengths: np.ndarray, batch_size: int, seed: int) -> np.ndarray:
     """The order of rows, as positions in `lengths`, that puts rows of like length into one batch.
 
-    Batches stand in random order, so that no stretch of the training sees short rows only; only an incomplete one
-    stands last. Rows are sorted within pools of `POOL_BATCHES`, so that lengths are alike and batches still differ.
+    Batches are in random order, so that no stretch of the training sees short rows only; only an incomplete one
+    is last. Rows are sorted within pools of `POOL_BATCHES`, so that lengths are alike and batches still differ.
     """
     generator = np.random.default_rng(seed_for(seed, "training order"))
     shuffled = generator.permutation(len(lengths))

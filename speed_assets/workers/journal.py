@@ -1,4 +1,4 @@
-"""The journal of a generation: each output on disk as it comes, and what was under way when an engine died.
+"""The journal of a generation: each output on disk as soon as it arrives, and the rows in flight when an engine died.
 
 Two files. `NAME.rows.jsonl` holds one finished row a line; a last line that a kill has torn is cut off when the
 journal is opened. `NAME.events.jsonl` records which rows were begun, and at each crash which of them were not finished.

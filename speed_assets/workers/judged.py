@@ -1,4 +1,4 @@
-"""By what a training is judged: the same rows before its first step and after its last, read by the same code.
+"""The judgement of a training: losses of the same rows before its first step and after its last, read by the same code.
 
 Rows that were held out, or where there are too few of them, some that were trained on; each measurement names which. The
 reference of preference training is the model before the first step.

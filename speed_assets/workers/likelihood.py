@@ -134,7 +134,7 @@ def answer_log_probs(
         kept = min(longest, longest - min(len(texts[i][0]) for i in batch) + 1)
         ids = torch.zeros(len(batch), longest, dtype=torch.long)
         mask = torch.zeros_like(ids)
-        for row, i in enumerate(batch):  # padded at the end: what stands there is seen by nothing that counts
+        for row, i in enumerate(batch):  # padded at the end: no token that counts attends to the padding
             text = texts[i][0] + texts[i][1]
             ids[row, : len(text)], mask[row, : len(text)] = torch.tensor(text), 1
         given = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}

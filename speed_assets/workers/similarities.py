@@ -1,4 +1,4 @@
-"""How near rows are in meaning: to each other, and to evaluation texts, in an embedding model.
+"""Similarity of rows in meaning, to each other and to evaluation texts, by an embedding model.
 
 Belongs here: cosine similarities and pairs of rows that are alike. Not here: any threshold on what is removed.
 """

@@ -109,7 +109,7 @@ def named_tasks(names: Iterable[str]) -> Iterator[AbsTask]:
 
 
 def flat(tasks: Iterable[AbsTask]) -> Iterator[AbsTask]:
-    """Tasks that have data: an aggregate (CQADupstackRetrieval) has none of its own, and its parts stand for it."""
+    """Tasks that have data: an aggregate (CQADupstackRetrieval) has none of its own, and its parts replace it."""
     for task in tasks:
         if task.is_aggregate:
             yield from flat(aggregate(task).tasks)

@@ -26,7 +26,7 @@ def schema_for(kind: PromptKind, task_type: str, count: int | None = None) -> di
     Args:
         kind: Of the prompt.
         task_type: Of the row.
-        count: Tasks or candidates, where their number is known.
+        count: Tasks or candidates, if the number is fixed.
     """
     text = {"type": "string"}
     fields = dict.fromkeys(TASK_TYPES[task_type].keys, text)
@@ -51,5 +51,5 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def quoted_keys(task_type: str) -> str:
-    """The keys of a task type in quotes, as they stand in the answer: small models copy what looks the same."""
+    """The keys of a task type in quotes, as the answer has them: small models copy what looks the same."""
     return ", ".join(f'"{key}"' for key in TASK_TYPES[task_type].keys)

@@ -19,7 +19,7 @@ PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 
 
 NOTHING_DRAWN = "-"
-"""What stands for the attributes of a prompt of which none was drawn."""
+"""The text in place of the attributes of a prompt if none was drawn."""
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 

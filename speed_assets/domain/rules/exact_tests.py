@@ -40,7 +40,7 @@ def exact_tests(query_words_min: int) -> list[ExactTest]:
     """The tests, in the order in which they name a reason.
 
     Args:
-        query_words_min: Words of a query that may not stand in its positive.
+        query_words_min: Words of a query that may not occur in its positive.
     """
     return [*_tests_of_pairs(query_words_min), *(test for field in TRIPLET_FIELDS for test in _tests_of(field))]
 

@@ -105,7 +105,7 @@ def is_about_the_document(text: pl.Expr) -> pl.Expr:
 
 
 def may_repeat_itself(text: pl.Expr) -> pl.Expr:
-    """Whether the first or the last few letters of a text stand in it three times."""
+    """Whether the first or the last few letters of a text occur in it three times."""
     long = only_where(text.str.len_bytes() >= patterns.REPETITION_LEAST, text)
     ends = (long.str.head(12), long.str.strip_chars_end(" .!?\n\"'").str.tail(12))
     return pl.any_horizontal(long.str.count_matches(end, literal=True) >= 3 for end in ends).fill_null(False)

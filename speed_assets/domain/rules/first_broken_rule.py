@@ -38,7 +38,7 @@ def broken_rules(
         language_characters_min: Bytes of plain words that a text needs for its language to be detected.
         language_confidence: Probability of another language from which on a text is rejected; None skips the test.
         other_script_max: Share of the characters that may be letters of scripts in which none of `languages` is written.
-        query_words_min: Words of a query that may not stand in its positive.
+        query_words_min: Words of a query that may not occur in its positive.
         length_tolerance: See `recipe.Rules`; None takes any length.
         label_words_max: Most words of a label; None takes any.
         topic_words_min: Share of the topic's words that every text holds.

@@ -74,7 +74,7 @@ class Scores(Section):
     swapped_max: Annotated[float, Field(le=0)] | None = None
     """Maximum of the same for the negative, read as if it were the positive: above it, the negative answers the query, too."""
     role_min: Share | None = None
-    """Minimum probability that each text has the role that it stands in: that a query reads like a query."""
+    """Minimum probability that each text has the role of its place: that a query reads like a query."""
     margin_min: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Minimum of the probability that the positive fits the query, less that of the negative."""
 

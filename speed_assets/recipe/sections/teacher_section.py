@@ -39,7 +39,7 @@ class TeacherDialect(Section):
 
     probe: bool = True
     """Detect the format: the first request of a kind is sent alone, and what the server refuses is sent in another form, at
-    most 8 times for a model. The result is stored in `teachers.json` of the home. false sends exactly what stands here."""
+    most 8 times for a model. The result is stored in `teachers.json` of the home. false sends exactly these values."""
     preset: PresetName | None = None
     """Provider whose format the detection starts from; null takes the one that `teacher.endpoint` belongs to."""
     token_field: TokenField | None = None
