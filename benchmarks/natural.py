@@ -45,7 +45,7 @@ from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 CI_ROWS = {"classification": 6, "retrieval": 6, "sts": 6, "matching_short": 4, "matching_long": 0}
 CI_WRITTEN = {"classification": 10, "retrieval": 10, "sts": 8, "matching_short": 6, "matching_long": 0}
 CI_REVISIONS = {"classification": 3, "retrieval": 3, "sts": 3, "matching_short": 2, "matching_long": 0}
-CI_PAIRS = {"classification": 4, "retrieval": 3, "sts": 4, "matching_short": 3, "matching_long": 0}
+CI_PAIRS = {"classification": 6, "retrieval": 5, "sts": 6, "matching_short": 4, "matching_long": 0}
 """Prompts that are judged: a judge reads all candidates twice, and reading is most of what this size costs."""
 CI_TOKENS = 96
 """Most tokens of a record at the small size: the slowest answer of each stage and task type is waited for."""
@@ -77,7 +77,8 @@ def sized(recipe: Recipe, size: str) -> Recipe:
     data["senior_data"]["rows"] = CI_WRITTEN
     data["revision_data"]["rows"] = CI_REVISIONS
     data["preference_pairs"]["prompts"] = CI_PAIRS
-    data["junior_data"]["candidates"] = 2
+    data["junior_data"]["candidates"] = 3
+    data["checks"]["judge_contradictions_max"] = 1.0  # a handful of prompts for each task type says nothing of a judge
     data["mteb_scores"]["baselines"] = []
     for section in ("junior_model", "senior_model", "revisor_model"):
         data[section] |= {"batch_size": 1, "epochs": 1, "warmup_share": 0.0}
