@@ -78,7 +78,8 @@ def sized(recipe: Recipe, size: str) -> Recipe:
     data["revision_data"]["rows"] = CI_REVISIONS
     data["preference_pairs"]["prompts"] = CI_PAIRS
     data["junior_data"]["candidates"] = 3
-    data["checks"]["judge_contradictions_max"] = 1.0  # a handful of prompts for each task type says nothing of a judge
+    # A handful of prompts for each task type says nothing of a judge, and three steps nothing of a training.
+    data["checks"] |= {"judge_contradictions_max": 1.0, "loss_drop_min": -100.0}
     data["mteb_scores"]["baselines"] = []
     for section in ("junior_model", "senior_model", "revisor_model"):
         data[section] |= {"batch_size": 1, "epochs": 1, "warmup_share": 0.0}
