@@ -33,29 +33,9 @@ def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
     section = run.section
     rows = run.input("final_triplets").table().filter(pl.col("task_type").is_in(section.task_types))
     rows = rows.filter(pl.col("negative").is_null()).drop("negative")
-    folder = run.scratch / "mine"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
-    passages = None
-    if PASSAGES in run.inputs:
-        passages = str(folder / "passages.parquet")
-        run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text").write_parquet(passages)
-    run.runner.run(
-        "mine_negatives",
-        MineNegatives(
-            **resolve_embedder(section.embedder),
-            rows=str(folder / "rows.parquet"),
-            out=str(folder / "mined.parquet"),
-            per_row=section.per_row,
-            passages=passages,
-            rank_min=section.rank_min,
-            relative_margin=section.relative_margin,
-        ).to_json(),
-        folder,
-        run.progress,
-    )
+    candidates = _mined(run, rows)
     nearest = below("positive_similarity", section.doubt_margin)
-    best = best_of(pl.read_parquet(folder / "mined.parquet"), nearest)
+    best = best_of(candidates, nearest)
     mined = rows.join(best, on="row_id", how="left", maintain_order="left")
     mined = mined.with_columns(
         pl.when(pl.col("negative").is_null())
@@ -86,6 +66,33 @@ def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
         "reasons": dict(bad["reason"].value_counts(sort=True).iter_rows()),
         **use.metadata(),
     }
+
+
+def _mined(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> pl.DataFrame:
+    """The candidates that the worker finds for each row, the most similar first."""
+    section = run.section
+    folder = run.scratch / "mine"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
+    passages = None
+    if PASSAGES in run.inputs:
+        passages = str(folder / "passages.parquet")
+        run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text").write_parquet(passages)
+    run.runner.run(
+        "mine_negatives",
+        MineNegatives(
+            **resolve_embedder(section.embedder),
+            rows=str(folder / "rows.parquet"),
+            out=str(folder / "mined.parquet"),
+            per_row=section.per_row,
+            passages=passages,
+            rank_min=section.rank_min,
+            relative_margin=section.relative_margin,
+        ).to_json(),
+        folder,
+        run.progress,
+    )
+    return pl.read_parquet(folder / "mined.parquet")
 
 
 def below(similarity: str, margin: float) -> pl.Expr:
