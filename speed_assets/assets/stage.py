@@ -197,7 +197,9 @@ def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifac
     """The artifact that the function of a stage writes, complete in the store."""
     started = time.monotonic()
     metadata = function(run)
-    now = artifacts.externals(run.stage.name, run.partition)
+    now = Artifacts.externals(
+        artifacts, run.stage.name, run.partition
+    )  # read again, also where a plan reads each only once
     if changed := [name for name, content in run.externals.items() if now[name] != content]:
         raise RecipeError(
             f"{artifact_label(run.stage.name, run.partition)}: {', '.join(changed)} changed while it was made from it: run again"

@@ -112,8 +112,13 @@ def microworld(error_rates: dict[str, float] | None = None) -> Answer:
     teacher = MicroworldTeacher(**(error_rates or {}))
 
     def answer(body: dict[str, Any]) -> str:
+        prompt = body["messages"][-1]["content"]
+        if prompt.startswith(
+            "Write the one word yes"
+        ):  # the doctor's one call: a form that is enforced begins with a brace
+            return "{" if body.get("response_format") else "yes"
         shaping = {name: body.get(name) for name in ("messages", "temperature", "top_p", "max_tokens", "seed")}
-        return teacher.answer(body["messages"][-1]["content"], digest(shaping))
+        return teacher.answer(prompt, digest(shaping))
 
     return answer
 
