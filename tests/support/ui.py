@@ -35,7 +35,7 @@ LARGE = {"width": 3000, "height": 2400}
 """Pixels in which the graph with all its groups open fits: Dagster draws only the nodes that are in sight."""
 _NODES = """() => [...document.querySelectorAll("svg foreignObject")].map(node => {
   const key = node[Object.keys(node).find(name => name.startsWith("__reactFiber"))].key;
-  return [key, node.querySelector("[class*=StaleDot]") !== null || node.innerText.includes("Unsynced")];
+  return [key, node.querySelector("[class*=StaleDot]") !== null || (node.textContent || "").includes("Unsynced")];
 }).filter(([key, _marked]) => key && key.startsWith("["))"""
 """[asset key as JSON, whether it is marked] of every node in sight. Its text is but the last part of the key."""
 
