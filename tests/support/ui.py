@@ -31,13 +31,6 @@ WAIT_MS = 90_000
 RUNS = "{ runsOrError { ... on Runs { results { runId status assetSelection { path } } } } }"
 PAUSE_MS = 2500
 """Milliseconds for what a page fetches after it is drawn; it never ceases to ask for news, so there is no end to wait for."""
-LARGE = {"width": 3000, "height": 2400}
-"""Pixels in which the graph with all its groups open fits: Dagster draws only the nodes that are in sight."""
-_NODES = """() => [...document.querySelectorAll("svg foreignObject")].map(node => {
-  const key = node[Object.keys(node).find(name => name.startsWith("__reactFiber"))].key;
-  return [key, node.querySelector("[class*=StaleDot]") !== null || (node.textContent || "").includes("Unsynced")];
-}).filter(([key, _marked]) => key && key.startsWith("["))"""
-"""[asset key as JSON, whether it is marked] of every node in sight. Its text is but the last part of the key."""
 
 
 @contextmanager
@@ -81,7 +74,6 @@ class Ui:
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
         self.address = address
-        self._large: Page | None = None
         page.set_default_timeout(WAIT_MS)
         expect.set_options(timeout=WAIT_MS)
 
@@ -107,22 +99,6 @@ class Ui:
         expect(said).to_have_count(0)  # an earlier one stays for some seconds
         self.page.get_by_role("button", name="Reload definitions").click()
         said.first.wait_for()
-
-    def marked(self, assets: int) -> set[str]:
-        """The assets whose nodes the global graph marks as unsynced, of so many assets in all."""
-        if self._large is None:
-            self._large = self.page.context.browser.new_page(viewport=LARGE)  # type: ignore[union-attr]
-            self._large.set_default_timeout(WAIT_MS)
-            self._large.goto(f"{self.address}/asset-groups")
-            self._large.get_by_text("Materialize all").wait_for()
-            self._large.wait_for_timeout(2000)
-            self._large.keyboard.press("Alt+e")  # opens all groups
-            self._large.wait_for_url(re.compile("expanded="))
-        self._large.reload()
-        self._large.wait_for_function(f"() => ({_NODES})().length >= {assets}")
-        self._large.wait_for_timeout(PAUSE_MS)  # the marks come after the nodes
-        nodes = self._large.evaluate(_NODES)
-        return {"/".join(json.loads(key)) for key, marked in nodes if marked}
 
     def open_unsynced(self) -> set[str]:
         """The assets that the dialog of *Materialize unsynced* lists, which stays open."""
