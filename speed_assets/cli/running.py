@@ -187,8 +187,10 @@ def study(
     loaded, home = load(recipe, topics), _prepared_home()
     from speed_assets.orchestration.study import StudyError
     from speed_assets.orchestration.study import study as run_study
+    from speed_assets.orchestration.study_arms import arms
     from speed_assets.orchestration.study_report import table
 
+    arms(loaded, loaded.seed)  # a recipe that cannot be studied is refused before anything is checked
     try:
         with progress_display() as display:
             display.say(f"recipe {loaded.name}, home {home}")
