@@ -206,7 +206,7 @@ def test_a_field_is_explained_with_what_it_makes_stale() -> None:
     assert "release" in {*found.stale, *found.downstream}
     assert not {"seed_data", "final_triplets"} & {*found.stale, *found.downstream}
     assert found.value == recipe.embedding_model.learning_rate
-    assert explain_field(recipe, "seed_data.rows").stale == ["seed_data"]
+    assert explain_field(recipe, "seed_data.rows").stale == ["seed_data", "release"]
     assert explain_field(recipe, "checks.kept_min").checks == ["final_triplets: kept_share"]
     assert explain_field(recipe, "runtime.threads").stale == []
     assert explain_field(recipe, "ngram").field == "final_triplets.contamination.ngram"

@@ -194,7 +194,7 @@ def test_data_that_do_not_fit_are_named(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: [", "is no YAML"),
+        ("name: [", "not valid YAML"),
         ("name: a", "type: Field required"),
         ("{name: a, type: STS, splits: {dev: dev.tsv}}", "splits.test"),
         ("{name: a, type: STS, splits: {test: ../test.tsv}}", "must be in its folder"),

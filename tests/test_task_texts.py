@@ -185,7 +185,7 @@ def test_the_stage_hands_its_texts_to_whoever_looks_for_them(tmp_path: Path, mon
             self.out, self.scratch = out, out / "scratch"
             self.inputs: dict[str, Any] = {}
             self.unhashed = out / "aside"
-            out.mkdir()
+            self.unhashed.mkdir(parents=True)
 
         def input(self, name: str) -> Any:
             return SimpleNamespace(path=tmp_path / name)

@@ -150,8 +150,8 @@ def forget(
     rows = [[one.name, number(one.rows), ", ".join(one.made_from), one.path] for one in found.held]
     show_table(["artifact", "rows", "made from", "folder"], rows, text=(0, 2, 3))
     if not found.left_out:
-        print(f"To leave it out of what is made next: add {document} to corpus.forget of the recipe, then speed run.")
-    print(
+        out(f"To leave it out of what is made next: add {document} to corpus.forget of the recipe, then speed run.")
+    out(
         "What was made before stays until its folder is deleted; the ledger keeps the teacher's answers (speed ledger prune)."
     )
 
