@@ -56,7 +56,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("name", ["laptop", "gpu", "paper", "teacher_only"])
-@pytest.mark.xfail(strict=False, reason="the gate on senior_data is not among those that would refuse: open defect")
 @pytest.mark.faults
 def test_a_real_recipe_reaches_a_release_decision(name: str, run: Any, tmp_path: Path) -> None:
     recipe, done, told = run(name)

@@ -137,7 +137,7 @@ def without_stand_ins(artifact: Artifact) -> Artifact:
     marked = pl.read_parquet(file)
 
     class WithoutStandIns(Artifact):
-        def stage_measures(self, name: str = "data") -> pl.DataFrame:
+        def table(self, name: str = "data") -> pl.DataFrame:
             rows = artifact.table(name)
             if name != "data":
                 return rows
