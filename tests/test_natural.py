@@ -33,7 +33,9 @@ def test_the_small_size_asks_for_the_same_stages_with_fewer_rows() -> None:
     assert set(recipe.graph()) - set(small.graph()) == {"baseline_models"}  # a second training to compare with
     assert small.seed_data.rows.total() < recipe.seed_data.rows.total() / 2
     assert small.teacher == recipe.teacher
-    assert small.checks == recipe.checks
+    # The only gates it loosens: a handful of rows says nothing about a judge, and three steps nothing about a loss.
+    loosened = {"judge_contradictions_max", "loss_drop_min"}
+    assert small.checks.model_dump(exclude=loosened) == recipe.checks.model_dump(exclude=loosened)
 
 
 def test_peoples_sets_are_scored_where_they_are(shared: Path, tmp_path: Path) -> None:
