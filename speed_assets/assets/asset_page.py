@@ -6,9 +6,11 @@ Belongs here: how metadata of an artifact are shown. Not here: making an artifac
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -68,6 +70,22 @@ _FIRST = (
     "loss_last",
 )
 """What of an artifact's figures is looked for first."""
+
+
+def source_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Metadata by which the page links to the code of a stage, as it is on this machine."""
+    code = inspect.unwrap(function).__code__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        reference = dg.LocalFileCodeReference(
+            file_path=code.co_filename, line_number=code.co_firstlineno, label=function.__name__
+        )
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """Rows with the same plain cells as a table; text is shown as it is, never as markup."""
+    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows])
 
 
 def _shown(value: Any) -> Any:

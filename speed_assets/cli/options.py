@@ -6,6 +6,7 @@ Belongs here: their names, types and help. Not here: what commands do with them.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,17 +44,25 @@ TopicsOption = Annotated[
     Path | None,
     typer.Option("--topics", envvar="SPEED_TOPICS", metavar="FILE", help="Topic file, in place of the recipe's."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field of the recipe for this command, as in `embedding_model.learning_rate=0.05`; may be given again.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
 JsonAtEndOption = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only prints what it would do.")]
 
 
-def load(recipe: str, topics: Path | None = None) -> Recipe:
-    """The recipe of a command line. Raises RecipeError, with a suggestion for a mistyped name."""
-    from speed_assets.recipe import RecipeError, load_recipe
+def load(recipe: str, topics: Path | None = None, changed: Sequence[str] | None = None) -> Recipe:
+    """The recipe of a command line, with changed fields. Raises RecipeError, with a suggestion for a mistyped name."""
+    from speed_assets.recipe import RecipeError, changes_of, load_recipe
 
     try:
-        return load_recipe(recipe, topics)
+        return load_recipe(recipe, topics, changes_of(changed or ()))
     except RecipeError as error:
         matches = (
             []

@@ -28,14 +28,14 @@ from resources.store.store import Store
 from resources.teacher.known_dialects import DialectBook
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS
-from speed_assets.domain.graph import PASSAGES, Stage
+from speed_assets.domain.graph import PASSAGES, Graph, Stage, sources
 from speed_assets.orchestration.dry_teacher import DryTeacher, OverlayStore, RequiredCalls
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.plan_costs import cost_of_step, saved_by_batches
 from speed_assets.orchestration.plan_estimates import attempts_of, expected_calls, expected_rows, expected_seconds
 from speed_assets.orchestration.plan_reasons import reason_to_make
 from speed_assets.orchestration.plan_warnings import warnings_before
-from speed_assets.orchestration.staleness import Instance, code_version, stale_reason
+from speed_assets.orchestration.staleness import FAILED, Instance, code_version, stale_reason
 from speed_assets.recipe import Recipe
 
 
@@ -69,6 +69,15 @@ class Step:
     prompt_tokens_most: int = 0
     output_tokens_least: int = 0
     output_tokens_most: int = 0
+    failed_above: tuple[str, ...] = ()
+    """Gates that failed upstream, as `gate of asset`: a run stops there."""
+
+    @property
+    def failed_gate(self) -> str | None:
+        """The gate of the artifact itself that failed; None where none did."""
+        if self.action != "record" or not self.why.endswith(f" {FAILED}"):
+            return None
+        return f"{self.why.split()[1]} of {self.name}"
 
     @property
     def name(self) -> str:
@@ -171,7 +180,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         with tempfile.TemporaryDirectory() as temporary:
-            steps = self._steps(Path(temporary))
+            steps = _with_failed_gates(self._steps(Path(temporary)), self._real.graph)
         own = {step.name: self._real.code_version(step.asset, step.partition) for step in steps}
         versions = {
             step.name: code_version(
@@ -181,7 +190,8 @@ class _Planner:
         }
         saved = saved_by_batches(self._recipe, _sum(step.money for step in steps))
         currency = self._tariff.currency or None
-        return Plan(self._recipe.name, steps, currency, versions, own, self._warnings, self._recipe.calls.mode, saved)
+        warnings = [*self._warnings, *_failed_gates(steps)]
+        return Plan(self._recipe.name, steps, currency, versions, own, warnings, self._recipe.calls.mode, saved)
 
     def _steps(self, temporary: Path) -> list[Step]:
         overlay = OverlayStore(temporary, self._real.store)
@@ -229,6 +239,31 @@ class _Planner:
             money=cost.money[1],
             money_most=cost.money[2],
         )
+
+
+def _with_failed_gates(steps: list[Step], graph: Graph) -> list[Step]:
+    """The steps, each with the gates that failed upstream of it."""
+    failed: dict[tuple[str, str | None], tuple[str, ...]] = {}
+    found = []
+    for step in steps:
+        names = [name for source in sources(graph, step.asset, step.partition) for name in failed.get(source, ())]
+        above = tuple(dict.fromkeys(names))
+        failed[step.asset, step.partition] = above + ((step.failed_gate,) if step.failed_gate else ())
+        found.append(replace(step, failed_above=above) if above else step)
+    return found
+
+
+def _failed_gates(steps: Sequence[Step]) -> list[str]:
+    """A warning for each gate that failed, with what waits for it."""
+    found = []
+    for step in steps:
+        if (gate := step.failed_gate) is not None:
+            waiting = [other.name for other in steps if gate in other.failed_above and other.action != "reuse"]
+            below = f"; {len(waiting)} stale assets are downstream of it, {waiting[0]} first" if waiting else ""
+            found.append(
+                f"gate {gate} failed{below}: a run stops there unless the gate passes now (`speed show {step.asset}`)"
+            )
+    return found
 
 
 def _asks_teacher(stage: Stage) -> bool:

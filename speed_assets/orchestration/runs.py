@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from dagster_shared.error import SerializableErrorInfo
 
+from checks.gates import failed_above
 from resources.compute.runner import Runner
 from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
@@ -32,6 +35,7 @@ from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.recipe_of_run import CHANGED_TAG, RECIPE_TAG
 from speed_assets.orchestration.run_events import (
     Say,
     collect,
@@ -43,7 +47,7 @@ from speed_assets.orchestration.run_events import (
 )
 from speed_assets.orchestration.run_report import RunReport
 from speed_assets.orchestration.staleness import Instance, explained_postgres_errors
-from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe import Recipe, RecipeError, changes_in_words
 
 OVERALL = "all assets"
 """Label of the progress of the run itself: assets made, of those launched."""
@@ -56,6 +60,7 @@ def run(
     home: Path,
     *,
     select: str | None = None,
+    changes: Mapping[str, Any] | None = None,
     progress: ProgressFor = no_progress,
     say: Say = lambda _line: None,
     runner: Runner | None = None,
@@ -68,6 +73,7 @@ def run(
         recipe: the recipe to run.
         home: the folder with artifacts, ledger and Dagster instance; it is created if it does not exist.
         select: a Dagster asset selection, in which the name of a stage means all its task types; None is everything.
+        changes: the fields that `recipe` has changed for this run; they are in a tag of the run.
         progress: gets the progress of each stage, as (done, total, note).
         say: gets lines for a person.
         runner: starts the worker processes. Runs that follow each other may share one, and with it its warm processes; the
@@ -82,11 +88,18 @@ def run(
         KeyboardInterrupt: when the run is interrupted.
     """
     with home_environment(home):
-        return _run(recipe, home, select, progress, say, runner)
+        tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: changes_in_words(changes)} if changes else {})
+        return _run(recipe, home, select, tags, progress, say, runner)
 
 
 def _run(
-    recipe: Recipe, home: Path, select: str | None, progress: ProgressFor, say: Say, runner: Runner | None
+    recipe: Recipe,
+    home: Path,
+    select: str | None,
+    tags: Mapping[str, str],
+    progress: ProgressFor,
+    say: Say,
+    runner: Runner | None,
 ) -> RunReport:
     started = time.monotonic()
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
@@ -106,7 +119,7 @@ def _run(
         if launched:
             runner.warm_up()
             job = defs.resolve_job_def("everything")
-            _launch(job, instance, launched, artifacts, report, say, progress(OVERALL))
+            _launch(job, instance, launched, artifacts, tags, report, say, progress(OVERALL))
     finally:
         if own is not None:
             own.close()
@@ -167,6 +180,8 @@ def _stale(
             promote_new_release(artifacts.store, artifact.fingerprint)
         report.reused[step.name] = 0.0
         report.metadata[step.name] = dict(artifact.metadata)
+    for line in failed_above(artifacts, launched):
+        say(f"warning: {line}")
     return launched
 
 
@@ -175,6 +190,7 @@ def _launch(
     instance: Instance,
     launched: list[Step],
     artifacts: Artifacts,
+    tags: Mapping[str, str],
     report: RunReport,
     say: Say,
     progress: Progress,
@@ -186,7 +202,7 @@ def _launch(
     run = instance.dagster.create_run_for_job(
         subset,
         run_config=_NO_CONSOLE_LOG,
-        tags={"speed/recipe": report.recipe, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
+        tags={**tags, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
         asset_selection=frozenset(keys),
     )
     failures: list[SerializableErrorInfo] = []

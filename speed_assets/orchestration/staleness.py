@@ -49,8 +49,9 @@ class Recorded:
 class Instance:
     """The records of a Dagster instance that this product reads."""
 
-    def __init__(self, dagster: dg.DagsterInstance) -> None:
+    def __init__(self, dagster: dg.DagsterInstance, key_prefix: str | None = None) -> None:
         self.dagster = dagster
+        self.key_prefix = key_prefix
 
     @classmethod
     def of(cls, home: Path) -> Instance:
@@ -68,10 +69,11 @@ class Instance:
 
     def recorded(self, steps: Collection[Step]) -> dict[Step, Recorded]:
         """The latest materialization of each of these artifacts."""
-        events = self.dagster.get_latest_materialization_events([key_of(step) for step in steps])
+        keys = {step: key_of(step, self.key_prefix) for step in steps}
+        events = self.dagster.get_latest_materialization_events(list(keys.values()))
         found = {}
-        for step in steps:
-            event = events.get(key_of(step))
+        for step, key in keys.items():
+            event = events.get(key)
             materialization = event.asset_materialization if event else None
             found[step] = _recorded(materialization) if materialization else Recorded()
         return found

@@ -10,10 +10,12 @@ A section has the name of the asset that reads it.
     fingerprint_parts    what a fingerprint contains of a recipe, and what a release publishes of it
     view                 the sections that one stage may read
     reading              YAML in, errors that say what to change
+    changed_fields       fields that are changed for one run
 
 Belongs here: the names that other packages import. Not here: what a stage does with a number.
 """
 
+from speed_assets.recipe.changed_fields import changes_in_words, changes_of, with_changes
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
 from speed_assets.recipe.model import Recipe, rows_asked
 from speed_assets.recipe.paths import DEFAULT_RECIPE, PROJECT, RECIPES
@@ -131,10 +133,13 @@ __all__ = [
     "TeacherDialect",
     "Topics",
     "Training",
+    "changes_in_words",
+    "changes_of",
     "find_recipe",
     "load_recipe",
     "parse_recipe",
     "read_yaml",
     "rows_asked",
+    "with_changes",
     "without_places",
 ]

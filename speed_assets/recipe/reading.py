@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from speed_assets.domain.bounded_yaml import BYTES_MAX, YamlProblem, read_yaml_text
+from speed_assets.recipe.changed_fields import with_changes
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
 from speed_assets.recipe.recipe_error import RecipeError
@@ -29,10 +30,26 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     return path.resolve()
 
 
-def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.PathLike[str] | None = None) -> Recipe:
-    """Read and validate a recipe; `topics` replaces its topic file. Raises RecipeError."""
+def load_recipe(
+    name: str | os.PathLike[str] = DEFAULT_RECIPE,
+    topics: str | os.PathLike[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        name: a YAML file, or the name of a shipped recipe.
+        topics: a topic file in place of the recipe's.
+        changes: values in place of the recipe's, by dotted field.
+
+    Raises:
+        RecipeError: with every field that is wrong, its value and what is allowed.
+    """
     path = find_recipe(name)
-    return parse_recipe(read_yaml(path), path, topics)
+    values = read_yaml(path)
+    return parse_recipe(
+        with_changes(values, changes) if changes and isinstance(values, Mapping) else values, path, topics
+    )
 
 
 def read_yaml(path: Path) -> Any:
