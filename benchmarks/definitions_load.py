@@ -28,6 +28,10 @@ BARE = """
 dg.Definitions([dg.asset(name=f"a{number}")(lambda: 1) for number in range(ASSETS)]).get_repository_def()
 """
 OURS = """
+import gc
+gc.disable()
+import speed_assets.orchestration.code_location
+gc.enable()
 from speed_assets.definitions import defs
 imported = time.process_time() - cpu
 definitions = defs()

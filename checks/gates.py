@@ -12,7 +12,6 @@ from collections.abc import Collection
 
 from checks.registry import Subject, check_key, checks_of, evaluate
 from resources.store.artifacts import Artifacts, artifact_label
-from resources.store.asset_keys import Step
 from speed_assets.domain.gate_refusals import GateRefusal
 from speed_assets.domain.graph import sources
 
@@ -39,14 +38,14 @@ def refusals(artifacts: Artifacts) -> list[GateRefusal]:
     return found
 
 
-def failed_above(artifacts: Artifacts, launched: Collection[Step]) -> list[str]:
+def failed_above(artifacts: Artifacts, launched: Collection[tuple[str, str | None]]) -> list[str]:
     """Warnings about gates that failed for what a run reuses, one sentence each; outcomes are read, nothing is evaluated.
 
     Args:
         artifacts: of the recipe.
-        launched: what the run makes.
+        launched: stage and task type of each artifact that the run makes.
     """
-    above: set[Step] = set()
+    above: set[tuple[str, str | None]] = set()
     waiting = list(launched)
     while waiting:
         for source in sources(artifacts.graph, *waiting.pop()):

@@ -215,8 +215,8 @@ def _resources(
 
 def _begin_run(context: dg.InitResourceContext, artifacts: Artifacts) -> None:
     """Tag a run, so that it is recognized when its process dies, and warn in its log of failed gates above what it makes."""
-    if context.instance and context.run_id:
-        context.instance.add_run_tags(context.run_id, run_liveness.liveness_tags(context.instance))
+    if context.instance and context.run:
+        context.instance.add_run_tags(context.run.run_id, run_liveness.liveness_tags(context.instance))
     selected = context.run.asset_selection if context.run else None
     if not selected or RUN_TAG in (context.run.tags if context.run else {}):  # `speed run` has warned
         return

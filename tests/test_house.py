@@ -46,7 +46,7 @@ def tracked_files() -> list[Path]:
 
 def test_definitions_load_without_heavy_libraries(tmp_path: Path) -> None:
     code = (
-        "import sys, speed_assets.definitions; "
+        "import sys, speed_assets.definitions, speed_assets.orchestration.code_location; "
         "heavy = {'torch', 'transformers', 'trl', 'sentence_transformers', 'mteb', 'datasets', 'great_expectations'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

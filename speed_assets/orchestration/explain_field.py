@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from checks.registry import CHECKS
 from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe.field_texts import field_text
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
     direct = [stage.name for stage in recipe.graph().values() if _reads(recipe, stage, path.split("."))]
     return FieldExplanation(
         field=path,
-        meaning=_one_paragraph(info.description or (section.__doc__ if section else "") or "no description"),
+        meaning=_one_paragraph(field_text(owner, name) or (section.__doc__ if section else "") or "no description"),
         type=_type_in_words(owner.model_json_schema(), name),
         required=info.is_required(),
         default=None if info.is_required() else _plain(info.get_default(call_default_factory=True)),

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe
+from speed_assets.recipe.field_texts import schema_with_texts
 
 TEMPLATES = ("laptop", "gpu")
 """Shipped recipes that a project may start from."""
@@ -63,7 +64,7 @@ speed run        # the full run; interrupted or stopped by a budget, it resumes
 
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema of recipes, for completion and validation in editors."""
-    schema = Recipe.model_json_schema()
+    schema = schema_with_texts()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "SPEED recipe"}
 
 

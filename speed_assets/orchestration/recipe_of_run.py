@@ -47,9 +47,9 @@ def recipe_resource(
     def make(context: dg.InitResourceContext) -> Recipe:
         changes = dict((context.resource_config or {}).get(_FIELDS) or {})
         changed = changed_recipe(recipe, with_fields(changes)) if changes and with_fields else recipe
-        if context.instance and context.run_id:
+        if context.instance and context.run:
             tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: changes_in_words(changes)} if changes else {})
-            context.instance.add_run_tags(context.run_id, tags)
+            context.instance.add_run_tags(context.run.run_id, tags)
         return changed
 
     return dg.ResourceDefinition(resource_fn=make, config_schema=_CONFIG if with_fields else None)

@@ -11,6 +11,7 @@ A section has the name of the asset that reads it.
     view                 the sections that one stage may read
     reading              YAML in, errors that say what to change
     changed_fields       fields that are changed for one run
+    field_texts          what each field means
 
 Belongs here: the names that other packages import. Not here: what a stage does with a number.
 """

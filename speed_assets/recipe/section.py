@@ -55,7 +55,9 @@ Rows = Annotated[int, Field(ge=0, le=ROWS_MAX)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    """A section of a recipe. The text below a field says what it means (`field_texts.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PerTaskType(Section):

@@ -66,12 +66,10 @@ def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_
     assert poor.sentence.startswith("seed_data/retrieval valid_share: 6 of 10 ")
 
     failed = {
-        result.check_name: result.description
-        for result in gate_results(shelf.graph, [asdict(poor)])
-        if not result.passed
+        result.check_name: result.description for result in gate_results(shelf, [asdict(poor)]) if not result.passed
     }
     assert failed == {"seed_data": poor.sentence}
-    assert all(result.passed for result in gate_results(shelf.graph, []))
+    assert all(result.passed for result in gate_results(shelf, []))
 
 
 def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> None:
@@ -129,7 +127,9 @@ def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> No
     assert poor.severity == dg.AssetCheckSeverity.ERROR
     assert poor.asset_key.path == ["seed_data", "retrieval"]
     assert (poor.description or "").startswith("6 of 10 rows asked for (60.0%) are valid, at least 70.0%")
-    assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
+    rows = poor.metadata["quarantined_rows"]
+    assert isinstance(rows, dg.TableMetadataValue), "cells are plain text"
+    assert {"row_id", "reason", "raw"} <= set(rows.records[0].data)
 
     check = next(c for c in checks_of("seed_data") if c.name == "valid_share")
     kept = shelf.load_outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))
