@@ -122,22 +122,12 @@ def build_defs(
     home = home or speed_home()
     mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home), key_prefix)
-    code_versions, notes = code_versions or {}, notes or {}
     cluster = recipe.runtime.cluster
     runs_in = executor if isinstance(executor, dg.ExecutorDefinition) else executor_named(executor, recipe)
     cards = cluster.gpus_per_step if cluster and runs_in.name == "ray" else 0
     return dg.Definitions(
         assets=[
-            asset_for(
-                stage,
-                partition,
-                standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
-                artifacts,
-                checks=_checks(stage, partition, artifacts),
-                code_version=code_versions.get(artifact_label(stage.name, partition)),
-                note=notes.get(artifact_label(stage.name, partition)),
-                step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
-            )
+            _asset(stage, partition, artifacts, cards, code_versions or {}, notes or {})
             for stage, partition in artifacts.in_build_order()
         ],
         resources={
@@ -148,6 +138,28 @@ def build_defs(
         sensors=sensors,
         schedules=schedules,
         executor=runs_in,
+    )
+
+
+def _asset(
+    stage: Stage,
+    partition: str | None,
+    artifacts: Artifacts,
+    cards: float,
+    code_versions: Mapping[str, str],
+    notes: Mapping[str, str],
+) -> dg.AssetsDefinition:
+    recipe, name = artifacts.recipe, artifact_label(stage.name, partition)
+    function = FUNCTIONS[stage.name]
+    return asset_for(
+        stage,
+        partition,
+        standing_in(function) if recipe.rehearsal else function,
+        artifacts,
+        checks=_checks(stage, partition, artifacts),
+        code_version=code_versions.get(name),
+        note=notes.get(name),
+        step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
     )
 
 

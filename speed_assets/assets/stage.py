@@ -34,6 +34,8 @@ from speed_assets.recipe import RecipeError
 
 OWNERS = ["team:speed"]
 RUN_TAG = "speed/run"
+RESOURCES = ("artifacts", "runner", "teacher", "progress")
+"""What the step of every asset asks Dagster for."""
 REFUSED = "refused"
 """Metadata of a failure: the fields of each `GateRefusal` of a release."""
 SAMPLE_ROWS = 5
@@ -89,7 +91,6 @@ def asset_for(
         step_tags: what the step needs, for an executor.
     """
     prefix = artifacts.key_prefix
-    keys = {name: name_among(prefix, name) for name in ("artifacts", "runner", "teacher", "progress")}
 
     @dg.asset(
         key=key_of((stage.name, partition), prefix),
@@ -103,34 +104,46 @@ def asset_for(
         description=f"{note}\n\n{stage.description}" if note else stage.description,
         metadata=source_of(function),
         freshness_policy=FRESHNESS if stage.kind in ("scores", "release") else None,
-        required_resource_keys=set(keys.values()),
+        required_resource_keys={name_among(prefix, name) for name in RESOURCES},
         pool=gpu_pool.GPU_POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        of_run, runner, teacher, progress = (getattr(context.resources, key) for key in keys.values())
-        started = time.monotonic()
-        report = _logged(progress(artifact_label(stage.name, partition)), context.log.info)
-        calls = CallContext(run_of(context.run), stage.name, partition)
         try:
-            artifact, reused = make(
-                stage, function, partition, of_run, runner, teacher, calls, report, gate=checks.gate
-            )
-        except dg.Failure as failure:
-            tables = {name: value for name, value in failure.metadata.items() if name != REFUSED}
-            yield from checks.results_if_refused(_reasons_of(failure), tables)
-            raise
+            yield from _results(context, stage, function, partition, checks, prefix)
         except DagsterExecutionInterruptedError:
             raise Interrupted(INTERRUPTED, allow_retries=False) from None
-        _announce(context, of_run, artifact, reused)
-        made_of = of_run.input_digests(stage.name, partition)
-        yield dg.MaterializeResult(
-            data_version=dg.DataVersion(artifact.digest[:32]),
-            metadata=describe(artifact, reused, time.monotonic() - started, made_of),
-            check_results=list(checks.results(artifact, of_run)),
-        )
 
     return materialize
+
+
+def _results(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    function: StageFunction,
+    partition: str | None,
+    checks: AssetChecks,
+    prefix: str | None,
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
+    """What a step reports: the artifact with its checks, or the checks of a candidate that the gate refused."""
+    artifacts, runner, teacher, progress = (getattr(context.resources, name_among(prefix, name)) for name in RESOURCES)
+    started = time.monotonic()
+    report = _logged(progress(artifact_label(stage.name, partition)), context.log.info)
+    calls = CallContext(run_of(context.run), stage.name, partition)
+    given = (artifacts, runner, teacher, calls, report)
+    try:
+        artifact, reused = make(stage, function, partition, *given, gate=checks.gate)
+    except dg.Failure as failure:
+        tables = {name: value for name, value in failure.metadata.items() if name != REFUSED}
+        yield from checks.results_if_refused(_reasons_of(failure), tables)
+        raise
+    _announce(context, artifacts, artifact, reused)
+    made_of = artifacts.input_digests(stage.name, partition)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(artifact.digest[:32]),
+        metadata=describe(artifact, reused, time.monotonic() - started, made_of),
+        check_results=list(checks.results(artifact, artifacts)),
+    )
 
 
 def _announce(context: dg.AssetExecutionContext, artifacts: Artifacts, artifact: Artifact, reused: bool) -> None:

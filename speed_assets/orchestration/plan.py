@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,11 @@ class _Planner:
         self._recorded = instance.recorded([(stage.name, part) for stage, part in self._real.in_build_order()])
         self._ledger = Ledger.at(home)
         self._tariff = Tariff.of(recipe)
-        self._paid = {entry["asset"]: entry for entry in cost_report(self._ledger)["by"]["asset"]}
+
+    @cached_property
+    def _paid(self) -> dict[str, Any]:
+        """What the calls of each asset have cost before; read only where something has to be made."""
+        return {entry["asset"]: entry for entry in cost_report(self._ledger)["by"]["asset"]}
 
     def plan(self) -> Plan:
         with tempfile.TemporaryDirectory() as temporary:
