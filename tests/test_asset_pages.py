@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,9 +17,14 @@ from resources.store.store import UNHASHED_DIR, Artifact
 from speed_assets import build
 from speed_assets.assets.asset_page import describe
 from speed_assets.assets.stage import INTERRUPTED
+from speed_assets.assets.stage_run import StageRun
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import shown_sources, sources, upstream
+from speed_assets.orchestration import run_events, runs
+from speed_assets.orchestration.staleness import Instance
 from tests.support.tiny import tiny_recipe
+
+_ENDS = (dg.DagsterEventType.PIPELINE_FAILURE, dg.DagsterEventType.PIPELINE_CANCELED)
 
 
 def test_the_quarantine_has_an_edge_only_from_the_last_tables() -> None:
@@ -87,3 +96,31 @@ def test_an_interrupted_step_says_that_finished_work_is_kept(tmp_path: Path, mon
     assert data.user_failure_data.description == INTERRUPTED
     assert data.error is not None
     assert data.error.cause is None, "one trace, not the chain behind it"
+
+
+def test_an_interrupted_run_says_so_in_each_event_and_shows_no_chain_of_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics, calls = build.FUNCTIONS["topics"], []
+
+    def waiting(run: StageRun[Any]) -> dict[str, Any]:
+        calls.append(run)
+        if len(calls) > 1:  # the first is the plan's
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(100):
+                time.sleep(0.1)
+        return topics(run)
+
+    monkeypatch.setitem(build.FUNCTIONS, "topics", waiting)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(tiny_recipe(), tmp_path, select="topics")
+    instance = Instance.of(tmp_path).dagster
+    (run,) = instance.get_runs()
+    assert run.is_finished
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+    errors = [run_events.error_of(e) for e in events if e.is_step_failure or e.event_type in _ENDS]
+    assert errors
+    for error in errors:
+        assert error is not None
+        assert INTERRUPTED in error.message
+        assert error.cause is None
