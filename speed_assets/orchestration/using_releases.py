@@ -107,7 +107,9 @@ def search(
     folder = store.home / "work" / "search"
     folder.mkdir(parents=True, exist_ok=True)
     passages = _passages(store, runner, intact(release), corpus, folder)
-    models = {"release": (str(release.path / "model"), None, str(release.manifest["digest"]))}
+    models: dict[str, tuple[str, str | None, str]] = {
+        "release": (str(release.path / "model"), None, str(release.manifest["digest"]))
+    }
     named = base or _base_of(release)
     if named != "static":
         place, revision = resolve_model(named, None if base else _recipe(release).get("revision"))
@@ -177,7 +179,9 @@ def _cut(runner: Runner, release: Release, corpus: Path, folder: Path) -> pl.Dat
     model = release.path / "model"
     tokenizers = sorted(model.rglob("tokenizer.json"))
     job = CutPassages(
-        **files,
+        documents=files["documents"],
+        out=files["out"],
+        dropped=files["dropped"],
         tokens_max=section.tokens_max,
         tokens_min=min(section.tokens_min, 1),
         titled=section.titled,
