@@ -112,7 +112,10 @@ def search(
     }
     named = base or _base_of(release)
     if named != "static":
-        place, revision = resolve_model(named, None if base else _recipe(release).get("revision"))
+        try:
+            place, revision = resolve_model(named, None if base else _recipe(release).get("revision"))
+        except RecipeError as error:
+            raise RecipeError(f"{error}; or name the base with --base") from None
         models["base"] = (place, revision, digest([named, revision]))
     ranked = {
         name: _ranked(runner, *model, passages["text"].to_list(), queries, folder) for name, model in models.items()
@@ -183,7 +186,7 @@ def _cut(runner: Runner, release: Release, corpus: Path, folder: Path) -> pl.Dat
         out=files["out"],
         dropped=files["dropped"],
         tokens_max=section.tokens_max,
-        tokens_min=min(section.tokens_min, 1),
+        tokens_min=1,  # a short document is found, too
         titled=section.titled,
         tokenizer_file=str(tokenizers[0]) if tokenizers else None,
         model=str(model),

@@ -88,7 +88,7 @@ def application(model: Any, name: str) -> Starlette:
             Route("/health", health),
         ],
         # A page in a browser may reach loopback under a name of its own; such names are refused.
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost", "testserver"])],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
     )
 
 
