@@ -30,6 +30,7 @@ from speed_assets.recipe.sections.embedding_section import (
     Microworld,
     MtebScores,
 )
+from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import (
     READMITTABLE,
     Calibration,
@@ -85,6 +86,7 @@ __all__ = [
     "EmbeddingModel",
     "EmbeddingReruns",
     "Evaluation",
+    "Examples",
     "Expand",
     "FinalTriplets",
     "Generator",

@@ -98,6 +98,7 @@ SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 
 EVALUATION_TEXTS = "evaluation_texts"
 PASSAGES = "passages"
+EXAMPLES = "examples"
 OWN_EVALUATION = "own_evaluation"
 
 
@@ -147,6 +148,14 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "corpus"),
         unfingerprinted=("embedding_model",),
         externals=("corpus_files", "embedding_base", "rows_wanted"),
+    ),
+    Stage(
+        EXAMPLES,
+        "tasks",
+        "table",
+        "The user's own queries and pairs. Complete ones stand in for the teacher's examples; others are shown to it.",
+        task_types=TASK_TYPE_NAMES,
+        externals=("examples_file",),
     ),
     Stage(
         OWN_EVALUATION,
