@@ -23,6 +23,7 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
+from resources.redaction import masked
 from resources.store.bucket import URL_VARIABLE, Bucket, Key, artifact_key, bucket_at, files_folder
 from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, read_manifest
 from resources.store.store import Artifact, ArtifactManifest, Store, fsync
@@ -83,7 +84,7 @@ class SharedStore(Store):
 
     def save_text(self, name: str, text: str) -> None:
         """Save a text in the shared store and in the home."""
-        self.bucket.write(name, text.encode())  # first: what the home holds is not sent again
+        self.bucket.write(name, masked(text).encode())  # first: what the home holds is not sent again
         super().save_text(name, text)
 
     def load_text(self, name: str) -> str | None:
