@@ -136,13 +136,17 @@ def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
 
 def _real(loader: _Loader, node: yaml.ScalarNode) -> float:
     if _OLD_NUMBER.fullmatch(node.value):
-        raise YamlProblem(f"line {node.start_mark.line + 1}: {node.value} would be read to base 60: write it without colon")
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: {node.value} would be read to base 60: write it without colon"
+        )
     return float(loader.construct_yaml_float(node))
 
 
 def _truth(loader: _Loader, node: yaml.ScalarNode) -> bool:
     if (word := node.value).casefold() in _OLD_TRUTH:
-        raise YamlProblem(f"line {node.start_mark.line + 1}: {word} is read as true or false: write true, false, or '{word}'")
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: {word} is read as true or false: write true, false, or '{word}'"
+        )
     return bool(loader.construct_yaml_bool(node))
 
 
