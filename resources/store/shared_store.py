@@ -111,7 +111,11 @@ class SharedStore(Store):
         manifest = self.bucket.manifest(key)
         if key in self.bucket.unreported_damage:
             self._report_damage(key, self.bucket.unreported_damage.pop(key))
-        return manifest if manifest is not None and manifest["fingerprint"] == fingerprint else None
+        if manifest is not None and manifest["fingerprint"] != fingerprint:
+            self.bucket.reject(key)
+            self._report_damage(key, f"{MANIFEST_FILE} is another artifact's")
+            return None
+        return manifest
 
     def _fetched(self, asset: str, fingerprint: str) -> Artifact | None:
         key = artifact_key(asset, fingerprint)

@@ -35,6 +35,7 @@ from speed_assets.orchestration.plan_costs import cost_of_step, saved_by_batches
 from speed_assets.orchestration.plan_estimates import (
     EXACT_ROWS_MAX,
     attempts_of,
+    estimated_calls,
     expected_calls,
     expected_rows,
     expected_seconds,
