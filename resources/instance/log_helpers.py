@@ -25,7 +25,7 @@ def shield_log_helpers() -> None:
     """Let this process start those helpers with SIGINT blocked."""
     start: _Mirror = compute_logs.execute_posix_tail
     if not getattr(start, "shielded", False):
-        compute_logs.execute_posix_tail = _shielded(start)
+        compute_logs.execute_posix_tail = _shielded(start)  # type: ignore[assignment]
 
 
 def _shielded(start: _Mirror) -> _Mirror:

@@ -13,7 +13,7 @@ from dagster._cli import dev
 from dagster_dg_cli.cli.dev import dev_command
 
 WEBSERVER = "speed_assets.orchestration.ui_webserver"
-_start = dev.open_ipc_subprocess
+_start = dev.open_ipc_subprocess  # type: ignore[attr-defined]
 
 
 def _start_guarded(parts: Sequence[str], **options: Any) -> Any:
@@ -23,7 +23,7 @@ def _start_guarded(parts: Sequence[str], **options: Any) -> Any:
 
 def main() -> None:
     """Serve until interrupted, with the arguments of `dg dev`."""
-    dev.open_ipc_subprocess = _start_guarded
+    dev.open_ipc_subprocess = _start_guarded  # type: ignore[attr-defined]
     dev_command.main(sys.argv[1:], prog_name="speed ui")
 
 

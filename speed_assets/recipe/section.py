@@ -62,8 +62,13 @@ _EXPONENT = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][+]?[0-9]{1,2}")
 """Numbers such as 1e3, which YAML 1.1 reads as texts."""
 
 
-def _types_of(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+def _types_of(annotation: Any) -> set[Any]:
+    """The plain types that an annotation allows."""
+    if get_origin(annotation) is Annotated:
+        return _types_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {found for part in get_args(annotation) for found in _types_of(part)}
+    return {annotation}
 
 
 class Section(BaseModel):
@@ -74,7 +79,7 @@ class Section(BaseModel):
     def _numbers_as_meant(cls, value: Any, info: ValidationInfo) -> Any:
         """In a field of numbers, `1e3` is 1000, and true is no 1."""
         types = _types_of(cls.model_fields[info.field_name or ""].annotation)
-        if bool in types or str in types or not {int, float} & {*types}:
+        if bool in types or str in types or not {int, float} & types:
             return value
         if isinstance(value, bool):
             raise PydanticCustomError("number", "this is to be a number, not true or false")
