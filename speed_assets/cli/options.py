@@ -49,11 +49,12 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the 
 
 
 def load(recipe: str, topics: Path | None = None) -> Recipe:
-    """The recipe of a command line. Raises RecipeError, with a suggestion for a mistyped name."""
+    """The recipe of a command line, whose key is secret from here on. Raises RecipeError, which suggests a name for a mistyped one."""
+    from resources.redaction import mark_secret_variables
     from speed_assets.recipe import RecipeError, load_recipe
 
     try:
-        return load_recipe(recipe, topics)
+        loaded = load_recipe(recipe, topics)
     except RecipeError as error:
         matches = (
             []
@@ -63,6 +64,8 @@ def load(recipe: str, topics: Path | None = None) -> Recipe:
         if not matches or matches[0] == recipe:
             raise
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
+    mark_secret_variables(loaded.teacher.key_variable, *loaded.teacher.dialect.headers.values())
+    return loaded
 
 
 def rows_count(text: str | int) -> int:
