@@ -100,7 +100,7 @@ def _show_summary(summary: dict[str, Any], report: Any) -> None:
     if summary["scores"]:
         out()
         show_table(*score_table(summary["scores"]), best=True)
-    show(["", f"release: {summary['release'] or 'none'}"])
+    show(["", f"release: {summary['release'] or 'none'}", "report: speed report --open"])
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
