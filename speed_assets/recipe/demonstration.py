@@ -6,6 +6,7 @@ Belongs here: that question and its sentence, for `plan`, `run`, cards and repor
 
 from __future__ import annotations
 
+import filecmp
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,7 @@ def demonstration_notice(recipe: Recipe) -> str | None:
     """
     if recipe.teacher.engine != "microworld":
         return None
-    own = Path(recipe.topics.file).parent.resolve() == RECIPES.resolve() and recipe.corpus is None
-    if own:
+    if recipe.corpus is None and _is_shipped(Path(recipe.topics.file)):
         return None
     topics = (
         "the documents of corpus" if recipe.corpus is not None else f"the topics of {Path(recipe.topics.file).name}"
@@ -38,3 +38,11 @@ def demonstration_notice(recipe: Recipe) -> str | None:
         f"{IN_TOY_LANGUAGE}; {topics} change nothing about that. For them, name a teacher: "
         "`speed init my-domain`, or teacher.engine openai"
     )
+
+
+def _is_shipped(file: Path) -> bool:
+    """Whether a topic file is the demonstration's, or a copy of it."""
+    try:
+        return file.parent.resolve() == RECIPES.resolve() or filecmp.cmp(file, RECIPES / "topics.txt", shallow=False)
+    except OSError:
+        return False
