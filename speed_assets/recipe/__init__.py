@@ -16,7 +16,7 @@ A section has the name of the asset that reads it.
 Belongs here: the names that other packages import. Not here: what a stage does with a number.
 """
 
-from speed_assets.recipe.demonstration import demonstration_notice
+from speed_assets.recipe.demonstration import IN_TOY_LANGUAGE, demonstration_notice
 from speed_assets.recipe.extending import shipped_recipes
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
 from speed_assets.recipe.model import Recipe, rows_asked
@@ -71,6 +71,7 @@ from speed_assets.recipe.view import RecipeView
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "IN_TOY_LANGUAGE",
     "PROJECT",
     "READMITTABLE",
     "RECIPES",
