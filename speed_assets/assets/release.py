@@ -86,6 +86,7 @@ def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]
         },
         "teacher": _spent([m for m in metadata if m.get("teacher_calls") is not None]),
         "scores": scores.metadata["scores"],
+        "evaluation": _evaluated(scores.table()),
         "score_intervals": _intervals(run, scores),
         "trainings": scores.metadata["trainings"],
         "sd_between_seeds": scores.metadata["sd_between_seeds"],
@@ -103,6 +104,13 @@ def _own_examples(run: StageRun[Licences]) -> dict[str, Any]:
     if EXAMPLES not in run.inputs:
         return {}
     return {"own_examples": {"rows": run.input_rows(EXAMPLES).height, "released": run.recipe.examples.released}}
+
+
+def _evaluated(table: pl.DataFrame) -> dict[str, dict[str, str]]:
+    """{task: type, metric and revision of its data}, as far as the table of scores has them."""
+    columns = [name for name in ("type", "metric", "dataset_revision") if name in table.columns]
+    rows = table.select("task", *columns).unique("task", maintain_order=True)
+    return {row["task"]: {name: row[name] for name in columns} for row in rows.iter_rows(named=True)}
 
 
 def _spent(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
