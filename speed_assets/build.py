@@ -19,10 +19,11 @@ from checks.gates import failed_above
 from resources.compute.runner import Runner
 from resources.inputs.enough_topics import crowded_prompt_warnings
 from resources.instance import run_liveness
+from resources.instance.log_helpers import shield_log_helpers
 from resources.ledger.calls import TeacherEngine
 from resources.ledger.ledger import Ledger
 from resources.progress import ProgressFor, no_progress
-from resources.redaction import mark_secret_variables
+from resources.redaction import mark_secret_variables, masked
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of, name_among, step_of
 from resources.store.home import speed_home
@@ -33,6 +34,7 @@ from speed_assets.assets import (
     corpus,
     embedding,
     evaluation_texts,
+    examples,
     junior,
     negatives,
     own_evaluation,
@@ -60,6 +62,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "topic_tree": topic_tree.topic_tree,
     "task_list": tasks.task_list,
     "passages": corpus.passages,
+    "examples": examples.examples,
     "own_evaluation": own_evaluation.own_evaluation,
     "seed_data": junior.seed_data,
     "junior_model": junior.junior_model,
@@ -120,6 +123,7 @@ def build_defs(
         schedules: of the definitions.
     """
     home = home or speed_home()
+    shield_log_helpers()
     mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home), key_prefix)
     cluster = recipe.runtime.cluster
@@ -235,7 +239,7 @@ def _begin_run(context: dg.InitResourceContext, artifacts: Artifacts) -> None:
     own = [step_of(key) for key in selected if not artifacts.key_prefix or key.path[0] == artifacts.key_prefix]
     for line in failed_above(artifacts, own):
         if context.log:
-            context.log.warning(line)
+            context.log.warning(masked(line))
 
 
 def executor_named(name: str | None, *recipes: Recipe) -> dg.ExecutorDefinition:

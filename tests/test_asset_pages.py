@@ -63,8 +63,7 @@ def test_rows_are_tables_and_plots_of_several_models_are_shown(tmp_path: Path) -
     assert next(iter(page)) == "scores"
     table = page["scores"]
     assert isinstance(table, dg.TableMetadataValue)
-    assert table.records[0].data == {"": "embedding_model", "STS": 0.5124, "Retrieval": 0.4}
-    assert isinstance(page["removed"], dg.JsonMetadataValue)
+    assert table.records[0].data == {"name": "embedding_model", "STS": 0.5124, "Retrieval": 0.4}
     assert {"scores_plot", "loss_of_rerun_1"} <= set(page)
     assert page["seconds"] == 1.235
     assert list(page)[-2:] == ["fingerprint", "digest"]

@@ -45,7 +45,7 @@ def test_each_recipe_has_its_own_keys_names_and_plan(home: Path, tmp_path: Path)
     assert all(sensor.description for sensor in repository.sensor_defs)
     assert {schedule.name for schedule in repository.schedule_defs} == {"first__evaluation", "second_one__evaluation"}
     groups = {graph.get(key).group_name for key in defs.resolve_all_asset_keys()}
-    assert {"first__release", "second_one__senior_data"} <= groups
+    assert {"first/7_release", "second_one/3_senior/senior_data"} <= groups
 
     instance = Instance.of(home).dagster
     job = defs.resolve_job_def("second_one__everything")

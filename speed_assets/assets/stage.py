@@ -20,6 +20,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from resources.compute.runner import Runner
 from resources.instance import gpu_pool
 from resources.ledger.calls import CallContext
+from resources.redaction import masked, masked_errors
 from resources.releases.releases import promote_new_release
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of, name_among
@@ -96,8 +97,7 @@ def asset_for(
         key=key_of((stage.name, partition), prefix),
         deps=[key_of(source, prefix) for source in shown_sources(artifacts.graph, stage.name, partition)],
         check_specs=checks.specs,
-        # A node of the asset graph shows the last part of its key alone, so the box around task types names their stage.
-        group_name=name_among(prefix, stage.name if partition else stage.group),
+        group_name=f"{prefix.replace('-', '_')}/{stage.group_of(partition)}" if prefix else stage.group_of(partition),
         kinds={stage.kind, "python"},
         owners=OWNERS,
         code_version=code_version or artifacts.code_version(stage.name, partition),
@@ -110,7 +110,8 @@ def asset_for(
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         try:
-            yield from _results(context, stage, function, partition, checks, prefix)
+            with masked_errors():
+                yield from _results(context, stage, function, partition, checks, prefix)
         except DagsterExecutionInterruptedError:
             raise Interrupted(INTERRUPTED, allow_retries=False) from None
 
@@ -151,7 +152,7 @@ def _announce(context: dg.AssetExecutionContext, artifacts: Artifacts, artifact:
     if artifacts.graph[artifact.asset].kind == "release":
         promote_new_release(artifacts.store, artifact.fingerprint)
     for line in artifacts.store.damage_reports:
-        context.log.warning(line)
+        context.log.warning(masked(line))
     name, how = artifact_label(artifact.asset, artifact.partition), "reused" if reused else "made"
     context.log.info(f"{name}: {how} {artifact.fingerprint[:12]}")
 
@@ -284,6 +285,6 @@ def _logged(progress: Progress, log: Callable[[str], None], every: float = 15.0)
         progress(done, total, note)
         if time.monotonic() - last[0] >= every:
             last[0] = time.monotonic()
-            log(f"{note}: {done}/{total}")
+            log(masked(f"{note}: {done}/{total}"))
 
     return report

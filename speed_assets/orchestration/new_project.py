@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speed_assets.recipe import PROJECT, RECIPES, RecipeError, load_recipe
+from speed_assets.recipe.extending import EXTENDS
 from speed_assets.recipe.field_texts import schema_with_texts
 
 TEMPLATES = ("laptop", "gpu")
@@ -64,8 +65,42 @@ speed run        # the full run; interrupted or stopped by a budget, it resumes
 
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema of recipes, for completion and validation in editors."""
-    schema = schema_with_texts()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "SPEED recipe"}
+    complete = schema_with_texts()
+    sections = complete.pop("$defs")
+    parts = {f"{_PART}{name}": _part_of(section) for name, section in {**sections, "Recipe": complete}.items()}
+    part = parts[f"{_PART}Recipe"]
+    part["properties"] = {EXTENDS: _EXTENDS, **part["properties"]}
+    part["required"] = [EXTENDS, "name"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "SPEED recipe",
+        "type": "object",
+        "if": {"required": [EXTENDS]},
+        "then": {"$ref": f"#/$defs/{_PART}Recipe"},
+        "else": {"$ref": "#/$defs/Recipe"},
+        "$defs": {**sections, "Recipe": complete, **parts},
+    }
+
+
+_PART = "Part-of-"
+"""Before the name of a section in the schema of a recipe that extends another: every field may be left out."""
+_EXTENDS = {
+    "type": "string",
+    "description": "Recipe that this one extends: the name of a shipped one, or a YAML file. Only what differs is written here.",
+}
+
+
+def _part_of(schema: Any) -> Any:
+    """A schema without required fields, whose sections are parts as well."""
+    if isinstance(schema, list):
+        return [_part_of(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value.replace("#/$defs/", f"#/$defs/{_PART}") if key == "$ref" else _part_of(value)
+        for key, value in schema.items()
+        if key != "required" or not isinstance(value, list)
+    }
 
 
 def new_project(folder: Path, template: str = "laptop") -> list[Path]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 
+from resources.redaction import masked
 from speed_assets.recipe import Recipe, RecipeError, changes_in_words
 
 CHANGED_TAG = "speed/set"
@@ -48,7 +49,7 @@ def recipe_resource(
         changes = dict((context.resource_config or {}).get(_FIELDS) or {})
         changed = changed_recipe(recipe, with_fields(changes)) if changes and with_fields else recipe
         if context.instance and context.run:
-            tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: changes_in_words(changes)} if changes else {})
+            tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: masked(changes_in_words(changes))} if changes else {})
             context.instance.add_run_tags(context.run.run_id, tags)
         return changed
 

@@ -25,6 +25,7 @@ from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger
 from resources.progress import Progress, ProgressFor, no_progress
+from resources.redaction import masked
 from resources.releases.releases import promote_new_release
 from resources.store import storage_errors
 from resources.store.artifacts import Artifacts, artifact_label
@@ -88,7 +89,7 @@ def run(
         KeyboardInterrupt: when the run is interrupted.
     """
     with home_environment(home):
-        tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: changes_in_words(changes)} if changes else {})
+        tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: masked(changes_in_words(changes))} if changes else {})
         return _run(recipe, home, select, tags, progress, say, runner)
 
 

@@ -9,6 +9,8 @@ A section has the name of the asset that reads it.
     rules                what must be true between sections, one function a rule
     fingerprint_parts    what a fingerprint contains of a recipe, and what a release publishes of it
     view                 the sections that one stage may read
+    extending            recipes that extend others
+    demonstration        whether a recipe writes a toy language
     reading              YAML in, errors that say what to change
     changed_fields       fields that are changed for one run
     field_texts          what each field means
@@ -17,10 +19,12 @@ Belongs here: the names that other packages import. Not here: what a stage does 
 """
 
 from speed_assets.recipe.changed_fields import changes_in_words, changes_of, with_changes
+from speed_assets.recipe.demonstration import IN_TOY_LANGUAGE, demonstration_notice
+from speed_assets.recipe.extending import shipped_recipes
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
 from speed_assets.recipe.model import Recipe, rows_asked
 from speed_assets.recipe.paths import DEFAULT_RECIPE, PROJECT, RECIPES
-from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml
+from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml, shipped_files
 from speed_assets.recipe.recipe_error import RecipeError
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
@@ -33,6 +37,7 @@ from speed_assets.recipe.sections.embedding_section import (
     Microworld,
     MtebScores,
 )
+from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import (
     READMITTABLE,
     Calibration,
@@ -70,6 +75,7 @@ from speed_assets.recipe.view import RecipeView
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "IN_TOY_LANGUAGE",
     "PROJECT",
     "READMITTABLE",
     "RECIPES",
@@ -88,6 +94,7 @@ __all__ = [
     "EmbeddingModel",
     "EmbeddingReruns",
     "Evaluation",
+    "Examples",
     "Expand",
     "FinalTriplets",
     "Generator",
@@ -136,11 +143,14 @@ __all__ = [
     "Training",
     "changes_in_words",
     "changes_of",
+    "demonstration_notice",
     "find_recipe",
     "load_recipe",
     "parse_recipe",
     "read_yaml",
     "rows_asked",
+    "shipped_files",
+    "shipped_recipes",
     "with_changes",
     "without_places",
 ]
