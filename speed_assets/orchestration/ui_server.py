@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from resources.store.store import StoreError
-from speed_assets.recipe import PROJECT
+from speed_assets.recipe import SHIPPED
 
 HOST = "127.0.0.1"
 _LOOK_S = 0.2
@@ -42,7 +42,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
     _check_port(port)
     started = time.monotonic()
     # A session of its own: whatever interrupts this process, the server and its runs get one Ctrl-C, from here.
-    server = subprocess.Popen(_command(port), cwd=PROJECT, start_new_session=True)
+    server = subprocess.Popen(_command(port), cwd=SHIPPED, start_new_session=True)
     interrupted = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -67,7 +67,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
 
 def _command(port: int) -> list[str]:
     # With the workspace named, `dg` does not look for the project's YAML first.
-    workspace = str(PROJECT / "workspace.yaml")
+    workspace = str(SHIPPED / "workspace.yaml")
     dg = str(Path(sys.executable).with_name("dg"))
     return [dg, "dev", "--host", HOST, "--port", str(port), "--workspace", workspace]
 
