@@ -182,7 +182,7 @@ def _calls_due(
     store: Store | None,
 ) -> tuple[bool, Plan | None]:
     """Whether a run has calls for the teacher that its ledger does not answer, and the plan that was made to see it."""
-    if recipe.teacher.engine == "microworld" or not any(stage.asks_teacher for stage in due):
+    if recipe.teacher.engine != "openai" or not any(stage.asks_teacher for stage in due):
         return False, None
     if not home.is_dir():
         return True, None
