@@ -81,8 +81,7 @@ def asset_for(
         key=key_of((stage.name, partition)),
         deps=[key_of(source) for source in sources(artifacts.graph, stage.name, partition)],
         check_specs=checks.specs,
-        # A node of the asset graph shows the last part of its key alone, so the box around task types names their stage.
-        group_name=stage.name if partition else stage.group,
+        group_name=stage.group_of(partition),
         kinds={stage.kind, "python"},
         owners=OWNERS,
         code_version=code_version or artifacts.code_version(stage.name, partition),

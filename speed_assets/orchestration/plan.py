@@ -28,7 +28,7 @@ from resources.store.store import Store
 from resources.teacher.known_dialects import DialectBook
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS
-from speed_assets.domain.graph import PASSAGES, Stage
+from speed_assets.domain.graph import EXAMPLES, PASSAGES, Stage
 from speed_assets.orchestration.dry_teacher import DryTeacher, OverlayStore, RequiredCalls
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.plan_costs import cost_of_step, saved_by_batches
@@ -253,7 +253,7 @@ def _dry_run(
     """Make the artifact in the temporary store, and count its calls; None where that needs more than answers, or takes too long."""
     if (expected_rows(artifacts.recipe, stage.name, partition) or 0) > EXACT_ROWS_MAX:
         return None
-    if stage.gpu or (not _asks_teacher(stage) and stage.name not in ("topics", PASSAGES)):
+    if stage.gpu or (not _asks_teacher(stage) and stage.name not in ("topics", PASSAGES, EXAMPLES)):
         return None
     try:
         inputs = artifacts.inputs(stage.name, partition)
