@@ -99,7 +99,9 @@ def _run(
     runner = runner or own
     assert runner is not None
     artifacts = Artifacts(recipe, store_of(home).open())
-    defs = build_defs(recipe, home, progress=progress, runner=runner)
+    # What a plan finds damaged and what a step does goes into one list, and to the terminal at the end.
+    reports = artifacts.store.damage_reports
+    defs = build_defs(recipe, home, progress=progress, runner=runner, damage_reports=reports)
     try:
         wanted = _selected(select, defs, artifacts.graph) if select else None
         launched = _stale(recipe, artifacts, instance, wanted, report, say)
@@ -110,7 +112,7 @@ def _run(
     finally:
         if own is not None:
             own.close()
-        for line in artifacts.store.damage_reports:
+        for line in dict.fromkeys(reports):
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started
     return report
