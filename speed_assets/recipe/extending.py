@@ -102,7 +102,7 @@ def usable_path(text: str, field: str) -> Path:
     try:
         encoded = os.fsencode(text) if text.isascii() else text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise RecipeError(f"{field}: {ascii(text[:79])} is no path: it holds half of a character") from None
+        raise RecipeError(f"{field}: {text[:79]!a} is no path: it holds half of a character") from None
     if "\0" in text or len(encoded) > 4000 or any(len(part) > 250 for part in encoded.split(b"/")):
         raise RecipeError(f"{field}: {text[:79]!r} is no path: it is too long, or holds a NUL character")
     return Path(text)
