@@ -101,6 +101,7 @@ def build_defs(
     before_steps: BeforeSteps | None = None,
     sensors: Sequence[dg.SensorDefinition] = (),
     schedules: Sequence[dg.ScheduleDefinition] = (),
+    damage_reports: list[str] | None = None,
 ) -> dg.Definitions:
     """The Dagster definitions of a recipe.
 
@@ -117,11 +118,14 @@ def build_defs(
         before_steps: called once in each run, before its first step.
         sensors: of the definitions.
         schedules: of the definitions.
+        damage_reports: gets one message for each damaged artifact that a step does not use.
     """
     home = home or speed_home()
     shield_log_helpers()
     mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home))
+    if damage_reports is not None:
+        artifacts.store.damage_reports = damage_reports
     code_versions, notes = code_versions or {}, notes or {}
     cluster = recipe.runtime.cluster
     cards = cluster.gpus_per_step if cluster and executor == "ray" else 0

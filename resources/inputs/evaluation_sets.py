@@ -214,7 +214,7 @@ def _opened(file: Path) -> TextIO:
     else:
         raw = cast(BinaryIO, gzip.open(file, "rb"))
         most = min(most, max(RATIO_BYTES, RATIO_MAX * file.stat().st_size))
-    return io.TextIOWrapper(_Limited(raw, most), encoding="utf-8-sig")
+    return io.TextIOWrapper(cast(Any, _Limited(raw, most)), encoding="utf-8-sig")
 
 
 def _check_size(file: Path, lines: TextIO) -> None:

@@ -108,7 +108,9 @@ def _run(
     runner = runner or own
     assert runner is not None
     artifacts = Artifacts(recipe, store_of(home).open())
-    build = partial(build_defs, recipe, home, progress=progress, runner=runner)
+    # What a plan finds damaged and what a step does goes into one list, and to the terminal at the end.
+    reports = artifacts.store.damage_reports
+    build = partial(build_defs, recipe, home, progress=progress, runner=runner, damage_reports=reports)
     try:
         defs = build() if select else None
         wanted = _selected(select, defs, artifacts.graph) if select and defs else None
@@ -126,7 +128,7 @@ def _run(
     finally:
         if own is not None:
             own.close()
-        for line in artifacts.store.damage_reports:
+        for line in dict.fromkeys(reports):
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started
     return report

@@ -77,8 +77,8 @@ def main() -> None:
         def build_middleware(self) -> list[Middleware]:
             return [Middleware(HostCheck, hosts=allowed_hosts()), *super().build_middleware()]
 
-    app.DagsterWebserver = GuardedWebserver  # type: ignore[misc]
-    cli.main()
+    app.DagsterWebserver = GuardedWebserver  # type: ignore[misc,attr-defined]
+    cli.main()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
