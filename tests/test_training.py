@@ -111,7 +111,7 @@ def test_the_reference_of_a_senior_adapter_is_the_junior(junior: Params, base: s
     job = Dpo.read(params)
     model, tokenizer, dialogue = fine_tuning.load_start(job)
     answers = ("chosen", "rejected")
-    rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, job)
+    rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, job.settings.batch_size, job.seed)
     given = {"model": model, "processing_class": tokenizer}
     data = examples.dataset(examples.trained_columns(rows, answers), fine_tuning.checkpoints(job))
     trainer = dpo.preference_trainer(job.settings, fine_tuning.arguments(job, len(rows)), train_dataset=data, **given)

@@ -255,7 +255,7 @@ def write_family(family: Family, folder: Path, text: Iterable[str] = TEXT) -> st
     """Save a model of the family, with weights drawn at random, in `folder`."""
     tokenizer = _tokenizer(family, text)
     tokenizer.save_pretrained(folder)
-    ids: Callable[[str], int] = tokenizer.convert_tokens_to_ids
+    ids: Callable[[str], Any] = tokenizer.convert_tokens_to_ids
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
         "vocab_size": len(tokenizer),

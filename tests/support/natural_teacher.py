@@ -153,7 +153,7 @@ def _tasks(prompt: str, rng: random.Random) -> list[str]:
 
 def _record(prompt: str, keys: list[str], rng: random.Random) -> dict[str, str]:
     long = _words(prompt, rng)
-    record = {}
+    record: dict[str, str] = {}
     for key in keys:
         if key in ("label", "misleading_label"):
             record[key] = rng.choice([label for label in _LABELS if label not in record.values()])
