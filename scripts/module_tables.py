@@ -65,6 +65,8 @@ PAGES: dict[str, tuple[str, ...]] = {
     ),
     "corpus.md": (
         "speed_assets/assets/corpus.py",
+        "speed_assets/assets/examples.py",
+        "speed_assets/domain/few_shot.py",
         "speed_assets/assets/own_evaluation.py",
         "speed_assets/domain/grounded*",
         "speed_assets/domain/passages.py",

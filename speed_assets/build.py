@@ -18,6 +18,7 @@ from checks.gates import refusals
 from resources.compute.runner import Runner
 from resources.inputs.enough_topics import crowded_prompt_warnings
 from resources.instance import run_liveness
+from resources.instance.log_helpers import shield_log_helpers
 from resources.ledger.calls import TeacherEngine
 from resources.ledger.ledger import Ledger
 from resources.progress import ProgressFor, no_progress
@@ -31,6 +32,7 @@ from speed_assets.assets import (
     corpus,
     embedding,
     evaluation_texts,
+    examples,
     junior,
     negatives,
     own_evaluation,
@@ -57,6 +59,7 @@ FUNCTIONS: dict[str, StageFunction] = {
     "topic_tree": topic_tree.topic_tree,
     "task_list": tasks.task_list,
     "passages": corpus.passages,
+    "examples": examples.examples,
     "own_evaluation": own_evaluation.own_evaluation,
     "seed_data": junior.seed_data,
     "junior_model": junior.junior_model,
@@ -113,6 +116,7 @@ def build_defs(
         schedules: of the definitions.
     """
     home = home or speed_home()
+    shield_log_helpers()
     mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home))
     code_versions, notes = code_versions or {}, notes or {}

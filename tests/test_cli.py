@@ -233,15 +233,19 @@ class _Hub(BaseHTTPRequestHandler):
         if "/commit/main" in self.path:
             lines = [json.loads(line) for line in body.splitlines() if line.strip()]
             kind = self.path.split("/")[2]
-            sent = {line["value"]["path"] for line in lines if line["key"] == "file"}
-            self.server.files.setdefault(kind, set()).update(sent)
+            held = self.server.files.setdefault(kind, set())
+            held |= {line["value"]["path"] for line in lines if line["key"] == "file"}
+            held -= {line["value"]["path"] for line in lines if line["key"] == "deletedFile"}
             return self._say({"commitUrl": f"{self.server.url}/o/n/commit/1", "commitOid": "1", "hookOutput": ""})
         return self._say({"url": f"{self.server.url}/o/n", "name": "o/n", "id": "o/n"})
 
     def do_GET(self) -> None:
-        self._say({"id": "o/n", "sha": "0" * 40, "siblings": []})
+        if "/tree/" in self.path:
+            held = sorted(self.server.files.get(self.path.split("/")[2], ()))
+            return self._say([{"type": "file", "path": name, "oid": "0" * 40, "size": 1} for name in held])
+        return self._say({"id": "o/n", "sha": "0" * 40, "siblings": []})
 
-    def _say(self, answer: dict[str, Any], status: int = 200) -> None:
+    def _say(self, answer: Any, status: int = 200) -> None:
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -280,10 +284,13 @@ def test_push_says_what_it_would_send_and_sends_it_only_when_told(tmp_path: Path
     assert hub.calls == []
     sent = push(tmp_path, hub, "a", "--to", "owner/name", "--yes")
     assert sent.returncode == 0, sent.stderr
-    assert sent.stdout.count("sent: ") == 3
+    assert sent.stdout.count("sent: ") == 2
     evidence = {f"release/{name}" for name in ("artifact.json", "manifest.json", "recipe.json")}
     assert hub.files == {"models": {"README.md", *evidence}, "datasets": {"README.md"}}
     assert {key for _, key in hub.calls} == {f"Bearer {TOKEN}"}
+    hub.files["models"] |= {"pytorch_model.bin", ".gitattributes"}  # an older push, and the hub's own file
+    assert push(tmp_path, hub, "a", "--to", "owner/name", "--yes").returncode == 0
+    assert hub.files["models"] == {"README.md", ".gitattributes", *evidence}, "what the release lacks is deleted"
 
 
 def test_push_refuses_what_is_damaged_or_has_no_licence(tmp_path: Path, hub: Hub) -> None:

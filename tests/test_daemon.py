@@ -299,9 +299,6 @@ def test_a_speed_run_beside_a_launched_one_asks_nothing_twice(world: World) -> N
     world.before |= {one.run_id for one in world.instance.get_runs()}
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the sensor's first run does not hold all that the changed topic makes stale: open defect"
-)
 def test_what_is_stale_is_remade_in_one_run_and_nothing_past_a_failed_gate_or_for_the_same_content(
     world: World,
 ) -> None:

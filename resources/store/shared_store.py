@@ -25,6 +25,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from resources.redaction import masked
 from resources.store.bucket import URL_VARIABLE, Bucket, Key, artifact_key, bucket_at, files_folder
 from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, read_manifest
 from resources.store.store import Artifact, ArtifactManifest, Store, fsync
@@ -91,7 +92,7 @@ class SharedStore(Store):
     @override
     def save_text(self, name: str, text: str) -> None:
         """Save a text in the shared store and in the home."""
-        self.bucket.write(name, text.encode())  # first: what the home holds is not sent again
+        self.bucket.write(name, masked(text).encode())  # first: what the home holds is not sent again
         super().save_text(name, text)
 
     @override
@@ -119,7 +120,11 @@ class SharedStore(Store):
         manifest = self.bucket.manifest(key)
         if key in self.bucket.unreported_damage:
             self._report_damage(key, self.bucket.unreported_damage.pop(key))
-        return manifest if manifest is not None and manifest["fingerprint"] == fingerprint else None
+        if manifest is not None and manifest["fingerprint"] != fingerprint:
+            self.bucket.reject(key)
+            self._report_damage(key, f"{MANIFEST_FILE} is another artifact's")
+            return None
+        return manifest
 
     def _fetched(self, asset: str, fingerprint: str) -> Artifact | None:
         key = artifact_key(asset, fingerprint)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from speed_assets.cli.output import note
+
 if TYPE_CHECKING:
     from speed_assets.recipe import Recipe
 
@@ -20,14 +22,9 @@ DEFAULT_RECIPE = "offline"
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Names of the shipped recipes, for the shell."""
+    from speed_assets.recipe import shipped_recipes
+
     return [name for name in shipped_recipes() if name.startswith(incomplete)]
-
-
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the project."""
-    from speed_assets.recipe import RECIPES
-
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 RecipeOption = Annotated[
@@ -50,11 +47,15 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the 
 
 
 def load(recipe: str, topics: Path | None = None) -> Recipe:
-    """The recipe of a command line. Raises RecipeError, with a suggestion for a mistyped name."""
-    from speed_assets.recipe import RecipeError, load_recipe
+    """The recipe of a command line, whose key is secret from here on; reports the files that it takes from the shipped recipes.
+
+    Raises RecipeError, with a suggestion for a mistyped name.
+    """
+    from resources.redaction import mark_secret_variables
+    from speed_assets.recipe import RECIPES, RecipeError, find_recipe, load_recipe, shipped_files, shipped_recipes
 
     try:
-        return load_recipe(recipe, topics)
+        loaded = load_recipe(recipe, topics)
     except RecipeError as error:
         matches = (
             []
@@ -64,6 +65,10 @@ def load(recipe: str, topics: Path | None = None) -> Recipe:
         if not matches or matches[0] == recipe:
             raise
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
+    mark_secret_variables(loaded.teacher.key_variable, *loaded.teacher.dialect.headers.values())
+    if find_recipe(recipe).parent != RECIPES.resolve() and (files := shipped_files(loaded)):
+        note(f"from the shipped recipes, since there is none next to {recipe}: {', '.join(files)}")
+    return loaded
 
 
 def rows_count(text: str | int) -> int:

@@ -147,7 +147,7 @@ def push(
 
     found = releases.find_release(store_of(speed_home()), release)
     against = hub.push_objections(found, to)
-    files = [(upload.kind, name, size) for upload in hub.planned_uploads(found) for name, size in upload.sizes()]
+    files = [(upload.kind, name, size) for upload in hub.planned_uploads(found, to) for name, size in upload.sizes()]
     total = sum(size for _, _, size in files)
     if not as_json:
         for kind, name, size in files:

@@ -6,6 +6,7 @@ Belongs here: their arguments and what they print. Not here: running (`speed_ass
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,6 +64,7 @@ def run(
     from speed_assets.orchestration import run_report, runs
 
     with progress_display() as display:
+        _say_demonstration(loaded, display.say)
         display.say(f"recipe {loaded.name}, home {home}")
         checking.begin(loaded, home, display.say, everything=select is None)
         report = runs.run(loaded, home, select=select, progress=display, say=display.say)
@@ -102,7 +104,7 @@ def _show_summary(summary: dict[str, Any], report: Any) -> None:
     if summary["scores"]:
         out()
         show_table(*score_table(summary["scores"]), best=True)
-    show(["", f"release: {summary['release'] or 'none'}"])
+    show(["", f"release: {summary['release'] or 'none'}", "report: speed report --open"])
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
@@ -133,6 +135,7 @@ def plan(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_
     if as_json:
         show_json(planned.as_json())
         return
+    _say_demonstration(loaded, out)
     show(map(printable, as_text(planned)))
 
 
@@ -155,6 +158,7 @@ def rehearse(
 
     with progress_display() as display:
         place = rehearsal.home_of(home, loaded)
+        _say_demonstration(loaded, display.say)
         display.say(f"rehearsal of recipe {loaded.name}, home {place}")
         small = rehearsal.rehearsal_of(loaded, rows, skip_evaluation=skip_evaluation)
         checking.begin(small, place, display.say)
@@ -230,3 +234,11 @@ def ui(
     status = serve(port, note)
     if status:
         raise typer.Exit(status)
+
+
+def _say_demonstration(recipe: Any, say: Callable[[str], None]) -> None:
+    """Say first that a recipe writes a toy language, where its topics are somebody's own."""
+    from speed_assets.recipe import demonstration_notice
+
+    if notice := demonstration_notice(recipe):
+        say(f"DEMONSTRATION: {notice}")

@@ -20,8 +20,10 @@ VALUES_MAX = 100_000
 """Maximum values after aliases are replaced by what they name (ours)."""
 DIGITS_MAX = 40
 """Maximum characters of a number (ours)."""
-_OLD_NUMBER = re.compile(r"[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+)")
+_OLD_NUMBER = re.compile(r"[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
 """Numbers that YAML 1.1 reads to base 8 or 60: nearly always a slip."""
+_OLD_TRUTH = frozenset(("yes", "no", "on", "off"))
+"""Words that YAML 1.1 reads as true or false: a name, a language (`no`) or an answer as often as a switch."""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -136,5 +138,23 @@ def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     return int(loader.construct_yaml_int(node))
 
 
+def _real(loader: _Loader, node: yaml.ScalarNode) -> float:
+    if _OLD_NUMBER.fullmatch(node.value):
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: {node.value} would be read to base 60: write it without colon"
+        )
+    return float(loader.construct_yaml_float(node))
+
+
+def _truth(loader: _Loader, node: yaml.ScalarNode) -> bool:
+    if (word := node.value).casefold() in _OLD_TRUTH:
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: {word} is read as true or false: write true, false, or '{word}'"
+        )
+    return bool(loader.construct_yaml_bool(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:bool", _truth)
+_Loader.add_constructor("tag:yaml.org,2002:float", _real)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)

@@ -42,11 +42,13 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
     return {
         "old": old.fingerprint,
         "new": new.fingerprint,
-        "recipe": _changed(*map(_flat, recipes)),
-        "made_of": _changed(*made_of),
-        "rows": _changed(*rows),
+        "recipe": changed_values(*map(flat_values, recipes)),
+        "made_of": changed_values(*made_of),
+        "rows": changed_values(*rows),
         "scores": _scores(old, new, Superior.model_validate(recipes[1]["checks"]["superior"]), recipes[1]["seed"]),
-        "figures": _changed(*(_flat({name: manifest.get(name) for name in _FIGURES}) for manifest in manifests)),
+        "figures": changed_values(
+            *(flat_values({name: manifest.get(name) for name in _FIGURES}) for manifest in manifests)
+        ),
     }
 
 
@@ -88,12 +90,13 @@ def _scores(old: Release, new: Release, settings: Superior, seed: int) -> dict[s
     }
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+def changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """{name: [old, new]} of values that differ, null where one has no such name."""
     names = dict.fromkeys([*old, *new])
     return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
+def flat_values(value: Any, path: str = "") -> dict[str, Any]:
     """{dotted path: value} of nested mappings; in a list of mappings, the first field of each is its name."""
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         value = {str(next(iter(item.values()), at)): item for at, item in enumerate(value)}
@@ -101,5 +104,5 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
         return {path: value}
     found: dict[str, Any] = {}
     for name, item in value.items():
-        found |= _flat(item, f"{path}.{name}" if path else str(name))
+        found |= flat_values(item, f"{path}.{name}" if path else str(name))
     return found

@@ -16,6 +16,12 @@ from pydantic_core import PydanticUndefined
 
 from checks.registry import CHECKS
 from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe.extending import EXTENDS
+
+_EXTENDS = (
+    "Recipe that this one extends: the name of a shipped recipe, or a YAML file. This one then holds its name and what differs; "
+    "mappings are merged field by field, and null removes a section. All other commands see the complete recipe."
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
     Raises:
         RecipeError: when no field has that name, or several have.
     """
+    if path == EXTENDS:
+        return FieldExplanation(path, _EXTENDS, "text", False, None, None, [], [], [], [])
     path = _full_path(path)
     owner, name, info = _lookup(path)
     section = _model_in(info.annotation)

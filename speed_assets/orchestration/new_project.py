@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, load_recipe
+from speed_assets.recipe.extending import EXTENDS
 
 TEMPLATES = ("laptop", "gpu")
 """Shipped recipes that a project may start from."""
@@ -63,8 +64,42 @@ speed run        # the full run; interrupted or stopped by a budget, it resumes
 
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema of recipes, for completion and validation in editors."""
-    schema = Recipe.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "SPEED recipe"}
+    complete = Recipe.model_json_schema()
+    sections = complete.pop("$defs")
+    parts = {f"{_PART}{name}": _part_of(section) for name, section in {**sections, "Recipe": complete}.items()}
+    part = parts[f"{_PART}Recipe"]
+    part["properties"] = {EXTENDS: _EXTENDS, **part["properties"]}
+    part["required"] = [EXTENDS, "name"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "SPEED recipe",
+        "type": "object",
+        "if": {"required": [EXTENDS]},
+        "then": {"$ref": f"#/$defs/{_PART}Recipe"},
+        "else": {"$ref": "#/$defs/Recipe"},
+        "$defs": {**sections, "Recipe": complete, **parts},
+    }
+
+
+_PART = "Part-of-"
+"""Before the name of a section in the schema of a recipe that extends another: every field may be left out."""
+_EXTENDS = {
+    "type": "string",
+    "description": "Recipe that this one extends: the name of a shipped one, or a YAML file. Only what differs is written here.",
+}
+
+
+def _part_of(schema: Any) -> Any:
+    """A schema without required fields, whose sections are parts as well."""
+    if isinstance(schema, list):
+        return [_part_of(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value.replace("#/$defs/", f"#/$defs/{_PART}") if key == "$ref" else _part_of(value)
+        for key, value in schema.items()
+        if key != "required" or not isinstance(value, list)
+    }
 
 
 def new_project(folder: Path, template: str = "laptop") -> list[Path]:

@@ -17,6 +17,7 @@ from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
 from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
 from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
+from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
@@ -55,6 +56,7 @@ class Recipe(Section):
     """Topic files, and the tree that the teacher grows from them."""
     corpus: Corpus | None = None
     queries: GroundedQueries = GroundedQueries()
+    examples: Examples | None = None
     prompts: Prompts
     """Which prompts the loop asks with."""
     teacher: Teacher
@@ -129,8 +131,9 @@ class Recipe(Section):
         dumped: dict[str, Any] = dump(self)
         for name in ("corpus", "queries") if self.corpus is None else ():
             dumped.pop(name, None)
-        if self.own_evaluation is None:
-            dumped.pop("own_evaluation", None)
+        for name in ("own_evaluation", "examples"):
+            if getattr(self, name) is None:
+                dumped.pop(name, None)
         return dumped
 
     @model_validator(mode="after")
@@ -154,6 +157,7 @@ class Recipe(Section):
             reruns=self.embedding_reruns.count > 0,
             corpus=self.corpus is not None,
             own_evaluation=self.own_evaluation is not None,
+            examples=self.examples is not None,
             rehearsed=self.rehearsal is not None,
         )
         asked = {

@@ -54,6 +54,7 @@ def _probes(recipe: Recipe, home: Path, network: bool) -> list[tuple[str, Probe]
         ("topics", lambda: input_probes.topics(recipe)),
         ("prompts", lambda: input_probes.prompts(recipe)),
         ("evaluation", lambda: input_probes.evaluation(recipe)),
+        ("examples", lambda: input_probes.examples(recipe)),
         ("prices", lambda: input_probes.prices(recipe)),
         ("batches", lambda: input_probes.batches(recipe)),
         ("key", lambda: teacher_probes.key(recipe)),
@@ -162,7 +163,7 @@ _OF_MODELS = frozenset(("engine", "gpu", "cuda", "model", "mteb tasks", "ports",
 def calls_are_due(recipe: Recipe, home: Path) -> bool:
     """Whether a run has calls for the teacher that its ledger does not answer. Where every artifact that is made of answers
     is there, that takes milliseconds; else it takes a plan."""
-    if recipe.teacher.engine == "microworld" or _made(recipe, home, lambda stage: stage.asks_teacher):
+    if recipe.teacher.engine != "openai" or _made(recipe, home, lambda stage: stage.asks_teacher):
         return False
     try:
         return not home.is_dir() or plan(recipe, home).as_json()["calls"] > 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -95,9 +97,9 @@ class NonAnswers(Section):
 
 
 class Teacher(Section):
-    engine: Literal["microworld", "openai"]
+    engine: Literal["microworld", "openai", "none"]
     """`microworld` is the simulated teacher of the toy language, without a network; `openai` is any OpenAI-compatible
-    server."""
+    server; `none` is no teacher: the user's own `examples` replace it."""
     model: str
     """Model name at the endpoint (paper: gpt-4o-2024-05-13)."""
     revision: str | None = None
@@ -122,6 +124,16 @@ class Teacher(Section):
             if getattr(self, name) == type(self).model_fields[name].default:
                 dumped.pop(name, None)
         return dumped
+
+    def on_this_machine(self) -> bool:
+        """Whether what is sent to this teacher stays on this machine."""
+        if self.endpoint is None:
+            return True
+        host = urlsplit(self.endpoint).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     def first_dialect(self, model: str) -> Dialect:
         """The dialect that the detection starts from: what the recipe sets, else the preset of the server's address."""
