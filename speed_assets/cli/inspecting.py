@@ -89,12 +89,9 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about a run or release: graph, cost, scores, rows, quarantine, changes. It sends no request."""
-    loaded = load(recipe, topics)
-    from resources.store.home import prepare_home, speed_home
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.report import write_report
 
-    home = speed_home()
-    prepare_home(home)
     page = write_report(loaded, home, name, out)
     if as_json:
         show_json({"page": str(page), "bytes": page.stat().st_size})

@@ -54,7 +54,7 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
         RecipeError: when no field has that name, or several have.
     """
     if path == EXTENDS:
-        return FieldExplanation(path, _EXTENDS, "text", False, None, None, [], [], [], [])
+        return FieldExplanation(path, _EXTENDS, "", "text", False, None, None, [], [], [], [])
     path = _full_path(path)
     owner, name, info = _lookup(path)
     section = _model_in(info.annotation)

@@ -103,7 +103,7 @@ class PerTaskType(Section):
     matching_long: Rows
     """Rows of matching between long texts (a paragraph or more)."""
     grounded: Rows = 0
-    """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in."""
+    """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in (ours)."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
