@@ -91,7 +91,7 @@ def test_home_of_the_option_counts_for_this_command_only(
     assert os.environ["SPEED_HOME"] == str(tmp_path / "other")
 
 
-def test_a_termination_is_told_from_an_interrupt_and_the_handler_is_restored(
+def test_a_termination_is_distinguished_from_an_interrupt_and_the_handler_is_restored(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)

@@ -82,7 +82,7 @@ _PLACES = (
     "at the edge of the forest",
     "in the upper workshop",
     "after the market had closed",
-    "beside the canal",
+    "next to the canal",
     "while the rain went on",
     "under the stone bridge",
     "in the middle of the week",
