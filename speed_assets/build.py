@@ -52,6 +52,7 @@ from speed_assets.assets.stage import RUN_TAG, AssetChecks, asset_for
 from speed_assets.assets.stage_run import StageFunction
 from speed_assets.assets.stand_ins import standing_in
 from speed_assets.domain.graph import Graph, Stage
+from speed_assets.orchestration.before_steps import BeforeSteps, with_beginning
 from speed_assets.orchestration.lanes import LANE_TAG, lane_of, lanes_executor
 from speed_assets.orchestration.recipe_of_run import recipe_resource
 from speed_assets.recipe import Recipe, RecipeError
@@ -100,10 +101,12 @@ def build_defs(
     code_versions: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
     executor: str | dg.ExecutorDefinition | None = None,
+    before_steps: BeforeSteps | None = None,
     key_prefix: str | None = None,
     with_fields: Callable[[Mapping[str, Any]], Recipe] | None = None,
     sensors: Sequence[dg.SensorDefinition] = (),
     schedules: Sequence[dg.ScheduleDefinition] = (),
+    damage_reports: list[str] | None = None,
 ) -> dg.Definitions:
     """The Dagster definitions of a recipe.
 
@@ -117,18 +120,22 @@ def build_defs(
             without one has that of its own code and recipe.
         notes: why an artifact is stale, by the same names.
         executor: as in `executor_named`, or one that several recipes share.
+        before_steps: called once in each run, before its first step.
         key_prefix: begins the keys of assets and the names of job and resources, where a code location has several recipes.
         with_fields: the recipe with other values at dotted fields; without it, run config can change none.
         sensors: of the definitions.
         schedules: of the definitions.
+        damage_reports: gets one message for each damaged artifact that a step does not use.
     """
     home = home or speed_home()
     shield_log_helpers()
     mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home), key_prefix)
+    if damage_reports is not None:
+        artifacts.store.damage_reports = damage_reports
     cluster = recipe.runtime.cluster
-    runs_in = executor if isinstance(executor, dg.ExecutorDefinition) else executor_named(executor, recipe)
-    cards = cluster.gpus_per_step if cluster and runs_in.name == "ray" else 0
+    runs_steps = executor if isinstance(executor, dg.ExecutorDefinition) else executor_named(executor, recipe)
+    cards = cluster.gpus_per_step if cluster and runs_steps.name == "ray" else 0
     return dg.Definitions(
         assets=[
             _asset(stage, partition, artifacts, cards, code_versions or {}, notes or {})
@@ -141,7 +148,7 @@ def build_defs(
         jobs=[everything(artifacts)],
         sensors=sensors,
         schedules=schedules,
-        executor=runs_in,
+        executor=with_beginning(runs_steps, before_steps) if before_steps else runs_steps,
     )
 
 

@@ -26,7 +26,7 @@ from speed_assets.recipe import PROJECT, Recipe
 
 PRODUCT = ("speed_assets", "resources", "checks")
 LINES, FUNCTION_LINES = 400, 60
-FOLDERS_OF_TEXT = ("docs/", "deploy/", "scripts/", "benchmarks/", "recipes/")
+FOLDERS_OF_TEXT = ("docs/", "deploy/", "scripts/", "benchmarks/", "recipes/", "tests/", "tests_vllm/")
 """Next to the product, folders whose texts a reader sees."""
 KERNELS = "kernels.py"
 """How the names of files with compiled functions end: a compiled loop is one function, and shares parts that numba inlines."""
@@ -67,7 +67,8 @@ def test_lock_is_closed() -> None:
     lines = [line for name in locks for line in (PROJECT / name).read_text().splitlines()]
     locked = {canonicalize_name(line.split("==")[0]) for line in lines if "==" in line}
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    waiting = [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+    extras = [line for name in ("train", "eval", "dev") for line in project["optional-dependencies"][name]]
+    waiting = [Requirement(line) for line in [*project["dependencies"], *extras]]
     seen = set()
     while waiting:
         requirement = waiting.pop()

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 BYTES_MAX = 262_144
 """Maximum bytes of a file (ours: ten times the largest prompt set; a parser in Python reads them in seconds)."""
@@ -37,11 +38,13 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._depth = 0
 
+    @override
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:
         """A bracket; the scanner reads far ahead, so depth counts here, too."""
         self._check_depth(self.flow_level)
         super().fetch_flow_collection_start(TokenClass)  # type: ignore[no-untyped-call]
 
+    @override
     def add_indent(self, column: int) -> bool:
         """A level of a block."""
         self._check_depth(len(self.indents))
@@ -51,6 +54,7 @@ class _Loader(yaml.SafeLoader):
         if levels > DEPTH_MAX:
             raise YamlProblem(f"line {self.line + 1}: nested more than {DEPTH_MAX} levels deep")
 
+    @override
     def compose_node(self, parent: Any, index: Any) -> Any:
         """A node, in bounds."""
         self._depth += 1
@@ -150,6 +154,15 @@ def _truth(loader: _Loader, node: yaml.ScalarNode) -> bool:
     return bool(loader.construct_yaml_bool(node))
 
 
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in node.value):
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: half of a character (\\ud800 to \\udfff): write it as one, \\U0001F600"
+        )
+    return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
 _Loader.add_constructor("tag:yaml.org,2002:bool", _truth)
 _Loader.add_constructor("tag:yaml.org,2002:float", _real)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

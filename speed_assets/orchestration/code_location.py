@@ -14,12 +14,16 @@ from functools import partial
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
 
+from resources.store.asset_keys import name_among
 from resources.store.home import speed_home
 from resources.store.store import StoreError
 from speed_assets.build import build_defs, executor_named
+from speed_assets.orchestration import doctor
 from speed_assets.orchestration.automation import evaluation_schedule, stale_sensor
+from speed_assets.orchestration.before_steps import with_beginning
 from speed_assets.orchestration.plan import plan
 from speed_assets.orchestration.plan_text import in_words
+from speed_assets.orchestration.recipe_of_run import changes_in
 from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import DEFAULT_RECIPE, Recipe, RecipeError, load_recipe
 
@@ -46,6 +50,10 @@ def loaded_definitions() -> dg.Definitions:
     else:
         found = json.loads(context.reconstruction_metadata.get(_PLANNED, "{}"))
     executor = executor_named(os.environ.get("SPEED_EXECUTOR"), *recipes.values())
+    before = partial(
+        _before_steps, {recipe.name if several else None: file for file, recipe in recipes.items()}, topics
+    )
+    executor = with_beginning(executor, before)
     return dg.Definitions.merge(
         *(
             _definitions(file, topics, recipe, found.get(recipe.name, ({}, {})), executor, several)
@@ -58,6 +66,30 @@ def recipe_files() -> list[str]:
     """The recipes to load, by file or name: those of `SPEED_RECIPES`, between commas, or that of `SPEED_RECIPE`."""
     several = [name.strip() for name in os.environ.get(RECIPES_VARIABLE, "").split(",") if name.strip()]
     return list(dict.fromkeys(several)) or [os.environ.get("SPEED_RECIPE", DEFAULT_RECIPE)]
+
+
+def _before_steps(
+    files: Mapping[str | None, str], topics: str | None, run: dg.DagsterRun, instance: dg.DagsterInstance
+) -> None:
+    """What a run does first: the probes of each recipe that it has assets of, with the fields that its run config changes.
+
+    Args:
+        files: by the prefix of their keys, the recipes of the code location.
+        topics: a topic file in place of the recipes'.
+        run: the run, of which no step has begun.
+        instance: its Dagster instance.
+
+    Raises:
+        RecipeError: for a field that is wrong, or where a probe finds an error.
+    """
+    for prefix, file in files.items():
+        selected = run.asset_selection
+        if selected and not any(prefix in (None, key.path[0]) for key in selected):
+            continue
+        if not selected and run.job_name != name_among(prefix, "everything"):
+            continue
+        recipe = load_recipe(file, topics, changes_in(run.run_config, prefix))
+        doctor.before_run(recipe, run, instance, prefix)
 
 
 def _definitions(

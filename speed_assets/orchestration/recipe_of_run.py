@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 
 from resources.redaction import masked
+from resources.store.asset_keys import name_among
 from speed_assets.recipe import Recipe, RecipeError, changes_in_words
 
 CHANGED_TAG = "speed/set"
@@ -33,6 +34,14 @@ _CONFIG = {
         "has fingerprints of its own; the recipe's file stays as it is.",
     )
 }
+
+
+def changes_in(run_config: Mapping[str, Any], key_prefix: str | None = None) -> dict[str, Any]:
+    """The fields that the run config of a run changes; none where it changes none. `key_prefix` as in `build_defs`."""
+    found: Any = run_config
+    for name in ("resources", name_among(key_prefix, "recipe"), "config", _FIELDS):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def recipe_resource(
