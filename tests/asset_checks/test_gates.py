@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from checks.asset_checks import gate_results, results_of, specs_of
+from checks.candidate import refusal_of
 from checks.gates import refusals
 from checks.registry import CHECKS, Subject, check_key, checks_of, evaluate
 from resources.store.asset_keys import key_of, step_of
@@ -69,6 +70,20 @@ def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_
         result.check_name: result.description for result in gate_results(shelf, [asdict(poor)]) if not result.passed
     }
     assert failed == {"seed_data": poor.sentence}
+
+    refusal = refusal_of(shelf)
+    assert refusal is not None
+    assert (refusal.reasons, refusal.compare_with) == ([missing, poor], None)
+    assert {(row["artifact"], row["gate"]) for row in refusal.tables["gates"]} == {
+        ("task_list/sts", "made"),
+        ("seed_data/retrieval", "valid_share"),
+    }
+    for row in refusal.tables["scores"]:
+        assert set(row) == {"task", "candidate", "low", "high"}
+        assert row["low"] <= row["candidate"] <= row["high"]
+    everything = refusal.tables["rows"][-1]
+    assert everything["task_type"] == "all"
+    assert everything["change"] == everything["candidate"] > 0
     assert all(result.passed for result in gate_results(shelf, []))
 
 
