@@ -15,6 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from checks.registry import CHECKS
+from speed_assets.domain.graph import ALL_STAGES
+from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Recipe, RecipeError
 from speed_assets.recipe.extending import EXTENDS
 
@@ -59,7 +61,7 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
     direct = [stage.name for stage in recipe.graph().values() if _reads(recipe, stage, path.split("."))]
     return FieldExplanation(
         field=path,
-        meaning=_one_paragraph(info.description or (section.__doc__ if section else "") or "no description"),
+        meaning=_one_paragraph(info.description or (section.__doc__ if section else "") or _by_name(path)),
         type=_type_in_words(owner.model_json_schema(), name),
         required=info.is_required(),
         default=None if info.is_required() else _plain(info.get_default(call_default_factory=True)),
@@ -116,6 +118,17 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if getattr(annotation, "__origin__", None) in (list, tuple, dict):
         return None
     return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+def _by_name(path: str) -> str:
+    """What is known of a field by its name: that it is a stage's section, or a number of rows of a task type."""
+    name = path.rpartition(".")[2]
+    stage = next((stage.description for stage in ALL_STAGES if stage.name == path), None)
+    if stage is not None:
+        return f"Section of the stage `{path}`: {stage}"
+    if name in TASK_TYPES:
+        return f"Rows of the task type `{name}`: {TASK_TYPES[name].description}."
+    return "How answers are drawn." if name == "sampling" else "no description"
 
 
 def _reads(recipe: Recipe, stage: Any, path: list[str]) -> bool:

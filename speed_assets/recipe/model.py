@@ -46,18 +46,24 @@ _ROWS = (
 
 class Recipe(Section):
     name: Annotated[str, Field(pattern=RECIPE_NAME)]
+    """Name of the recipe, by which its releases are found."""
     description: str
+    """What the model is for, in prose; the cards state it."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]
     """The seed that every named seed of the run is derived from."""
     topics: Topics
+    """Topics that rows are written about."""
     corpus: Corpus | None = None
     queries: GroundedQueries = GroundedQueries()
     prompts: Prompts
+    """The wording that stages ask with."""
     teacher: Teacher
+    """The model that writes examples and gives verdicts."""
     calls: Calls = Calls()
     money: Money = Money()
     answers: Answers = Answers()
     generator: Generator | None = None
+    """The small model that is aligned and writes the rows; null in a recipe without generators."""
     task_list: TaskList
     seed_data: SeedData
     junior_model: Training | None = None
@@ -75,6 +81,7 @@ class Recipe(Section):
     embedding_model: EmbeddingModel
     embedding_reruns: EmbeddingReruns = EmbeddingReruns()
     evaluation: Evaluation = Evaluation()
+    """Evaluation sets that models are scored on, and whose texts are kept out of the rows."""
     own_evaluation: OwnEvaluation | None = None
     mteb_scores: MtebScores
     release: Licences = Licences()

@@ -56,6 +56,7 @@ def contents(subject: Subject) -> dict[str, Any]:
             if plot.stem not in ("funnel", "diversity", "scores", "quarantine_counts")
         ],
         "diversity_plot": next((p for p in subject.plots("final_triplets") if p.stem == "diversity"), None),
+        "of_run": subject.by_run is not None,
         "missing": subject.missing,
         "made_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }

@@ -60,6 +60,7 @@ class Checks(Section):
     seed_data_valid_min: Share = 0.7
     """Minimum share of the teacher's answers that parse into a valid record."""
     junior_data_valid_min: Share = 0.5
+    """Minimum share of the junior's outputs that are valid records."""
     pairs_min: Count = 20
     """Minimum preference pairs, of all task types together, for DPO to start."""
     judge_contradictions_max: Share = 0.3
@@ -69,8 +70,11 @@ class Checks(Section):
     judge_unreadable_max: Share = 0.2
     """Maximum share of verdicts that could not be read (ours)."""
     senior_data_valid_min: Share = 0.7
+    """Minimum share of the senior's outputs that are valid records."""
     revision_data_valid_min: Share = 0.7
+    """Minimum share of the teacher's revisions that are valid records."""
     revised_data_valid_min: Share = 0.8
+    """Minimum share of revised rows that are valid records."""
     revisions_readable_min: Share = 0.5
     """Minimum share of revised_data's revisions that can be read: what cannot be read leaves its row as it was (ours)."""
     kept_min: Share = 0.5

@@ -22,7 +22,9 @@ class CorpusColumns(Section):
     id: str = "id"
     """A row without an id is named by its content."""
     title: str = "title"
+    """Column with the title of a document."""
     date: str = "date"
+    """Column with the date of a document."""
 
 
 class PassageRepeats(Section):
@@ -67,7 +69,9 @@ class Corpus(Section):
     file_megabytes_max: Rate = 100.0
     """Megabytes (10^6 bytes) of a file at most."""
     documents_max: Positive = 1_000_000
+    """Maximum documents; with more, the run stops (ours)."""
     document_characters_max: Positive = 5_000_000
+    """Maximum characters of a document; what is longer is quarantined (ours)."""
 
     @model_validator(mode="after")
     def _cuttable(self) -> Corpus:
@@ -86,6 +90,7 @@ class GroundedQueries(Section):
     keyword: Annotated[float, Field(ge=0)] = 0.3
     """Weight of search keywords."""
     question: Annotated[float, Field(ge=0)] = 0.4
+    """Weight of queries that are questions."""
     how_to: Annotated[float, Field(ge=0)] = 0.15
     """Weight of requests for how to do something."""
     claim: Annotated[float, Field(ge=0)] = 0.15

@@ -19,6 +19,7 @@ class EmbeddingModel(Section):
     base: str
     """`static` for a table of token vectors drawn from the seed, a folder, or a hub name (paper: Mistral-7B-v0.1)."""
     revision: str | None = None
+    """Version of the model; another one is asked or loaded again."""
     dimensions: Positive | None = None
     """Size of a static model's vectors; null for pretrained models."""
     pooling: Literal["mean", "last"] = "mean"
@@ -29,14 +30,19 @@ class EmbeddingModel(Section):
     sts_instructions: Annotated[tuple[str, ...], Field(min_length=1)] = SIMILARITY_WORDINGS
     """{task} of STS rows, whose own task is a topic; each row gets one of these (E5-mistral's, and three of ours)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights."""
     temperature: Rate
     """tau of InfoNCE (E5-mistral: 0.02)."""
     learning_rate: Rate
+    """Learning rate of AdamW at its maximum."""
     batch_size: Positive
     """Triplets in one step, and so the number of in-batch negatives (paper: 1,536)."""
     epochs: Rate
+    """Passes over the rows."""
     warmup_share: Share = 0.0
+    """Share of the steps in which the learning rate rises to its maximum."""
     weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
+    """Weight decay of AdamW."""
     max_length: Positive
     """Tokens."""
     homogeneous: bool = True
@@ -50,6 +56,7 @@ class EmbeddingModel(Section):
     """Number of last epochs whose final weights are averaged; 1 takes the last weights (llama-embed-nemotron, arXiv
     2511.07025). Adapters are averaged factor by factor."""
     lora: Lora | None = None
+    """Trains LoRA matrices in place of all weights; null trains all weights."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     micro_batch_size: Positive = 64

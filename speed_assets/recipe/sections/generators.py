@@ -52,18 +52,24 @@ class Generator(Section):
 
 class Lora(Section):
     r: Positive
+    """Rank of the LoRA matrices."""
     alpha: Positive
+    """Scale of the LoRA update: it is multiplied by alpha / r."""
     dropout: Share = 0.0
+    """Dropout before the LoRA matrices."""
 
 
 class Training(Section):
     learning_rate: Rate
+    """Learning rate of AdamW at its maximum."""
     batch_size: Positive
     """Rows in one optimizer step."""
     epochs: Rate
+    """Passes over the rows."""
     warmup_share: Share = 0.0
     """Share of the steps with a rising learning rate; linear decay follows."""
     weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
+    """Weight decay of AdamW."""
     max_length: Positive | None = None
     """Maximum tokens of prompt and answer together; longer rows are quarantined, not truncated. null follows from the data: the longest
     prompt, the most tokens that an answer was given, and its end."""

@@ -48,8 +48,11 @@ class RowScores(Section):
     dimensions: Positive = 64
     """Dimensions of the model that scores whether query and document fit."""
     epochs: Positive = 20
+    """Passes over the rows."""
     learning_rate: Rate = 0.01
+    """Learning rate of AdamW at its maximum."""
     weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.1
+    """Weight decay of AdamW."""
     batch_rows: Positive = 64
     """Rows in a batch of its training, each with its own negative and the positive of another row."""
 

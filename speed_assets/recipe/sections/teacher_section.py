@@ -28,9 +28,13 @@ class ErrorRates(Section):
     """Error rates of the microworld's teacher, as shares of its answers. A real teacher has no such setting."""
 
     brainstorm: Share = 0.0
+    """Share of brainstormed tasks that the simulated teacher gets wrong."""
     write: Share = 0.0
+    """Share of written records that the simulated teacher gets wrong."""
     judge: Share = 0.0
+    """Share of verdicts that the simulated teacher gets wrong."""
     revise: Share = 0.0
+    """Share of revisions that the simulated teacher gets wrong."""
 
 
 class TeacherDialect(Section):
@@ -47,6 +51,7 @@ class TeacherDialect(Section):
     temperature: Sent | None = None
     """Whether the temperature is sent; `unless_default` omits 1, for servers with that default."""
     top_p: Sent | None = None
+    """When `top_p` is sent; null takes what the preset or a first call finds."""
     seed: bool | None = None
     """Whether a seed is sent."""
     strict: bool | None = None
@@ -90,9 +95,11 @@ class NonAnswers(Section):
 
 class Teacher(Section):
     engine: Literal["microworld", "openai"]
+    """`openai` asks an endpoint; `microworld` simulates a teacher in a toy language, for demonstrations."""
     model: str
     """Model name at the endpoint (paper: gpt-4o-2024-05-13)."""
     revision: str | None = None
+    """Version of the model; another one is asked or loaded again."""
     endpoint: Endpoint | None = None
     """Base URL of an OpenAI-compatible server, without credentials; null with the microworld."""
     key_variable: Annotated[str, Field(pattern=VARIABLE)] | None = None
@@ -179,6 +186,7 @@ class Prices(Section):
     version: str
     """Date or name of the table, for instance `2024-10-18`."""
     currency: str = "USD"
+    """Currency of the prices."""
     models: dict[str, Price]
     """By the teacher's model name."""
 
@@ -187,7 +195,9 @@ class Cap(Section):
     """A budget; null is unlimited. A budget of money needs the prices of the models."""
 
     calls: Count | None = None
+    """Maximum calls; null has no bound."""
     money: Annotated[float, Field(ge=0, le=NUMBER_MAX)] | None = None
+    """Maximum money, in the currency of the prices; null has no bound."""
 
 
 class Money(Section):
