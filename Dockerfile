@@ -1,13 +1,12 @@
-# One image for the command, the UI and the daemon: `docker build -t speed .` has torch for CPUs;
-# `--build-arg TORCH_INDEX=cu128` has the CUDA build, which takes about 6 GB more. Not built by this project's tests.
+# One image for the command, the UI and the daemon. `docker build -t speed .` takes the torch of the default registry, on Linux the
+# CUDA build; `--build-arg TORCH_INDEX_URL=...` names an index with another build, such as PyTorch's for CPUs (6 GB less).
+# Parsed by a test of this project, not built by one.
 FROM python:3.11-slim-bookworm
-ARG TORCH_INDEX=cpu
-# Another registry of the torch builds, such as a mirror; its folders are named cpu, cu128, ...
-ARG TORCH_URL=https://download.pytorch.org/whl
+ARG TORCH_INDEX_URL=
 RUN useradd --create-home --uid 1000 speed && mkdir /home/speed/data && chown speed:speed /home/speed/data
 WORKDIR /opt/speed
 COPY requirements.lock requirements-torch.lock ./
-RUN pip install --no-cache-dir --no-deps --index-url "$TORCH_URL/$TORCH_INDEX" -r requirements-torch.lock \
+RUN pip install --no-cache-dir --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -r requirements-torch.lock \
  && pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
 COPY pyproject.toml setup.py README.md LICENSE dagster.yaml workspace.yaml ./
 COPY recipes recipes

@@ -173,5 +173,5 @@ def test_compose_names_what_there_is() -> None:
         assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(found["volumes"])
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     assert services["ui"]["command"][0] == "ui"
-    assert services["ui-cuda"]["build"]["args"] == {"TORCH_INDEX": "cu128"}
+    assert services["ui-cuda"]["build"]["args"] == {"TORCH_INDEX_URL": ""}, "the default registry has the CUDA build"
     assert "${SPEED_DB_PASSWORD:?" in services["database"]["environment"]["POSTGRES_PASSWORD"]
