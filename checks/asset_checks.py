@@ -13,6 +13,7 @@ import dagster as dg
 
 from checks.check import TABLE
 from checks.registry import Subject, check_key, checks_of, evaluate
+from resources.redaction import masked_values
 from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact
@@ -52,7 +53,7 @@ def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetChe
         outcome = artifacts.load_outcome(artifact, check.name, key)
         if outcome is None or not outcome["passed"]:
             subject = Subject(artifact, recipe, artifact.partition, artifacts.store)
-            outcome = asdict(evaluate(check, subject))
+            outcome = masked_values(asdict(evaluate(check, subject)))
             artifacts.save_outcome(artifact, check.name, key, outcome)
         yield dg.AssetCheckResult(
             check_name=check.name,

@@ -153,6 +153,12 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_between("tokens", 1),
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
+    "examples": (
+        *_columns("row_id", "task_type", "query", "positive", "negative", "task", "complete"),
+        *_id("row_id"),
+        *_TASK_TYPE,
+        *_filled("complete"),
+    ),
     "topic_tree": (
         *_columns("topic_id", "path", "topic", "line", "synthesis", "alignment"),
         *_filled("synthesis", "alignment"),

@@ -41,6 +41,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/orchestration/staleness.py",
         "speed_assets/orchestration/run*",
         "speed_assets/orchestration/report/*",
+        "speed_assets/orchestration/before_steps.py",
         "speed_assets/orchestration/lanes.py",
         "speed_assets/orchestration/automation.py",
         "resources/instance/*",
@@ -66,6 +67,8 @@ PAGES: dict[str, tuple[str, ...]] = {
     ),
     "corpus.md": (
         "speed_assets/assets/corpus.py",
+        "speed_assets/assets/examples.py",
+        "speed_assets/domain/few_shot.py",
         "speed_assets/assets/own_evaluation.py",
         "speed_assets/domain/grounded*",
         "speed_assets/domain/passages.py",

@@ -53,7 +53,9 @@ def recipe_page() -> str:
         )
         if found.fields and not found.required:
             default = "optional"
-        lines.append(f"- **`{path}`** ({found.type}; {default}): {found.meaning}")
+        lines.append(
+            f"- **`{path}`** ({found.type}; {default}): {' '.join(filter(None, (found.meaning, found.about)))}"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from tests.support import servers
+from tests.support import servers, warm
 
 T = TypeVar("T")
 
@@ -32,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == "faults":
             item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs in this process share the process that has imported the heavy libraries."""
+    with warm.kept_workers(tmp_path_factory.mktemp("workers")):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,56 @@ def test_planted_faults_are_refused(tmp_path: Path, corpus: list[dict[str, Any]]
     assert str(folder) in str(error.value)
 
 
+def test_double_ids_of_queries_are_refused(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    (folder / "queries.jsonl").write_text(lines([*QUERIES, {"_id": "q1", "text": "another"}]))
+    with pytest.raises(ValueError, match=r"queries.jsonl: 1 id stands more than once, such as 'q1'"):
+        local_task(folder, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("grade", "message"),
+    [
+        ("", "relevance holds something that is not a number|rows without relevance"),
+        ("high", "not a number"),
+        ("nan", "not a number"),
+        ("inf", "not a number"),
+    ],
+)
+def test_grades_that_are_no_numbers_are_refused(grade: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        local_task(beir(tmp_path, qrels=f"{QRELS}q1\td1\t{grade}\n"), "0" * 64)
+
+
+def test_a_pair_judged_twice_is_refused_unless_both_agree(tmp_path: Path) -> None:
+    again = beir(tmp_path / "a", qrels=QRELS + "q1\td0\t1\n")
+    assert data_of(again)["relevant_docs"] == {"q1": {"d0": 1}, "q2": {"d1": 2}}
+    with pytest.raises(ValueError, match="1 pair is judged twice with different grades"):
+        local_task(beir(tmp_path / "b", qrels=QRELS + "q1\td0\t0\n"), "0" * 64)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_long_cells_of_a_corpus_in_csv_are_scored_in_full(mark: str, tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    long = "word " * 60_000 + "end"
+    (folder / "corpus.csv").write_text(f'{mark}_id,text\nd0,"{long}"\nd1,"a, ""dog"""\n', encoding="utf-8")
+    description = {
+        "name": "Long", "type": "Retrieval", "splits": {"test": "qrels/test.tsv"}, "corpus": "corpus.csv",
+        "queries": "queries.jsonl", "fields": {"corpus.id": "_id"},
+    }  # fmt: skip
+    (folder / "task.yaml").write_text(mark + yaml.safe_dump(description), encoding="utf-8")
+    corpus = data_of(folder)["corpus"]
+    assert corpus["text"] == [long, 'a, "dog"']
+    assert long in local_texts([str(folder)])["my search"]
+
+
+def test_a_file_in_utf_16_names_its_encoding(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    (folder / "queries.jsonl").write_text(lines(QUERIES), encoding="utf-16")
+    with pytest.raises(ValueError, match=r"queries.jsonl is in UTF-16: save it as UTF-8"):
+        local_task(folder, "0" * 64)
+
+
 def test_equal_texts_of_which_one_is_judged_are_reported(tmp_path: Path) -> None:
     twin = {"_id": "d7", "title": "Title 0", "text": "a  CAT"}
     notes = notes_of(local_task(beir(tmp_path, [*CORPUS, twin]), "0" * 64))

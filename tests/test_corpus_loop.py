@@ -18,9 +18,16 @@ from speed_assets.recipe import RECIPES, Recipe, RecipeError, parse_recipe
 from tests.support.reading_teacher import note, reading, write_corpus
 from tests.support.teacher_server import TeacherServer
 from tests.support.tiny import tiny_data
+from tests.support.warm import shared_runner
 
 ROWS = {"classification": 0, "retrieval": 24, "sts": 0, "matching_short": 0, "matching_long": 0}
 CALLS: dict[str, Any] = {"concurrency_start": 8, "backoff_s": 0.01, "backoff_max_s": 0.05, "timeout_s": 20.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with shared_runner(tmp_path_factory.mktemp("runner")):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +164,14 @@ def test_from_documents_to_scores_and_what_a_changed_document_costs(server: Teac
         assert not gone & set(texts), asset
 
 
-def test_generators_learn_to_write_queries_for_passages(server: TeacherServer, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "corpus", 30)
+def loop_data(url: str, root: Path) -> dict[str, Any]:
+    """The loop with generators on the documents below `root`, as the data of a recipe."""
     data = tiny_data()
     asked = {"classification": 0, "retrieval": 16, "sts": 0, "matching_short": 0, "matching_long": 0}
     data |= {"name": "own_loop", "row_scores": None, "row_verdicts": None, "mined_negatives": None}
     data["prompts"] = {"set": "compact"}
-    data["corpus"] = {"path": str(tmp_path / "corpus"), "tokens_max": 96, "tokens_min": 16}
-    data["teacher"] = {**data["teacher"], "engine": "openai", "endpoint": server.url}
+    data["corpus"] = {"path": str(root / "corpus"), "tokens_max": 96, "tokens_min": 16}
+    data["teacher"] = {**data["teacher"], "engine": "openai", "endpoint": url}
     data["calls"] = CALLS
     for section, field in (
         ("seed_data", "rows"),
@@ -182,7 +189,14 @@ def test_generators_learn_to_write_queries_for_passages(server: TeacherServer, t
     data["final_triplets"] = {"source": "revised_data", "rules": {"skip": ["noise", "unfinished"]}}
     data["mteb_scores"] = {"baselines": [], "untrained": True, "bm25": False}
     data["embedding_reruns"] = {"count": 0}
-    data["evaluation"] = {"local": [str(own_set(tmp_path))]}
+    data["evaluation"] = {"local": [str(own_set(root))]}
+    return data
+
+
+@pytest.mark.faults
+def test_generators_learn_to_write_queries_for_passages(server: TeacherServer, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 30)
+    data = loop_data(server.url, tmp_path)
     recipe, home = parse_recipe(data, RECIPES / "own_loop.yaml"), tmp_path / "home"
     assert runs.run(recipe, home).errors == []
     senior = found(recipe, home, "senior_data", "grounded").table()

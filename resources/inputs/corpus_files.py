@@ -148,7 +148,7 @@ def _documents(
         return
     try:
         if kind in TABLES:
-            yield from _rows(_table(file, kind, encoding), name, columns, bounds, reading)
+            yield from _rows(read_table(file, kind, encoding), name, columns, bounds, reading)
         else:
             raw = file.read_bytes()
             read = READERS[kind](raw if kind == ".pdf" else decoded(raw, encoding))
@@ -189,8 +189,18 @@ def decoded(raw: bytes, encoding: str) -> str:
     return text
 
 
-def _table(file: Path, kind: str, encoding: str) -> pl.DataFrame:
-    """A table with every cell as it stands in the file."""
+def read_table(file: Path, kind: str, encoding: str) -> pl.DataFrame:
+    """A table with every cell as it stands in the file.
+
+    Args:
+        file: to read, in full.
+        kind: its ending, one of `TABLES`.
+        encoding: of a file of text without a byte order mark.
+
+    Raises:
+        Unreadable: its bytes are not in the encoding, or it is empty.
+        polars.exceptions.PolarsError: it is no table of that kind.
+    """
     if kind == ".parquet":
         return pl.read_parquet(file)
     text = decoded(file.read_bytes(), encoding).encode()

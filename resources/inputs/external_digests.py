@@ -17,6 +17,7 @@ from typing import cast
 from resources.inputs.base_models import MICROWORLD_BASE, generator_name, is_on_hub
 from resources.inputs.corpus_files import corpus_digest
 from resources.inputs.evaluation_sets import check_folder, scored_folders
+from resources.inputs.example_files import examples_digest
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from resources.inputs.prompt_files import prompt_set
@@ -109,6 +110,11 @@ def _corpus_files(recipe: Recipe, _task_type: str | None) -> str:
     return corpus_digest(Path(recipe.corpus.path))
 
 
+def _examples_file(recipe: Recipe, _task_type: str | None) -> str:
+    assert recipe.examples is not None
+    return examples_digest(recipe.examples)
+
+
 def _generator_base(recipe: Recipe, _task_type: str | None) -> str:
     assert recipe.generator is not None
     return _model_digest(generator_name(recipe.generator), recipe.generator.revision)
@@ -158,6 +164,7 @@ _DIGESTS: Mapping[str, Callable[[Recipe, str | None], str]] = {
     "topic_file": _topic_file,
     "rows_wanted": _rows_wanted,
     "corpus_files": _corpus_files,
+    "examples_file": _examples_file,
     "generator_base": _generator_base,
     "scores_embedder": _scores_embedder,
     "negatives_embedder": _negatives_embedder,

@@ -134,6 +134,7 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
         _table(
             ["part", "model"], [[part.replace("_", " "), _model(name)] for part, name in manifest["models"].items()]
         ),
+        *_own_examples(manifest),
         "## Calls and cost",
         _cost(manifest["teacher"]),
         "## Contamination",
@@ -149,6 +150,18 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
         "## Citation",
         f"The method is SPEED ({PAPER}):",
         f"```bibtex\n{CITATION}\n```",
+    ]
+
+
+def _own_examples(manifest: dict[str, Any]) -> list[str]:
+    """What a release with examples of its user says of them."""
+    own = manifest.get("own_examples")
+    if own is None:
+        return []
+    among = "may be among the rows" if own["released"] else "are not among the rows (`examples.released`)"
+    return [
+        "## Own examples",
+        f"{own['rows']:,} queries and pairs of the user {among}. Generators or model may have been trained on them; their licence is the user's.",
     ]
 
 

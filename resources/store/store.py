@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from resources.redaction import mask_files, masked, masked_values
 from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, load_manifest, manifest_text
 from speed_assets.domain.fingerprints import digest
 from speed_assets.errors import SpeedError
@@ -228,7 +229,7 @@ class Store:
         metadata: Mapping[str, Any],
         lineage: Mapping[str, Any],
     ) -> Artifact:
-        """Turn a work folder into an artifact: hash and fsync every file, write the manifest, rename into place.
+        """Turn a work folder into an artifact: mask secrets, hash and fsync every file, write the manifest, rename into place.
 
         Args:
             asset: Name of the stage.
@@ -244,6 +245,7 @@ class Store:
         Raises:
             StoreError: The files were damaged while they were written.
         """
+        mask_files(work)
         files = _hashed_files(work)
         content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{UNHASHED_DIR}/")}
         manifest = {
@@ -252,8 +254,8 @@ class Store:
             "fingerprint": fingerprint,
             "digest": digest(content),
             "files": files,
-            "metadata": metadata,
-            "lineage": lineage,
+            "metadata": masked_values(metadata),
+            "lineage": masked_values(lineage),
             "created": time.time(),
         }
         # As it will be read: floats, tuples and keys in the form that JSON gives them.
@@ -301,10 +303,10 @@ def make_private(folder: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file at once: readers see the old text or the new one, also after a full disk or a kill."""
+    """Replace a small file at once, known secrets masked: readers see the old text or the new one, also after a full disk or a kill."""
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        unfinished.write_text(text)
+        unfinished.write_text(masked(text))
         unfinished.replace(path)
     except OSError:
         unfinished.unlink(missing_ok=True)

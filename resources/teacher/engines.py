@@ -48,6 +48,18 @@ class MicroworldEngine:
             waiting = waiting[len(block) :]
 
 
+class NoTeacher:
+    """The engine of a recipe without a teacher, behind the interface of one."""
+
+    def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
+        """Refuse. Raises RecipeError when there is anything to ask."""
+        if requests:
+            raise RecipeError(
+                f"teacher.engine=none, and {len(requests):,} rows of seed_data are still to be written: give more complete examples "
+                "(examples.file), ask for fewer rows (seed_data.rows), or name a teacher"
+            )
+
+
 def engine_for(recipe: Recipe, ledger: Ledger) -> TeacherEngine:
     """The engine that the recipe names, in the mode `calls.mode`.
 
@@ -63,6 +75,8 @@ def engine_for(recipe: Recipe, ledger: Ledger) -> TeacherEngine:
     """
     if recipe.teacher.engine == "microworld":
         return MicroworldEngine(recipe)
+    if recipe.teacher.engine == "none":
+        return NoTeacher()
     from resources.teacher.batches import BatchEngine, BatchesFirst
 
     batches = BatchEngine(recipe.teacher, recipe.calls, teacher_key(recipe), ledger, teacher_headers(recipe))

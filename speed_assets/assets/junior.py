@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from resources.teacher.teacher_use import TeacherUse
+from speed_assets.assets.examples import seed_rows, shown_to_teacher
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import (
@@ -20,6 +21,7 @@ from speed_assets.assets.writing import (
     truth,
     write_with,
 )
+from speed_assets.domain.graph import EXAMPLES
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
 from speed_assets.domain.rows import (
@@ -36,11 +38,15 @@ def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
     """The teacher's examples; invalid answers, and those that break a rule, go to the quarantine."""
     section = run.section
     asked = getattr(section.rows, run.task_type)
+    own = seed_rows(run, asked) if EXAMPLES in run.inputs else None
     rows = asked_rows(run, section.rows)
+    rows = rows if own is None else rows.head(asked - own.height)
     uses: list[TeacherUse] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
         texts = asked_again(run, pending, attempt)
+        if own is not None:
+            texts = shown_to_teacher(run, texts, pending["row_id"])
         limits = run.limits(section.sampling, pending["words"], cut_off_attempts(pending, attempt))
         schema = schema_for("synthesis", run.task_type)
         answers, use = run.ask(texts, section.sampling, schema, sample=attempt, limits=limits)
@@ -56,10 +62,12 @@ def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
     rows, again = ask_until_valid(rows, section.attempts, ask)
     plot_reading(run, rows)
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
-    run.write(good.select(WRITTEN))
+    good = good.select(WRITTEN) if own is None else pl.concat([own, good.select(WRITTEN)])
+    run.write(good)
     run.quarantine(bad, pl.col("problem"), refusal_or_detail("no whole record"), pl.col("output"))
     return {
         "asked": asked,
+        **({} if own is None else {"own_examples": own.height}),
         "problems": problem_counts(bad),
         "read_as": read_as(rows),
         "asked_again": again,

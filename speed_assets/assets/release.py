@@ -16,8 +16,10 @@ import polars as pl
 from resources.releases.cards import dataset_card, model_card
 from resources.releases.releases import SAMPLES, SCORES, next_number
 from resources.store.store import Artifact
+from speed_assets.assets.examples import without_own
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.graph import EXAMPLES
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import Licences, without_places
@@ -30,7 +32,7 @@ LIBRARIES = (
 def release(run: StageRun[Licences]) -> dict[str, Any]:
     """Model, data, cards, manifest and recipe.json, which holds what the release's fingerprint contains of the recipe."""
     rows = run.input("final_triplets")
-    triplets = rows.table()
+    triplets, quarantine = without_own(run, rows.table(), rows.table("quarantine"))
     manifest = _manifest(run, triplets)
     model = run.input("embedding_model")
     shutil.copytree(model.path / "model", run.out / "model", dirs_exist_ok=True)
@@ -42,7 +44,7 @@ def release(run: StageRun[Licences]) -> dict[str, Any]:
             folder.mkdir(parents=True, exist_ok=True)
             part.write_parquet(folder / "train.parquet")
     (run.out / "data" / "README.md").write_text(dataset_card(run.recipe, manifest))
-    rows.table("quarantine").write_parquet(run.out / "quarantine.parquet")
+    quarantine.write_parquet(run.out / "quarantine.parquet")
     scores = run.input("mteb_scores")
     scores.table().write_parquet(run.out / f"{SCORES}.parquet")
     scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
@@ -92,8 +94,16 @@ def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]
         "removed": rows["removed"],
         "contamination": rows["contamination"],
         "contamination_unsearched": list(recipe.evaluation.unsearched),
+        **_own_examples(run),
         "licences": {"model": run.section.model_licence, "data": run.section.data_licence},
     }
+
+
+def _own_examples(run: StageRun[Licences]) -> dict[str, Any]:
+    """{"own_examples": how many examples of the user there were, and whether the rows may hold them}; {} without any."""
+    if EXAMPLES not in run.inputs:
+        return {}
+    return {"own_examples": {"rows": run.input_rows(EXAMPLES).height, "released": run.recipe.examples.released}}
 
 
 def _evaluated(table: pl.DataFrame) -> dict[str, dict[str, str]]:

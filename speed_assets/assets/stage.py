@@ -18,6 +18,7 @@ import polars as pl
 from resources.compute.runner import Runner
 from resources.instance import gpu_pool
 from resources.ledger.calls import CallContext
+from resources.redaction import masked, masked_errors
 from resources.releases.releases import promote_new_release
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import key_of
@@ -80,8 +81,7 @@ def asset_for(
         key=key_of((stage.name, partition)),
         deps=[key_of(source) for source in sources(artifacts.graph, stage.name, partition)],
         check_specs=checks.specs,
-        # A node of the asset graph shows the last part of its key alone, so the box around task types names their stage.
-        group_name=stage.name if partition else stage.group,
+        group_name=stage.group_of(partition),
         kinds={stage.kind, "python"},
         owners=OWNERS,
         code_version=code_version or artifacts.code_version(stage.name, partition),
@@ -91,6 +91,12 @@ def asset_for(
         op_tags=dict(step_tags or {}),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
+        with masked_errors():
+            yield from made_or_reused(context)
+
+    def made_or_reused(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         resources = context.resources
         started = time.monotonic()
         report = _logged(resources.progress(artifact_label(stage.name, partition)), context.log.info)
@@ -117,7 +123,7 @@ def _announce(context: dg.AssetExecutionContext, stage: Stage, artifact: Artifac
     if stage.kind == "release":
         promote_new_release(context.resources.artifacts.store, artifact.fingerprint)
     for line in context.resources.artifacts.store.damage_reports:
-        context.log.warning(line)
+        context.log.warning(masked(line))
     name, how = artifact_label(stage.name, artifact.partition), "reused" if reused else "made"
     context.log.info(f"{name}: {how} {artifact.fingerprint[:12]}")
 
@@ -197,9 +203,7 @@ def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifac
     """The artifact that the function of a stage writes, complete in the store."""
     started = time.monotonic()
     metadata = function(run)
-    now = Artifacts.externals(
-        artifacts, run.stage.name, run.partition
-    )  # read again, also where a plan reads each only once
+    now = artifacts.read_externals(run.stage.name, run.partition)
     if changed := [name for name, content in run.externals.items() if now[name] != content]:
         raise RecipeError(
             f"{artifact_label(run.stage.name, run.partition)}: {', '.join(changed)} changed while it was made from it: run again"
@@ -249,6 +253,6 @@ def _logged(progress: Progress, log: Callable[[str], None], every: float = 15.0)
         progress(done, total, note)
         if time.monotonic() - last[0] >= every:
             last[0] = time.monotonic()
-            log(f"{note}: {done}/{total}")
+            log(masked(f"{note}: {done}/{total}"))
 
     return report

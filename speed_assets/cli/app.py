@@ -11,7 +11,15 @@ from typing import Annotated
 
 import typer
 
-from speed_assets.cli import checking, inspecting, ledger_commands, projects, releases_commands, running
+from speed_assets.cli import (
+    checking,
+    inspecting,
+    ledger_commands,
+    projects,
+    releases_commands,
+    running,
+    using_commands,
+)
 
 EPILOG = """[bold]Examples[/]
 speed run                    a demonstration in a toy language
@@ -79,5 +87,5 @@ def speed(
         print(text, end="" if not text else os.linesep)
 
 
-for module in (running, inspecting, ledger_commands, releases_commands, projects, checking):
+for module in (running, inspecting, ledger_commands, releases_commands, using_commands, projects, checking):
     module.register(app)

@@ -6,6 +6,7 @@ Belongs here: their names, types and help. Not here: what commands do with them.
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,17 +47,15 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the 
 
 
 def load(recipe: str, topics: Path | None = None) -> Recipe:
-    """The recipe of a command line; reports the files that it takes from the shipped recipes.
+    """The recipe of a command line, whose key is secret from here on; reports the files that it takes from the shipped recipes.
 
     Raises RecipeError, with a suggestion for a mistyped name.
     """
+    from resources.redaction import mark_secret_variables
     from speed_assets.recipe import RECIPES, RecipeError, find_recipe, load_recipe, shipped_files, shipped_recipes
 
     try:
         loaded = load_recipe(recipe, topics)
-        if find_recipe(recipe).parent != RECIPES.resolve() and (files := shipped_files(loaded)):
-            note(f"from the shipped recipes, since there is none next to {recipe}: {', '.join(files)}")
-        return loaded
     except RecipeError as error:
         matches = (
             []
@@ -66,6 +65,10 @@ def load(recipe: str, topics: Path | None = None) -> Recipe:
         if not matches or matches[0] == recipe:
             raise
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
+    mark_secret_variables(loaded.teacher.key_variable, *loaded.teacher.dialect.headers.values())
+    if find_recipe(recipe).parent != RECIPES.resolve() and (files := shipped_files(loaded)):
+        note(f"from the shipped recipes, since there is none next to {recipe}: {', '.join(files)}")
+    return loaded
 
 
 def rows_count(text: str | int) -> int:
@@ -77,3 +80,20 @@ def rows_count(text: str | int) -> int:
     if len(text) > 9:
         raise typer.BadParameter("more rows than any table has: give at most 999,999,999")
     return int(text)
+
+
+def home_to_run_in() -> Path:
+    """The home that the environment names, for a command that starts several processes."""
+    from resources.store.home import speed_home
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of several processes share the cores
+    return speed_home()
+
+
+def prepared_home() -> Path:
+    """The same, created with its Dagster instance where it does not exist."""
+    from resources.store.home import prepare_home
+
+    home = home_to_run_in()
+    prepare_home(home)
+    return home

@@ -14,6 +14,7 @@ COLUMNS: Mapping[str, str] = {
     "changed": "Names of the fields that the revisor changed.",
     "chosen": "The better of two outputs to the prompt, as the teacher judged them.",
     "dataset_revision": "Revision or digest of the evaluation set.",
+    "complete": "Whether the example has every field of its task type.",
     "date": "Date of the document, as it stands there.",
     "detail": "What was found, in words or as the passage in question.",
     "doubt": "What the revisor still found wrong with the row; empty where nothing.",

@@ -21,7 +21,7 @@ from speed_assets.recipe import Recipe, RecipeError
 EVALUATION_CRON = "0 3 * * 0"
 """Sundays at three, in UTC."""
 SECONDS = 30
-"""Seconds between two evaluations of the sensor."""
+"""Seconds between two evaluations of the sensor: a change has to stay as it is from one to the next."""
 _IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -35,7 +35,9 @@ def stale_sensor(recipe: Recipe) -> dg.SensorDefinition:
     """A sensor that starts one run with everything that `speed plan` would make, for each change of files, code or data.
 
     Turning it on starts no run, since missing assets may cost calls: the next change starts one, with everything that is
-    stale by then. Nothing downstream of a failed gate is launched, and nothing while another run is in progress.
+    stale by then. Two evaluations have to find the same change: who is still saving files gets one run, not two, and a plan
+    that was made while a file changed starts none. Nothing downstream of a failed gate is launched, and nothing while another
+    run is in progress.
     """
 
     @dg.sensor(
@@ -54,8 +56,13 @@ def stale_sensor(recipe: Recipe) -> dg.SensorDefinition:
         state = stale_digest(planned)
         if context.cursor is None:
             return dg.SensorResult(cursor=state, skip_reason="turned on: the next change starts a run")
-        if context.cursor == state:
+        handled, _, seen = context.cursor.partition(" ")
+        if handled == state:
             return dg.SkipReason("nothing has changed")
+        if seen != state:
+            return dg.SensorResult(
+                cursor=f"{handled} {state}", skip_reason="a change: it starts a run if it stays as it is"
+            )
         if instance.get_runs_count(dg.RunsFilter(statuses=_IN_PROGRESS)):
             return dg.SkipReason("another run is in progress: the sensor tries again when it has ended")
         launched = launchable(planned, recipe.graph())

@@ -15,8 +15,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from checks.registry import CHECKS
-from speed_assets.domain.graph import ALL_STAGES
-from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Recipe, RecipeError
 from speed_assets.recipe.extending import EXTENDS
 
@@ -32,6 +30,8 @@ class FieldExplanation:
 
     field: str
     meaning: str
+    about: str
+    """Of a section: its own description, next to what the field means in which it is."""
     type: str
     required: bool
     default: Any
@@ -54,14 +54,16 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
         RecipeError: when no field has that name, or several have.
     """
     if path == EXTENDS:
-        return FieldExplanation(path, _EXTENDS, "text", False, None, None, [], [], [], [])
+        return FieldExplanation(path, _EXTENDS, "", "text", False, None, None, [], [], [], [])
     path = _full_path(path)
     owner, name, info = _lookup(path)
     section = _model_in(info.annotation)
+    about = _one_paragraph((section.__doc__ if section else "") or "")
     direct = [stage.name for stage in recipe.graph().values() if _reads(recipe, stage, path.split("."))]
     return FieldExplanation(
         field=path,
-        meaning=_one_paragraph(info.description or (section.__doc__ if section else "") or _by_name(path)),
+        meaning=_one_paragraph(info.description or about or "no description"),
+        about=about if info.description else "",
         type=_type_in_words(owner.model_json_schema(), name),
         required=info.is_required(),
         default=None if info.is_required() else _plain(info.get_default(call_default_factory=True)),
@@ -118,17 +120,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if getattr(annotation, "__origin__", None) in (list, tuple, dict):
         return None
     return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
-
-
-def _by_name(path: str) -> str:
-    """What is known of a field by its name: that it is a stage's section, or a number of rows of a task type."""
-    name = path.rpartition(".")[2]
-    stage = next((stage.description for stage in ALL_STAGES if stage.name == path), None)
-    if stage is not None:
-        return f"Section of the stage `{path}`: {stage}"
-    if name in TASK_TYPES:
-        return f"Rows of the task type `{name}`: {TASK_TYPES[name].description}."
-    return "How answers are drawn." if name == "sampling" else "no description"
 
 
 def _reads(recipe: Recipe, stage: Any, path: list[str]) -> bool:

@@ -28,11 +28,18 @@ from resources.store.store import Store
 from resources.teacher.known_dialects import DialectBook
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS
-from speed_assets.domain.graph import PASSAGES, Stage
+from speed_assets.domain.graph import EXAMPLES, PASSAGES, Stage
 from speed_assets.orchestration.dry_teacher import DryTeacher, OverlayStore, RequiredCalls
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.plan_costs import cost_of_step, saved_by_batches
-from speed_assets.orchestration.plan_estimates import attempts_of, expected_calls, expected_rows, expected_seconds
+from speed_assets.orchestration.plan_estimates import (
+    EXACT_ROWS_MAX,
+    attempts_of,
+    estimated_calls,
+    expected_calls,
+    expected_rows,
+    expected_seconds,
+)
 from speed_assets.orchestration.plan_reasons import reason_to_make
 from speed_assets.orchestration.plan_warnings import warnings_before
 from speed_assets.orchestration.staleness import Instance, code_version, stale_reason
@@ -162,7 +169,7 @@ class _Planner:
     def __init__(self, recipe: Recipe, home: Path, instance: Instance, store: Store) -> None:
         self._recipe = recipe
         self._home = home
-        self._warnings = warnings_before(recipe)
+        self._warnings = [*warnings_before(recipe), *estimated_calls(recipe)]
         self._real = Artifacts(recipe, store)
         self._recorded = instance.recorded([(stage.name, part) for stage, part in self._real.in_build_order()])
         self._ledger = Ledger.at(home)
@@ -243,8 +250,10 @@ def _dry_run(
     runner: Runner,
     overlay: OverlayStore,
 ) -> RequiredCalls | None:
-    """Make the artifact in the temporary store, and count its calls; None where that needs more than answers."""
-    if stage.gpu or (not _asks_teacher(stage) and stage.name not in ("topics", PASSAGES)):
+    """Make the artifact in the temporary store, and count its calls; None where that needs more than answers, or takes too long."""
+    if (expected_rows(artifacts.recipe, stage.name, partition) or 0) > EXACT_ROWS_MAX:
+        return None
+    if stage.gpu or (not _asks_teacher(stage) and stage.name not in ("topics", PASSAGES, EXAMPLES)):
         return None
     try:
         inputs = artifacts.inputs(stage.name, partition)

@@ -15,7 +15,6 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 
 from resources.store.store import StoreError
@@ -68,8 +67,8 @@ def serve(port: int, say: Callable[[str], None]) -> int:
 def _command(port: int) -> list[str]:
     # With the workspace named, `dg` does not look for the project's YAML first.
     workspace = str(SHIPPED / "workspace.yaml")
-    dg = str(Path(sys.executable).with_name("dg"))
-    return [dg, "dev", "--host", HOST, "--port", str(port), "--workspace", workspace]
+    services = [sys.executable, "-m", "speed_assets.orchestration.ui_services"]
+    return [*services, "--host", HOST, "--port", str(port), "--workspace", workspace]
 
 
 def _check_port(port: int) -> None:

@@ -34,6 +34,7 @@ from speed_assets.recipe.sections.embedding_section import (
     Microworld,
     MtebScores,
 )
+from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import (
     READMITTABLE,
     Calibration,
@@ -92,6 +93,7 @@ __all__ = [
     "EmbeddingModel",
     "EmbeddingReruns",
     "Evaluation",
+    "Examples",
     "Expand",
     "FinalTriplets",
     "Generator",

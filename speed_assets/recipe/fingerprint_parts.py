@@ -26,6 +26,8 @@ MEMORY_FIELDS = {
 
 UNFINGERPRINTED: dict[str, str] = {
     "corpus.path": "where the documents are; their content is in the fingerprint instead",
+    "examples.file": "the path of the examples; their content is in the fingerprint instead",
+    "examples.released": "which rows a release holds; only `release` reads it",
     "corpus.share": "how many rows are grounded; the numbers of rows are in the fingerprints instead",
     "topics.file": "the path of the topics; their content is in the fingerprint instead",
     "evaluation.local": "the paths of evaluation sets; their content is in the fingerprint instead",
@@ -52,6 +54,8 @@ UNFINGERPRINTED: dict[str, str] = {
 _STATED = (
     "corpus.path",
     "corpus.share",
+    "examples.file",
+    "examples.released",
     "topics.file",
     "topics.alignment",
     "prompts.file",

@@ -72,7 +72,13 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
         raise RecipeError(f"{path}: {len(lines)} problem(s)\n  " + "\n  ".join(lines)) from None
 
 
-_PATHS = {"corpus": ("path",), "topics": ("file", "alignment"), "prompts": ("file",), "evaluation": ("local",)}
+_PATHS = {
+    "corpus": ("path",),
+    "examples": ("file",),
+    "topics": ("file", "alignment"),
+    "prompts": ("file",),
+    "evaluation": ("local",),
+}
 """Fields that are paths, or lists of them, by section."""
 
 

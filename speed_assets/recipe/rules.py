@@ -171,6 +171,60 @@ def a_corpus_has_a_real_teacher(recipe: Recipe, _graph: Graph) -> Iterator[str]:
         yield "teacher.engine=microworld writes in a language of its own: a corpus needs a real teacher"
 
 
+def examples_have_rows(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Examples of a task type that no row is asked of are of no use."""
+    examples = recipe.examples
+    if examples is None:
+        return
+    if not getattr(recipe.seed_data.rows, examples.task_type):
+        asked = ", ".join(name for name in TASK_TYPE_NAMES if getattr(recipe.seed_data.rows, name))
+        yield (
+            f"examples.task_type={examples.task_type}: seed_data.rows asks for no such rows (it has {asked}): name one of those"
+        )
+    if examples.few_shot and recipe.teacher.engine == "microworld":
+        yield "teacher.engine=microworld reads no examples: set examples.few_shot=0"
+
+
+def examples_stay_on_this_machine(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """Where examples are rows that a hosted teacher would read, somebody has to allow it."""
+    examples = recipe.examples
+    if examples is None or examples.hosted_teachers or recipe.teacher.on_this_machine():
+        return
+    mined = recipe.mined_negatives
+    readers = ["row_verdicts"] if "row_verdicts" in graph else []
+    readers += ["mined_negatives.doubts_max"] if mined and "mined_negatives" in graph and mined.doubts_max else []
+    if recipe.final_triplets.source == "seed_data" and readers:
+        yield f"{readers[0]} would send examples to a hosted teacher: leave it out, or set examples.hosted_teachers=true"
+    if recipe.rehearsal is not None and "preference_pairs" in graph:
+        yield "a rehearsal would send examples to a hosted teacher as stand-ins: set examples.hosted_teachers=true, or rehearse without"
+
+
+def no_stage_asks_a_teacher_that_is_not_there(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """With teacher.engine=none only seed_data may want rows, which the user's examples give."""
+    if recipe.teacher.engine != "none":
+        return
+    if recipe.examples is None:
+        yield "`examples` is missing: teacher.engine=none leaves the first rows to them"
+    mined = recipe.mined_negatives
+    for name, stage in graph.items():
+        harmless = name in ("seed_data", "mined_negatives") or (name == "task_list" and stage.task_types == ("sts",))
+        if stage.asks_teacher and not harmless:
+            yield f"{name} asks the teacher, and teacher.engine=none: {_WITHOUT_TEACHER.get(name, 'leave it out')}"
+    if mined and "mined_negatives" in graph and mined.doubts_max:
+        yield "mined_negatives asks the teacher about doubts, and teacher.engine=none: set mined_negatives.doubts_max=0"
+
+
+_WITHOUT_TEACHER = {
+    "topic_tree": "set topics.expand=null",
+    "task_list": "start from documents (corpus.share=1)",
+    "own_evaluation": "score on a folder of your own (evaluation.local)",
+    "preference_pairs": "set senior_data.writer=junior_model",
+    "revision_data": "set final_triplets.source=senior_data",
+    "row_verdicts": "set row_verdicts=null and final_triplets.scores.calibration=null",
+}
+"""By stage, what leaves it out."""
+
+
 RULES: tuple[Rule, ...] = (
     something_is_scored,
     passages_have_a_corpus,
@@ -192,6 +246,9 @@ RULES: tuple[Rule, ...] = (
     senior_trains_the_juniors_adapter,
     a_server_has_an_address,
     no_more_is_judged_than_written,
+    examples_have_rows,
+    examples_stay_on_this_machine,
+    no_stage_asks_a_teacher_that_is_not_there,
 )
 """In the order in which problems are listed."""
 

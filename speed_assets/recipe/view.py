@@ -12,6 +12,7 @@ from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
 from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
 from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
+from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
@@ -45,6 +46,7 @@ class RecipeView:
     topics: Topics
     corpus: Corpus
     queries: GroundedQueries
+    examples: Examples
     prompts: Prompts
     teacher: Teacher
     answers: Answers

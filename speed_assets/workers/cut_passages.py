@@ -59,6 +59,8 @@ def _counter(job: CutPassages) -> Count:
         from tokenizers import Tokenizer
 
         one = Tokenizer.from_file(job.tokenizer_file)
+        one.no_truncation()  # a saved model cuts texts at its own length; here every token counts
+        one.no_padding()
 
         def count(texts: Sequence[str]) -> list[int]:
             return [len(found.ids) for found in one.encode_batch(list(texts), add_special_tokens=False)]

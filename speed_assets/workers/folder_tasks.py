@@ -140,7 +140,10 @@ def _frame(folder: Path, name: str) -> pl.DataFrame:
         if plain.endswith(".parquet"):
             return pl.read_parquet(folder / name)
         raw = (folder / name).read_bytes()
-        text = io.BytesIO((gzip.decompress(raw) if name != plain else raw).removeprefix(b"\xef\xbb\xbf"))
+        raw = gzip.decompress(raw) if name != plain else raw
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise ValueError(f"{where} is in UTF-16: save it as UTF-8")
+        text = io.BytesIO(raw.removeprefix(b"\xef\xbb\xbf"))
         if plain.endswith(".jsonl"):
             return pl.read_ndjson(text, infer_schema_length=None)
         if plain.endswith(".csv"):

@@ -38,6 +38,7 @@ KINDS = (
     "consistency",
     "similarities",
     "mine_negatives",
+    "embed_texts",
     "embed",
     "evaluate",
     "task_texts",

@@ -213,6 +213,21 @@ class MineNegatives(Embedder):
     """Table with the `text` of each passage that grounded rows get their negatives from."""
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+class EmbedTexts(Job):
+    """Texts to embed as queries or as documents (`embed_texts.py`)."""
+
+    model: str
+    """SentenceTransformer folder or hub name."""
+    revision: str | None = None
+    batch_size: int = 32
+    """Texts embedded at once."""
+    texts: str
+    """Table (text, side: `query` or `document`)."""
+    out: str
+    """Table to write: `shown`, the text with the model's prompt, and `vector`."""
+
+
 # Cutting documents
 
 

@@ -9,6 +9,7 @@ from speed_assets.domain.graph.shape import Shape, build_graph, with_task_types,
 from speed_assets.domain.graph.stages import (
     ALL_STAGES,
     EVALUATION_TEXTS,
+    EXAMPLES,
     OWN_EVALUATION,
     PASSAGES,
     SCORING_LIBRARIES,
@@ -20,6 +21,7 @@ from speed_assets.domain.graph.stages import (
 __all__ = [
     "ALL_STAGES",
     "EVALUATION_TEXTS",
+    "EXAMPLES",
     "OWN_EVALUATION",
     "PASSAGES",
     "SCORING_LIBRARIES",

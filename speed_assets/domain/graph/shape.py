@@ -12,6 +12,7 @@ from speed_assets.domain.graph.edges import Graph, upstream
 from speed_assets.domain.graph.stages import (
     ALL_STAGES,
     EVALUATION_TEXTS,
+    EXAMPLES,
     OWN_EVALUATION,
     PASSAGES,
     STAGES_WITH_STAND_INS,
@@ -49,6 +50,8 @@ class Shape:
     """Some rows are written from passages of the user's documents."""
     own_evaluation: bool = False
     """The model is scored on queries for documents that are held out."""
+    examples: bool = False
+    """The user has queries and pairs of their own."""
     rehearsed: bool = False
     """The teacher's examples replace rows that a model could not write (`assets/stand_ins.py`)."""
 
@@ -68,6 +71,8 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", shape.writer))
     if shape.corpus:
         _read_passages(stages, shape)
+    if shape.examples:
+        _read_examples(stages)
     texts = (EVALUATION_TEXTS,) if shape.searched else ()
     wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
     stages["row_scores"] = replace(
@@ -117,6 +122,13 @@ def _read_passages(stages: Graph, shape: Shape) -> None:
     stages["release"] = replace(stages["release"], reads=(*stages["release"].reads, "corpus", "queries", *own))
 
 
+def _read_examples(stages: Graph) -> None:
+    """Let seed_data take the user's examples, and the release leave them out."""
+    for name in ("seed_data", "release"):
+        stage = stages[name]
+        stages[name] = replace(stage, inputs=(*stage.inputs, EXAMPLES), reads=(*stage.reads, EXAMPLES))
+
+
 def with_task_types(graph: Graph, wanted: Mapping[str, Iterable[str]]) -> Graph:
     """The graph with artifacts only for the task types that the recipe asks rows of.
 
@@ -132,7 +144,7 @@ def with_task_types(graph: Graph, wanted: Mapping[str, Iterable[str]]) -> Graph:
         if not stage.partitioned:
             found[name] = stage
             continue
-        if name in ("task_list", PASSAGES):
+        if name in ("task_list", PASSAGES, EXAMPLES):
             types = _types_read(graph, name, wanted)
             if not types and PASSAGES in graph:  # all rows are about topics, or none is
                 continue
@@ -169,7 +181,7 @@ def _with_inputs_of(graph: Graph) -> Graph:
     }
 
 
-_NOT_ROWS = ("task_list", PASSAGES, "seed_data")
+_NOT_ROWS = ("task_list", PASSAGES, EXAMPLES, "seed_data")
 """Partitioned inputs that are not the rows that a stage works on."""
 
 

@@ -23,6 +23,10 @@ DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
 Writer = Literal["senior_model", "junior_model"]
 
 
+GROUPS = ("tasks", "junior", "senior", "revisor", "triplets", "embedding", "release")
+"""The parts of the loop, in its order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One artifact of the loop, or one for each of its `task_types`.
@@ -50,6 +54,14 @@ class Stage:
     gathers: Kind | None = None
     gpu: bool = False
     version: int = 1
+
+    def group_of(self, task_type: str | None) -> str:
+        """The group of an artifact in the asset graph: its part of the loop, in order, and in it a box for its task types.
+
+        A node shows the last part of its key alone, so the box around task types has the name of their stage.
+        """
+        part = f"{GROUPS.index(self.group) + 1}_{self.group}"
+        return f"{part}/{self.name}" if task_type else part
 
     @property
     def partitioned(self) -> bool:
@@ -86,6 +98,7 @@ SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 
 EVALUATION_TEXTS = "evaluation_texts"
 PASSAGES = "passages"
+EXAMPLES = "examples"
 OWN_EVALUATION = "own_evaluation"
 
 
@@ -135,6 +148,14 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "corpus"),
         unfingerprinted=("embedding_model",),
         externals=("corpus_files", "embedding_base", "rows_wanted"),
+    ),
+    Stage(
+        EXAMPLES,
+        "tasks",
+        "table",
+        "The user's own queries and pairs. Complete ones stand in for the teacher's examples; others are shown to it.",
+        task_types=TASK_TYPE_NAMES,
+        externals=("examples_file",),
     ),
     Stage(
         OWN_EVALUATION,

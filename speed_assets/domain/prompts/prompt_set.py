@@ -25,6 +25,7 @@ from speed_assets.domain.prompts.layout import (
     EXPAND_PLACEHOLDERS,
     GROUNDED_PLACEHOLDERS,
     LAYOUT,
+    NEEDED,
     NOTHING_DRAWN,
     PLACEHOLDERS,
     PROMPT_KINDS,
@@ -122,6 +123,10 @@ class PromptSet:
                     )
         if unknown := sorted(placeholders(self.expansion) - EXPAND_PLACEHOLDERS):
             raise ValueError(f"prompt set {self.name}: expand names {unknown}, known are {sorted(EXPAND_PLACEHOLDERS)}")
+        if self.expansion and "topic" not in placeholders(self.expansion):
+            raise ValueError(f"prompt set {self.name}: expand must name {{topic}}")
+        if "text" not in placeholders(self.candidate):
+            raise ValueError(f"prompt set {self.name}: candidate must name {{text}}")
         for task_type, shape in TASK_TYPES.items():
             drawn = {attribute.name for attribute in ATTRIBUTES[task_type]}
             self._check_templates(shape, drawn)
@@ -145,10 +150,14 @@ class PromptSet:
             known = PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
             if shape.grounded and kind == "synthesis":
                 known = GROUNDED_PLACEHOLDERS
-            if unknown := sorted(placeholders(self._template(kind, shape.name)) - known):
+            named = placeholders(self._template(kind, shape.name))
+            needed = "passage" if shape.grounded and kind == "synthesis" else NEEDED[kind]
+            if unknown := sorted(named - known):
                 raise ValueError(
                     f"prompt set {self.name}: {kind} {shape.name} names {unknown}, known are {sorted(known)}"
                 )
+            if needed not in named:
+                raise ValueError(f"prompt set {self.name}: {kind} {shape.name} must name {{{needed}}}")
 
     def _template(self, kind: PromptKind, task_type: str) -> str:
         """Raises ValueError for an unknown kind or task type, and for the brainstorm of STS."""

@@ -10,8 +10,11 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
+
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
+from resources.inputs.example_files import complete_fields, read_examples, refusals
 from resources.inputs.prompt_files import prompt_set
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
@@ -83,6 +86,34 @@ def _sets(recipe: Recipe) -> str:
     return "; ".join(filter(None, [*parts, "the microworld" if section.microworld else ""]))
 
 
+def examples(recipe: Recipe) -> list[Finding]:
+    """The user's examples can be read; where there is no teacher, they are as many as the first rows."""
+    section = recipe.examples
+    if section is None:
+        return []
+    try:
+        rows = refusals(read_examples(section).with_columns(pl.col("task_type").fill_null(section.task_type)))
+    except (RecipeError, OSError) as problem:
+        return [error("examples", str(problem), "examples.file, examples.columns")]
+    good = rows.filter(pl.col("reason").is_null())
+    words = f"{good.height:,} of {rows.height:,} rows"
+    if recipe.teacher.engine == "none":
+        for task_type in recipe.graph()["seed_data"].task_types:
+            asked: int = getattr(recipe.seed_data.rows, task_type)
+            complete = good.filter(task_type=task_type).drop_nulls(complete_fields(task_type)).height
+            if complete < asked:
+                return [
+                    error(
+                        "examples",
+                        f"{complete:,} complete {task_type} rows, seed_data asks for {asked:,}, and there is no teacher",
+                        f"seed_data.rows.{task_type}, or more rows",
+                    )
+                ]
+    elif not (section.hosted_teachers or recipe.teacher.on_this_machine()):
+        words += "; none is sent to the teacher (examples.hosted_teachers)"
+    return [ok("examples", words)]
+
+
 def mteb_names(recipe: Recipe) -> list[Finding]:
     """Names of tasks and benchmarks are mteb's: its source is searched, since importing it takes seconds."""
     wanted = recipe.evaluation.tasks
@@ -110,13 +141,12 @@ def _names_in_mteb() -> frozenset[str]:
 
 def prices(recipe: Recipe) -> list[Finding]:
     """Every model that is asked for money has a price."""
-    if recipe.teacher.engine == "microworld":
+    if recipe.teacher.engine != "openai":
         return []
     if recipe.money.prices is None:
-        local = preset_is_local(recipe)
         return [
             ok("prices", "none named; the server is on this machine")
-            if local
+            if recipe.teacher.on_this_machine()
             else warning("prices", "the recipe names none: what a run costs is unknown", "money.prices")
         ]
     panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
@@ -137,14 +167,9 @@ def prices(recipe: Recipe) -> list[Finding]:
     return [ok("prices", f"table {recipe.money.prices.version}, {recipe.money.prices.currency}")]
 
 
-def preset_is_local(recipe: Recipe) -> bool:
-    """Whether the teacher's address is one of this machine."""
-    return bool(re.match(r"https?://(localhost|127\.|\[::1\])", recipe.teacher.endpoint or ""))
-
-
 def batches(recipe: Recipe) -> list[Finding]:
     """Batch files are sent to servers that take them, and used where they save money."""
-    if recipe.teacher.engine == "microworld":
+    if recipe.teacher.engine != "openai":
         return []
     name = recipe.teacher.dialect.preset or preset_for(recipe.teacher.endpoint, recipe.teacher.model)
     has = PRESETS[name].batches if name else None

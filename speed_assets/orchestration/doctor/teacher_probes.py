@@ -49,8 +49,8 @@ _PROMPT = "Write the one word yes, without brackets or quotes. (This checks a co
 
 def key(recipe: Recipe) -> list[Finding]:
     """The key, and the values of further headers, are in the environment and can be sent."""
-    if recipe.teacher.engine == "microworld":
-        return [ok("key", "the microworld's teacher wants none")]
+    if recipe.teacher.engine != "openai":
+        return [ok("key", f"teacher.engine={recipe.teacher.engine} wants none")]
     field = "teacher.key_variable"
     try:
         value = teacher_key(recipe)
@@ -67,7 +67,7 @@ def key(recipe: Recipe) -> list[Finding]:
 
 def endpoint(recipe: Recipe, home: Path) -> list[Finding]:
     """What the server says it is, whether it has the model, its clock, and what comes of one call of one token."""
-    if recipe.teacher.engine == "microworld" or any(finding.status == "error" for finding in key(recipe)):
+    if recipe.teacher.engine != "openai" or any(finding.status == "error" for finding in key(recipe)):
         return []
     listed = _Listed.of(recipe)
     found = [*listed.findings(recipe)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -25,16 +27,17 @@ PresetName = Literal[
 
 
 class ErrorRates(Section):
-    """Error rates of the microworld's teacher, as shares of its answers. A real teacher has no such setting."""
+    """Error rates of the microworld's teacher, as shares of its answers; the defaults are ours. A real teacher has no
+    such setting."""
 
     brainstorm: Share = 0.0
-    """Share of brainstormed tasks that the simulated teacher gets wrong."""
+    """Share of its brainstorms without a task."""
     write: Share = 0.0
-    """Share of written records that the simulated teacher gets wrong."""
+    """Share of its rows with a planted fault."""
     judge: Share = 0.0
-    """Share of verdicts that the simulated teacher gets wrong."""
+    """Share of its verdicts whose best and worst are drawn at random."""
     revise: Share = 0.0
-    """Share of revisions that the simulated teacher gets wrong."""
+    """Share of its revisions that keep a fault, or change a field that was right."""
 
 
 class TeacherDialect(Section):
@@ -51,7 +54,7 @@ class TeacherDialect(Section):
     temperature: Sent | None = None
     """Whether the temperature is sent; `unless_default` omits 1, for servers with that default."""
     top_p: Sent | None = None
-    """When `top_p` is sent; null takes what the preset or a first call finds."""
+    """Whether `top_p` is sent; `unless_default` omits 1, for servers with that default."""
     seed: bool | None = None
     """Whether a seed is sent."""
     strict: bool | None = None
@@ -94,12 +97,13 @@ class NonAnswers(Section):
 
 
 class Teacher(Section):
-    engine: Literal["microworld", "openai"]
-    """`openai` asks an endpoint; `microworld` simulates a teacher in a toy language, for demonstrations."""
+    engine: Literal["microworld", "openai", "none"]
+    """`microworld` is the simulated teacher of the toy language, without a network; `openai` is any OpenAI-compatible
+    server; `none` is no teacher: the user's own `examples` replace it."""
     model: str
     """Model name at the endpoint (paper: gpt-4o-2024-05-13)."""
     revision: str | None = None
-    """Version of the model; another one is asked or loaded again."""
+    """Revision of the model, where the server has one; it is part of the key of every request."""
     endpoint: Endpoint | None = None
     """Base URL of an OpenAI-compatible server, without credentials; null with the microworld."""
     key_variable: Annotated[str, Field(pattern=VARIABLE)] | None = None
@@ -121,6 +125,16 @@ class Teacher(Section):
                 dumped.pop(name, None)
         return dumped
 
+    def on_this_machine(self) -> bool:
+        """Whether what is sent to this teacher stays on this machine."""
+        if self.endpoint is None:
+            return True
+        host = urlsplit(self.endpoint).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
     def first_dialect(self, model: str) -> Dialect:
         """The dialect that the detection starts from: what the recipe sets, else the preset of the server's address."""
         preset = PRESETS[name].dialect if (name := self.dialect.preset or preset_for(self.endpoint, model)) else PLAIN
@@ -134,7 +148,8 @@ class Teacher(Section):
 
 
 class Calls(Section):
-    """How requests reach the teacher. Nothing here changes what is asked, so no fingerprint contains it."""
+    """How requests reach the teacher. Nothing here changes what is asked, so no fingerprint contains it. Numbers without a
+    source are ours."""
 
     mode: Literal["online", "batch"] = "online"
     """`batch` uses the provider's batch files: cheaper, and hours slower. Both use the same ledger."""
@@ -186,7 +201,7 @@ class Prices(Section):
     version: str
     """Date or name of the table, for instance `2024-10-18`."""
     currency: str = "USD"
-    """Currency of the prices."""
+    """Currency of all prices and of budgets of money."""
     models: dict[str, Price]
     """By the teacher's model name."""
 
@@ -195,9 +210,9 @@ class Cap(Section):
     """A budget; null is unlimited. A budget of money needs the prices of the models."""
 
     calls: Count | None = None
-    """Maximum calls; null has no bound."""
+    """Maximum calls."""
     money: Annotated[float, Field(ge=0, le=NUMBER_MAX)] | None = None
-    """Maximum money, in the currency of the prices; null has no bound."""
+    """Maximum money, in `prices.currency`."""
 
 
 class Money(Section):
