@@ -35,4 +35,4 @@ def test_every_field_command_check_and_name_is_there() -> None:
 
 def test_every_field_has_a_meaning() -> None:
     bare = [line.split(" (")[0] for line in page("recipe.md").splitlines() if line.endswith(": no description")]
-    assert len(bare) <= 40, "no more fields without a description than before: write a docstring for a new field"
+    assert not bare, "write a docstring for a new field"
