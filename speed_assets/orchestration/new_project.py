@@ -57,6 +57,7 @@ Load the environment first: `set -a; . ./.env; set +a`. Then:
 speed plan       # dry run: what would be made, why, and the estimated cost; no API calls
 speed rehearse   # the complete recipe on a few rows, with an estimate for the full run
 speed run        # the full run; interrupted or stopped by a budget, it resumes
+speed report --open   # one page about it
 ```
 
 `speed ui` opens the Dagster UI on the same home.
