@@ -67,7 +67,7 @@ def _pictures(project: SmallProject, ui: Ui, pictures: Pictures) -> None:
     project.write()
     ui.graph()
     ui.reload_definitions()
-    ui.select(NEAR)
+    ui.graph(NEAR)
     pictures.take("graph_after_a_change")
     ui.graph()
     ui.open_unsynced()

@@ -50,6 +50,7 @@ def _write(
     runner: Runner, engine: str, rows: pl.DataFrame, folder: Path, progress: Callable[[int, int, str], None]
 ) -> pl.DataFrame:
     recipe = load_recipe("offline")
+    assert recipe.generator is not None
     settings = recipe.generator.model_copy(update={"engine": engine, "batch_rows": BATCH_ROWS})
     runtime = recipe.runtime.model_copy(update={"engine_restarts": 0})
     source = ModelSource(str(MICROWORLD_BASE), None, None)
@@ -89,7 +90,7 @@ def disturbed(engine: str, rows: pl.DataFrame, kills: int, seed: int, folder: Pa
     rng = random.Random(seed_for(seed, "vllm-kills", engine))
     cuts = sorted(rng.sample(range(1, rows.height - BATCH_ROWS), kills))
     runner = Runner(folder / engine, threads=2, warm=False)
-    started, done, repeated = time.monotonic(), 0, 0
+    started, done, repeated, killed = time.monotonic(), 0, 0, False
     work = folder / engine / "cut"
 
     def kill(count: int, _total: int, _note: str) -> None:

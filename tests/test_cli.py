@@ -274,7 +274,7 @@ def push(home: Path, hub: Hub, *arguments: str) -> subprocess.CompletedProcess[s
     return done
 
 
-def test_push_says_what_it_would_send_and_sends_it_only_when_told(tmp_path: Path, hub: Hub) -> None:
+def test_push_says_what_it_would_send_and_sends_it_only_with_yes(tmp_path: Path, hub: Hub) -> None:
     released(tmp_path, "a")
     dry = push(tmp_path, hub, "a", "--to", "owner/name")
     assert dry.returncode == 0, dry.stderr
@@ -307,7 +307,7 @@ def test_push_refuses_what_is_damaged_or_has_no_licence(tmp_path: Path, hub: Hub
     assert hub.calls == []
 
 
-def test_a_hub_that_refuses_is_told_without_the_token(tmp_path: Path, hub: Hub) -> None:
+def test_a_hub_that_refuses_is_reported_without_the_token(tmp_path: Path, hub: Hub) -> None:
     released(tmp_path, "a")
     hub.status = 403
     assert_clear_failure(push(tmp_path, hub, "a", "--to", "owner/name", "--yes"), hub.url, "did not take owner/name")

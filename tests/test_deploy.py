@@ -143,6 +143,6 @@ def test_cards_are_reserved_for_trainings_and_not_for_stages_that_send_shards(tm
     assert defs.executor.name == "ray"
 
 
-def test_an_unknown_executor_is_told() -> None:
+def test_an_unknown_executor_is_reported() -> None:
     with pytest.raises(RecipeError, match="SPEED_EXECUTOR=celery"):
         executor_named("celery", load_recipe())

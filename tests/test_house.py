@@ -26,7 +26,7 @@ from speed_assets.recipe import PROJECT, Recipe
 
 PRODUCT = ("speed_assets", "resources", "checks")
 LINES, FUNCTION_LINES = 400, 60
-FOLDERS_OF_TEXT = ("docs/", "deploy/", "scripts/", "benchmarks/", "recipes/")
+FOLDERS_OF_TEXT = ("docs/", "deploy/", "scripts/", "benchmarks/", "recipes/", "tests/", "tests_vllm/")
 """Next to the product, folders whose texts a reader sees."""
 KERNELS = "kernels.py"
 """How the names of files with compiled functions end: a compiled loop is one function, and shares parts that numba inlines."""

@@ -198,6 +198,7 @@ def test_the_plan_says_what_changed(home: Path) -> None:
     assert steps["embedding_model"].seconds is not None
 
 
+@pytest.mark.faults
 def test_changed_learning_rate_retrains_the_embedding_and_nothing_above(home: Path) -> None:
     recipe = small(embedding_model__learning_rate=0.02)
     report = runs.run(recipe, home)
@@ -251,6 +252,7 @@ def test_release_opens_with_the_libraries_of_its_users(home: Path) -> None:
     assert "*sd between seeds*" in card
 
 
+@pytest.mark.faults
 def test_a_new_release_is_current_and_two_are_distinguished(home: Path) -> None:
     store = Store(home)
     old = artifacts_of(home, small()).get("release")
@@ -280,6 +282,7 @@ def test_a_new_release_is_current_and_two_are_distinguished(home: Path) -> None:
     assert now.fingerprint == old.fingerprint, "what was chosen stays until something new is released"
 
 
+@pytest.mark.faults
 def test_release_is_refused_with_every_reason(home: Path) -> None:
     checks = small().checks.model_dump() | {"gain_over_untrained_min": 1.0, "kept_min": 1.0}
     recipe = small(checks=checks, final_triplets__near_duplicates={"jaccard": 0.3})

@@ -1,4 +1,4 @@
-"""The runner under faults: what a caller is told, what is left behind, and that no process outlives its parent."""
+"""The runner under faults: what a caller gets, what is left behind, and that no process outlives its parent."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ def test_an_unknown_kind_is_refused(warm: Runner, tmp_path: Path) -> None:
         warm.run("magic", {}, tmp_path / "job")
 
 
-def test_a_killed_worker_is_told_in_words_and_its_work_goes_on(
+@pytest.mark.faults
+def test_a_killed_worker_is_reported_in_words_and_its_work_resumes(
     warm: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     params, folder = job("cut"), tmp_path / "job"
@@ -183,6 +184,7 @@ def test_a_killed_worker_is_told_in_words_and_its_work_goes_on(
     assert pl.read_parquet(params["out"]).equals(pl.read_parquet(tmp_path / "whole.parquet"))
 
 
+@pytest.mark.faults
 @both
 def test_an_interrupt_ends_the_worker(runner: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     folder = tmp_path / "job"
@@ -198,6 +200,7 @@ def test_an_interrupt_ends_the_worker(runner: Runner, job: Callable[..., dict[st
     assert not (folder / "result.json").exists()
 
 
+@pytest.mark.faults
 def test_a_dead_zygote_is_started_once_more(warm: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     folder = tmp_path / "job"
 
@@ -209,6 +212,7 @@ def test_a_dead_zygote_is_started_once_more(warm: Runner, job: Callable[..., dic
     assert warm.run("generate", job("cut"), folder, once_under_way(kill_zygote))["rows"] == 40
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("is_warm", [True, False])
 def test_a_killed_parent_leaves_no_process(is_warm: bool, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     folder = tmp_path / "job"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 import polars as pl
+from typing_extensions import override
 
 from resources.store.store import UNHASHED_DIR
 from speed_assets.domain.evaluation_folders import DESCRIPTION, beir_description, read_description
@@ -214,7 +215,7 @@ def _opened(file: Path) -> TextIO:
     else:
         raw = cast(BinaryIO, gzip.open(file, "rb"))
         most = min(most, max(RATIO_BYTES, RATIO_MAX * file.stat().st_size))
-    return io.TextIOWrapper(cast(Any, _Limited(raw, most)), encoding="utf-8-sig")
+    return io.TextIOWrapper(cast(BinaryIO, _Limited(raw, most)), encoding="utf-8-sig")
 
 
 def _check_size(file: Path, lines: TextIO) -> None:
@@ -231,27 +232,34 @@ class _Limited(io.BufferedIOBase):
     def __init__(self, raw: BinaryIO, most: int) -> None:
         self._raw, self._most, self._left = raw, most, most
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def seekable(self) -> bool:
         return True
 
+    @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._left = self._most
         return self._raw.seek(offset, whence)
 
+    @override
     def tell(self) -> int:
         return self._raw.tell()
 
+    @override
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
             return self._counted(self._raw.read(self._left + 1))
         return self._counted(self._raw.read(size))
 
+    @override
     def read1(self, size: int = -1) -> bytes:
         return self.read(io.DEFAULT_BUFFER_SIZE if size < 0 else size)
 
+    @override
     def close(self) -> None:
         self._raw.close()
         super().close()

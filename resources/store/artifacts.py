@@ -106,6 +106,10 @@ class Artifacts:
         return self._lineage(self.graph[asset], partition, {})
 
     def externals(self, asset: str, partition: str | None = None) -> dict[str, str]:
+        """{external input: digest} of an asset; a `Snapshot` reads each once. Raises RecipeError."""
+        return self.read_externals(asset, partition)
+
+    def read_externals(self, asset: str, partition: str | None = None) -> dict[str, str]:
         """{external input: digest} of an asset, as the files are now. Raises RecipeError."""
         return {name: external_digest(self.recipe, name, partition) for name in self.graph[asset].externals}
 

@@ -203,9 +203,7 @@ def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifac
     """The artifact that the function of a stage writes, complete in the store."""
     started = time.monotonic()
     metadata = function(run)
-    now = Artifacts.externals(
-        artifacts, run.stage.name, run.partition
-    )  # read again, also where a plan reads each only once
+    now = artifacts.read_externals(run.stage.name, run.partition)
     if changed := [name for name, content in run.externals.items() if now[name] != content]:
         raise RecipeError(
             f"{artifact_label(run.stage.name, run.partition)}: {', '.join(changed)} changed while it was made from it: run again"

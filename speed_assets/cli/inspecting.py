@@ -11,7 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, TopicsOption, load, rows_count
+from speed_assets.cli.options import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    TopicsOption,
+    load,
+    prepared_home,
+    rows_count,
+)
 from speed_assets.cli.output import note, number, out, printable, show, show_json, show_table
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
@@ -42,12 +50,9 @@ def show_assets(
     as_json: JsonOption = False,
 ) -> None:
     """Print the state of every asset, or everything recorded about one."""
-    loaded = load(recipe, topics)
-    from resources.store.home import prepare_home, speed_home
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.asset_states import asset_states
 
-    home = speed_home()
-    prepare_home(home)
     states = asset_states(loaded, home, asset)
     if as_json:
         show_json(states)
@@ -84,12 +89,9 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about a run or release: graph, cost, scores, rows, quarantine, changes. It sends no request."""
-    loaded = load(recipe, topics)
-    from resources.store.home import prepare_home, speed_home
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.report import write_report
 
-    home = speed_home()
-    prepare_home(home)
     page = write_report(loaded, home, name, out)
     if as_json:
         show_json({"page": str(page), "bytes": page.stat().st_size})
@@ -174,12 +176,9 @@ def forget(
     as_json: JsonOption = False,
 ) -> None:
     """Name every artifact and release that holds a document of the corpus or was made from it. Deletes nothing."""
-    loaded = load(recipe, topics)
-    from resources.store.home import prepare_home, speed_home
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.forget import forget as traces_of
 
-    home = speed_home()
-    prepare_home(home)
     found = traces_of(loaded, home, document)
     if as_json:
         show_json(found.as_json())

@@ -6,6 +6,7 @@ Belongs here: their names, types and help. Not here: what commands do with them.
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,3 +80,20 @@ def rows_count(text: str | int) -> int:
     if len(text) > 9:
         raise typer.BadParameter("more rows than any table has: give at most 999,999,999")
     return int(text)
+
+
+def home_to_run_in() -> Path:
+    """The home that the environment names, for a command that starts several processes."""
+    from resources.store.home import speed_home
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of several processes share the cores
+    return speed_home()
+
+
+def prepared_home() -> Path:
+    """The same, created with its Dagster instance where it does not exist."""
+    from resources.store.home import prepare_home
+
+    home = home_to_run_in()
+    prepare_home(home)
+    return home

@@ -21,7 +21,9 @@ from speed_assets.cli.options import (
     JsonOption,
     RecipeOption,
     TopicsOption,
+    home_to_run_in,
     load,
+    prepared_home,
     rows_count,
 )
 from speed_assets.cli.output import fail, note, out, printable, show, show_json, show_table
@@ -56,7 +58,7 @@ def run(
     as_json: JsonAtEndOption = False,
 ) -> None:
     """Materialize everything that is stale, and end with a table."""
-    loaded, home = load(recipe, topics), _prepared_home()
+    loaded, home = load(recipe, topics), prepared_home()
     from resources.store.artifacts import Artifacts
     from resources.store.shared_store import store_of
     from speed_assets.orchestration import run_report, runs
@@ -123,7 +125,7 @@ def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[li
 
 def plan(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_json: JsonOption = False) -> None:
     """Dry run: what a run would make, why, and the estimated cost. Makes no API calls."""
-    loaded, home = load(recipe, topics), _prepared_home()
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.plan import plan as make_plan
     from speed_assets.orchestration.plan_text import as_text
 
@@ -149,7 +151,7 @@ def rehearse(
     as_json: JsonAtEndOption = False,
 ) -> None:
     """Run the complete recipe on a few rows, in a home of its own, and estimate the full run."""
-    loaded, home = load(recipe, topics), _home()
+    loaded, home = load(recipe, topics), home_to_run_in()
     from speed_assets.orchestration import rehearsal_report
     from speed_assets.orchestration import rehearse as rehearsal
 
@@ -191,7 +193,7 @@ def study(
     """Measure what each part of the loop contributes: the recipe against others made from it."""
     if more_seeds and not seeds:
         raise typer.BadParameter(f"got unexpected arguments {more_seeds}: name seeds after --seeds")
-    loaded, home = load(recipe, topics), _prepared_home()
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.study import StudyError
     from speed_assets.orchestration.study import study as run_study
     from speed_assets.orchestration.study_arms import arms
@@ -221,7 +223,7 @@ def ui(
     ] = 3000,
 ) -> None:
     """Open the Dagster UI on this home."""
-    loaded, home = load(recipe, topics), _home()
+    loaded, home = load(recipe, topics), home_to_run_in()
     from speed_assets.orchestration.home_environment import variables_of
     from speed_assets.orchestration.staleness import Instance
     from speed_assets.orchestration.ui_server import serve
@@ -243,18 +245,3 @@ def _say_demonstration(recipe: Any, say: Callable[[str], None]) -> None:
 
     if notice := demonstration_notice(recipe):
         say(f"DEMONSTRATION: {notice}")
-
-
-def _home() -> Path:
-    from resources.store.home import speed_home
-
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of several processes share the cores
-    return speed_home()
-
-
-def _prepared_home() -> Path:
-    from resources.store.home import prepare_home
-
-    home = _home()
-    prepare_home(home)
-    return home

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 BYTES_MAX = 262_144
 """Maximum bytes of a file (ours: ten times the largest prompt set; a parser in Python reads them in seconds)."""
@@ -37,11 +38,13 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._depth = 0
 
+    @override
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:
         """A bracket; the scanner reads far ahead, so depth counts here, too."""
         self._check_depth(self.flow_level)
         super().fetch_flow_collection_start(TokenClass)  # type: ignore[no-untyped-call]
 
+    @override
     def add_indent(self, column: int) -> bool:
         """A level of a block."""
         self._check_depth(len(self.indents))
@@ -51,6 +54,7 @@ class _Loader(yaml.SafeLoader):
         if levels > DEPTH_MAX:
             raise YamlProblem(f"line {self.line + 1}: nested more than {DEPTH_MAX} levels deep")
 
+    @override
     def compose_node(self, parent: Any, index: Any) -> Any:
         """A node, in bounds."""
         self._depth += 1

@@ -17,6 +17,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.executor.base import Executor
+from typing_extensions import override
 
 BeforeSteps = Callable[[dg.DagsterRun, dg.DagsterInstance], None]
 """Called with a run and its instance; an error that it raises fails the run, and no step begins."""
@@ -44,13 +45,16 @@ class _Beginning(Executor):
         self._inner, self._before = inner, before
 
     @property
+    @override
     def retries(self) -> RetryMode:
         return self._inner.retries
 
     @property
+    @override
     def step_dependency_config(self) -> StepDependencyConfig:
         return self._inner.step_dependency_config
 
+    @override
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """The events of the run's steps, after what comes before them."""
         self._before(plan_context.dagster_run, plan_context.instance)

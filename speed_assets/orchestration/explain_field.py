@@ -30,6 +30,8 @@ class FieldExplanation:
 
     field: str
     meaning: str
+    about: str
+    """Of a section: its own description, next to what the field means in which it is."""
     type: str
     required: bool
     default: Any
@@ -52,14 +54,16 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
         RecipeError: when no field has that name, or several have.
     """
     if path == EXTENDS:
-        return FieldExplanation(path, _EXTENDS, "text", False, None, None, [], [], [], [])
+        return FieldExplanation(path, _EXTENDS, "", "text", False, None, None, [], [], [], [])
     path = _full_path(path)
     owner, name, info = _lookup(path)
     section = _model_in(info.annotation)
+    about = _one_paragraph((section.__doc__ if section else "") or "")
     direct = [stage.name for stage in recipe.graph().values() if _reads(recipe, stage, path.split("."))]
     return FieldExplanation(
         field=path,
-        meaning=_one_paragraph(info.description or (section.__doc__ if section else "") or "no description"),
+        meaning=_one_paragraph(info.description or about or "no description"),
+        about=about if info.description else "",
         type=_type_in_words(owner.model_json_schema(), name),
         required=info.is_required(),
         default=None if info.is_required() else _plain(info.get_default(call_default_factory=True)),

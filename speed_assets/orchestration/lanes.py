@@ -38,6 +38,7 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.base import Executor
+from typing_extensions import override
 
 from resources.instance import gpu_pool
 from speed_assets.domain.graph import Stage
@@ -79,9 +80,11 @@ class LanesExecutor(Executor):
         self._limits = [{"key": LANE_TAG, "value": lane, "limit": limit} for lane, limit in limits.items()]
 
     @property
+    @override
     def retries(self) -> RetryMode:
         return RetryMode.DISABLED
 
+    @override
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """The events of the run's steps, as they come."""
         data = EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute)

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 HOSTS_VARIABLE = "SPEED_UI_HOSTS"
 """Variable with further host names under which the UI may be reached, separated by commas: those of a proxy before it."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -74,10 +76,11 @@ def main() -> None:
     from starlette.middleware import Middleware
 
     class GuardedWebserver(DagsterWebserver):  # type: ignore[type-arg]
+        @override
         def build_middleware(self) -> list[Middleware]:
             return [Middleware(HostCheck, hosts=allowed_hosts()), *super().build_middleware()]
 
-    app.DagsterWebserver = GuardedWebserver  # type: ignore[misc,attr-defined]
+    app.DagsterWebserver = GuardedWebserver  # type: ignore[attr-defined,misc]
     cli.main()  # type: ignore[no-untyped-call]
 
 

@@ -93,12 +93,17 @@ class PerTaskType(Section):
     """One number of rows for each task type."""
 
     classification: Rows
+    """Rows of classification: a text and its label."""
     retrieval: Rows
+    """Rows of retrieval: a query and the document that answers it."""
     sts: Rows
+    """Rows of STS: sentences of high and of low similarity."""
     matching_short: Rows
+    """Rows of matching between short texts (a sentence or less)."""
     matching_long: Rows
+    """Rows of matching between long texts (a paragraph or more)."""
     grounded: Rows = 0
-    """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in."""
+    """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in (ours)."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from typing_extensions import override
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.training_length import optimizer_steps, warm_up_steps
@@ -79,7 +80,7 @@ def fine_tune(job: FineTune, report: Report, answers: tuple[str, ...], trainer_o
         table = examples.encoded(written, answers, dialogue)
         fitting, longest = examples.fitting_rows(table, answers, job, _context(model))
         kept, held = examples.split(fitting, answers, job)
-        rows = examples.in_order(kept, answers, job)
+        rows = examples.in_order(kept, answers, job.settings.batch_size, job.seed)
         given = {
             "model": model,
             "processing_class": tokenizer,
@@ -251,6 +252,7 @@ class Watch(TrainerCallback):
         self._seconds = 60 * minutes
         self._saved = time.monotonic()
 
+    @override
     def on_log(
         self,
         args: TrainingArguments,
@@ -266,6 +268,7 @@ class Watch(TrainerCallback):
             raise FloatingPointError(f"the loss is {loss} at step {state.global_step}: lower the learning rate")
         self._report(state.global_step, state.max_steps, f"loss {loss:.3f}")
 
+    @override
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:

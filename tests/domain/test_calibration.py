@@ -137,7 +137,7 @@ def test_a_worse_score_never_speaks_for_a_row() -> None:
         assert (np.diff(of_type["likely"].to_numpy()) <= 1e-12).all()
 
 
-def test_what_is_told_to_be_lost_is_what_is_lost() -> None:
+def test_what_is_reported_lost_is_what_is_lost() -> None:
     """Of 60 runs, at most 5 % lose more than the interval says, give or take what chance allows."""
     more, shares = 0, []
     for seed in range(60):
