@@ -13,10 +13,11 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -175,10 +176,11 @@ class _Running:
     def end(self) -> None:
         """Interrupt the steps that still run, as Ctrl-C would, and wait for them."""
         until = time.monotonic() + _GRACE_S
-        for thread in self._threads.values():
-            _interrupt(thread)
-        for thread in self._threads.values():
-            thread.join(max(0.0, until - time.monotonic()))
+        with _quiet_interrupts():
+            for thread in self._threads.values():
+                _interrupt(thread)
+            for thread in self._threads.values():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _do(self, context: StepExecutionContext) -> None:
         key = context.step.key
@@ -189,6 +191,26 @@ class _Running:
             pass
         finally:
             self._events.put((key, None))
+
+
+@contextmanager
+def _quiet_interrupts() -> Iterator[None]:
+    """Print no traceback of an interrupt that strikes a thread at its end, or in a finalizer."""
+    of_threads, of_finalizers = threading.excepthook, sys.unraisablehook
+
+    def in_thread(found: Any) -> None:
+        if found.exc_type is not DagsterExecutionInterruptedError:
+            of_threads(found)
+
+    def in_finalizer(found: Any) -> None:
+        if found.exc_type is not DagsterExecutionInterruptedError:
+            of_finalizers(found)
+
+    threading.excepthook, sys.unraisablehook = in_thread, in_finalizer
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = of_threads, of_finalizers
 
 
 def _interrupt(thread: threading.Thread) -> None:
