@@ -92,30 +92,36 @@ def asset_for(
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         with masked_errors():
-            yield from made_or_reused(context)
-
-    def made_or_reused(
-        context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        resources = context.resources
-        started = time.monotonic()
-        report = _logged(resources.progress(artifact_label(stage.name, partition)), context.log.info)
-        calls = CallContext(run_of(context.run), stage.name, partition)
-        given = (resources.artifacts, resources.runner, resources.teacher, calls, report)
-        try:
-            artifact, reused = make(stage, function, partition, *given, gate=checks.gate)
-        except dg.Failure as failure:
-            yield from checks.results_if_refused(_reasons_of(failure))
-            raise
-        _announce(context, stage, artifact, reused)
-        made_of = resources.artifacts.input_digests(stage.name, partition)
-        yield dg.MaterializeResult(
-            data_version=dg.DataVersion(artifact.digest[:32]),
-            metadata=describe(artifact, reused, time.monotonic() - started, made_of),
-            check_results=list(checks.results(artifact, resources.artifacts)),
-        )
+            yield from _results(context, stage, partition, function, checks)
 
     return materialize
+
+
+def _results(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    partition: str | None,
+    function: StageFunction,
+    checks: AssetChecks,
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
+    """Make or reuse the artifact of a step; what Dagster records of it."""
+    resources = context.resources
+    started = time.monotonic()
+    report = _logged(resources.progress(artifact_label(stage.name, partition)), context.log.info)
+    calls = CallContext(run_of(context.run), stage.name, partition)
+    given = (resources.artifacts, resources.runner, resources.teacher, calls, report)
+    try:
+        artifact, reused = make(stage, function, partition, *given, gate=checks.gate)
+    except dg.Failure as failure:
+        yield from checks.results_if_refused(_reasons_of(failure))
+        raise
+    _announce(context, stage, artifact, reused)
+    made_of = resources.artifacts.input_digests(stage.name, partition)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(artifact.digest[:32]),
+        metadata=describe(artifact, reused, time.monotonic() - started, made_of),
+        check_results=list(checks.results(artifact, resources.artifacts)),
+    )
 
 
 def _announce(context: dg.AssetExecutionContext, stage: Stage, artifact: Artifact, reused: bool) -> None:
