@@ -5,6 +5,8 @@ BIN := .venv/bin
 # A test process that dies ends the run: started again, it might let the others wait for ever.
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
+# Each test process, and each worker that it starts, would else run a thread on every core.
+test test-faults: export OMP_NUM_THREADS := 1
 
 # Of `make natural`: full, or ci, the small one.
 SIZE ?= full
