@@ -38,7 +38,7 @@ demo: .venv/ready ## the complete offline recipe; last line of stdout is JSON
 ui: .venv/ready ## the Dagster UI on the same home
 	@$(BIN)/speed ui
 
-PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: .venv/ready ## the tests but those of the other targets `test-...`
 	@$(PYTEST) -m "not faults and not ui"
