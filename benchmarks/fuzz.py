@@ -33,7 +33,7 @@ from hypothesis import configuration
 from benchmarks.fuzz_targets import TARGETS, Target
 
 CASES = 20_000
-BLOCK = 250
+BLOCK = 100
 """Cases of one run of hypothesis: between two of them the time is checked."""
 HANG_S = 5.0
 STUCK_S = 120

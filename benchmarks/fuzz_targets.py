@@ -104,7 +104,7 @@ def changed_values(draw: st.DrawFn, base: Any) -> Any:
             if how == 0:
                 del node[key]
             elif how == 1 and isinstance(node, dict):
-                node[draw(st.sampled_from(["x", "", "é", "../x", "<<"]))] = draw(st.sampled_from(ODD))
+                node[draw(st.sampled_from(["x", "", "é", "../x", "<<"]))] = copy.deepcopy(draw(st.sampled_from(ODD)))
             else:
                 node[key] = copy.deepcopy(draw(st.sampled_from(ODD)))
             break

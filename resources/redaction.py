@@ -91,8 +91,8 @@ def secret_values() -> list[str]:
 
 
 def masked(text: str) -> str:
-    """A text with every known secret replaced by `***`."""
-    for secret in secret_values():
+    """A text with every known secret replaced by `***`, also where JSON has escaped it."""
+    for secret in _in_json(secret_values()):
         text = text.replace(secret, MASK)
     return text
 

@@ -50,6 +50,7 @@ from speed_assets.assets.stage import AssetChecks, asset_for
 from speed_assets.assets.stage_run import StageFunction
 from speed_assets.assets.stand_ins import standing_in
 from speed_assets.domain.graph import Graph, Stage
+from speed_assets.orchestration.before_steps import BeforeSteps, with_beginning
 from speed_assets.orchestration.lanes import LANE_TAG, lane_of, lanes_executor
 from speed_assets.recipe import Recipe, RecipeError
 
@@ -97,8 +98,10 @@ def build_defs(
     code_versions: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
     executor: str | None = None,
+    before_steps: BeforeSteps | None = None,
     sensors: Sequence[dg.SensorDefinition] = (),
     schedules: Sequence[dg.ScheduleDefinition] = (),
+    damage_reports: list[str] | None = None,
 ) -> dg.Definitions:
     """The Dagster definitions of a recipe.
 
@@ -112,16 +115,21 @@ def build_defs(
             without one has that of its own code and recipe.
         notes: why an artifact is stale, by the same names.
         executor: as in `executor_named`.
+        before_steps: called once in each run, before its first step.
         sensors: of the definitions.
         schedules: of the definitions.
+        damage_reports: gets one message for each damaged artifact that a step does not use.
     """
     home = home or speed_home()
     shield_log_helpers()
     mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
     artifacts = Artifacts(recipe, store_of(home))
+    if damage_reports is not None:
+        artifacts.store.damage_reports = damage_reports
     code_versions, notes = code_versions or {}, notes or {}
     cluster = recipe.runtime.cluster
     cards = cluster.gpus_per_step if cluster and executor == "ray" else 0
+    runs_steps = executor_named(executor, recipe)
     return dg.Definitions(
         assets=[
             asset_for(
@@ -140,7 +148,7 @@ def build_defs(
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
         sensors=sensors,
         schedules=schedules,
-        executor=executor_named(executor, recipe),
+        executor=with_beginning(runs_steps, before_steps) if before_steps else runs_steps,
     )
 
 

@@ -5,6 +5,7 @@ Belongs here: choosing the recipe, and planning it when definitions are loaded. 
 
 import json
 import os
+from functools import partial
 
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
@@ -12,6 +13,7 @@ from dagster._core.definitions.definitions_load_context import DefinitionsLoadCo
 from resources.store.home import speed_home
 from resources.store.store import StoreError
 from speed_assets.build import build_defs
+from speed_assets.orchestration import doctor
 from speed_assets.orchestration.automation import evaluation_schedule, stale_sensor
 from speed_assets.orchestration.plan import plan
 from speed_assets.orchestration.plan_text import in_words
@@ -40,6 +42,7 @@ def defs() -> dg.Definitions:
         code_versions=code_versions,
         notes=notes,
         executor=os.environ.get("SPEED_EXECUTOR"),
+        before_steps=partial(doctor.before_run, recipe),
         sensors=[stale_sensor(recipe)],
         schedules=[evaluation_schedule(recipe.graph())],
     )

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from tests.support import servers
+from tests.support import servers, warm
 
 T = TypeVar("T")
 
@@ -42,6 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.faults)
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs in this process share the process that has imported the heavy libraries."""
+    with warm.kept_workers(tmp_path_factory.mktemp("workers")):
+        yield
 
 
 @pytest.fixture(scope="session")

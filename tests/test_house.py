@@ -67,7 +67,8 @@ def test_lock_is_closed() -> None:
     lines = [line for name in locks for line in (PROJECT / name).read_text().splitlines()]
     locked = {canonicalize_name(line.split("==")[0]) for line in lines if "==" in line}
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    waiting = [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+    extras = [line for name in ("train", "eval", "dev") for line in project["optional-dependencies"][name]]
+    waiting = [Requirement(line) for line in [*project["dependencies"], *extras]]
     seen = set()
     while waiting:
         requirement = waiting.pop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from speed_assets.orchestration.diff import diff
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
 from tests.support.tiny import ROWS, tiny_recipe
-from tests.support.warm import shared_runner
 
 CAP = 210  # calls: it falls into the stages that ask before any model is trained
 MODELS = ["junior_model", "senior_model", "revisor_model", "embedding_model", "baseline_models"]
@@ -33,12 +31,6 @@ MODELS = ["junior_model", "senior_model", "revisor_model", "embedding_model", "b
 def small(**changes: Any) -> Recipe:
     """The tiny recipe on all topics of its file, so that one that is changed is in every artifact."""
     return tiny_recipe(**{"topics__limit": None, **changes})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with shared_runner(tmp_path_factory.mktemp("runner")):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,15 @@ from resources.compute.runner import Runner, WorkerFailed, worker_environment
 from resources.redaction import mark_secret_variables, redacted_message
 from speed_assets.recipe import PROJECT
 from tests.support.tiny_text import write_model
+from tests.support.warm import own_workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="workers are forked on Linux only")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_workers() -> Iterator[None]:
+    with own_workers():
+        yield
 
 
 @pytest.fixture(scope="module")

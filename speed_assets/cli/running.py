@@ -66,8 +66,7 @@ def run(
     with progress_display() as display:
         _say_demonstration(loaded, display.say)
         display.say(f"recipe {loaded.name}, home {home}")
-        checking.begin(loaded, home, display.say, everything=select is None)
-        report = runs.run(loaded, home, select=select, progress=display, say=display.say)
+        report = runs.run(loaded, home, select=select, progress=display, say=display.say, check_first=True)
         summary = run_report.summary(report, Artifacts(loaded, store_of(home)))
         if not report.made and not report.errors:
             display.say("nothing was stale: every artifact is reused")
@@ -160,10 +159,14 @@ def rehearse(
         place = rehearsal.home_of(home, loaded)
         _say_demonstration(loaded, display.say)
         display.say(f"rehearsal of recipe {loaded.name}, home {place}")
-        small = rehearsal.rehearsal_of(loaded, rows, skip_evaluation=skip_evaluation)
-        checking.begin(small, place, display.say)
         done = rehearsal.rehearse(
-            loaded, home, rows=rows, skip_evaluation=skip_evaluation, progress=display, say=display.say
+            loaded,
+            home,
+            rows=rows,
+            skip_evaluation=skip_evaluation,
+            progress=display,
+            say=display.say,
+            check_first=True,
         )
         report = rehearsal_report.as_json(loaded, done, skip_evaluation)
     show(map(printable, rehearsal_report.as_text(report)))

@@ -154,6 +154,15 @@ def _truth(loader: _Loader, node: yaml.ScalarNode) -> bool:
     return bool(loader.construct_yaml_bool(node))
 
 
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in node.value):
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: half of a character (\\ud800 to \\udfff): write it as one, \\U0001F600"
+        )
+    return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
 _Loader.add_constructor("tag:yaml.org,2002:bool", _truth)
 _Loader.add_constructor("tag:yaml.org,2002:float", _real)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import RECIPES, SHIPPED, Recipe, RecipeError, load_recipe
 from speed_assets.recipe.extending import EXTENDS
 
 TEMPLATES = ("laptop", "gpu")
@@ -140,7 +140,7 @@ def _files(folder: Path, template: str) -> dict[str, str]:
         "recipe.schema.json": json.dumps(recipe_schema(), indent=1) + "\n",
         ".env.example": _ENVIRONMENT.format(key_variable=shipped.teacher.key_variable or "OPENAI_API_KEY"),
         ".gitignore": ".speed/\n.env\n",
-        ".speed/dagster/dagster.yaml": (PROJECT / "dagster.yaml").read_text(encoding="utf-8"),
+        ".speed/dagster/dagster.yaml": (SHIPPED / "dagster.yaml").read_text(encoding="utf-8"),
         "README.md": _README.format(name=name, template=template),
     }
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import FrameType
 
 from resources.store.store import StoreError
-from speed_assets.recipe import PROJECT
+from speed_assets.recipe import SHIPPED
 
 HOST = "127.0.0.1"
 _LOOK_S = 0.2
@@ -41,7 +41,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
     _check_port(port)
     started = time.monotonic()
     # A session of its own: whatever interrupts this process, the server and its runs get one Ctrl-C, from here.
-    server = subprocess.Popen(_command(port), cwd=PROJECT, start_new_session=True)
+    server = subprocess.Popen(_command(port), cwd=SHIPPED, start_new_session=True)
     interrupted = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -66,7 +66,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
 
 def _command(port: int) -> list[str]:
     # With the workspace named, `dg` does not look for the project's YAML first.
-    workspace = str(PROJECT / "workspace.yaml")
+    workspace = str(SHIPPED / "workspace.yaml")
     services = [sys.executable, "-m", "speed_assets.orchestration.ui_services"]
     return [*services, "--host", HOST, "--port", str(port), "--workspace", workspace]
 

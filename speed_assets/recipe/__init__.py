@@ -20,7 +20,7 @@ from speed_assets.recipe.demonstration import IN_TOY_LANGUAGE, demonstration_not
 from speed_assets.recipe.extending import shipped_recipes
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
 from speed_assets.recipe.model import Recipe, rows_asked
-from speed_assets.recipe.paths import DEFAULT_RECIPE, PROJECT, RECIPES
+from speed_assets.recipe.paths import DEFAULT_RECIPE, INSTALLED, PROJECT, RECIPES, SHIPPED
 from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml, shipped_files
 from speed_assets.recipe.recipe_error import RecipeError
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
@@ -72,11 +72,13 @@ from speed_assets.recipe.view import RecipeView
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "INSTALLED",
     "IN_TOY_LANGUAGE",
     "PROJECT",
     "READMITTABLE",
     "RECIPES",
     "RECIPE_NAME",
+    "SHIPPED",
     "UNFINGERPRINTED",
     "Answers",
     "Calibration",

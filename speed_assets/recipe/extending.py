@@ -99,7 +99,10 @@ def merged(below: Any, above: Any) -> Any:
 
 def usable_path(text: str, field: str) -> Path:
     """A path that a file system can have. Raises RecipeError."""
-    encoded = os.fsencode(text) if text.isascii() else text.encode("utf-8", "surrogateescape")
+    try:
+        encoded = os.fsencode(text) if text.isascii() else text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise RecipeError(f"{field}: {text[:79]!a} is no path: it holds half of a character") from None
     if "\0" in text or len(encoded) > 4000 or any(len(part) > 250 for part in encoded.split(b"/")):
         raise RecipeError(f"{field}: {text[:79]!r} is no path: it is too long, or holds a NUL character")
     return Path(text)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from resources.releases import releases
 from resources.releases.releases import Release
-from resources.store import manifests
+from resources.store import figures, manifests
 from resources.store.bucket import Bucket
 from resources.store.manifests import (
     MANIFEST_FILE,
@@ -325,6 +325,29 @@ def _outside(folder: Path) -> dict[Path, bytes | None]:
     homes = [folder / name for name in ("b", "c")]
     files = (file for file in folder.rglob("*") if not any(file.is_relative_to(home) for home in homes))
     return {file: file.read_bytes() if file.is_file() else None for file in files}
+
+
+FIGURES = [(asset, name) for asset, model in figures.FIGURES.items() for name in model.model_fields]
+
+
+@pytest.mark.parametrize("value", ["../../x", -1, 1e300, [1], {"a": {"b": "c"}}], ids=str)
+@pytest.mark.parametrize(("asset", "name"), FIGURES, ids=str)
+def test_figures_of_another_machine_have_their_types(asset: str, name: str, value: Any) -> None:
+    """Those that code relies on; a figure of the wrong type would end a run in the middle."""
+    valid_for = {"columns": [], "reruns": [{"a": {"b": "c"}}], "seconds": [1e300]}
+    manifest = valid() | {"asset": asset, "metadata": {name: value}, "lineage": {}}
+    if value in valid_for.get(name, []):
+        return
+    with pytest.raises(ValueError, match=r"^artifact\.json is broken: metadata\."):
+        figures.check_figures(manifest)
+
+
+@pytest.mark.parametrize(
+    "lineage", [{"recipe": []}, {"externals": {"a": 1}}, {"inputs": {"a": []}}, {"inputs": "x"}], ids=str
+)
+def test_lineage_of_another_machine_has_its_types(lineage: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^artifact\.json is broken: lineage\."):
+        figures.check_figures(valid() | {"asset": "seed_data", "metadata": {}, "lineage": lineage})
 
 
 @pytest.mark.parametrize("which", ["file", "folder", "manifest"])

@@ -56,6 +56,9 @@ YAML = {
     "huge": "a: " + "x" * BYTES_MAX,
     "huge comment": "#" * (BYTES_MAX + 1),
     "surrogate": "a: \ud800",
+    "half a character": 'a: "\\ud800"',
+    "two halves": 'a: "\\ud83d\\ude00"',
+    "half a key": '"\\udc00": 1',
 }
 SHAPES = ("", "null", "[]", "[1]", "5", "text", "true", "---", "2024-01-01", "{}", "name: x")
 
@@ -116,6 +119,7 @@ PATHS: list[Any] = [
     "/dev/zero",
     "/etc/passwd/x",
     "\udcff",
+    "\ud800",
 ]
 
 
