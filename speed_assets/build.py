@@ -126,30 +126,40 @@ def build_defs(
     artifacts = Artifacts(recipe, store_of(home))
     if damage_reports is not None:
         artifacts.store.damage_reports = damage_reports
-    code_versions, notes = code_versions or {}, notes or {}
-    cluster = recipe.runtime.cluster
-    cards = cluster.gpus_per_step if cluster and executor == "ray" else 0
     runs_steps = executor_named(executor, recipe)
     return dg.Definitions(
-        assets=[
-            asset_for(
-                stage,
-                partition,
-                standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
-                artifacts,
-                checks=_checks(stage, partition, artifacts),
-                code_version=code_versions.get(artifact_label(stage.name, partition)),
-                note=notes.get(artifact_label(stage.name, partition)),
-                step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
-            )
-            for stage, partition in artifacts.in_build_order()
-        ],
+        assets=_assets(recipe, artifacts, code_versions or {}, notes or {}, executor),
         resources=_resources(recipe, home, artifacts, progress, runner, teacher_engine),
         jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
         sensors=sensors,
         schedules=schedules,
         executor=with_beginning(runs_steps, before_steps) if before_steps else runs_steps,
     )
+
+
+def _assets(
+    recipe: Recipe,
+    artifacts: Artifacts,
+    code_versions: Mapping[str, str],
+    notes: Mapping[str, str],
+    executor: str | None,
+) -> list[dg.AssetsDefinition]:
+    """One asset for each artifact, inputs first."""
+    cluster = recipe.runtime.cluster
+    cards = cluster.gpus_per_step if cluster and executor == "ray" else 0
+    return [
+        asset_for(
+            stage,
+            partition,
+            standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
+            artifacts,
+            checks=_checks(stage, partition, artifacts),
+            code_version=code_versions.get(artifact_label(stage.name, partition)),
+            note=notes.get(artifact_label(stage.name, partition)),
+            step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
+        )
+        for stage, partition in artifacts.in_build_order()
+    ]
 
 
 def _resources(
