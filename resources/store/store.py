@@ -313,11 +313,20 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def tree_digest(path: Path) -> str:
-    """sha256 of the names and contents of all files below `path`, or of the file `path`; 64 hex digits."""
+def tree_digest(path: Path, without: str | None = None) -> str:
+    """sha256 of the names and contents of all files below `path`, or of the file `path`; 64 hex digits.
+
+    Files whose names end in `without` do not count.
+    """
     if path.is_file():
         return digest({path.name: file_digest(path)})
-    return digest({p.relative_to(path).as_posix(): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
+    return digest(
+        {
+            p.relative_to(path).as_posix(): file_digest(p)
+            for p in sorted(path.rglob("*"))
+            if p.is_file() and not (without and p.name.endswith(without))
+        }
+    )
 
 
 def fsync(path: Path) -> None:
