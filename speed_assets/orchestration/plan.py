@@ -43,7 +43,7 @@ from speed_assets.orchestration.plan_estimates import (
 )
 from speed_assets.orchestration.plan_reasons import reason_to_make
 from speed_assets.orchestration.plan_warnings import warnings_before
-from speed_assets.orchestration.staleness import FAILED, Instance, code_version, stale_reason
+from speed_assets.orchestration.staleness import FAILED, Instance, code_version_for_staleness, stale_reason
 from speed_assets.recipe import Recipe
 
 
@@ -181,7 +181,9 @@ class _Planner:
         self._home = home
         self._warnings = [*warnings_before(recipe), *estimated_calls(recipe)]
         self._real = Artifacts(recipe, store)
-        self._recorded = instance.recorded([(stage.name, part) for stage, part in self._real.in_build_order()])
+        self._recorded = instance.last_materializations(
+            [(stage.name, part) for stage, part in self._real.in_build_order()]
+        )
         self._ledger = Ledger.at(home)
         self._tariff = Tariff.of(recipe)
 
@@ -195,7 +197,7 @@ class _Planner:
             steps = _with_failed_gates(self._steps(Path(temporary)), self._real.graph)
         own = {step.name: self._real.code_version(step.asset, step.partition) for step in steps}
         versions = {
-            step.name: code_version(
+            step.name: code_version_for_staleness(
                 own[step.name], self._recorded[step.asset, step.partition].code_version, step.action != "reuse"
             )
             for step in steps
