@@ -162,7 +162,7 @@ class Teacher:
         known = self._ledger.lookup([request.key for request in requests])
         if self._settings.engine == "microworld":
             return known
-        stated = self._settings.said_dialect()
+        stated = self._settings.recipe_dialect()
         before = {
             older.key: request.key
             for request in requests

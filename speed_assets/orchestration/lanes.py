@@ -41,6 +41,7 @@ from dagster._core.executor.base import Executor
 from typing_extensions import override
 
 from resources.instance import gpu_pool
+from speed_assets.assets.stage import INTERRUPTED
 from speed_assets.domain.graph import Stage
 from speed_assets.recipe import Recipe
 
@@ -61,10 +62,14 @@ def lane_of(stage: Stage, recipe: Recipe) -> str | None:
     return "teacher" if stage.asks_teacher else None
 
 
-def lanes_executor(recipe: Recipe) -> dg.ExecutorDefinition:
-    """The executor of a recipe's runs, with the lanes that `runtime.lanes` asks for."""
-    lanes = recipe.runtime.lanes
-    limits = {"cpu": lanes.cpu or len(os.sched_getaffinity(0)), "gpu": lanes.gpu, "teacher": lanes.teacher}
+def lanes_executor(*recipes: Recipe) -> dg.ExecutorDefinition:
+    """The executor of runs, with the lanes that `runtime.lanes` asks for: of several recipes the most of each kind."""
+    asked = [recipe.runtime.lanes for recipe in recipes]
+    limits = {
+        "cpu": max(lanes.cpu or len(os.sched_getaffinity(0)) for lanes in asked),
+        "gpu": max(lanes.gpu for lanes in asked),
+        "teacher": max(lanes.teacher for lanes in asked),
+    }
 
     @dg.executor(name="lanes")
     def lanes_of_recipe(_context: dg.InitExecutorContext) -> Executor:
@@ -136,8 +141,11 @@ def _steps(
             for step in active.get_steps_to_execute():
                 running.start(job_context.for_step(step, active.get_known_state()))
             yield from active.concurrency_event_iterator(job_context)
-            with raise_execution_interrupts():
-                key, event = running.next()
+            try:
+                with raise_execution_interrupts():
+                    key, event = running.next()
+            except DagsterExecutionInterruptedError:
+                raise DagsterExecutionInterruptedError(INTERRUPTED) from None
             if event is not None:
                 yield event
                 active.handle_event(event)
