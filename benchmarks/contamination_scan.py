@@ -90,7 +90,7 @@ def found_share(index: EvaluationIndex, texts: Sequence[str]) -> float | None:
 def microworld_rows(rows: int, seed: int) -> list[str]:
     """Texts of right rows on ordinary topics."""
     rng = random.Random(seed)
-    texts = []
+    texts: list[str] = []
     for _ in range(rows // 10):
         topic = " ".join(
             rng.choices(["chamber", "music", "garden", "tools", "violin", "harbor", "winter", "stone"], k=2)
@@ -113,7 +113,7 @@ def measure(sets: Mapping[str, Sequence[str]], clean: Mapping[str, Sequence[str]
     for name, texts in clean.items():
         others = EvaluationIndex({other: group for other, group in sets.items() if other != name}, limits)
         copies = others.copies(pl.Series(texts, dtype=pl.String))
-        shares = {how: (copies["how"] == how).fill_null(False).sum() / len(texts) for how in HOW.values()}
+        shares = {how: int((copies["how"] == how).fill_null(False).sum()) / len(texts) for how in HOW.values()}
         # The same sentence in two public sets is an overlap of theirs, and no false alarm.
         false[name] = {"same_text": shares["exact"], "false_alarms": shares["ngram"] + shares["neighbour"]}
     return {"found": found, "clean": false}

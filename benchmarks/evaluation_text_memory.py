@@ -32,11 +32,12 @@ def scored_texts(benchmark: str) -> dict[str, float]:
             by_subset = said[split].get("hf_subset_descriptive_stats")
             parts = [by_subset[name] for name in by_subset if name in task.hf_subsets] if by_subset else [said[split]]
             for part in parts:
-                for field, found in part.items():
+                sizes: dict[str, Any] = dict(part)
+                for field, found in sizes.items():
                     if not isinstance(found, dict) or "total_text_length" not in found:
                         continue
                     if field.startswith("documents"):
-                        judged = (part.get("relevant_docs_statistics") or {}).get("unique_relevant_docs") or 0
+                        judged = (sizes.get("relevant_docs_statistics") or {}).get("unique_relevant_docs") or 0
                         texts += judged
                         characters += judged * (found.get("average_text_length") or 0)
                     else:

@@ -111,13 +111,13 @@ def accounted(recipe: Recipe, artifacts: Artifacts) -> bool:
         if step["rows_in"] != flowing or step["rows_in"] != step["rows_out"] + step["removed"]:
             return False
         flowing = step["rows_out"]
-    whole = flowing == final.table().height
+    whole: bool = flowing == final.table().height
     for stage, partition in artifacts.in_build_order():
         artifact = artifacts.fetch(stage.name, partition)
         for check in checks_of(stage.name):
             if check.name == "accounted" and artifact is not None:
                 outcome = artifacts.load_outcome(artifact, check.name, check_key(check, recipe))
-                whole = whole and bool(outcome and outcome["passed"])
+                whole = whole and outcome is not None and bool(outcome["passed"])
     return whole
 
 

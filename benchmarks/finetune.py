@@ -129,7 +129,7 @@ def main() -> None:
             sts_benchmark(args.data, work / "sets"),
         ]
         scores: dict[str, dict[str, float]] = {}
-        samples = {}
+        samples: dict[str, Any] = {}
         for name, folder in ((BASE, minilm), (TUNED, model)):
             scores |= evaluate_folder(folder, name, sets, work, work / "cache")["scores"]
             samples |= samples_by_model(pl.read_parquet(work / "samples.parquet"))

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from typing_extensions import override
 
 from checks.gates import refusals
 from checks.release_comparison import task_verdicts
@@ -97,7 +98,7 @@ def simulated(trainings: int, hard: Mapping[str, np.ndarray], rng: np.random.Gen
     """Trainings of one recipe; `hard` holds what the samples of each task score on average over seeds."""
     found: Trainings = []
     for _ in range(trainings):
-        scores = {}
+        scores: dict[str, TaskSamples] = {}
         for name, task in TASKS.items():
             size = task.samples
             noise = rng.normal(0, task.interaction / math.sqrt(task.changed), size) * (rng.random(size) < task.changed)
@@ -255,6 +256,7 @@ class Planted(Artifacts):
         super().__init__(recipe, store)
         self.planted: dict[str, Artifact] = {}
 
+    @override
     def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         return self.planted.get(asset) or super().fetch(asset, partition)
 
@@ -284,7 +286,7 @@ def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
     def ask(name: str, recipe: Recipe, asset: str | None = None, **tables: pl.DataFrame) -> None:
         artifacts = Planted(recipe, Store(home))
         if asset:
-            artifacts.add_roots(asset, **tables)
+            artifacts.plant(asset, **tables)
         found[name] = [refusal.sentence for refusal in refusals(artifacts) if refusal.sentence not in usual]
 
     artifacts = Artifacts(recipe, store)
@@ -313,8 +315,7 @@ def planted_faults(recipe: Recipe, home: Path) -> dict[str, list[str]]:
     with store.building(digest(lineage)) as work:
         _copy(triplets, work)
         rows.reverse().write_parquet(work / "data.parquet")
-        made = {"partition": None, "metadata": triplets.metadata, "lineage": lineage}
-        store.seal("final_triplets", digest(lineage), work, **made)
+        store.seal("final_triplets", digest(lineage), work, partition=None, metadata=triplets.metadata, lineage=lineage)
     ask("not_run_on_the_newest_data", newer)
     return found
 

@@ -164,7 +164,7 @@ def rejected_rows(
     truth = Truth([text for texts in evaluation.values() for text in texts])
     funnel = filtered(asked.drop("half"), section, evaluation, seed=1)
     gone = funnel.quarantine.select("row_id", "reason", "detail").join(asked, on="row_id")
-    said = defaultdict(int)
+    said: defaultdict[str, int] = defaultdict(int)
     folded_queries = {row: f"{fold(query)}" for row, query in asked.select("row_id", "query").iter_rows()}
     for text in folded_queries.values():
         said[text] += 1

@@ -278,8 +278,8 @@ def main() -> None:
             found = measure(recipe, home, corpus, folder, args.seeds, args.rows, lines)
     except RecipeError as error:
         sys.exit(f"error: {error}")
-    for error in found["errors"]:
-        print(f"error: {error}", file=sys.stderr)
+    for message in found["errors"]:
+        print(f"error: {message}", file=sys.stderr)
     counts = {
         part: len(_lines(folder / f"{name}.jsonl")) for part, name in (("documents", "corpus"), ("queries", "queries"))
     }

@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from resources.store.shared_store import store_of
 from resources.store.store import Artifact
 from speed_assets.assets.quarantine import counted, gathered
 from speed_assets.orchestration import runs
+from speed_assets.orchestration.run_report import RunReport
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
 
 CI_ROWS = {"classification": 6, "retrieval": 6, "sts": 6, "matching_short": 4, "matching_long": 0}
@@ -199,7 +200,7 @@ def _until_it_answers(server: subprocess.Popen[bytes], url: str, log: Path) -> N
     raise RecipeError(f"the teacher's server did not answer within {START_SECONDS} s: see {log}")
 
 
-def told(recipe: Recipe, home: Path, report: runs.RunReport) -> dict[str, Any]:
+def figures(recipe: Recipe, home: Path, report: RunReport) -> dict[str, Any]:
     """The report as plain values; what was not reached is missing or null."""
     artifacts = Artifacts(recipe, store_of(home))
     tables: dict[str, list[Artifact]] = {}
@@ -256,11 +257,49 @@ def _reasons(tables: dict[str, list[Artifact]]) -> dict[str, dict[str, int]]:
     return by_stage
 
 
-def _contradictions(judged: list[dict[str, Any]]) -> float | None:
+def _contradictions(judged: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of prompts in which some candidate is best in one order and worst in another; null where none was readable."""
     counts = [found for metadata in judged for found in metadata["contradictions"].values()]
     prompts = sum(found["prompts"] for found in counts)
     return round(sum(found["contradicted"] for found in counts) / prompts, 4) if prompts else None
+
+
+def benchmark_home(folder: str) -> Path:
+    """SPEED_HOME, or `folder` of this project, created with its Dagster instance."""
+    os.environ.setdefault("SPEED_HOME", str(PROJECT / folder))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    home = speed_home()
+    prepare_home(home)
+    return home
+
+
+def run_with_teacher(recipe_of: Callable[[ProgressLines], Recipe], home: Path) -> tuple[Recipe, RunReport]:
+    """Run a recipe while its teacher's server runs; a recipe that cannot run ends the process with the reason.
+
+    Args:
+        recipe_of: makes the recipe; it may print lines.
+        home: where the run is kept.
+
+    Returns:
+        The recipe, and the report of its run.
+    """
+    python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
+    lines = ProgressLines()
+    try:
+        recipe = recipe_of(lines)
+        lines.print_line(f"recipe {recipe.name}, home {home}: the teacher's server starts")
+        with teacher(recipe, home, python):
+            return recipe, runs.run(recipe, home, progress=lines, say=lines.print_line)
+    except RecipeError as error:
+        sys.exit(f"error: {error}")
+
+
+def print_and_exit(summary: dict[str, Any], report: RunReport) -> None:
+    """Print errors, then the figures as the last line; status 1 where nothing was scored, as a refused release is a decision, too."""
+    for message in report.errors:
+        print(f"error: {message}", file=sys.stderr)
+    print(json.dumps(summary), flush=True)
+    sys.exit(0 if summary["scores"]["after"] else 1)
 
 
 def main() -> None:
@@ -270,26 +309,14 @@ def main() -> None:
     parser.add_argument("--size", choices=("full", "ci"), default="full")
     parser.add_argument("--recipe", default="natural")
     args = parser.parse_args()
-    os.environ.setdefault("SPEED_HOME", str(PROJECT / ".speed-natural"))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    home = speed_home()
-    prepare_home(home)
-    python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
-    lines = ProgressLines()
-    try:
+    home = benchmark_home(".speed-natural")
+
+    def recipe_of(_lines: ProgressLines) -> Recipe:
         recipe = sized(load_recipe(args.recipe), args.size)
-        if args.size == "full":
-            recipe = with_sets(recipe, args.data, home / "sets")
-        lines.print_line(f"recipe {recipe.name}, home {home}: the teacher's server starts")
-        with teacher(recipe, home, python):
-            report = runs.run(recipe, home, progress=lines, say=lines.print_line)
-    except RecipeError as error:
-        sys.exit(f"error: {error}")
-    summary = told(recipe, home, report)
-    for error in report.errors:
-        print(f"told: {error}", file=sys.stderr)
-    print(json.dumps(summary), flush=True)
-    sys.exit(0 if summary["scores"]["after"] else 1)  # a refused release is a decision, too
+        return with_sets(recipe, args.data, home / "sets") if args.size == "full" else recipe
+
+    recipe, report = run_with_teacher(recipe_of, home)
+    print_and_exit(figures(recipe, home, report), report)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from typing_extensions import override
 
 from resources.compute.generator import ModelSource, engine_python, generate
 from resources.compute.runner import Runner
@@ -48,12 +49,13 @@ def prompts(rows: int, repeat: int) -> pl.DataFrame:
     )
 
 
-class LoadingWith:
+class LoadingWith(Runner):
     """A runner whose jobs load weights in another format of vLLM's (`dummy` draws them)."""
 
     def __init__(self, runner: Runner, load_format: str) -> None:
         self._runner, self._load_format = runner, load_format
 
+    @override
     def run(self, kind: str, params: Mapping[str, Any], *rest: Any, **options: Any) -> dict[str, Any]:
         return self._runner.run(kind, {**params, "load_format": self._load_format}, *rest, **options)
 
@@ -107,7 +109,9 @@ def main() -> None:
     args = arguments()
     runtime = Runtime(engine_restarts=0, gpu_memory_share=args.gpu_memory_share, max_model_length=args.max_model_length)
     changes = {"engine": "vllm", "dtype": args.dtype, "batch_rows": args.batch_rows}
-    settings = load_recipe("offline").generator.model_copy(update=changes)
+    generator = load_recipe("offline").generator
+    assert generator is not None
+    settings = generator.model_copy(update=changes)
     sampling = Sampling(temperature=1.0, max_new_tokens=args.max_new_tokens)
     source = ModelSource(args.model, None, None)
     with tempfile.TemporaryDirectory() as temporary:

@@ -15,12 +15,8 @@ import argparse
 import ast
 import html
 import importlib.util
-import json
-import os
 import re
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,11 +24,9 @@ from benchmarks import natural
 from resources.inputs.base_models import resolve_model
 from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
-from resources.store.home import prepare_home, speed_home
 from resources.store.shared_store import store_of
 from speed_assets.domain.graph import OWN_EVALUATION, PASSAGES
-from speed_assets.orchestration import runs
-from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import Recipe, RecipeError, load_recipe
 
 PACKAGE = "networkx"
 WORDS_MIN = 40
@@ -115,37 +109,27 @@ def page(recipe: Recipe, artifacts: Artifacts, out: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Gather, run, tell."""
+    """Gather the documents, run the recipe, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, help="folder of documents; without it those of a package are gathered")
     args = parser.parse_args()
-    os.environ.setdefault("SPEED_HOME", str(PROJECT / ".speed-own-corpus"))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    home = speed_home()
-    prepare_home(home)
-    python = os.environ.get("SPEED_ENGINE_PYTHON", str(PROJECT / ".venv-vllm" / "bin" / "python"))
-    lines = ProgressLines()
-    try:
+    home = natural.benchmark_home(".speed-own-corpus")
+
+    def recipe_of(lines: ProgressLines) -> Recipe:
         folder = args.corpus or home / "documents"
         if args.corpus is None:
             lines.print_line(f"{gather(folder)} documents of {PACKAGE} in {folder}")
-        recipe = of_folder(load_recipe("own_corpus"), folder)
-        lines.print_line(f"recipe {recipe.name}, home {home}: the writer's server starts")
-        with natural.teacher(recipe, home, python):
-            report = runs.run(recipe, home, progress=lines, say=lines.print_line)
-    except RecipeError as error:
-        sys.exit(f"error: {error}")
-    summary: dict[str, Any] = natural.told(recipe, home, report)
+        return of_folder(load_recipe("own_corpus"), folder)
+
+    recipe, report = natural.run_with_teacher(recipe_of, home)
+    summary = natural.figures(recipe, home, report)
     artifacts = Artifacts(recipe, store_of(home))
     passages = artifacts.fetch(PASSAGES, "grounded")
     summary["documents"] = passages.metadata["documents"] if passages else 0
     if summary["scores"]["after"]:
         summary["found_first"] = page(recipe, artifacts, home / "before_and_after.html")
         summary["page"] = str(home / "before_and_after.html")
-    for error in report.errors:
-        print(f"error: {error}", file=sys.stderr)
-    print(json.dumps(summary), flush=True)
-    sys.exit(0 if summary["scores"]["after"] else 1)  # a refused release is a decision, too
+    natural.print_and_exit(summary, report)
 
 
 if __name__ == "__main__":

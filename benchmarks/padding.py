@@ -39,7 +39,13 @@ def kinds(data: Path) -> dict[str, list[tuple[str, ...]]]:
     sts = [tuple(row) for row in pairs.select("sentence1", "sentence2").iter_rows()]
     intents = pl.read_csv(data / "banking77" / "train.tsv", separator="\t", quote_char=None, infer_schema=False)
     classification = [(text, label.replace("_", " "), "card arrival") for text, label in intents.rows()]
-    return {"retrieval": retrieval, "matching_long": long, "sts": sts, "classification": classification}
+    kinds: dict[str, list[Any]] = {
+        "retrieval": retrieval,
+        "matching_long": long,
+        "sts": sts,
+        "classification": classification,
+    }
+    return kinds
 
 
 def counted(columns: list[list[int]], batch: int, micro: int) -> dict[str, int]:

@@ -262,6 +262,7 @@ def beside_peers(rows: int, peers: bool, settings: Similarity) -> dict[str, Any]
         texts, copies = planted(rows, boilerplate)
         for name, find in tools.items():
             find(texts[:200])
+            figures: dict[str, Any]
             try:
                 figures = measured(find, texts, copies)
             except ImportError as error:
@@ -286,7 +287,8 @@ def fuzzed(outputs: int) -> dict[str, Any]:
     """Mutated outputs through parser and filters: what became of them, the slowest hundred rows, the memory."""
     section = load_recipe("paper").final_triplets
     rng = random.Random(7)
-    lost, slowest, read_as = 0, 0.0, {}
+    lost, slowest = 0, 0.0
+    read_as: dict[str, int] = {}
     started = time.perf_counter()
     for number in range(0, outputs, 100):
         task_type = rng.choice(sorted(TOPIC_TYPES))
@@ -337,12 +339,13 @@ def main() -> None:
     settings = Similarity(near.shingle, near.permutations, near.jaccard, near.boilerplate)
     if args.part:
         with tempfile.TemporaryDirectory() as out:
-            figures = {
+            parts: dict[str, Callable[[], Any]] = {
                 "whole": lambda: whole_way(args.folder, Path(out), args.recipe),
                 "neardup": lambda: beside_peers(args.peer_rows, not args.no_peers, settings),
                 "sizes": lambda: by_size(args.sizes, settings),
                 "fuzz": lambda: fuzzed(args.fuzz),
-            }[args.part]()
+            }
+            figures = parts[args.part]()
         print(json.dumps(figures))
         return
     with tempfile.TemporaryDirectory() as temporary:

@@ -35,7 +35,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def mean_score(summary: dict[str, Any], model: str) -> float:
-    return statistics.mean(summary["scores"][model].values())
+    return float(statistics.mean(summary["scores"][model].values()))
 
 
 def main() -> None:

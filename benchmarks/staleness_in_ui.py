@@ -36,12 +36,12 @@ from tests.support.servers import free_port
 from tests.support.small import small_data
 
 LOCATION = "speed_assets"
-WHOLE = "query { assetNodes { assetKey { path } staleStatus } }"
+STATUSES = "query { assetNodes { assetKey { path } staleStatus } }"
 RELOAD = """mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) {
   __typename ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } } } }"""
 
 
-class World:
+class SmallProject:
     """The small recipe in a folder, changed through its files as a user would."""
 
     def __init__(self, folder: Path) -> None:
@@ -72,15 +72,15 @@ class World:
             print(f"  {error}", file=sys.stderr, flush=True)
 
 
-Change = Callable[[World, random.Random], str]
+Change = Callable[[SmallProject, random.Random], str]
 
 
 def _number(path: str, *values: Any) -> Change:
     """A change of one number of the recipe to another of these values."""
 
-    def change(world: World, rng: random.Random) -> str:
+    def change(project: SmallProject, rng: random.Random) -> str:
         *parents, last = path.split(".")
-        section = world.data
+        section = project.data
         for name in parents:
             section = section.setdefault(name, {})
         section[last] = rng.choice([value for value in values if value != section.get(last)])
@@ -90,36 +90,38 @@ def _number(path: str, *values: Any) -> Change:
 
 
 def _rows(section: str) -> Change:
-    def change(world: World, rng: random.Random) -> str:
+    def change(project: SmallProject, rng: random.Random) -> str:
         name = rng.choice(TOPIC_TYPES)
-        world.data[section]["rows"] = dict(world.data[section]["rows"])
-        world.data[section]["rows"][name] -= rng.choice([1, 2])
-        return f"{section}.rows.{name} = {world.data[section]['rows'][name]}"
+        project.data[section]["rows"] = dict(project.data[section]["rows"])
+        project.data[section]["rows"][name] -= rng.choice([1, 2])
+        return f"{section}.rows.{name} = {project.data[section]['rows'][name]}"
 
     return change
 
 
-def _topic(world: World, rng: random.Random) -> str:
+def _topic(project: SmallProject, rng: random.Random) -> str:
     line = f"Arts/Glass/Studio_Work/Goblets_{rng.randrange(1000)}"
     if rng.random() < 0.5:
-        world.topics.append(line)
+        project.topics.append(line)
         return f"topic {line} added"
-    gone = world.topics.pop(rng.randrange(len(world.topics)))
+    gone = project.topics.pop(rng.randrange(len(project.topics)))
     return f"topic {gone} removed"
 
 
-def _wording(world: World, rng: random.Random) -> str:
+def _wording(project: SmallProject, rng: random.Random) -> str:
     """Another number of the set, or other words for one attribute, which only some task types have."""
     name = rng.choice(["unit", "query_type", "text_length"])
-    world.wording.setdefault("attributes", {})[name] = f"{rng.choice(['a', 'the', 'some'])}{rng.randrange(9)} {{value}}"
+    project.wording.setdefault("attributes", {})[name] = (
+        f"{rng.choice(['a', 'the', 'some'])}{rng.randrange(9)} {{value}}"
+    )
     return f"wording of {name}"
 
 
-def _back(world: World, rng: random.Random) -> str:
+def _back(project: SmallProject, rng: random.Random) -> str:
     """Back to the recipe, topics and wording of the beginning."""
-    first = World.__new__(World)
-    World.__init__(first, world.file.parent)
-    world.data, world.topics, world.wording = first.data, first.topics, first.wording
+    first = SmallProject.__new__(SmallProject)
+    SmallProject.__init__(first, project.file.parent)
+    project.data, project.topics, project.wording = first.data, first.topics, first.wording
     return "all as in the beginning"
 
 
@@ -151,18 +153,18 @@ CHANGES: tuple[Change, ...] = (
 
 
 @contextmanager
-def webserver(world: World) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
-    """A webserver on loopback that serves this world; yields a function that asks it by GraphQL."""
+def webserver(project: SmallProject) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    """A webserver on loopback that serves this project; yields a function that asks it by GraphQL."""
     port = free_port()
     command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)]
     environment = {
         **os.environ,
-        "SPEED_HOME": str(world.home),
-        "SPEED_RECIPE": str(world.file),
-        "DAGSTER_HOME": str(world.home / "dagster"),
+        "SPEED_HOME": str(project.home),
+        "SPEED_RECIPE": str(project.file),
+        "DAGSTER_HOME": str(project.home / "dagster"),
     }
     environment.pop("SPEED_TOPICS", None)
-    with (world.file.parent / "webserver.log").open("wb") as log:
+    with (project.file.parent / "webserver.log").open("wb") as log:
         server = subprocess.Popen(
             [*command, "-w", str(PROJECT / "workspace.yaml")], cwd=PROJECT, env=environment, stdout=log, stderr=log
         )
@@ -197,7 +199,7 @@ def shown(ask: Callable[[str, dict[str, Any]], Any]) -> set[str]:
     reloaded = ask(RELOAD, {"name": LOCATION})["reloadRepositoryLocation"]
     if (reloaded.get("locationOrLoadError") or {}).get("__typename") != "RepositoryLocation":
         raise RuntimeError(f"the definitions cannot be loaded: {reloaded}")
-    return {name_of(node) for node in ask(WHOLE, {})["assetNodes"] if node["staleStatus"] != "FRESH"}
+    return {name_of(node) for node in ask(STATUSES, {})["assetNodes"] if node["staleStatus"] != "FRESH"}
 
 
 def name_of(node: dict[str, Any]) -> str:
@@ -212,32 +214,32 @@ def main() -> None:
     rng = random.Random(seed_for(args.seed, "benchmark", "staleness"))
     comparisons, differing = [], []
     with tempfile.TemporaryDirectory() as temporary:
-        world = World(Path(temporary))
-        world.run()
-        with webserver(world) as ask:
+        project = SmallProject(Path(temporary))
+        project.run()
+        with webserver(project) as ask:
 
             def compare(what: str) -> set[str]:
-                planned, told = world.planned(), shown(ask)
+                planned, marked = project.planned(), shown(ask)
                 comparisons.append({"change": what, "stale": len(planned)})
-                print(f"{what}: {len(planned)} planned, {len(told)} shown", file=sys.stderr, flush=True)
-                if planned != told:
-                    only = {"planned": sorted(planned - told), "shown": sorted(told - planned)}
+                print(f"{what}: {len(planned)} planned, {len(marked)} shown", file=sys.stderr, flush=True)
+                if planned != marked:
+                    only = {"planned": sorted(planned - marked), "shown": sorted(marked - planned)}
                     differing.append({"change": what, **only})
                     print(f"  differing: {only}", file=sys.stderr, flush=True)
                 return planned
 
             compare("nothing, all made")
-            names = list(load_recipe(world.file).graph())
+            names = list(load_recipe(project.file).graph())
             for number in range(1, args.changes + 1):
-                what = rng.choice(CHANGES)(world, rng)
-                world.write()
+                what = rng.choice(CHANGES)(project, rng)
+                project.write()
                 compare(what)
                 if number % 4 == 0:
                     asset = rng.choice(names)
-                    world.run(select=f"*{asset}")
+                    project.run(select=f"*{asset}")
                     compare(f"run as far as {asset}")
-            _back(world, rng)
-            world.run()
+            _back(project, rng)
+            project.run()
             left = compare("all as in the beginning, and run")
     agree = len(comparisons) - len(differing)
     result = {"changes": args.changes, "comparisons": len(comparisons), "agree": agree, "left_at_the_end": len(left)}

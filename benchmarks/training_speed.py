@@ -44,7 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def rows_of(kind: str, count: int) -> pl.DataFrame:
     """Rows in the microworld's language, each text of them once."""
     rng = random.Random(SEED)
-    table = []
+    table: list[dict[str, Any]] = []
     for row in range(count):
         name = TOPIC_TYPES[row % len(TOPIC_TYPES)]
         task = toy_records.write_task(
@@ -85,10 +85,11 @@ def ours(kind: str, folder: Path, settings: dict[str, Any]) -> tuple[float, floa
 
     host.prepare_process(host.cores())
     module = host.worker_module("embed" if kind == "embedding" else kind)
-    params: dict[str, Any] = {"settings": settings, "seed": SEED, "folder": str(folder), "checkpoint_minutes": 10.0}
+    params: dict[str, Any] = {"settings": settings, "seed": SEED, "checkpoint_minutes": 10.0}
     if kind == "embedding":
         model = {"name": "model", "triplets": str(folder / "rows.parquet"), "out": str(folder / "model")}
         params |= {
+            "folder": str(folder),
             "base": {"kind": "pretrained", "name": BASE},
             "models": [{**model, "aside": str(folder / "aside")}],
         }
@@ -107,7 +108,10 @@ def plain(kind: str, folder: Path, settings: dict[str, Any]) -> tuple[float, flo
         return _plain_embedding(folder, settings)
     import datasets
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     started = now()
     common = _plain_arguments(folder, settings) | {"max_length": None, "activation_checkpointing": False}
@@ -120,7 +124,7 @@ def plain(kind: str, folder: Path, settings: dict[str, Any]) -> tuple[float, flo
         ),
     }
     if kind == "sft":
-        trainer = SFTTrainer(args=SFTConfig(**common, completion_only_loss=True), **given)
+        trainer: Any = SFTTrainer(args=SFTConfig(**common, completion_only_loss=True), **given)
     else:
         config = DPOConfig(
             **common,
@@ -189,7 +193,7 @@ def write_ordered(kind: str, folder: Path, settings: dict[str, Any]) -> int:
     """The rows in our order of training, for the plain script; the number of tokens in an epoch of them."""
     from transformers import AutoTokenizer
 
-    from speed_assets.workers import examples
+    from speed_assets.workers import encoded_rows
     from speed_assets.workers.dialogue import Dialogue
 
     table = pl.read_parquet(folder / "rows.parquet")
@@ -201,8 +205,8 @@ def write_ordered(kind: str, folder: Path, settings: dict[str, Any]) -> int:
     if kind == "embedding":
         return tokens("query", "positive", "negative")
     answers = ("completion",) if kind == "sft" else ("chosen", "rejected")
-    params = {"settings": settings, "seed": SEED}
-    ordered = examples.in_order(examples.encoded(table, answers, Dialogue(tokenizer)), answers, params)
+    encoded = encoded_rows.encoded(table, answers, Dialogue(tokenizer))
+    ordered = encoded_rows.in_order(encoded, answers, settings["batch_size"], SEED)
     ordered.select("prompt", *answers).write_parquet(folder / "ordered.parquet")
     return tokens(*answers) + len(answers) * (tokens("prompt") + table.height)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.staleness_in_ui import World
+from benchmarks.staleness_in_ui import SmallProject
 from speed_assets.recipe import PROJECT
 from tests.support.ui import SIZE, Ui, chromium, serving
 
@@ -51,32 +51,32 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        world = World(args.folder or Path(temporary))
-        world.run()
-        with chromium() as browser, serving(world.file, world.home, world.file.parent / "ui.log") as address:
+        project = SmallProject(args.folder or Path(temporary))
+        project.run()
+        with chromium() as browser, serving(project.file, project.home, project.file.parent / "ui.log") as address:
             ui = Ui(browser.new_page(viewport=SIZE), address)  # type: ignore[arg-type]
-            _pictures(world, ui, Pictures(ui, args.out))
+            _pictures(project, ui, Pictures(ui, args.out))
 
 
-def _pictures(world: World, ui: Ui, pictures: Pictures) -> None:
+def _pictures(project: SmallProject, ui: Ui, pictures: Pictures) -> None:
     pictures.page("asset-groups", "graph")
     pictures.page("assets/release", "release")
     pictures.page("assets/mteb_scores", "scores")
-    rows = world.data["senior_data"]["rows"]
-    world.data["senior_data"]["rows"] = {**rows, "retrieval": rows["retrieval"] - 2}
-    world.write()
+    rows = project.data["senior_data"]["rows"]
+    project.data["senior_data"]["rows"] = {**rows, "retrieval": rows["retrieval"] - 2}
+    project.write()
     ui.graph()
     ui.reload_definitions()
-    ui.select(NEAR)
+    ui.graph(NEAR)
     pictures.take("graph_after_a_change")
     ui.graph()
     ui.open_unsynced()
     pictures.take("materialize_unsynced")
     pictures.page(f"assets/{CHANGED}", "stale_asset")
-    world.data["senior_data"]["rows"] = rows
-    world.data["checks"]["gain_over_untrained_min"] = 0.99  # no model gains so much
-    world.write()
-    world.run()
+    project.data["senior_data"]["rows"] = rows
+    project.data["checks"]["gain_over_untrained_min"] = 0.99  # no model gains so much
+    project.write()
+    project.run()
     ui.graph()
     ui.reload_definitions()
     pictures.page("assets/release?view=checks", "refused_release")

@@ -18,6 +18,7 @@ from typing import Any
 from checks.check import EXAMPLES
 from checks.expectations import suite_of
 from checks.suites import SUITES
+from resources.redaction import masked
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.store import StoreError
 
@@ -77,7 +78,7 @@ def write_data_docs(artifacts: Artifacts, out: Path, say: Callable[[str], None] 
         store.set(key, found)
     context.build_data_docs()
     for file in out.glob("gx/uncommitted/data_docs/**/*.html"):
-        file.write_text(_BEACON.sub("data:,", file.read_text(encoding="utf-8")), encoding="utf-8")
+        file.write_text(masked(_BEACON.sub("data:,", file.read_text(encoding="utf-8"))), encoding="utf-8")
     (page,) = out.glob("gx/uncommitted/data_docs/*/index.html")
     return page
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from resources.redaction import masked
 from speed_assets.domain.escaping import for_terminal
 
 Progress = Callable[[int, int, str], None]
@@ -34,7 +35,7 @@ class ProgressLines:
     def print_line(self, text: str) -> None:
         """Print a line that is not rewritten."""
         self._clear()
-        print(for_terminal(text, lines=True), file=self._stream, flush=True)
+        print(for_terminal(masked(text), lines=True), file=self._stream, flush=True)
 
     def __call__(self, label: str) -> Progress:
         started = time.monotonic()
@@ -45,7 +46,7 @@ class ProgressLines:
                 return
             self._last = now
             counted = f" {done:,}/{total:,}" if total else ""
-            line = for_terminal(f"  {label}: {note}{counted}" + eta(done, total, now - started))
+            line = for_terminal(masked(f"  {label}: {note}{counted}" + eta(done, total, now - started)))
             if self._terminal:
                 self._clear()
                 self._shown = line

@@ -1,4 +1,8 @@
-"""Error messages without secrets, and which environment variables hold one.
+"""Messages, values and tables without secrets, and which environment variables hold one.
+
+Everything that is printed, logged or stored passes `masked` or one of its siblings where it leaves the process: `cli/output.py`
+and `progress.py` (terminal), `Ledger.record`, `Store.seal` and `write_atomically` (artifacts, cards, texts of the home),
+`StageRun.write` (tables), `assets/stage.py` (Dagster's events).
 
 Hidden state of the process: the variables that a recipe marks as secret.
 
@@ -7,15 +11,33 @@ Belongs here: shortening and redacting messages, the variables that workers get.
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
 
 # Wide for redaction, which costs nothing; narrow for withholding a variable from workers, since they may need it.
 _SECRET = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|CONNECTION_STRING)", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@:]*:([^@]+)@")
-_HOLDS_SECRET = re.compile(r"(_KEY|_TOKEN|_SECRET|PASSWORD|CREDENTIALS?|CONNECTION_STRING)$", re.IGNORECASE)
+_HOLDS_SECRET = re.compile(
+    r"(_KEY|APIKEY|_TOKEN|_SECRET|PASSWORD|PASSWD|CREDENTIALS?|CONNECTION_STRING|_PAT)(_?\d{1,3})?$", re.IGNORECASE
+)
 _LENGTH = 300
+MASK = "***"
+_LENGTH_MASKED = 8
+"""Characters of the shortest value that is masked in data: shorter ones occur by chance (ours)."""
+_WORD_LENGTH = 16
+"""Shorter values of letters alone may be words of a row, so they stay in data (ours)."""
+_TEXT_FILES = frozenset(
+    (".json", ".jsonl", ".md", ".txt", ".log", ".html", ".csv", ".tsv", ".yaml", ".yml", ".svg", ".xml", "")
+)
+"""Endings of files that may hold text; tables are masked before they are written."""
 _NAMED: set[str] = set()
 """Variables that a recipe marks as secret, whatever their names."""
 
@@ -54,6 +76,108 @@ def redacted(text: str) -> str:
 def redacted_message(error: BaseException) -> str:
     """The first line of an error's message, at most 300 characters, with the values of secret variables replaced by `***`."""
     return redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:_LENGTH]
+
+
+def secret_values() -> list[str]:
+    """Values that no sink may hold, the longest first: of secret variables, and passwords in URLs.
+
+    A value of fewer than 8 characters, or a word of fewer than 16 letters, also occurs by chance: masking it would change rows,
+    and artifacts would depend on the environment. Messages about errors are stricter (`redacted`).
+    """
+    named = {value for name, value in os.environ.items() if name in _NAMED or _HOLDS_SECRET.search(name)}
+    named |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
+    worth = (v for v in named if len(v) >= _LENGTH_MASKED and not (v.isalpha() and len(v) < _WORD_LENGTH))
+    return sorted(worth, key=lambda value: (-len(value), value))
+
+
+def masked(text: str) -> str:
+    """A text with every known secret replaced by `***`, also where JSON has escaped it."""
+    for secret in _in_json(secret_values()):
+        text = text.replace(secret, MASK)
+    return text
+
+
+def masked_values(value: Any) -> Any:
+    """JSON values in which every text is masked, keys included; other values, and containers without a secret, as they are."""
+    return _masked_values(value, secret_values())
+
+
+def _masked_values(value: Any, secrets: list[str]) -> Any:
+    if not secrets:
+        return value
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, MASK)
+        return value
+    if isinstance(value, Mapping):
+        return {_masked_values(key, secrets): _masked_values(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked_values(item, secrets) for item in value]
+    return value
+
+
+def masked_table(table: pl.DataFrame) -> pl.DataFrame:
+    """A table in which the texts of every column, also of lists and structs, are masked; the same table where none holds a secret."""
+
+    secrets = secret_values()
+    if not secrets:
+        return table
+    changed = {name: found for name in table.columns if (found := _masked_column(table[name], secrets)) is not None}
+    return table.with_columns(**changed) if changed else table
+
+
+def _masked_column(column: pl.Series, secrets: list[str]) -> pl.Series | None:
+    """The column without secrets; None where it holds none."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        if not column.str.contains_any(secrets).any():
+            return None
+        return column.str.replace_many(secrets, [MASK] * len(secrets), leftmost=True)
+    if not column.dtype.is_nested() or not any(s in column.to_frame().write_ndjson() for s in _in_json(secrets)):
+        return None
+    values = [_masked_values(value, secrets) for value in column.to_list()]
+    return pl.Series(column.name, values, dtype=column.dtype)
+
+
+def mask_files(folder: Path) -> None:
+    """Mask what text files below a folder hold. A file without a secret is not touched."""
+    secrets = [s.encode() for s in _in_json(secret_values())]
+    if not secrets:
+        return
+    for file in folder.rglob("*"):
+        if file.suffix.lower() not in _TEXT_FILES or file.is_symlink() or not file.is_file():
+            continue
+        content = file.read_bytes()
+        if any(secret in content for secret in secrets):
+            for secret in secrets:
+                content = content.replace(secret, MASK.encode())
+            file.write_bytes(content)
+
+
+def _in_json(secrets: list[str]) -> list[str]:
+    """The secrets as they are, and as JSON writes them."""
+    escaped = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for secret in secrets for ascii_only in (True, False))
+    return sorted({*secrets, *escaped}, key=lambda value: (-len(value), value))
+
+
+@contextmanager
+def masked_errors() -> Iterator[None]:
+    """Mask the messages of an error, and of its causes, that leaves the block: Dagster stores them with their tracebacks."""
+    try:
+        yield
+    except Exception as error:
+        secrets = secret_values()
+        chain = list(error_and_causes(error))
+        if not any(secret in str(one) for one in chain for secret in secrets):
+            raise
+        for one in chain:
+            one.args = tuple(_masked_values(list(one.args), secrets))
+            if isinstance(description := getattr(one, "description", None), str):
+                one.description = masked(description)  # type: ignore[attr-defined] # dagster.Failure
+        if any(secret in str(one) for one in chain for secret in secrets):
+            raise RuntimeError(masked(f"{type(error).__name__}: {error}")) from None
+        raise
 
 
 _FOR_WORKERS = re.compile(

@@ -35,7 +35,7 @@ GATE_RECORDS = 6_000
 """Records of the last gate: the standard error of a share is 0.3 points; of 600 it is 0.9."""
 TOPIC_WEIGHT = 2.0
 """Weight in the loss of a token of the topic: copying it is the bottleneck, and never a matter of taste."""
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "hidden_size": 160,
     "intermediate_size": 448,
     "num_hidden_layers": 4,
@@ -146,9 +146,7 @@ def batches(
 
 
 @torch.inference_mode()
-def sample(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], temperature: float = 1.0
-) -> list[str]:
+def sample(model: Any, tokenizer: PreTrainedTokenizerFast, prompts: list[str], temperature: float = 1.0) -> list[str]:
     model.eval()
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False).to(model.device)
     out = model.generate(**encoded, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=110)
@@ -185,7 +183,7 @@ def gate(
             and readings["text"].aspect == aspect
             and readings["near"].aspect == lang.SIBLING[aspect]
         )
-    edits = []
+    edits: list[pretraining.Example] = []
     while len(edits) < rows // 2:
         topics = [" ".join(rng.choice(held_out) for _ in range(2)) for _ in range(2)]
         edits.append(

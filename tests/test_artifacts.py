@@ -119,7 +119,7 @@ def test_a_plot_does_not_hide_the_metadata_of_its_name(tmp_path: Path) -> None:
             "topics", "f" * 64, work, partition=None, metadata={"diversity": {"rows": 3}}, lineage={"inputs": {}}
         )
     shown = describe(made, False, 0.0, {})
-    assert shown["diversity"].value == {"rows": 3}
+    assert [record.data for record in shown["diversity"].records] == [{"name": "rows", "value": 3}]
     assert {"diversity_plot", "funnel"} < set(shown)
 
 

@@ -16,6 +16,8 @@ from resources.store.store import Store
 from speed_assets.build import build_defs
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.automation import evaluation_schedule, stale_sensor
+from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.plan_text import in_words
 from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import Recipe
 from tests.support.tiny import tiny_recipe
@@ -36,7 +38,12 @@ class World:
         return tiny_recipe(topics__file=str(self.topics), topics__alignment=None, topics__limit=None)
 
     def look(self) -> set[str] | str:
-        """The assets of the run that is asked for, or why none is."""
+        """The assets of the run that is requested after a change has stayed as it is, or why none is."""
+        found = self.evaluate()
+        return self.evaluate() if isinstance(found, str) and found.startswith("a change") else found
+
+    def evaluate(self) -> set[str] | str:
+        """The assets of the run that one evaluation requests, or why it requests none."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
             said = stale_sensor(self.recipe)(context)
         if isinstance(said, dg.SkipReason):
@@ -70,6 +77,18 @@ def test_turning_it_on_starts_nothing_and_a_change_starts_one_run_with_all_that_
     assert "seed_data/sts" in world.look(), "a file that goes back to what it was is read again"
 
 
+def test_a_change_that_goes_on_changing_starts_a_run_when_it_is_complete(world: World) -> None:
+    text = world.topics.read_text()
+    world.topics.write_text(text + "Arts/Film\n")
+    assert "a change" in str(world.evaluate())
+    world.topics.write_text(text + "Arts/Film\nArts/Film/Sound\n")
+    assert "a change" in str(world.evaluate()), "a second file saved: still no run"
+    assert "topics" in world.evaluate()
+    assert world.evaluate() == "nothing has changed"
+    world.topics.write_text(text)
+    assert "topics" not in world.look(), "taken back"
+
+
 def test_a_failed_gate_holds_up_what_is_below_it(world: World) -> None:
     artifacts = Artifacts(world.recipe, Store(world.home))
     artifact = artifacts.get("task_list", "sts")
@@ -79,7 +98,31 @@ def test_a_failed_gate_holds_up_what_is_below_it(world: World) -> None:
     assert before is not None
     artifacts.save_outcome(artifact, gate.name, key, {**before, "passed": False})
     launched = world.look()
+    planned = plan(world.recipe, world.home)
+    lines: list[str] = []
+    report = runs.run(world.recipe, world.home, select="key:seed_data/sts", say=lines.append)
+    from_ui = (
+        build_defs(world.recipe, world.home)
+        .resolve_job_def("everything")
+        .execute_in_process(instance=world.instance, asset_selection=[dg.AssetKey(["seed_data", "sts"])])
+    )
     artifacts.save_outcome(artifact, gate.name, key, before)
+
+    name = f"{gate.name} of task_list/sts"
+    (warning,) = [line for line in planned.warnings if name in line]
+    assert warning.startswith(f"gate {name} failed; ")
+    below = {step.name: step for step in planned.steps if step.failed_above}
+    assert {"seed_data/sts", "junior_model", "release"} <= set(below)
+    assert "seed_data/retrieval" not in below
+    assert in_words(below["seed_data/sts"], None).endswith(f"Failed upstream: {name}; a run stops there.")
+
+    assert report.errors == []
+    words = f"this run builds on task_list/sts, whose gate {gate.name} failed"
+    (said,) = [place for place, line in enumerate(lines) if words in line]
+    made = next(place for place, line in enumerate(lines) if line.startswith("made"))
+    assert said < made, "before anything is asked"
+    logged = [entry.user_message for entry in world.instance.all_logs(from_ui.run_id)]
+    assert any(words in message for message in logged)
     assert {"seed_data/retrieval", "seed_data/classification"} <= set(launched)
     assert not {"task_list/sts", "seed_data/sts", "junior_model", "release"} & set(launched)
 

@@ -193,6 +193,18 @@ def test_diff_tells_what_is_known_of_releases_without_samples(tmp_path: Path) ->
     assert "scores cannot be compared: one of the two holds no samples" in shown.stdout
     assert json.loads(speed(tmp_path, "diff", "a", "b", "--json").stdout)["made_of"] == {"mteb_scores": ["a", "b"]}
     assert_clear_failure(speed(tmp_path, "diff", "a", "x"), "0 releases are called 'x'")
+    file = write_recipe(tmp_path, tiny_data())
+    assert_clear_failure(speed(tmp_path, "diff", "a", "--now", "--recipe", str(file)), "is not materialized")
+    neither = speed(tmp_path, "diff", "a")
+    assert neither.returncode == 2
+    assert "--now" in neither.stderr
+
+
+def test_a_field_that_does_not_exist_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    for name in ("run", "plan"):
+        failed = speed(tmp_path, name, "--set", "embedding_model.learning_rte=1")
+        assert_clear_failure(failed, "embedding_model.learning_rte: unknown field")
+    assert not (tmp_path / "artifacts").exists()
 
 
 class Hub(ThreadingHTTPServer):
@@ -233,15 +245,19 @@ class _Hub(BaseHTTPRequestHandler):
         if "/commit/main" in self.path:
             lines = [json.loads(line) for line in body.splitlines() if line.strip()]
             kind = self.path.split("/")[2]
-            sent = {line["value"]["path"] for line in lines if line["key"] == "file"}
-            self.server.files.setdefault(kind, set()).update(sent)
+            held = self.server.files.setdefault(kind, set())
+            held |= {line["value"]["path"] for line in lines if line["key"] == "file"}
+            held -= {line["value"]["path"] for line in lines if line["key"] == "deletedFile"}
             return self._say({"commitUrl": f"{self.server.url}/o/n/commit/1", "commitOid": "1", "hookOutput": ""})
         return self._say({"url": f"{self.server.url}/o/n", "name": "o/n", "id": "o/n"})
 
     def do_GET(self) -> None:
-        self._say({"id": "o/n", "sha": "0" * 40, "siblings": []})
+        if "/tree/" in self.path:
+            held = sorted(self.server.files.get(self.path.split("/")[2], ()))
+            return self._say([{"type": "file", "path": name, "oid": "0" * 40, "size": 1} for name in held])
+        return self._say({"id": "o/n", "sha": "0" * 40, "siblings": []})
 
-    def _say(self, answer: dict[str, Any], status: int = 200) -> None:
+    def _say(self, answer: Any, status: int = 200) -> None:
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -270,7 +286,7 @@ def push(home: Path, hub: Hub, *arguments: str) -> subprocess.CompletedProcess[s
     return done
 
 
-def test_push_says_what_it_would_send_and_sends_it_only_when_told(tmp_path: Path, hub: Hub) -> None:
+def test_push_says_what_it_would_send_and_sends_it_only_with_yes(tmp_path: Path, hub: Hub) -> None:
     released(tmp_path, "a")
     dry = push(tmp_path, hub, "a", "--to", "owner/name")
     assert dry.returncode == 0, dry.stderr
@@ -280,10 +296,13 @@ def test_push_says_what_it_would_send_and_sends_it_only_when_told(tmp_path: Path
     assert hub.calls == []
     sent = push(tmp_path, hub, "a", "--to", "owner/name", "--yes")
     assert sent.returncode == 0, sent.stderr
-    assert sent.stdout.count("sent: ") == 3
+    assert sent.stdout.count("sent: ") == 2
     evidence = {f"release/{name}" for name in ("artifact.json", "manifest.json", "recipe.json")}
     assert hub.files == {"models": {"README.md", *evidence}, "datasets": {"README.md"}}
     assert {key for _, key in hub.calls} == {f"Bearer {TOKEN}"}
+    hub.files["models"] |= {"pytorch_model.bin", ".gitattributes"}  # an older push, and the hub's own file
+    assert push(tmp_path, hub, "a", "--to", "owner/name", "--yes").returncode == 0
+    assert hub.files["models"] == {"README.md", ".gitattributes", *evidence}, "what the release lacks is deleted"
 
 
 def test_push_refuses_what_is_damaged_or_has_no_licence(tmp_path: Path, hub: Hub) -> None:
@@ -300,7 +319,7 @@ def test_push_refuses_what_is_damaged_or_has_no_licence(tmp_path: Path, hub: Hub
     assert hub.calls == []
 
 
-def test_a_hub_that_refuses_is_told_without_the_token(tmp_path: Path, hub: Hub) -> None:
+def test_a_hub_that_refuses_is_reported_without_the_token(tmp_path: Path, hub: Hub) -> None:
     released(tmp_path, "a")
     hub.status = 403
     assert_clear_failure(push(tmp_path, hub, "a", "--to", "owner/name", "--yes"), hub.url, "did not take owner/name")

@@ -91,7 +91,7 @@ def test_home_of_the_option_counts_for_this_command_only(
     assert os.environ["SPEED_HOME"] == str(tmp_path / "other")
 
 
-def test_a_termination_is_told_from_an_interrupt_and_the_handler_is_restored(
+def test_a_termination_is_distinguished_from_an_interrupt_and_the_handler_is_restored(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -214,10 +214,22 @@ def test_a_field_is_explained_with_what_it_makes_stale() -> None:
         explain_field(recipe, "batch_size")
 
 
-def test_every_field_can_be_explained() -> None:
+SOURCES = re.compile(r"paper|\bours?\b|arXiv|measured|E5-mistral|OpenAI|NV-Retriever", re.IGNORECASE)
+
+
+def test_every_field_is_explained_and_every_default_number_has_a_source() -> None:
+    """A field has a description, or is a section with one; a number's source is in its description or its section's."""
     recipe = load_recipe("offline")
-    for field in all_fields():
-        assert explain_field(recipe, field).type
+    for path in all_fields():
+        found = explain_field(recipe, path)
+        assert found.type
+        assert len(found.meaning.split()) > 1, path
+        assert found.meaning != "no description", path
+        if isinstance(found.default, int | float) and not isinstance(found.default, bool):
+            section = path.rpartition(".")[0]
+            around = explain_field(recipe, section) if section else found
+            owner = found.meaning + around.meaning + around.about
+            assert SOURCES.search(owner), f"{path}: {found.meaning}"
 
 
 def test_bars_show_several_stages_and_the_last_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def test_rows_take_their_own_limits_with_them(runner: Runner, model: str, tmp_pa
     assert generated(runner, model, tmp_path / "shards", LOCAL, prompts=rows).equals(here)
 
 
-def test_a_run_that_ends_midway_goes_on_at_the_shard(
+def test_a_run_that_ends_midway_resumes_at_the_shard(
     runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = Counting(fails_at=3), Counting(), Counting()
@@ -183,7 +183,7 @@ def kill_after_shards(process: subprocess.Popen[bytes], folder: Path, shards: in
     return {file: file.stat().st_mtime_ns for file in (folder / "job" / "generate" / "done").glob("*.parquet")}
 
 
-def test_a_killed_driver_goes_on_at_the_shard(
+def test_a_killed_driver_resumes_at_the_shard(
     runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame
 ) -> None:
     done = kill_after_shards(drive(model, tmp_path, LOCAL), tmp_path, 1)
@@ -194,7 +194,7 @@ def test_a_killed_driver_goes_on_at_the_shard(
 # On the machine that does a shard
 
 
-def test_a_full_disk_of_a_node_is_told_as_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_of_a_node_is_reported_as_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> pl.DataFrame:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -264,7 +264,7 @@ def test_on_two_nodes_rows_are_the_same_and_secrets_stay(
     assert found.select(PROMPTS.columns).equals(PROMPTS[:8])  # in order
 
 
-def test_a_killed_driver_on_ray_goes_on_at_the_shard(
+def test_a_killed_driver_on_ray_resumes_at_the_shard(
     runner: Runner, model: str, tmp_path: Path, undivided: pl.DataFrame, on_ray: ClusterSettings
 ) -> None:
     done = kill_after_shards(drive(model, tmp_path, on_ray), tmp_path, 2)
@@ -284,12 +284,12 @@ def test_another_version_on_a_node_is_named(
     runner: Runner, model: str, tmp_path: Path, on_ray: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "project_digest", lambda: "of another version")
-    for number in range(3):  # the shards beside it end with it, in any state, and this process stays
+    for number in range(3):  # the other shards end with it, in any state, and this process stays
         with pytest.raises(ClusterError, match=r"is another version of this project .*: install the same"):
             generated(runner, model, tmp_path / f"{number}", on_ray)
 
 
-def test_more_than_any_machine_has_is_told(
+def test_more_than_any_machine_has_is_reported(
     runner: Runner, tmp_path: Path, on_ray: ClusterSettings, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(cluster, "POLL_SECONDS", 0.2)
@@ -364,7 +364,7 @@ def _head(ray: Any) -> str:
     return next(node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"])
 
 
-def test_a_cluster_that_is_not_there_is_told(runner: Runner, tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_there_is_reported(runner: Runner, tmp_path: Path) -> None:
     pytest.importorskip("ray").shutdown()
     settings = ClusterSettings(kind="ray", address="127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"no Ray cluster at 127.0.0.1:1 .*ray start --head"):
@@ -387,7 +387,7 @@ def test_without_an_address_ray_starts_here_for_the_run_and_ends_with_it(
         ray.shutdown()
 
 
-def test_ray_that_is_not_installed_is_told(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_that_is_not_installed_is_reported(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match="install the extra `ray`"):
         run_shards(RayShards(ClusterSettings(kind="ray"), runner, 1), ANSWERS, [Shard("0", PROMPTS)], tmp_path)  # type: ignore[arg-type]

@@ -186,6 +186,7 @@ def loop_data(url: str, root: Path) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.faults
 def test_generators_learn_to_write_queries_for_passages(server: TeacherServer, tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", 30)
     data = loop_data(server.url, tmp_path)

@@ -264,7 +264,7 @@ def test_a_killed_code_server_leaves_its_runs_at_work(world: World) -> None:
     nothing_is_lost_or_doubled(world)
 
 
-def test_a_run_that_is_killed_with_its_code_server_is_told_and_goes_on_when_launched_again(world: World) -> None:
+def test_a_run_that_is_killed_with_its_code_server_is_reported_and_resumes_when_launched_again(world: World) -> None:
     run = world.launch("seed_data/matching_short")
     world.under_way(run)
     world.kill("code server")
@@ -280,7 +280,7 @@ def test_a_run_that_is_killed_with_its_code_server_is_told_and_goes_on_when_laun
     assert sum(sent.values()) - len(sent) <= 2, "only what was under way at the kill may be sent twice"
 
 
-def test_a_speed_run_beside_a_launched_one_asks_nothing_twice(world: World) -> None:
+def test_a_speed_run_next_to_a_launched_one_asks_nothing_twice(world: World) -> None:
     asked = Counter(world.answered())
     run = world.launch("seed_data/matching_long")
     process = subprocess.run(
@@ -299,9 +299,6 @@ def test_a_speed_run_beside_a_launched_one_asks_nothing_twice(world: World) -> N
     world.before |= {one.run_id for one in world.instance.get_runs()}
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the sensor's first run does not hold all that the changed topic makes stale: open defect"
-)
 def test_what_is_stale_is_remade_in_one_run_and_nothing_past_a_failed_gate_or_for_the_same_content(
     world: World,
 ) -> None:

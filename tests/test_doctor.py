@@ -16,8 +16,8 @@ import pytest
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
 from speed_assets.orchestration import doctor
-from speed_assets.orchestration.doctor import Finding, machine_probes, teacher_probes
-from speed_assets.recipe import PROJECT, RecipeError
+from speed_assets.orchestration.doctor import Finding, diagnosis, machine_probes, teacher_probes
+from speed_assets.recipe import PROJECT
 from tests.support import doctor_cases as plant
 from tests.support.doctor_cases import KEY, Case, Teacher, planted
 from tests.support.teacher_server import Faults
@@ -210,38 +210,8 @@ def test_the_free_part_takes_no_time_and_asks_nobody(tmp_path: Path, monkeypatch
         assert not server.bodies
 
 
-def test_a_run_begins_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[str] = []
-    with planted(tmp_path, monkeypatch, _of_teacher("anthropic")) as (case, server):
-        recipe = case.recipe(server.url)
-        doctor.begin(recipe, case.home, lines.append)
-        assert [line for line in lines if "not enforced" in line]
-        assert server.asked == 1
-    gone = case.recipe("http://127.0.0.1:9/v1")
-    with pytest.raises(RecipeError, match=r"endpoint: .*does not answer.*(\n.*)*SPEED_DOCTOR=off"):
-        doctor.begin(gone, case.home, lines.append)
-    monkeypatch.setenv("SPEED_DOCTOR", "off")
-    doctor.begin(gone, case.home, lines.append)
-
-
-def test_where_all_is_made_or_a_selection_is_run_nobody_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines: list[str] = []
-    with planted(tmp_path, monkeypatch, lambda case: case.teacher_fields.update(key_variable="PLANTED")) as (
-        case,
-        server,
-    ):
-        recipe = case.recipe(server.url)
-        doctor.begin(recipe, case.home, lines.append, everything=False)
-        monkeypatch.setattr(doctor, "_made", lambda *_: True)
-        doctor.begin(recipe, case.home, lines.append)
-        assert (lines, server.bodies) == ([], [])
-
-
 def test_the_microworld_asks_nobody(tmp_path: Path) -> None:
     recipe = tiny_recipe()
-    assert not doctor.calls_are_due(recipe, tmp_path)
     assert [finding for finding in doctor.diagnose(recipe, tmp_path) if finding.status != "ok"] == []
 
 
@@ -262,7 +232,7 @@ def test_a_probe_that_breaks_or_hangs_holds_nobody_up(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(machine_probes, "memory", broken)
     monkeypatch.setattr(machine_probes, "disk", hanging)
-    monkeypatch.setattr(doctor, "SECONDS", 1.0)
+    monkeypatch.setattr(diagnosis, "SECONDS", 1.0)
     found = {finding.name: finding for finding in doctor.diagnose(tiny_recipe(), tmp_path, network=False)}
     assert "could not be checked (by zero)" in found["memory"].line
     assert "was not checked within 1 s" in found["disk"].line

@@ -79,7 +79,7 @@ def test_two_runs_take_turns_and_a_killed_one_leaves_its_turn(home: Path) -> Non
     wait_for(home / "third.ended")
     assert third.wait() == 0
     states = sorted(run.status.value for run in dg.DagsterInstance.get().get_runs())
-    assert states == ["FAILURE", "SUCCESS", "SUCCESS"]  # the killed one is told so
+    assert states == ["FAILURE", "SUCCESS", "SUCCESS"]  # the killed one is reported as failed
 
 
 def test_slots_of_living_runs_and_of_a_daemon_are_left_alone(home: Path) -> None:

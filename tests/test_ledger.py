@@ -101,7 +101,7 @@ def test_several_processes_share_one_ledger(home: Path) -> None:
     assert (ledger.count(), accounts.cost_report(ledger)["calls"]) == (60, 80)
 
 
-def test_costs_are_told_by_asset_partition_model_and_day(home: Path) -> None:
+def test_costs_are_reported_by_asset_partition_model_and_day(home: Path) -> None:
     ledger = Ledger.at(home)
     ledger.record(CONTEXT, answered(1), TARIFF)
     ledger.record(CallContext("run-2", "task_list", None), answered(2, 3), TARIFF)

@@ -1,4 +1,4 @@
-"""Preference pairs and revisions with a teacher that answers as a test says: what is shown, chosen, counted and set aside."""
+"""Preference pairs and revisions with a teacher that answers as a test says: what is shown, chosen, counted and rejected."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_a_batch_past_its_deadline_is_reported() -> None:
     assert [batch.info["batch"] for batch in log.held.values()] == ["batch_0"]
 
 
-def test_a_batch_past_its_deadline_is_told_by_the_providers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_past_its_deadline_is_reported_by_the_providers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """If ours is two days ahead of it, a batch that has just been created is not given up."""
     behind = 48 * 3600
     date, write = {"date": formatdate(time.time() - behind, usegmt=True)}, teacher_server.write_reply

@@ -46,7 +46,7 @@ def put(artifacts: Artifacts, asset: str, partition: str | None, quarantine: pl.
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with topics and tasks made, and some of both set aside."""
+    """A home with topics and tasks made, and some of both quarantined."""
     artifacts = Artifacts(tiny_recipe(), Store(tmp_path).open())
     put(artifacts, "topics", None, aside("topics", None, ("3", "refused_line", HOSTILE)))
     for task_type in TOPIC_TYPES:

@@ -157,7 +157,7 @@ def test_embedding_options_that_cannot_be_are_refused() -> None:
         tiny_recipe(embedding_model__matryoshka=[16, 32])
 
 
-def test_wording_of_ones_own_is_found_beside_the_recipe_and_counts_by_content(tmp_path: Path) -> None:
+def test_wording_of_ones_own_is_found_next_to_the_recipe_and_counts_by_content(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, tiny_data() | {"prompts": {"set": "compact", "file": "mine.yaml"}})
     plain, mine = tiny_recipe(), load_recipe(path)
     with pytest.raises(RecipeError, match="there is no file"):
@@ -172,7 +172,7 @@ def test_wording_of_ones_own_is_found_beside_the_recipe_and_counts_by_content(tm
         prompt_set(mine.prompts)
 
 
-def test_a_recipe_with_the_older_threshold_of_agreement_still_loads_and_is_told() -> None:
+def test_a_recipe_with_the_older_threshold_of_agreement_still_loads_with_a_warning() -> None:
     data = tiny_data()
     data["checks"] = {**data["checks"], "judge_consistent_min": 0.5}
     with pytest.warns(
@@ -277,7 +277,7 @@ def test_too_few_topics_end_every_run_that_refuses_them_whatever_is_cached(tmp_p
     for refuse in (True, False):
         recipe = tiny_recipe(**crowded, topics__refuse=refuse)
         resource = build_defs(recipe, tmp_path).resources["artifacts"]
-        context = build_init_resource_context()
+        context = build_init_resource_context(resources={"recipe": recipe})
         if refuse:
             with pytest.raises(RecipeError, match="too few topics, and topics"):
                 resource.resource_fn(context)

@@ -84,7 +84,7 @@ def test_a_real_recipe_reaches_a_release_decision(name: str, run: Any, tmp_path:
     json.dumps(told)
 
 
-def test_a_teacher_of_ones_own_that_was_not_started_is_told_at_once(tmp_path: Path) -> None:
+def test_a_teacher_of_ones_own_that_was_not_started_is_reported_at_once(tmp_path: Path) -> None:
     recipe = load_recipe("laptop")
     nobody = recipe.teacher.model_copy(update={"endpoint": "http://127.0.0.1:1/v1"})
     with pytest.raises(RecipeError, match=r"nothing answers at http://127\.0\.0\.1:1/v1"):

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
+from huggingface_hub import DatasetCard, ModelCard
 
-from resources.releases.hub import push_objections
+from resources.releases.hub import hub_card, push_objections
 from resources.releases.releases import Release
 from resources.store.store import Store
 from speed_assets.assets.release import release
@@ -150,3 +151,33 @@ def test_a_release_with_credentials_or_paths_of_this_machine_is_not_pushed(tmp_p
     assert "teacher.endpoint is an address with credentials" in found[0]
     assert "topics.file is a path of this machine" in found[1]
     assert "s3cret" not in str(found)
+
+
+def test_hubs_read_the_model_card(tmp_path: Path) -> None:
+    recipe = tiny_recipe(embedding_model__base="some/model", embedding_model__dimensions=None)
+    card = ModelCard(stated_under(recipe, tmp_path / "a")["model/README.md"], ignore_metadata_errors=False)
+    data = card.data.to_dict()
+    assert data["base_model"] == "some/model"
+    assert data["language"] == ["en"]
+    results = [(one.dataset_name, one.metric_value) for one in card.data.eval_results]
+    assert results == [("STS", 0.5)]
+    assert "arxiv.org/abs/2410.18634" in card.text
+    assert card.text.strip().splitlines()[0].startswith("**This is a demonstration in a toy language")
+
+
+def test_hubs_read_the_data_card(tmp_path: Path) -> None:
+    data = DatasetCard(stated_under(tiny_recipe(), tmp_path / "a")["data/README.md"]).data.to_dict()
+    assert data["size_categories"] == ["n<1K"]
+    assert data["configs"] == [{"config_name": "retrieval", "data_files": "retrieval/train.parquet"}]
+    assert "toy-language" in data["tags"]
+    real = stated_under(tiny_recipe(teacher=TEACHER | {"model": "m"}), tmp_path / "b")
+    assert "toy language" not in real["data/README.md"]
+
+
+def test_a_pushed_card_names_its_repositories(tmp_path: Path) -> None:
+    stated = stated_under(tiny_recipe(), tmp_path / "a")
+    model = ModelCard(hub_card(stated["model/README.md"], "model", "owner/name"))
+    assert model.data.to_dict()["datasets"] == ["owner/name"]
+    assert 'SentenceTransformer("owner/name")' in model.text
+    data = hub_card(stated["data/README.md"], "dataset", "owner/name")
+    assert 'load_dataset("owner/name", "retrieval", split="train")' in data

@@ -10,6 +10,7 @@ import pytest
 from resources.inputs import base_models, external_digests, hub_revisions
 from resources.inputs.hub_revisions import cached_commit, resolve_commit
 from speed_assets.recipe import RecipeError, load_recipe
+from tests.support.tiny import tiny_recipe
 
 FIRST, SECOND = "a" * 40, "b" * 40
 
@@ -60,3 +61,16 @@ def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeyp
     }
     assert external_digests.external_digest(recipe, "generator_base", None) != before
     assert base_models.generator_revision(recipe.generator) == SECOND
+
+
+def test_other_words_in_a_models_card_make_nothing_stale(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / "README.md").write_text("a card")
+    recipe = tiny_recipe(generator__base=str(base))
+    before = external_digests.external_digest(recipe, "generator_base", None)
+    (base / "README.md").write_text("a better card")
+    assert external_digests.external_digest(recipe, "generator_base", None) == before
+    (base / "config.json").write_text('{"a": 1}')
+    assert external_digests.external_digest(recipe, "generator_base", None) != before

@@ -1,4 +1,4 @@
-"""The runner under faults: what a caller is told, what is left behind, and that no process outlives its parent."""
+"""The runner under faults: what a caller gets, what is left behind, and that no process outlives its parent."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ from resources.compute.runner import Runner, WorkerFailed, worker_environment
 from resources.redaction import mark_secret_variables, redacted_message
 from speed_assets.recipe import PROJECT
 from tests.support.tiny_text import write_model
+from tests.support.warm import own_workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="workers are forked on Linux only")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_workers() -> Iterator[None]:
+    with own_workers():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +167,8 @@ def test_an_unknown_kind_is_refused(warm: Runner, tmp_path: Path) -> None:
         warm.run("magic", {}, tmp_path / "job")
 
 
-def test_a_killed_worker_is_told_in_words_and_its_work_goes_on(
+@pytest.mark.faults
+def test_a_killed_worker_is_reported_in_words_and_its_work_resumes(
     warm: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     params, folder = job("cut"), tmp_path / "job"
@@ -176,6 +184,7 @@ def test_a_killed_worker_is_told_in_words_and_its_work_goes_on(
     assert pl.read_parquet(params["out"]).equals(pl.read_parquet(tmp_path / "whole.parquet"))
 
 
+@pytest.mark.faults
 @both
 def test_an_interrupt_ends_the_worker(runner: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     folder = tmp_path / "job"
@@ -191,6 +200,7 @@ def test_an_interrupt_ends_the_worker(runner: Runner, job: Callable[..., dict[st
     assert not (folder / "result.json").exists()
 
 
+@pytest.mark.faults
 def test_a_dead_zygote_is_started_once_more(warm: Runner, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     folder = tmp_path / "job"
 
@@ -202,6 +212,7 @@ def test_a_dead_zygote_is_started_once_more(warm: Runner, job: Callable[..., dic
     assert warm.run("generate", job("cut"), folder, once_under_way(kill_zygote))["rows"] == 40
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("is_warm", [True, False])
 def test_a_killed_parent_leaves_no_process(is_warm: bool, job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     folder = tmp_path / "job"

@@ -49,7 +49,7 @@ def machine(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path
 
 
-def test_killed_runs_go_on_and_end_where_a_plain_home_ends(world: World) -> None:
+def test_killed_runs_resume_and_end_where_a_plain_home_ends(world: World) -> None:
     assert world.result["identical"]
     assert world.result["artifacts"] == 28
     assert world.result["repeated"] == 0
@@ -77,7 +77,7 @@ def test_a_plan_fetches_no_model(world: World, machine: Path) -> None:
     assert not any(name.endswith(("_model", "_models", "_reruns")) for name in fetched)
 
 
-def test_a_flipped_byte_in_s3_is_told_and_made_again(world: World, machine: Path) -> None:
+def test_a_flipped_byte_in_s3_is_reported_and_made_again(world: World, machine: Path) -> None:
     behind = Bucket(world.variables["SPEED_STORE_URL"])
     files = behind.sizes("artifacts/seed_data")
     name = f"artifacts/seed_data/{min(n for n in files if n.endswith('data.parquet'))}"
@@ -94,7 +94,7 @@ def test_a_flipped_byte_in_s3_is_told_and_made_again(world: World, machine: Path
     assert runs.run(world.recipe, machine / "next", select="*seed_data").made == {}
 
 
-def test_a_store_that_is_down_is_told_before_anything_is_made(
+def test_a_store_that_is_down_is_reported_before_anything_is_made(
     world: World, machine: Path, s3_server: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket, "WAIT_S", 0.001)

@@ -75,7 +75,7 @@ def test_manifests_are_those_of_the_home_and_of_the_others(url: str, tmp_path: P
     assert list(here.manifests("task_list", None)) == []
 
 
-def test_a_flipped_byte_in_any_object_is_noticed_told_and_replaced(url: str, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_any_object_is_noticed_reported_and_replaced(url: str, tmp_path: Path) -> None:
     first = machine(tmp_path / "a")
     made = make(first)
     names = [name for name, size in objects(first).items() if size]
@@ -90,7 +90,7 @@ def test_a_flipped_byte_in_any_object_is_noticed_told_and_replaced(url: str, tmp
         assert "in the shared store" in second.damage_reports[0]
         assert not second.folder("topics", FINGERPRINT).exists()
         assert second.fetch("topics", FINGERPRINT) is None
-        assert len(second.damage_reports) == 1, "it is told once"
+        assert len(second.damage_reports) == 1, "it is reported once"
         again = make(second, note=f"again {number}")
         assert again.digest == made.digest
         third = machine(tmp_path / f"c{number}").fetch("topics", FINGERPRINT)
@@ -181,7 +181,7 @@ def test_an_interrupted_sending_is_finished_by_the_next(
     assert machine(tmp_path / "b").fetch("topics", FINGERPRINT)
 
 
-def test_an_interrupted_fetching_goes_on_where_it_was(
+def test_an_interrupted_fetching_resumes_where_it_was(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(machine(tmp_path / "a"))
@@ -356,7 +356,7 @@ def test_a_server_that_stalls_is_asked_again(
         over.set()
 
 
-def test_who_is_not_let_in_is_told_at_once(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
+def test_who_is_not_let_in_is_reported_at_once(s3_server: S3, s3_url: str, tmp_path: Path) -> None:
     s3_server.fault = lambda _method, _path: 403
     before = len(s3_server.log)
     with pytest.raises(StoreError, match="credentials in the environment") as caught:
@@ -365,13 +365,13 @@ def test_who_is_not_let_in_is_told_at_once(s3_server: S3, s3_url: str, tmp_path:
     assert S3_SECRET not in str(caught.value)
 
 
-def test_a_bucket_that_is_not_there_is_told(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_is_not_there_is_reported(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED_STORE_URL", "s3://there-is-no-such-bucket/x")
     with pytest.raises(StoreError, match="create the bucket"):
         machine(tmp_path / "a")
 
 
-def test_a_full_disk_is_told_at_once(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_at_once(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = machine(tmp_path / "home")
     tried: list[str] = []
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.staleness_in_ui import WHOLE, World, name_of, shown, webserver
-from speed_assets.orchestration.staleness import code_version
+from benchmarks.staleness_in_ui import STATUSES, SmallProject, name_of, shown, webserver
+from speed_assets.orchestration.staleness import code_version_for_staleness
 from speed_assets.recipe import PROJECT
 
 VERSIONS = st.sampled_from(["a", "a.2", "b"])
@@ -24,37 +24,37 @@ VERSIONS = st.sampled_from(["a", "a.2", "b"])
 
 @given(VERSIONS, st.none() | VERSIONS)
 def test_an_asset_looks_fresh_or_stale_as_it_is(own: str, recorded: str | None) -> None:
-    assert code_version(own, recorded, stale=True) != recorded
-    assert code_version(own, recorded, stale=False) == (recorded or own)
+    assert code_version_for_staleness(own, recorded, stale=True) != recorded
+    assert code_version_for_staleness(own, recorded, stale=False) == (recorded or own)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def project(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
     """A small recipe of which all is made."""
-    made = World(tmp_path_factory.mktemp("world"))
+    made = SmallProject(tmp_path_factory.mktemp("project"))
     made.run()
     return made
 
 
 @pytest.mark.faults
-def test_a_webserver_shows_as_stale_what_the_plan_would_make(world: World) -> None:
-    first, rng = dict(world.data), random.Random(5)
-    with webserver(world) as ask:
-        assert world.planned() == shown(ask) == set()
-        world.topics.append("Arts/Glass/Studio_Work/Goblets")
-        world.write()
-        planned = world.planned()
+def test_a_webserver_shows_as_stale_what_the_plan_would_make(project: SmallProject) -> None:
+    first, rng = dict(project.data), random.Random(5)
+    with webserver(project) as ask:
+        assert project.planned() == shown(ask) == set()
+        project.topics.append("Arts/Glass/Studio_Work/Goblets")
+        project.write()
+        planned = project.planned()
         assert {"topics", "task_list/retrieval", "embedding_model", "release"} <= planned
         assert not {"junior_model", "senior_model", "revisor_model"} & planned
         assert shown(ask) == planned
-        world.run(select="*task_list")
-        assert shown(ask) == world.planned() != set()
-        world.topics.pop(rng.randrange(20))
-        world.data = first | {"revised_data": {**first["revised_data"], "readings": 2}}
-        world.write()
-        assert shown(ask) == world.planned()
-        world.run()
-        assert shown(ask) == world.planned() == set()
+        project.run(select="*task_list")
+        assert shown(ask) == project.planned() != set()
+        project.topics.pop(rng.randrange(20))
+        project.data = first | {"revised_data": {**first["revised_data"], "readings": 2}}
+        project.write()
+        assert shown(ask) == project.planned()
+        project.run()
+        assert shown(ask) == project.planned() == set()
 
 
 LAUNCH = """mutation($path: [String!]!) { launchRun(executionParams: {
@@ -77,24 +77,24 @@ def launch(ask: Callable[[str, dict[str, Any]], Any], asset: str) -> str:
 
 
 @pytest.mark.faults
-def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_again(world: World) -> None:
-    world.topics.append("Arts/Glass/Studio_Work/Vases")
-    world.write()
+def test_what_is_launched_from_the_ui_is_fresh_there_at_once_and_after_loading_again(project: SmallProject) -> None:
+    project.topics.append("Arts/Glass/Studio_Work/Vases")
+    project.write()
     environment = {
         **os.environ,
-        "SPEED_HOME": str(world.home),
-        "SPEED_RECIPE": str(world.file),
-        "DAGSTER_HOME": str(world.home / "dagster"),
+        "SPEED_HOME": str(project.home),
+        "SPEED_RECIPE": str(project.file),
+        "DAGSTER_HOME": str(project.home / "dagster"),
     }
     command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(PROJECT / "workspace.yaml")]
-    with webserver(world) as ask, (world.file.parent / "daemon.log").open("wb") as log:
+    with webserver(project) as ask, (project.file.parent / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log)
         try:
             before = shown(ask)
-            assert before == world.planned()
+            assert before == project.planned()
             assert launch(ask, "topics") == "SUCCESS"
             assert launch(ask, "task_list/sts") == "SUCCESS"
-            states = {name_of(node): node["staleStatus"] for node in ask(WHOLE, {})["assetNodes"]}
+            states = {name_of(node): node["staleStatus"] for node in ask(STATUSES, {})["assetNodes"]}
             fresh = ("topics", "task_list/sts")
             assert {states[name] for name in fresh} == {"FRESH"}
             assert {states[name] for name in ("release", "task_list/retrieval")} == {"STALE"}

@@ -36,7 +36,7 @@ def test_a_url_with_credentials_is_refused_and_not_repeated(
     assert S3_SECRET not in str(caught.value)
 
 
-def test_what_is_missing_or_unknown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_or_unknown_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED_STORE_URL", "nonsense://x")
     with pytest.raises(StoreError, match="fsspec knows"):
         machine(tmp_path)

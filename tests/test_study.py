@@ -182,7 +182,7 @@ def summary() -> dict[str, Any]:
     return study_report.summarize(small(**MULTIPLES), range(5), results(range(5)))
 
 
-def test_planted_differences_are_found_and_what_is_alike_is_not_told_apart(summary: dict[str, Any]) -> None:
+def test_planted_differences_are_found_and_what_is_alike_is_not_distinguished(summary: dict[str, Any]) -> None:
     found = {line["against"]: line for line in summary["comparisons"]}
     assert list(found) == ["teacher_n", "teacher_11n", "no_revisor", "no_dpo", "junior_only"]
     for name, planted in (("teacher_n", 0.2), ("teacher_11n", -0.02), ("no_dpo", 0.05), ("junior_only", 0.1)):

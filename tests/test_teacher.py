@@ -75,7 +75,7 @@ def test_same_request_is_asked_once_and_answered_in_order(tmp_path: Path) -> Non
     assert engine.asked == ["a", "b", "c"]
 
 
-def test_equal_prompts_are_samples_of_their_own_whatever_is_asked_beside_them(tmp_path: Path) -> None:
+def test_equal_prompts_are_samples_of_their_own_whatever_is_asked_next_to_them(tmp_path: Path) -> None:
     teacher = teacher_with(tmp_path, Counting())
     sampling = tiny_recipe().seed_data.sampling
     first, second = teacher.requests(["a", "a"], sampling)
@@ -121,7 +121,7 @@ def test_different_prompts_have_different_names(a: str, b: str) -> None:
 
 
 def test_usage_and_cost_survive_a_resume(tmp_path: Path) -> None:
-    """What the killed run paid is still told, once, and the resumed one tells the whole beside its own part."""
+    """What the killed run paid is still reported, once, and the resumed one reports the sum next to its own part."""
     prices = {
         "version": "v1",
         "models": {tiny_recipe().teacher.model: {"input_per_million": 1, "output_per_million": 0}},
@@ -154,7 +154,7 @@ def test_usage_and_cost_survive_a_resume(tmp_path: Path) -> None:
     assert ledger.count() == 10, "success removes nothing"
 
 
-def test_an_unknown_price_is_told_as_unknown(tmp_path: Path) -> None:
+def test_an_unknown_price_is_reported_as_unknown(tmp_path: Path) -> None:
     teacher = teacher_with(tmp_path, Counting())
     _, use = teacher.ask(CONTEXT, teacher.requests(["a"], tiny_recipe().seed_data.sampling))
     told = use.metadata()
@@ -162,7 +162,7 @@ def test_an_unknown_price_is_told_as_unknown(tmp_path: Path) -> None:
     assert (told["teacher_cost"], told["teacher_cost_total"], told["currency"]) == (None, None, None)
 
 
-def test_an_engine_that_forgets_calls_is_told_off(tmp_path: Path) -> None:
+def test_an_engine_that_forgets_calls_is_reported(tmp_path: Path) -> None:
     class Forgetful(Counting):
         def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
             super().answer(requests[:-1], sink, allowance)
@@ -307,7 +307,9 @@ def test_what_two_orders_disagree_on_is_asked_again_and_paid_once(refused_home: 
     assert run.tables["quarantine"].height == seed.height
 
 
-def test_a_panel_is_asked_beside_the_teacher_and_each_judge_is_told_apart(refused_home: Path, tmp_path: Path) -> None:
+def test_a_panel_is_asked_next_to_the_teacher_and_each_judge_is_distinguished(
+    refused_home: Path, tmp_path: Path
+) -> None:
     seed = Artifacts(tiny_recipe(), Store(refused_home)).get("seed_data", "retrieval").table()
     second = seed.with_columns(pl.col("output").shift(1, fill_value=seed["output"][-1]), candidate=pl.lit(1))
     junior = pl.concat([seed.with_columns(candidate=pl.lit(0)), second])
@@ -331,7 +333,7 @@ def test_a_run_is_named_by_speed_then_by_itself() -> None:
     assert run_of(run.with_tags({RUN_TAG: "r"})) == "r"
 
 
-def test_a_cap_ends_a_run_with_the_reason_and_the_next_goes_on(tmp_path: Path) -> None:
+def test_a_cap_ends_a_run_with_the_reason_and_the_next_resumes(tmp_path: Path) -> None:
     """20 topics, four task types that brainstorm: 80 calls over several Dagster runs, which share one run id."""
     capped = tiny_recipe(money={"run": {"calls": 50}}, runtime={"warm_start": False}, topics__alignment=None)
     first = runs.run(capped, tmp_path, select="+task_list")

@@ -97,7 +97,7 @@ def speed(home: Path, recipe: Path, key: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_after_a_kill_the_plan_tells_what_the_next_run_asks(server: TeacherServer, tmp_path: Path) -> None:
+def test_after_a_kill_the_plan_counts_what_the_next_run_asks(server: TeacherServer, tmp_path: Path) -> None:
     data = tiny_data()
     data["teacher"] |= {"engine": "openai", "endpoint": server.url}
     data["calls"] = CALLS

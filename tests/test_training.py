@@ -23,7 +23,7 @@ from resources.compute.runner import Runner, WorkerFailed
 from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.assets.train_stage import _start as start_of
 from speed_assets.domain.training_length import hold_out
-from speed_assets.workers import dpo, examples, fine_tuning, machine, sft
+from speed_assets.workers import dpo, encoded_rows, fine_tuning, machine, sft
 from speed_assets.workers.training_jobs import Dpo
 from tests.support.tiny import tiny_recipe
 from tests.support.tiny_text import write_model
@@ -111,9 +111,11 @@ def test_the_reference_of_a_senior_adapter_is_the_junior(junior: Params, base: s
     job = Dpo.read(params)
     model, tokenizer, dialogue = fine_tuning.load_start(job)
     answers = ("chosen", "rejected")
-    rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, job)
+    rows = encoded_rows.in_order(
+        encoded_rows.encoded(PAIRS, answers, dialogue), answers, job.settings.batch_size, job.seed
+    )
     given = {"model": model, "processing_class": tokenizer}
-    data = examples.dataset(examples.trained_columns(rows, answers), fine_tuning.checkpoints(job))
+    data = encoded_rows.dataset(encoded_rows.trained_columns(rows, answers), fine_tuning.checkpoints(job))
     trainer = dpo.preference_trainer(job.settings, fine_tuning.arguments(job, len(rows)), train_dataset=data, **given)
     assert set(trainer.model.peft_config) == {"default"}  # the frozen copy is gone when training starts
     scored = list(zip(rows.iter_rows(named=True), trainer.train_dataset, strict=True))[::7]
@@ -229,6 +231,7 @@ def worker_of(folder: Path) -> int:
     raise AssertionError("no worker")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("kind", "lora"), [("sft", None), ("dpo", LORA)])
 def test_kill_9_in_the_middle_costs_a_checkpoint_and_changes_nothing(
     runner: Runner, base: str, junior: Params, tmp_path: Path, kind: str, lora: Params | None
@@ -265,6 +268,7 @@ def test_kill_9_in_the_middle_costs_a_checkpoint_and_changes_nothing(
         assert file.read_bytes() == Path(cut["out"], file.relative_to(whole["out"])).read_bytes(), file.name
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_two_processes_train_what_one_trains(runner: Runner, base: str, tmp_path: Path, kind: str) -> None:
     def job(name: str) -> Params:
@@ -287,6 +291,7 @@ def test_two_processes_train_what_one_trains(runner: Runner, base: str, tmp_path
     assert all(torch.allclose(a[name].float(), b[name].float(), atol=2e-3) for name in a)
 
 
+@pytest.mark.faults
 def test_a_failure_in_two_processes_is_reported_in_words(runner: Runner, base: str, tmp_path: Path) -> None:
     params = training_job(base, tmp_path / "odd", SFT_ROWS, batch_size=7)
     with pytest.raises(WorkerFailed, match="batch_size=7 cannot be split into micro-batches of 3 rows on 2 processes"):
@@ -362,7 +367,7 @@ def test_failures_of_memory_and_device_say_what_to_change() -> None:
         raise RuntimeError("something else")
 
 
-def test_memory_that_is_really_not_there_is_told() -> None:
+def test_memory_that_is_really_not_there_is_reported() -> None:
     with pytest.raises(RuntimeError, match="smaller micro_batch_size"), machine.explain_failures("x"):
         torch.empty(2**55)
 

@@ -168,7 +168,7 @@ def test_passing_one_filter_is_not_passing_the_others() -> None:
     assert (steps["refusal"].readmitted, steps["refusal"].removed, steps["rules"].readmitted) == (2, 0, 0)
 
 
-def test_a_readmitted_copy_stays_beside_the_row_that_it_repeats() -> None:
+def test_a_readmitted_copy_stays_next_to_the_row_that_it_repeats() -> None:
     rows = outputs(right(0), right(0), right(1))
     removed = filtered(rows, SECTION, {}, 1).quarantine["row_id"].to_list()
     reasons = ("near_duplicate", "near_duplicate_query", "near_duplicate_positive")

@@ -288,7 +288,7 @@ def test_a_killed_worker_resumes_at_the_row(runner: Runner, generated: Generate,
     assert resumed.equals(generated("vllm", rows))
 
 
-def test_a_poisonous_row_is_quarantined_and_the_job_goes_on(
+def test_a_poisonous_row_is_quarantined_and_the_job_continues(
     runner: Runner, generated: Generate, tmp_path: Path
 ) -> None:
     rows = prompts(12).filter(pl.col("candidate") == 0)

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from resources.redaction import MORE_VARIABLES, is_secret_variable, is_worker_variable
 from speed_assets.errors import SpeedError
-from speed_assets.recipe import PROJECT
+from speed_assets.recipe import INSTALLED, PROJECT
 
 Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
@@ -93,7 +93,8 @@ class Host:
     def __init__(self, module: str, log: Path, python: str = sys.executable) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
-            self._process = _start(python, module, stdout=subprocess.PIPE, stderr=errors)
+            code = PROJECT if python == sys.executable else code_alone(log.parent)
+            self._process = _start(python, module, code=code, stdout=subprocess.PIPE, stderr=errors)
         self._unread = b""
         self._answers: dict[str, int] = {}
         """Exit codes of jobs by folder, until `run_job` returns them."""
@@ -330,9 +331,24 @@ class Runner:
         return None
 
 
-def _start(python: str, module: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+def code_alone(folder: Path) -> Path:
+    """A folder from which another environment's Python imports this project and nothing else of this environment.
+
+    That is the checkout. An installed package is among others, so it gets links in `folder`.
+    """
+    if not INSTALLED:
+        return PROJECT
+    links = folder / "code"
+    links.mkdir(exist_ok=True)
+    for name in ("speed_assets", "resources", "checks"):
+        with suppress(FileExistsError):
+            (links / name).symlink_to(PROJECT / name)
+    return links
+
+
+def _start(python: str, module: str, *arguments: str, code: Path = PROJECT, **streams: Any) -> subprocess.Popen[bytes]:
     environment = worker_environment(os.environ)
-    path = [str(PROJECT)]  # wherever this process found the project, its workers find it
+    path = [str(code)]  # wherever this process found the project, its workers find it
     if python == sys.executable:
         path += filter(None, [environment.get("PYTHONPATH")])
     else:  # another environment, with this project's code and nothing else of this one's

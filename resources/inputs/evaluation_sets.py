@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import re
 import zlib
@@ -15,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 import polars as pl
+from typing_extensions import override
 
 from resources.store.store import UNHASHED_DIR
 from speed_assets.domain.evaluation_folders import DESCRIPTION, beir_description, read_description
@@ -25,6 +27,14 @@ from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
 
 csv.field_size_limit(16_000_000)  # characters: the scorer's reader has no limit; Python's own is 131,072
+BYTES_MAX = 16_000_000_000
+"""Maximum bytes of a file, unpacked (ours: five times the passages of MS MARCO)."""
+JSON_BYTES_MAX = 1_000_000_000
+"""Maximum bytes of a `.json` file, unpacked, which is read into memory at once (ours)."""
+ROWS_MAX = 100_000_000
+"""Maximum rows of a Parquet file (ours): a small one may state any number."""
+RATIO_MAX, RATIO_BYTES = 100, 64_000_000
+"""A gzip file that unpacks to more than 100 times its size, and to more than 64 MB, is refused (ours: text unpacks to 3 to 20 times)."""
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
@@ -182,9 +192,10 @@ def check_folder(folder: str, _state: tuple[tuple[str, int, int, int], ...]) -> 
             continue
         with _explained(file):
             if kind == ".parquet":
-                pl.read_parquet_schema(file)
+                _check_rows(file)
                 continue
             with _opened(file) as lines:
+                _check_size(file, lines)
                 if kind == ".json":
                     json.load(lines)
                 elif kind == ".jsonl":
@@ -197,7 +208,75 @@ def check_folder(folder: str, _state: tuple[tuple[str, int, int, int], ...]) -> 
 
 
 def _opened(file: Path) -> TextIO:
-    return gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig")
+    """The text of a file, unpacked, up to a limit. Raises ValueError where it is longer."""
+    most = JSON_BYTES_MAX if _kind(file) == ".json" else BYTES_MAX
+    if file.suffix != ".gz":
+        raw: BinaryIO = file.open("rb")
+    else:
+        raw = cast(BinaryIO, gzip.open(file, "rb"))
+        most = min(most, max(RATIO_BYTES, RATIO_MAX * file.stat().st_size))
+    return io.TextIOWrapper(cast(BinaryIO, _Limited(raw, most)), encoding="utf-8-sig")
+
+
+def _check_size(file: Path, lines: TextIO) -> None:
+    """Unpack a gzip file once before its lines are parsed, which takes a hundred times as long. Raises ValueError beyond the limit."""
+    if file.suffix == ".gz":
+        while lines.buffer.read(1 << 20):
+            pass
+        lines.seek(0)
+
+
+class _Limited(io.BufferedIOBase):
+    """The bytes of a stream. Raises ValueError beyond a limit."""
+
+    def __init__(self, raw: BinaryIO, most: int) -> None:
+        self._raw, self._most, self._left = raw, most, most
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def seekable(self) -> bool:
+        return True
+
+    @override
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._left = self._most
+        return self._raw.seek(offset, whence)
+
+    @override
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    @override
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            return self._counted(self._raw.read(self._left + 1))
+        return self._counted(self._raw.read(size))
+
+    @override
+    def read1(self, size: int = -1) -> bytes:
+        return self.read(io.DEFAULT_BUFFER_SIZE if size < 0 else size)
+
+    @override
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+    def _counted(self, content: bytes) -> bytes:
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it has more than {self._most:,} bytes, unpacked")
+        return content
+
+
+def _check_rows(file: Path) -> None:
+    """Raise ValueError for a Parquet file that is none, or has too many rows."""
+    pl.read_parquet_schema(file)
+    rows = pl.scan_parquet(file).select(pl.len()).collect().item()
+    if rows > ROWS_MAX:
+        raise ValueError(f"it has {rows:,} rows, and at most {ROWS_MAX:,} are read")
 
 
 def _kind(file: Path) -> str:
@@ -208,6 +287,7 @@ def _columns(file: Path) -> dict[str, list[str]]:
     """The texts of a file by column or key; lists and nested objects count to the outermost key."""
     kind = _kind(file)
     if kind == ".parquet":
+        _check_rows(file)
         return {column.name: list(_strings(column.to_list())) for column in pl.read_parquet(file).iter_columns()}
     with _opened(file) as lines:
         if kind == ".json":

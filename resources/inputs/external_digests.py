@@ -176,6 +176,10 @@ _DIGESTS: Mapping[str, Callable[[Recipe, str | None], str]] = {
 }
 
 
+_CARDS = ".md"
+"""Cards of models: no library loads them, so other words in them make no model stale."""
+
+
 def _model_digest(name: str, revision: str | None) -> str:
     if is_packaged(name):
         return packaged_digest(name)
@@ -183,7 +187,7 @@ def _model_digest(name: str, revision: str | None) -> str:
         # An unresolved branch is digested by its name: `speed plan` sends no request to a hub.
         return digest(["hub", name, cached_commit(name, revision) or revision])
     path = Path(name)
-    return _path_digest(str(path), _state(path))
+    return _path_digest(str(path), _state(path), _CARDS)
 
 
 def _state(path: Path) -> tuple[tuple[str, int, int, int], ...]:
@@ -202,5 +206,5 @@ def _state(path: Path) -> tuple[tuple[str, int, int, int], ...]:
 
 
 @lru_cache(maxsize=64)
-def _path_digest(path: str, _state: tuple[tuple[str, int, int, int], ...]) -> str:
-    return tree_digest(Path(path))
+def _path_digest(path: str, _state: tuple[tuple[str, int, int, int], ...], without: str | None = None) -> str:
+    return tree_digest(Path(path), without)

@@ -23,6 +23,7 @@ from typing import IO
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from typing_extensions import override
 
 from resources.file_locks import create_locked_file
 
@@ -71,10 +72,12 @@ class Launcher(DefaultRunLauncher):
     """Dagster's own launcher, with a health check. Homes name this class in their `dagster.yaml`."""
 
     @property
+    @override
     def supports_check_run_worker_health(self) -> bool:
         """True: Dagster's daemon then calls `check_run_worker_health`."""
         return True
 
+    @override
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Failed if the run's process is gone, else running."""
         if is_process_gone(self._instance, run):

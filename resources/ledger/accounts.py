@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from resources.ledger.database import CALLS, RESERVATIONS, UNKEPT, Database, LedgerError, key_blocks
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import in_currency
+from resources.redaction import masked
 
 COST_DIMENSIONS = ("asset", "partition", "model", "day", "run")
 _COLUMN_OF = {"stage": "asset", "partition": "partition", "model": "model", "run": "run"}
@@ -199,7 +200,7 @@ def export_calls(ledger: Ledger, file: Path) -> int:
     try:
         with part.open("w", encoding="utf-8") as lines:
             for call in read_calls(ledger):
-                lines.write(json.dumps(call) + "\n")
+                lines.write(masked(json.dumps(call)) + "\n")
                 written += 1
             lines.flush()
             os.fsync(lines.fileno())

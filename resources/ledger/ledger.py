@@ -26,6 +26,7 @@ from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.database import BATCH_KEYS, BATCHES, CALLS, RESERVATIONS, TALLIES, UNKEPT, Database, key_blocks
 from resources.ledger.holders import is_alive, process_name
 from resources.ledger.prices import UNPRICED, Tariff
+from resources.redaction import masked
 from speed_assets.domain.fingerprints import canonical_json
 
 Scope = tuple[str, str, str]
@@ -164,7 +165,7 @@ class Ledger:
         row: dict[str, Any] = {
             "id": id,
             "endpoint": endpoint,
-            "info": canonical_json(dict(info)),
+            "info": masked(canonical_json(dict(info))),
             "holder": process_name(),
         }
         row |= {"held_at": now, "saved_at": now}
@@ -287,10 +288,10 @@ def _row(
         "partition": context.partition,
         "model": request.model,
         "endpoint": request.endpoint,
-        "request": zlib.compress(canonical_json(request.identity()).encode()),
-        "answer": zlib.compress(answer.text.encode("utf-8", "replace")),
+        "request": zlib.compress(masked(canonical_json(request.identity())).encode()),
+        "answer": zlib.compress(masked(answer.text).encode("utf-8", "replace")),
         "finished": answer.finished,
-        "served": answer.served,
+        "served": masked(answer.served) if answer.served else answer.served,
         "kind": answer.kind,
         "prompt_tokens": answer.prompt_tokens,
         "output_tokens": answer.output_tokens,

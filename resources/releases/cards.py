@@ -6,27 +6,49 @@ Belongs here: the texts of model card and dataset card. Text from models is alwa
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from speed_assets.domain.escaping import for_markdown, for_markdown_code
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import RecipeView, without_places
+from speed_assets.recipe import IN_TOY_LANGUAGE, RecipeView, without_places
+
+PAPER = "https://arxiv.org/abs/2410.18634"
+CITATION = """@article{chen2024little,
+  title   = {Little Giants: Synthesizing High-Quality Embedding Data at Scale},
+  author  = {Chen, Haonan and Wang, Liang and Yang, Nan and Zhu, Yutao and Zhao, Ziliang and Wei, Furu and Dou, Zhicheng},
+  journal = {arXiv preprint arXiv:2410.18634},
+  year    = {2024}
+}"""
+MODEL_PLACE, DATA_PLACE = 'SentenceTransformer("model")', 'load_dataset("data", '
+"""How the snippets open a release's folder; a push puts the repository's name in its place (`hub.py`)."""
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
+"""Size categories of hubs, by the rows that are below."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_TEXTS = '["how do I reset the pump"]', '["Hold the red button for five seconds.", "The pump weighs 4 kg."]'
 
 
 def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown with the front matter that hubs read."""
+    base = manifest["models"]["embedding_base"]
     front = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "synthetic-data", "speed"],
-        "language": "en",
+        "tags": ["sentence-transformers", "feature-extraction", "synthetic-data", "speed", *_toy_tag(recipe)],
+        "language": _languages(recipe),
+        **({"base_model": base} if base and _HUB_NAME.fullmatch(base) else {}),
         **_licence(manifest["licences"]["model"]),
+        "model-index": [{"name": recipe.name, "results": _results(manifest)}],
     }
     return _card(
         front,
+        *_toy_line(recipe),
         f"# {recipe.name}: embedding model",
         for_markdown(recipe.description),
-        '```python\nfrom sentence_transformers import SentenceTransformer\nmodel = SentenceTransformer("model")\n```',
+        "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
+        f"model = {MODEL_PLACE}\nqueries = model.encode_query({_TEXTS[0]})\ndocuments = model.encode_document({_TEXTS[1]})\n"
+        "print(model.similarity(queries, documents))\n```",
+        "`encode_query` and `encode_document` put the prompts in front that the model was trained with.",
         "## Scores",
         _score_table(manifest),
         *_common(recipe, manifest),
@@ -37,26 +59,70 @@ def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown whose front matter names one configuration per task type, so that `load_dataset(folder, name)` opens it."""
     present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
     front = {
-        "language": "en",
-        "tags": ["synthetic", "embedding", "triplets"],
+        "pretty_name": f"{recipe.name}: synthetic training triplets",
+        "language": _languages(recipe),
+        "task_categories": ["sentence-similarity", "feature-extraction"],
+        "size_categories": [size_category(sum(manifest["rows"].values()))],
+        "tags": ["synthetic", "embedding", "triplets", "speed", *_toy_tag(recipe)],
         "configs": [{"config_name": name, "data_files": f"{name}/train.parquet"} for name in present],
         **_licence(manifest["licences"]["data"]),
     }
     return _card(
         front,
+        *_toy_line(recipe),
         f"# {recipe.name}: synthetic training triplets",
         for_markdown(recipe.description),
-        "```python\nfrom datasets import load_dataset\n"
-        f'rows = load_dataset("data", "{present[0] if present else "retrieval"}", split="train")\n```',
+        "```python\nfrom datasets import load_dataset\n\n"
+        f'rows = {DATA_PLACE}"{present[0] if present else "retrieval"}", split="train")\nprint(rows[0])\n```',
         "Columns: `row_id`, `task_type`, `topic`, `task`, `query`, `positive`, `negative` (absent for matching tasks).",
         "## Removed",
         _table(
             ["reason", "rows"],
             [[for_markdown(r), f"{n:,}"] for r, n in manifest["removed"].items()] or [["nothing", "0"]],
         ),
-        "The removed rows are in `quarantine.parquet` of the release.",
+        "The removed rows are in `quarantine.parquet` of the release's folder, which a push does not send.",
         *_common(recipe, manifest),
     )
+
+
+def size_category(rows: int) -> str:
+    """The size category of hubs.
+
+    >>> size_category(999), size_category(1000), size_category(2 * 10**7)
+    ('n<1K', '1K<n<10K', '10M<n<100M')
+    """
+    return next((name for limit, name in _SIZES if rows < limit), "10M<n<100M")
+
+
+def _languages(recipe: RecipeView) -> list[str]:
+    """Languages of the rows, as their filter expects them."""
+    return list(recipe.final_triplets.rules.languages)
+
+
+def _toy_tag(recipe: RecipeView) -> list[str]:
+    return ["toy-language"] if recipe.teacher.engine == "microworld" else []
+
+
+def _toy_line(recipe: RecipeView) -> list[str]:
+    """The first line of a card whose rows are of the microworld."""
+    return [f"**This is a {IN_TOY_LANGUAGE}.**"] if recipe.teacher.engine == "microworld" else []
+
+
+def _results(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The released model's scores in the form of a model index: one result for each task."""
+    scored = manifest["evaluation"]
+    return [
+        {
+            "task": {"type": scored.get(task, {}).get("type") or "sentence-similarity"},
+            "dataset": {
+                "type": task,
+                "name": task,
+                **({"revision": revision} if (revision := scored.get(task, {}).get("dataset_revision")) else {}),
+            },
+            "metrics": [{"type": scored.get(task, {}).get("metric") or "main_score", "value": round(score, 5)}],
+        }
+        for task, score in manifest["scores"]["embedding_model"].items()
+    ]
 
 
 def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
@@ -78,7 +144,12 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
         "## Limits",
         _limits(recipe),
         "## Made of",
+        f"<details><summary>{len(manifest['artifacts'])} artifacts with their fingerprints</summary>",
         _lineage_table(manifest),
+        "</details>",
+        "## Citation",
+        f"The method is SPEED ({PAPER}):",
+        f"```bibtex\n{CITATION}\n```",
     ]
 
 

@@ -3,18 +3,20 @@
 Model and rows go to two repositories of one name, since hubs separate models and data sets; the evidence (manifest, recipe,
 scores) goes with the model. The token is read by huggingface_hub alone.
 
-Belongs here: the only code that sends a release anywhere. Not here: the user's consent (`speed_assets/cli.py`).
+Belongs here: the only code that sends a release anywhere. Not here: the user's consent (`speed_assets/cli`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
+from resources.releases.cards import DATA_PLACE, MODEL_PLACE
 from resources.releases.releases import Release
 from resources.store.manifests import MANIFEST_FILE, integrity_problems
 from resources.store.store import StoreError
@@ -28,29 +30,38 @@ _CREDENTIALS = re.compile(r"\w+://[^/\s@\"]+@")
 
 @dataclass(frozen=True)
 class Upload:
-    """Files below `folder` that go to one repository, under `under` there."""
+    """Files below `folder` that go to one repository, under `under` there. The card goes as `hub_card` writes it."""
 
     kind: str
     """`model` or `dataset`."""
     folder: Path
     files: tuple[str, ...]
     under: str = ""
+    repository: str = ""
+
+    def content(self, name: str) -> bytes:
+        """The bytes that a file has in the repository."""
+        found = (self.folder / name).read_bytes()
+        return (
+            hub_card(found.decode(), self.kind, self.repository).encode() if name == CARD and not self.under else found
+        )
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """(path in the repository, bytes)."""
         for name in self.files:
-            yield f"{self.under}/{name}" if self.under else name, (self.folder / name).stat().st_size
+            size = len(self.content(name)) if name == CARD else (self.folder / name).stat().st_size
+            yield f"{self.under}/{name}" if self.under else name, size
 
 
-def planned_uploads(release: Release) -> list[Upload]:
-    """The uploads of a release: model, rows, evidence."""
+def planned_uploads(release: Release, repository: str) -> list[Upload]:
+    """The uploads of a release to a repository: model, rows, evidence."""
     found = []
     for kind, part in (("model", "model"), ("dataset", "data")):
         folder = release.path / part
         files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-        found.append(Upload(kind, folder, tuple(files)))
+        found.append(Upload(kind, folder, tuple(files), "", repository))
     evidence = tuple(name for name in EVIDENCE if (release.path / name).is_file())
-    return [*found, Upload("model", release.path, evidence, "release")]
+    return [*found, Upload("model", release.path, evidence, "release", repository)]
 
 
 def push_objections(release: Release, repository: str) -> list[str]:
@@ -70,7 +81,7 @@ def push_objections(release: Release, repository: str) -> list[str]:
 
 
 def push_release(release: Release, repository: str) -> list[str]:
-    """Push a release; missing repositories are created, private.
+    """Push a release; missing repositories are created, private. What an earlier push sent and this release lacks is deleted.
 
     Args:
         release: What is pushed.
@@ -89,16 +100,13 @@ def push_release(release: Release, repository: str) -> list[str]:
     hub, went = HfApi(), []
     message = f"Release {release.short} of recipe {release.recipe}"
     try:
-        for upload in planned_uploads(release):
-            hub.create_repo(repository, repo_type=upload.kind, private=True, exist_ok=True)
-            commit = hub.upload_folder(
-                repo_id=repository,
-                repo_type=upload.kind,
-                folder_path=upload.folder,
-                path_in_repo=upload.under or None,
-                allow_patterns=list(upload.files),
-                commit_message=message,
-            )
+        for kind in ("model", "dataset"):
+            hub.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
+            with TemporaryDirectory() as folder:
+                _stage([upload for upload in planned_uploads(release, repository) if upload.kind == kind], Path(folder))
+                commit = hub.upload_folder(
+                    repo_id=repository, repo_type=kind, folder_path=folder, commit_message=message, delete_patterns="*"
+                )
             went.append(str(commit.commit_url))
     except Exception as error:  # whatever a client of a network may raise
         words = _TOKEN.sub("hf_***", f"{type(error).__name__}: {error}".strip().splitlines()[0])
@@ -107,6 +115,30 @@ def push_release(release: Release, repository: str) -> list[str]:
             "command resumes: log in with `hf auth login`, or check the name"
         ) from None
     return went
+
+
+def hub_card(text: str, kind: str, repository: str) -> str:
+    """A card for a hub: its snippet opens the repository, and the model's front matter names the data set.
+
+    >>> hub_card('---\\nlanguage: "en"\\n---\\nSentenceTransformer("model")\\n', "model", "o/n").splitlines()[2:]
+    ['datasets: ["o/n"]', '---', 'SentenceTransformer("o/n")']
+    """
+    text = text.replace(MODEL_PLACE, MODEL_PLACE.replace('"model"', f'"{repository}"'))
+    text = text.replace(DATA_PLACE, DATA_PLACE.replace('"data"', f'"{repository}"'))
+    head, end, rest = text.partition("\n---\n")
+    return f'{head}\ndatasets: ["{repository}"]{end}{rest}' if kind == "model" and end else text
+
+
+def _stage(uploads: Iterable[Upload], folder: Path) -> None:
+    """Fill a folder with what goes to one repository: links to the release's files, and the card."""
+    for upload in uploads:
+        for name in upload.files:
+            file = folder / upload.under / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if name == CARD:
+                file.write_bytes(upload.content(name))
+            else:
+                file.symlink_to((upload.folder / name).resolve())
 
 
 def _front(card: Path) -> dict[str, object]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from resources.redaction import redacted_message
+from resources.store.figures import check_figures
 from resources.store.manifests import MANIFEST_BYTES_MAX, MANIFEST_FILE, read_manifest
 from resources.store.store import StoreError
 
@@ -80,6 +81,7 @@ class Bucket:
             manifest = read_manifest(text)
             if artifact_key(manifest["asset"], manifest["fingerprint"]) != key:
                 raise ValueError(f"{MANIFEST_FILE} is another artifact's")
+            check_figures(manifest)
         except ValueError as error:
             self._rejected[key] = text
             self.unreported_damage[key] = str(error)

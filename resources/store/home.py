@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from resources.store.store import Store, StoreError, make_private, write_atomically
-from speed_assets.recipe import PROJECT
+from speed_assets.recipe import INSTALLED, PROJECT, SHIPPED
 
 POSTGRES_VARIABLE = "SPEED_DAGSTER_POSTGRES_URL"
 _POSTGRES = f"""
@@ -26,8 +26,8 @@ _MOVED_MODULES = {"resources.living": "resources.instance.run_liveness"}
 
 
 def speed_home() -> Path:
-    """`SPEED_HOME`, by default `.speed` in the project."""
-    named = os.environ.get("SPEED_HOME") or PROJECT / ".speed"
+    """`SPEED_HOME`, by default `.speed` in the checkout, or in the working folder of an installed package."""
+    named = os.environ.get("SPEED_HOME") or (Path.cwd() if INSTALLED else PROJECT) / ".speed"
     try:
         return Path(named).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:
@@ -57,7 +57,7 @@ def prepare_home(home: Path) -> Path:
     dagster_home = home / "dagster"
     make_private(dagster_home)
     config = dagster_home / "dagster.yaml"
-    plain = (PROJECT / "dagster.yaml").read_text()
+    plain = (SHIPPED / "dagster.yaml").read_text()
     wanted = plain + _POSTGRES if os.environ.get(POSTGRES_VARIABLE) else plain
     before = config.read_text() if config.exists() else None
     current = _with_present_modules(before) if before is not None else wanted

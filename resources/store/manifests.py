@@ -149,6 +149,11 @@ def integrity_problems(path: Path) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
+    yield from file_problems(path, files)
+
+
+def file_problems(path: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Every problem of the files of the artifact at `path`, which its manifest lists: missing, changed or additional ones, links."""
     present = dict(_entries(path))
     for name, entry in files.items():
         file = path / name
@@ -167,11 +172,18 @@ def integrity_problems(path: Path) -> Iterator[str]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """(name, state) of everything below a folder but folders themselves; links are listed and never followed."""
-    for root, folders, names in os.walk(path):
+    """(name, state) of everything below a folder but folders themselves; links are listed and never followed.
+
+    A folder that cannot be read is listed, too: nobody knows what is in it. An empty one holds nothing.
+    """
+    unread: list[OSError] = []
+    for root, folders, names in os.walk(path, onerror=unread.append):
         for name in [*names, *(folder for folder in folders if os.path.islink(os.path.join(root, folder)))]:
             file = Path(root, name)
             yield file.relative_to(path).as_posix(), file.lstat()
+    for error in unread:
+        folder = Path(error.filename)
+        yield folder.relative_to(path).as_posix(), folder.lstat()
 
 
 def file_digest(file: Path) -> str:

@@ -23,6 +23,9 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
+from resources.redaction import masked
 from resources.store.bucket import URL_VARIABLE, Bucket, Key, artifact_key, bucket_at, files_folder
 from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, read_manifest
 from resources.store.store import Artifact, ArtifactManifest, Store, fsync
@@ -41,16 +44,19 @@ class SharedStore(Store):
         super().__init__(home)
         self.bucket = bucket
 
+    @override
     def open(self) -> SharedStore:
         """Create the folders and check that the shared store can be reached. Raises StoreError."""
         super().open()
         self.bucket.open()
         return self
 
+    @override
     def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
         """The artifact in the home, else the one in the shared store, fetched and verified. A damaged one is never used."""
         return super().fetch(asset, fingerprint) or self._fetched(asset, fingerprint)
 
+    @override
     def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
         """The manifest in the home, else the one in the shared store."""
         here = super().fetch(asset, fingerprint)
@@ -59,6 +65,7 @@ class SharedStore(Store):
         manifest = self._manifest(asset, fingerprint)
         return ArtifactManifest.of(manifest) if manifest else None
 
+    @override
     def manifests(self, asset: str, partition: str | None) -> Iterator[dict[str, Any]]:
         """Manifests of home and shared store, those of the home first."""
         yield from self.local_manifests(asset, partition)
@@ -67,6 +74,7 @@ class SharedStore(Store):
             if manifest is not None and manifest["partition"] == partition:
                 yield manifest
 
+    @override
     def share(self, artifact: Artifact) -> None:
         """Send the artifact, its manifest last, unless the shared store has it. Resumes an interrupted upload."""
         key = artifact_key(artifact.asset, artifact.fingerprint)
@@ -81,11 +89,13 @@ class SharedStore(Store):
                 pass
             self.bucket.publish(key, text)
 
+    @override
     def save_text(self, name: str, text: str) -> None:
         """Save a text in the shared store and in the home."""
-        self.bucket.write(name, text.encode())  # first: what the home holds is not sent again
+        self.bucket.write(name, masked(text).encode())  # first: what the home holds is not sent again
         super().save_text(name, text)
 
+    @override
     def load_text(self, name: str) -> str | None:
         """The text in the home; the first call for a folder fetches the shared store's texts of it."""
         folder = name.rpartition("/")[0]
@@ -110,7 +120,11 @@ class SharedStore(Store):
         manifest = self.bucket.manifest(key)
         if key in self.bucket.unreported_damage:
             self._report_damage(key, self.bucket.unreported_damage.pop(key))
-        return manifest if manifest is not None and manifest["fingerprint"] == fingerprint else None
+        if manifest is not None and manifest["fingerprint"] != fingerprint:
+            self.bucket.reject(key)
+            self._report_damage(key, f"{MANIFEST_FILE} is another artifact's")
+            return None
+        return manifest
 
     def _fetched(self, asset: str, fingerprint: str) -> Artifact | None:
         key = artifact_key(asset, fingerprint)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
 from resources.store.artifacts import Artifacts
 from resources.store.store import ArtifactManifest, Store
 from speed_assets.recipe import Recipe
@@ -23,13 +25,15 @@ class Snapshot(Artifacts):
         self._externals: dict[tuple[str, str | None], dict[str, str]] = {}
         self._found: dict[tuple[str, str | None], ArtifactManifest] = {}
 
+    @override
     def externals(self, asset: str, partition: str | None = None) -> dict[str, str]:
         """As in `Artifacts`; read once."""
         key = (asset, partition)
         if key not in self._externals:
-            self._externals[key] = super().externals(asset, partition)
+            self._externals[key] = self.read_externals(asset, partition)
         return self._externals[key]
 
+    @override
     def _peek(
         self, asset: str, partition: str | None, cached: dict[Any, ArtifactManifest | None]
     ) -> ArtifactManifest | None:

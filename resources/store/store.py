@@ -24,7 +24,8 @@ from typing import Any, Self
 
 import polars as pl
 
-from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, load_manifest, manifest_text
+from resources.redaction import mask_files, masked, masked_values
+from resources.store.manifests import MANIFEST_FILE, file_digest, file_problems, load_manifest, manifest_text
 from speed_assets.domain.fingerprints import digest
 from speed_assets.errors import SpeedError
 
@@ -134,7 +135,11 @@ class Store:
         path = self.folder(asset, fingerprint)
         if not path.exists():
             return None
-        problem = integrity_problem(path)
+        try:
+            manifest = load_manifest(path)
+            problem = next(file_problems(path, manifest["files"]), None)
+        except ValueError as error:
+            manifest, problem = {}, str(error)
         if problem:
             grave = self.home / "work" / "damaged" / f"{asset}-{fingerprint[:24]}-{time.time_ns()}"
             grave.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +148,6 @@ class Store:
             self._verified.pop(fingerprint, None)
             self.damage_reports.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
-        manifest = load_manifest(path)
         if (manifest["asset"], manifest["fingerprint"]) != (asset, fingerprint):
             return None
         return self._remember(manifest, path)
@@ -228,7 +232,7 @@ class Store:
         metadata: Mapping[str, Any],
         lineage: Mapping[str, Any],
     ) -> Artifact:
-        """Turn a work folder into an artifact: hash and fsync every file, write the manifest, rename into place.
+        """Turn a work folder into an artifact: mask secrets, hash and fsync every file, write the manifest, rename into place.
 
         Args:
             asset: Name of the stage.
@@ -244,6 +248,7 @@ class Store:
         Raises:
             StoreError: The files were damaged while they were written.
         """
+        mask_files(work)
         files = _hashed_files(work)
         content = {name: entry["sha256"] for name, entry in files.items() if not name.startswith(f"{UNHASHED_DIR}/")}
         manifest = {
@@ -252,8 +257,8 @@ class Store:
             "fingerprint": fingerprint,
             "digest": digest(content),
             "files": files,
-            "metadata": metadata,
-            "lineage": lineage,
+            "metadata": masked_values(metadata),
+            "lineage": masked_values(lineage),
             "created": time.time(),
         }
         # As it will be read: floats, tuples and keys in the form that JSON gives them.
@@ -301,21 +306,30 @@ def make_private(folder: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file at once: readers see the old text or the new one, also after a full disk or a kill."""
+    """Replace a small file at once, known secrets masked: readers see the old text or the new one, also after a full disk or a kill."""
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        unfinished.write_text(text)
+        unfinished.write_text(masked(text))
         unfinished.replace(path)
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
 
 
-def tree_digest(path: Path) -> str:
-    """sha256 of the names and contents of all files below `path`, or of the file `path`; 64 hex digits."""
+def tree_digest(path: Path, without: str | None = None) -> str:
+    """sha256 of the names and contents of all files below `path`, or of the file `path`; 64 hex digits.
+
+    Files whose names end in `without` do not count.
+    """
     if path.is_file():
         return digest({path.name: file_digest(path)})
-    return digest({p.relative_to(path).as_posix(): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
+    return digest(
+        {
+            p.relative_to(path).as_posix(): file_digest(p)
+            for p in sorted(path.rglob("*"))
+            if p.is_file() and not (without and p.name.endswith(without))
+        }
+    )
 
 
 def fsync(path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from resources.ledger.calls import TeacherAnswer, TeacherRequest
+from resources.redaction import masked
 from speed_assets.domain.dialect import Refusal
 from speed_assets.domain.fingerprints import canonical_json
 from speed_assets.domain.replies import CURES, Reply, read_completion, read_less_than_sent, sane_prompt_tokens
@@ -198,7 +199,7 @@ def redact_and_shorten(words: str, key: Secret) -> str:
 def _without_key(text: str, key: Secret) -> str:
     for secret in (key,) if isinstance(key, str) else key or ():
         text = text.replace(secret, "[key]") if secret else text
-    return text
+    return masked(text)
 
 
 def _address(url: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.ledger.calls import TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.redaction import masked
 from speed_assets.domain.dialect import PLAIN, Dialect, dialect_from, next_dialect
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Teacher
@@ -158,7 +159,7 @@ class DialectBook:
             }
         part = self._file.with_name(f".{DIALECTS_FILE}.{os.getpid()}")
         try:
-            part.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            part.write_text(masked(json.dumps(values, indent=1, sort_keys=True)) + "\n", encoding="utf-8")
             part.replace(self._file)
         except OSError as error:
             LOG.warning(

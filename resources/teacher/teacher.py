@@ -28,6 +28,7 @@ from resources.ledger.calls import (
 )
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff
+from resources.redaction import masked
 from resources.teacher.collecting import AnswerCollector, Progress
 from resources.teacher.engines import KnowsBatches, engine_for, online_engine
 from resources.teacher.known_dialects import DialectBook, request_kind
@@ -161,7 +162,7 @@ class Teacher:
         known = self._ledger.lookup([request.key for request in requests])
         if self._settings.engine == "microworld":
             return known
-        stated = self._settings.said_dialect()
+        stated = self._settings.recipe_dialect()
         before = {
             older.key: request.key
             for request in requests
@@ -187,7 +188,7 @@ class Teacher:
         collector.retries = self._settings.non_answers.attempts - 1
 
         def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
-            answered = [(request, _cut_by_count(request, answer)) for request, answer in answered]
+            answered = [(request, _as_stored(request, answer)) for request, answer in answered]
             budget.settle(answered)
             collector.add(answered)
 
@@ -277,12 +278,21 @@ def _sent_alone(engine: TeacherEngine, budget: Budget, request: TeacherRequest) 
     came: list[TeacherAnswer] = []
 
     def sink(answered: Sequence[tuple[TeacherRequest, TeacherAnswer]]) -> None:
-        answered = [(request, _cut_by_count(request, answer)) for request, answer in answered]
+        answered = [(request, _as_stored(request, answer)) for request, answer in answered]
         budget.settle(answered)
         came.extend(answer for _, answer in answered)
 
     engine.answer([request], sink, budget)
     return came[0]
+
+
+def _as_stored(request: TeacherRequest, answer: TeacherAnswer) -> TeacherAnswer:
+    """The answer as a later run finds it in the ledger: without secrets, whichever engine it comes from."""
+    text, error = masked(answer.text), masked(answer.error) if answer.error else answer.error
+    served = masked(answer.served) if answer.served else answer.served
+    if (text, error, served) != (answer.text, answer.error, answer.served):
+        answer = replace(answer, text=text, error=error, served=served)
+    return _cut_by_count(request, answer)
 
 
 def _cut_by_count(request: TeacherRequest, answer: TeacherAnswer) -> TeacherAnswer:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx2
+from typing_extensions import override
 
 
 class UnreadableBody(ValueError):
@@ -98,11 +99,13 @@ class _Parts(httpx2.SyncByteStream):
         assert isinstance(stream, httpx2.SyncByteStream)
         self._stream, self._unpacking, self._until = stream, unpacking, until
 
+    @override
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
             if self._until is not None and time.monotonic() > self._until:
                 raise UnreadableBody("the body takes too long (calls.timeout_s)")
             yield self._unpacking.part(chunk)
 
+    @override
     def close(self) -> None:
         self._stream.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ import polars as pl
 
 from resources.releases.cards import dataset_card, model_card
 from resources.releases.releases import SAMPLES, SCORES, next_number
+from resources.store.artifacts import Artifacts
 from resources.store.store import Artifact
 from speed_assets.assets.examples import without_own
 from speed_assets.assets.stage_run import StageRun
@@ -57,6 +59,27 @@ def release(run: StageRun[Licences]) -> dict[str, Any]:
     }
 
 
+def manifest_of(artifacts: Artifacts) -> dict[str, Any]:
+    """The manifest that a release would have now, whether its gates pass or not. Raises NotMaterialized."""
+    stage = artifacts.graph["release"]
+    unused: Any = None  # a manifest is made from artifacts alone
+    run: StageRun[Licences] = StageRun.of(
+        artifacts.recipe,
+        stage,
+        None,
+        inputs=artifacts.inputs(stage.name),
+        out=unused,
+        store=artifacts.store,
+        runner=unused,
+        teacher=unused,
+        context=unused,
+        progress=unused,
+        lineage=artifacts.lineage(stage.name),
+        upstream=partial(artifacts.upstream_of, stage.name),
+    )
+    return _manifest(run, run.input("final_triplets").table())
+
+
 def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]:
     """Every artifact with its fingerprint and digest, every version, and all figures that the cards show."""
     artifacts = {}
@@ -86,6 +109,7 @@ def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]
         },
         "teacher": _spent([m for m in metadata if m.get("teacher_calls") is not None]),
         "scores": scores.metadata["scores"],
+        "evaluation": _evaluated(scores.table()),
         "score_intervals": _intervals(run, scores),
         "trainings": scores.metadata["trainings"],
         "sd_between_seeds": scores.metadata["sd_between_seeds"],
@@ -103,6 +127,13 @@ def _own_examples(run: StageRun[Licences]) -> dict[str, Any]:
     if EXAMPLES not in run.inputs:
         return {}
     return {"own_examples": {"rows": run.input_rows(EXAMPLES).height, "released": run.recipe.examples.released}}
+
+
+def _evaluated(table: pl.DataFrame) -> dict[str, dict[str, str]]:
+    """{task: type, metric and revision of its data}, as far as the table of scores has them."""
+    columns = [name for name in ("type", "metric", "dataset_revision") if name in table.columns]
+    rows = table.select("task", *columns).unique("task", maintain_order=True)
+    return {row["task"]: {name: row[name] for name in columns} for row in rows.iter_rows(named=True)}
 
 
 def _spent(stages: list[Mapping[str, Any]]) -> dict[str, Any]:

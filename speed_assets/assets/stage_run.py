@@ -16,6 +16,7 @@ import polars as pl
 from resources.compute.runner import Runner
 from resources.inputs.prompt_files import prompt_set
 from resources.ledger.calls import CallContext, TeacherAnswer
+from resources.redaction import masked_table
 from resources.store.store import PARQUET_OPTIONS, SCRATCH_DIR, UNHASHED_DIR, Artifact, Store
 from resources.teacher.teacher import Teacher
 from resources.teacher.teacher_use import TeacherUse
@@ -189,8 +190,8 @@ class StageRun(Generic[Own]):
         return max(lengths.grown(lengths.limit(self.most_words(kind, name)), 1) for name in TASK_TYPE_NAMES)
 
     def write(self, frame: pl.DataFrame, name: str = "data") -> None:
-        """Write a table of the artifact."""
-        self.tables[name] = frame
+        """Write a table of the artifact, known secrets masked."""
+        self.tables[name] = frame = masked_table(frame)
         frame.write_parquet(self.out / f"{name}.parquet", **PARQUET_OPTIONS)
 
     def quarantine(self, rows: pl.DataFrame, reason: pl.Expr, detail: pl.Expr, raw: pl.Expr) -> None:

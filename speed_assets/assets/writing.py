@@ -15,6 +15,7 @@ import polars as pl
 
 from resources.compute.generator import generate, model_source
 from resources.inputs.evaluation_sets import TASK_TEXTS, offline_evaluation_texts, task_texts
+from resources.redaction import masked_table
 from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
@@ -175,6 +176,7 @@ def generated(
             schema,
         ).select(*key, *_OUTPUT)
         outputs = pl.concat([cached, made]) if cached.height else made
+    outputs = masked_table(outputs)
     answers = prompts.join(outputs, on=key, how="left", maintain_order="left", validate="1:1")
     answers.select(*key, *_OUTPUT).write_parquet(run.unhashed / f"{name}.parquet", compression="zstd")
     return answers, {"generation": generation, "generated_rows": new.height, "known_rows": prompts.height - new.height}

@@ -6,10 +6,8 @@ Belongs here: the command, and when probes run. Not here: the probes (`speed_ass
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,15 +17,11 @@ from speed_assets.cli.output import show, show_json
 if TYPE_CHECKING:
     from speed_assets.recipe import Recipe
 
-_DOCTOR = "speed_assets.orchestration.doctor"
-_INSTALLED = find_spec("speed_assets.orchestration") is not None and find_spec(_DOCTOR) is not None
-
 
 def register(app: typer.Typer) -> None:
-    """Add the command, where its probes are part of this version."""
-    if _INSTALLED:
-        epilog = "Example: speed doctor --recipe gpu"
-        app.command("doctor", rich_help_panel="Projects and recipes", epilog=epilog)(doctor)
+    """Add the command."""
+    epilog = "Example: speed doctor --recipe gpu"
+    app.command("doctor", rich_help_panel="Projects and recipes", epilog=epilog)(doctor)
 
 
 def doctor(
@@ -38,27 +32,26 @@ def doctor(
 ) -> None:
     """Check this machine, key, endpoint and models for a recipe; asks the teacher for one token."""
     from resources.store.home import speed_home
+    from speed_assets.orchestration import doctor as probes
 
-    module = _module()
-    findings = module.examine(recipe, topics, speed_home(), network=not free)
+    findings = probes.examine(recipe, topics, speed_home(), network=not free)
     if as_json:
-        show_json(module.as_json(findings))
+        show_json(probes.as_json(findings))
     else:
-        show(module.as_text(findings))
+        show(probes.as_text(findings))
     if any(finding.status == "error" for finding in findings):
         raise typer.Exit(1)
 
 
-def begin(recipe: Recipe, home: Path, say: Callable[[str], None], everything: bool = True) -> None:
-    """Run the probes before a run, which raise an error for what would make it fail."""
-    if _INSTALLED:
-        _module().begin(recipe, home, say, everything=everything)
+def begin(recipe: Recipe, home: Path, say: Callable[[str], None]) -> None:
+    """Run the probes before a study, and raise an error for what would make it fail."""
+    from speed_assets.orchestration import doctor as probes
+
+    probes.begin(recipe, home, say)
 
 
 def warnings_of(recipe: Recipe, home: Path) -> list[str]:
-    """Findings of the probes that ask nothing outside this machine, one sentence each, for a plan."""
-    return list(_module().missing(recipe, home)) if _INSTALLED else []
+    """Findings of the probes that contact no server, one sentence each, for a plan."""
+    from speed_assets.orchestration import doctor as probes
 
-
-def _module() -> Any:
-    return import_module(_DOCTOR)
+    return probes.missing(recipe, home)

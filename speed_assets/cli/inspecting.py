@@ -1,4 +1,4 @@
-"""Commands that read a home and change nothing in it: `show`, `quarantine`, `forget`, `cost`, `data-docs`.
+"""Commands that read a home and change nothing in it: `show`, `report`, `quarantine`, `forget`, `cost`, `data-docs`.
 
 Belongs here: their arguments and what they print. Not here: reading (`speed_assets/orchestration`, `resources`).
 """
@@ -11,7 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, TopicsOption, load, rows_count
+from speed_assets.cli.options import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    TopicsOption,
+    load,
+    prepared_home,
+    rows_count,
+)
 from speed_assets.cli.output import note, number, out, printable, show, show_json, show_table
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
@@ -26,6 +34,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for name, function, example in (
         ("show", show_assets, "speed show senior_data"),
+        ("report", report, "speed report --open"),
         ("quarantine", quarantine, "speed quarantine --reason near_duplicate --limit 5"),
         ("forget", forget, "speed forget manuals/pump.md --recipe recipe.yaml"),
         ("cost", cost, "speed cost --json"),
@@ -41,12 +50,9 @@ def show_assets(
     as_json: JsonOption = False,
 ) -> None:
     """Print the state of every asset, or everything recorded about one."""
-    loaded = load(recipe, topics)
-    from resources.store.home import prepare_home, speed_home
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.asset_states import asset_states
 
-    home = speed_home()
-    prepare_home(home)
     states = asset_states(loaded, home, asset)
     if as_json:
         show_json(states)
@@ -63,6 +69,39 @@ def show_assets(
             for name, entry in states.items()
         ]
         show_table(["asset", "rows", "seconds", "state"], rows, text=(0, 3))
+
+
+def report(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RELEASE|RUN]",
+            help="Folder of a release, or how the fingerprint of a release or the id of a run begins; without it, the "
+            "latest state of the home.",
+        ),
+    ] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page [default: reports/RECIPE.html in the home].")
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one HTML page about a run or release: graph, cost, scores, rows, quarantine, changes. It sends no request."""
+    loaded, home = load(recipe, topics), prepared_home()
+    from speed_assets.orchestration.report import write_report
+
+    page = write_report(loaded, home, name, out)
+    if as_json:
+        show_json({"page": str(page), "bytes": page.stat().st_size})
+    else:
+        show([str(page)])
+    if open_page:
+        import webbrowser
+
+        if not webbrowser.open(page.as_uri()):
+            note("no browser could be started: open the file above")
 
 
 def quarantine(
@@ -137,12 +176,9 @@ def forget(
     as_json: JsonOption = False,
 ) -> None:
     """Name every artifact and release that holds a document of the corpus or was made from it. Deletes nothing."""
-    loaded = load(recipe, topics)
-    from resources.store.home import prepare_home, speed_home
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.forget import forget as traces_of
 
-    home = speed_home()
-    prepare_home(home)
     found = traces_of(loaded, home, document)
     if as_json:
         show_json(found.as_json())

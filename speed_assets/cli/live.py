@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from resources.progress import Progress, ProgressLines
+from resources.redaction import masked
 from speed_assets.domain.escaping import for_terminal
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class LiveBars:
 
     def say(self, text: str) -> None:
         """A line that stays, above the bars; a warning also stays below them until the next one."""
-        text = for_terminal(text, lines=True)
+        text = for_terminal(masked(text), lines=True)
         finished = self._tasks.get(text.split()[1]) if text.startswith(("made ", "reused ")) else None
         if finished is not None:
             self._bars.update(finished, visible=False)
@@ -92,7 +93,7 @@ class LiveBars:
                 self._tasks[label] = self._bars.add_task(label, total=None)
             self._bars.update(
                 self._tasks[label],
-                description=for_terminal(f"{label} {note}".strip()),
+                description=for_terminal(masked(f"{label} {note}".strip())),
                 completed=done,
                 total=total or None,
                 visible=not total or done < total,

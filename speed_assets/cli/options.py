@@ -6,10 +6,14 @@ Belongs here: their names, types and help. Not here: what commands do with them.
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from speed_assets.cli.output import note
 
 if TYPE_CHECKING:
     from speed_assets.recipe import Recipe
@@ -19,14 +23,9 @@ DEFAULT_RECIPE = "offline"
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Names of the shipped recipes, for the shell."""
+    from speed_assets.recipe import shipped_recipes
+
     return [name for name in shipped_recipes() if name.startswith(incomplete)]
-
-
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the project."""
-    from speed_assets.recipe import RECIPES
-
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 RecipeOption = Annotated[
@@ -43,17 +42,37 @@ TopicsOption = Annotated[
     Path | None,
     typer.Option("--topics", envvar="SPEED_TOPICS", metavar="FILE", help="Topic file, in place of the recipe's."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field of the recipe for this command, as in `embedding_model.learning_rate=0.05`; may be given again.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
 JsonAtEndOption = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only prints what it would do.")]
 
 
-def load(recipe: str, topics: Path | None = None) -> Recipe:
-    """The recipe of a command line. Raises RecipeError, with a suggestion for a mistyped name."""
-    from speed_assets.recipe import RecipeError, load_recipe
+def load(recipe: str, topics: Path | None = None, changed: Sequence[str] | None = None) -> Recipe:
+    """The recipe of a command line, whose key is secret from here on; reports the files that it takes from the shipped recipes.
+
+    Raises RecipeError, with a suggestion for a mistyped name. `changed` are changes as `FIELD=VALUE`.
+    """
+    from resources.redaction import mark_secret_variables
+    from speed_assets.recipe import (
+        RECIPES,
+        RecipeError,
+        changes_of,
+        find_recipe,
+        load_recipe,
+        shipped_files,
+        shipped_recipes,
+    )
 
     try:
-        return load_recipe(recipe, topics)
+        loaded = load_recipe(recipe, topics, changes_of(changed or ()))
     except RecipeError as error:
         matches = (
             []
@@ -63,6 +82,10 @@ def load(recipe: str, topics: Path | None = None) -> Recipe:
         if not matches or matches[0] == recipe:
             raise
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
+    mark_secret_variables(loaded.teacher.key_variable, *loaded.teacher.dialect.headers.values())
+    if find_recipe(recipe).parent != RECIPES.resolve() and (files := shipped_files(loaded)):
+        note(f"from the shipped recipes, since there is none next to {recipe}: {', '.join(files)}")
+    return loaded
 
 
 def rows_count(text: str | int) -> int:
@@ -74,3 +97,20 @@ def rows_count(text: str | int) -> int:
     if len(text) > 9:
         raise typer.BadParameter("more rows than any table has: give at most 999,999,999")
     return int(text)
+
+
+def home_to_run_in() -> Path:
+    """The home that the environment names, for a command that starts several processes."""
+    from resources.store.home import speed_home
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of several processes share the cores
+    return speed_home()
+
+
+def prepared_home() -> Path:
+    """The same, created with its Dagster instance where it does not exist."""
+    from resources.store.home import prepare_home
+
+    home = home_to_run_in()
+    prepare_home(home)
+    return home

@@ -1,4 +1,4 @@
-"""Printing: tables that fit the terminal without cutting a name, text of others escaped, JSON.
+"""Printing: tables that fit the terminal without cutting a name, text of others escaped, secrets masked, JSON.
 
 Belongs here: the shape of output. Not here: what is printed.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 from typing import Any
 
+from resources.redaction import masked, masked_values
 from speed_assets.domain.escaping import for_terminal
 
 GAP = "  "
@@ -97,12 +98,12 @@ def _row_lines(cells: Sequence[str], columns: Sequence[int], widths: Sequence[in
 
 def out(text: object = "") -> None:
     """Print a text to standard output. All that commands print goes through here, `note` or `show_json`."""
-    print(for_terminal(text, lines=True))
+    print(for_terminal(masked(str(text)), lines=True))
 
 
 def note(text: object) -> None:
     """Print a text to standard error."""
-    print(for_terminal(text, lines=True), file=sys.stderr, flush=True)
+    print(for_terminal(masked(str(text)), lines=True), file=sys.stderr, flush=True)
 
 
 def show(lines: Iterable[str]) -> None:
@@ -126,7 +127,7 @@ def show_table(
     headers = {0, *(at + 1 for at, line in enumerate(lines) if not line)}
     highest = {row[0]: max(row[1:]) for row in rows} if best else {}
     for at, line in enumerate(lines):
-        styled = Text(line, style="bold" if at in headers else "")
+        styled = Text(masked(line), style="bold" if at in headers else "")
         number = highest.get(line.split(GAP)[0])
         if number and at not in headers:
             styled.highlight_words([number], "green")
@@ -136,7 +137,7 @@ def show_table(
 def show_json(values: Any, indent: int | None = None) -> None:
     """Print one JSON value, on one line unless `indent` is given."""
     # DEL is the one control character that JSON does not escape.
-    print(json.dumps(values, indent=indent).replace("\x7f", "\\u007f"), flush=True)
+    print(json.dumps(masked_values(values), indent=indent).replace("\x7f", "\\u007f"), flush=True)
 
 
 def fail(message: str) -> None:

@@ -81,6 +81,7 @@ def explain(
     default = "none: it has to be set" if found.required else _value(found.default)
     lines = [
         ("", found.meaning),
+        ("", found.about),
         ("type", found.type),
         ("default", default),
         (f"in {loaded.name}", _value(found.value)),

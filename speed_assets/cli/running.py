@@ -6,6 +6,7 @@ Belongs here: their arguments and what they print. Not here: running (`speed_ass
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,8 +20,11 @@ from speed_assets.cli.options import (
     JsonAtEndOption,
     JsonOption,
     RecipeOption,
+    SetOption,
     TopicsOption,
+    home_to_run_in,
     load,
+    prepared_home,
     rows_count,
 )
 from speed_assets.cli.output import fail, note, out, printable, show, show_json, show_table
@@ -52,18 +56,23 @@ def run(
             "the asset and everything downstream.",
         ),
     ] = None,
+    changed: SetOption = None,
     as_json: JsonAtEndOption = False,
 ) -> None:
     """Materialize everything that is stale, and end with a table."""
-    loaded, home = load(recipe, topics), _prepared_home()
+    loaded, home = load(recipe, topics, changed), prepared_home()
     from resources.store.artifacts import Artifacts
     from resources.store.shared_store import store_of
     from speed_assets.orchestration import run_report, runs
+    from speed_assets.recipe import changes_of
 
     with progress_display() as display:
+        _say_demonstration(loaded, display.say)
         display.say(f"recipe {loaded.name}, home {home}")
-        checking.begin(loaded, home, display.say, everything=select is None)
-        report = runs.run(loaded, home, select=select, progress=display, say=display.say)
+        changes = changes_of(changed or ())
+        report = runs.run(
+            loaded, home, select=select, changes=changes, progress=display, say=display.say, check_first=True
+        )
         summary = run_report.summary(report, Artifacts(loaded, store_of(home)))
         if not report.made and not report.errors:
             display.say("nothing was stale: every artifact is reused")
@@ -100,7 +109,7 @@ def _show_summary(summary: dict[str, Any], report: Any) -> None:
     if summary["scores"]:
         out()
         show_table(*score_table(summary["scores"]), best=True)
-    show(["", f"release: {summary['release'] or 'none'}"])
+    show(["", f"release: {summary['release'] or 'none'}", "report: speed report --open"])
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
@@ -120,9 +129,14 @@ def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[li
     return ["score", *columns], rows
 
 
-def plan(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    changed: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Dry run: what a run would make, why, and the estimated cost. Makes no API calls."""
-    loaded, home = load(recipe, topics), _prepared_home()
+    loaded, home = load(recipe, topics, changed), prepared_home()
     from speed_assets.orchestration.plan import plan as make_plan
     from speed_assets.orchestration.plan_text import as_text
 
@@ -131,6 +145,7 @@ def plan(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_
     if as_json:
         show_json(planned.as_json())
         return
+    _say_demonstration(loaded, out)
     show(map(printable, as_text(planned)))
 
 
@@ -147,17 +162,22 @@ def rehearse(
     as_json: JsonAtEndOption = False,
 ) -> None:
     """Run the complete recipe on a few rows, in a home of its own, and estimate the full run."""
-    loaded, home = load(recipe, topics), _home()
+    loaded, home = load(recipe, topics), home_to_run_in()
     from speed_assets.orchestration import rehearsal_report
     from speed_assets.orchestration import rehearse as rehearsal
 
     with progress_display() as display:
         place = rehearsal.home_of(home, loaded)
+        _say_demonstration(loaded, display.say)
         display.say(f"rehearsal of recipe {loaded.name}, home {place}")
-        small = rehearsal.rehearsal_of(loaded, rows, skip_evaluation=skip_evaluation)
-        checking.begin(small, place, display.say)
         done = rehearsal.rehearse(
-            loaded, home, rows=rows, skip_evaluation=skip_evaluation, progress=display, say=display.say
+            loaded,
+            home,
+            rows=rows,
+            skip_evaluation=skip_evaluation,
+            progress=display,
+            say=display.say,
+            check_first=True,
         )
         report = rehearsal_report.as_json(loaded, done, skip_evaluation)
     show(map(printable, rehearsal_report.as_text(report)))
@@ -184,7 +204,7 @@ def study(
     """Measure what each part of the loop contributes: the recipe against others made from it."""
     if more_seeds and not seeds:
         raise typer.BadParameter(f"got unexpected arguments {more_seeds}: name seeds after --seeds")
-    loaded, home = load(recipe, topics), _prepared_home()
+    loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.study import StudyError
     from speed_assets.orchestration.study import study as run_study
     from speed_assets.orchestration.study_arms import arms
@@ -214,7 +234,8 @@ def ui(
     ] = 3000,
 ) -> None:
     """Open the Dagster UI on this home."""
-    loaded, home = load(recipe, topics), _home()
+    several = [name.strip() for name in os.environ.get("SPEED_RECIPES", "").split(",") if name.strip()]
+    names, home = [load(name, topics).name for name in several or [recipe]], home_to_run_in()
     from speed_assets.orchestration.home_environment import variables_of
     from speed_assets.orchestration.staleness import Instance
     from speed_assets.orchestration.ui_server import serve
@@ -224,22 +245,15 @@ def ui(
     os.environ["SPEED_RECIPE"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
     if topics:
         os.environ["SPEED_TOPICS"] = str(topics.resolve())
-    note(f"recipe {loaded.name}, home {home}: starting the UI")
+    note(f"recipe {', '.join(names)}, home {home}: starting the UI")
     status = serve(port, note)
     if status:
         raise typer.Exit(status)
 
 
-def _home() -> Path:
-    from resources.store.home import speed_home
+def _say_demonstration(recipe: Any, say: Callable[[str], None]) -> None:
+    """Say first that a recipe writes a toy language, where its topics are somebody's own."""
+    from speed_assets.recipe import demonstration_notice
 
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of several processes share the cores
-    return speed_home()
-
-
-def _prepared_home() -> Path:
-    from resources.store.home import prepare_home
-
-    home = _home()
-    prepare_home(home)
-    return home
+    if notice := demonstration_notice(recipe):
+        say(f"DEMONSTRATION: {notice}")

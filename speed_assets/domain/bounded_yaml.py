@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 BYTES_MAX = 262_144
 """Maximum bytes of a file (ours: ten times the largest prompt set; a parser in Python reads them in seconds)."""
@@ -19,8 +20,10 @@ VALUES_MAX = 100_000
 """Maximum values after aliases are replaced by what they name (ours)."""
 DIGITS_MAX = 40
 """Maximum characters of a number (ours)."""
-_OLD_NUMBER = re.compile(r"[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+)")
+_OLD_NUMBER = re.compile(r"[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
 """Numbers that YAML 1.1 reads to base 8 or 60: nearly always a slip."""
+_OLD_TRUTH = frozenset(("yes", "no", "on", "off"))
+"""Words that YAML 1.1 reads as true or false: a name, a language (`no`) or an answer as often as a switch."""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -35,11 +38,13 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._depth = 0
 
+    @override
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:
         """A bracket; the scanner reads far ahead, so depth counts here, too."""
         self._check_depth(self.flow_level)
         super().fetch_flow_collection_start(TokenClass)  # type: ignore[no-untyped-call]
 
+    @override
     def add_indent(self, column: int) -> bool:
         """A level of a block."""
         self._check_depth(len(self.indents))
@@ -49,6 +54,7 @@ class _Loader(yaml.SafeLoader):
         if levels > DEPTH_MAX:
             raise YamlProblem(f"line {self.line + 1}: nested more than {DEPTH_MAX} levels deep")
 
+    @override
     def compose_node(self, parent: Any, index: Any) -> Any:
         """A node, in bounds."""
         self._depth += 1
@@ -132,5 +138,32 @@ def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     return int(loader.construct_yaml_int(node))
 
 
+def _real(loader: _Loader, node: yaml.ScalarNode) -> float:
+    if _OLD_NUMBER.fullmatch(node.value):
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: {node.value} would be read to base 60: write it without colon"
+        )
+    return float(loader.construct_yaml_float(node))
+
+
+def _truth(loader: _Loader, node: yaml.ScalarNode) -> bool:
+    if (word := node.value).casefold() in _OLD_TRUTH:
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: {word} is read as true or false: write true, false, or '{word}'"
+        )
+    return bool(loader.construct_yaml_bool(node))
+
+
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in node.value):
+        raise YamlProblem(
+            f"line {node.start_mark.line + 1}: half of a character (\\ud800 to \\udfff): write it as one, \\U0001F600"
+        )
+    return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
+_Loader.add_constructor("tag:yaml.org,2002:bool", _truth)
+_Loader.add_constructor("tag:yaml.org,2002:float", _real)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)

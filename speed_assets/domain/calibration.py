@@ -46,6 +46,7 @@ class Settings:
     wrong_min: float
     odds_min: float
     loss_max: float
+    loss_per_faulty: float
     confidence: float
     ridge: float
     ridge_by_type: float
@@ -123,9 +124,10 @@ def draw_rows_to_judge(
 def calibrate(rows: pl.DataFrame, settings: Settings, seed: int) -> CalibratedRows:
     """Estimate how likely each row is to be faulty, and the bound from which on rows are quarantined.
 
-    The bound is the least likelihood at which all of this holds: it is at least `wrong_min`; its odds are at least
-    `odds_min` times those of all rows; it loses at most `loss_max` of the good rows, by the judged rows, each of them
-    with its likelihood from a fit to other judged rows. A score that does not separate faulty rows from others, or does so
+    The bound is the least likelihood at which all of this holds: it is at least `wrong_min`; the odds of the rows from it on are at
+    least `odds_min` times those of all rows; it loses at most `loss_max` of the good rows, or `loss_per_faulty` times
+    the share of faulty rows where that is more, by the judged rows, each of them with its likelihood from a fit to other
+    judged rows. A score that does not separate faulty rows from others, or does so
     in the wrong direction, is left out and named. No row is quarantined where no score is left, or where the rows
     above the bound are not more often faulty than the rest.
 
@@ -327,16 +329,19 @@ class _Fit:
 
 
 def _bound(unseen: Array, faulty: Mask, weight: Array, settings: Settings) -> float:
-    """The least likelihood from which on rows are quarantined."""
-    share = min(float(weight[faulty].sum() / weight.sum()), 0.999)
-    odds = settings.odds_min * share / (1 - share)
-    bound = max(settings.wrong_min, odds / (1 + odds))
-    order = np.argsort(-unseen[~faulty], kind="stable")
-    lost = np.cumsum(weight[~faulty][order]) / weight[~faulty].sum()
-    too_much = np.flatnonzero(lost > settings.loss_max)
-    if len(too_much):
-        bound = max(bound, float(np.nextafter(unseen[~faulty][order][too_much[0]], 1.0)))
-    return bound
+    """The least likelihood from which on rows are quarantined; above 1 where no bound satisfies the settings."""
+    order = np.argsort(-unseen, kind="stable")
+    likelihood = unseen[order]
+    bad, good = np.cumsum((weight * faulty)[order]), np.cumsum((weight * ~faulty)[order])
+    odds = bad[-1] / good[-1]
+    loss_max = max(settings.loss_max, settings.loss_per_faulty * bad[-1] / (bad[-1] + good[-1]))
+    satisfied = (good <= loss_max * good[-1]) & (bad >= settings.odds_min * odds * good)
+    satisfied &= np.append(likelihood[1:] != likelihood[:-1], True)  # rows that are alike are above a bound together
+    last = np.flatnonzero(satisfied & (likelihood >= settings.wrong_min))
+    if not len(last):
+        return float(np.nextafter(1.0, 2.0))
+    next_row = likelihood[last[-1] + 1] if last[-1] + 1 < len(likelihood) else 0.0
+    return max(settings.wrong_min, float(np.nextafter(next_row, 1.0)))
 
 
 def _logistic(design: Array, outcome: Array, penalty: Array) -> tuple[Array, Array]:

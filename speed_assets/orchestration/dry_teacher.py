@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from typing_extensions import override
+
 from resources.ledger.accounts import cost_of_answers
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
@@ -37,6 +39,7 @@ class DryTeacher(Teacher):
         super().__init__(recipe, ledger, dialects=dialects)
         self.required = RequiredCalls()
 
+    @override
     def ask(
         self, context: CallContext, requests: Sequence[TeacherRequest], progress: Progress | None = None
     ) -> tuple[list[TeacherAnswer], TeacherUse]:
@@ -71,12 +74,15 @@ class OverlayStore(Store):
         super().__init__(home)
         self._real = real
 
+    @override
     def fetch(self, asset: str, fingerprint: str) -> Artifact | None:
         return self._real.fetch(asset, fingerprint) or super().fetch(asset, fingerprint)
 
+    @override
     def peek(self, asset: str, fingerprint: str) -> ArtifactManifest | None:
         return self._real.peek(asset, fingerprint) or super().fetch(asset, fingerprint)
 
+    @override
     def load_text(self, name: str) -> str | None:
         return self._real.load_text(name)
 

@@ -16,6 +16,13 @@ from pydantic_core import PydanticUndefined
 
 from checks.registry import CHECKS
 from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe.extending import EXTENDS
+from speed_assets.recipe.field_texts import field_text
+
+_EXTENDS = (
+    "Recipe that this one extends: the name of a shipped recipe, or a YAML file. This one then holds its name and what differs; "
+    "mappings are merged field by field, and null removes a section. All other commands see the complete recipe."
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class FieldExplanation:
 
     field: str
     meaning: str
+    about: str
+    """Of a section: its own description, next to what the field means in which it is."""
     type: str
     required: bool
     default: Any
@@ -45,13 +54,18 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
     Raises:
         RecipeError: when no field has that name, or several have.
     """
+    if path == EXTENDS:
+        return FieldExplanation(path, _EXTENDS, "", "text", False, None, None, [], [], [], [])
     path = _full_path(path)
     owner, name, info = _lookup(path)
     section = _model_in(info.annotation)
+    text = field_text(owner, name) or info.description
+    about = _one_paragraph((section.__doc__ if section else "") or "")
     direct = [stage.name for stage in recipe.graph().values() if _reads(recipe, stage, path.split("."))]
     return FieldExplanation(
         field=path,
-        meaning=_one_paragraph(info.description or (section.__doc__ if section else "") or "no description"),
+        meaning=_one_paragraph(text or about or "no description"),
+        about=about if text else "",
         type=_type_in_words(owner.model_json_schema(), name),
         required=info.is_required(),
         default=None if info.is_required() else _plain(info.get_default(call_default_factory=True)),

@@ -10,7 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import RECIPES, SHIPPED, RecipeError, load_recipe
+from speed_assets.recipe.extending import EXTENDS
+from speed_assets.recipe.field_texts import schema_with_texts
 
 TEMPLATES = ("laptop", "gpu")
 """Shipped recipes that a project may start from."""
@@ -55,6 +57,7 @@ Load the environment first: `set -a; . ./.env; set +a`. Then:
 speed plan       # dry run: what would be made, why, and the estimated cost; no API calls
 speed rehearse   # the complete recipe on a few rows, with an estimate for the full run
 speed run        # the full run; interrupted or stopped by a budget, it resumes
+speed report --open   # one page about it
 ```
 
 `speed ui` opens the Dagster UI on the same home.
@@ -63,8 +66,42 @@ speed run        # the full run; interrupted or stopped by a budget, it resumes
 
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema of recipes, for completion and validation in editors."""
-    schema = Recipe.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "SPEED recipe"}
+    complete = schema_with_texts()
+    sections = complete.pop("$defs")
+    parts = {f"{_PART}{name}": _part_of(section) for name, section in {**sections, "Recipe": complete}.items()}
+    part = parts[f"{_PART}Recipe"]
+    part["properties"] = {EXTENDS: _EXTENDS, **part["properties"]}
+    part["required"] = [EXTENDS, "name"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "SPEED recipe",
+        "type": "object",
+        "if": {"required": [EXTENDS]},
+        "then": {"$ref": f"#/$defs/{_PART}Recipe"},
+        "else": {"$ref": "#/$defs/Recipe"},
+        "$defs": {**sections, "Recipe": complete, **parts},
+    }
+
+
+_PART = "Part-of-"
+"""Before the name of a section in the schema of a recipe that extends another: every field may be left out."""
+_EXTENDS = {
+    "type": "string",
+    "description": "Recipe that this one extends: the name of a shipped one, or a YAML file. Only what differs is written here.",
+}
+
+
+def _part_of(schema: Any) -> Any:
+    """A schema without required fields, whose sections are parts as well."""
+    if isinstance(schema, list):
+        return [_part_of(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value.replace("#/$defs/", f"#/$defs/{_PART}") if key == "$ref" else _part_of(value)
+        for key, value in schema.items()
+        if key != "required" or not isinstance(value, list)
+    }
 
 
 def new_project(folder: Path, template: str = "laptop") -> list[Path]:
@@ -105,7 +142,7 @@ def _files(folder: Path, template: str) -> dict[str, str]:
         "recipe.schema.json": json.dumps(recipe_schema(), indent=1) + "\n",
         ".env.example": _ENVIRONMENT.format(key_variable=shipped.teacher.key_variable or "OPENAI_API_KEY"),
         ".gitignore": ".speed/\n.env\n",
-        ".speed/dagster/dagster.yaml": (PROJECT / "dagster.yaml").read_text(encoding="utf-8"),
+        ".speed/dagster/dagster.yaml": (SHIPPED / "dagster.yaml").read_text(encoding="utf-8"),
         "README.md": _README.format(name=name, template=template),
     }
 

@@ -11,6 +11,7 @@ from math import ceil
 from typing import Any
 
 import polars as pl
+from typing_extensions import override
 
 from checks.registry import Subject, checks_of, evaluate
 from resources.store.artifacts import Artifacts, artifact_label
@@ -137,6 +138,7 @@ def without_stand_ins(artifact: Artifact) -> Artifact:
     marked = pl.read_parquet(file)
 
     class WithoutStandIns(Artifact):
+        @override
         def table(self, name: str = "data") -> pl.DataFrame:
             rows = artifact.table(name)
             if name != "data":

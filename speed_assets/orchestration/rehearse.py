@@ -46,7 +46,7 @@ class Rehearsed:
 
 
 def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = False) -> Recipe:
-    """The recipe with at most `rows` rows of each task type in each stage; nothing else that shapes a row is changed.
+    """The recipe with at most `rows` rows of each task type in each stage, and trainings to match.
 
     Args:
         recipe: the full recipe.
@@ -139,6 +139,7 @@ def rehearse(
     skip_evaluation: bool = False,
     progress: ProgressFor = no_progress,
     say: Callable[[str], None] = lambda _line: None,
+    check_first: bool = False,
 ) -> Rehearsed:
     """Run the rehearsal of a recipe to its release decision, in `home/rehearsals/NAME`; no other part of `home` changes.
 
@@ -151,6 +152,7 @@ def rehearse(
         skip_evaluation: score small sets of this project in place of the recipe's own.
         progress: gets the progress of each stage.
         say: gets lines for a person.
+        check_first: as in `runs.run`.
 
     Returns:
         The smaller recipe, the rehearsal's home and the report of its run.
@@ -165,7 +167,7 @@ def rehearse(
     with home_environment(place, shared=False):
         prepare_home(place)
         _link_models(home, place)
-        report = runs.run(small, place, progress=progress, say=say)
+        report = runs.run(small, place, progress=progress, say=say, check_first=check_first)
     return Rehearsed(small, place, report)
 
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from dagster_shared.error import SerializableErrorInfo
 
+from checks.gates import failed_above
 from resources.compute.runner import Runner
 from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger
 from resources.progress import Progress, ProgressFor, no_progress
+from resources.redaction import masked
 from resources.releases.releases import promote_new_release
 from resources.store import storage_errors
 from resources.store.artifacts import Artifacts, artifact_label
@@ -30,8 +34,10 @@ from resources.store.shared_store import store_of
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
+from speed_assets.orchestration import doctor
 from speed_assets.orchestration.home_environment import home_environment
-from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.plan import Plan, plan
+from speed_assets.orchestration.recipe_of_run import CHANGED_TAG, RECIPE_TAG
 from speed_assets.orchestration.run_events import (
     Say,
     collect,
@@ -43,7 +49,7 @@ from speed_assets.orchestration.run_events import (
 )
 from speed_assets.orchestration.run_report import RunReport
 from speed_assets.orchestration.staleness import Instance, explained_postgres_errors
-from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe import Recipe, RecipeError, changes_in_words
 
 OVERALL = "all assets"
 """Label of the progress of the run itself: assets made, of those launched."""
@@ -56,9 +62,11 @@ def run(
     home: Path,
     *,
     select: str | None = None,
+    changes: Mapping[str, Any] | None = None,
     progress: ProgressFor = no_progress,
     say: Say = lambda _line: None,
     runner: Runner | None = None,
+    check_first: bool = False,
 ) -> RunReport:
     """Materialize everything that `speed plan` does not reuse, in one Dagster run.
 
@@ -68,30 +76,39 @@ def run(
         recipe: the recipe to run.
         home: the folder with artifacts, ledger and Dagster instance; it is created if it does not exist.
         select: a Dagster asset selection, in which the name of a stage means all its task types; None is everything.
+        changes: the fields that `recipe` has changed for this run; they are in a tag of the run.
         progress: gets the progress of each stage, as (done, total, note).
         say: gets lines for a person.
         runner: starts the worker processes. Runs that follow each other may share one, and with it its warm processes; the
             caller closes it.
+        check_first: begin with the probes of `speed doctor`; what they find is printed and written to the run's log.
 
     Returns:
         The report; a stage that failed is in its `errors`, not raised.
 
     Raises:
-        RecipeError: when the recipe or the selection cannot be used.
+        RecipeError: when the recipe or the selection cannot be used, or a probe finds an error.
         StoreError: when the home, its ledger or its Dagster storage cannot be used.
         KeyboardInterrupt: when the run is interrupted.
     """
     with home_environment(home):
-        return _run(recipe, home, select, progress, say, runner)
+        tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: masked(changes_in_words(changes))} if changes else {})
+        return _run(recipe, home, select, tags, progress, say, runner, check_first)
 
 
 def _run(
-    recipe: Recipe, home: Path, select: str | None, progress: ProgressFor, say: Say, runner: Runner | None
+    recipe: Recipe,
+    home: Path,
+    select: str | None,
+    tags: Mapping[str, str],
+    progress: ProgressFor,
+    say: Say,
+    runner: Runner | None,
+    check_first: bool,
 ) -> RunReport:
     started = time.monotonic()
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance.of(home)
-    pin_revisions(recipe)
     Ledger.at(home).database.close()  # an unusable ledger is reported before anything is made
     run_liveness.mark_dead_runs_failed(instance.dagster)
     gpu_pool.free_slots_of_ended_runs(instance.dagster)
@@ -99,18 +116,27 @@ def _run(
     runner = runner or own
     assert runner is not None
     artifacts = Artifacts(recipe, store_of(home).open())
-    defs = build_defs(recipe, home, progress=progress, runner=runner)
+    # What a plan finds damaged and what a step does goes into one list, and to the terminal at the end.
+    reports = artifacts.store.damage_reports
+    build = partial(build_defs, recipe, home, progress=progress, runner=runner, damage_reports=reports)
     try:
-        wanted = _selected(select, defs, artifacts.graph) if select else None
-        launched = _stale(recipe, artifacts, instance, wanted, report, say)
+        defs = build() if select else None
+        wanted = _selected(select, defs, artifacts.graph) if select and defs else None
+        checked = doctor.Beginning()
+        if check_first:
+            checked = doctor.begin(recipe, home, say, steps=wanted, instance=instance, store=artifacts.store)
+        pin_revisions(recipe)
+        defs = defs or build()
+        planned = checked.plan or plan(recipe, artifacts.store.home, instance, artifacts.store)
+        launched = _stale(planned, artifacts, wanted, report, say)
         if launched:
             runner.warm_up()
             job = defs.resolve_job_def("everything")
-            _launch(job, instance, launched, artifacts, report, say, progress(OVERALL))
+            _launch(job, instance, launched, artifacts, tags, report, say, progress(OVERALL), checked.findings)
     finally:
         if own is not None:
             own.close()
-        for line in artifacts.store.damage_reports:
+        for line in dict.fromkeys(reports):
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started
     return report
@@ -142,16 +168,8 @@ def _of_type(task_type: str, name: re.Match[str]) -> str:
     return f'key:"{key}"' if name[1] else key
 
 
-def _stale(
-    recipe: Recipe,
-    artifacts: Artifacts,
-    instance: Instance,
-    wanted: set[Step] | None,
-    report: RunReport,
-    say: Say,
-) -> list[Step]:
-    """The artifacts to launch: those that a plan makes or records. Reused ones go into the report."""
-    planned = plan(recipe, artifacts.store.home, instance, artifacts.store)
+def _stale(planned: Plan, artifacts: Artifacts, wanted: set[Step] | None, report: RunReport, say: Say) -> list[Step]:
+    """The artifacts to launch: those that the plan makes or records. Reused ones go into the report."""
     for line in planned.warnings:
         say(f"warning: {line}")
     launched = []
@@ -167,6 +185,8 @@ def _stale(
             promote_new_release(artifacts.store, artifact.fingerprint)
         report.reused[step.name] = 0.0
         report.metadata[step.name] = dict(artifact.metadata)
+    for line in failed_above(artifacts, launched):
+        say(f"warning: {line}")
     return launched
 
 
@@ -175,9 +195,11 @@ def _launch(
     instance: Instance,
     launched: list[Step],
     artifacts: Artifacts,
+    tags: Mapping[str, str],
     report: RunReport,
     say: Say,
     progress: Progress,
+    findings: Sequence[doctor.Finding],
 ) -> None:
     """Run these steps as one Dagster run, and fill in the report. Raises KeyboardInterrupt when it is interrupted."""
     keys = {key_of(step) for step in launched}
@@ -186,9 +208,10 @@ def _launch(
     run = instance.dagster.create_run_for_job(
         subset,
         run_config=_NO_CONSOLE_LOG,
-        tags={"speed/recipe": report.recipe, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
+        tags={**tags, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
         asset_selection=frozenset(keys),
     )
+    doctor.write_to_run_log(findings, run, instance.dagster)
     failures: list[SerializableErrorInfo] = []
     finished = 0
     for event in execute_run_iterator(InMemoryJob(job), run, instance.dagster):

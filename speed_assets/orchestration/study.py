@@ -44,6 +44,7 @@ from typing import Any
 from checks.score_tables import MODEL
 from resources.compute.runner import Runner
 from resources.progress import ProgressFor, no_progress
+from resources.redaction import masked
 from resources.store.artifacts import Artifacts, partitions_of
 from resources.store.shared_store import store_of
 from speed_assets.domain.fingerprints import digest
@@ -102,8 +103,8 @@ def study(
     summary = summarize(recipe, seeds, running.results)
     folder = home / "studies" / f"{recipe.name}-{digest([recipe.digest(), recipe.study.model_dump(), seeds])[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.json").write_text(json.dumps(summary, indent=1) + "\n")
-    (folder / "study.md").write_text(table(summary))
+    (folder / "study.json").write_text(masked(json.dumps(summary, indent=1)) + "\n")
+    (folder / "study.md").write_text(masked(table(summary)))
     plot(summary, folder / "study.png")
     return {**summary, "folder": str(folder)}
 

@@ -15,11 +15,10 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 
 from resources.store.store import StoreError
-from speed_assets.recipe import PROJECT
+from speed_assets.recipe import SHIPPED
 
 HOST = "127.0.0.1"
 _LOOK_S = 0.2
@@ -27,11 +26,11 @@ _LOOK_S = 0.2
 
 
 def serve(port: int, say: Callable[[str], None]) -> int:
-    """Run the UI until it ends, and say its address once it answers.
+    """Run the UI until it ends; say its address once it answers, and that it was interrupted.
 
     Args:
         port: port of loopback; SPEED_HOME, SPEED_RECIPE and DAGSTER_HOME are read from the environment.
-        say: receives one line, with the address and the seconds that it took.
+        say: receives a line with the address and the seconds that it took, and one after an interrupt.
 
     Returns:
         The exit status of the server; 0 when it was interrupted.
@@ -42,7 +41,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
     _check_port(port)
     started = time.monotonic()
     # A session of its own: whatever interrupts this process, the server and its runs get one Ctrl-C, from here.
-    server = subprocess.Popen(_command(port), cwd=PROJECT, start_new_session=True)
+    server = subprocess.Popen(_command(port), cwd=SHIPPED, start_new_session=True)
     interrupted = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -62,14 +61,17 @@ def serve(port: int, say: Callable[[str], None]) -> int:
                 announced = True
                 say(f"{address} serves after {time.monotonic() - started:.0f} s; Ctrl-C ends it")
         else:
-            return 0 if interrupted else status
+            if not interrupted:
+                return status
+            say("interrupted: the UI has ended, what is finished is kept")
+            return 0
 
 
 def _command(port: int) -> list[str]:
     # With the workspace named, `dg` does not look for the project's YAML first.
-    workspace = str(PROJECT / "workspace.yaml")
-    dg = str(Path(sys.executable).with_name("dg"))
-    return [dg, "dev", "--host", HOST, "--port", str(port), "--workspace", workspace]
+    workspace = str(SHIPPED / "workspace.yaml")
+    services = [sys.executable, "-m", "speed_assets.orchestration.ui_services"]
+    return [*services, "--host", HOST, "--port", str(port), "--workspace", workspace, "--log-level", "warning"]
 
 
 def _check_port(port: int) -> None:

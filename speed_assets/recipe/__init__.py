@@ -9,15 +9,22 @@ A section has the name of the asset that reads it.
     rules                what must be true between sections, one function a rule
     fingerprint_parts    what a fingerprint contains of a recipe, and what a release publishes of it
     view                 the sections that one stage may read
+    extending            recipes that extend others
+    demonstration        whether a recipe writes a toy language
     reading              YAML in, errors that say what to change
+    changed_fields       fields that are changed for one run
+    field_texts          what each field means
 
 Belongs here: the names that other packages import. Not here: what a stage does with a number.
 """
 
+from speed_assets.recipe.changed_fields import changes_in_words, changes_of, with_changes
+from speed_assets.recipe.demonstration import IN_TOY_LANGUAGE, demonstration_notice
+from speed_assets.recipe.extending import shipped_recipes
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
 from speed_assets.recipe.model import Recipe, rows_asked
-from speed_assets.recipe.paths import DEFAULT_RECIPE, PROJECT, RECIPES
-from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml
+from speed_assets.recipe.paths import DEFAULT_RECIPE, INSTALLED, PROJECT, RECIPES, SHIPPED
+from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml, shipped_files
 from speed_assets.recipe.recipe_error import RecipeError
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
@@ -68,10 +75,13 @@ from speed_assets.recipe.view import RecipeView
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "INSTALLED",
+    "IN_TOY_LANGUAGE",
     "PROJECT",
     "READMITTABLE",
     "RECIPES",
     "RECIPE_NAME",
+    "SHIPPED",
     "UNFINGERPRINTED",
     "Answers",
     "Calibration",
@@ -133,10 +143,16 @@ __all__ = [
     "TeacherDialect",
     "Topics",
     "Training",
+    "changes_in_words",
+    "changes_of",
+    "demonstration_notice",
     "find_recipe",
     "load_recipe",
     "parse_recipe",
     "read_yaml",
     "rows_asked",
+    "shipped_files",
+    "shipped_recipes",
+    "with_changes",
     "without_places",
 ]

@@ -47,38 +47,59 @@ _ROWS = (
 
 class Recipe(Section):
     name: Annotated[str, Field(pattern=RECIPE_NAME)]
+    """Name of the recipe: folders, links and releases have it."""
     description: str
+    """What the recipe is for, in a sentence. Only the fingerprint of a release contains it."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]
     """The seed that every named seed of the run is derived from."""
     topics: Topics
+    """Topic files, and the tree that the teacher grows from them."""
     corpus: Corpus | None = None
     queries: GroundedQueries = GroundedQueries()
     examples: Examples | None = None
     prompts: Prompts
+    """Which prompts the loop asks with."""
     teacher: Teacher
+    """The model that writes, judges and revises by API calls: its server and how it is asked."""
     calls: Calls = Calls()
     money: Money = Money()
     answers: Answers = Answers()
     generator: Generator | None = None
+    """Base model of junior, senior and revisor, and how it generates; null in a recipe without them."""
     task_list: TaskList
+    """Tasks that the teacher brainstorms for the topics."""
     seed_data: SeedData
+    """Examples that the teacher writes, from which the junior learns."""
     junior_model: Training | None = None
+    """SFT of the junior on seed_data."""
     junior_data: JuniorData | None = None
+    """Candidates that the junior writes."""
     preference_pairs: PreferencePairs | None = None
+    """Pairs of candidates that the teacher prefers and rejects."""
     senior_model: PreferenceTraining | None = None
+    """DPO of the junior on preference_pairs, which gives the senior."""
     senior_data: SeniorData | None = None
+    """Rows at scale that the senior writes."""
     revision_data: RevisionData | None = None
+    """Junior outputs that the teacher revises."""
     revisor_model: Revisor | None = None
+    """SFT of the revisor on revision_data."""
     revised_data: RevisedData | None = None
+    """Rows of senior_data that the revisor corrects."""
     row_scores: RowScores | None = None
     row_verdicts: RowVerdicts | None = None
     final_triplets: FinalTriplets
+    """Filters and quarantine between written rows and training triplets."""
     mined_negatives: MinedNegatives | None = None
     embedding_model: EmbeddingModel
+    """The embedding model and its contrastive training on the triplets."""
     embedding_reruns: EmbeddingReruns = EmbeddingReruns()
+    """Further trainings of the embedding model under other seeds."""
     evaluation: Evaluation = Evaluation()
+    """What the embedding model is evaluated on."""
     own_evaluation: OwnEvaluation | None = None
     mteb_scores: MtebScores
+    """What the embedding model is compared with."""
     release: Licences = Licences()
     checks: Checks = Checks()
     study: Study = Study()

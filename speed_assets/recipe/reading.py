@@ -1,6 +1,7 @@
 """A recipe from its YAML file, and errors that say what to change in it.
 
-Belongs here: reading YAML, relative paths, the wording of errors. Not here: what a recipe may contain (`sections/`, `rules`).
+Belongs here: reading YAML, relative paths, the wording of errors. Not here: what a recipe may contain (`sections/`, `rules`),
+recipes that extend others (`extending.py`).
 """
 
 from __future__ import annotations
@@ -13,26 +14,40 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from speed_assets.domain.bounded_yaml import BYTES_MAX, YamlProblem, read_yaml_text
+from speed_assets.recipe.changed_fields import with_changes
+from speed_assets.recipe.extending import effective, shipped_recipes, usable_path
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
 from speed_assets.recipe.recipe_error import RecipeError
 
 
 def find_recipe(name: str | os.PathLike[str]) -> Path:
-    """The file of a recipe: a path, or the bare name of one in `recipes/`."""
-    path = _usable_path(os.fspath(name), "--recipe")
+    """The file of a recipe: a path, or the bare name of one in `recipes/`. Raises RecipeError."""
+    path = usable_path(os.fspath(name), "--recipe")
     if path.suffix not in (".yaml", ".yml") and not path.exists():
         path = RECIPES / f"{path}.yaml"
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"no recipe at {path}: give a YAML file or one of {names}")
+        raise RecipeError(f"no recipe at {path}: give a YAML file or one of {', '.join(shipped_recipes())}")
     return path.resolve()
 
 
-def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.PathLike[str] | None = None) -> Recipe:
-    """Read and validate a recipe; `topics` replaces its topic file. Raises RecipeError."""
+def load_recipe(
+    name: str | os.PathLike[str] = DEFAULT_RECIPE,
+    topics: str | os.PathLike[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        name: a YAML file, or the name of a shipped recipe.
+        topics: a topic file in place of the recipe's.
+        changes: values in place of the recipe's, by dotted field.
+
+    Raises:
+        RecipeError: with every field that is wrong, its value and what is allowed.
+    """
     path = find_recipe(name)
-    return parse_recipe(read_yaml(path), path, topics)
+    return parse_recipe(read_yaml(path), path, topics, changes)
 
 
 def read_yaml(path: Path) -> Any:
@@ -47,21 +62,33 @@ def read_yaml(path: Path) -> Any:
         raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from None
 
 
-def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = None) -> Recipe:
+def parse_recipe(
+    data: Any,
+    path: Path,
+    topics: str | os.PathLike[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
     """A recipe from plain values.
 
     Args:
         data: what the YAML file holds.
-        path: of that file; errors name it, and relative paths in the recipe start at its folder.
+        path: of that file; errors name it, and relative paths in the recipe start at its folder. Where `extends` names another
+            recipe, these values are what differs from it.
         topics: a topic file in place of the recipe's.
+        changes: values in place of the recipe's, by dotted field.
 
     Raises:
         RecipeError: with every field that is wrong, its value and what is allowed.
     """
     if not isinstance(data, Mapping):
         raise RecipeError(f"{path}: a recipe is a mapping of sections, this is {type(data).__name__}")
+    values = effective(data, path, read_yaml, with_absolute_paths)
+    if changes:
+        values = with_absolute_paths(with_changes(values, changes), path.parent)
+    if topics is not None and isinstance(values.get("topics"), Mapping):
+        values["topics"] = {**values["topics"], "file": str(usable_path(os.fspath(topics), "--topics").resolve())}
     try:
-        return Recipe.model_validate(_with_absolute_paths(data, path.parent, topics))
+        return Recipe.model_validate(values)
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors(include_url=False)]
         raise RecipeError(f"{path}: {len(lines)} problem(s)\n  " + "\n  ".join(lines)) from None
@@ -77,17 +104,13 @@ _PATHS = {
 """Fields that are paths, or lists of them, by section."""
 
 
-def _with_absolute_paths(
-    data: Mapping[str, Any], folder: Path, topics: str | os.PathLike[str] | None
-) -> dict[str, Any]:
-    """The values of a recipe, in which relative paths start at the recipe's folder."""
+def with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The values of a recipe with absolute paths; relative ones start at the recipe's folder, else at the shipped recipes."""
     values = dict(data)
     for name, fields in _PATHS.items():
         if not isinstance(values.get(name), Mapping):
             continue
         section = dict(values[name])
-        if name == "topics" and topics is not None:
-            section["file"] = str(_usable_path(os.fspath(topics), "--topics").resolve())
         for field in fields:
             found = section.get(field)
             if field == "local" and isinstance(found, list | tuple):
@@ -98,17 +121,33 @@ def _with_absolute_paths(
     return values
 
 
+def shipped_files(recipe: Recipe) -> list[str]:
+    """Fields of a recipe that name a file or folder of the shipped recipes, as `field: name`."""
+    named: dict[str, list[str | None]] = {
+        "topics.file": [recipe.topics.file],
+        "topics.alignment": [recipe.topics.alignment],
+        "prompts.file": [recipe.prompts.file],
+        "evaluation.local": list(recipe.evaluation.local),
+    }
+    return [
+        f"{field}: {Path(file).name}"
+        for field, files in named.items()
+        for file in files
+        if file is not None and RECIPES.resolve() in Path(file).parents
+    ]
+
+
 def _absolute(folder: Path, value: Any, field: str) -> Any:
-    """A path that starts at the recipe's folder; what is no text stays, for the section to refuse. Raises RecipeError."""
-    return str((folder / _usable_path(value, field)).resolve()) if isinstance(value, str) else value
+    """A path that starts at the recipe's folder, or at the shipped recipes where only those have it.
 
-
-def _usable_path(text: str, field: str) -> Path:
-    """A path that a file system can have. Raises RecipeError."""
-    encoded = os.fsencode(text) if text.isascii() else text.encode("utf-8", "surrogateescape")
-    if "\0" in text or len(encoded) > 4000 or any(len(part) > 250 for part in encoded.split(b"/")):
-        raise RecipeError(f"{field}: {_shown(text)} is no path: it is too long, or holds a NUL character")
-    return Path(text)
+    What is no text stays, for the section to refuse. Raises RecipeError.
+    """
+    if not isinstance(value, str):
+        return value
+    path = usable_path(value, field)
+    own, shipped = (folder / path).resolve(), (RECIPES / path).resolve()
+    copied = field != "corpus.path" and ".." not in path.parts and not own.exists() and shipped.exists()
+    return str(shipped if copied else own)
 
 
 def _shown(value: Any) -> str:

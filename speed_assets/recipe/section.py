@@ -5,7 +5,9 @@ Belongs here: types that sections of several concerns share. Not here: any secti
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -14,6 +16,8 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
     model_serializer,
 )
 from pydantic_core import PydanticCustomError
@@ -54,20 +58,54 @@ Rate = Annotated[float, Field(gt=0, le=NUMBER_MAX)]
 Rows = Annotated[int, Field(ge=0, le=ROWS_MAX)]
 
 
+_EXPONENT = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][+]?[0-9]{1,2}")
+"""Numbers such as 1e3, which YAML 1.1 reads as texts."""
+
+
+def _types_of(annotation: Any) -> set[Any]:
+    """The plain types that an annotation allows."""
+    if get_origin(annotation) is Annotated:
+        return _types_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {found for part in get_args(annotation) for found in _types_of(part)}
+    return {annotation}
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    """A section of a recipe. The text below a field says what it means (`field_texts.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """In a field of numbers, `1e3` is 1000, and true is no 1."""
+        types = _types_of(cls.model_fields[info.field_name or ""].annotation)
+        if bool in types or str in types or not {int, float} & types:
+            return value
+        if isinstance(value, bool):
+            raise PydanticCustomError("number", "this is to be a number, not true or false")
+        if isinstance(value, str) and _EXPONENT.fullmatch(value):
+            number = float(value)
+            return int(number) if number.is_integer() else number
+        return value
 
 
 class PerTaskType(Section):
     """One number of rows for each task type."""
 
     classification: Rows
+    """Rows of classification: a text and its label."""
     retrieval: Rows
+    """Rows of retrieval: a query and the document that answers it."""
     sts: Rows
+    """Rows of STS: sentences of high and of low similarity."""
     matching_short: Rows
+    """Rows of matching between short texts (a sentence or less)."""
     matching_long: Rows
+    """Rows of matching between long texts (a paragraph or more)."""
     grounded: Rows = 0
-    """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in."""
+    """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in (ours)."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
+from typing_extensions import override
 
 from speed_assets.workers import fine_tuning
 from speed_assets.workers.host import Report
@@ -61,15 +62,18 @@ class _Trainer(DPOTrainer):
     TRL takes them over each micro-batch, so that a token in a micro-batch of short answers weighs more.
     """
 
+    @override
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset
 
+    @override
     def get_batch_samples(self, *args: Any) -> tuple[list[Any], Any]:
         parts, items = super().get_batch_samples(*args)
         counts = self.accelerator.gather(torch.stack([_counts(part) for part in parts]).sum(0)[None]).sum(0)
         self._mean_counts = counts / (len(parts) * self.accelerator.num_processes)
         return parts, items
 
+    @override
     def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
         shares = (_counts(inputs) / self._mean_counts).tolist()
         arguments: Any = self.args

@@ -28,6 +28,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from typing_extensions import override
 
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.workers import fine_tuning, machine
@@ -132,14 +133,17 @@ def datasets_of(
 class _Trainer(SentenceTransformerTrainer):
     """Checkpoints hold the weights that are trained, by name: adapters and static vectors alike."""
 
+    @override
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No card is written, so no statistics are gathered for one."""
 
+    @override
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         assert output_dir is not None
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_trained(self.model, Path(output_dir) / CHECKPOINT_WEIGHTS)
 
+    @override
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         load_trained(model or self.model, load_file(Path(resume_from_checkpoint) / CHECKPOINT_WEIGHTS))
 
@@ -172,6 +176,7 @@ class EpochEnds(TrainerCallback):
     def __init__(self, folder: Path, last: int) -> None:
         self._folder, self._last = folder, last
 
+    @override
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:

@@ -19,6 +19,7 @@ from mteb.models.model_meta import ModelMeta
 from mteb.types import PromptType
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from typing_extensions import override
 
 from speed_assets.domain.instructions import prompt_of, published_instruction
 from speed_assets.workers.embedding_base import INSTRUCTION
@@ -63,6 +64,7 @@ class Instructed(InstructSentenceTransformerModel):  # type: ignore[misc]
         self.apply_instruction_to_passages = False
         self.prompts_dict = None
 
+    @override
     def get_instruction(self, task_metadata: TaskMetadata, prompt_type: PromptType | None) -> str:
         published = None if task_metadata.prompt else published_instruction(task_metadata.name)
         return published or str(super().get_instruction(task_metadata, prompt_type))
@@ -112,6 +114,7 @@ class LexicalVectors(AbsEncoder):
         self._counts = HashingVectorizer(n_features=2**12, analyzer=words, norm=None)
         self._weights: dict[tuple[str, str], TfidfTransformer] = {}
 
+    @override
     def encode(
         self,
         inputs: Any,

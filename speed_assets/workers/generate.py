@@ -19,6 +19,7 @@ import polars as pl
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicCache, DynamicLayer
+from typing_extensions import override
 
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.workers.adapters import require_effect
@@ -289,6 +290,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.room: tuple[torch.Tensor, torch.Tensor] | None = None
 
+    @override
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -311,6 +313,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             room[..., : old.shape[-2], :] = old
         return room
 
+    @override
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep, repeat or reorder rows."""
         super().batch_select_indices(indices)

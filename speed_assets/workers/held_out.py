@@ -19,6 +19,7 @@ from mteb.abstasks import (
     AbsTaskSTS,
 )
 from mteb.abstasks.task_metadata import TaskMetadata
+from typing_extensions import override
 
 from speed_assets.microworld.evaluation import EVALUATION_VERSION, EvaluationSets, Labelled, Pairs, Ranking
 
@@ -60,6 +61,7 @@ class MicroworldSTS(AbsTaskSTS):
 class MicroworldClassification(AbsTaskClassification):
     metadata = _metadata("Classification", "accuracy", "Classify what a text says about its topic")
 
+    @override
     def _calculate_scores(self, y_test: Any, y_pred: Any) -> Any:
         """Scores from an array of labels: a dataset's column is read again, row by row, for each of ten metrics."""
         return super()._calculate_scores(np.asarray(y_test), y_pred)

@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from typing_extensions import override
 
 from speed_assets.workers.training_jobs import EmbeddingSettings
 
@@ -62,6 +63,7 @@ class RankingLoss(MultipleNegativesRankingLoss):
         self.margin = margin
         self.padding = Padding()
 
+    @override
     def forward(self, sentence_features: Iterable[Features], labels: torch.Tensor) -> torch.Tensor:
         features = list(sentence_features)
         for column in features:
@@ -69,6 +71,7 @@ class RankingLoss(MultipleNegativesRankingLoss):
                 self.padding.count(lengths.tolist(), len(lengths))
         return super().forward(features, labels)
 
+    @override
     def compute_loss_from_embeddings(self, embeddings: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         """Mean loss; `embeddings` are (rows, dimensions) of each column, `labels` (rows, columns) text ids."""
         with torch.autocast(embeddings[0].device.type, enabled=False):
@@ -108,6 +111,7 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
         """What was embedded so far."""
         return self.loss.padding
 
+    @override
     def forward(self, sentence_features: Iterable[Features], labels: torch.Tensor) -> torch.Tensor:
         ordered, self._places = [], []
         for column in sentence_features:
@@ -122,6 +126,7 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
             self._places.append(torch.argsort(order))
         return super().forward(ordered, labels)
 
+    @override
     def embed_minibatch(
         self,
         sentence_feature: Features,
@@ -140,6 +145,7 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
         )
         return embedded
 
+    @override
     def calculate_loss(
         self, reps: list[list[torch.Tensor]], labels: torch.Tensor | None = None, *, with_backward: bool = False
     ) -> torch.Tensor:

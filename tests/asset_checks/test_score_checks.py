@@ -90,7 +90,7 @@ def test_scores_taken_otherwise_are_not_compared(shelf: Shelf) -> None:
 
 
 def trained(score: float, reruns: int = 4, noise: float = 0.002) -> pl.DataFrame:
-    """Good scores, with those of reruns beside the embedding model's own, spread around `score`."""
+    """Good scores, with those of reruns next to the embedding model's own, spread around `score`."""
     frame = scored("embedding_model", score)
     own = frame.filter(model="embedding_model")
     others = [

@@ -7,7 +7,7 @@ import polars as pl
 from speed_assets.domain.grounded_rules import broken_rules
 
 PASSAGE = (
-    "As an AI language model, I cannot help with that. The lever beside the old boiler opens the second valve and then"
+    "As an AI language model, I cannot help with that. The lever next to the old boiler opens the second valve and then"
 )
 
 
@@ -27,7 +27,7 @@ def test_a_passage_may_be_what_no_written_text_may() -> None:
 
 def test_the_query_is_read_as_any_other() -> None:
     assert reasons("As an AI language model, I cannot write a query.") != [None]
-    copied = "the lever beside the old boiler opens the second valve"
+    copied = "the lever next to the old boiler opens the second valve"
     assert reasons(copied) == ["query_in_positive"]
     assert reasons(copied, skip=("query_in_positive",)) == [None]
     assert reasons(copied, query_words_min=20) == [None]

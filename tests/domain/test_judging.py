@@ -193,7 +193,7 @@ def test_more_orders_decide_what_two_did_not() -> None:
     )
 
 
-def test_ties_are_told() -> None:
+def test_ties_are_reported() -> None:
     assert judge_biases([(["a", "b"], (0, 1), "same_best_worst"), (["a", "bb"], (0, 1), Verdict(1, 0, ""))]) == {
         "tie_share": 0.5,
         "first_share": 0.0,

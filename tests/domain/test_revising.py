@@ -89,7 +89,7 @@ def test_what_was_changed_is_read_again_and_the_last_reading_only_judges() -> No
     assert (once.records, once.doubts) == (["a", "b", "c*", "d**"], [None, None, "spoilt", None])
 
 
-def test_a_draft_that_cannot_be_read_is_shown_as_it_is_and_can_be_written_anew() -> None:
+def test_a_draft_that_cannot_be_read_is_shown_as_it_is_and_can_be_written_again() -> None:
     row = {"query": None, "positive": None, "negative": None, "output": '{"input": "'}
     draft = draft_of_row("matching_short", row)
     assert draft == row["output"]
@@ -114,8 +114,8 @@ def test_a_patch_of_one_field_keeps_the_others_of_the_draft() -> None:
     assert patched.changed
     assert keeps_a_text_of_draft("retrieval", cut, patched.record)
     assert keeps_a_text_of_draft("retrieval", cut, cut)
-    anew = {"user_query": "a", "positive_document": "b", "hard_negative_document": "c"}
-    assert not keeps_a_text_of_draft("retrieval", cut, json.dumps(anew))
+    rewritten = {"user_query": "a", "positive_document": "b", "hard_negative_document": "c"}
+    assert not keeps_a_text_of_draft("retrieval", cut, json.dumps(rewritten))
 
 
 def test_balance_repeats_the_rarer_kind() -> None:

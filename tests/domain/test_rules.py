@@ -149,8 +149,8 @@ def test_planted_rows_are_found(rule: str) -> None:
     rows = pl.DataFrame(
         [{"row_id": f"{number:04d}", **row} for number, row in enumerate(PLANTED[rule])], infer_schema_length=None
     )
-    beside = {*RULES_ACROSS_ROWS} - {rule}
-    found = broken_rules(rows, skip=tuple(beside), language_confidence=0.98, other_script_max=0.3)["reason"]
+    others = {*RULES_ACROSS_ROWS} - {rule}
+    found = broken_rules(rows, skip=tuple(others), language_confidence=0.98, other_script_max=0.3)["reason"]
     if "right" in rows.columns:
         found = found.filter(~rows["right"])
     assert found.count() >= 0.9 * len(found)

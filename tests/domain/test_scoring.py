@@ -1,4 +1,4 @@
-"""What other readers say of rows: where values stand, and which rows a threshold sets aside."""
+"""What other readers say of rows: where values stand, and which rows a threshold rejects."""
 
 from __future__ import annotations
 

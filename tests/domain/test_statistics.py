@@ -187,7 +187,7 @@ def test_the_mean_over_tasks_has_the_error_of_independent_tasks() -> None:
     assert found.error == pytest.approx(0.01, rel=0.05)
 
 
-def test_how_often_equal_models_are_told_apart_and_a_loss_is_missed() -> None:
+def test_how_often_equal_models_are_distinguished_and_a_loss_is_missed() -> None:
     """By simulation: verdicts on six tasks of 150 queries, 200 times."""
     rng = np.random.default_rng(6)
     wrong = missed = 0
@@ -244,7 +244,7 @@ def test_one_seed_has_the_chance_of_its_samples_alone() -> None:
     assert paired_by_seed(one, [0.03], seed=1) is one
 
 
-def test_two_ways_that_are_the_same_are_seldom_told_apart() -> None:
+def test_two_ways_that_are_the_same_are_seldom_distinguished() -> None:
     """Samples that all seeds share, and seeds of their own."""
     rng = np.random.default_rng(5)
     wrong = 0
@@ -289,7 +289,7 @@ def test_seeds_whose_slopes_differ_widen_the_interval() -> None:
     assert (spread.low, spread.high) == pytest.approx(t.interval(0.95, 2, 0.05, 0.03 / np.sqrt(3)))
 
 
-def test_a_curve_that_flattens_is_told_by_how_far_it_is_off() -> None:
+def test_a_curve_that_flattens_is_found_by_how_far_it_is_off() -> None:
     law = log_linear([ROWS_OF[0]] * 2, [[0.1, 0.5, 0.6, 0.6]] * 2, 0.05)
     assert law.off > 0.1
     assert law.explained < 0.9

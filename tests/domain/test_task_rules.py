@@ -63,6 +63,6 @@ def test_a_task_that_the_prompt_shows_is_an_echo_and_words_of_the_topic_are_none
     assert broken_task_rule(task, topic, "retrieval", f"Topic: {topic}") is None
 
 
-def test_a_task_of_the_other_kind_is_told() -> None:
+def test_a_task_of_the_other_kind_is_reported() -> None:
     assert broken_task_rule("Classify reviews of hotels by sentiment", "Travel", "retrieval") == "other_kind"
     assert broken_task_rule("Retrieve reviews of hotels near the sea", "Travel", "classification") == "other_kind"

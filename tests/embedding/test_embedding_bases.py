@@ -48,8 +48,8 @@ def test_last_pooling_appends_the_end_token(job: Callable[..., dict[str, Any]], 
         ids = model.preprocess([text])["input_ids"][0]
         assert ids[-1] == model.tokenizer.eos_token_id
         assert len(ids) <= SETTINGS["max_length"]
-    alone, beside = model.encode("tea"), model.encode(["tea", "a longer text on boats"])[0]
-    assert np.allclose(alone, beside, atol=1e-5), "padding must not change a vector"
+    alone, padded = model.encode("tea"), model.encode(["tea", "a longer text on boats"])[0]
+    assert np.allclose(alone, padded, atol=1e-5), "padding must not change a vector"
 
 
 def test_lora_is_merged_into_a_plain_model(job: Callable[..., dict[str, Any]], decoder: Path) -> None:
@@ -115,6 +115,7 @@ REAL = [
 ]
 
 
+@pytest.mark.faults
 def test_real_weights_are_trained_and_scored_on_similar_sentences(
     job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

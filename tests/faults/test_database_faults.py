@@ -67,7 +67,7 @@ def test_postgresql_killed_in_the_middle_of_a_run(
     assert "see that the database runs and lets you in, then run again" in said
     assert POSTGRES_PASSWORD not in said
     refused = ended(start(recipe, tmp_path / "home", SPEED_LEDGER_URL=postgres.url), 2)
-    assert "see that the database runs" in refused, "one that is not there at the start is told at once"
+    assert "see that the database runs" in refused, "one that is not there at the start is reported at once"
     postgres.start()
     ended(start(recipe, tmp_path / "home", SPEED_LEDGER_URL=postgres.url))
     parsed = load_recipe(recipe)

@@ -19,7 +19,7 @@ from tests.support.faults import (
 )
 
 
-def test_a_worker_that_stalls_is_ended_with_its_run_and_the_next_run_goes_on(
+def test_a_worker_that_stalls_is_ended_with_its_run_and_the_next_run_resumes(
     recipe: Path, whole: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from resources.inputs.evaluation_sets import local_texts
+from resources.inputs.evaluation_sets import check_folder, local_texts
 from resources.inputs.external_digests import external_digest
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest
@@ -166,6 +167,14 @@ def _long_integer(folder: Path) -> None:
     (folder / "more.json").write_text("1" * 6_000)
 
 
+def _bomb(folder: Path) -> None:
+    (folder / "more.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x"}\n' * 8_000_000, 1))
+
+
+def _bomb_of_one_line(folder: Path) -> None:
+    (folder / "more.tsv.gz").write_bytes(gzip.compress(b"x" * 100_000_000, 1))
+
+
 def _odd_description(folder: Path) -> None:
     (folder / "task.yaml").write_text("[" * 3_000)
 
@@ -177,7 +186,7 @@ def _named_outside(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [_dangling, _loop, _cut, _no_gzip, _deep_json, _deep_line, _no_json, _no_utf_8, _no_parquet, _empty_parquet, _long_field,
-     _long_integer, _odd_description, _named_outside],
+     _bomb, _bomb_of_one_line, _long_integer, _odd_description, _named_outside],
     ids=lambda change: change.__name__,
 )  # fmt: skip
 def test_evaluation_folders_are_read_to_the_end_at_plan_time(tmp_path: Path, change: Callable[[Path], None]) -> None:
@@ -195,6 +204,23 @@ def test_evaluation_folders_are_read_to_the_end_at_plan_time(tmp_path: Path, cha
         external_digest(recipe, "evaluation_texts", None)
     assert len(str(caught.value)) < 1_000
     assert "\n" not in str(caught.value)
+
+
+def test_a_small_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.inputs.evaluation_sets.ROWS_MAX", 1_000)
+    pl.select(pl.repeat("x", 1_001).alias("text")).write_parquet(tmp_path / "more.parquet")
+    for read in (lambda: local_texts([str(tmp_path)]), lambda: check_folder(str(tmp_path), ())):
+        with pytest.raises(RecipeError, match="1,001 rows"):
+            read()
+
+
+def test_packed_text_is_read(tmp_path: Path) -> None:
+    lines = "".join(f'{{"text": "text number {n} of a set"}}\n' for n in range(5_000))
+    (tmp_path / "more.jsonl.gz").write_bytes(
+        b"".join([gzip.compress(lines[:9_000].encode()), gzip.compress(lines[9_000:].encode())])
+    )
+    check_folder(str(tmp_path), ())
+    assert len(next(iter(local_texts([str(tmp_path)]).values()))) == 5_000
 
 
 def test_a_long_field_is_read(tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from resources.releases import releases
 from resources.releases.releases import Release
+from resources.store import figures, manifests
 from resources.store.bucket import Bucket
 from resources.store.manifests import (
     MANIFEST_FILE,
@@ -38,7 +40,9 @@ ODD: tuple[Any, ...] = (
 ALLOWED: dict[str, list[Any]] = {
     "partition": [None, "x"], "metadata": [{}], "lineage": [{}], "created": [0], "files": [{}]
 }  # fmt: skip
-FIELDS = ("asset", "partition", "fingerprint", "digest", "files", "metadata", "lineage", "created")
+FIELDS = tuple(name for name in manifests._Manifest.model_fields if name != "seal")
+INSIDE: dict[str, type[BaseModel]] = {"metadata": manifests._ReleaseFigures, "lineage": manifests._ReleaseLineage}
+"""What a release's manifest has to hold in fields that are open for other artifacts."""
 NAMES = (
     "../escaped", "/escaped", "a/../../b", "./a", "a//b", "", ".", "..", "a/..", "x\0y", "x\ny", "\x1b[31m", "n" * 256,
     "/".join(["d"] * 3000),
@@ -238,9 +242,61 @@ def test_a_copy_of_a_release_is_none(release: Artifact, store: Store) -> None:
     assert releases.broken_releases(store) == ["copy"]
 
 
-@pytest.mark.parametrize("value", [None, [], {}, -1, 1e300, "../../x", "/etc/passwd", "\x1b[31m"], ids=ascii)
-@pytest.mark.parametrize("field", FIELDS)
-def test_a_hostile_shared_store_costs_a_rebuild_and_never_a_file(tmp_path: Path, field: str, value: Any) -> None:
+def paths_of(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every field of a manifest, also of what is nested: from the model, so that a new field is tried, too."""
+    for name, field in model.model_fields.items():
+        yield (*at, name)
+        inner = [INSIDE[name]] if not at and name in INSIDE else [*_models(field.annotation)]
+        for one in inner:
+            yield from paths_of(one, (*at, name, *(["recipe.json"] if name == "files" else [])))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+PATHS = tuple(paths_of(manifests._Manifest))
+REPLACED: dict[str, Any] = {
+    **{"null": None, "list": [], "object": {}, "true": True, "negative": -1, "huge number": 10**30, "no number": 1e300},
+    **{"parent": "../../victim", "absolute": "/etc/passwd", "link": "/proc/self/cwd/victim", "escape": "\x1b[31m"},
+    **{
+        "long": "A" * 100_000,
+        "many": ["../../victim"] * 10_000,
+        "nested": {"../../victim": {"bytes": 4, "sha256": "0" * 64}},
+    },
+    **{"digest": "d" * 64, "NUL": "a\0b"},
+}
+
+
+def replaced(values: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A manifest with one value replaced."""
+    first, *rest = path
+    return {**values, first: replaced(values.get(first) or {}, tuple(rest), value) if rest else value}
+
+
+def tampered(made: Artifact, path: tuple[str, ...], value: Any) -> bytes:
+    """The manifest of an artifact with one value replaced, and a seal that fits unless it is the seal that is replaced."""
+    values = load_manifest(made.path)
+    seal = values.pop("seal")
+    if path != ("seal",):
+        return manifest_text(replaced(values, path, value))
+    return manifest_text(values).replace(json.dumps(seal).encode(), json.dumps(value).encode())
+
+
+def test_every_field_of_a_manifest_is_tried() -> None:
+    assert {path[0] for path in PATHS} == set(manifests._Manifest.model_fields)
+    assert ("files", "recipe.json", "sha256") in PATHS
+    assert ("lineage", "recipe", "name") in PATHS
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+@pytest.mark.parametrize("path", PATHS, ids=".".join)
+def test_a_hostile_shared_store_costs_a_rebuild_and_never_a_file(
+    tmp_path: Path, path: tuple[str, ...], kind: str
+) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "victim").write_text("mine")
     url = f"file://{tmp_path}/shared"
@@ -248,19 +304,71 @@ def test_a_hostile_shared_store_costs_a_rebuild_and_never_a_file(tmp_path: Path,
     first.open()
     made = make_release(first)
     first.share(made)
-    values = load_manifest(made.path)
-    del values["seal"]
-    first.bucket.write(f"manifests/release/{FINGERPRINT[:24]}.json", manifest_text({**values, field: value}))
-    before = {file for file in tmp_path.rglob("*") if (tmp_path / "b") not in file.parents}
+    text = tampered(made, path, REPLACED[kind])
+    first.bucket.write(f"manifests/release/{FINGERPRINT[:24]}.json", text)
+    before = _outside(tmp_path)
     second = SharedStore(tmp_path / "b", Bucket(url))
     second.open()
     found = second.fetch("release", FINGERPRINT)
     list(second.manifests("release", None))
     assert found is None or found.path.is_relative_to(tmp_path / "b")
-    assert found is not None or second.damage_reports or field == "fingerprint"
-    after = {file for file in tmp_path.rglob("*") if (tmp_path / "b") not in file.parents}
-    assert after - {tmp_path / "b"} == before
-    assert (tmp_path / "victim").read_text() == "mine"
+    assert found is not None or any("release" in line for line in second.damage_reports), "it is named"
+    assert _outside(tmp_path) == before
+    if found is None:  # the run makes it, and the store gets a valid manifest again
+        again = make_release(second)
+        second.share(again)
+        assert SharedStore(tmp_path / "c", Bucket(url)).fetch("release", FINGERPRINT) is not None
+
+
+def _outside(folder: Path) -> dict[Path, bytes | None]:
+    """Every file outside the second home, with its content."""
+    homes = [folder / name for name in ("b", "c")]
+    files = (file for file in folder.rglob("*") if not any(file.is_relative_to(home) for home in homes))
+    return {file: file.read_bytes() if file.is_file() else None for file in files}
+
+
+FIGURES = [(asset, name) for asset, model in figures.FIGURES.items() for name in model.model_fields]
+
+
+@pytest.mark.parametrize("value", ["../../x", -1, 1e300, [1], {"a": {"b": "c"}}], ids=str)
+@pytest.mark.parametrize(("asset", "name"), FIGURES, ids=str)
+def test_figures_of_another_machine_have_their_types(asset: str, name: str, value: Any) -> None:
+    """Those that code relies on; a figure of the wrong type would end a run in the middle."""
+    valid_for = {"columns": [], "reruns": [{"a": {"b": "c"}}], "seconds": [1e300]}
+    manifest = valid() | {"asset": asset, "metadata": {name: value}, "lineage": {}}
+    if value in valid_for.get(name, []):
+        return
+    with pytest.raises(ValueError, match=r"^artifact\.json is broken: metadata\."):
+        figures.check_figures(manifest)
+
+
+@pytest.mark.parametrize(
+    "lineage", [{"recipe": []}, {"externals": {"a": 1}}, {"inputs": {"a": []}}, {"inputs": "x"}], ids=str
+)
+def test_lineage_of_another_machine_has_its_types(lineage: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^artifact\.json is broken: lineage\."):
+        figures.check_figures(valid() | {"asset": "seed_data", "metadata": {}, "lineage": lineage})
+
+
+@pytest.mark.parametrize("which", ["file", "folder", "manifest"])
+def test_links_in_a_shared_store_bring_nothing_into_a_home(tmp_path: Path, which: str) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "weights.bin").write_text("a secret of the machine")
+    first = SharedStore(tmp_path / "a", Bucket(f"file://{tmp_path}/shared"))
+    first.open()
+    first.share(make_release(first))
+    (weights,) = (tmp_path / "shared" / "artifacts").rglob("weights.bin")
+    (manifest,) = (tmp_path / "shared" / "manifests").rglob("*.json")
+    target = {"file": weights, "folder": weights.parent, "manifest": manifest}[which]
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    target.symlink_to(tmp_path / "victim" if which == "folder" else tmp_path / "victim" / "weights.bin")
+    second = SharedStore(tmp_path / "b", Bucket(f"file://{tmp_path}/shared"))
+    second.open()
+    assert second.fetch("release", FINGERPRINT) is None
+    assert second.damage_reports
+    assert not [file for file in (tmp_path / "b").rglob("*") if file.is_symlink()]
+    assert not [f for f in (tmp_path / "b").rglob("*") if f.is_file() and b"a secret" in f.read_bytes()]
 
 
 OUTPUT = json.dumps(

@@ -42,6 +42,8 @@ YAML = {
     "tag": "!mine x",
     "octal": "seed: 010",
     "sexagesimal": "seed: 1:30",
+    **{f"word {word}": f"a: {word}" for word in ("yes", "No", "ON", "off", "[x, no]", "{no: 1}")},
+    "sexagesimal fraction": "seed: 1:30.5",
     "no date": "a: 2024-13-45",
     "binary": "!!binary x",
     "tab": "\ta: b",
@@ -54,6 +56,9 @@ YAML = {
     "huge": "a: " + "x" * BYTES_MAX,
     "huge comment": "#" * (BYTES_MAX + 1),
     "surrogate": "a: \ud800",
+    "half a character": 'a: "\\ud800"',
+    "two halves": 'a: "\\ud83d\\ude00"',
+    "half a key": '"\\udc00": 1',
 }
 SHAPES = ("", "null", "[]", "[1]", "5", "text", "true", "---", "2024-01-01", "{}", "name: x")
 
@@ -114,6 +119,7 @@ PATHS: list[Any] = [
     "/dev/zero",
     "/etc/passwd/x",
     "\udcff",
+    "\ud800",
 ]
 
 
@@ -153,7 +159,7 @@ def test_numbers_have_a_sane_maximum(tmp_path: Path, field: str, value: Any) -> 
         part[section] = dict(part.get(section) or {})
         part = part[section]
     part[name] = value
-    if (name in ("limit", "dimensions") and value is None) or value is True or (name == "epochs" and value == 1.5):
+    if (name in ("limit", "dimensions") and value is None) or (name == "epochs" and value == 1.5):
         return
     started = time.process_time()
     with pytest.raises(RecipeError) as caught:
@@ -161,6 +167,53 @@ def test_numbers_have_a_sane_maximum(tmp_path: Path, field: str, value: Any) -> 
     assert name in str(caught.value)
     assert len(str(caught.value)) < 1_500
     assert time.process_time() - started < 2, "seconds of CPU"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("12", 12), ("1e1", 10), ("1.5e1", 15), ("'12'", 12), ("1_2", 12), ("12.0", 12), ("0o14", None), ("012", None), ("yes", None),
+     ("true", None), ("1:12", None), ("1e-1", None), ("1e99", None), (".inf", None), (".nan", None), ("12k", None), ("~", None), ("0x0C", 12)],
+)  # fmt: skip
+def test_a_number_is_what_was_meant_or_refused(tmp_path: Path, text: str, meant: int | None) -> None:
+    from tests.support.small import write_recipe
+
+    data: Any = small_data()
+    data["topics"]["at_least"] = "THE_NUMBER"
+    file = write_recipe(tmp_path, data)
+    assert "at_least: THE_NUMBER" in file.read_text()
+    file.write_text(file.read_text().replace("at_least: THE_NUMBER", f"at_least: {text}"))
+    if meant is not None:
+        assert load_recipe(file).topics.at_least == meant
+        return
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file)
+    assert "at_least" in str(caught.value) or "line " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    ["brainstorm: {retrieval: Write tasks}", "synthesis: {sts: 'Write {keys}'}", "judge: {sts: Which is better}", "expand: More topics",
+     "revise: {sts: 'Mend it, please'}", "candidate: 'number {number}'", "synthesis: {grounded: Ask something}", "again: once more"],
+)  # fmt: skip
+def test_a_prompt_without_what_it_asks_about_is_refused(tmp_path: Path, changes: str) -> None:
+    (tmp_path / "prompts.yaml").write_text(changes)
+    with pytest.raises(RecipeError, match=r"must name \{"):
+        prompt_set(Prompts(set="full", file=str(tmp_path / "prompts.yaml")))
+
+
+def test_ten_million_rows_are_planned_in_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.support.small import ROWS, write_recipe
+
+    monkeypatch.setenv("SPEED_HOME", str(tmp_path / "home"))
+    data: Any = small_data()
+    data["seed_data"]["rows"] = data["senior_data"]["rows"] = dict.fromkeys(ROWS, 10_000_000)
+    file = write_recipe(tmp_path, data)
+    started = time.process_time()
+    assert main(["plan", "--recipe", str(file), "--json"]) == 0
+    assert time.process_time() - started < 10, "seconds of CPU"
+    assert "does not look up which are answered" in capsys.readouterr().out
 
 
 ENDPOINTS = (

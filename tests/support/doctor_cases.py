@@ -5,7 +5,9 @@ Belongs here: planting. Not here: what is found (`tests/test_doctor.py`), how se
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +20,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
+from resources.instance import gpu_pool
 from speed_assets.orchestration.doctor import engine_probes, machine_probes
 from speed_assets.recipe import Recipe
+from tests.support.http_messages import write_reply
 from tests.support.tiny import tiny_data, tiny_recipe
 from tests.support.zoo import SPECIES, Zoo
 
@@ -38,11 +43,13 @@ class Teacher(Zoo):
         self.asked = 0
         """Calls that were answered, and so are paid for."""
 
+    @override
     def _batch_call(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
         if (method, target) == ("GET", "/v1/models"):
             return 200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.listed]}
         return super()._batch_call(method, target, headers, body)
 
+    @override
     def _chat(self, body: dict[str, Any]) -> tuple[int, Any]:
         assert body.get("max_tokens", body.get("max_completion_tokens")) == 1
         if self.status != 200:
@@ -139,6 +146,7 @@ def _handler(replies: dict[str, tuple[int, Any, dict[str, str]]]) -> type[BaseHT
 
         do_HEAD = do_POST = do_GET
 
+        @override
         def log_message(self, *_: object) -> None:
             pass
 
@@ -178,13 +186,13 @@ def with_card(case: Case, free_mib: int, driver: str = "580.65.06") -> None:
     tool.write_text(f"#!/bin/sh\necho 'NVIDIA H200, {driver}, 143771, {free_mib}'\n")
     tool.chmod(0o755)
     case.patch.setenv("PATH", f"{case.folder}:/usr/bin:/bin")
-    case.patch.setattr(engine_probes.gpu_pool, "gpu_visible", lambda: True)
-    case.patch.setattr(engine_probes.importlib.metadata, "version", lambda name: "2.13.0+cu130")
+    case.patch.setattr(gpu_pool, "gpu_visible", lambda: True)
+    case.patch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cu130")
     engine_probes._smi.cache_clear()
 
 
 def with_disk(case: Case, free: int) -> None:
-    case.patch.setattr(machine_probes.shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    case.patch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
 
 
 def memory_of(case: Case, kilobytes: int) -> None:
@@ -195,12 +203,9 @@ def memory_of(case: Case, kilobytes: int) -> None:
 
 def dated(case: Case, seconds: float) -> None:
     """The teacher's server has another clock."""
-    from tests.support import teacher_server
-
-    write = teacher_server.write_reply
     date = {"date": formatdate(time.time() + seconds, usegmt=True)}
 
     def later(writer: Any, status: int, value: Any, headers: Any = None, announced: int | None = None) -> None:
-        write(writer, status, value, {**(headers or {}), **date}, announced)
+        write_reply(writer, status, value, {**(headers or {}), **date}, announced)
 
-    case.patch.setattr(teacher_server, "write_reply", later)
+    case.patch.setattr("tests.support.teacher_server.write_reply", later)

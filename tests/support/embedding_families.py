@@ -36,7 +36,12 @@ SENTENCES = [
     "Instruct: retrieve passages that answer the query",
     "passage: chess is a game for two players",
 ]
-_DECODER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+_DECODER: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 GEMMA_PROMPTS = {
     "query": "task: search result | query: ",
     "document": "title: none | text: ",
@@ -83,9 +88,7 @@ def _around(backend: Tokenizer, single: str) -> processors.TemplateProcessing:
     )
 
 
-def _save(
-    folder: Path, backend: Tokenizer, model: torch.nn.Module, class_name: str | None = None, **tokens: Any
-) -> str:
+def _save(folder: Path, backend: Tokenizer, model: Any, class_name: str | None = None, **tokens: Any) -> str:
     PreTrainedTokenizerFast(tokenizer_object=backend, **tokens).save_pretrained(folder)
     if class_name:  # as the published file names it
         file = folder / "tokenizer_config.json"

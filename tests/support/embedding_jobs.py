@@ -71,7 +71,8 @@ def stop_at(step: int) -> Callable[[int, int, str], None]:
 
 
 def vectors_of(params: dict[str, Any]) -> Any:
-    return SentenceTransformer(params["out"])[0].embedding.weight.detach()
+    static: Any = SentenceTransformer(params["out"])[0]
+    return static.embedding.weight.detach()
 
 
 def settings_of(**changes: Any) -> EmbeddingSettings:
@@ -90,5 +91,5 @@ def train(params: dict[str, Any], report: Callable[[int, int, str], None]) -> di
 
 def evaluation(tasks: list[str]) -> Evaluate:
     """A job that scores nothing but names these tasks."""
-    files = dict.fromkeys(("out", "samples", "plot", "cache"), "")
+    files: dict[str, Any] = dict.fromkeys(("out", "samples", "plot", "cache"), "")
     return Evaluate(models=(), bm25=False, microworld=None, tasks=tuple(tasks), batch_size=1, **files)

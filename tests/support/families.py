@@ -35,7 +35,7 @@ TEXT = [
     "Which way is up, and which is down? The left hand holds the bow; the right hand is cold, the left one is hot.",
     "A reader looks for short texts on gardens, rivers, trains and bread, and finds long ones on weather and law.",
     'Answer: {"answer": "down"} {"answer": "right"} {"answer": "cold"} {"answer": "out"} {"answer": "no"}',
-    "You are a helpful assistant. Begin with the task, end with the answer, and write nothing else beside it.",
+    "You are a helpful assistant. Begin with the task, end with the answer, and write nothing else.",
 ] * 3
 _WORDS = Regex(r"'s|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 CHATML = (
@@ -184,7 +184,7 @@ FAMILIES = (
         settings=(("head_dim", 32),),
     ),
     Family(
-        name="qwen-3-thinking",  # its template opens a thought by itself, whatever it is told
+        name="qwen-3-thinking",  # its template opens a thought by itself, whatever the prompt says
         config=Qwen3Config,
         special=_CHATML,
         names={"eos": "<|im_end|>", "pad": "<|endoftext|>"},
@@ -255,7 +255,7 @@ def write_family(family: Family, folder: Path, text: Iterable[str] = TEXT) -> st
     """Save a model of the family, with weights drawn at random, in `folder`."""
     tokenizer = _tokenizer(family, text)
     tokenizer.save_pretrained(folder)
-    ids: Callable[[str], int] = tokenizer.convert_tokens_to_ids
+    ids: Callable[[str], Any] = tokenizer.convert_tokens_to_ids
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
         "vocab_size": len(tokenizer),

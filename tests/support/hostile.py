@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from typing import Any
 
 from speed_assets.domain.task_types import TASK_TYPES
 
@@ -27,7 +28,7 @@ _ODD = [
     "\u0301",
 ]
 _MARKUP = ["```json\n", "```", "<script>alert(1)</script>", "<b>", "&lt;", "](javascript:x)", "{{", "}}", "\\", "\\u00"]
-_VALUES = [None, True, 0, -1e400, 10**400, [], {}, [["x"]], {"x": {}}, "", " ", "\u200b", "NaN"]
+_VALUES: list[Any] = [None, True, 0, -1e400, 10**400, [], {}, [["x"]], {"x": {}}, "", " ", "\u200b", "NaN"]
 
 
 def words(rng: random.Random, count: int) -> str:

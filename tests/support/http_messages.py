@@ -33,7 +33,8 @@ def uploaded_file(content_type: str, body: bytes) -> bytes:
     message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
     for part in message.iter_parts():
         if part.get_filename():
-            content: bytes = part.get_payload(decode=True)
+            content = part.get_payload(decode=True)
+            assert isinstance(content, bytes)
             return content
     raise NoReplyError
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 pytest.importorskip("mteb")
 from datasets import Dataset, DatasetDict
@@ -17,7 +18,7 @@ from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.abstasks.task_metadata import TaskMetadata
 
 
-def metadata(name: str, kind: str, score: str, **more: Any) -> TaskMetadata:
+def metadata(name: str, kind: Any, score: str, **more: Any) -> TaskMetadata:
     return TaskMetadata(
         name=name, description=name, dataset={"path": f"test/{name}", "revision": "7"}, type=kind,
         category="t2t", eval_splits=more.pop("eval_splits", ["test"]), eval_langs=["eng-Latn"], main_score=score, **more,
@@ -38,6 +39,7 @@ class Forum(AbsTaskRetrieval):
 
     loads = 0
 
+    @override
     def load_data(self, *args: Any, **kwargs: Any) -> None:
         type(self).loads += 1
         queries, corpus = FORUMS[self.metadata.name.removeprefix("Forum")]
@@ -63,7 +65,8 @@ def aggregate() -> AbsTaskAggregate:
         name="ForumRetrieval", description="both", tasks=parts, main_score="ndcg_at_10", type="Retrieval",
         eval_splits=["test"],
     )  # fmt: skip
-    return type("ForumRetrieval", (AbsTaskAggregate,), {"metadata": said})()
+    found: AbsTaskAggregate = type("ForumRetrieval", (AbsTaskAggregate,), {"metadata": said})()
+    return found
 
 
 class OneSplit(AbsTaskSTS):
@@ -71,6 +74,7 @@ class OneSplit(AbsTaskSTS):
 
     metadata = metadata("OneSplit", "STS", "cosine_spearman")
 
+    @override
     def load_data(self, *args: Any, **kwargs: Any) -> None:
         pairs = {
             "sentence1": ["the cat sleeps", "rain falls", "bread is warm"],

@@ -82,7 +82,7 @@ _PLACES = (
     "at the edge of the forest",
     "in the upper workshop",
     "after the market had closed",
-    "beside the canal",
+    "next to the canal",
     "while the rain went on",
     "under the stone bridge",
     "in the middle of the week",
@@ -153,7 +153,7 @@ def _tasks(prompt: str, rng: random.Random) -> list[str]:
 
 def _record(prompt: str, keys: list[str], rng: random.Random) -> dict[str, str]:
     long = _words(prompt, rng)
-    record = {}
+    record: dict[str, str] = {}
     for key in keys:
         if key in ("label", "misleading_label"):
             record[key] = rng.choice([label for label in _LABELS if label not in record.values()])

@@ -322,7 +322,7 @@ def _repetition() -> list[Row]:
 def _unfinished() -> list[Row]:
     """Documents cut at a place where no sentence ends, as a token limit cuts."""
     rng = random.Random(5)
-    rows = []
+    rows: list[Any] = []
     while len(rows) < 48:
         number = len(rows)
         field = ("positive", "negative")[number % 2]

@@ -72,7 +72,7 @@ class Nodes:
             *(("--address", self.address) if number else head),
             *("--block", "--node-ip-address", "127.0.0.1", "--num-cpus", str(cpus), "--num-gpus", "0"),
             *("--object-store-memory", str(OBJECT_STORE_BYTES), "--disable-usage-stats"),
-            # Jobs are taken by an agent that listens on one port whatever the cluster, unless it is told another.
+            # Jobs are taken by an agent that listens on one port whatever the cluster, unless it gets another.
             *("--dashboard-agent-listen-port", str(free_port())),
         )
         with log.open("wb") as out:

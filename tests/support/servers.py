@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from typing_extensions import override
+
 POSTGRES_PASSWORD = "p4ssw0rd-of-the-ledger"
 S3_SECRET = "s3cr3t-of-the-store"
 
@@ -153,6 +155,7 @@ class S3:
         from werkzeug.serving import WSGIRequestHandler, make_server
 
         class Quiet(WSGIRequestHandler):
+            @override
             def log(self, type: str, message: str, *args: Any) -> None:
                 pass
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from safetensors.numpy import save_file
+from typing_extensions import override
 
 from checks.registry import Outcome, Subject, checks_of, evaluate
 from resources.inputs.evaluation_sets import offline_evaluation_texts
@@ -180,6 +181,7 @@ class Shelf(Artifacts):
         self.artifacts[asset, partition] = artifact
         return artifact
 
+    @override
     def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         return self.artifacts.get((asset, partition))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -32,7 +33,7 @@ CHATML = (
 CONTEXT = 8192
 ENDS = 30
 """Tokens after which an output ends, on average."""
-_SHAPE = {
+_SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -58,7 +59,7 @@ def _backend(special: list[str]) -> Tokenizer:
     return backend
 
 
-def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, model: torch.nn.Module, writes: bool) -> str:
+def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, model: Any, writes: bool) -> str:
     end = tokenizer.eos_token_id
     with torch.no_grad() if writes else nullcontext():
         if not writes:  # vectors that differ by their text
@@ -124,7 +125,7 @@ def qwen(folder: Path, writes: bool = True) -> str:
 def bert(folder: Path, writes: bool = False) -> str:
     """all-MiniLM-L6-v2: a BERT with mean pooling."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     backend = _backend(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     backend.post_processor = processors.TemplateProcessing(

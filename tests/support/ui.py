@@ -20,17 +20,38 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from speed_assets.recipe import PROJECT
 from tests.support.servers import NotInstalled, free_port
 
-SIZE = {"width": 1280, "height": 800}
-WAIT_MS = 90_000
-"""Milliseconds for a page: a busy machine takes its time."""
-RUNS = "{ runsOrError { ... on Runs { results { runId status assetSelection { path } } } } }"
+SIZE = ViewportSize(width=1280, height=800)
+WALL = ViewportSize(width=9000, height=5000)
+"""Pixels of a window in which every node of the graph is in sight: Dagster draws no other, and no mark on small ones."""
+WALL_SCALE = 0.1
+"""Device pixels for each pixel of that window, since nobody sees it."""
+WAIT_MS = 60_000
+"""Milliseconds for anything that a page fetches: a busy machine takes its time."""
 PAUSE_MS = 2500
-"""Milliseconds for what a page fetches after it is drawn; it never ceases to ask for news, so there is no end to wait for."""
+"""Milliseconds before a picture: a page asks for news without end, so it is never known to be complete."""
+SERVE_S, RUN_S, END_S = 180, 300, 90
+"""Seconds that a server has to serve, a run to end, and a server to end."""
+RUNS = "{ runsOrError { ... on Runs { results { runId status assetSelection { path } } } } }"
+NODES = "{ assetNodes { groupName assetKey { path } } }"
+NEVER = "Never materialized"
+DRAWN = """() => [...document.querySelectorAll('foreignObject')].map(drawn => ({
+  name: drawn.querySelector('[data-tooltip]')?.dataset.tooltip,
+  text: drawn.textContent,
+  group: drawn.classList.contains('group'),
+  box: ['x', 'y', 'width', 'height'].map(side => Number(drawn.getAttribute(side))),
+})).filter(drawn => drawn.name)"""
+"""What the graph draws: the boxes of groups, and nodes."""
+SCROLL = """link => {
+  let list = link.parentElement;
+  while (list.scrollHeight <= list.clientHeight || getComputedStyle(list).overflowY === 'visible') list = list.parentElement;
+  list.scrollTop += list.clientHeight / 2;
+}"""
+"""Scrolls the list that a link is in by half of what is in sight."""
 
 
 @contextmanager
@@ -43,7 +64,7 @@ def serving(recipe: Path, home: Path, log: Path) -> Iterator[str]:
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
     try:
-        end = time.monotonic() + 180
+        end = time.monotonic() + SERVE_S
         while " serves after " not in log.read_text(errors="replace"):
             if server.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the UI does not serve: {log.read_text(errors='replace')[-2000:]}")
@@ -51,17 +72,23 @@ def serving(recipe: Path, home: Path, log: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(90)
+        server.wait(END_S)
+
+
+def chromium_program() -> str:
+    """The Chromium of this machine. Raises NotInstalled."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if program := shutil.which(name):
+            return program
+    raise NotInstalled("no Chromium on this machine: apt-get install chromium")
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The Chromium of this machine. Raises NotInstalled."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        raise NotInstalled("no Chromium on this machine: apt-get install chromium")
+    """A browser without a window. Raises NotInstalled."""
+    program = chromium_program()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=WAIT_MS)
         try:
             yield browser
         finally:
@@ -77,57 +104,74 @@ class Ui:
         page.set_default_timeout(WAIT_MS)
         expect.set_options(timeout=WAIT_MS)
 
+    @classmethod
+    def on_a_wall(cls, browser: Browser, address: str) -> Ui:
+        """In a window so large that the graph with all its groups open is in sight."""
+        return cls(browser.new_page(viewport=WALL, device_scale_factor=WALL_SCALE), address)
+
     def open(self, path: str) -> None:
         """A page, once what it fetches has come."""
         self.page.goto(f"{self.address}/{path}")
         self.page.wait_for_timeout(PAUSE_MS)
 
-    def graph(self) -> None:
-        """The global asset graph."""
-        self.page.goto(f"{self.address}/asset-groups")
+    def graph(self, select: str = "", *, opened: bool = False) -> None:
+        """The global asset graph.
+
+        Args:
+            select: a Dagster asset selection, for a part of it.
+            opened: whether all groups are open, as after Alt+E.
+        """
+        groups = sorted({group for group, _name in self.nodes()}) if opened else ()
+        query = {"expanded": ",".join(f"global@global:{name}" for name in groups), "asset-selection": select}
+        self.page.goto(f"{self.address}/asset-groups?{urlencode({k: v for k, v in query.items() if v})}")
         self.page.get_by_text("Materialize all").wait_for()
 
-    def select(self, assets: str) -> None:
-        """The part of the global graph that an asset selection names, with all groups open."""
-        self.open(f"asset-groups?{urlencode({'asset-selection': assets})}")
-        self.page.keyboard.press("Alt+e")
-        self.page.wait_for_timeout(PAUSE_MS)
-
     def reload_definitions(self) -> None:
-        """A click on *Reload definitions*, above the graph, and what it waits for."""
-        said = self.page.get_by_text("Definitions reloaded!", exact=True)
-        expect(said).to_have_count(0)  # an earlier one stays for some seconds
+        """A click on *Reload definitions*, above the graph, and its end. Not twice on one page: the message stays a while."""
         self.page.get_by_role("button", name="Reload definitions").click()
-        said.first.wait_for()
+        self.page.get_by_text("Definitions reloaded!", exact=True).first.wait_for()
+
+    def marked(self) -> set[str]:
+        """The assets that the graph marks as unsynced or never materialized, once it has drawn all of them with their status."""
+        nodes = {(group.split("/")[-1], name): asset for (group, name), asset in self.nodes().items()}
+        end = time.monotonic() + WAIT_MS / 1000
+        while True:
+            drawn = {nodes.get(node): text for node, text in _drawn(self.page.evaluate(DRAWN))}
+            if drawn.keys() == set(nodes.values()) and all(map(_has_status, drawn.values())):
+                return {name for name, text in drawn.items() if name and ("Unsynced (" in text or NEVER in text)}
+            assert time.monotonic() < end, f"the graph draws {drawn}"
+            self.page.wait_for_timeout(100)
 
     def open_unsynced(self) -> set[str]:
         """The assets that the dialog of *Materialize unsynced* lists, which stays open."""
         self.page.locator("button:right-of(:text('Materialize all'))").first.click()
         self.page.get_by_text("Materialize unsynced", exact=True).click()
-        dialog = self.page.locator(".dagster-dialog")
-        confirm = dialog.get_by_role("button", name=re.compile("^Materialize"))
-        done = dialog.get_by_text("All assets are up to date")
-        expect(confirm.or_(done).first).to_be_visible()
-        if done.is_visible():
+        dialog, confirm = self._dialog(), self._confirm()
+        fresh = dialog.get_by_text("All assets are up to date")
+        expect(confirm.or_(fresh).first).to_be_visible()
+        if fresh.is_visible():
             return set()
+        links = dialog.locator("a[href*='/assets/']")
+        count = int(re.findall(r"\d+", confirm.inner_text())[0])
         listed: set[str] = set()
-        rows = dialog.locator("a[href*='/assets/']")
-        for _screen in range(20):  # it draws only the rows that are in sight
-            listed |= {str(row.get_attribute("href")) for row in rows.all()}
-            before = len(listed)
-            rows.last.scroll_into_view_if_needed()
-            self.page.wait_for_timeout(150)
-            listed |= {str(row.get_attribute("href")) for row in rows.all()}
-            if len(listed) == before:
+        for _screen in range(3 * count):  # only the rows that are in sight are drawn
+            hrefs = links.evaluate_all("links => links.map(link => link.getAttribute('href'))")
+            listed |= {href.split("/assets/")[1].split("?")[0] for href in hrefs}
+            if len(listed) >= count:
                 break
-        return {href.split("/assets/")[1].split("?")[0] for href in listed}
+            links.first.evaluate(SCROLL)
+            self.page.wait_for_timeout(50)
+        assert len(listed) == count, f"the dialog counts {count} and lists {sorted(listed)}"
+        return listed
+
+    def close_dialog(self) -> None:
+        self.page.keyboard.press("Escape")
+        expect(self._dialog()).to_have_count(0)
 
     def unsynced(self) -> set[str]:
         """The assets that the dialog of *Materialize unsynced* lists, which is closed again."""
         listed = self.open_unsynced()
-        dialog = self.page.locator(".dagster-dialog")
-        dialog.get_by_role("button", name=re.compile("^(Cancel|Close|Done|OK|Dismiss|Got it)$")).last.click()
-        expect(dialog).to_have_count(0)
+        self.close_dialog()
         return listed
 
     def materialize_unsynced(self) -> tuple[str, set[str], str]:
@@ -138,8 +182,8 @@ class Ui:
         """
         before = {run["runId"] for run in self.runs()}
         self.open_unsynced()
-        self.page.locator(".dagster-dialog").get_by_role("button", name=re.compile("^Materialize")).click()
-        end = time.monotonic() + 300
+        self._confirm().click()
+        end = time.monotonic() + RUN_S
         while True:
             new = [run for run in self.runs() if run["runId"] not in before]
             if new and all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in new):
@@ -150,8 +194,43 @@ class Ui:
         return new[0]["runId"], {"/".join(key["path"]) for key in new[0]["assetSelection"]}, new[0]["status"]
 
     def runs(self) -> list[dict[str, Any]]:
-        body = json.dumps({"query": RUNS}).encode()
-        request = urllib.request.Request(f"{self.address}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as response:
-            found: list[dict[str, Any]] = json.load(response)["data"]["runsOrError"]["results"]
+        """All runs, with their assets and how they are."""
+        found: list[dict[str, Any]] = self._ask(RUNS)["runsOrError"]["results"]
         return found
+
+    def nodes(self) -> dict[tuple[str, str], str]:
+        """The assets of the graph, by group and by the name that their node shows: the last part of their key."""
+        nodes = self._ask(NODES)["assetNodes"]
+        return {(node["groupName"], node["assetKey"]["path"][-1]): "/".join(node["assetKey"]["path"]) for node in nodes}
+
+    def _ask(self, query: str) -> Any:
+        body = json.dumps({"query": query}).encode()
+        request = urllib.request.Request(f"{self.address}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=WAIT_MS / 1000) as response:
+            return json.load(response)["data"]
+
+    def _dialog(self) -> Locator:
+        return self.page.locator(".dagster-dialog")
+
+    def _confirm(self) -> Locator:
+        return self._dialog().get_by_role("button", name=re.compile("^Materialize"))
+
+
+def _has_status(text: str) -> bool:
+    """Whether a node shows the status of its asset, and with it all that is fetched for it."""
+    return any(status in text for status in ("Materialized", "Materializing", NEVER, "Failed", "Overdue"))
+
+
+def _drawn(found: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Of what `DRAWN` finds, each node: the name of the smallest group around it, its own name, and its text."""
+    groups = [entry for entry in found if entry["group"]]
+    for node in found:
+        if not node["group"]:
+            around = [group for group in groups if _within(node["box"], group["box"])]
+            smallest = min(around, key=lambda group: group["box"][2] * group["box"][3])["name"] if around else ""
+            yield (smallest, node["name"]), node["text"]
+
+
+def _within(inner: list[float], outer: list[float]) -> bool:
+    left, top, width, height = outer
+    return left <= inner[0] <= left + width and top <= inner[1] <= top + height

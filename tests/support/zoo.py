@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from typing_extensions import override
+
 from speed_assets.domain.fingerprints import digest
 from speed_assets.microworld.simulated_teacher import MicroworldTeacher
 from tests.support.teacher_server import Answer, Faults, TeacherServer
@@ -243,6 +245,7 @@ class Zoo(TeacherServer):
         self.refused: list[str] = []
         self.met = 0
 
+    @override
     def _chat(self, body: Body) -> tuple[int, Any]:
         assert None not in body.values(), "null is never sent"
         if refusal := self.species.refuses(body):

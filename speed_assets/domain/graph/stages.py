@@ -23,6 +23,10 @@ DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
 Writer = Literal["senior_model", "junior_model"]
 
 
+GROUPS = ("tasks", "junior", "senior", "revisor", "triplets", "embedding", "release")
+"""The parts of the loop, in its order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One artifact of the loop, or one for each of its `task_types`.
@@ -50,6 +54,14 @@ class Stage:
     gathers: Kind | None = None
     gpu: bool = False
     version: int = 1
+
+    def group_of(self, task_type: str | None) -> str:
+        """The group of an artifact in the asset graph: its part of the loop, in order, and in it a box for its task types.
+
+        A node shows the last part of its key alone, so the box around task types has the name of their stage.
+        """
+        part = f"{GROUPS.index(self.group) + 1}_{self.group}"
+        return f"{part}/{self.name}" if task_type else part
 
     @property
     def partitioned(self) -> bool:
@@ -373,7 +385,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Model, data, cards and manifest in one folder. It is written completely or not at all, and only if every gate passes.",
         ("embedding_model", "final_triplets", "mteb_scores"),
         reads=_STATED,
-        version=4,
+        version=5,
     ),
 )
 

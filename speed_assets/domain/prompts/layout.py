@@ -35,6 +35,15 @@ GROUNDED_PLACEHOLDERS = frozenset(("task_type", "task", "keys", "query_kind", "p
 EXPAND_PLACEHOLDERS = frozenset(("topic", "count", "known"))
 
 
+NEEDED: dict[PromptKind, str] = {
+    "brainstorm": "topic",
+    "synthesis": "task",
+    "judge": "candidates",
+    "revise": "draft",
+}
+"""The placeholder without which every prompt of a kind and task type would be the same text, or would lack what it asks about."""
+
+
 _BY_TASK_TYPE = dict.fromkeys(TASK_TYPES, str)
 
 

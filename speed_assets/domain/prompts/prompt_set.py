@@ -25,6 +25,7 @@ from speed_assets.domain.prompts.layout import (
     EXPAND_PLACEHOLDERS,
     GROUNDED_PLACEHOLDERS,
     LAYOUT,
+    NEEDED,
     NOTHING_DRAWN,
     PLACEHOLDERS,
     PROMPT_KINDS,
@@ -77,7 +78,12 @@ class PromptSet:
 
     @classmethod
     def from_data(cls, name: str, data: Mapping[str, Any]) -> PromptSet:
-        """A set from the plain values of a YAML file; raises ValueError for a template that cannot be rendered."""
+        """A set from the plain values of a complete YAML file.
+
+        Raises:
+            KeyError: a part is missing (`layout.with_changes` keeps every part of the set that it changes).
+            ValueError: a template cannot be rendered.
+        """
         parts = data.get("parts", {})
         prompts = cls(
             name=name,
@@ -122,6 +128,10 @@ class PromptSet:
                     )
         if unknown := sorted(placeholders(self.expansion) - EXPAND_PLACEHOLDERS):
             raise ValueError(f"prompt set {self.name}: expand names {unknown}, known are {sorted(EXPAND_PLACEHOLDERS)}")
+        if self.expansion and "topic" not in placeholders(self.expansion):
+            raise ValueError(f"prompt set {self.name}: expand must name {{topic}}")
+        if "text" not in placeholders(self.candidate):
+            raise ValueError(f"prompt set {self.name}: candidate must name {{text}}")
         for task_type, shape in TASK_TYPES.items():
             drawn = {attribute.name for attribute in ATTRIBUTES[task_type]}
             self._check_templates(shape, drawn)
@@ -145,10 +155,14 @@ class PromptSet:
             known = PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
             if shape.grounded and kind == "synthesis":
                 known = GROUNDED_PLACEHOLDERS
-            if unknown := sorted(placeholders(self._template(kind, shape.name)) - known):
+            named = placeholders(self._template(kind, shape.name))
+            needed = "passage" if shape.grounded and kind == "synthesis" else NEEDED[kind]
+            if unknown := sorted(named - known):
                 raise ValueError(
                     f"prompt set {self.name}: {kind} {shape.name} names {unknown}, known are {sorted(known)}"
                 )
+            if needed not in named:
+                raise ValueError(f"prompt set {self.name}: {kind} {shape.name} must name {{{needed}}}")
 
     def _template(self, kind: PromptKind, task_type: str) -> str:
         """Raises ValueError for an unknown kind or task type, and for the brainstorm of STS."""

@@ -15,7 +15,8 @@ from speed_assets.recipe.section import NUMBER_MAX, Count, Rate, Section, Share
 
 
 class Superior(Section):
-    """The test whether the embedding model is better than what it is compared with, from the samples of their scores."""
+    """The test whether the embedding model is better than what it is compared with, from the samples of their scores.
+    Numbers are ours."""
 
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Maximum probability of a wrong verdict, over all tasks of one comparison (Holm) and on their mean."""
@@ -51,7 +52,8 @@ class Licences(Section):
 
 
 class Checks(Section):
-    """Thresholds of the gates. A blocking check below its threshold stops the run and the release."""
+    """Thresholds of the gates. A blocking check below its threshold stops the run and the release. The paper names no
+    thresholds: all are ours."""
 
     topics_refused_max: Share = 0.2
     """Maximum share of rejected lines of the topic file."""
@@ -60,6 +62,7 @@ class Checks(Section):
     seed_data_valid_min: Share = 0.7
     """Minimum share of the teacher's answers that parse into a valid record."""
     junior_data_valid_min: Share = 0.5
+    """Minimum share of the junior's answers that parse into a valid record (ours: below half, judges see few candidates)."""
     pairs_min: Count = 20
     """Minimum preference pairs, of all task types together, for DPO to start."""
     judge_contradictions_max: Share = 0.3
@@ -69,8 +72,11 @@ class Checks(Section):
     judge_unreadable_max: Share = 0.2
     """Maximum share of verdicts that could not be read (ours)."""
     senior_data_valid_min: Share = 0.7
+    """Minimum share of the rows at scale that parse into a valid record (ours)."""
     revision_data_valid_min: Share = 0.7
+    """Minimum share of the teacher's revisions that give a valid record (ours)."""
     revised_data_valid_min: Share = 0.8
+    """Minimum share of the rows that are valid after their revision (ours)."""
     revisions_readable_min: Share = 0.5
     """Minimum share of revised_data's revisions that can be read: what cannot be read leaves its row as it was (ours)."""
     kept_min: Share = 0.5
@@ -80,7 +86,7 @@ class Checks(Section):
     task_type_distance_max: Share = 0.1
     """Maximum share of the rows of final_triplets that would have to be of another task type to be as intended."""
     vendi_per_row_min: Share = 0.02
-    """Minimum Vendi score per sampled row (1: no two share a word). Hangs on the sample's size and the texts' length."""
+    """Minimum Vendi score per sampled row (1: no two share a word). It depends on the size of the sample and the length of the texts (ours)."""
     loss_drop_min: Annotated[float, Field(le=1)] = 0.0
     """Minimum relative fall of the loss: of a generator on its held-out rows, from before the first step to after the
     last; of an embedding model from the first to the last tenth of its steps."""
@@ -93,7 +99,7 @@ class Checks(Section):
     gain_over_untrained_min: float = 0.0
     """Minimum gain of the mean score over the untrained base, in score points of 0..1."""
     gain_over_baselines_min: float = 0.0
-    """The same over every trained baseline; a warning, not a gate."""
+    """Minimum gain of the mean score over every trained baseline, in score points of 0..1; a warning, not a gate."""
     superior: Superior = Superior()
     non_inferior: NonInferior = NonInferior()
 

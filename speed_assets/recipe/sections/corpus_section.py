@@ -22,7 +22,9 @@ class CorpusColumns(Section):
     id: str = "id"
     """A row without an id is named by its content."""
     title: str = "title"
+    """Column with the title of a document; a table may lack it."""
     date: str = "date"
+    """Column with the date of a document; a table may lack it."""
 
 
 class PassageRepeats(Section):
@@ -67,7 +69,9 @@ class Corpus(Section):
     file_megabytes_max: Rate = 100.0
     """Megabytes (10^6 bytes) of a file at most."""
     documents_max: Positive = 1_000_000
+    """Maximum documents of the corpus; with more, the run stops."""
     document_characters_max: Positive = 5_000_000
+    """Maximum characters of a document; longer ones are rejected."""
 
     @model_validator(mode="after")
     def _cuttable(self) -> Corpus:
@@ -86,6 +90,7 @@ class GroundedQueries(Section):
     keyword: Annotated[float, Field(ge=0)] = 0.3
     """Weight of search keywords."""
     question: Annotated[float, Field(ge=0)] = 0.4
+    """Weight of questions that the passage answers."""
     how_to: Annotated[float, Field(ge=0)] = 0.15
     """Weight of requests for how to do something."""
     claim: Annotated[float, Field(ge=0)] = 0.15
@@ -111,6 +116,7 @@ class OwnEvaluation(Section):
     rows: Positive = 200
     """Queries at most, one for each held-out passage."""
     sampling: Sampling
+    """How the queries are sampled."""
     attempts: Positive = 2
     """Times that a query is asked for until it can be used."""
     copied_words_min: Positive = 5

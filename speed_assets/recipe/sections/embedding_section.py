@@ -16,9 +16,12 @@ from speed_assets.recipe.sections.generators import Lora
 
 
 class EmbeddingModel(Section):
+    """The embedding model and its contrastive training. Numbers without a source are ours."""
+
     base: str
     """`static` for a table of token vectors drawn from the seed, a folder, or a hub name (paper: Mistral-7B-v0.1)."""
     revision: str | None = None
+    """Hub revision of `base`; set it with a hub name, so that a run can be repeated."""
     dimensions: Positive | None = None
     """Size of a static model's vectors; null for pretrained models."""
     pooling: Literal["mean", "last"] = "mean"
@@ -29,16 +32,21 @@ class EmbeddingModel(Section):
     sts_instructions: Annotated[tuple[str, ...], Field(min_length=1)] = SIMILARITY_WORDINGS
     """{task} of STS rows, whose own task is a topic; each row gets one of these (E5-mistral's, and three of ours)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights; bfloat16 and float16 belong on a GPU."""
     temperature: Rate
     """tau of InfoNCE (E5-mistral: 0.02)."""
     learning_rate: Rate
+    """Highest learning rate of AdamW, reached after the warm-up."""
     batch_size: Positive
     """Triplets in one step, and so the number of in-batch negatives (paper: 1,536)."""
     epochs: Rate
+    """Passes over the triplets; a fraction stops within a pass."""
     warmup_share: Share = 0.0
+    """Share of the steps with a rising learning rate; linear decay follows."""
     weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
+    """Weight decay of AdamW."""
     max_length: Positive
-    """Tokens."""
+    """Maximum tokens of a text; the rest of a longer one is not embedded."""
     homogeneous: bool = True
     """Each batch has one task type."""
     false_negative_margin: Annotated[float, Field(ge=-1, le=2)] | None = None
@@ -50,6 +58,7 @@ class EmbeddingModel(Section):
     """Number of last epochs whose final weights are averaged; 1 takes the last weights (llama-embed-nemotron, arXiv
     2511.07025). Adapters are averaged factor by factor."""
     lora: Lora | None = None
+    """Train LoRA adapters of the base; null trains all weights."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     micro_batch_size: Positive = 64
@@ -70,7 +79,8 @@ class EmbeddingModel(Section):
 class EmbeddingReruns(Section):
     count: Count = 0
     """Further trainings of the embedding model, under other seeds and scored like the released one. They measure how scores
-    vary with the seed; without them that is unknown."""
+    vary with the seed; without them that is unknown (ours; the paper has
+    none)."""
 
     def names(self) -> tuple[str, ...]:
         """Names of the reruns among the scored models."""
@@ -86,7 +96,7 @@ class Microworld(Section):
     """Queries, pairs or texts in each task."""
     seed: int = 1
     """Seed of the evaluation sets. It is not the recipe's, so that recipes with different seeds, and their releases, are
-    compared on the same sets."""
+    compared on the same sets (ours)."""
 
 
 class Evaluation(Section):

@@ -15,10 +15,15 @@ class ExampleColumns(Section):
     """Names of the columns of the file; any subset may be there, but a row has a query or a positive."""
 
     query: str = "query"
+    """Column of the query, or of the first text of a pair."""
     positive: str = "positive"
+    """Column of the text that answers the query."""
     negative: str = "negative"
+    """Column of a text that is similar and does not answer it."""
     task: str = "task"
+    """Column of the task in words."""
     task_type: str = "task_type"
+    """Column of the task type's name."""
 
 
 class Examples(Section):

@@ -51,19 +51,29 @@ class Generator(Section):
 
 
 class Lora(Section):
+    """Adapters in place of all weights (LoRA, arXiv 2106.09685)."""
+
     r: Positive
+    """Rank of the adapters' matrices."""
     alpha: Positive
+    """Scale of the adapters: their product is multiplied by alpha / r."""
     dropout: Share = 0.0
+    """Share of an adapter's inputs that are dropped in training."""
 
 
 class Training(Section):
+    """A fine-tuning with AdamW. Numbers without a source are ours; the recipes name what the paper has."""
+
     learning_rate: Rate
+    """Highest learning rate of AdamW, reached after the warm-up."""
     batch_size: Positive
     """Rows in one optimizer step."""
     epochs: Rate
+    """Passes over the training rows; a fraction stops within a pass."""
     warmup_share: Share = 0.0
     """Share of the steps with a rising learning rate; linear decay follows."""
     weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
+    """Weight decay of AdamW."""
     max_length: Positive | None = None
     """Maximum tokens of prompt and answer together; longer rows are quarantined, not truncated. null follows from the data: the longest
     prompt, the most tokens that an answer was given, and its end."""
@@ -89,6 +99,8 @@ class Training(Section):
 
 
 class PreferenceTraining(Training):
+    """As `Training`, with the loss of DPO (arXiv 2305.18290). Numbers without a source are ours."""
+
     held_out: Share = 0.1
     """As in every training; larger here, since pairs are few (ours)."""
     beta: Rate
@@ -98,6 +110,8 @@ class PreferenceTraining(Training):
 
 
 class Revisor(Training):
+    """As `Training`, on rows of which some change nothing. Numbers without a source are ours."""
+
     mended_share: Share
     """Share of training rows that mend something; rows of the rarer kind are repeated to reach it (our choice: 0.5, so that the
     revisor learns to leave good rows unchanged as well as to mend bad ones)."""

@@ -73,7 +73,7 @@ class Cluster(Section):
 
 
 class Lanes(Section):
-    """How many steps of a run work in parallel, by what they need. Nothing here changes a result."""
+    """How many steps of a run work in parallel, by what they need. Nothing here changes a result; numbers are ours."""
 
     cpu: Positive | None = None
     """Parallel stages with models, without a GPU; null takes the number of cores."""
@@ -84,7 +84,7 @@ class Lanes(Section):
 
 
 class Runtime(Section):
-    """How a run uses its machine. Nothing here changes a result, so no fingerprint contains it."""
+    """How a run uses its machine. Nothing here changes a result, so no fingerprint contains it. Numbers are ours."""
 
     threads: Positive | None = None
     """CPU threads of a worker; null takes all cores."""

@@ -20,7 +20,7 @@ class Embedder(Section):
     revision: str | None = None
     """Hub revision; set it with a hub name, so that a run can be repeated."""
     batch_size: Positive = 64
-    """Texts in a batch."""
+    """Texts in a batch (ours)."""
 
 
 class RowScores(Section):
@@ -48,8 +48,11 @@ class RowScores(Section):
     dimensions: Positive = 64
     """Dimensions of the model that scores whether query and document fit."""
     epochs: Positive = 20
+    """Passes of that model over its rows."""
     learning_rate: Rate = 0.01
+    """Learning rate of that model (AdamW)."""
     weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.1
+    """Weight decay of that model (AdamW)."""
     batch_rows: Positive = 64
     """Rows in a batch of its training, each with its own negative and the positive of another row."""
 
@@ -58,6 +61,7 @@ class MinedNegatives(Section):
     """Hard negatives from the positives of other rows. The paper has none for matching: all numbers are ours."""
 
     embedder: Embedder
+    """Model whose cosine similarity ranks the positives of other rows."""
     task_types: tuple[TaskTypeName, ...] = ("matching_short", "matching_long")
     """Task types whose rows get a negative; a row that has one keeps it."""
     per_row: Annotated[int, Field(ge=1, le=16)] = 1
@@ -71,6 +75,7 @@ class MinedNegatives(Section):
     doubts_max: Count = 0
     """Maximum rows in doubt that the teacher is asked about, two calls each; the others get no negative."""
     sampling: Sampling
+    """How the teacher's answers about rows in doubt are sampled."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -99,3 +104,4 @@ class RowVerdicts(Section):
     rules: Rules | None = None
     """Rows that break one of these are not read, since final_triplets rejects them: set the same rules."""
     sampling: Sampling
+    """How the verdicts are sampled."""

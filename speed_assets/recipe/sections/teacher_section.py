@@ -27,12 +27,17 @@ PresetName = Literal[
 
 
 class ErrorRates(Section):
-    """Error rates of the microworld's teacher, as shares of its answers. A real teacher has no such setting."""
+    """Error rates of the microworld's teacher, as shares of its answers; the defaults are ours. A real teacher has no
+    such setting."""
 
     brainstorm: Share = 0.0
+    """Share of its brainstorms without a task."""
     write: Share = 0.0
+    """Share of its rows with a planted fault."""
     judge: Share = 0.0
+    """Share of its verdicts whose best and worst are drawn at random."""
     revise: Share = 0.0
+    """Share of its revisions that keep a fault, or change a field that was right."""
 
 
 class TeacherDialect(Section):
@@ -49,6 +54,7 @@ class TeacherDialect(Section):
     temperature: Sent | None = None
     """Whether the temperature is sent; `unless_default` omits 1, for servers with that default."""
     top_p: Sent | None = None
+    """Whether `top_p` is sent; `unless_default` omits 1, for servers with that default."""
     seed: bool | None = None
     """Whether a seed is sent."""
     strict: bool | None = None
@@ -92,10 +98,12 @@ class NonAnswers(Section):
 
 class Teacher(Section):
     engine: Literal["microworld", "openai", "none"]
-    """`none` is no teacher: the user's own `examples` replace it."""
+    """`microworld` is the simulated teacher of the toy language, without a network; `openai` is any OpenAI-compatible
+    server; `none` is no teacher: the user's own `examples` replace it."""
     model: str
     """Model name at the endpoint (paper: gpt-4o-2024-05-13)."""
     revision: str | None = None
+    """Revision of the model, where the server has one; it is part of the key of every request."""
     endpoint: Endpoint | None = None
     """Base URL of an OpenAI-compatible server, without credentials; null with the microworld."""
     key_variable: Annotated[str, Field(pattern=VARIABLE)] | None = None
@@ -134,13 +142,14 @@ class Teacher(Section):
         form = replace(preset, structure=self.structured_output) if is_set else preset
         return replace(form, **self.dialect.fixed())
 
-    def said_dialect(self) -> Dialect:
+    def recipe_dialect(self) -> Dialect:
         """The dialect with what the recipe sets alone: before the detection existed, it was part of the key of a request."""
         return replace(PLAIN, structure=self.structured_output, **self.dialect.fixed())
 
 
 class Calls(Section):
-    """How requests reach the teacher. Nothing here changes what is asked, so no fingerprint contains it."""
+    """How requests reach the teacher. Nothing here changes what is asked, so no fingerprint contains it. Numbers without a
+    source are ours."""
 
     mode: Literal["online", "batch"] = "online"
     """`batch` uses the provider's batch files: cheaper, and hours slower. Both use the same ledger."""
@@ -192,6 +201,7 @@ class Prices(Section):
     version: str
     """Date or name of the table, for instance `2024-10-18`."""
     currency: str = "USD"
+    """Currency of all prices and of budgets of money."""
     models: dict[str, Price]
     """By the teacher's model name."""
 
@@ -200,7 +210,9 @@ class Cap(Section):
     """A budget; null is unlimited. A budget of money needs the prices of the models."""
 
     calls: Count | None = None
+    """Maximum calls."""
     money: Annotated[float, Field(ge=0, le=NUMBER_MAX)] | None = None
+    """Maximum money, in `prices.currency`."""
 
 
 class Money(Section):

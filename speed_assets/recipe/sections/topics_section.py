@@ -27,6 +27,7 @@ class Expand(Section):
     enough: Share = 0.5
     """Minimum share of `children` that must be new; otherwise the topic is asked again, with the subtopics that exist."""
     sampling: Sampling
+    """How its answers are sampled."""
 
 
 class Topics(Section):
@@ -65,5 +66,6 @@ class TaskList(Section):
     per_topic: Positive = 1
     """Tasks for each topic (paper: one is best)."""
     sampling: Sampling
+    """How tasks are sampled."""
     attempts: Positive = 3
     """Maximum attempts at a task that satisfies the rules of tasks (ours; many rows share a task, and it costs one call)."""

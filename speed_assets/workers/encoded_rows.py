@@ -94,8 +94,14 @@ def split(rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune) -> tuple[
     return rows.filter(~held), rows.filter(held)
 
 
-def in_order(rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune) -> pl.DataFrame:
+def in_order(rows: pl.DataFrame, answers: tuple[str, ...], batch_size: int, seed: int) -> pl.DataFrame:
     """The rows in training order.
+
+    Args:
+        rows: `encoded`.
+        answers: names of the answers.
+        batch_size: rows in an optimizer step.
+        seed: of the order.
 
     Raises:
         AssertionError: the end of a row would not be learnt.
@@ -104,7 +110,7 @@ def in_order(rows: pl.DataFrame, answers: tuple[str, ...], job: FineTune) -> pl.
         ends = rows[f"{name}_ids"].list.last()
         assert ends.n_unique() == 1, f"answers of {name} end in several tokens"
         assert (rows[f"{name}_ids"].list.count_matches(ends[0]) == 1).all(), f"an end token inside an answer of {name}"
-    order = training_order(rows["tokens"].to_numpy(), job.settings.batch_size, job.seed)
+    order = training_order(rows["tokens"].to_numpy(), batch_size, seed)
     return rows[order]
 
 

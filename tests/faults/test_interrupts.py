@@ -1,0 +1,67 @@
+"""Ctrl-C in a terminal: the signal goes to every process of the group, and the end is one line without a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from speed_assets.recipe import PROJECT
+from tests.support.faults import ended, start, wait_until
+from tests.support.servers import free_port
+
+
+def test_a_run_ends_in_one_line(recipe: Path, tmp_path: Path) -> None:
+    process = start(recipe, tmp_path / "home")
+    wait_until(lambda: list((tmp_path / "home" / "artifacts").glob("task_list/*")))
+    os.killpg(process.pid, signal.SIGINT)
+    printed = ended(process, 130)
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1] == "interrupted: what is finished is kept, the next run resumes from here"
+
+
+def _status(url: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.timeout(300)
+def test_the_ui_answers_its_own_host_alone_and_ends_quietly(recipe: Path, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "ui.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "speed_assets.cli", "ui", "--recipe", str(recipe), "--port", str(port)],
+            cwd=PROJECT,
+            env={**os.environ, "SPEED_HOME": str(tmp_path / "home")},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: "serves after" in log.read_text() or process.poll() is not None)
+        for path in ("/server_info", "/graphql?query={version}"):
+            assert _status(f"http://127.0.0.1:{port}{path}") == 200
+            assert (
+                _status(f"http://127.0.0.1:{port}{path}", Host=f"localhost:{port}", Origin=f"http://localhost:{port}")
+                == 200
+            )
+            assert _status(f"http://127.0.0.1:{port}{path}", Host="evil.example") == 400
+            assert _status(f"http://127.0.0.1:{port}{path}", Origin="http://evil.example") == 400
+            before = len(log.read_text())
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(120) == 0
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(120)
+    ending = log.read_text()[before:].splitlines()
+    assert ending == ["interrupted: the UI has ended, what is finished is kept"]
