@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from speed_assets.workers.adapters import require_effect
+from speed_assets.workers.generate import require_loaded
+from tests.support.tiny_text import write_model
 
 
 def adapter(folder: Path, **tensors: torch.Tensor) -> str:
@@ -38,3 +42,29 @@ def test_a_file_that_is_none_is_one_clear_error(tmp_path: Path, content: bytes) 
     (tmp_path / "adapter_model.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="cannot be read as safetensors"):
         require_effect(str(tmp_path))
+
+
+def test_an_adapter_whose_names_fit_no_module_is_an_error(tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(write_model(tmp_path / "base"))
+    adapted = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.ones_(weight)
+    adapted.save_pretrained(tmp_path / "adapter")
+    folder = str(tmp_path / "adapter")
+
+    def loaded() -> PeftModel:
+        return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), folder)
+
+    require_loaded(loaded(), folder)
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file(
+        {name.replace("base_model.model.", "base_model.model.more."): part for name, part in load_file(file).items()},
+        file,
+    )
+    require_effect(folder)
+    with (
+        pytest.warns(UserWarning, match="missing adapter keys"),
+        pytest.raises(ValueError, match="none of its weights"),
+    ):
+        require_loaded(loaded(), folder)

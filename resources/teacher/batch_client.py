@@ -24,6 +24,7 @@ from resources.teacher.chat import (
     key_problem,
     read_reply,
     redact_and_shorten,
+    redacted_beginning,
 )
 from resources.teacher.pacing import Pace, retry_after, server_time
 from resources.teacher.unpacking import BodyLimit, UnreadableBody
@@ -165,7 +166,7 @@ class BatchClient:
                 value = content if raw else json.loads(content)
                 if raw or (isinstance(value, dict) and (needs is None or isinstance(value.get(needs), str))):
                     return value
-                text = redact_and_shorten(content[:1000].decode(errors="replace"), self.secrets)
+                text = redact_and_shorten(redacted_beginning(content, self.secrets)[:1000], self.secrets)
                 cause = f"the body is not what it should be: {text!r}"
             except openai.APIStatusError as error:
                 cause, absent = self._status_cause(what, error, if_absent is not None)

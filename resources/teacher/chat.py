@@ -84,7 +84,7 @@ def read_reply(
             value: Any = json.loads(body)
         except (ValueError, RecursionError):
             value = None
-        text = _beginning(body, key)
+        text = redacted_beginning(body, key)
     else:
         value, text = body, json.dumps(body)
     if isinstance(value, list) and len(value) == 1:
@@ -204,7 +204,7 @@ def _without_key(text: str, key: Secret) -> str:
     return masked(text)
 
 
-def _beginning(body: bytes, key: Secret) -> str:
+def redacted_beginning(body: bytes, key: Secret) -> str:
     """The first 4,000 bytes of a body as text; a secret that the cut would divide is redacted before it."""
     longest = max((len(secret) for secret in ((key,) if isinstance(key, str) else key or ())), default=0)
     return _without_key(body[: 4000 + longest].decode("utf-8", "replace"), key)[:4000]

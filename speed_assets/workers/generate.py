@@ -132,6 +132,17 @@ def by_length(dialogue: Dialogue, rows: pl.DataFrame) -> pl.DataFrame:
     ).sort("prompt_tokens", "row_id", "candidate", maintain_order=True)
 
 
+def require_loaded(adapted: Any, folder: str) -> None:
+    """Raise ValueError where no weight of the adapter has found its module: `lora_B` is 0 wherever nothing was loaded."""
+    weights = dict(adapted.named_parameters())
+    found = [weight for name, weight in weights.items() if "lora_B" in name]
+    complete = any("modules_to_save" in name for name in weights)  # it replaces some weights instead of adding to them
+    if found and not complete and not any(bool(weight.any()) for weight in found):
+        raise ValueError(
+            f"the adapter in {folder} changes nothing: none of its weights has a name of a module of the model"
+        )
+
+
 class Generator:
     """A model, its tokenizer and the sampling of one job."""
 
@@ -146,7 +157,9 @@ class Generator:
             require_effect(job.adapter)
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, job.adapter).merge_and_unload()
+            adapted = PeftModel.from_pretrained(model, job.adapter)
+            require_loaded(adapted, job.adapter)
+            model = adapted.merge_and_unload()
         model.eval()
         self.model: PreTrainedModel = model.to(device)
         self.dialogue = dialogue_of(self.tokenizer, job.model, job.revision, job.chat)
