@@ -5,6 +5,8 @@ BIN := .venv/bin
 # A test process that dies ends the run: started again, it might let the others wait for ever.
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
+# Each test process, and each worker that it starts, would else run a thread on every core.
+test test-faults: export OMP_NUM_THREADS := 1
 
 # Of `make natural`: full, or ci, the small one.
 SIZE ?= full
@@ -36,7 +38,7 @@ demo: .venv/ready ## the complete offline recipe; last line of stdout is JSON
 ui: .venv/ready ## the Dagster UI on the same home
 	@$(BIN)/speed ui
 
-PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: .venv/ready ## the tests but those of the other targets `test-...`
 	@$(PYTEST) -m "not faults and not ui"

@@ -193,7 +193,7 @@ def write_ordered(kind: str, folder: Path, settings: dict[str, Any]) -> int:
     """The rows in our order of training, for the plain script; the number of tokens in an epoch of them."""
     from transformers import AutoTokenizer
 
-    from speed_assets.workers import examples
+    from speed_assets.workers import encoded_rows
     from speed_assets.workers.dialogue import Dialogue
 
     table = pl.read_parquet(folder / "rows.parquet")
@@ -205,8 +205,8 @@ def write_ordered(kind: str, folder: Path, settings: dict[str, Any]) -> int:
     if kind == "embedding":
         return tokens("query", "positive", "negative")
     answers = ("completion",) if kind == "sft" else ("chosen", "rejected")
-    encoded = examples.encoded(table, answers, Dialogue(tokenizer))
-    ordered = examples.in_order(encoded, answers, settings["batch_size"], SEED)
+    encoded = encoded_rows.encoded(table, answers, Dialogue(tokenizer))
+    ordered = encoded_rows.in_order(encoded, answers, settings["batch_size"], SEED)
     ordered.select("prompt", *answers).write_parquet(folder / "ordered.parquet")
     return tokens(*answers) + len(answers) * (tokens("prompt") + table.height)
 

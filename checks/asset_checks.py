@@ -18,7 +18,7 @@ from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact
 from speed_assets.domain.gate_refusals import GateRefusal
-from speed_assets.domain.graph import Graph, upstream
+from speed_assets.domain.graph import upstream
 
 RELEASE = "release"
 
@@ -33,7 +33,7 @@ def specs_of(step: Step, artifacts: Artifacts) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(
             check.name,
-            asset=key_of(step),
+            asset=key_of(step, artifacts.key_prefix),
             description=check.description,
             blocking=check.blocking and feeds_more,
             metadata={"check_key": check_key(check, artifacts.recipe)},
@@ -57,7 +57,7 @@ def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetChe
             artifacts.save_outcome(artifact, check.name, key, outcome)
         yield dg.AssetCheckResult(
             check_name=check.name,
-            asset_key=key_of((artifact.asset, artifact.partition)),
+            asset_key=key_of((artifact.asset, artifact.partition), artifacts.key_prefix),
             passed=outcome["passed"],
             severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
             description=outcome["reason"],
@@ -65,13 +65,14 @@ def results_of(artifact: Artifact, artifacts: Artifacts) -> Iterator[dg.AssetChe
         )
 
 
-def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
+def gate_specs(artifacts: Artifacts) -> list[dg.AssetCheckSpec]:
     """The gates of a release as checks of it: one for each stage that it is made from and that has gates."""
+    graph = artifacts.graph
     above = upstream(graph, [RELEASE]) - {RELEASE}
     return [
         dg.AssetCheckSpec(
             stage.name,
-            asset=key_of((RELEASE, None)),
+            asset=key_of((RELEASE, None), artifacts.key_prefix),
             description=f"All gates of {stage.name} pass: "
             + ", ".join(check.name for check in checks_of(stage.name) if check.blocking),
         )
@@ -80,15 +81,25 @@ def gate_specs(graph: Graph) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def gate_results(graph: Graph, refused: Sequence[Mapping[str, Any]]) -> Iterator[dg.AssetCheckResult]:
+TABLES_OF = {"mteb_scores": "scores", "final_triplets": "rows"}
+"""The table of a refused candidate that the check of a stage shows."""
+
+
+def gate_results(
+    artifacts: Artifacts,
+    refused: Sequence[Mapping[str, Any]] = (),
+    tables: Mapping[str, dg.MetadataValue[Any]] | None = None,
+) -> Iterator[dg.AssetCheckResult]:
     """The outcome of every gate of a release, or of the candidate that they refused.
 
     Args:
-        graph: of the recipe.
+        artifacts: of the recipe.
         refused: the fields of each `GateRefusal` against the candidate, as JSON values; empty for a release.
+        tables: of the refused candidate next to the release in use (`candidate.py`).
     """
     refusals = [GateRefusal(**fields) for fields in refused]
-    for spec in gate_specs(graph):
+    for spec in gate_specs(artifacts):
+        table = (tables or {}).get(TABLES_OF.get(spec.name, ""))
         against = [refusal.sentence for refusal in refusals if refusal.stage == spec.name]
         yield dg.AssetCheckResult(
             check_name=spec.name,
@@ -96,6 +107,7 @@ def gate_results(graph: Graph, refused: Sequence[Mapping[str, Any]]) -> Iterator
             passed=not against,
             severity=dg.AssetCheckSeverity.ERROR,
             description="\n".join(against) or "all gates pass",
+            metadata={TABLE: table} if table is not None else {},
         )
 
 
@@ -111,8 +123,18 @@ def _shown(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
             shown[name] = dg.MetadataValue.float(value)
         elif isinstance(value, str):
             shown[name] = dg.MetadataValue.text(value)
-        elif name == TABLE:
+        elif _is_table(value):
             shown[name] = dg.MetadataValue.table([dg.TableRecord(row) for row in value])
         else:
             shown[name] = dg.MetadataValue.json(value)
     return shown
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a value is rows with the same cells, each plain: example rows, counts, verdicts."""
+    if not isinstance(value, list) or not value or not all(isinstance(row, Mapping) and row for row in value):
+        return False
+    cells = [cell for row in value for cell in row.values()]
+    return all(row.keys() == value[0].keys() for row in value) and all(
+        cell is None or isinstance(cell, str | int | float) for cell in cells
+    )

@@ -40,6 +40,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/orchestration/__init__.py",
         "speed_assets/orchestration/staleness.py",
         "speed_assets/orchestration/run*",
+        "speed_assets/orchestration/report/*",
         "speed_assets/orchestration/before_steps.py",
         "speed_assets/orchestration/lanes.py",
         "speed_assets/orchestration/automation.py",

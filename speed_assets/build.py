@@ -6,7 +6,7 @@ Belongs here: wiring. Not here: what any part does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import dagster as dg
 
 from checks.asset_checks import gate_results, gate_specs, results_of, specs_of
-from checks.gates import refusals
+from checks.candidate import refusal_of
+from checks.gates import failed_above
 from resources.compute.runner import Runner
 from resources.inputs.enough_topics import crowded_prompt_warnings
 from resources.instance import run_liveness
@@ -22,8 +23,9 @@ from resources.instance.log_helpers import shield_log_helpers
 from resources.ledger.calls import TeacherEngine
 from resources.ledger.ledger import Ledger
 from resources.progress import ProgressFor, no_progress
-from resources.redaction import mark_secret_variables
+from resources.redaction import mark_secret_variables, masked
 from resources.store.artifacts import Artifacts, artifact_label
+from resources.store.asset_keys import key_of, name_among, step_of
 from resources.store.home import speed_home
 from resources.store.shared_store import store_of
 from resources.teacher.known_dialects import DialectBook
@@ -46,12 +48,13 @@ from speed_assets.assets import (
     triplets,
 )
 from speed_assets.assets.release import release
-from speed_assets.assets.stage import AssetChecks, asset_for
+from speed_assets.assets.stage import RUN_TAG, AssetChecks, asset_for
 from speed_assets.assets.stage_run import StageFunction
 from speed_assets.assets.stand_ins import standing_in
 from speed_assets.domain.graph import Graph, Stage
 from speed_assets.orchestration.before_steps import BeforeSteps, with_beginning
 from speed_assets.orchestration.lanes import LANE_TAG, lane_of, lanes_executor
+from speed_assets.orchestration.recipe_of_run import recipe_resource
 from speed_assets.recipe import Recipe, RecipeError
 
 FUNCTIONS: dict[str, StageFunction] = {
@@ -97,8 +100,10 @@ def build_defs(
     teacher_engine: TeacherEngine | None = None,
     code_versions: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
-    executor: str | None = None,
+    executor: str | dg.ExecutorDefinition | None = None,
     before_steps: BeforeSteps | None = None,
+    key_prefix: str | None = None,
+    with_fields: Callable[[Mapping[str, Any]], Recipe] | None = None,
     sensors: Sequence[dg.SensorDefinition] = (),
     schedules: Sequence[dg.ScheduleDefinition] = (),
     damage_reports: list[str] | None = None,
@@ -114,8 +119,10 @@ def build_defs(
         code_versions: those of a plan, by the name of an artifact, by which Dagster shows what the plan would make; an artifact
             without one has that of its own code and recipe.
         notes: why an artifact is stale, by the same names.
-        executor: as in `executor_named`.
+        executor: as in `executor_named`, or one that several recipes share.
         before_steps: called once in each run, before its first step.
+        key_prefix: begins the keys of assets and the names of job and resources, where a code location has several recipes.
+        with_fields: the recipe with other values at dotted fields; without it, run config can change none.
         sensors: of the definitions.
         schedules: of the definitions.
         damage_reports: gets one message for each damaged artifact that a step does not use.
@@ -123,75 +130,126 @@ def build_defs(
     home = home or speed_home()
     shield_log_helpers()
     mark_secret_variables(recipe.teacher.key_variable, *recipe.teacher.dialect.headers.values())
-    artifacts = Artifacts(recipe, store_of(home))
+    artifacts = Artifacts(recipe, store_of(home), key_prefix)
     if damage_reports is not None:
         artifacts.store.damage_reports = damage_reports
-    code_versions, notes = code_versions or {}, notes or {}
     cluster = recipe.runtime.cluster
-    cards = cluster.gpus_per_step if cluster and executor == "ray" else 0
-    runs_steps = executor_named(executor, recipe)
+    runs_steps = executor if isinstance(executor, dg.ExecutorDefinition) else executor_named(executor, recipe)
+    cards = cluster.gpus_per_step if cluster and runs_steps.name == "ray" else 0
     return dg.Definitions(
         assets=[
-            asset_for(
-                stage,
-                partition,
-                standing_in(FUNCTIONS[stage.name]) if recipe.rehearsal else FUNCTIONS[stage.name],
-                artifacts,
-                checks=_checks(stage, partition, artifacts),
-                code_version=code_versions.get(artifact_label(stage.name, partition)),
-                note=notes.get(artifact_label(stage.name, partition)),
-                step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
-            )
+            _asset(stage, partition, artifacts, cards, code_versions or {}, notes or {})
             for stage, partition in artifacts.in_build_order()
         ],
-        resources=_resources(recipe, home, artifacts, progress, runner, teacher_engine),
-        jobs=[dg.define_asset_job("everything", selection=dg.AssetSelection.all(), description="Every artifact.")],
+        resources={
+            name_among(key_prefix, name): resource
+            for name, resource in _resources(artifacts, home, progress, runner, teacher_engine, with_fields).items()
+        },
+        jobs=[everything(artifacts)],
         sensors=sensors,
         schedules=schedules,
         executor=with_beginning(runs_steps, before_steps) if before_steps else runs_steps,
     )
 
 
-def _resources(
-    recipe: Recipe,
-    home: Path,
+def _asset(
+    stage: Stage,
+    partition: str | None,
     artifacts: Artifacts,
+    cards: float,
+    code_versions: Mapping[str, str],
+    notes: Mapping[str, str],
+) -> dg.AssetsDefinition:
+    recipe, name = artifacts.recipe, artifact_label(stage.name, partition)
+    function = FUNCTIONS[stage.name]
+    return asset_for(
+        stage,
+        partition,
+        standing_in(function) if recipe.rehearsal else function,
+        artifacts,
+        checks=_checks(stage, partition, artifacts),
+        code_version=code_versions.get(name),
+        note=notes.get(name),
+        step_tags=_on_cards(stage, cards) | _in_lane(stage, recipe) | _priority(artifacts.graph, stage),
+    )
+
+
+def everything(artifacts: Artifacts) -> Any:
+    """The job of all assets of a recipe."""
+    keys = [key_of((stage.name, part), artifacts.key_prefix) for stage, part in artifacts.in_build_order()]
+    return dg.define_asset_job(
+        name_among(artifacts.key_prefix, "everything"),
+        selection=dg.AssetSelection.assets(*keys),
+        description=f"Makes every artifact of recipe {artifacts.recipe.name} that is stale, and reuses the others. Run config "
+        "can change fields of the recipe for one run.",
+    )
+
+
+def _resources(
+    artifacts: Artifacts,
+    home: Path,
     progress: ProgressFor,
     runner: Runner | None,
     teacher_engine: TeacherEngine | None,
+    with_fields: Callable[[Mapping[str, Any]], Recipe] | None,
 ) -> dict[str, dg.ResourceDefinition]:
     """What the function of every asset may ask for; made when a run begins."""
+    recipe_key, prefix = name_among(artifacts.key_prefix, "recipe"), artifacts.key_prefix
 
-    def make_runner(_context: dg.InitResourceContext) -> Any:
+    def recipe_of(context: dg.InitResourceContext) -> Recipe:
+        recipe: Recipe = getattr(context.resources, recipe_key)
+        return recipe
+
+    def make_runner(context: dg.InitResourceContext) -> Any:
         if runner is not None:
             yield runner
             return
-        own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
+        runtime = recipe_of(context).runtime
+        own = Runner(home, runtime.threads, runtime.warm_start)
         try:
             yield own
         finally:
             own.close()
 
     def make_artifacts(context: dg.InitResourceContext) -> Artifacts:
-        if context.instance and context.run_id:  # so that a dead run of a daemon is recognized, too
-            context.instance.add_run_tags(context.run_id, run_liveness.liveness_tags(context.instance))
-        artifacts.store.open()
+        recipe = recipe_of(context)
+        of_run = artifacts if recipe is artifacts.recipe else Artifacts(recipe, artifacts.store, prefix)
+        of_run.store.open()
         if recipe.topics.refuse:  # asked in each run, whatever is cached
             crowded_prompt_warnings(recipe)
-        return artifacts
+        _begin_run(context, of_run)
+        return of_run
 
-    def make_teacher(_context: dg.InitResourceContext) -> Teacher:
+    def make_teacher(context: dg.InitResourceContext) -> Teacher:
+        recipe = recipe_of(context)
         return Teacher(recipe, Ledger.at(home), teacher_engine, DialectBook(recipe.teacher, home))
 
+    def of(function: Callable[[dg.InitResourceContext], Any]) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(resource_fn=function, required_resource_keys={recipe_key})
+
     return {
-        "artifacts": dg.ResourceDefinition(resource_fn=make_artifacts),
-        "runner": dg.ResourceDefinition(resource_fn=make_runner),
-        "teacher": dg.ResourceDefinition(resource_fn=make_teacher),
+        "recipe": recipe_resource(artifacts.recipe, with_fields),
+        "artifacts": of(make_artifacts),
+        "runner": of(make_runner),
+        "teacher": of(make_teacher),
         "progress": dg.ResourceDefinition.hardcoded_resource(progress),
     }
 
 
-def executor_named(name: str | None, recipe: Recipe) -> dg.ExecutorDefinition:
+def _begin_run(context: dg.InitResourceContext, artifacts: Artifacts) -> None:
+    """Tag a run, so that it is recognized when its process dies, and warn in its log of failed gates above what it makes."""
+    if context.instance and context.run:
+        context.instance.add_run_tags(context.run.run_id, run_liveness.liveness_tags(context.instance))
+    selected = context.run.asset_selection if context.run else None
+    if not selected or RUN_TAG in (context.run.tags if context.run else {}):  # `speed run` has warned
+        return
+    own = [step_of(key) for key in selected if not artifacts.key_prefix or key.path[0] == artifacts.key_prefix]
+    for line in failed_above(artifacts, own):
+        if context.log:
+            context.log.warning(masked(line))
+
+
+def executor_named(name: str | None, *recipes: Recipe) -> dg.ExecutorDefinition:
     """Where the steps of a run that Dagster launches are done: in lanes of the run's own process (None or `lanes`), or each
     as a job of the Ray cluster (`ray`). Raises RecipeError."""
     if name == "ray":
@@ -203,7 +261,7 @@ def executor_named(name: str | None, recipe: Recipe) -> dg.ExecutorDefinition:
         return executor
     if name not in (None, "", "lanes"):
         raise RecipeError(f"SPEED_EXECUTOR={name}: it is `lanes` or `ray`")
-    return lanes_executor(recipe)
+    return lanes_executor(*recipes)
 
 
 def _in_lane(stage: Stage, recipe: Recipe) -> dict[str, str]:
@@ -215,12 +273,11 @@ def _checks(stage: Stage, partition: str | None, artifacts: Artifacts) -> AssetC
     """The checks of an asset. Those of the release are the gates of everything upstream."""
     if stage.kind != "release":
         return AssetChecks(specs_of((stage.name, partition), artifacts), results_of)
-    graph = artifacts.graph
     return AssetChecks(
-        specs=gate_specs(graph),
-        results=lambda _artifact, _artifacts: gate_results(graph, ()),
-        results_if_refused=partial(gate_results, graph),
-        gate=refusals,
+        specs=gate_specs(artifacts),
+        results=lambda _artifact, _artifacts: gate_results(artifacts),
+        results_if_refused=partial(gate_results, artifacts),
+        gate=refusal_of,
     )
 
 

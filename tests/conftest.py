@@ -27,11 +27,21 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
 
 
+LONGEST_FIRST = (
+    "test_shared_loop", "test_database_faults", "test_zoo_run", "test_staleness", "test_daemon", "test_rehearse", "test_loop",
+    "test_corpus_loop", "test_training", "test_file_faults", "test_study", "test_process_faults", "test_teacher_loop",
+    "test_cluster", "test_clock_faults", "test_families", "test_embedding_families", "test_cli", "test_gpu_pool", "test_runner",
+)  # fmt: skip
+"""Files that take a minute or more. They start first, so that none of them runs alone at the end of a parallel run."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of `tests/faults` is for `make test-faults`; elsewhere a test or a file is marked itself."""
+    """All of `tests/faults` is for `make test-faults`; elsewhere a test or a file is marked itself. Long files start first."""
     for item in items:
         if item.path.parent.name == "faults":
             item.add_marker(pytest.mark.faults)
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,8 @@ from resources.store.store import Store
 from speed_assets.build import build_defs
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.automation import evaluation_schedule, stale_sensor
+from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.plan_text import in_words
 from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import Recipe
 from tests.support.tiny import tiny_recipe
@@ -96,7 +98,31 @@ def test_a_failed_gate_holds_up_what_is_below_it(world: World) -> None:
     assert before is not None
     artifacts.save_outcome(artifact, gate.name, key, {**before, "passed": False})
     launched = world.look()
+    planned = plan(world.recipe, world.home)
+    lines: list[str] = []
+    report = runs.run(world.recipe, world.home, select="key:seed_data/sts", say=lines.append)
+    from_ui = (
+        build_defs(world.recipe, world.home)
+        .resolve_job_def("everything")
+        .execute_in_process(instance=world.instance, asset_selection=[dg.AssetKey(["seed_data", "sts"])])
+    )
     artifacts.save_outcome(artifact, gate.name, key, before)
+
+    name = f"{gate.name} of task_list/sts"
+    (warning,) = [line for line in planned.warnings if name in line]
+    assert warning.startswith(f"gate {name} failed; ")
+    below = {step.name: step for step in planned.steps if step.failed_above}
+    assert {"seed_data/sts", "junior_model", "release"} <= set(below)
+    assert "seed_data/retrieval" not in below
+    assert in_words(below["seed_data/sts"], None).endswith(f"Failed upstream: {name}; a run stops there.")
+
+    assert report.errors == []
+    words = f"this run builds on task_list/sts, whose gate {gate.name} failed"
+    (said,) = [place for place, line in enumerate(lines) if words in line]
+    made = next(place for place, line in enumerate(lines) if line.startswith("made"))
+    assert said < made, "before anything is asked"
+    logged = [entry.user_message for entry in world.instance.all_logs(from_ui.run_id)]
+    assert any(words in message for message in logged)
     assert {"seed_data/retrieval", "seed_data/classification"} <= set(launched)
     assert not {"task_list/sts", "seed_data/sts", "junior_model", "release"} & set(launched)
 

@@ -193,6 +193,18 @@ def test_diff_tells_what_is_known_of_releases_without_samples(tmp_path: Path) ->
     assert "scores cannot be compared: one of the two holds no samples" in shown.stdout
     assert json.loads(speed(tmp_path, "diff", "a", "b", "--json").stdout)["made_of"] == {"mteb_scores": ["a", "b"]}
     assert_clear_failure(speed(tmp_path, "diff", "a", "x"), "0 releases are called 'x'")
+    file = write_recipe(tmp_path, tiny_data())
+    assert_clear_failure(speed(tmp_path, "diff", "a", "--now", "--recipe", str(file)), "is not materialized")
+    neither = speed(tmp_path, "diff", "a")
+    assert neither.returncode == 2
+    assert "--now" in neither.stderr
+
+
+def test_a_field_that_does_not_exist_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    for name in ("run", "plan"):
+        failed = speed(tmp_path, name, "--set", "embedding_model.learning_rte=1")
+        assert_clear_failure(failed, "embedding_model.learning_rte: unknown field")
+    assert not (tmp_path / "artifacts").exists()
 
 
 class Hub(ThreadingHTTPServer):

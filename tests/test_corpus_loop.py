@@ -18,16 +18,9 @@ from speed_assets.recipe import RECIPES, Recipe, RecipeError, parse_recipe
 from tests.support.reading_teacher import note, reading, write_corpus
 from tests.support.teacher_server import TeacherServer
 from tests.support.tiny import tiny_data
-from tests.support.warm import shared_runner
 
 ROWS = {"classification": 0, "retrieval": 24, "sts": 0, "matching_short": 0, "matching_long": 0}
 CALLS: dict[str, Any] = {"concurrency_start": 8, "backoff_s": 0.01, "backoff_max_s": 0.05, "timeout_s": 20.0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with shared_runner(tmp_path_factory.mktemp("runner")):
-        yield
 
 
 @pytest.fixture(scope="module")

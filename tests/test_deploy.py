@@ -146,3 +146,32 @@ def test_cards_are_reserved_for_trainings_and_not_for_stages_that_send_shards(tm
 def test_an_unknown_executor_is_reported() -> None:
     with pytest.raises(RecipeError, match="SPEED_EXECUTOR=celery"):
         executor_named("celery", load_recipe())
+
+
+def test_the_image_has_what_the_package_needs() -> None:
+    """Parsed only: no Docker is here. Every file that it copies exists, and all that a wheel is built from is copied."""
+    lines = (PROJECT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    steps = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
+    assert steps[0][0] == "FROM"
+    assert {"RUN", "USER", "ENTRYPOINT"} <= {name for name, _ in steps}
+    copied = {word for name, rest in steps if name == "COPY" for word in rest.split()[:-1]}
+    assert not [name for name in copied if not (PROJECT / name).exists()]
+    assert copied >= {"speed_assets", "resources", "checks", "recipes", "setup.py", "pyproject.toml", "dagster.yaml"}
+    users = [at for at, (name, _) in enumerate(steps) if name == "USER"]
+    assert users
+    assert users[-1] < next(at for at, (name, _) in enumerate(steps) if name == "ENTRYPOINT"), "it does not run as root"
+
+
+def test_compose_names_what_there_is() -> None:
+    """Parsed only: services, volumes and dependencies exist, the command is one of ours, and no password is written down."""
+    text = (PROJECT / "compose.yaml").read_text()
+    found = yaml.safe_load(text)
+    services = found["services"]
+    assert {"database", "speed", "ui", "ui-cuda"} == set(services)
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(found["volumes"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert services["ui"]["command"][0] == "ui"
+    assert services["ui-cuda"]["build"]["args"] == {"TORCH_INDEX_URL": ""}, "the default registry has the CUDA build"
+    assert "${SPEED_DB_PASSWORD:?" in services["database"]["environment"]["POSTGRES_PASSWORD"]

@@ -32,6 +32,18 @@ ROWS = pl.DataFrame(
 PAIRS = ROWS.select("prompt", pl.col("completion").alias("chosen"), pl.lit('{"answer": "no"}').alias("rejected"))
 
 
+TRAINED_FIRST = ("llama-3-instruct", "mistral", "qwen-3-thinking")
+"""Families that `make test` trains to the end: a chat template, none, and one with thoughts. `make test-faults` trains the others."""
+trained = pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, id=family.name, marks=() if family.name in TRAINED_FIRST else pytest.mark.faults)
+        for family in FAMILIES
+    ],
+    indirect=True,
+)
+
+
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
 def family(request: pytest.FixtureRequest) -> Family:
     found: Family = request.param
@@ -163,6 +175,7 @@ def test_padding_hides_no_end(family: Family, junior: Params, base: str) -> None
     assert batch["labels"][0, -2:].tolist() == [-100, -100]
 
 
+@trained
 def test_preferences_keep_the_prompt_and_the_end(
     family: Family, base: str, tokenizer: Any, junior: Params, tmp_path: Path
 ) -> None:
@@ -198,6 +211,7 @@ def test_preferences_keep_the_prompt_and_the_end(
     assert merged["output"].to_list() == generated(base, tmp_path / "adapted", adapter)["output"].to_list()
 
 
+@trained
 def test_an_end_that_is_taught_stops_a_generation(family: Family, base: str, tokenizer: Any, tmp_path: Path) -> None:
     before = generated(base, tmp_path / "before")
     params = training_job(base, tmp_path / "sft", ROWS, max_length=None, epochs=16, learning_rate=3e-3)

@@ -19,7 +19,7 @@ from resources.store.store import Store
 from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.rows import drawn_topics
 from speed_assets.orchestration import run_report, runs
-from speed_assets.orchestration.diff import diff
+from speed_assets.orchestration.diff import Now, diff
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
 from tests.support.tiny import ROWS, tiny_recipe
@@ -296,7 +296,37 @@ def test_release_is_refused_with_every_reason(home: Path) -> None:
     for asset in ("baseline_models", "embedding_reruns", "mteb_scores", "release"):
         refused = runs.run(recipe, home, select=asset)
     assert len(refused.refused) >= 2, refused
+    _is_next_to_the_release_in_use(home, recipe, refused.errors)
     assert set((home / "releases").iterdir()) == before, "all or nothing"
+
+
+def _is_next_to_the_release_in_use(home: Path, recipe: Recipe, errors: list[str]) -> None:
+    """A refused candidate is compared in tables: in the failure, on the checks of `release`, and by `speed diff --now`."""
+    artifacts = artifacts_of(home, recipe)
+    last = current_release(artifacts.store, "tiny")
+    assert last is not None
+    assert f"`speed diff {last.short} --now`" in " ".join(errors)
+    instance = runs.Instance.of(home).dagster
+    (failed,) = [
+        entry.dagster_event.step_failure_data.user_failure_data
+        for entry in instance.all_logs(instance.get_runs(limit=1)[0].run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        if entry.dagster_event
+    ]
+    assert failed is not None
+    tables = {name: value for name, value in failed.metadata.items() if isinstance(value, dg.TableMetadataValue)}
+    assert set(tables) == {"scores", "rows", "gates"}
+    score = tables["scores"].records[0].data
+    assert set(score) == {"task", "release", "candidate", "difference", "low", "high", "verdict"}
+    assert score["low"] <= score["difference"] <= score["high"]
+    assert {row.data["gate"] for row in tables["gates"].records} >= {"beats_untrained", "kept_share"}
+    rows = tables["rows"].records[-1].data
+    assert rows["change"] == rows["candidate"] - rows["release"]
+
+    found = diff(last, Now(artifacts))
+    assert found["new"] == "now"
+    assert found["recipe"]["checks.kept_min"] == [0.0, 1.0]
+    assert found["scores"]["lines"][0]["difference"] == score["difference"]
+    assert found["rows"]["all"][1] == rows["candidate"]
 
 
 def test_dagster_knows_versions_rows_and_checks(home: Path) -> None:

@@ -277,7 +277,7 @@ def test_too_few_topics_end_every_run_that_refuses_them_whatever_is_cached(tmp_p
     for refuse in (True, False):
         recipe = tiny_recipe(**crowded, topics__refuse=refuse)
         resource = build_defs(recipe, tmp_path).resources["artifacts"]
-        context = build_init_resource_context()
+        context = build_init_resource_context(resources={"recipe": recipe})
         if refuse:
             with pytest.raises(RecipeError, match="too few topics, and topics"):
                 resource.resource_fn(context)

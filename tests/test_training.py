@@ -23,7 +23,7 @@ from resources.compute.runner import Runner, WorkerFailed
 from resources.inputs.base_models import MICROWORLD_BASE
 from speed_assets.assets.train_stage import _start as start_of
 from speed_assets.domain.training_length import hold_out
-from speed_assets.workers import dpo, examples, fine_tuning, machine, sft
+from speed_assets.workers import dpo, encoded_rows, fine_tuning, machine, sft
 from speed_assets.workers.training_jobs import Dpo
 from tests.support.tiny import tiny_recipe
 from tests.support.tiny_text import write_model
@@ -111,9 +111,11 @@ def test_the_reference_of_a_senior_adapter_is_the_junior(junior: Params, base: s
     job = Dpo.read(params)
     model, tokenizer, dialogue = fine_tuning.load_start(job)
     answers = ("chosen", "rejected")
-    rows = examples.in_order(examples.encoded(PAIRS, answers, dialogue), answers, job.settings.batch_size, job.seed)
+    rows = encoded_rows.in_order(
+        encoded_rows.encoded(PAIRS, answers, dialogue), answers, job.settings.batch_size, job.seed
+    )
     given = {"model": model, "processing_class": tokenizer}
-    data = examples.dataset(examples.trained_columns(rows, answers), fine_tuning.checkpoints(job))
+    data = encoded_rows.dataset(encoded_rows.trained_columns(rows, answers), fine_tuning.checkpoints(job))
     trainer = dpo.preference_trainer(job.settings, fine_tuning.arguments(job, len(rows)), train_dataset=data, **given)
     assert set(trainer.model.peft_config) == {"default"}  # the frozen copy is gone when training starts
     scored = list(zip(rows.iter_rows(named=True), trainer.train_dataset, strict=True))[::7]

@@ -20,7 +20,7 @@ from tests.support.small import small_data
 SOURCES = ("speed_assets", "resources", "checks", "recipes", "setup.py", "pyproject.toml", "README.md", "LICENSE",
            "dagster.yaml", "workspace.yaml")  # fmt: skip
 TRAINING = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "sentence_transformers", "tokenizers",
-            "safetensors", "mteb", "bm25s", "sklearn", "pytrec_eval")  # fmt: skip
+            "mteb", "bm25s", "sklearn", "pytrec_eval")  # fmt: skip
 """Modules of the extras `train` and `eval`."""
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from speed_assets.workers import dpo, examples, generate, sft
+from speed_assets.workers import dpo, encoded_rows, generate, sft
 from tests.support.tiny_text import CONTEXT, write_model
 
 Params = dict[str, Any]
@@ -335,12 +335,12 @@ def test_preference_training_prefers_the_chosen(
 
 def test_the_order_of_training_keeps_like_lengths_together() -> None:
     lengths = np.random.default_rng(0).integers(10, 200, size=403)
-    order = examples.training_order(lengths, 8, seed=1)
+    order = encoded_rows.training_order(lengths, 8, seed=1)
     assert sorted(order) == list(range(403))
     batches = lengths[order[:400]].reshape(-1, 8)
     padded = (batches.max(axis=1) * 8).sum()
     assert padded < 1.15 * batches.sum()
     means = batches.mean(axis=1)
     assert abs(means[:25].mean() - means[25:].mean()) < 30  # no stretch holds the short rows only
-    assert np.array_equal(order, examples.training_order(lengths, 8, seed=1))
-    assert not np.array_equal(order, examples.training_order(lengths, 8, seed=2))
+    assert np.array_equal(order, encoded_rows.training_order(lengths, 8, seed=1))
+    assert not np.array_equal(order, encoded_rows.training_order(lengths, 8, seed=2))

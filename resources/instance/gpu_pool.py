@@ -30,7 +30,7 @@ def limit_gpu_pool(instance: dg.DagsterInstance) -> None:
 
 
 def free_slots_of_ended_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Free the slots of runs that have ended. Call `mark_dead_runs_failed` before, so that dead runs have ended.
+    """Free the slots of runs that have ended or were deleted. Call `mark_dead_runs_failed` before, so that dead runs have ended.
 
     Returns:
         The ids of these runs.

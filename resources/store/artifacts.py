@@ -59,9 +59,11 @@ class Artifacts:
     Its methods take the name of an asset and the task type (`partition`) of a stage that has one artifact for each.
     """
 
-    def __init__(self, recipe: Recipe, store: Store) -> None:
+    def __init__(self, recipe: Recipe, store: Store, key_prefix: str | None = None) -> None:
+        """`key_prefix` begins the keys of the assets (`asset_keys.key_of`)."""
         self.recipe = recipe
         self.store = store
+        self.key_prefix = key_prefix
         self.graph = recipe.graph()
 
     def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
@@ -134,6 +136,11 @@ class Artifacts:
                 continue
             for partition in partitions_of(stage):
                 yield stage, partition
+
+    def upstream_of(self, asset: str) -> Iterator[tuple[Stage, str | None, Artifact]]:
+        """Everything that the artifact of an asset is made from, directly or not. Raises NotMaterialized."""
+        for stage, partition in self.in_build_order(above=asset):
+            yield stage, partition, self.get(stage.name, partition)
 
     def _peek(
         self, asset: str, partition: str | None, cached: dict[Any, ArtifactManifest | None]

@@ -149,6 +149,11 @@ def integrity_problems(path: Path) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
+    yield from file_problems(path, files)
+
+
+def file_problems(path: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Every problem of the files of the artifact at `path`, which its manifest lists: missing, changed or additional ones, links."""
     present = dict(_entries(path))
     for name, entry in files.items():
         file = path / name

@@ -25,7 +25,7 @@ from typing import Any, Self
 import polars as pl
 
 from resources.redaction import mask_files, masked, masked_values
-from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, load_manifest, manifest_text
+from resources.store.manifests import MANIFEST_FILE, file_digest, file_problems, load_manifest, manifest_text
 from speed_assets.domain.fingerprints import digest
 from speed_assets.errors import SpeedError
 
@@ -135,7 +135,11 @@ class Store:
         path = self.folder(asset, fingerprint)
         if not path.exists():
             return None
-        problem = integrity_problem(path)
+        try:
+            manifest = load_manifest(path)
+            problem = next(file_problems(path, manifest["files"]), None)
+        except ValueError as error:
+            manifest, problem = {}, str(error)
         if problem:
             grave = self.home / "work" / "damaged" / f"{asset}-{fingerprint[:24]}-{time.time_ns()}"
             grave.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +148,6 @@ class Store:
             self._verified.pop(fingerprint, None)
             self.damage_reports.append(f"{asset}: {problem}; it will be replaced (the damaged one is kept in {grave})")
             return None
-        manifest = load_manifest(path)
         if (manifest["asset"], manifest["fingerprint"]) != (asset, fingerprint):
             return None
         return self._remember(manifest, path)

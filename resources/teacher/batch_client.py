@@ -109,7 +109,7 @@ class BatchClient:
         return None
 
     def download(self, file: str, what: str, rows: int) -> bytes:
-        """The bytes of a file, none when it no longer exists.
+        """The bytes of a file; empty when it no longer exists.
 
         Args:
             file: The provider's id.

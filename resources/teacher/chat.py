@@ -26,6 +26,8 @@ NO_KEY = "none"
 """Sent where no key is set: the client needs one, and servers without keys ignore it."""
 ERROR_CHARACTERS = 300
 """Longest server message in an error, in characters. Ours."""
+SERVED_CHARACTERS = 400
+"""Longest name of the model behind a reply that is kept, in characters. Ours."""
 Secret = str | tuple[str, ...] | None
 """What is redacted from every message and text: the key, and the values of additional headers."""
 _RETRYABLE = frozenset((408, 409, 429))
@@ -82,7 +84,7 @@ def read_reply(
             value: Any = json.loads(body)
         except (ValueError, RecursionError):
             value = None
-        text = body[:4000].decode("utf-8", "replace")
+        text = _beginning(body, key)
     else:
         value, text = body, json.dumps(body)
     if isinstance(value, list) and len(value) == 1:
@@ -165,7 +167,7 @@ def _answer(
         written = len(request.prompt.encode("utf-8", "replace"))
         written += len(canonical_json(dict(request.schema))) if request.schema else 0
         prompt_tokens = sane_prompt_tokens(prompt_tokens, written)
-    served = _without_key(reply.served, key) if reply.served else None
+    served = _without_key(reply.served, key)[:SERVED_CHARACTERS] if reply.served else None
     return TeacherAnswer(
         text, prompt_tokens, reply.output_tokens, error=error, finished=reply.finished, kind=kind, served=served
     )
@@ -200,6 +202,12 @@ def _without_key(text: str, key: Secret) -> str:
     for secret in (key,) if isinstance(key, str) else key or ():
         text = text.replace(secret, "[key]") if secret else text
     return masked(text)
+
+
+def _beginning(body: bytes, key: Secret) -> str:
+    """The first 4,000 bytes of a body as text; a secret that the cut would divide is redacted before it."""
+    longest = max((len(secret) for secret in ((key,) if isinstance(key, str) else key or ())), default=0)
+    return _without_key(body[: 4000 + longest].decode("utf-8", "replace"), key)[:4000]
 
 
 def _address(url: str) -> str:

@@ -44,8 +44,8 @@ class AnswerCollector:
     """From the caller's key to the key under which a request was sent, where they differ."""
     caller_keys: dict[str, str] = field(default_factory=dict)
     """The reverse of `sent_keys`."""
-    served: str | None = None
-    """The model that the server reported last."""
+    served: dict[str, str] = field(default_factory=dict)
+    """By the model that was asked for, the one that the server reported last."""
 
     @property
     def left(self) -> int:
@@ -70,7 +70,7 @@ class AnswerCollector:
         self._show("teacher calls")
         for request, answer in answered:
             self.health.check_answer(request, answer, self.has_cached)
-            self._check_model(answer)
+            self._check_model(request.model, answer)
 
     def listen_to(self, engine: TeacherEngine) -> None:
         """Show an engine's messages about a silent server in the progress line."""
@@ -81,8 +81,18 @@ class AnswerCollector:
         if self.progress:
             self.progress(len(self.answers), self.wanted, words)
 
-    def _check_model(self, answer: TeacherAnswer) -> None:
-        served = (answer.served or "").split(" ")[0] or None
-        if served and self.served and served != self.served:
-            self.health.report_model_change(self.served, served)
-        self.served = served or self.served
+    def _check_model(self, asked: str, answer: TeacherAnswer) -> None:
+        served = (answer.served or "").split(" ")[0]
+        if not served:
+            return
+        before = self.served.get(asked)
+        self.served[asked] = served
+        if before and served != before:
+            self.health.report_model_change(before, served)
+
+    def note_cached(self, requests: Sequence[TeacherRequest]) -> None:
+        """Take the models behind cached answers as reported: an artifact that resumes may meet another one."""
+        for request in requests:
+            cached = self.answers.get(request.key)
+            if cached and cached.served:
+                self.served[request.model] = cached.served.split(" ")[0]

@@ -137,6 +137,7 @@ class Teacher:
         reused = len(known)
         new = {request.key: request for request in requests if request.key not in known}
         collector = AnswerCollector(self._health, known, reused + len(new), progress, has_cached=reused > 0)
+        collector.note_cached(requests)
         for model in dict.fromkeys(request.model for request in new.values()):  # a provider's batch has one model
             self._ask(context, [request for request in new.values() if request.model == model], collector)
         refused = sum(answer.error is not None for answer in known.values())
@@ -162,7 +163,7 @@ class Teacher:
         known = self._ledger.lookup([request.key for request in requests])
         if self._settings.engine == "microworld":
             return known
-        stated = self._settings.said_dialect()
+        stated = self._settings.recipe_dialect()
         before = {
             older.key: request.key
             for request in requests

@@ -6,10 +6,12 @@ Belongs here: how metadata of an artifact are shown. Not here: making an artifac
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -28,6 +30,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _FIRST = (
     "number",
     "mean",
+    "rows_released",
     "scores",
     "sd_between_seeds",
     "rows",
@@ -44,6 +47,7 @@ _FIRST = (
     "loss_last",
     "judged",
     "reward_accuracy",
+    "model_card",
 )
 """What of an artifact's figures is looked for first."""
 
@@ -60,6 +64,8 @@ def describe(
     digests = {name: metadata.pop(name) for name in list(metadata) if _of_digests(metadata[name])}
     nested_last = sorted(metadata, key=lambda name: isinstance(metadata[name], dict | list))
     figures = {name: _shown(metadata[name]) for name in nested_last}
+    if artifact.asset == "release":
+        figures |= _release_figures(artifact)
     shown: dict[str, Any] = {name: figures[name] for name in _FIRST if name in figures} | _plots(artifact)
     if sample:
         shown["sample"] = _table(sample, _schema(columns))
@@ -86,6 +92,46 @@ def _of_digests(value: Any) -> bool:
     return bool(found) and all(isinstance(entry, str) and _DIGEST.fullmatch(entry) for entry in found)
 
 
+def source_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Metadata by which the page links to the code of a stage, as it is on this machine."""
+    code = inspect.unwrap(function).__code__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        reference = dg.LocalFileCodeReference(
+            file_path=code.co_filename, line_number=code.co_firstlineno, label=function.__name__
+        )
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows of plain cells as a table; text is shown as it is, never as markup."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return _table(rows, dg.TableSchema([dg.TableColumn(name, "any") for name in columns]))
+
+
+def _release_figures(artifact: Artifact) -> dict[str, Any]:
+    """Scores with their intervals, and the model card, whose texts are escaped."""
+    try:
+        manifest = json.loads((artifact.path / "manifest.json").read_text(encoding="utf-8"))
+        card = (artifact.path / "model" / "README.md").read_text(encoding="utf-8")
+        rows = _score_rows(manifest["scores"], manifest["score_intervals"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # a release of an earlier version
+        return {}
+    return {"scores": table_of(rows), "model_card": dg.MetadataValue.md(card.split("\n---\n", 1)[-1].strip())}
+
+
+def _score_rows(
+    scores: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, Sequence[float]]]
+) -> list[dict[str, Any]]:
+    """A row for each model and task: score and interval, in points of 0..1; null where no samples are kept."""
+    rows = []
+    for model, by_task in scores.items():
+        for task, score in by_task.items():
+            low, high = intervals.get(model, {}).get(task) or (None, None)
+            rows.append({"model": model, "task": task, "score": _rounded(score), "low": low, "high": high})
+    return rows
+
+
 def _shown(value: Any) -> Any:
     """A figure as it is shown: four significant digits of fractions, a table of what is nested."""
     if isinstance(value, dict | list):
@@ -94,7 +140,7 @@ def _shown(value: Any) -> Any:
         fits = 0 < len(rows) <= TABLE_ROWS and len(columns) <= TABLE_COLUMNS
         if not fits or any(_is_cut(cell) for row in rows for cell in row.values()):
             return dg.MetadataValue.json(value)
-        return _table(rows, dg.TableSchema([dg.TableColumn(name, "any") for name in columns]))
+        return table_of(rows)
     return _rounded(value) if isinstance(value, float) else value
 
 
@@ -153,10 +199,11 @@ def _in_table(value: Any) -> str | int | float | bool | None:
 
 def _plots(artifact: Artifact) -> dict[str, Any]:
     """Plots of an artifact that are small enough for the event log, by name."""
-    found = {}
-    for plot in sorted((artifact.path / UNHASHED_DIR).glob("*.png")):
+    found, folder = {}, artifact.path / UNHASHED_DIR
+    for plot in [*sorted(folder.glob("*.png")), *sorted(folder.glob("*/*.png"))]:
         if plot.stat().st_size <= _PLOT_BYTES:
             picture = base64.b64encode(plot.read_bytes()).decode()
             name = f"{plot.stem}_plot" if plot.stem in artifact.metadata else plot.stem
+            name = name if plot.parent == folder else f"{name}_of_{plot.parent.name}"
             found[name] = dg.MetadataValue.md(f"![{plot.stem}](data:image/png;base64,{picture})")
     return found

@@ -22,7 +22,6 @@ from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.passages import Document, Dropped, boilerplate_lines, held_out, without_boilerplate
 from speed_assets.domain.task_types import GROUNDED
 from speed_assets.recipe import Corpus, RecipeError
-from speed_assets.workers.jobs import CutPassages
 
 COLUMNS = (
     "passage_id", "document_id", "file", "title", "date", "piece", "text", "tokens", "held_out", "synthesis", "alignment",
@@ -90,6 +89,8 @@ def _cleaned(reading: Reading, section: Corpus) -> tuple[list[Document], list[Dr
 
 def _cut(run: StageRun[None], documents: list[Document], section: Corpus) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(passages, pieces that are in none), cut in a worker by the tokenizer of the embedding model."""
+    from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+
     folder = run.scratch / "cut"
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: str(folder / f"{name}.parquet") for name in ("documents", "out", "dropped")}
@@ -98,7 +99,7 @@ def _cut(run: StageRun[None], documents: list[Document], section: Corpus) -> tup
     pl.DataFrame([asdict(document) for document in documents], schema=schema).write_parquet(files["documents"])
     base = run.unfingerprinted.embedding_model
     model, revision = (None, None) if base.base == "static" else resolve_model(base.base, base.revision)
-    job = CutPassages(
+    job = jobs.CutPassages(
         documents=files["documents"],
         out=files["out"],
         dropped=files["dropped"],

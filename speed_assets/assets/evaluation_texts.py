@@ -9,16 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 from speed_assets.assets.stage_run import StageRun
-from speed_assets.workers.jobs import TaskTexts
 
 
 def evaluation_texts(run: StageRun[None]) -> dict[str, Any]:
     """The table (task, text), written in blocks by the worker and never read here."""
+    from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+
     section = run.recipe.evaluation
     run.scratch.mkdir(parents=True, exist_ok=True)
     found = run.runner.run(
         "task_texts",
-        TaskTexts(tasks=section.searched, left_out=section.unsearched, out=str(run.out / "data.parquet")).to_json(),
+        jobs.TaskTexts(
+            tasks=section.searched, left_out=section.unsearched, out=str(run.out / "data.parquet")
+        ).to_json(),
         run.scratch / "task_texts",
         run.progress,
     )

@@ -16,7 +16,6 @@ from speed_assets.domain.parsing import parse_verdict
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import MinedNegatives
-from speed_assets.workers.jobs import MineNegatives
 
 MORE = "more_negatives"
 """Table (row_id, negative, number from 2) of the negatives after the best one, where the recipe asks for several."""
@@ -70,6 +69,8 @@ def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
 
 def _mined(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> pl.DataFrame:
     """The candidates that the worker finds for each row, the most similar first."""
+    from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+
     section = run.section
     folder = run.scratch / "mine"
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def _mined(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> pl.DataFrame:
         run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text").write_parquet(passages)
     run.runner.run(
         "mine_negatives",
-        MineNegatives(
+        jobs.MineNegatives(
             **resolve_embedder(section.embedder),
             rows=str(folder / "rows.parquet"),
             out=str(folder / "mined.parquet"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ import polars as pl
 
 from resources.releases.cards import dataset_card, model_card
 from resources.releases.releases import SAMPLES, SCORES, next_number
+from resources.store.artifacts import Artifacts
 from resources.store.store import Artifact
 from speed_assets.assets.examples import without_own
 from speed_assets.assets.stage_run import StageRun
@@ -55,6 +57,27 @@ def release(run: StageRun[Licences]) -> dict[str, Any]:
         "rows_released": triplets.height,
         "scores": manifest["scores"]["embedding_model"],
     }
+
+
+def manifest_of(artifacts: Artifacts) -> dict[str, Any]:
+    """The manifest that a release would have now, whether its gates pass or not. Raises NotMaterialized."""
+    stage = artifacts.graph["release"]
+    unused: Any = None  # a manifest is made from artifacts alone
+    run: StageRun[Licences] = StageRun.of(
+        artifacts.recipe,
+        stage,
+        None,
+        inputs=artifacts.inputs(stage.name),
+        out=unused,
+        store=artifacts.store,
+        runner=unused,
+        teacher=unused,
+        context=unused,
+        progress=unused,
+        lineage=artifacts.lineage(stage.name),
+        upstream=partial(artifacts.upstream_of, stage.name),
+    )
+    return _manifest(run, run.input("final_triplets").table())
 
 
 def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]:

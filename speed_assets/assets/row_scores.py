@@ -17,7 +17,6 @@ from speed_assets.domain.graph import EVALUATION_TEXTS
 from speed_assets.domain.scoring import SCORES
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 from speed_assets.recipe import RowScores
-from speed_assets.workers.jobs import Likelihood, Similarities
 
 NEARNESS = {
     "positive_similarity": pl.Float64,
@@ -74,6 +73,8 @@ def row_scores(run: StageRun[RowScores]) -> dict[str, Any]:
 def _likelihoods(run: StageRun[RowScores], writer: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
     """(least_likely, swapped) of each row under the model of `writer`: the least likely token of what the row says, and of
     its negative, had that been written as the positive. Cached readings are reused."""
+    from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+
     recipe = run.recipe
     model = run.input(writer)
     asked = pl.concat(
@@ -100,7 +101,7 @@ def _likelihoods(run: StageRun[RowScores], writer: str, rows: pl.DataFrame) -> t
         source = model_source(recipe.generator, model)
         run.runner.run(
             "likelihood",
-            Likelihood(
+            jobs.Likelihood(
                 model=source.model,
                 revision=source.revision,
                 adapter=source.adapter,
@@ -145,6 +146,8 @@ def _read_before(run: StageRun[RowScores], reading: str) -> pl.DataFrame:
 
 def _neighbours(run: StageRun[RowScores], rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     """What the embedder says of the rows: similarities, twins, and an audit of the negatives. Nulls without one."""
+    from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+
     section = run.section
     if section.embedder is None:
         nothing = {name: pl.repeat(None, rows.height, dtype=dtype, eager=True) for name, dtype in NEARNESS.items()}
@@ -164,7 +167,7 @@ def _neighbours(run: StageRun[RowScores], rows: pl.DataFrame) -> tuple[pl.DataFr
     texts.write_parquet(folder / "texts.parquet")
     run.runner.run(
         "similarities",
-        Similarities(
+        jobs.Similarities(
             **resolve_embedder(section.embedder),
             rows=str(folder / "rows.parquet"),
             evaluation=str(folder / "texts.parquet") if texts.height else None,

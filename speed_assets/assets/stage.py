@@ -9,11 +9,13 @@ Belongs here: that way. Not here: what any one stage does, what its function get
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from resources.compute.runner import Runner
 from resources.instance import gpu_pool
@@ -21,24 +23,35 @@ from resources.ledger.calls import CallContext
 from resources.redaction import masked, masked_errors
 from resources.releases.releases import promote_new_release
 from resources.store.artifacts import Artifacts, artifact_label
-from resources.store.asset_keys import key_of
+from resources.store.asset_keys import key_of, name_among
 from resources.store.store import Artifact
 from resources.teacher.teacher import Teacher
-from speed_assets.assets.asset_page import CELL_CHARACTERS, describe
+from speed_assets.assets.asset_page import CELL_CHARACTERS, describe, source_of, table_of
 from speed_assets.assets.stage_run import Progress, StageFunction, StageRun
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.gate_refusals import GateRefusal
-from speed_assets.domain.graph import Stage, sources
+from speed_assets.domain.gate_refusals import Refusal
+from speed_assets.domain.graph import Stage, shown_sources
 from speed_assets.recipe import RecipeError
 
 OWNERS = ["team:speed"]
 RUN_TAG = "speed/run"
+RESOURCES = ("artifacts", "runner", "teacher", "progress")
+"""What the step of every asset asks Dagster for."""
 REFUSED = "refused"
 """Metadata of a failure: the fields of each `GateRefusal` of a release."""
 SAMPLE_ROWS = 5
+INTERRUPTED = "interrupted: finished work is kept, and the next run resumes from it"
+FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=32))
+"""Of scores and releases: the weekly schedule missed once, and a month without it (ours). A reused artifact counts as fresh."""
 
-Gate = Callable[[Artifacts], list[GateRefusal]]
-"""From the artifacts of a recipe to the reasons against making the last of them; empty when there is none."""
+
+class Interrupted(dg.Failure):
+    """A step that was interrupted: Ctrl-C, or *Terminate* in the UI."""
+
+
+Gate = Callable[[Artifacts], Refusal | None]
+"""From the artifacts of a recipe to the reasons against making the last of them; None when there is no reason."""
+Tables = Mapping[str, dg.MetadataValue[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,10 @@ class AssetChecks:
     specs: Sequence[dg.AssetCheckSpec] = ()
     results: Callable[[Artifact, Artifacts], Iterable[dg.AssetCheckResult]] = lambda _artifact, _artifacts: ()
     """Their results for an artifact."""
-    results_if_refused: Callable[[Sequence[Mapping[str, Any]]], Iterable[dg.AssetCheckResult]] = lambda _reasons: ()
-    """Their results for a candidate that the gate refused for these reasons."""
+    results_if_refused: Callable[[Sequence[Mapping[str, Any]], Tables], Iterable[dg.AssetCheckResult]] = (
+        lambda _reasons, _tables: ()
+    )
+    """Their results for a candidate that the gate refused for these reasons, with the tables of the refusal."""
     gate: Gate | None = None
     """Reasons against making the artifact."""
 
@@ -76,55 +91,69 @@ def asset_for(
         note: why the asset is stale; its page begins with it.
         step_tags: what the step needs, for an executor.
     """
+    prefix = artifacts.key_prefix
 
     @dg.asset(
-        key=key_of((stage.name, partition)),
-        deps=[key_of(source) for source in sources(artifacts.graph, stage.name, partition)],
+        key=key_of((stage.name, partition), prefix),
+        deps=[key_of(source, prefix) for source in shown_sources(artifacts.graph, stage.name, partition)],
         check_specs=checks.specs,
-        group_name=stage.group_of(partition),
+        group_name=f"{prefix.replace('-', '_')}/{stage.group_of(partition)}" if prefix else stage.group_of(partition),
         kinds={stage.kind, "python"},
         owners=OWNERS,
         code_version=code_version or artifacts.code_version(stage.name, partition),
         description=f"{note}\n\n{stage.description}" if note else stage.description,
-        required_resource_keys={"artifacts", "runner", "teacher", "progress"},
+        metadata=source_of(function),
+        freshness_policy=FRESHNESS if stage.kind in ("scores", "release") else None,
+        required_resource_keys={name_among(prefix, name) for name in RESOURCES},
         pool=gpu_pool.GPU_POOL if stage.gpu else None,
         op_tags=dict(step_tags or {}),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        with masked_errors():
-            yield from made_or_reused(context)
-
-    def made_or_reused(
-        context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        resources = context.resources
-        started = time.monotonic()
-        report = _logged(resources.progress(artifact_label(stage.name, partition)), context.log.info)
-        calls = CallContext(run_of(context.run), stage.name, partition)
-        given = (resources.artifacts, resources.runner, resources.teacher, calls, report)
         try:
-            artifact, reused = make(stage, function, partition, *given, gate=checks.gate)
-        except dg.Failure as failure:
-            yield from checks.results_if_refused(_reasons_of(failure))
-            raise
-        _announce(context, stage, artifact, reused)
-        made_of = resources.artifacts.input_digests(stage.name, partition)
-        yield dg.MaterializeResult(
-            data_version=dg.DataVersion(artifact.digest[:32]),
-            metadata=describe(artifact, reused, time.monotonic() - started, made_of),
-            check_results=list(checks.results(artifact, resources.artifacts)),
-        )
+            with masked_errors():
+                yield from _results(context, stage, function, partition, checks, prefix)
+        except DagsterExecutionInterruptedError:
+            raise Interrupted(INTERRUPTED, allow_retries=False) from None
 
     return materialize
 
 
-def _announce(context: dg.AssetExecutionContext, stage: Stage, artifact: Artifact, reused: bool) -> None:
+def _results(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    function: StageFunction,
+    partition: str | None,
+    checks: AssetChecks,
+    prefix: str | None,
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
+    """What a step reports: the artifact with its checks, or the checks of a candidate that the gate refused."""
+    artifacts, runner, teacher, progress = (getattr(context.resources, name_among(prefix, name)) for name in RESOURCES)
+    started = time.monotonic()
+    report = _logged(progress(artifact_label(stage.name, partition)), context.log.info)
+    calls = CallContext(run_of(context.run), stage.name, partition)
+    given = (artifacts, runner, teacher, calls, report)
+    try:
+        artifact, reused = make(stage, function, partition, *given, gate=checks.gate)
+    except dg.Failure as failure:
+        tables = {name: value for name, value in failure.metadata.items() if name != REFUSED}
+        yield from checks.results_if_refused(_reasons_of(failure), tables)
+        raise
+    _announce(context, artifacts, artifact, reused)
+    made_of = artifacts.input_digests(stage.name, partition)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(artifact.digest[:32]),
+        metadata=describe(artifact, reused, time.monotonic() - started, made_of),
+        check_results=list(checks.results(artifact, artifacts)),
+    )
+
+
+def _announce(context: dg.AssetExecutionContext, artifacts: Artifacts, artifact: Artifact, reused: bool) -> None:
     """Write to the log of the run what was made or reused; a release becomes the latest one."""
-    if stage.kind == "release":
-        promote_new_release(context.resources.artifacts.store, artifact.fingerprint)
-    for line in context.resources.artifacts.store.damage_reports:
+    if artifacts.graph[artifact.asset].kind == "release":
+        promote_new_release(artifacts.store, artifact.fingerprint)
+    for line in artifacts.store.damage_reports:
         context.log.warning(masked(line))
-    name, how = artifact_label(stage.name, artifact.partition), "reused" if reused else "made"
+    name, how = artifact_label(artifact.asset, artifact.partition), "reused" if reused else "made"
     context.log.info(f"{name}: {how} {artifact.fingerprint[:12]}")
 
 
@@ -178,8 +207,8 @@ def make(
         if found:
             artifacts.store.share(found)  # who made it may have been killed before it could
             return found, True
-        if gate and (reasons := gate(artifacts)):
-            raise _refusal(reasons)
+        if gate and (refusal := gate(artifacts)):
+            raise _failure_of(refusal)
         run: StageRun[Any] = StageRun.of(
             artifacts.recipe,
             stage,
@@ -192,7 +221,7 @@ def make(
             context=context,
             progress=progress,
             lineage=lineage,
-            upstream=partial(_upstream, artifacts, stage),
+            upstream=partial(artifacts.upstream_of, stage.name),
         )
         artifact = _carried_out(function, run, artifacts, fingerprint)
     artifacts.store.share(artifact)
@@ -216,15 +245,16 @@ def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifac
     )
 
 
-def _upstream(artifacts: Artifacts, stage: Stage) -> Iterator[tuple[Stage, str | None, Artifact]]:
-    for other, partition in artifacts.in_build_order(above=stage.name):
-        yield other, partition, artifacts.get(other.name, partition)
-
-
-def _refusal(reasons: list[GateRefusal]) -> dg.Failure:
+def _failure_of(refusal: Refusal) -> dg.Failure:
+    lines = [f"- {reason.sentence}" for reason in refusal.reasons]
+    if refusal.compare_with:
+        lines.append(f"`speed diff {refusal.compare_with} --now` compares the candidate with the release in use")
     return dg.Failure(
-        description="release refused:\n" + "\n".join(f"- {reason.sentence}" for reason in reasons),
-        metadata={REFUSED: dg.MetadataValue.json([asdict(reason) for reason in reasons])},
+        description="\n".join(["release refused:", *lines]),
+        metadata={
+            REFUSED: dg.MetadataValue.json([asdict(reason) for reason in refusal.reasons]),
+            **{name: table_of(rows) for name, rows in refusal.tables.items()},
+        },
         allow_retries=False,
     )
 

@@ -10,6 +10,7 @@ Belongs here: what stands in for what. Not here: which recipe is a rehearsal (`s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import polars as pl
@@ -29,6 +30,7 @@ _NEVER = ("not_whole", "contamination")
 def standing_in(function: StageFunction) -> StageFunction:
     """The function of a stage, with stand-ins in what it wrote; its metadata counts them as `stand_ins`."""
 
+    @wraps(function)
     def stage(run: StageRun[Any]) -> dict[str, Any]:
         metadata = function(run)
         fill = _FILLS.get(run.stage.name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,21 +42,37 @@ TopicsOption = Annotated[
     Path | None,
     typer.Option("--topics", envvar="SPEED_TOPICS", metavar="FILE", help="Topic file, in place of the recipe's."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field of the recipe for this command, as in `embedding_model.learning_rate=0.05`; may be given again.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
 JsonAtEndOption = Annotated[bool, typer.Option("--json", help="End standard output with one JSON object.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only prints what it would do.")]
 
 
-def load(recipe: str, topics: Path | None = None) -> Recipe:
+def load(recipe: str, topics: Path | None = None, changed: Sequence[str] | None = None) -> Recipe:
     """The recipe of a command line, whose key is secret from here on; reports the files that it takes from the shipped recipes.
 
-    Raises RecipeError, with a suggestion for a mistyped name.
+    Raises RecipeError, with a suggestion for a mistyped name. `changed` are changes as `FIELD=VALUE`.
     """
     from resources.redaction import mark_secret_variables
-    from speed_assets.recipe import RECIPES, RecipeError, find_recipe, load_recipe, shipped_files, shipped_recipes
+    from speed_assets.recipe import (
+        RECIPES,
+        RecipeError,
+        changes_of,
+        find_recipe,
+        load_recipe,
+        shipped_files,
+        shipped_recipes,
+    )
 
     try:
-        loaded = load_recipe(recipe, topics)
+        loaded = load_recipe(recipe, topics, changes_of(changed or ()))
     except RecipeError as error:
         matches = (
             []

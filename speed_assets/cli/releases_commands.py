@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, YesOption, load
+from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, TopicsOption, YesOption, load
 from speed_assets.cli.output import fail, note, number, out, printable, show, show_json, show_table
 
 PANEL = "Releases"
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for name, function, example in (
         ("releases", list_releases, "speed releases --json"),
-        ("diff", diff, "speed diff 3f9a 81c2"),
+        ("diff", diff, "speed diff 3f9a --now"),
         ("verify", verify, "speed verify .speed/releases/current/offline/"),
         ("rollback", rollback, "speed rollback 3f9a"),
         ("push", push, "speed push 3f9a --to owner/name --yes"),
@@ -52,15 +52,38 @@ def list_releases(as_json: JsonOption = False) -> None:
         out(f"no release in {speed_home()}")
 
 
-def diff(old: ReleaseArgument, new: ReleaseArgument, as_json: JsonOption = False) -> None:
+def diff(
+    old: ReleaseArgument,
+    new: Annotated[
+        str | None, typer.Argument(help="Folder of the other release, or how its fingerprint begins.")
+    ] = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="Compare with what would be released now, also where gates refuse it.")
+    ] = False,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    changed: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print what differs between two releases: recipe, inputs, rows, scores with intervals, figures."""
+    if (new is None) != now:
+        raise typer.BadParameter("name two releases, or one release and --now")
+    from checks.gates import refusals
     from resources.releases import releases
+    from resources.store.artifacts import Artifacts
     from resources.store.home import speed_home
     from resources.store.shared_store import store_of
+    from speed_assets.orchestration.diff import Now
     from speed_assets.orchestration.diff import diff as compare_releases
 
     store = store_of(speed_home())
-    found = compare_releases(releases.find_release(store, old), releases.find_release(store, new))
+    before = releases.find_release(store, old)
+    if new is not None:
+        found = compare_releases(before, releases.find_release(store, new))
+    else:
+        artifacts = Artifacts(load(recipe, topics, changed), store)
+        found = compare_releases(before, Now(artifacts))
+        found["refused"] = [refusal.sentence for refusal in refusals(artifacts)]
     if as_json:
         show_json(found)
         return
@@ -68,6 +91,8 @@ def diff(old: ReleaseArgument, new: ReleaseArgument, as_json: JsonOption = False
         out(f"{part.replace('_', ' ')}: {len(found[part]) or 'nothing'} changed")
         for name, (before, after) in found[part].items():
             out(f"  {printable(name)}: {_short(before)} -> {_short(after)}")
+    for sentence in found.get("refused", ()):
+        out(f"refused: {printable(sentence)}")
     scores = found["scores"]
     if not scores["lines"]:
         out(f"scores cannot be compared: {'; '.join(map(printable, scores['not_comparable']))}")

@@ -20,6 +20,7 @@ from speed_assets.cli.options import (
     JsonAtEndOption,
     JsonOption,
     RecipeOption,
+    SetOption,
     TopicsOption,
     home_to_run_in,
     load,
@@ -55,18 +56,23 @@ def run(
             "the asset and everything downstream.",
         ),
     ] = None,
+    changed: SetOption = None,
     as_json: JsonAtEndOption = False,
 ) -> None:
     """Materialize everything that is stale, and end with a table."""
-    loaded, home = load(recipe, topics), prepared_home()
+    loaded, home = load(recipe, topics, changed), prepared_home()
     from resources.store.artifacts import Artifacts
     from resources.store.shared_store import store_of
     from speed_assets.orchestration import run_report, runs
+    from speed_assets.recipe import changes_of
 
     with progress_display() as display:
         _say_demonstration(loaded, display.say)
         display.say(f"recipe {loaded.name}, home {home}")
-        report = runs.run(loaded, home, select=select, progress=display, say=display.say, check_first=True)
+        changes = changes_of(changed or ())
+        report = runs.run(
+            loaded, home, select=select, changes=changes, progress=display, say=display.say, check_first=True
+        )
         summary = run_report.summary(report, Artifacts(loaded, store_of(home)))
         if not report.made and not report.errors:
             display.say("nothing was stale: every artifact is reused")
@@ -123,9 +129,14 @@ def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[li
     return ["score", *columns], rows
 
 
-def plan(recipe: RecipeOption = DEFAULT_RECIPE, topics: TopicsOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    topics: TopicsOption = None,
+    changed: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Dry run: what a run would make, why, and the estimated cost. Makes no API calls."""
-    loaded, home = load(recipe, topics), prepared_home()
+    loaded, home = load(recipe, topics, changed), prepared_home()
     from speed_assets.orchestration.plan import plan as make_plan
     from speed_assets.orchestration.plan_text import as_text
 
@@ -223,7 +234,8 @@ def ui(
     ] = 3000,
 ) -> None:
     """Open the Dagster UI on this home."""
-    loaded, home = load(recipe, topics), home_to_run_in()
+    several = [name.strip() for name in os.environ.get("SPEED_RECIPES", "").split(",") if name.strip()]
+    names, home = [load(name, topics).name for name in several or [recipe]], home_to_run_in()
     from speed_assets.orchestration.home_environment import variables_of
     from speed_assets.orchestration.staleness import Instance
     from speed_assets.orchestration.ui_server import serve
@@ -233,7 +245,7 @@ def ui(
     os.environ["SPEED_RECIPE"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
     if topics:
         os.environ["SPEED_TOPICS"] = str(topics.resolve())
-    note(f"recipe {loaded.name}, home {home}: starting the UI")
+    note(f"recipe {', '.join(names)}, home {home}: starting the UI")
     status = serve(port, note)
     if status:
         raise typer.Exit(status)

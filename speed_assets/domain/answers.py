@@ -16,8 +16,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import json_repair
-
 MAX_CHARACTERS = 200_000
 """Longer answers are rejected unread (our choice: some fifty times what an answer of 800 tokens has)."""
 MAX_REPAIRED = 20_000
@@ -268,6 +266,8 @@ def _repairable(text: str) -> bool:
 
 
 def _repaired(text: str) -> Any:
+    import json_repair  # with the first damaged answer only: definitions load without it
+
     try:
         return json_repair.repair_json(text, return_objects=True, skip_json_loads=True)
     except Exception:  # a third party's parser on hostile text: whatever it trips over, there is no record in it

@@ -216,7 +216,7 @@ def _count(value: Any) -> int | None:
 
 
 def _served(value: Any) -> str | None:
-    """`MODEL` or `MODEL FINGERPRINT` as the server says them, at most 200 characters of each."""
+    """`MODEL` or `MODEL FINGERPRINT` as the server says them; whoever redacts them cuts them afterwards."""
     answer_text = [_inside(value, (name,)) for name in ("model", "system_fingerprint")]
-    words = [" ".join(word.split())[:200] for word in answer_text if isinstance(word, str) and word.strip()]
+    words = [" ".join(word.split()) for word in answer_text if isinstance(word, str) and word.strip()]
     return " ".join(words) or None

@@ -7,6 +7,7 @@ text is parsed (`parsing.py`) or asked for (`prompts`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
 import polars as pl
 
@@ -32,9 +33,11 @@ TEACHER_REFUSED = "teacher_refused"
 """Reason of a row whose request the teacher's server refused for good."""
 _RAW_KEPT = 20_000  # characters of a quarantined raw text: enough to see what happened, bounded on disk
 
-_ODD_CASE = (
-    "[" + "".join(c for c in map(chr, range(0x80, 0xFB20)) if not c.isascii() and c.lower() != c.casefold()) + "]"
-)
+
+@cache
+def _odd_case() -> str:
+    """A pattern of letters that lower case and case folding change in different ways."""
+    return "[" + "".join(c for c in map(chr, range(0x80, 0xFB20)) if c.lower() != c.casefold()) + "]"
 
 
 def draw_tasks(tasks: Sequence[tuple[str, str]], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
@@ -247,7 +250,7 @@ def may_have_same_words(one: pl.Expr, other: pl.Expr) -> pl.Expr:
 
 def _folds_oddly(text: pl.Expr) -> pl.Expr:
     """Whether case folding does more than lower case here: in a few ligatures and letters such as the sharp s."""
-    return (text.str.len_bytes() != text.str.len_chars()) & text.str.contains(_ODD_CASE)
+    return (text.str.len_bytes() != text.str.len_chars()) & text.str.contains(_odd_case())
 
 
 def quarantined(

@@ -31,7 +31,9 @@ def asset_states(recipe: Recipe, home: Path, asset: str | None = None) -> dict[s
         RecipeError: when the recipe has no such asset.
     """
     artifacts = Artifacts(recipe, store_of(home))
-    recorded = Instance.of(home).recorded([(stage.name, part) for stage, part in artifacts.in_build_order()])
+    recorded = Instance.of(home).last_materializations(
+        [(stage.name, part) for stage, part in artifacts.in_build_order()]
+    )
     if asset and asset not in artifacts.graph:
         close = difflib.get_close_matches(asset, artifacts.graph, 1)
         hint = f". Did you mean {close[0]}?" if close else ""

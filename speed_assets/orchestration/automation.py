@@ -9,13 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-from resources.store.asset_keys import key_of
+from resources.store.artifacts import partitions_of
+from resources.store.asset_keys import key_of, name_among
 from resources.store.home import speed_home
 from resources.store.store import StoreError
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import EVALUATION_TEXTS, Graph, sources
+from speed_assets.domain.graph import EVALUATION_TEXTS, Graph
 from speed_assets.orchestration.plan import Plan, Step, plan
-from speed_assets.orchestration.staleness import FAILED, Instance
+from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import Recipe, RecipeError
 
 EVALUATION_CRON = "0 3 * * 0"
@@ -31,8 +32,10 @@ _IN_PROGRESS = [
 ]
 
 
-def stale_sensor(recipe: Recipe) -> dg.SensorDefinition:
+def stale_sensor(recipe: Recipe, key_prefix: str | None = None) -> dg.SensorDefinition:
     """A sensor that starts one run with everything that `speed plan` would make, for each change of files, code or data.
+
+    `key_prefix` is the name of the recipe where a code location has several.
 
     Turning it on starts no run, since missing assets may cost calls: the next change starts one, with everything that is
     stale by then. Two evaluations have to find the same change: who is still saving files gets one run, not two, and a plan
@@ -41,16 +44,17 @@ def stale_sensor(recipe: Recipe) -> dg.SensorDefinition:
     """
 
     @dg.sensor(
-        name="remake_what_is_stale",
-        target=dg.AssetSelection.all(),
+        name=name_among(key_prefix, "remake_what_is_stale"),
+        target=_assets_of(recipe.graph(), key_prefix),
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Starts one run with everything that `speed plan` would make, for each change; never past a failed gate.",
+        description=f"Starts one run with everything of recipe {recipe.name} that `speed plan` would make, for each change; never "
+        "past a failed gate.",
     )
     def remake_what_is_stale(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         instance = context.instance
         try:
-            planned = plan(recipe, speed_home(), Instance(instance))
+            planned = plan(recipe, speed_home(), Instance(instance, key_prefix))
         except (RecipeError, StoreError, OSError) as error:
             return dg.SkipReason(f"the plan failed: {error}")
         state = stale_digest(planned)
@@ -65,10 +69,10 @@ def stale_sensor(recipe: Recipe) -> dg.SensorDefinition:
             )
         if instance.get_runs_count(dg.RunsFilter(statuses=_IN_PROGRESS)):
             return dg.SkipReason("another run is in progress: the sensor tries again when it has ended")
-        launched = launchable(planned, recipe.graph())
+        launched = launchable(planned)
         if not launched:
             return dg.SensorResult(cursor=state, skip_reason="everything is fresh, or downstream of a failed gate")
-        keys = [key_of((step.asset, step.partition)) for step in launched]
+        keys = [key_of((step.asset, step.partition), key_prefix) for step in launched]
         return dg.SensorResult([dg.RunRequest(asset_selection=keys)], cursor=state)
 
     return remake_what_is_stale
@@ -80,32 +84,33 @@ def stale_digest(planned: Plan) -> str:
     return digest(stale)
 
 
-def launchable(planned: Plan, graph: Graph) -> list[Step]:
+def _assets_of(graph: Graph, key_prefix: str | None) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(
+        *(key_of((name, part), key_prefix) for name, stage in graph.items() for part in partitions_of(stage))
+    )
+
+
+def launchable(planned: Plan) -> list[Step]:
     """The stale steps without a failed gate, of their own or upstream."""
-    blocked: set[tuple[str, str | None]] = set()
-    launched = []
-    for step in planned.steps:
-        failed = step.action == "record" and step.why.endswith(FAILED)
-        if failed or blocked.intersection(sources(graph, step.asset, step.partition)):
-            blocked.add((step.asset, step.partition))
-        elif step.action != "reuse":
-            launched.append(step)
-    return launched
+    return [step for step in planned.steps if step.action != "reuse" and not (step.failed_gate or step.failed_above)]
 
 
-def evaluation_schedule(graph: Graph) -> dg.ScheduleDefinition:
+def evaluation_schedule(graph: Graph, key_prefix: str | None = None) -> dg.ScheduleDefinition:
     """A schedule that scores the embedding model again when libraries or local evaluation sets have changed.
 
     Rows are first compared with changed evaluation sets again. Unchanged assets are reused; nothing upstream of the rows is
-    launched.
+    launched. `key_prefix` is the name of the recipe where a code location has several.
     """
     first = [name for name in (EVALUATION_TEXTS, "row_scores", "final_triplets") if name in graph]
-    selection: Any = dg.AssetSelection.assets(*first).downstream() & dg.AssetSelection.assets("mteb_scores").upstream()
+    starts = dg.AssetSelection.assets(*(key_of((name, None), key_prefix) for name in first))
+    scores = dg.AssetSelection.assets(key_of(("mteb_scores", None), key_prefix))
+    selection: Any = starts.downstream() & scores.upstream()
     return dg.ScheduleDefinition(
-        name="evaluation",
+        name=name_among(key_prefix, "evaluation"),
         cron_schedule=EVALUATION_CRON,
         execution_timezone="UTC",
         target=selection,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Scores the newest embedding model every week.",
+        description="Scores the newest embedding model every Sunday at 03:00 UTC, where libraries or evaluation sets have "
+        "changed; unchanged assets are reused.",
     )

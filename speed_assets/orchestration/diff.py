@@ -6,25 +6,56 @@ Belongs here: comparing what two releases hold. Not here: printing (`speed_asset
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
-from checks.release_comparison import trainings_of
-from checks.score_tables import differences_of_scoring
-from resources.releases.releases import SAMPLES, SCORES, Release
-from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.statistics import compare, mean_over_tasks, samples_by_model, superiority
+from checks.candidate import Candidate, Scored, compared_scores
+from resources.releases.releases import Release
+from resources.store.artifacts import Artifacts
+from speed_assets.assets.release import manifest_of
 from speed_assets.recipe import Superior
 
 _FIGURES = ("teacher", "removed", "contamination", "libraries", "models", "licences", "trainings", "sd_between_seeds")
 """Entries of the manifest that the cards state, next to rows and scores."""
 
 
-def diff(old: Release, new: Release) -> dict[str, Any]:
-    """What differs between two releases.
+class Comparable(Scored, Protocol):
+    """What can be compared: a release, or what would be released now."""
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits, or a word for what has none yet."""
+        ...
+
+    def json(self, name: str) -> Any:
+        """`manifest.json` or `recipe.json`."""
+        ...
+
+
+class Now(Candidate):
+    """What would be released now under a recipe, whether gates refuse it or not."""
+
+    fingerprint = "now"
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        super().__init__(artifacts)
+        self._of = artifacts
+
+    @cached_property
+    def _files(self) -> dict[str, Any]:
+        return {"manifest.json": manifest_of(self._of), "recipe.json": self._of.lineage("release")["recipe"]}
+
+    def json(self, name: str) -> Any:
+        """As the release would have it. Raises NotMaterialized, for the first artifact that is missing."""
+        return self._files[name]
+
+
+def diff(old: Comparable, new: Comparable) -> dict[str, Any]:
+    """What differs between two releases, or between a release and what would be released now (`Now`).
 
     Args:
         old: the release to compare with.
-        new: the release that is compared; alpha and resamples are its `checks.superior`.
+        new: what is compared; alpha and resamples are its `checks.superior`.
 
     Returns:
         {"recipe", "made_of", "rows", "figures"}: differences as {name: [old, new]}, null where one has no such entry.
@@ -37,57 +68,28 @@ def diff(old: Release, new: Release) -> dict[str, Any]:
     manifests = [release.json("manifest.json") for release in (old, new)]
     recipes = [release.json("recipe.json") for release in (old, new)]
     made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in manifests]
-    released = [release.manifest["metadata"].get("rows_released") for release in (old, new)]
-    rows = [{**manifest.get("rows", {}), "all": count} for manifest, count in zip(manifests, released, strict=True)]
+    by_type = [manifest.get("rows", {}) for manifest in manifests]
+    rows = [
+        {**counts, "all": sum(counts.values()) if counts else _released(of)}
+        for counts, of in zip(by_type, (old, new), strict=True)
+    ]
     return {
         "old": old.fingerprint,
         "new": new.fingerprint,
         "recipe": changed_values(*map(flat_values, recipes)),
         "made_of": changed_values(*made_of),
         "rows": changed_values(*rows),
-        "scores": _scores(old, new, Superior.model_validate(recipes[1]["checks"]["superior"]), recipes[1]["seed"]),
+        "scores": compared_scores(
+            old, new, Superior.model_validate(recipes[1]["checks"]["superior"]), recipes[1]["seed"]
+        ),
         "figures": changed_values(
             *(flat_values({name: manifest.get(name) for name in _FIGURES}) for manifest in manifests)
         ),
     }
 
 
-def _scores(old: Release, new: Release, settings: Superior, seed: int) -> dict[str, Any]:
-    if not all(release.has_table(table) for release in (old, new) for table in (SCORES, SAMPLES)):
-        return {"lines": [], "not_comparable": ["one of the two holds no samples: it was made before releases did"]}
-    if found := differences_of_scoring(new.table(SCORES), old.table(SCORES)):
-        return {"lines": [], "not_comparable": found}
-    ours, theirs = (trainings_of(samples_by_model(release.table(SAMPLES))) for release in (new, old))
-    differences = [
-        compare(
-            task,
-            [training[task] for training in ours],
-            [training[task] for training in theirs],
-            resamples=settings.resamples,
-            seed=seed_for(seed, "diff", task),
-        )
-        for task in ours[0]
-    ]
-    verdicts = superiority(differences, settings.alpha)
-    if differences:
-        verdicts = [*superiority([mean_over_tasks(differences)], settings.alpha), *verdicts]
-    return {
-        "alpha": settings.alpha,
-        "trainings": [len(theirs), len(ours)],
-        "lines": [
-            {
-                "task": v.difference.task,
-                "old": round(v.difference.theirs, 5),
-                "new": round(v.difference.ours, 5),
-                "difference": round(v.difference.value, 5),
-                "low": round(v.low, 5),
-                "high": round(v.high, 5),
-                "word": v.word,
-            }
-            for v in verdicts
-        ],
-        "not_comparable": [],
-    }
+def _released(release: Comparable) -> Any:
+    return release.manifest["metadata"].get("rows_released") if isinstance(release, Release) else None
 
 
 def changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:

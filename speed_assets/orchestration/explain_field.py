@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from checks.registry import CHECKS
 from speed_assets.recipe import Recipe, RecipeError
 from speed_assets.recipe.extending import EXTENDS
+from speed_assets.recipe.field_texts import field_text
 
 _EXTENDS = (
     "Recipe that this one extends: the name of a shipped recipe, or a YAML file. This one then holds its name and what differs; "
@@ -58,12 +59,13 @@ def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
     path = _full_path(path)
     owner, name, info = _lookup(path)
     section = _model_in(info.annotation)
+    text = field_text(owner, name) or info.description
     about = _one_paragraph((section.__doc__ if section else "") or "")
     direct = [stage.name for stage in recipe.graph().values() if _reads(recipe, stage, path.split("."))]
     return FieldExplanation(
         field=path,
-        meaning=_one_paragraph(info.description or about or "no description"),
-        about=about if info.description else "",
+        meaning=_one_paragraph(text or about or "no description"),
+        about=about if text else "",
         type=_type_in_words(owner.model_json_schema(), name),
         required=info.is_required(),
         default=None if info.is_required() else _plain(info.get_default(call_default_factory=True)),

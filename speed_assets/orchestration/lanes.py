@@ -13,10 +13,11 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,7 @@ from dagster._core.executor.base import Executor
 from typing_extensions import override
 
 from resources.instance import gpu_pool
+from speed_assets.assets.stage import INTERRUPTED
 from speed_assets.domain.graph import Stage
 from speed_assets.recipe import Recipe
 
@@ -60,10 +62,14 @@ def lane_of(stage: Stage, recipe: Recipe) -> str | None:
     return "teacher" if stage.asks_teacher else None
 
 
-def lanes_executor(recipe: Recipe) -> dg.ExecutorDefinition:
-    """The executor of a recipe's runs, with the lanes that `runtime.lanes` asks for."""
-    lanes = recipe.runtime.lanes
-    limits = {"cpu": lanes.cpu or len(os.sched_getaffinity(0)), "gpu": lanes.gpu, "teacher": lanes.teacher}
+def lanes_executor(*recipes: Recipe) -> dg.ExecutorDefinition:
+    """The executor of runs, with the lanes that `runtime.lanes` asks for: of several recipes the most of each kind."""
+    asked = [recipe.runtime.lanes for recipe in recipes]
+    limits = {
+        "cpu": max(lanes.cpu or len(os.sched_getaffinity(0)) for lanes in asked),
+        "gpu": max(lanes.gpu for lanes in asked),
+        "teacher": max(lanes.teacher for lanes in asked),
+    }
 
     @dg.executor(name="lanes")
     def lanes_of_recipe(_context: dg.InitExecutorContext) -> Executor:
@@ -135,8 +141,11 @@ def _steps(
             for step in active.get_steps_to_execute():
                 running.start(job_context.for_step(step, active.get_known_state()))
             yield from active.concurrency_event_iterator(job_context)
-            with raise_execution_interrupts():
-                key, event = running.next()
+            try:
+                with raise_execution_interrupts():
+                    key, event = running.next()
+            except DagsterExecutionInterruptedError:
+                raise DagsterExecutionInterruptedError(INTERRUPTED) from None
             if event is not None:
                 yield event
                 active.handle_event(event)
@@ -167,10 +176,11 @@ class _Running:
     def end(self) -> None:
         """Interrupt the steps that still run, as Ctrl-C would, and wait for them."""
         until = time.monotonic() + _GRACE_S
-        for thread in self._threads.values():
-            _interrupt(thread)
-        for thread in self._threads.values():
-            thread.join(max(0.0, until - time.monotonic()))
+        with _quiet_interrupts():
+            for thread in self._threads.values():
+                _interrupt(thread)
+            for thread in self._threads.values():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _do(self, context: StepExecutionContext) -> None:
         key = context.step.key
@@ -181,6 +191,26 @@ class _Running:
             pass
         finally:
             self._events.put((key, None))
+
+
+@contextmanager
+def _quiet_interrupts() -> Iterator[None]:
+    """Print no traceback of an interrupt that strikes a thread at its end, or in a finalizer."""
+    of_threads, of_finalizers = threading.excepthook, sys.unraisablehook
+
+    def in_thread(found: Any) -> None:
+        if found.exc_type is not DagsterExecutionInterruptedError:
+            of_threads(found)
+
+    def in_finalizer(found: Any) -> None:
+        if found.exc_type is not DagsterExecutionInterruptedError:
+            of_finalizers(found)
+
+    threading.excepthook, sys.unraisablehook = in_thread, in_finalizer
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = of_threads, of_finalizers
 
 
 def _interrupt(thread: threading.Thread) -> None:

@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from speed_assets.recipe import RECIPES, SHIPPED, Recipe, RecipeError, load_recipe
+from speed_assets.recipe import RECIPES, SHIPPED, RecipeError, load_recipe
 from speed_assets.recipe.extending import EXTENDS
+from speed_assets.recipe.field_texts import schema_with_texts
 
 TEMPLATES = ("laptop", "gpu")
 """Shipped recipes that a project may start from."""
@@ -56,6 +57,7 @@ Load the environment first: `set -a; . ./.env; set +a`. Then:
 speed plan       # dry run: what would be made, why, and the estimated cost; no API calls
 speed rehearse   # the complete recipe on a few rows, with an estimate for the full run
 speed run        # the full run; interrupted or stopped by a budget, it resumes
+speed report --open   # one page about it
 ```
 
 `speed ui` opens the Dagster UI on the same home.
@@ -64,7 +66,7 @@ speed run        # the full run; interrupted or stopped by a budget, it resumes
 
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema of recipes, for completion and validation in editors."""
-    complete = Recipe.model_json_schema()
+    complete = schema_with_texts()
     sections = complete.pop("$defs")
     parts = {f"{_PART}{name}": _part_of(section) for name, section in {**sections, "Recipe": complete}.items()}
     part = parts[f"{_PART}Recipe"]

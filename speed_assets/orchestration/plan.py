@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from resources.store.store import Store
 from resources.teacher.known_dialects import DialectBook
 from speed_assets.assets.stage import make
 from speed_assets.build import FUNCTIONS
-from speed_assets.domain.graph import EXAMPLES, PASSAGES, Stage
+from speed_assets.domain.graph import EXAMPLES, PASSAGES, Graph, Stage, sources
 from speed_assets.orchestration.dry_teacher import DryTeacher, OverlayStore, RequiredCalls
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.plan_costs import cost_of_step, saved_by_batches
@@ -42,7 +43,7 @@ from speed_assets.orchestration.plan_estimates import (
 )
 from speed_assets.orchestration.plan_reasons import reason_to_make
 from speed_assets.orchestration.plan_warnings import warnings_before
-from speed_assets.orchestration.staleness import Instance, code_version, stale_reason
+from speed_assets.orchestration.staleness import FAILED, Instance, code_version_for_staleness, stale_reason
 from speed_assets.recipe import Recipe
 
 
@@ -76,6 +77,15 @@ class Step:
     prompt_tokens_most: int = 0
     output_tokens_least: int = 0
     output_tokens_most: int = 0
+    failed_above: tuple[str, ...] = ()
+    """Gates that failed upstream, as `gate of asset`: a run stops there."""
+
+    @property
+    def failed_gate(self) -> str | None:
+        """The gate of the artifact itself that failed; None where none did."""
+        if self.action != "record" or not self.why.endswith(f" {FAILED}"):
+            return None
+        return f"{self.why.split()[1]} of {self.name}"
 
     @property
     def name(self) -> str:
@@ -171,24 +181,31 @@ class _Planner:
         self._home = home
         self._warnings = [*warnings_before(recipe), *estimated_calls(recipe)]
         self._real = Artifacts(recipe, store)
-        self._recorded = instance.recorded([(stage.name, part) for stage, part in self._real.in_build_order()])
+        self._recorded = instance.last_materializations(
+            [(stage.name, part) for stage, part in self._real.in_build_order()]
+        )
         self._ledger = Ledger.at(home)
         self._tariff = Tariff.of(recipe)
-        self._paid = {entry["asset"]: entry for entry in cost_report(self._ledger)["by"]["asset"]}
+
+    @cached_property
+    def _paid(self) -> dict[str, Any]:
+        """What the calls of each asset have cost before; read only where something has to be made."""
+        return {entry["asset"]: entry for entry in cost_report(self._ledger)["by"]["asset"]}
 
     def plan(self) -> Plan:
         with tempfile.TemporaryDirectory() as temporary:
-            steps = self._steps(Path(temporary))
+            steps = _with_failed_gates(self._steps(Path(temporary)), self._real.graph)
         own = {step.name: self._real.code_version(step.asset, step.partition) for step in steps}
         versions = {
-            step.name: code_version(
+            step.name: code_version_for_staleness(
                 own[step.name], self._recorded[step.asset, step.partition].code_version, step.action != "reuse"
             )
             for step in steps
         }
         saved = saved_by_batches(self._recipe, _sum(step.money for step in steps))
         currency = self._tariff.currency or None
-        return Plan(self._recipe.name, steps, currency, versions, own, self._warnings, self._recipe.calls.mode, saved)
+        warnings = [*self._warnings, *_failed_gates(steps)]
+        return Plan(self._recipe.name, steps, currency, versions, own, warnings, self._recipe.calls.mode, saved)
 
     def _steps(self, temporary: Path) -> list[Step]:
         overlay = OverlayStore(temporary, self._real.store)
@@ -236,6 +253,31 @@ class _Planner:
             money=cost.money[1],
             money_most=cost.money[2],
         )
+
+
+def _with_failed_gates(steps: list[Step], graph: Graph) -> list[Step]:
+    """The steps, each with the gates that failed upstream of it."""
+    failed: dict[tuple[str, str | None], tuple[str, ...]] = {}
+    found = []
+    for step in steps:
+        names = [name for source in sources(graph, step.asset, step.partition) for name in failed.get(source, ())]
+        above = tuple(dict.fromkeys(names))
+        failed[step.asset, step.partition] = above + ((step.failed_gate,) if step.failed_gate else ())
+        found.append(replace(step, failed_above=above) if above else step)
+    return found
+
+
+def _failed_gates(steps: Sequence[Step]) -> list[str]:
+    """A warning for each gate that failed, with what waits for it."""
+    found = []
+    for step in steps:
+        if (gate := step.failed_gate) is not None:
+            waiting = [other.name for other in steps if gate in other.failed_above and other.action != "reuse"]
+            below = f"; {len(waiting)} stale assets are downstream of it, {waiting[0]} first" if waiting else ""
+            found.append(
+                f"gate {gate} failed{below}: a run stops there unless the gate passes now (`speed show {step.asset}`)"
+            )
+    return found
 
 
 def _asks_teacher(stage: Stage) -> bool:

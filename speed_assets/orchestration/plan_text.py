@@ -34,8 +34,9 @@ def in_words(step: Step, currency: str | None) -> str:
     >>> in_words(Step("seed_data", "sts", "make", "seed_data.rows.sts 8 -> 9", calls=9, calls_most=18, rows=9, seconds=2.4), None)
     'To make: seed_data.rows.sts 8 -> 9. 9 teacher calls (18 at most), 9 rows, about 2 s.'
     """
+    gates = f" Failed upstream: {', '.join(step.failed_above)}; a run stops there." if step.failed_above else ""
     if step.action == "record":
-        return f"To record, which costs nothing: {step.why}."
+        return f"To record, which costs nothing: {step.why}.{gates}"
     takes = []
     if step.calls:
         more = f" ({step.calls_most:,} at most)" if step.calls_most > step.calls else ""
@@ -45,7 +46,7 @@ def in_words(step: Step, currency: str | None) -> str:
     if step.rows:
         takes.append(f"{step.rows:,} rows")
     takes.append("time unknown before its first run" if step.seconds is None else f"about {step.seconds:,.0f} s")
-    return f"To make: {step.why}. {', '.join(takes)}."
+    return f"To make: {step.why}. {', '.join(takes)}.{gates}"
 
 
 def _reasons(planned: Plan) -> list[str]:

@@ -46,7 +46,7 @@ class Rehearsed:
 
 
 def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = False) -> Recipe:
-    """The recipe with at most `rows` rows of each task type in each stage; nothing else that shapes a row is changed.
+    """The recipe with at most `rows` rows of each task type in each stage, and trainings to match.
 
     Args:
         recipe: the full recipe.

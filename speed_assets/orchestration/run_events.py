@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster_shared.error import SerializableErrorInfo
 
-from speed_assets.assets.stage import REFUSED
+from speed_assets.assets.stage import REFUSED, Interrupted
 from speed_assets.orchestration.run_report import RunReport
 
 Say = Callable[[str], None]
@@ -50,7 +50,7 @@ def error_of(event: dg.DagsterEvent) -> SerializableErrorInfo | None:
 def is_interrupt(error: SerializableErrorInfo | None) -> bool:
     """Whether Ctrl-C or SIGTERM is among the causes of an error."""
     while error is not None:
-        if error.cls_name == DagsterExecutionInterruptedError.__name__:
+        if error.cls_name in (DagsterExecutionInterruptedError.__name__, Interrupted.__name__):
             return True
         error = error.cause
     return False

@@ -9,20 +9,23 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from dagster_shared.error import SerializableErrorInfo
 
+from checks.gates import failed_above
 from resources.compute.runner import Runner
 from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger
 from resources.progress import Progress, ProgressFor, no_progress
+from resources.redaction import masked
 from resources.releases.releases import promote_new_release
 from resources.store import storage_errors
 from resources.store.artifacts import Artifacts, artifact_label
@@ -34,6 +37,7 @@ from speed_assets.domain.graph import Graph
 from speed_assets.orchestration import doctor
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.plan import Plan, plan
+from speed_assets.orchestration.recipe_of_run import CHANGED_TAG, RECIPE_TAG
 from speed_assets.orchestration.run_events import (
     Say,
     collect,
@@ -45,7 +49,7 @@ from speed_assets.orchestration.run_events import (
 )
 from speed_assets.orchestration.run_report import RunReport
 from speed_assets.orchestration.staleness import Instance, explained_postgres_errors
-from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe import Recipe, RecipeError, changes_in_words
 
 OVERALL = "all assets"
 """Label of the progress of the run itself: assets made, of those launched."""
@@ -58,6 +62,7 @@ def run(
     home: Path,
     *,
     select: str | None = None,
+    changes: Mapping[str, Any] | None = None,
     progress: ProgressFor = no_progress,
     say: Say = lambda _line: None,
     runner: Runner | None = None,
@@ -71,6 +76,7 @@ def run(
         recipe: the recipe to run.
         home: the folder with artifacts, ledger and Dagster instance; it is created if it does not exist.
         select: a Dagster asset selection, in which the name of a stage means all its task types; None is everything.
+        changes: the fields that `recipe` has changed for this run; they are in a tag of the run.
         progress: gets the progress of each stage, as (done, total, note).
         say: gets lines for a person.
         runner: starts the worker processes. Runs that follow each other may share one, and with it its warm processes; the
@@ -86,13 +92,15 @@ def run(
         KeyboardInterrupt: when the run is interrupted.
     """
     with home_environment(home):
-        return _run(recipe, home, select, progress, say, runner, check_first)
+        tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: masked(changes_in_words(changes))} if changes else {})
+        return _run(recipe, home, select, tags, progress, say, runner, check_first)
 
 
 def _run(
     recipe: Recipe,
     home: Path,
     select: str | None,
+    tags: Mapping[str, str],
     progress: ProgressFor,
     say: Say,
     runner: Runner | None,
@@ -124,7 +132,7 @@ def _run(
         if launched:
             runner.warm_up()
             job = defs.resolve_job_def("everything")
-            _launch(job, instance, launched, artifacts, report, say, progress(OVERALL), checked.findings)
+            _launch(job, instance, launched, artifacts, tags, report, say, progress(OVERALL), checked.findings)
     finally:
         if own is not None:
             own.close()
@@ -177,6 +185,8 @@ def _stale(planned: Plan, artifacts: Artifacts, wanted: set[Step] | None, report
             promote_new_release(artifacts.store, artifact.fingerprint)
         report.reused[step.name] = 0.0
         report.metadata[step.name] = dict(artifact.metadata)
+    for line in failed_above(artifacts, launched):
+        say(f"warning: {line}")
     return launched
 
 
@@ -185,6 +195,7 @@ def _launch(
     instance: Instance,
     launched: list[Step],
     artifacts: Artifacts,
+    tags: Mapping[str, str],
     report: RunReport,
     say: Say,
     progress: Progress,
@@ -197,7 +208,7 @@ def _launch(
     run = instance.dagster.create_run_for_job(
         subset,
         run_config=_NO_CONSOLE_LOG,
-        tags={"speed/recipe": report.recipe, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
+        tags={**tags, RUN_TAG: report.run, **run_liveness.liveness_tags(instance.dagster)},
         asset_selection=frozenset(keys),
     )
     doctor.write_to_run_log(findings, run, instance.dagster)

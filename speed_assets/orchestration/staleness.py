@@ -34,7 +34,7 @@ _CODE_VERSION = "dagster/code_version"
 
 
 @dataclass(frozen=True)
-class Recorded:
+class LastMaterialization:
     """Dagster's latest materialization of an asset; all None when there is none.
 
     `made_of` maps the names of inputs to their content digests.
@@ -49,8 +49,9 @@ class Recorded:
 class Instance:
     """The records of a Dagster instance that this product reads."""
 
-    def __init__(self, dagster: dg.DagsterInstance) -> None:
+    def __init__(self, dagster: dg.DagsterInstance, key_prefix: str | None = None) -> None:
         self.dagster = dagster
+        self.key_prefix = key_prefix
 
     @classmethod
     def of(cls, home: Path) -> Instance:
@@ -66,21 +67,22 @@ class Instance:
             gpu_pool.limit_gpu_pool(dagster)
         return cls(dagster)
 
-    def recorded(self, steps: Collection[Step]) -> dict[Step, Recorded]:
+    def last_materializations(self, steps: Collection[Step]) -> dict[Step, LastMaterialization]:
         """The latest materialization of each of these artifacts."""
-        events = self.dagster.get_latest_materialization_events([key_of(step) for step in steps])
+        keys = {step: key_of(step, self.key_prefix) for step in steps}
+        events = self.dagster.get_latest_materialization_events(list(keys.values()))
         found = {}
-        for step in steps:
-            event = events.get(key_of(step))
+        for step, key in keys.items():
+            event = events.get(key)
             materialization = event.asset_materialization if event else None
-            found[step] = _recorded(materialization) if materialization else Recorded()
+            found[step] = _last_materialization(materialization) if materialization else LastMaterialization()
         return found
 
 
-def _recorded(materialization: dg.AssetMaterialization) -> Recorded:
+def _last_materialization(materialization: dg.AssetMaterialization) -> LastMaterialization:
     value = {name: entry.value for name, entry in materialization.metadata.items()}
     made_of = value.get("made_of")
-    return Recorded(
+    return LastMaterialization(
         fingerprint=str(value.get("fingerprint")),
         digest=str(value.get("digest")),
         made_of=made_of if isinstance(made_of, dict) else {},
@@ -106,7 +108,7 @@ def explained_postgres_errors() -> Iterator[None]:
 
 
 def stale_reason(
-    artifacts: Artifacts, recorded: Mapping[Step, Recorded], artifact: ArtifactManifest | None
+    artifacts: Artifacts, recorded: Mapping[Step, LastMaterialization], artifact: ArtifactManifest | None
 ) -> str | None:
     """Why the step of this artifact has to be launched; None when the artifact exists, is checked and recorded as it is."""
     if artifact is None:
@@ -126,7 +128,7 @@ def stale_reason(
     return None
 
 
-def code_version(own: str, recorded: str | None, stale: bool) -> str:
+def code_version_for_staleness(own: str, recorded: str | None, stale: bool) -> str:
     """The code version by which Dagster shows an asset as stale, or as fresh.
 
     Args:
@@ -134,8 +136,10 @@ def code_version(own: str, recorded: str | None, stale: bool) -> str:
         recorded: the version of the latest materialization, if there is one.
         stale: whether a run would launch the asset.
 
-    >>> code_version("1-a", "1-b", stale=False), code_version("1-a", "1-b", stale=True), code_version("1-a", "1-a", stale=True)
-    ('1-b', '1-a', '1-a.2')
+    >>> code_version_for_staleness("1-a", "1-b", stale=False)
+    '1-b'
+    >>> code_version_for_staleness("1-a", "1-b", stale=True), code_version_for_staleness("1-a", "1-a", stale=True)
+    ('1-a', '1-a.2')
     """
     if recorded is not None and not stale:
         return recorded

@@ -15,7 +15,7 @@ from speed_assets.domain.statistics import (
     TaskSamples,
 )
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import Checks, PerTaskType, Recipe, RecipeError
+from speed_assets.recipe import Checks, PerTaskType, Recipe, RecipeError, with_changes
 
 SPEED = "speed"
 """The arm with the recipe as it is."""
@@ -47,15 +47,8 @@ Results = Mapping[str, Sequence[Result]]
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with other values, by dotted path. Raises RecipeError when they do not fit together."""
-    data = recipe.model_dump()
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        section = data
-        for name in parents:
-            section = section[name]
-        section[last] = value
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(with_changes(recipe.model_dump(), changes))
     except ValueError as error:
         raise RecipeError(f"{recipe.name} cannot be studied with {dict(changes)}: {error}") from None
 

@@ -26,11 +26,11 @@ _LOOK_S = 0.2
 
 
 def serve(port: int, say: Callable[[str], None]) -> int:
-    """Run the UI until it ends, and say its address once it answers.
+    """Run the UI until it ends; say its address once it answers, and that it was interrupted.
 
     Args:
         port: port of loopback; SPEED_HOME, SPEED_RECIPE and DAGSTER_HOME are read from the environment.
-        say: receives one line, with the address and the seconds that it took.
+        say: receives a line with the address and the seconds that it took, and one after an interrupt.
 
     Returns:
         The exit status of the server; 0 when it was interrupted.
@@ -61,14 +61,17 @@ def serve(port: int, say: Callable[[str], None]) -> int:
                 announced = True
                 say(f"{address} serves after {time.monotonic() - started:.0f} s; Ctrl-C ends it")
         else:
-            return 0 if interrupted else status
+            if not interrupted:
+                return status
+            say("interrupted: the UI has ended, what is finished is kept")
+            return 0
 
 
 def _command(port: int) -> list[str]:
     # With the workspace named, `dg` does not look for the project's YAML first.
     workspace = str(SHIPPED / "workspace.yaml")
     services = [sys.executable, "-m", "speed_assets.orchestration.ui_services"]
-    return [*services, "--host", HOST, "--port", str(port), "--workspace", workspace]
+    return [*services, "--host", HOST, "--port", str(port), "--workspace", workspace, "--log-level", "warning"]
 
 
 def _check_port(port: int) -> None:

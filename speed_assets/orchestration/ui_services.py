@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from click.exceptions import Abort
 from dagster._cli import dev
 from dagster_dg_cli.cli.dev import dev_command
 
@@ -24,7 +26,8 @@ def _start_guarded(parts: Sequence[str], **options: Any) -> Any:
 def main() -> None:
     """Serve until interrupted, with the arguments of `dg dev`."""
     dev.open_ipc_subprocess = _start_guarded  # type: ignore[attr-defined]
-    dev_command.main(sys.argv[1:], prog_name="speed ui")
+    with suppress(Abort):  # Ctrl-C: `speed ui` says that it has ended
+        dev_command.main(sys.argv[1:], prog_name="speed ui", standalone_mode=False)
 
 
 if __name__ == "__main__":

@@ -223,7 +223,10 @@ def _ranked(
         with unfinished.open("wb") as file:
             np.save(file, _unit(vectors[: len(new)]))
         unfinished.replace(kept)
-    stored = np.load(kept, allow_pickle=False)
+    try:
+        stored = np.load(kept, allow_pickle=False)
+    except (ValueError, EOFError):
+        stored = np.empty(0)
     if stored.shape != (len(texts), asked.shape[1]):
         kept.unlink()
         raise StoreError(f"{kept} was damaged and is deleted: search again")

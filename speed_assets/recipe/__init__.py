@@ -12,10 +12,13 @@ A section has the name of the asset that reads it.
     extending            recipes that extend others
     demonstration        whether a recipe writes a toy language
     reading              YAML in, errors that say what to change
+    changed_fields       fields that are changed for one run
+    field_texts          what each field means
 
 Belongs here: the names that other packages import. Not here: what a stage does with a number.
 """
 
+from speed_assets.recipe.changed_fields import changes_in_words, changes_of, with_changes
 from speed_assets.recipe.demonstration import IN_TOY_LANGUAGE, demonstration_notice
 from speed_assets.recipe.extending import shipped_recipes
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
@@ -140,6 +143,8 @@ __all__ = [
     "TeacherDialect",
     "Topics",
     "Training",
+    "changes_in_words",
+    "changes_of",
     "demonstration_notice",
     "find_recipe",
     "load_recipe",
@@ -148,5 +153,6 @@ __all__ = [
     "rows_asked",
     "shipped_files",
     "shipped_recipes",
+    "with_changes",
     "without_places",
 ]

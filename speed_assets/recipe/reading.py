@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from speed_assets.domain.bounded_yaml import BYTES_MAX, YamlProblem, read_yaml_text
+from speed_assets.recipe.changed_fields import with_changes
 from speed_assets.recipe.extending import effective, shipped_recipes, usable_path
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
@@ -30,10 +31,23 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     return path.resolve()
 
 
-def load_recipe(name: str | os.PathLike[str] = DEFAULT_RECIPE, topics: str | os.PathLike[str] | None = None) -> Recipe:
-    """Read and validate a recipe; `topics` replaces its topic file. Raises RecipeError."""
+def load_recipe(
+    name: str | os.PathLike[str] = DEFAULT_RECIPE,
+    topics: str | os.PathLike[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        name: a YAML file, or the name of a shipped recipe.
+        topics: a topic file in place of the recipe's.
+        changes: values in place of the recipe's, by dotted field.
+
+    Raises:
+        RecipeError: with every field that is wrong, its value and what is allowed.
+    """
     path = find_recipe(name)
-    return parse_recipe(read_yaml(path), path, topics)
+    return parse_recipe(read_yaml(path), path, topics, changes)
 
 
 def read_yaml(path: Path) -> Any:
@@ -48,7 +62,12 @@ def read_yaml(path: Path) -> Any:
         raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from None
 
 
-def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = None) -> Recipe:
+def parse_recipe(
+    data: Any,
+    path: Path,
+    topics: str | os.PathLike[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
     """A recipe from plain values.
 
     Args:
@@ -56,6 +75,7 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
         path: of that file; errors name it, and relative paths in the recipe start at its folder. Where `extends` names another
             recipe, these values are what differs from it.
         topics: a topic file in place of the recipe's.
+        changes: values in place of the recipe's, by dotted field.
 
     Raises:
         RecipeError: with every field that is wrong, its value and what is allowed.
@@ -63,6 +83,8 @@ def parse_recipe(data: Any, path: Path, topics: str | os.PathLike[str] | None = 
     if not isinstance(data, Mapping):
         raise RecipeError(f"{path}: a recipe is a mapping of sections, this is {type(data).__name__}")
     values = effective(data, path, read_yaml, with_absolute_paths)
+    if changes:
+        values = with_absolute_paths(with_changes(values, changes), path.parent)
     if topics is not None and isinstance(values.get("topics"), Mapping):
         values["topics"] = {**values["topics"], "file": str(usable_path(os.fspath(topics), "--topics").resolve())}
     try:

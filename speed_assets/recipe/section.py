@@ -72,7 +72,9 @@ def _types_of(annotation: Any) -> set[Any]:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    """A section of a recipe. The text below a field says what it means (`field_texts.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_limits
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
+from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.microworld.evaluation import EVALUATION_VERSION, EvaluationSets, evaluation_sets
 from speed_assets.microworld.toy_language import LANGUAGE_VERSION
 from speed_assets.workers.encoders import asked_with, encoders_of
@@ -50,6 +51,8 @@ EVALUATOR_VERSION = "2"
 """Raised when the same identity may be scored otherwise than before."""
 DIGITS = 6
 """Decimals of a score and of its samples."""
+_PLOT_RESAMPLES = 500
+"""Bootstrap draws of an interval in the plot (ours); gates and cards use `checks.superior.resamples`."""
 _RANKING = ("Retrieval", "Reranking")
 SCORE_SCHEMA = {
     "model": pl.String,
@@ -111,7 +114,7 @@ def run(params: Params, report: Report) -> dict[str, Any]:
     table.write_parquet(job.out)
     pl.concat(samples).write_parquet(job.samples, compression="zstd")
     plotted = [model.name for model in models if model.plotted]
-    _plot(table.filter(pl.col("model").is_in(plotted)), Path(job.plot))
+    _plot(table.filter(pl.col("model").is_in(plotted)), pl.concat(samples), Path(job.plot))
     scores: dict[str, dict[str, float]] = {}
     for row in rows:
         scores.setdefault(row["model"], {})[row["task"]] = row["score"]
@@ -258,19 +261,23 @@ def _all_tasks(sets: EvaluationSets | None, job: Evaluate) -> Iterator[AbsTask]:
     yield from named_tasks(job.tasks)
 
 
-def _plot(table: pl.DataFrame, file: Path) -> None:
-    """Bars of every model, grouped by task."""
+def _plot(table: pl.DataFrame, samples: pl.DataFrame, file: Path) -> None:
+    """Bars of every model, grouped by task, with 95 % intervals over samples where samples are kept."""
+    try:
+        found = samples_by_model(samples)
+    except ValueError:  # samples without a value: a check reports them
+        found = {}
     tasks, models = (table[column].unique(maintain_order=True).to_list() for column in ("task", "model"))
-    figure = Figure(figsize=(max(6.0, 1.6 * len(tasks)), 4), layout="constrained")
+    figure = Figure(figsize=(max(8.0, 1.8 * len(tasks)), 4.5), layout="constrained")
     axes, width = figure.subplots(), 0.8 / len(models)
     for number, model in enumerate(models):
         scores = dict(table.filter(pl.col("model") == model).select("task", "score").rows())
-        axes.bar(
-            [place + (number - (len(models) - 1) / 2) * width for place in range(len(tasks))],
-            [scores[task] for task in tasks],
-            width,
-            label=model,
-        )
+        places = [place + (number - (len(models) - 1) / 2) * width for place in range(len(tasks))]
+        axes.bar(places, [scores[task] for task in tasks], width, label=model)
+        for place, task in zip(places, tasks, strict=True):
+            if task in found.get(model, {}):
+                edges = score_interval(found[model][task], resamples=_PLOT_RESAMPLES, seed=0, alpha=0.05)
+                axes.vlines(place, *edges, color="black", linewidth=1)
     axes.set(ylabel="score", ylim=(0, 1))
     axes.set_xticks(range(len(tasks)), [task.removeprefix("Microworld") for task in tasks], rotation=20)
     axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.2))

@@ -36,7 +36,7 @@ from typing_extensions import override
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.training_length import optimizer_steps, warm_up_steps
-from speed_assets.workers import examples, machine
+from speed_assets.workers import encoded_rows, machine
 from speed_assets.workers.curves import summary as summary
 from speed_assets.workers.curves import write_history as write_history
 from speed_assets.workers.dialogue import Dialogue, choose_pad, dialogue_of
@@ -77,14 +77,14 @@ def fine_tune(job: FineTune, report: Report, answers: tuple[str, ...], trainer_o
         machine.one_device()
         written = pl.read_parquet(job.rows)
         model, tokenizer, dialogue = load_start(job)
-        table = examples.encoded(written, answers, dialogue)
-        fitting, longest = examples.fitting_rows(table, answers, job, _context(model))
-        kept, held = examples.split(fitting, answers, job)
-        rows = examples.in_order(kept, answers, job.settings.batch_size, job.seed)
+        table = encoded_rows.encoded(written, answers, dialogue)
+        fitting, longest = encoded_rows.fitting_rows(table, answers, job, _context(model))
+        kept, held = encoded_rows.split(fitting, answers, job)
+        rows = encoded_rows.in_order(kept, answers, job.settings.batch_size, job.seed)
         given = {
             "model": model,
             "processing_class": tokenizer,
-            "train_dataset": examples.dataset(examples.trained_columns(rows, answers), checkpoints(job)),
+            "train_dataset": encoded_rows.dataset(encoded_rows.trained_columns(rows, answers), checkpoints(job)),
         }
         trainer = trainer_of(job.settings, arguments(job, len(rows)), **given)
         result = train(trainer, job, report, Judged(rows, held, answers, job.settings, job.seed))

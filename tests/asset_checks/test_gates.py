@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from checks.asset_checks import gate_results, results_of, specs_of
+from checks.candidate import refusal_of
 from checks.gates import refusals
 from checks.registry import CHECKS, Subject, check_key, checks_of, evaluate
 from resources.store.asset_keys import key_of, step_of
@@ -66,12 +67,24 @@ def test_the_gate_opens_for_good_artifacts_and_names_every_reason_otherwise(tmp_
     assert poor.sentence.startswith("seed_data/retrieval valid_share: 6 of 10 ")
 
     failed = {
-        result.check_name: result.description
-        for result in gate_results(shelf.graph, [asdict(poor)])
-        if not result.passed
+        result.check_name: result.description for result in gate_results(shelf, [asdict(poor)]) if not result.passed
     }
     assert failed == {"seed_data": poor.sentence}
-    assert all(result.passed for result in gate_results(shelf.graph, []))
+
+    refusal = refusal_of(shelf)
+    assert refusal is not None
+    assert (refusal.reasons, refusal.compare_with) == ([missing, poor], None)
+    assert {(row["artifact"], row["gate"]) for row in refusal.tables["gates"]} == {
+        ("task_list/sts", "made"),
+        ("seed_data/retrieval", "valid_share"),
+    }
+    for row in refusal.tables["scores"]:
+        assert set(row) == {"task", "candidate", "low", "high"}
+        assert row["low"] <= row["candidate"] <= row["high"]
+    everything = refusal.tables["rows"][-1]
+    assert everything["task_type"] == "all"
+    assert everything["change"] == everything["candidate"] > 0
+    assert all(result.passed for result in gate_results(shelf, []))
 
 
 def test_neither_gate_nor_registry_imports_dagster_or_great_expectations() -> None:
@@ -129,7 +142,9 @@ def test_a_failed_gate_stops_what_is_downstream_and_says_why(shelf: Shelf) -> No
     assert poor.severity == dg.AssetCheckSeverity.ERROR
     assert poor.asset_key.path == ["seed_data", "retrieval"]
     assert (poor.description or "").startswith("6 of 10 rows asked for (60.0%) are valid, at least 70.0%")
-    assert isinstance(poor.metadata["quarantined_rows"], dg.JsonMetadataValue)
+    rows = poor.metadata["quarantined_rows"]
+    assert isinstance(rows, dg.TableMetadataValue), "cells are plain text"
+    assert {"row_id", "reason", "raw"} <= set(rows.records[0].data)
 
     check = next(c for c in checks_of("seed_data") if c.name == "valid_share")
     kept = shelf.load_outcome(shelf.get("seed_data", "retrieval"), "valid_share", check_key(check, RECIPE))

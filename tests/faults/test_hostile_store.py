@@ -26,7 +26,7 @@ def _is_used(text: bytes) -> bool:
     return True
 
 
-def test_a_run_goes_on_without_a_hostile_store_and_names_it(recipe: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_uses_nothing_of_a_hostile_store_and_names_it(recipe: Path, whole: Path, tmp_path: Path) -> None:
     shared, victim = tmp_path / "shared", tmp_path / "victim"
     shared.mkdir()
     victim.write_text("mine")

@@ -26,7 +26,7 @@ from speed_assets.recipe import PROJECT
 from tests.support.servers import NotInstalled, free_port
 
 SIZE = ViewportSize(width=1280, height=800)
-WALL = ViewportSize(width=9000, height=5000)
+WALL = ViewportSize(width=8000, height=20000)
 """Pixels of a window in which every node of the graph is in sight: Dagster draws no other, and no mark on small ones."""
 WALL_SCALE = 0.1
 """Device pixels for each pixel of that window, since nobody sees it."""

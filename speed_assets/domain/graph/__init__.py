@@ -4,7 +4,7 @@ Belongs here: the names that other modules use. The table of stages is in `stage
 `shape.py`, walks along edges in `edges.py`.
 """
 
-from speed_assets.domain.graph.edges import Graph, downstream, sources, upstream
+from speed_assets.domain.graph.edges import Graph, downstream, shown_sources, sources, upstream
 from speed_assets.domain.graph.shape import Shape, build_graph, with_task_types, written_by
 from speed_assets.domain.graph.stages import (
     ALL_STAGES,
@@ -32,6 +32,7 @@ __all__ = [
     "Writer",
     "build_graph",
     "downstream",
+    "shown_sources",
     "sources",
     "upstream",
     "with_task_types",

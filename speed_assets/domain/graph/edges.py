@@ -32,6 +32,19 @@ def sources(graph: Graph, name: str, task_type: str | None) -> list[tuple[str, s
     return found
 
 
+def shown_sources(graph: Graph, name: str, task_type: str | None) -> list[tuple[str, str | None]]:
+    """The artifacts that an artifact has an edge from in the graph that a person sees.
+
+    A stage that gathers reads every table. It has edges only from those that are upstream of no other of its inputs, so that
+    it is a view next to the graph and still comes after all of them.
+    """
+    found = sources(graph, name, task_type)
+    if not graph[name].gathers:
+        return found
+    above = {other for source in graph[name].inputs for other in upstream(graph, [source]) - {source}}
+    return [source for source in found if source[0] not in above]
+
+
 def upstream(graph: Graph, names: Iterable[str]) -> set[str]:
     """The named stages and all stages that they are made from, directly or not."""
     found: set[str] = set()

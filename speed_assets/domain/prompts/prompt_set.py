@@ -78,7 +78,12 @@ class PromptSet:
 
     @classmethod
     def from_data(cls, name: str, data: Mapping[str, Any]) -> PromptSet:
-        """A set from the plain values of a YAML file; raises ValueError for a template that cannot be rendered."""
+        """A set from the plain values of a complete YAML file.
+
+        Raises:
+            KeyError: a part is missing (`layout.with_changes` keeps every part of the set that it changes).
+            ValueError: a template cannot be rendered.
+        """
         parts = data.get("parts", {})
         prompts = cls(
             name=name,

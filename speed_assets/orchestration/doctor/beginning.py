@@ -93,19 +93,21 @@ def begin(
     return found
 
 
-def before_run(recipe: Recipe, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+def before_run(recipe: Recipe, run: dg.DagsterRun, instance: dg.DagsterInstance, key_prefix: str | None = None) -> None:
     """`begin` for a run that Dagster has launched: every finding is a line of the run's log.
 
     Args:
-        recipe: the recipe of the definitions.
+        recipe: the recipe of the run.
         run: the run, of which no step has begun.
         instance: its Dagster instance.
+        key_prefix: of the recipe's assets, where the run may have others.
 
     Raises:
         RecipeError: with every error and what mends it; the run fails with this message.
     """
-    steps = {step_of(key) for key in run.asset_selection} if run.asset_selection else None
-    found = _check(recipe, speed_home(), steps, Instance(instance), None)
+    own = [key for key in run.asset_selection or () if key_prefix in (None, key.path[0])]
+    steps = {step_of(key) for key in own} if run.asset_selection else None
+    found = _check(recipe, speed_home(), steps, Instance(instance, key_prefix), None)
     write_to_run_log(found.findings, run, instance)
     found.raise_errors()
 

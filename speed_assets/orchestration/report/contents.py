@@ -15,15 +15,7 @@ from speed_assets.orchestration.report.sections import changes, quarantined, rev
 from speed_assets.orchestration.report.subject import Subject
 from speed_assets.recipe.demonstration import IN_TOY_LANGUAGE
 
-_PLOTS = (
-    ("final_triplets", "rows by filter, and diversity"),
-    ("quarantine", "quarantined rows by reason"),
-    ("mteb_scores", "scores by task"),
-    ("junior_model", "training of the junior"),
-    ("senior_model", "training of the senior"),
-    ("revisor_model", "training of the revisor"),
-    ("embedding_model", "training of the embedding model"),
-)
+_PLOTS = ("final_triplets", "junior_model", "senior_model", "revisor_model", "embedding_model")
 """Assets whose plots are on the page. Those of tables by task type stay on their pages in Dagster."""
 
 
@@ -50,12 +42,13 @@ def contents(subject: Subject) -> dict[str, Any]:
         "changes": changes(subject),
         "checks": gates,
         "plots": [
-            {"path": plot, "about": about, "name": f"{asset}: {plot.stem}"}
-            for asset, about in _PLOTS
+            {"path": plot, "name": f"{asset}: {plot.stem}"}
+            for asset in _PLOTS
             for plot in subject.plots(asset)
-            if plot.stem not in ("funnel", "diversity", "scores", "quarantine_counts")
+            if plot.stem not in ("funnel", "diversity")
         ],
         "diversity_plot": next((p for p in subject.plots("final_triplets") if p.stem == "diversity"), None),
+        "of_run": subject.by_run is not None,
         "missing": subject.missing,
         "made_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }

@@ -16,6 +16,8 @@ _WIDE, _HIGH = 168, 40
 """Pixels of a box."""
 _GAP_X, _GAP_Y = 14, 20
 """Pixels between boxes."""
+_BEND = 16
+"""Pixels of the place that a line gets in a row that it passes."""
 _MARKS = ("#1f5fa8", "#b5651d", "#4d7a4d", "#8a4f8a", "#7a7a7a", "#a83b3b")
 """Colours of models in the drawing of scores, which also have marks of their own for print without colour."""
 
@@ -40,18 +42,25 @@ def graph_svg(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> str:
     level: dict[str, int] = {}
     for box in boxes:
         level[box.name] = max((level[source] + 1 for source, name in edges if name == box.name), default=0)
-    rows: dict[int, list[Box]] = {}
+    rows: list[list[str]] = [[] for _ in range(max(level.values(), default=0) + 1)]
     for box in boxes:
-        rows.setdefault(level[box.name], []).append(box)
-    most = max(map(len, rows.values()), default=1)
-    width = most * (_WIDE + _GAP_X)
-    height = len(rows) * (_HIGH + _GAP_Y)
+        rows[level[box.name]].append(box.name)
+    paths = []
+    for source, name in edges:  # a line that passes a row gets a place of its own in it
+        bends = [f"{source} {name} {at}" for at in range(level[source] + 1, level[name])]
+        for at, bend in enumerate(bends, level[source] + 1):
+            rows[at].append(bend)
+        paths.append([source, *bends, name])
+    wide = {box.name: _WIDE for box in boxes}
+    widths = [sum(wide.get(name, _BEND) + _GAP_X for name in row) for row in rows]
+    width, height = max(widths, default=0), len(rows) * (_HIGH + _GAP_Y)
     place: dict[str, tuple[float, float]] = {}
-    for number, row in rows.items():
-        left = (width - len(row) * (_WIDE + _GAP_X)) / 2
-        for at, box in enumerate(row):
-            place[box.name] = (left + at * (_WIDE + _GAP_X) + _GAP_X / 2, number * (_HIGH + _GAP_Y) + 4)
-    parts = [_edge(place[source], place[name]) for source, name in edges if source in place and name in place]
+    for number, (row, own) in enumerate(zip(rows, widths, strict=True)):
+        x = (width - own + _GAP_X) / 2
+        for name in row:
+            place[name] = (x + wide.get(name, _BEND) / 2, number * (_HIGH + _GAP_Y) + 4)
+            x += wide.get(name, _BEND) + _GAP_X
+    parts = [_edge([place[name] for name in path]) for path in paths]
     parts += [_box(box, *place[box.name]) for box in boxes]
     return (
         f'<svg class="graph" role="img" aria-label="graph of stages" viewBox="0 0 {width} {height}" '
@@ -59,15 +68,24 @@ def graph_svg(boxes: Sequence[Box], edges: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
-    x1, y1, x2, y2 = start[0] + _WIDE / 2, start[1] + _HIGH, end[0] + _WIDE / 2, end[1]
-    bend = (y2 - y1) / 2
-    return f'<path class="edge" d="M{x1:.0f},{y1:.0f} C{x1:.0f},{y1 + bend:.0f} {x2:.0f},{y2 - bend:.0f} {x2:.0f},{y2:.0f}"/>'
+def _edge(points: Sequence[tuple[float, float]]) -> str:
+    """A line from below the first box, through bends, to above the last one; points are the middles of upper edges."""
+    x, y = points[0]
+    y += _HIGH
+    path = f"M{x:.0f},{y:.0f}"
+    for number, (to_x, to_y) in enumerate(points[1:], 2):
+        middle = (y + to_y) / 2
+        path += f" C{x:.0f},{middle:.0f} {to_x:.0f},{middle:.0f} {to_x:.0f},{to_y:.0f}"
+        if number < len(points):  # straight down past the row
+            path += f" v{_HIGH}"
+            to_y += _HIGH
+        x, y = to_x, to_y
+    return f'<path class="edge" d="{path}"/>'
 
 
-def _box(box: Box, x: float, y: float) -> str:
+def _box(box: Box, middle: float, y: float) -> str:
     made = "" if box.made else " unmade"
-    middle = x + _WIDE / 2
+    x = middle - _WIDE / 2
     return (
         f'<g class="box {escape(box.kind)}{made}"><rect x="{x:.0f}" y="{y:.0f}" width="{_WIDE}" height="{_HIGH}" rx="5"/>'
         f'<text class="name" x="{middle:.0f}" y="{y + 17:.0f}">{_text(box.name)}</text>'

@@ -46,7 +46,7 @@ class EmbeddingModel(Section):
     weight_decay: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 0.0
     """Weight decay of AdamW."""
     max_length: Positive
-    """Tokens."""
+    """Maximum tokens of a text; the rest of a longer one is not embedded."""
     homogeneous: bool = True
     """Each batch has one task type."""
     false_negative_margin: Annotated[float, Field(ge=-1, le=2)] | None = None

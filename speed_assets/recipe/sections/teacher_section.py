@@ -142,7 +142,7 @@ class Teacher(Section):
         form = replace(preset, structure=self.structured_output) if is_set else preset
         return replace(form, **self.dialect.fixed())
 
-    def said_dialect(self) -> Dialect:
+    def recipe_dialect(self) -> Dialect:
         """The dialect with what the recipe sets alone: before the detection existed, it was part of the key of a request."""
         return replace(PLAIN, structure=self.structured_output, **self.dialect.fixed())
 
