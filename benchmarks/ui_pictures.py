@@ -66,7 +66,8 @@ def _pictures(project: SmallProject, ui: Ui, pictures: Pictures) -> None:
     project.data["senior_data"]["rows"] = {**rows, "retrieval": rows["retrieval"] - 2}
     project.write()
     ui.reload_definitions()
-    ui.graph(NEAR)
+    ui.graph(NEAR, opened=True)
+    ui.page.wait_for_timeout(PAUSE_MS)
     pictures.take("graph_after_a_change")
     ui.graph()
     ui.unsynced()
