@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.staleness_in_ui import SmallProject
 from speed_assets.recipe import PROJECT
-from tests.support.ui import SIZE, Ui, chromium, serving
+from tests.support.ui import PAUSE_MS, SIZE, Ui, chromium, serving
 
 COLOURS = 64
 CHANGED = "senior_data/retrieval"
@@ -65,19 +65,18 @@ def _pictures(project: SmallProject, ui: Ui, pictures: Pictures) -> None:
     rows = project.data["senior_data"]["rows"]
     project.data["senior_data"]["rows"] = {**rows, "retrieval": rows["retrieval"] - 2}
     project.write()
-    ui.graph()
     ui.reload_definitions()
-    ui.graph(NEAR)
+    ui.graph(NEAR, opened=True)
+    ui.page.wait_for_timeout(PAUSE_MS)
     pictures.take("graph_after_a_change")
     ui.graph()
-    ui.open_unsynced()
+    ui.unsynced()
     pictures.take("materialize_unsynced")
     pictures.page(f"assets/{CHANGED}", "stale_asset")
     project.data["senior_data"]["rows"] = rows
     project.data["checks"]["gain_over_untrained_min"] = 0.99  # no model gains so much
     project.write()
     project.run()
-    ui.graph()
     ui.reload_definitions()
     pictures.page("assets/release?view=checks", "refused_release")
 

@@ -26,7 +26,7 @@ from speed_assets.recipe import PROJECT
 from tests.support.servers import NotInstalled, free_port
 
 SIZE = ViewportSize(width=1280, height=800)
-WALL = ViewportSize(width=9000, height=5000)
+WALL = ViewportSize(width=8000, height=20000)
 """Pixels of a window in which every node of the graph is in sight: Dagster draws no other, and no mark on small ones."""
 WALL_SCALE = 0.1
 """Device pixels for each pixel of that window, since nobody sees it."""
@@ -127,7 +127,8 @@ class Ui:
         self.page.get_by_text("Materialize all").wait_for()
 
     def reload_definitions(self) -> None:
-        """A click on *Reload definitions*, above the graph, and its end. Not twice on one page: the message stays a while."""
+        """A click on *Reload definitions*, above the graph, and its end. On a new page: an earlier message would stay a while."""
+        self.graph()
         self.page.get_by_role("button", name="Reload definitions").click()
         self.page.get_by_text("Definitions reloaded!", exact=True).first.wait_for()
 
@@ -142,7 +143,7 @@ class Ui:
             assert time.monotonic() < end, f"the graph draws {drawn}"
             self.page.wait_for_timeout(100)
 
-    def open_unsynced(self) -> set[str]:
+    def unsynced(self) -> set[str]:
         """The assets that the dialog of *Materialize unsynced* lists, which stays open."""
         self.page.locator("button:right-of(:text('Materialize all'))").first.click()
         self.page.get_by_text("Materialize unsynced", exact=True).click()
@@ -164,16 +165,6 @@ class Ui:
         assert len(listed) == count, f"the dialog counts {count} and lists {sorted(listed)}"
         return listed
 
-    def close_dialog(self) -> None:
-        self.page.keyboard.press("Escape")
-        expect(self._dialog()).to_have_count(0)
-
-    def unsynced(self) -> set[str]:
-        """The assets that the dialog of *Materialize unsynced* lists, which is closed again."""
-        listed = self.open_unsynced()
-        self.close_dialog()
-        return listed
-
     def materialize_unsynced(self) -> tuple[str, set[str], str]:
         """One click on *Materialize unsynced*, one on its confirmation.
 
@@ -181,7 +172,7 @@ class Ui:
             The runs' one id, its assets, and how it ended. Fails where it is not one run.
         """
         before = {run["runId"] for run in self.runs()}
-        self.open_unsynced()
+        self.unsynced()
         self._confirm().click()
         end = time.monotonic() + RUN_S
         while True:
