@@ -132,9 +132,13 @@ def test_missing_input_is_named(tmp_path: Path) -> None:
 
 def test_every_stage_reaches_the_release() -> None:
     graph = {stage.name: stage for stage in ALL_STAGES}
-    of_documents = {"passages", "own_evaluation"}  # their edges are there where a recipe has a corpus
+    of_documents = {
+        "passages",
+        "own_evaluation",
+        "examples",
+    }  # their edges are there where a recipe has a corpus or examples
     assert all("release" in downstream(graph, [n]) for n, s in graph.items() if not s.gathers and n not in of_documents)
-    with_documents = build_graph(Shape(corpus=True, own_evaluation=True))
+    with_documents = build_graph(Shape(corpus=True, own_evaluation=True, examples=True))
     assert all("release" in downstream(with_documents, [name]) for name in of_documents)
 
 

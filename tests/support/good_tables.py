@@ -216,11 +216,17 @@ def _good_own_evaluation(kind: str) -> pl.DataFrame:
     )
 
 
+def _good_examples(kind: str) -> pl.DataFrame:
+    columns = ("row_id", "task_type", "query", "positive", "negative", "task")
+    return written(kind).select(*columns).with_columns(complete=pl.lit(True))
+
+
 _GOOD_TABLES: dict[str, Callable[[str], pl.DataFrame]] = {
     "topics": _good_topics,
     "topic_tree": _good_topics,
     "passages": _good_passages,
     "own_evaluation": _good_own_evaluation,
+    "examples": _good_examples,
     "task_list": _good_task_list,
     "junior_data": _good_junior_data,
     "senior_data": _good_senior_data,

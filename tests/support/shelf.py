@@ -81,6 +81,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "topic_tree": {"asked": ROWS},
     "passages": {"asked": ROWS},
     "own_evaluation": {"asked": ROWS},
+    "examples": {"asked": ROWS},
     "preference_pairs": {
         "asked": 4,
         "contradictions": {"judge": {"prompts": 4, "contradicted": 1}},
