@@ -43,7 +43,7 @@ def headline_recipe(recipe: Recipe, alike: str = "steps") -> Recipe:
         "study.ablation_share": 1 / ROWS,
         "study.scaling": (1 / (2 * ROWS), 1 / ROWS, 2 / ROWS),
     }
-    return changed(recipe, {"name": "headline", "senior_data.rows": rows, **settings})
+    return changed(recipe.model_copy(update={"name": "headline"}), {"senior_data.rows": rows, **settings})
 
 
 def headline(summary: dict[str, Any], wall_s: float) -> dict[str, Any]:

@@ -195,7 +195,8 @@ def test_a_new_project_is_not_written_into_files(tmp_path: Path) -> None:
 
 def test_the_schema_knows_every_section_and_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     schema = json.loads(output(capsys, "schema"))
-    assert set(Recipe.model_fields) <= set(schema["properties"])
+    assert set(Recipe.model_fields) <= set(schema["$defs"]["Recipe"]["properties"])
+    assert set(Recipe.model_fields) <= set(schema["$defs"]["Part-of-Recipe"]["properties"])
     assert "in-batch negatives" in schema["$defs"]["EmbeddingModel"]["properties"]["batch_size"]["description"]
 
 

@@ -121,8 +121,13 @@ def with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]
     return values
 
 
-def shipped_files(recipe: Recipe) -> list[str]:
-    """Fields of a recipe that name a file or folder of the shipped recipes, as `field: name`."""
+def shipped_files(recipe: Recipe, text: str = "") -> list[str]:
+    """Fields of a recipe that name a file or folder of the shipped recipes, as `field: name`.
+
+    Args:
+        recipe: with absolute paths.
+        text: of its file; what that names by its absolute path is the user's own choice, and no finding.
+    """
     named: dict[str, list[str | None]] = {
         "topics.file": [recipe.topics.file],
         "topics.alignment": [recipe.topics.alignment],
@@ -133,7 +138,7 @@ def shipped_files(recipe: Recipe) -> list[str]:
         f"{field}: {Path(file).name}"
         for field, files in named.items()
         for file in files
-        if file is not None and RECIPES.resolve() in Path(file).parents
+        if file is not None and RECIPES.resolve() in Path(file).parents and file not in text
     ]
 
 
