@@ -85,11 +85,11 @@ def test_batches_give_the_same_artifacts_and_share_the_ledger(
     assert len(server.served) == before + 3, "what came in a batch is not asked online"
 
 
-def speed(home: Path, recipe: Path, key: str) -> subprocess.CompletedProcess[str]:
+def speed(home: Path, recipe: Path, key: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "speed_assets.cli", "run", "--json", "--recipe", str(recipe), "--select", ASKING],
         cwd=PROJECT,
-        env={**os.environ, "SPEED_HOME": str(home), "SPEED_TEST_TEACHER": key},
+        env={**os.environ, "SPEED_HOME": str(home), "SPEED_TEST_TEACHER": key, **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -108,7 +108,7 @@ def test_after_a_kill_the_plan_counts_what_the_next_run_asks(server: TeacherServ
     process = subprocess.Popen(
         [sys.executable, "-m", "speed_assets.cli", "run", "--recipe", str(file), "--select", ASKING],
         cwd=PROJECT,
-        env={**os.environ, "SPEED_HOME": str(home)},
+        env={**os.environ, "SPEED_HOME": str(home), "SPEED_DOCTOR": "off"},  # its call is none of the plan's
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -136,7 +136,10 @@ def test_when_nothing_is_answered_the_breaker_ends_the_run(server: TeacherServer
     data["teacher"] |= {"engine": "openai", "endpoint": server.url}
     data["calls"] = {**CALLS, "breaker_s": 2.0}
     server.faults = Faults(status_500=1.0)
-    ended = speed(tmp_path / "home", write_recipe(tmp_path, data), "")
+    recipe = write_recipe(tmp_path, data)
+    refused = speed(tmp_path / "home", recipe, "")
+    assert refused.returncode == 2, "the doctor's call is not answered"
+    ended = speed(tmp_path / "home", recipe, "", SPEED_DOCTOR="off")
     assert ended.returncode == 1
     assert "500" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -159,7 +162,7 @@ def test_a_key_is_used_and_shows_up_nowhere(server: TeacherServer, tmp_path: Pat
     recipe = write_recipe(tmp_path, data)
     server.faults = replace(Faults(), key=KEY)
     wrong = speed(tmp_path / "home", recipe, "sk-of-somebody-else")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2, "the doctor's call is refused"
     assert "SPEED_TEST_TEACHER" in wrong.stderr
     assert_nowhere("sk-of-somebody-else", tmp_path / "home", wrong.stdout, wrong.stderr)
     right = speed(tmp_path / "home", recipe, KEY)
