@@ -76,7 +76,8 @@ def _fit(model: SentenceTransformer, max_length: int) -> None:
         raise ValueError(
             f"embedding_model.max_length={max_length} is more than the {positions} positions of the base: lower it"
         )
-    model.max_seq_length = max_length
+    if not isinstance(model[0], StaticEmbedding):  # its vector of a text is a mean over all its tokens
+        model.max_seq_length = max_length
 
 
 def with_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
