@@ -218,7 +218,9 @@ def measure(
         for seed in seeds:
             for name in ARMS:
                 variant = arm(recipe, name, seed, corpus, rows)
-                select = "+key:embedding_model" + (f" or +key:{OWN_EVALUATION}" if OWN_EVALUATION in variant.graph() else "")
+                select = "+key:embedding_model" + (
+                    f" or +key:{OWN_EVALUATION}" if OWN_EVALUATION in variant.graph() else ""
+                )
                 report = runs.run(variant, home, select=select, progress=lines, say=lines.print_line, runner=runner)
                 artifacts = Artifacts(variant, store_of(home))
                 made = artifacts.fetch("embedding_model")

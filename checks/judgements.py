@@ -11,17 +11,22 @@ from checks.table_counts import (
     outcome_with_advice,
     quarantine_metadata,
 )
+from speed_assets.domain.judging import at_least_by_chance
+
+ALPHA = 0.05
+"""Probability with which a judge at the limit is refused all the same, one-sided: ours."""
 
 
 def judge_contradictions(subject: Subject) -> Outcome:
     """Prompts in which a judge calls a candidate best in one order and worst in another, of the judge that does so most."""
     most = subject.recipe.checks.judge_contradictions_max
     judges: dict[str, dict[str, int]] = subject.artifact.metadata["contradictions"]
-    # Of few prompts one alone may already be a large share.
+    # Of few prompts a large share says little of the judge: it has to be more than a judge at the limit would come to by chance.
     over = {
         judge: found
         for judge, found in judges.items()
-        if found["contradicted"] > max(1, most * found["prompts"]) or (most == 0 and found["contradicted"])
+        if found["contradicted"] > most * found["prompts"]
+        and at_least_by_chance(found["contradicted"], found["prompts"], most) < ALPHA
     }
     shown = over or judges
     worst = max(shown, key=lambda judge: _share_of(shown[judge]), default=None)

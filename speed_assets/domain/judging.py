@@ -95,6 +95,11 @@ def judge_contradicts_itself(candidates: Sequence[str], verdicts: Sequence[tuple
     return bool({best for best, _ in named} & {worst for _, worst in named})
 
 
+def at_least_by_chance(found: int, count: int, chance: float) -> float:
+    """The probability of `found` or more of `count` where each has this chance: the upper tail of the binomial distribution."""
+    return math.fsum(math.comb(count, k) * chance**k * (1 - chance) ** (count - k) for k in range(found, count + 1))
+
+
 def explained_by_length(
     decided: Sequence[tuple[Sequence[str], Preference]], share_max: float, alpha: float = 0.05
 ) -> list[bool]:
@@ -116,8 +121,7 @@ def explained_by_length(
     blamed = set()
     for way in ("longest", "shortest"):
         like, count = looks.count(way), len(looks)
-        tail = sum(math.comb(count, k) * chance**k * (1 - chance) ** (count - k) for k in range(like, count + 1))
-        if like > share_max * count and tail < alpha:
+        if like > share_max * count and at_least_by_chance(like, count, chance) < alpha:
             blamed.add(way)
     return [way in blamed for way in looks]
 

@@ -41,10 +41,10 @@ SHARES = [
     (
         good_with(
             "preference_pairs",
-            contradictions={"good": {"prompts": 9, "contradicted": 0}, "bad": {"prompts": 8, "contradicted": 3}},
+            contradictions={"good": {"prompts": 9, "contradicted": 0}, "bad": {"prompts": 80, "contradicted": 34}},
         ),
         "judge_contradictions",
-        r"bad called .* worst in another on 3 of 8 prompts .*37.5%.*at most 30.0%.*judge_contradictions_max",
+        r"bad called .* worst in another on 34 of 80 prompts .*42.5%.*at most 30.0%.*judge_contradictions_max",
     ),
     (
         good_with("preference_pairs", unreadable={"judge": {"verdicts": 8, "unreadable": 8}}),
@@ -169,3 +169,14 @@ def test_every_evaluation_task_must_have_been_looked_for(shelf: Shelf) -> None:
     knowingly = shelf.ask(artifact, "contamination", Recipe.model_validate(data))
     assert knowingly.passed
     assert knowingly.metadata["unsearched"] == ["STSBenchmark"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "contradicted", "passed"), [(1, 1, True), (5, 3, True), (5, 5, False), (80, 34, False)]
+)
+def test_a_handful_of_prompts_refuses_no_judge_by_chance(
+    shelf: Shelf, prompts: int, contradicted: int, passed: bool
+) -> None:
+    """At most 30 % may be so: five of five come about with a probability of .002, three of five with .16."""
+    judged = good_with("preference_pairs", contradictions={"j": {"prompts": prompts, "contradicted": contradicted}})
+    assert shelf.ask(judged(shelf), "judge_contradictions").passed is passed

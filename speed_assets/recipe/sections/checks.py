@@ -67,7 +67,8 @@ class Checks(Section):
     """Minimum preference pairs, of all task types together, for DPO to start."""
     judge_contradictions_max: Share = 0.3
     """Maximum share of a task type's prompts with two readable verdicts in which some candidate is best in one order and
-    worst in another. One such prompt is always allowed. (Ours: a judge that guesses among five candidates comes to 0.35,
+    worst in another; more is refused where a judge at this share would come to so many with a probability below 5 %, so a
+    handful of prompts refuses nobody. (Ours: a judge that guesses among five candidates comes to 0.35,
     one that always takes the first to 1.)"""
     judge_unreadable_max: Share = 0.2
     """Maximum share of verdicts that could not be read (ours)."""
