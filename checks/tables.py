@@ -89,6 +89,7 @@ CHECKS: tuple[Check, ...] = (
         "The judge does not call the same candidate best in one order and worst in another.",
         judge_contradictions,
         ("judge_contradictions_max",),
+        version=2,
     ),
     Check(
         "preference_pairs",
