@@ -49,9 +49,10 @@ DRAWN = """() => [...document.querySelectorAll('foreignObject')].map(drawn => ({
 SCROLL = """link => {
   let list = link.parentElement;
   while (list.scrollHeight <= list.clientHeight || getComputedStyle(list).overflowY === 'visible') list = list.parentElement;
-  list.scrollTop += list.clientHeight / 2;
+  const end = list.scrollTop + list.clientHeight >= list.scrollHeight - 1;
+  list.scrollTop = end ? 0 : list.scrollTop + list.clientHeight / 2;
 }"""
-"""Scrolls the list that a link is in by half of what is in sight."""
+"""Scrolls the list that a link is in by half of what is in sight, and from its end to its beginning."""
 
 
 @contextmanager
@@ -155,13 +156,14 @@ class Ui:
         links = dialog.locator("a[href*='/assets/']")
         count = int(re.findall(r"\d+", confirm.inner_text())[0])
         listed: set[str] = set()
-        for _screen in range(3 * count):  # only the rows that are in sight are drawn
+        end = time.monotonic() + WAIT_MS / 1000
+        while time.monotonic() < end:  # only the rows that are in sight are drawn, and on a busy machine late
             hrefs = links.evaluate_all("links => links.map(link => link.getAttribute('href'))")
             listed |= {href.split("/assets/")[1].split("?")[0] for href in hrefs}
             if len(listed) >= count:
                 break
             links.first.evaluate(SCROLL)
-            self.page.wait_for_timeout(50)
+            self.page.wait_for_timeout(100)
         assert len(listed) == count, f"the dialog counts {count} and lists {sorted(listed)}"
         return listed
 
