@@ -48,7 +48,8 @@ DRAWN = """() => [...document.querySelectorAll('foreignObject')].map(drawn => ({
 """What the graph draws: the boxes of groups, and nodes."""
 SCROLL = """link => {
   let list = link.parentElement;
-  while (list.scrollHeight <= list.clientHeight || getComputedStyle(list).overflowY === 'visible') list = list.parentElement;
+  while (list && (list.scrollHeight <= list.clientHeight || getComputedStyle(list).overflowY === 'visible')) list = list.parentElement;
+  if (!list) return;
   const end = list.scrollTop + list.clientHeight >= list.scrollHeight - 1;
   list.scrollTop = end ? 0 : list.scrollTop + list.clientHeight / 2;
 }"""
