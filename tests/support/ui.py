@@ -175,6 +175,7 @@ class Ui:
             The runs' one id, its assets, and how it ended. Fails where it is not one run.
         """
         before = {run["runId"] for run in self.runs()}
+        self.graph()  # a dialog that is open would cover the button
         self.unsynced()
         self._confirm().click()
         end = time.monotonic() + RUN_S
