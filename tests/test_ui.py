@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from benchmarks.staleness_in_ui import SmallProject
-from speed_assets.recipe import PROJECT, load_recipe
+from speed_assets.recipe import PROJECT, ROW_COUNTS, load_recipe
 from tests.support.homes import digests
 from tests.support.servers import NotInstalled
 
@@ -110,14 +110,7 @@ def _wording(project: SmallProject) -> None:
 
 
 def _no_sts(project: SmallProject) -> None:
-    for section, field in (
-        ("seed_data", "rows"),
-        ("junior_data", "prompts"),
-        ("preference_pairs", "prompts"),
-        ("revision_data", "rows"),
-        ("senior_data", "rows"),
-        ("row_verdicts", "rows"),
-    ):
+    for section, field in ROW_COUNTS:
         project.data[section][field] = {**project.data[section][field], "sts": 0}
 
 

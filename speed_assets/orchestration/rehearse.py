@@ -26,7 +26,7 @@ from resources.store.store import write_atomically
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.run_report import RunReport
-from speed_assets.recipe import Checks, Recipe, RecipeError, Rehearsal
+from speed_assets.recipe import ROW_COUNTS, Checks, Recipe, RecipeError, Rehearsal
 
 ROWS = 8
 """Rows of each task type in each stage, unless the recipe asks for fewer (ours)."""
@@ -68,14 +68,7 @@ def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = Fa
     data["checks"] = Checks.waived().model_dump()
     data["calls"]["mode"] = "online"
     _fewer_topics(data["topics"], rows)
-    for section, field in (
-        ("seed_data", "rows"),
-        ("junior_data", "prompts"),
-        ("preference_pairs", "prompts"),
-        ("senior_data", "rows"),
-        ("revision_data", "rows"),
-        ("row_verdicts", "rows"),
-    ):
+    for section, field in ROW_COUNTS:
         if data.get(section):
             numbers = data[section][field]
             data[section][field] = {name: min(rows, number) for name, number in numbers.items()}

@@ -22,7 +22,7 @@ from speed_assets.recipe.changed_fields import changes_in_words, changes_of, wit
 from speed_assets.recipe.demonstration import IN_TOY_LANGUAGE, demonstration_notice
 from speed_assets.recipe.extending import shipped_recipes
 from speed_assets.recipe.fingerprint_parts import UNFINGERPRINTED, without_places
-from speed_assets.recipe.model import Recipe, rows_asked
+from speed_assets.recipe.model import ROW_COUNTS, Recipe, rows_asked
 from speed_assets.recipe.paths import DEFAULT_RECIPE, INSTALLED, PROJECT, RECIPES, SHIPPED
 from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml, shipped_files
 from speed_assets.recipe.recipe_error import RecipeError
@@ -81,6 +81,7 @@ __all__ = [
     "READMITTABLE",
     "RECIPES",
     "RECIPE_NAME",
+    "ROW_COUNTS",
     "SHIPPED",
     "UNFINGERPRINTED",
     "Answers",

@@ -34,7 +34,7 @@ from speed_assets.recipe.sections.teacher_section import Calls, Money, Teacher
 from speed_assets.recipe.sections.topics_section import Prompts, TaskList, Topics
 from speed_assets.recipe.view import RecipeView
 
-_ROWS = (
+ROW_COUNTS = (
     ("seed_data", "rows"),
     ("junior_data", "prompts"),
     ("preference_pairs", "prompts"),
@@ -116,7 +116,7 @@ class Recipe(Section):
         share, data = corpus.get("share", Corpus.model_fields["share"].default), dict(data)
         if not isinstance(share, int | float) or not 0 <= share <= 1:
             return data  # told by the section itself
-        for name, field in _ROWS:
+        for name, field in ROW_COUNTS:
             section = data.get(name)
             rows = section.get(field) if isinstance(section, Mapping) else None
             if isinstance(rows, Mapping) and "grounded" not in rows and isinstance(rows.get("retrieval"), int):
@@ -168,7 +168,9 @@ class Recipe(Section):
 
     def rows_by_stage(self) -> dict[str, PerTaskType]:
         """How many rows of each task type the sections that are there ask for."""
-        return {name: getattr(section, field) for name, field in _ROWS if (section := getattr(self, name)) is not None}
+        return {
+            name: getattr(section, field) for name, field in ROW_COUNTS if (section := getattr(self, name)) is not None
+        }
 
     def rows_wanted(self, task_type: str) -> dict[str, int]:
         """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""
