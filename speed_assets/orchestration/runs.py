@@ -125,9 +125,10 @@ def _run(
         checked = doctor.Beginning()
         if check_first:
             checked = doctor.begin(recipe, home, say, steps=wanted, instance=instance, store=artifacts.store)
-        pin_revisions(recipe)
-        defs = defs or build()
-        planned = checked.plan or plan(recipe, artifacts.store.home, instance, artifacts.store)
+        first_use = pin_revisions(recipe)  # of a hub model: what was defined and planned so far is of no commit
+        defs = build() if defs is None or first_use else defs
+        planned = None if first_use else checked.plan
+        planned = planned or plan(recipe, artifacts.store.home, instance, artifacts.store)
         launched = _stale(planned, artifacts, wanted, report, say)
         if launched:
             runner.warm_up()
