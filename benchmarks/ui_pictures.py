@@ -59,6 +59,8 @@ def main() -> None:
 
 
 def _pictures(project: SmallProject, ui: Ui, pictures: Pictures) -> None:
+    first = min(ui.runs(), key=lambda run: -len(run["assetSelection"]))["runId"]
+    pictures.page(f"runs/{first}", "run_in_lanes")
     pictures.page("asset-groups", "graph")
     pictures.page("assets/release", "release")
     pictures.page("assets/mteb_scores", "scores")
