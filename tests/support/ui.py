@@ -18,22 +18,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from speed_assets.recipe import PROJECT
 from tests.support.servers import NotInstalled, free_port
 
-SIZE = ViewportSize(width=1280, height=800)
+SIZE = ViewportSize(width=1440, height=900)
 WALL = ViewportSize(width=8000, height=20000)
 """Pixels of a window in which every node of the graph is in sight: Dagster draws no other, and no mark on small ones."""
 WALL_SCALE = 0.1
 """Device pixels for each pixel of that window, since nobody sees it."""
 WAIT_MS = 240_000
 """Milliseconds for anything that a page fetches: some seconds on idle cores, but ten times as long on busy ones."""
-PAUSE_MS = 2500
-"""Milliseconds before a picture: a page asks for news without end, so it is never known to be complete."""
+PAUSE_MS = 1500
+"""Milliseconds between two pictures: a page asks for news without end, and is complete once two pictures of it are equal."""
 SERVE_S, RUN_S, END_S = 300, 900, 90
 """Seconds that a server has to serve, a run to end, and a server to end."""
 RUNS = "{ runsOrError { ... on Runs { results { runId status assetSelection { path } } } } }"
@@ -129,10 +129,20 @@ class Ui:
         page.add_init_script(QUIET)
         return cls(page, address)
 
-    def open(self, path: str) -> None:
-        """A page, once what it fetches has come."""
+    def open(self, path: str, shows: str) -> None:
+        """A page, once it shows a text."""
         self.page.goto(f"{self.address}/{path}")
-        self.page.wait_for_timeout(PAUSE_MS)
+        self.page.get_by_text(shows, exact=True).first.wait_for()
+
+    def picture(self) -> bytes:
+        """The page as a PNG, once nothing in it changes any more."""
+        end = time.monotonic() + WAIT_MS / 1000
+        before = b""
+        while (now := self.page.screenshot()) != before:
+            assert time.monotonic() < end, "the page changes without end"
+            before = now
+            self.page.wait_for_timeout(PAUSE_MS)
+        return now
 
     def graph(self, select: str = "", *, opened: bool = False) -> None:
         """The global asset graph.
@@ -142,8 +152,9 @@ class Ui:
             opened: whether all groups are open, as after Alt+E.
         """
         groups = sorted({group for group, _name in self.nodes()}) if opened else ()
-        query = {"expanded": ",".join(f"global@global:{name}" for name in groups), "asset-selection": select}
-        self.page.goto(f"{self.address}/asset-groups?{urlencode({k: v for k, v in query.items() if v})}")
+        part = f"~{quote(select, safe='')}/" if select else ""
+        query = urlencode({"expanded": ",".join(f"global@global:{name}" for name in groups)}) if groups else ""
+        self.page.goto(f"{self.address}/asset-groups{part}?{query}")
         self.page.get_by_text("Materialize all").wait_for()
 
     def reload_definitions(self) -> None:
@@ -168,15 +179,20 @@ class Ui:
             assert time.monotonic() < end, f"the graph draws {drawn}"
             self.page.wait_for_timeout(100)
 
-    def unsynced(self) -> set[str]:
-        """The assets that the dialog of *Materialize unsynced* lists, which stays open."""
+    def open_unsynced(self) -> bool:
+        """Open the dialog of *Materialize unsynced*, above the graph; returns whether it lists any assets."""
         self.page.locator("button:right-of(:text('Materialize all'))").first.click()
         self.page.get_by_text("Materialize unsynced", exact=True).click()
         dialog, confirm = self._dialog(), self._confirm()
         fresh = dialog.get_by_text("All assets are up to date")
         expect(confirm.or_(fresh).first).to_be_enabled()  # at first it counts none
-        if fresh.is_visible():
+        return not fresh.is_visible()
+
+    def unsynced(self) -> set[str]:
+        """The assets that the dialog of *Materialize unsynced* lists, which stays open."""
+        if not self.open_unsynced():
             return set()
+        dialog, confirm = self._dialog(), self._confirm()
         links = dialog.locator("a[href*='/assets/']")
         count = int(re.findall(r"\d+", confirm.inner_text())[0])
         listed: set[str] = set()
