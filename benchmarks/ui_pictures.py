@@ -1,7 +1,7 @@
 """The pictures of docs/ui.md: `python -m benchmarks.ui_pictures`.
 
 The small recipe in a home of its own, `speed ui`, and a Chromium that goes where the text goes: all made, one change, its
-dialog, the page of a stale asset, a release, and a release that its gates refuse. PNG of 1440 x 900 in few colours.
+dialog, the lanes of the run, the page of a stale asset, a release, a plot, and a release that its gates refuse. PNG of 1440 x 900 in few colours.
 
 Belongs here: what is in the pictures. Not here: how pages are read and clicked (`tests/support/ui.py`).
 """
@@ -20,12 +20,12 @@ from benchmarks.staleness_in_ui import SmallProject
 from speed_assets.recipe import PROJECT
 from tests.support.ui import SIZE, Ui, chromium, serving
 
-COLOURS = 64
+COLOURS = 256
 CHANGED = "senior_data/retrieval"
 TALL = ViewportSize(width=1440, height=1700)
 """For the lanes of all steps."""
-NEAR = f'key:"{CHANGED}"+2'
-"""The selection of the graph in which a picture shows marks: the changed asset and two steps below it."""
+NEAR = f'key:"{CHANGED}"+1'
+"""The selection of the graph in which a picture shows marks: the changed asset and one step below it."""
 
 
 class Pictures:
