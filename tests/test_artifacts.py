@@ -158,7 +158,7 @@ def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest"])
-def test_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, harm: str) -> None:
+def test_damaged_artifact_is_quarantined_and_built_again(tmp_path: Path, harm: str) -> None:
     artifacts = artifacts_of(tmp_path, tiny_recipe())
     artifact = fill(artifacts, "topics")
     file = artifact.path / ("artifact.json" if harm == "manifest" else "data.parquet")

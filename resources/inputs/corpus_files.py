@@ -3,6 +3,8 @@
 Every file and row ends as a `Document`, or in the list of what was refused with its file and reason. Links are not followed,
 sizes are bounded, and a file that cannot be read costs itself alone.
 
+Hidden state of the process: digests of the last four corpora are cached by path, size and times of all their files.
+
 Belongs here: finding files, encodings, tables, ids, titles and dates. Not here: what the text in one file is
 (`document_formats.py`), cutting (`domain/passages.py`).
 """

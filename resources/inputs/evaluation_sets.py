@@ -1,5 +1,7 @@
 """All texts of the evaluation sets, for decontamination, and which sets in folders are scored.
 
+Hidden state of the process: the last 16 folders that were read to their end are cached by path, size and times of their files.
+
 Belongs here: the microworld's texts, and finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped)
 in a folder. Not here: what is done with them (`domain/contamination.py`, `workers/folder_tasks.py`).
 """

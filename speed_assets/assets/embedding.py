@@ -57,7 +57,7 @@ def baseline_models(run: StageRun[None]) -> dict[str, Any]:
 
 
 def embedding_reruns(run: StageRun[EmbeddingReruns]) -> dict[str, Any]:
-    """The training of embedding_model under other seeds, on the same rows."""
+    """The training of embedding_model under other seeds, on the rows of final_triplets without mined negatives."""
     rows = run.input("final_triplets").table().select(TRAINED_ON)
     numbers = range(1, run.section.count + 1)
     seeds = {f"rerun_{n}": seed_for(run.recipe.seed, "embedding", "rerun", str(n)) % 2**31 for n in numbers}
