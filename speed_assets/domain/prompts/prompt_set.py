@@ -194,6 +194,8 @@ class PromptSet:
             shape.append(self.candidate)
         elif kind == "brainstorm" and self.examples.get(task_type):
             shape += [self.examples[task_type], self.again]
+        elif kind == "brainstorm" and self.again != "{prompt}":  # which asks in the same words
+            shape.append(self.again)
         return digest(shape)
 
     def expansion_digest(self) -> str:
