@@ -14,9 +14,10 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
@@ -87,7 +88,7 @@ def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
         folders: Folders with JSON lines, JSON, Parquet, CSV or TSV files, perhaps gzipped.
 
     Returns:
-        {folder name: different texts}.
+        {folder name: different texts}. Folders of one name are numbered, since cards name them and hold no path.
 
     Raises:
         RecipeError: A folder has no such file, or a file cannot be read.
@@ -106,8 +107,14 @@ def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
             for name, cells in columns.items():
                 if name not in described and not _is_no_text(name, cells):
                     texts.update(dict.fromkeys(cells))
-        found[path.name if path.name not in found else str(path)] = list(texts)
+        found[_new_name(path.name, found)] = list(texts)
     return found
+
+
+def _new_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it if it is taken."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
 def _described_labels(folder: Path) -> set[str]:
