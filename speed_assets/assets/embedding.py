@@ -69,7 +69,11 @@ def embedding_reruns(run: StageRun[EmbeddingReruns]) -> dict[str, Any]:
 
 
 def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
-    """One score per model and task, through mteb; what each is made of in the table `samples`."""
+    """One score per model and task, through mteb; what each is made of in the table `samples`.
+
+    Raises:
+        RecipeError: the recipe names nothing to score, or `own_evaluation` has no query.
+    """
     models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
     section = run.section
     models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in section.baselines]
