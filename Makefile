@@ -1,5 +1,7 @@
 # `make help` lists the targets. SPEED_HOME (default .speed) holds everything that a run keeps.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Python 3.11, 3.12 or 3.13: the first that starts.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3; do $$one -c '$(SUPPORTED)' 2>/dev/null && { command -v $$one; break; }; done)
 BIN := .venv/bin
 # Tests wait much for processes that they start and kill. The tests of a file share fixtures, so a file runs in one process.
 # A test process that dies ends the run: started again, it might let the others wait for ever.
@@ -25,7 +27,7 @@ install = { $(if $(UV_INDEX),UV_DEFAULT_INDEX=$(UV_INDEX)) UV_LINK_MODE=copy $(B
 
 .venv/ready: requirements.lock requirements-torch.lock pyproject.toml
 	@{ \
-	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: Python 3.11 is needed; name it with PYTHON=/path/to/python3.11"; exit 1; }; \
+	"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "error: Python 3.11, 3.12 or 3.13 is needed: name it, as in make PYTHON=/path/to/python3.13 (uv can install one: uv python install 3.13)"; exit 1; }; \
 	"$(PYTHON)" -m venv .venv && \
 	$(BIN)/python -m pip install --quiet "$$(grep '^uv==' requirements.lock | cut -d' ' -f1)" && \
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-torch.lock && \

@@ -126,6 +126,10 @@ def build_defs(
         sensors: of the definitions.
         schedules: of the definitions.
         damage_reports: gets one message for each damaged artifact that a step does not use.
+
+    Returns:
+        Assets with their checks, the job `everything`, resources and executor; merge them with definitions of your own by
+        `dg.Definitions.merge`.
     """
     home = home or speed_home()
     shield_log_helpers()
@@ -174,14 +178,15 @@ def _asset(
     )
 
 
-def everything(artifacts: Artifacts) -> Any:
-    """The job of all assets of a recipe."""
+def everything(artifacts: Artifacts, executor: dg.ExecutorDefinition | None = None) -> Any:
+    """The job of all assets of a recipe; `executor` is its own, in place of the code location's."""
     keys = [key_of((stage.name, part), artifacts.key_prefix) for stage, part in artifacts.in_build_order()]
     return dg.define_asset_job(
         name_among(artifacts.key_prefix, "everything"),
         selection=dg.AssetSelection.assets(*keys),
         description=f"Makes every artifact of recipe {artifacts.recipe.name} that is stale, and reuses the others. Run config "
         "can change fields of the recipe for one run.",
+        executor_def=executor,
     )
 
 
