@@ -14,7 +14,7 @@ test test-faults: export OMP_NUM_THREADS := 1
 SIZE ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo natural own-corpus ui test test-faults test-ui test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
+.PHONY: help demo natural own-corpus ui test test-faults test-ui test-vllm docs evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -82,6 +82,14 @@ evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, next to
 
 finetune-minilm: .venv/ready ## all-MiniLM-L6-v2 fine-tuned on CLINC150, and the verdict of the gate (SPEED_SHARED or ../shared)
 	@$(BIN)/python -m benchmarks.finetune
+
+.venv-docs/ready: requirements-docs.lock | .venv/ready
+	@{ \
+	"$(PYTHON)" -m venv .venv-docs && \
+	$(call install,.venv-docs/bin/python,--no-deps --require-hashes -r requirements-docs.lock) && touch .venv-docs/ready; } 1>&2
+
+docs: .venv-docs/ready ## the pages of docs/ with search, in build/docs; a dead link between them is an error
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet && echo build/docs/index.html
 
 lint: .venv/ready ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .

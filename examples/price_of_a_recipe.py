@@ -12,7 +12,7 @@ import speed_assets as speed
 name = sys.argv[1] if len(sys.argv) > 1 else "laptop"
 print(f"{'rows asked for':>14}  {'calls':>7}  {'calls a 1,000 rows':>18}  {'money, likely':>13}")
 for times in (1, 2, 4):
-    rows = {task: times * count for task, count in speed.load_recipe(name).senior_data.rows.items()}
+    rows = {task: times * count for task, count in speed.load_recipe(name).senior_data.rows.model_dump().items()}
     recipe = speed.load_recipe(name, changes={"senior_data.rows": rows})
     with TemporaryDirectory() as home:
         planned = speed.plan(recipe, Path(home)).as_json()
