@@ -37,7 +37,14 @@ class Command:
 
 def pages() -> list[Path]:
     """What a user reads. The pages of docs/reference are made from the code and have tests of their own."""
-    folders = ("docs", "docs/architecture", "deploy/multi-gpu", "deploy/kuberay", "examples", "examples/dagster_project")
+    folders = (
+        "docs",
+        "docs/architecture",
+        "deploy/multi-gpu",
+        "deploy/kuberay",
+        "examples",
+        "examples/dagster_project",
+    )
     top = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md")]
     return [*top, *(page for folder in folders for page in sorted((PROJECT / folder).glob("*.md")))]
 
