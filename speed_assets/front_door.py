@@ -72,7 +72,7 @@ def near_duplicates(
 ) -> pl.DataFrame:
     """Find texts that repeat a better one: equal, or with nearly the same words.
 
-    Texts are compared by MinHash sketches of their shingles, so a million takes minutes on one core.
+    Texts are compared by MinHash sketches of their shingles.
 
     Args:
         texts: the texts to search.
