@@ -115,13 +115,12 @@ def test_one_component_may_bring_the_executor(project: Path) -> None:
 )
 def test_a_wrong_attribute_is_named(project: Path, attributes: dict[str, str], message: str) -> None:
     add(project, "loop_a", **attributes)
-    with pytest.raises(Exception, match=message) as raised:
+    with pytest.raises(Exception) as raised:  # noqa: B017, PT011 - Dagster puts its own errors around it
         load(project).resolve_all_asset_keys()
-    causes, error = [], raised.value
-    while error is not None:
-        causes.append(error)
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    assert any(isinstance(cause, RecipeError) for cause in causes)
+    causes: list[BaseException] = [raised.value]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    assert any(isinstance(cause, RecipeError) and message in str(cause) for cause in causes)
 
 
 def test_a_shipped_recipe_is_named_without_a_file(project: Path) -> None:
