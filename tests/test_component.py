@@ -115,7 +115,7 @@ def test_one_component_may_bring_the_executor(project: Path) -> None:
 )
 def test_a_wrong_attribute_is_named(project: Path, attributes: dict[str, str], message: str) -> None:
     add(project, "loop_a", **attributes)
-    with pytest.raises(Exception) as raised:  # noqa: B017, PT011 - Dagster puts its own errors around it
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - Dagster puts its own errors around it
         load(project).resolve_all_asset_keys()
     causes: list[BaseException] = [raised.value]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from resources.progress import Progress, ProgressLines
 from resources.redaction import masked
 from speed_assets.domain.escaping import for_terminal
@@ -51,6 +53,7 @@ def _rate_column() -> ProgressColumn:
     from rich.text import Text
 
     class Rate(ProgressColumn):
+        @override
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if not speed else f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
