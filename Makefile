@@ -25,13 +25,16 @@ UV_INDEX := $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.ind
 install = { $(if $(UV_INDEX),UV_DEFAULT_INDEX=$(UV_INDEX)) UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --python $(1) $(2) 2>/dev/null || \
 	$(1) -m pip install --quiet $(2); }
 
+# A registry's usual torch for Linux is the CUDA build, which starts only with its CUDA libraries (gigabytes): they are added where it
+# is that build. TORCH_INDEX_URL names an index with another, such as the one for CPUs.
 .venv/ready: requirements.lock requirements-torch.lock pyproject.toml
 	@{ \
 	"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "error: Python 3.11, 3.12 or 3.13 is needed: name it, as in make PYTHON=/path/to/python3.13 (uv can install one: uv python install 3.13)"; exit 1; }; \
 	"$(PYTHON)" -m venv .venv && \
 	$(BIN)/python -m pip install --quiet "$$(grep '^uv==' requirements.lock | cut -d' ' -f1)" && \
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-torch.lock && \
+	$(BIN)/python -m pip install --quiet --no-deps $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) -r requirements-torch.lock && \
 	$(call install,$(BIN)/python,--no-deps --require-hashes -r requirements.lock) && \
+	{ $(BIN)/python -c 'import torch' 2>/dev/null || $(call install,$(BIN)/python,-r requirements-torch.lock); } && \
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . && touch .venv/ready; } 1>&2
 
 demo: .venv/ready ## the complete offline recipe; last line of stdout is JSON

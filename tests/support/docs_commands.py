@@ -141,6 +141,7 @@ NOT_RUN = {
     "mkdir": "makes a folder",
     "nvidia-smi": "needs a GPU",
     "pip": "installs from a registry; tests/test_wheel.py installs the wheel without one",
+    "python -c": "asks torch whether it sees a GPU",
     "python -m benchmarks": "a measurement, minutes to hours: docs/benchmarks.md has its figures; tests run small sizes of most",
     "python -m pytest": "runs tests",
     "python -m scripts": "writes files that tests compare (test_reference.py, test_house.py), or asks a registry (scripts.lock)",
