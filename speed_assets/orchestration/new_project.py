@@ -54,6 +54,7 @@ A SPEED project: a text embedding model for your own domain, trained on data tha
 Load the environment first: `set -a; . ./.env; set +a`. Then:
 
 ```bash
+speed doctor     # key, endpoint, models, disk: what would stop a run, before anything is paid
 speed plan       # dry run: what would be made, why, and the estimated cost; no API calls
 speed rehearse   # the complete recipe on a few rows, with an estimate for the full run
 speed run        # the full run; interrupted or stopped by a budget, it resumes
