@@ -116,8 +116,7 @@ def build_defs(
         progress: makes the report of progress of an artifact, by its name.
         runner: starts workers; None makes one of the home, closed with the run.
         teacher_engine: answers requests; None takes the recipe's.
-        code_versions: those of a plan, by the name of an artifact, by which Dagster shows what the plan would make; an artifact
-            without one has that of its own code and recipe.
+        code_versions: those of a plan, by the name of an artifact; one without has that of its own code and recipe.
         notes: why an artifact is stale, by the same names.
         executor: as in `executor_named`, or one that several recipes share.
         before_steps: called once in each run, before its first step.
@@ -128,8 +127,7 @@ def build_defs(
         damage_reports: gets one message for each damaged artifact that a step does not use.
 
     Returns:
-        Assets with their checks, the job `everything`, resources and executor; merge them with definitions of your own by
-        `dg.Definitions.merge`.
+        Assets with checks, the job `everything`, resources, executor.
     """
     home = home or speed_home()
     shield_log_helpers()
@@ -137,9 +135,8 @@ def build_defs(
     artifacts = Artifacts(recipe, store_of(home), key_prefix)
     if damage_reports is not None:
         artifacts.store.damage_reports = damage_reports
-    cluster = recipe.runtime.cluster
     runs_steps = executor if isinstance(executor, dg.ExecutorDefinition) else executor_named(executor, recipe)
-    cards = cluster.gpus_per_step if cluster and runs_steps.name == "ray" else 0
+    cards = _cards_of_a_step(recipe, runs_steps)
     return dg.Definitions(
         assets=[
             _asset(stage, partition, artifacts, cards, code_versions or {}, notes or {})
@@ -293,6 +290,12 @@ def _priority(graph: Graph, stage: Stage) -> dict[str, str]:
         return max((1 + below(other.name) for other in graph.values() if name in other.inputs), default=0)
 
     return {"dagster/priority": str(below(stage.name))}
+
+
+def _cards_of_a_step(recipe: Recipe, executor: dg.ExecutorDefinition) -> float:
+    """GPUs that Ray reserves for a step; none without Ray."""
+    cluster = recipe.runtime.cluster
+    return cluster.gpus_per_step if cluster and executor.name == "ray" else 0
 
 
 def _on_cards(stage: Stage, cards: float) -> dict[str, str]:
