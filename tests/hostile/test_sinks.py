@@ -6,7 +6,6 @@ Belongs here: sinks and exit statuses. Not here: what readers refuse (the other 
 from __future__ import annotations
 
 import ast
-import asyncio
 import os
 import signal
 import socket
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -166,59 +164,6 @@ def test_a_port_is_bound_before_the_server_starts(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(StoreError, match="in use"):
             serve(taken.getsockname()[1], print)
-
-
-@pytest.mark.parametrize(
-    ("headers", "served"),
-    [({"host": "127.0.0.1:3000"}, True), ({"host": "localhost"}, True), ({"host": "[::1]:3000"}, True), ({"host": "ui.Example.org"}, True),
-     ({"host": "127.0.0.1", "origin": "http://localhost:3000"}, True), ({"host": "evil.example"}, False), ({}, False),
-     ({"host": "127.0.0.1.evil.example"}, False), ({"host": "127.0.0.1@evil.example"}, False), ({"host": "[x"}, False), ({"host": ""}, False),
-     ({"host": "127.0.0.1", "origin": "http://evil.example"}, False), ({"host": "127.0.0.1", "origin": "null"}, False),
-     ({"host": "127.0.0.1", "Host": "evil.example"}, False), ({"host": "é"}, False)],
-    ids=str,
-)  # fmt: skip
-@pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_the_ui_answers_its_own_hosts_alone(headers: dict[str, str], served: bool, kind: str) -> None:
-    from speed_assets.orchestration.ui_webserver import HostCheck, allowed_hosts
-
-    sent: list[Any] = []
-
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        await send({"type": "served"})
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.disconnect"}
-
-    check = HostCheck(app, allowed_hosts({"SPEED_UI_HOSTS": "x.example, UI.example.org"}))
-    scope = {"type": kind, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
-    asyncio.run(check(scope, receive, send))
-    refused = "websocket.close" if kind == "websocket" else "http.response.start"
-    assert sent[0]["type"] == ("served" if served else refused)
-    assert served or kind == "websocket" or sent[0]["status"] == 400
-
-
-def test_the_web_server_of_the_ui_checks_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster starts its services in the way that `ui_services` changes, and builds its application from a class of that name."""
-    import inspect
-
-    import dagster_webserver.app
-    from dagster._cli import dev
-    from dagster_webserver.webserver import DagsterWebserver
-
-    from speed_assets.orchestration import ui_services
-
-    assert '"-m", "dagster_webserver"' in inspect.getsource(dev.dev_command_impl)
-    assert "return DagsterWebserver(" in inspect.getsource(
-        dagster_webserver.app.create_app_from_workspace_process_context
-    )
-    assert hasattr(DagsterWebserver, "build_middleware")
-    started: list[Any] = []
-    monkeypatch.setattr(ui_services, "_start", lambda parts, **_options: started.append(parts))
-    ui_services._start_guarded([sys.executable, "-m", "dagster_webserver", "--port", "1"])
-    assert started == [[sys.executable, "-m", ui_services.WEBSERVER, "--port", "1"]]
 
 
 def test_helpers_of_dagsters_logs_get_no_interrupt(tmp_path: Path) -> None:
