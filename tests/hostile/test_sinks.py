@@ -19,6 +19,7 @@ import pytest
 
 from resources.compute.runner import worker_environment
 from resources.progress import ProgressLines
+from resources.redaction import masked, masked_values, redacted
 from resources.releases.cards import model_card
 from resources.store.home import prepare_home, speed_home
 from resources.store.store import Store, StoreError
@@ -101,6 +102,17 @@ def test_users_add_variables_but_no_secrets() -> None:
     given = {"SPEED_WORKER_VARIABLES": "MINE, OTHER_API_KEY", "MINE": "1", "OTHER_API_KEY": "sk"}
     assert "MINE" in worker_environment(given)
     assert "OTHER_API_KEY" not in worker_environment(given)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Basic", "Token", "ApiKey", "Api-Key", "Key"])
+def test_a_key_is_masked_without_the_scheme_of_its_header(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """A recipe's `teacher.dialect.headers` name variables such as `Bearer sk-...`; a server repeats what follows."""
+    monkeypatch.setenv("MY_GATEWAY_TOKEN", f"{scheme} sk-PLANTED-IN-TEST")
+    for text in ("sk-PLANTED-IN-TEST", f"{scheme} sk-PLANTED-IN-TEST", "a sk-PLANTED-IN-TEST."):
+        assert "PLANTED" not in masked(text)
+        assert "PLANTED" not in redacted(text)
+        assert "PLANTED" not in str(masked_values({text: [text]}))
+    assert worker_environment({"PYTHON_ARGS": "x", "MY_GATEWAY_TOKEN": "y"}) == {"PYTHON_ARGS": "x"}
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022])
@@ -226,6 +238,22 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     assert "Traceback" not in (errors := process.stderr.read()), errors
     process.stderr.close()
     process.wait(60)
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_get_nothing_else(tmp_path: Path, closed: str) -> None:
+    """A file that is opened later would get the number of a closed stream, and what is printed there."""
+    code = "import sys; from speed_assets.cli import main; sys.exit(main(['ledger']))"
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code],
+        env={**os.environ, "SPEED_HOME": str(tmp_path / "home"), "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list((tmp_path / "home").glob("logs/*"))
+    assert (tmp_path / "home" / "ledger.sqlite").read_bytes()[:15] == b"SQLite format 3"
 
 
 def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
