@@ -45,6 +45,7 @@ LONG: dict[str, str] = {
     "deep.html": "<div>" * 30_000 + "text",
     "open.html": "<p>" * 8_000 + "text",
     "items.html": "<li>a" * 8_000,
+    "inline.html": "<b>a" * 8_000,
     "breaks.html": "<p>" + "a<br>" * 20_000,
     "tags.html": "<" * 200_000,
     "entities.html": "&" * 200_000 + "text",
@@ -122,10 +123,12 @@ def test_a_small_table_of_one_long_text_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("<p>a</p><p>b</p>", ["a", "b"]), ("<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>", ["b", "c"]),
-     ("<table><tr><td><p>x</p></td><td>y</td></tr></table>", ["x", "y"]), ("<h1>t</h1><div>loose<p>in</p></div>", ["in"]),
+    [("<p>a</p><p>b</p>", ["a", "b"]), ("<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>", ["a", "b", "c"]),
+     ("<table><tr><td><p>x</p></td><td>y</td></tr></table>", ["x", "y"]), ("<h1>t</h1><div>loose<p>in</p>after</div>", ["loose", "in", "after"]),
      ("<blockquote>a</blockquote><pre>b</pre>", ["a", "b"]), ("<p>a<b>c</b></p>", ["ac"]),
-     ("<p>a<br>b<br/>c</p>", ["a\nb\nc"]), ("a<br>b", ["a", "b"])],
+     ("<p>a<p>b<p>c", ["a", "b", "c"]), ("<ul><li>a <i>x</i> y<li>b<li>c</ul>", ["a x y", "b", "c"]),
+     ("<dl><dt>a<dd>b<dt>c<dd>d</dl>", ["a", "b", "c", "d"]), ("<div>a</div><div>b</div>", ["a", "b"]), ("<p>a<!-- no --></p>", ["a"]),
+     ("<p>a<br>b<br/>c</p>", ["a\nb\nc"]), ("a<br>b", ["a\nb"])],
 )  # fmt: skip
-def test_blocks_of_html_are_those_without_inner_ones(text: str, expected: list[str]) -> None:
+def test_every_text_of_a_page_is_in_a_block(text: str, expected: list[str]) -> None:
     assert [block.text for block in read_html(text).blocks] == expected
