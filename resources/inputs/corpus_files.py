@@ -3,6 +3,8 @@
 Every file and row ends as a `Document`, or in the list of what was refused with its file and reason. Links are not followed,
 sizes are bounded, and a file that cannot be read costs itself alone.
 
+Hidden state of the process: digests of the last four corpora are cached by path, size and times of all their files.
+
 Belongs here: finding files, encodings, tables, ids, titles and dates. Not here: what the text in one file is
 (`document_formats.py`), cutting (`domain/passages.py`).
 """
@@ -20,6 +22,7 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.document_formats import READERS, Read, Unreadable
+from resources.inputs.parquet_bounds import check_parquet
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.passages import Block, Document, Dropped
@@ -78,6 +81,9 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> 
     seen: dict[str, str] = {}
     for file in corpus_files(path):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if not _is_text(name):
+            reading.refuse(ascii(name)[1:-1], "bad_name", "its name is not UTF-8: rename the file")
+            continue
         for document in _documents(file, name, columns, encoding, bounds, reading):
             if len(document.document_id) > 500:
                 reading.refuse(name, "bad_id", "an id has 500 characters at most", document.document_id[:80])
@@ -87,16 +93,29 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> 
             else:
                 seen[document.document_id] = name
                 reading.documents.append(document)
-            if len(reading.documents) > bounds.documents:
-                raise RecipeError(
-                    f"corpus.path: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
-                    "name a smaller folder"
-                )
+            _check_count(len(reading.documents), path, bounds)
     if not reading.documents:
         why = f"; {reading.refused[0].file} is refused: {reading.refused[0].detail}" if reading.refused else ""
         kinds = ", ".join((*READERS, *TABLES))
         raise RecipeError(f"corpus.path: no document below {path}{why}. Files that are read: {kinds}")
     return reading
+
+
+def _check_count(documents: int, path: Path, bounds: Bounds) -> None:
+    if documents > bounds.documents:
+        raise RecipeError(
+            f"corpus.path: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
+            "name a smaller folder"
+        )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written to a table: those that are not UTF-8 hold halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def corpus_files(path: Path) -> list[Path]:
@@ -112,16 +131,23 @@ def corpus_files(path: Path) -> list[Path]:
 
 
 def corpus_digest(path: Path) -> str:
-    """sha256 over names and content of all files that are read. Raises RecipeError when there are none."""
+    """sha256 over names and content of all files, and over the names of links, which are refused by name.
+
+    Raises:
+        RecipeError: There is nothing at `path`.
+    """
     if not path.exists():
         raise RecipeError(f"corpus.path: there is no file or folder {path}: correct the path")
-    files = [file for file in corpus_files(path) if not file.is_symlink() and file.is_file()]
-    states = []
-    for file in files:
-        stat = file.stat()
+    states, links = [], []
+    for file in corpus_files(path):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if file.is_symlink() or not file.is_file():
+            links.append(name)
+            continue
+        stat = file.stat()
         states.append((str(file), name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    return _content_digest(tuple(states))
+    content = _content_digest(tuple(states))
+    return digest([content, links]) if links else content
 
 
 @lru_cache(maxsize=4)
@@ -148,12 +174,16 @@ def _documents(
         return
     try:
         if kind in TABLES:
+            if kind == ".parquet":
+                check_parquet(file)
             yield from _rows(read_table(file, kind, encoding), name, columns, bounds, reading)
         else:
             raw = file.read_bytes()
             read = READERS[kind](raw if kind == ".pdf" else decoded(raw, encoding))
             yield from _checked(name, name, read, bounds, reading)
-    except (Unreadable, OSError, pl.exceptions.PolarsError) as error:
+    except RecipeError:
+        raise
+    except (ValueError, OSError, pl.exceptions.PolarsError) as error:
         reading.refuse(name, "unreadable", " ".join(str(error).split())[:500])
 
 
@@ -218,6 +248,7 @@ def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, read
         raise Unreadable(f"no column {', '.join(missing)}: it has {', '.join(table.columns)} (see corpus.columns.text)")
     named = {role: getattr(columns, role) for role in ("id", "title", "date")}
     there = {role: column for role, column in named.items() if column in table.columns}
+    _check_count(table.height, Path(name), bounds)
     for row in table.select(list(dict.fromkeys((*columns.text, *there.values())))).iter_rows(named=True):
         texts = [str(row[column]) for column in columns.text if row[column] is not None]
         values = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}

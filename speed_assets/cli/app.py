@@ -75,13 +75,15 @@ def speed(
 ) -> None:
     """Build a text embedding model for your own domain: small aligned models write its training data.
 
-    The method is SPEED (arXiv 2410.18634). A large teacher model writes a few examples; small models learn from them, write
-    the rest and revise it; filters and gates decide which rows and which model are released.
+    The method is SPEED (arXiv 2410.18634). A large teacher model writes a few examples; small models learn from them, write the rest and revise it; filters and gates decide which rows and which model are released.
     """
     if home is not None:
         from speed_assets.orchestration.home_environment import home_environment
 
-        context.with_resource(home_environment(home.resolve()))
+        try:
+            context.with_resource(home_environment(home.resolve()))
+        except (RuntimeError, ValueError) as error:  # a link that leads back to itself, a NUL
+            raise typer.BadParameter(f"--home is no path that can be used: {error}") from None
     if context.invoked_subcommand is None:
         text = context.get_help()
         print(text, end="" if not text else os.linesep)

@@ -37,7 +37,13 @@ def _no_secrets(url: str) -> str:
     """An address that may be stored and displayed. The error never repeats it."""
     try:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        if (
+            not url.isprintable()
+            or " " in url
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.port == 0
+        ):
             raise ValueError
     except ValueError:
         raise PydanticCustomError("endpoint", "an endpoint is an address such as https://host/v1") from None
@@ -109,7 +115,7 @@ class PerTaskType(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what does not count: recipes from before have the digests that they had."""
+        """Without `grounded` where it is 0, so that older recipes keep their digests."""
         dumped: dict[str, Any] = dump(self)
         if not self.grounded:
             dumped.pop("grounded", None)

@@ -148,6 +148,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "corpus"),
         unfingerprinted=("embedding_model",),
         externals=("corpus_files", "embedding_base", "rows_wanted"),
+        version=2,
     ),
     Stage(
         EXAMPLES,
@@ -359,7 +360,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "embedding",
         "model",
         "The same embedding training under other seeds, to measure how much a score depends on the seed.",
-        ("final_triplets",),
+        ("final_triplets", "mined_negatives"),
         reads=("seed", "embedding_model"),
         unfingerprinted=("runtime",),
         externals=("embedding_base",),
