@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.replies import least_tokens
 from speed_assets.microworld.simulated_teacher import MicroworldTeacher
 from speed_assets.recipe import PROJECT, load_recipe
 from tests.support.http_messages import NoReplyError, error_body, in_format, uploaded_file, write_reply
@@ -63,6 +64,8 @@ class Faults:
     stalled: float = 0.0
     """Accepted, never answered."""
     slow: float = 0.0
+    hangs: tuple[float, float] | None = None
+    """What comes between these seconds after the first call is accepted and never answered."""
     retry_after_s: float | None = 0.02
     slow_s: float = 0.2
     latency_s: float = 0.0
@@ -137,6 +140,7 @@ class TeacherServer:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) if log else None
         self._attempts: Counter[str] = Counter()
         self._in_flight = 0
+        self._first_came = float("inf")
         self._connections: set[asyncio.Task[None]] = set()
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
@@ -220,6 +224,9 @@ class TeacherServer:
         self.bodies.append(body)
         self._attempts[key] += 1
         fault = self.faults.draw(key, self._attempts[key])
+        self._first_came = min(self._first_came, came)
+        if self.faults.hangs and self.faults.hangs[0] <= came - self._first_came < self.faults.hangs[1]:
+            fault = "stalled"
         if self.faults.in_flight_max is not None and self._in_flight > self.faults.in_flight_max:
             fault = "status_429"
         await asyncio.sleep(self.faults.slow_s if fault == "slow" else self.faults.latency_s)
@@ -271,7 +278,7 @@ class TeacherServer:
         reason = "length" if isinstance(text, Cut) else "stop"
         if not self.faults.ignores_format:
             text = in_format(text, body.get("response_format"))
-        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+        usage = {"prompt_tokens": least_tokens(prompt), "completion_tokens": len(text.split())}
         return 200, {
             "id": "chatcmpl-1",
             "object": "chat.completion",
