@@ -4,7 +4,7 @@ Everything that is printed, logged or stored passes `masked` or one of its sibli
 and `progress.py` (terminal), `Ledger.record`, `Store.seal` and `write_atomically` (artifacts, cards, texts of the home),
 `StageRun.write` (tables), `assets/stage.py` (Dagster's events).
 
-Hidden state of the process: the variables that a recipe marks as secret.
+Hidden state of the process: the variables that a recipe marks as secret, and the secrets read last.
 
 Belongs here: shortening and redacting messages, the variables that workers get. Not here: what to do about an error.
 """
@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +66,8 @@ def is_secret_variable(name: str, value: str) -> bool:
 
 def redacted(text: str) -> str:
     """A text with the values of secret variables replaced by `***`."""
-    secrets = {value for name, value in os.environ.items() if name in _NAMED or _SECRET.search(name)}
-    secrets |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= 4:
-            text = text.replace(secret, "***")
+    for secret in _known().in_messages:
+        text = text.replace(secret, MASK)
     return text
 
 
@@ -84,15 +82,12 @@ def secret_values() -> list[str]:
     A value of fewer than 8 characters, or a word of fewer than 16 letters, also occurs by chance: masking it would change rows,
     and artifacts would depend on the environment. Messages about errors are stricter (`redacted`).
     """
-    named = {value for name, value in os.environ.items() if name in _NAMED or _HOLDS_SECRET.search(name)}
-    named |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
-    worth = (v for v in named if len(v) >= _LENGTH_MASKED and not (v.isalpha() and len(v) < _WORD_LENGTH))
-    return sorted(worth, key=lambda value: (-len(value), value))
+    return list(_known().in_data)
 
 
 def masked(text: str) -> str:
     """A text with every known secret replaced by `***`, also where JSON has escaped it."""
-    for secret in _in_json(secret_values()):
+    for secret in _known().in_json:
         text = text.replace(secret, MASK)
     return text
 
@@ -159,6 +154,52 @@ def _in_json(secrets: list[str]) -> list[str]:
     """The secrets as they are, and as JSON writes them."""
     escaped = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for secret in secrets for ascii_only in (True, False))
     return sorted({*secrets, *escaped}, key=lambda value: (-len(value), value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Secrets:
+    """What is redacted while the environment is as it was, the longest first."""
+
+    environment: dict[Any, Any]
+    named: frozenset[str]
+    in_messages: list[str]
+    in_data: list[str]
+    in_json: list[str]
+
+
+_last: _Secrets | None = None
+
+
+def _known() -> _Secrets:
+    """The secrets of the environment, read again whenever a variable has changed: every answer is masked several times."""
+    global _last
+    # What `os.environ` keeps inside is compared in a microsecond; its own methods decode every variable.
+    environment = getattr(os.environ, "_data", os.environ)
+    last = _last
+    if last is None or last.environment != environment or last.named != _NAMED:
+        _last = last = _read_secrets(dict(environment), frozenset(_NAMED))
+    return last
+
+
+def _read_secrets(environment: dict[Any, Any], named: frozenset[str]) -> _Secrets:
+    variables = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
+    passwords = {password for value in variables.values() for password in _PASSWORD.findall(value)}
+
+    def found(pattern: re.Pattern[str]) -> set[str]:
+        return passwords | {value for name, value in variables.items() if name in named or pattern.search(name)}
+
+    in_data = [
+        value
+        for value in found(_HOLDS_SECRET)
+        if len(value) >= _LENGTH_MASKED and not (value.isalpha() and len(value) < _WORD_LENGTH)
+    ]
+    return _Secrets(
+        environment,
+        named,
+        sorted((value for value in found(_SECRET) if len(value) >= 4), key=len, reverse=True),
+        sorted(in_data, key=lambda value: (-len(value), value)),
+        _in_json(in_data),
+    )
 
 
 @contextmanager

@@ -65,6 +65,26 @@ def test_what_is_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert secret_values() == [KEY, TOKEN]
 
 
+def test_what_is_secret_is_known_at_once_and_what_is_not_any_more_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secrets are read again only when a variable has changed."""
+    text = "first-value-1 second-value-2 third-value-3 fourth-value-4"
+    assert redaction.masked(text) == redaction.redacted(text) == text
+    monkeypatch.setenv("LATE_API_KEY", "first-value-1")
+    assert redaction.masked(text) == redaction.redacted(text) == text.replace("first-value-1", "***")
+    monkeypatch.setenv("LATE_API_KEY", "second-value-2")
+    assert redaction.masked(text) == redaction.redacted(text) == text.replace("second-value-2", "***")
+    monkeypatch.delenv("LATE_API_KEY")
+    monkeypatch.setenv("PLAIN", "third-value-3")
+    assert redaction.masked(text) == text
+    monkeypatch.setattr(redaction, "_NAMED", set())
+    redaction.mark_secret_variables("PLAIN")
+    assert redaction.masked(text) == redaction.redacted(text) == text.replace("third-value-3", "***")
+    monkeypatch.setattr(os, "environ", {"OTHER_TOKEN": "fourth-value-4"})
+    assert redaction.masked(text) == text.replace("fourth-value-4", "***")
+    redaction.secret_values().clear()  # a list of its own
+    assert redaction.secret_values() == ["fourth-value-4"]
+
+
 def test_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     for text in (KEY, f"a {TOKEN} b"):
         out(text)
