@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,8 +87,8 @@ def secret_values() -> list[str]:
 
 
 def masked(text: str) -> str:
-    """A text with every known secret replaced by `***`, also where JSON has escaped it."""
-    for secret in _known().in_json:
+    """A text with every known secret replaced by `***`, also where JSON or an address has escaped it."""
+    for secret in _known().in_texts:
         text = text.replace(secret, MASK)
     return text
 
@@ -129,7 +130,7 @@ def _masked_column(column: pl.Series, secrets: list[str]) -> pl.Series | None:
         if not column.str.contains_any(secrets).any():
             return None
         return column.str.replace_many(secrets, [MASK] * len(secrets), leftmost=True)
-    if not column.dtype.is_nested() or not any(s in column.to_frame().write_ndjson() for s in _in_json(secrets)):
+    if not column.dtype.is_nested() or not any(s in column.to_frame().write_ndjson() for s in _as_written(secrets)):
         return None
     values = [_masked_values(value, secrets) for value in column.to_list()]
     return pl.Series(column.name, values, dtype=column.dtype)
@@ -137,7 +138,7 @@ def _masked_column(column: pl.Series, secrets: list[str]) -> pl.Series | None:
 
 def mask_files(folder: Path) -> None:
     """Mask what text files below a folder hold. A file without a secret is not touched."""
-    secrets = [s.encode() for s in _in_json(secret_values())]
+    secrets = [s.encode() for s in _as_written(secret_values())]
     if not secrets:
         return
     for file in folder.rglob("*"):
@@ -150,10 +151,11 @@ def mask_files(folder: Path) -> None:
             file.write_bytes(content)
 
 
-def _in_json(secrets: list[str]) -> list[str]:
-    """The secrets as they are, and as JSON writes them."""
+def _as_written(secrets: list[str]) -> list[str]:
+    """The secrets as they are, and as JSON and addresses write them."""
     escaped = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for secret in secrets for ascii_only in (True, False))
-    return sorted({*secrets, *escaped}, key=lambda value: (-len(value), value))
+    quoted = (quote(secret, safe=safe, errors="replace") for secret in secrets for safe in ("", "/"))
+    return sorted({*secrets, *escaped, *quoted}, key=lambda value: (-len(value), value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class _Secrets:
     named: frozenset[str]
     in_messages: list[str]
     in_data: list[str]
-    in_json: list[str]
+    in_texts: list[str]
 
 
 _last: _Secrets | None = None
@@ -196,9 +198,9 @@ def _read_secrets(environment: dict[Any, Any], named: frozenset[str]) -> _Secret
     return _Secrets(
         environment,
         named,
-        sorted((value for value in found(_SECRET) if len(value) >= 4), key=len, reverse=True),
+        _as_written([value for value in found(_SECRET) if len(value) >= 4]),
         sorted(in_data, key=lambda value: (-len(value), value)),
-        _in_json(in_data),
+        _as_written(in_data),
     )
 
 
