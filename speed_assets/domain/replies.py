@@ -31,7 +31,8 @@ CURES: dict[str, str] = {
     "empty": "set teacher.structured_output to json_object or none, or name another teacher.model",
     "thoughts": (
         "the model spends its tokens on thoughts: set teacher.dialect.extra to {reasoning_effort: low} (open models: "
-        "{chat_template_kwargs: {enable_thinking: false}}), or answers.thought_tokens to what it needs"
+        "{chat_template_kwargs: {enable_thinking: false}}), teacher.non_answers.extra to the same where the answers that there "
+        "are shall stay, or answers.thought_tokens to what it needs"
     ),
     "tool_call": "the model calls tools instead of answering: set teacher.structured_output to tool_call, or to none",
     "not_read": (
