@@ -84,7 +84,7 @@ def test_one_name_of_several_that_fits_no_module_is_enough(tmp_path: Path) -> No
     one = torch.ones(4, 8)
     base = tmp_path / "base"
     base.mkdir()
-    save_file({PLAIN[0]: one, f"model.layers.1.{Q}.weight": one}, base / "model.safetensors")
+    save_file({PLAIN[0]: one, f"model.layers.1.{Q}.weight": one.clone()}, base / "model.safetensors")
     good, bad = (
         f"base_model__model__{path}__layers__0__self_attn__q_proj__lora_B__weight" for path in ("model", "more")
     )
@@ -92,7 +92,7 @@ def test_one_name_of_several_that_fits_no_module_is_enough(tmp_path: Path) -> No
     with pytest.raises(
         ValueError, match=r"1 of its modules are none of the base's, such as more\.layers\.0\.self_attn"
     ):
-        require_fit(adapter(tmp_path / "bad", **{good: one, bad: one}), str(base), None)
+        require_fit(adapter(tmp_path / "bad", **{good: one, bad: one.clone()}), str(base), None)
     index = {"weight_map": {f"model.layers.0.{Q}.weight": "model-00001-of-00002.safetensors"}}
     (base / "model.safetensors.index.json").write_text(json.dumps(index))
     require_fit(str(tmp_path / "good"), str(base), None)

@@ -27,15 +27,15 @@ def test_a_server_is_probed_after_its_slowest_answer_and_then_every_five_seconds
 
 def test_older_requests_lose_their_place_when_a_probe_is_answered_and_hang_later() -> None:
     silence = after(2.0)
-    sent = [99.0, 100.5, 105.0]
-    assert silence.count_placed(sent) == 3
-    silence.note_reply(105.0, 106.0, is_answer=True)
-    assert silence.count_placed(sent[:2]) == 0
-    assert not silence.hangs(99.0, 107.9)  # the server may still answer it: its slowest answer took 2 s
-    assert silence.hangs(99.0, 108.0)
-    assert silence.hangs(100.5, 108.0)
-    assert not silence.hangs(105.5, 200.0)
-    assert silence.count_placed([106.0]) == 1
+    sent = [99.0, 100.5, 105.0, 110.0]
+    assert silence.count_placed(sent) == 4
+    silence.note_reply(110.0, 111.0, is_answer=True)
+    assert silence.count_placed(sent[:3]) == 0
+    for sent_at in sent[:3]:  # the first probe hangs as well
+        assert not silence.hangs(sent_at, 112.9)  # the server may still answer it: its slowest answer took 2 s
+        assert silence.hangs(sent_at, 113.0)
+    assert not silence.hangs(110.5, 200.0)
+    assert silence.count_placed([111.0]) == 1
     assert not silence.hangs(99.0, 200.0)  # over
 
 

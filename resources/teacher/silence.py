@@ -43,7 +43,7 @@ class Silence:
         self.noticed_at = 0.0
         """Time of the last message about it."""
         self._sent_at = 0.0
-        self._probed_from = float("-inf")
+        self._probed_from = self._hung_before = float("-inf")
         self._recovered_at: float | None = None
 
     def _patience(self) -> float:
@@ -59,7 +59,7 @@ class Silence:
         if now - self.alive_at >= self._patience():
             self._probed_from, self._recovered_at = self.alive_at + self._patience(), None
         if self._recovered_at is None and sent_at >= self._probed_from > float("-inf"):
-            self._recovered_at = now
+            self._recovered_at, self._hung_before = now, sent_at  # earlier probes may hang as well
         if is_answer:
             self._record.slowest = max(self._record.slowest, now - sent_at)
         self.alive_at = now
@@ -72,14 +72,14 @@ class Silence:
         """How many of the requests in flight, by the time they were sent at, are held to be worked on."""
         if self._recovered_at is None:
             return len(sent)
-        placed = sum(sent_at >= self._probed_from for sent_at in sent)
+        placed = sum(sent_at >= self._hung_before for sent_at in sent)
         if placed == len(sent):
             self._probed_from, self._recovered_at = float("-inf"), None  # none of before the silence is left
         return placed
 
     def hangs(self, sent_at: float, now: float) -> bool:
         """Whether a request in flight will not be answered."""
-        return sent_at < self._probed_from and now >= self.abandon_at()
+        return sent_at < self._hung_before and now >= self.abandon_at()
 
     def abandon_at(self) -> float:
         """When the requests that hold no place hang."""
