@@ -27,7 +27,7 @@ def adapter(folder: Path, **tensors: torch.Tensor) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_an_adapter_that_changes_nothing_is_an_error(tmp_path: Path, dtype: torch.dtype) -> None:
     a, zero = torch.ones(4, 8, dtype=dtype), torch.zeros(8, 4, dtype=dtype)
     one = zero.clone()
@@ -36,6 +36,11 @@ def test_an_adapter_that_changes_nothing_is_an_error(tmp_path: Path, dtype: torc
         require_effect(
             adapter(tmp_path / "0", q__lora_A__weight=a, q__lora_B__weight=zero, v__lora_B__weight=zero.clone())
         )
+    with pytest.raises(ValueError, match="changes nothing"):
+        require_effect(adapter(tmp_path / "-0", q__lora_A__weight=a, q__lora_B__weight=-zero))
+    least = zero.clone()
+    least[1, 1] = -torch.finfo(dtype).tiny
+    require_effect(adapter(tmp_path / "least", q__lora_B__weight=least))
     require_effect(adapter(tmp_path / "1", q__lora_A__weight=a, q__lora_B__weight=zero, v__lora_B__weight=one))
     require_effect(adapter(tmp_path / "2", q__lora_B__weight=zero, lm_head__weight=a))
     require_effect(str(tmp_path / "none"))

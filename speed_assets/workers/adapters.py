@@ -58,7 +58,7 @@ def require_effect(folder: str) -> None:
             return  # it saves full weights, too
         if "lora_B" in name:
             found = True
-            if _any_bit(file, tensor):
+            if _any_number(file, tensor):
                 return
     if found:
         raise ValueError(
@@ -182,13 +182,19 @@ def _header(file: Path) -> dict[str, Any]:
     return header
 
 
-def _any_bit(file: Path, tensor: Any) -> bool:
-    """Whether any byte of a tensor is not 0."""
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Of a number, by the name of its type."""
+
+
+def _any_number(file: Path, tensor: Any) -> bool:
+    """Whether any number of a tensor is not 0, nor a 0 with a sign."""
     try:
         with file.open("rb") as weights:
             length = int.from_bytes(weights.read(8), "little")
             start, end = tensor["data_offsets"]
             weights.seek(8 + length + start)
-            return bool(weights.read(end - start).strip(b"\0"))
+            content, size = bytearray(weights.read(end - start)), _BYTES.get(tensor["dtype"], 1)
+        content[size - 1 :: size] = content[size - 1 :: size].replace(b"\x80", b"\0")  # the sign is the highest bit
+        return bool(content.strip(b"\0"))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{file} cannot be read as safetensors: {error}") from None
