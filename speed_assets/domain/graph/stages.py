@@ -359,7 +359,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "embedding",
         "model",
         "The same embedding training under other seeds, to measure how much a score depends on the seed.",
-        ("final_triplets",),
+        ("final_triplets", "mined_negatives"),
         reads=("seed", "embedding_model"),
         unfingerprinted=("runtime",),
         externals=("embedding_base",),
