@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ _PASSWORD = re.compile(r"://[^/@:]*:([^@]+)@")
 _HOLDS_SECRET = re.compile(
     r"(_KEY|APIKEY|_TOKEN|_SECRET|PASSWORD|PASSWD|CREDENTIALS?|CONNECTION_STRING|_PAT)(_?\d{1,3})?$", re.IGNORECASE
 )
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token|ApiKey|Api-Key|Key)\s+(\S+)", re.IGNORECASE)
+"""The value of a header that names how it authenticates; a server may repeat what follows alone."""
 _LENGTH = 300
 MASK = "***"
 _LENGTH_MASKED = 8
@@ -84,6 +86,11 @@ def secret_values() -> list[str]:
     and artifacts would depend on the environment. Messages about errors are stricter (`redacted`).
     """
     return list(_known().in_data)
+
+
+def _without_scheme(values: Iterable[str]) -> set[str]:
+    """What follows the scheme in values such as `Bearer sk-...`."""
+    return {found[1] for value in values if (found := _SCHEME.fullmatch(value.strip()))}
 
 
 def masked(text: str) -> str:
@@ -188,7 +195,8 @@ def _read_secrets(environment: dict[Any, Any], named: frozenset[str]) -> _Secret
     passwords = {password for value in variables.values() for password in _PASSWORD.findall(value)}
 
     def found(pattern: re.Pattern[str]) -> set[str]:
-        return passwords | {value for name, value in variables.items() if name in named or pattern.search(name)}
+        values = passwords | {value for name, value in variables.items() if name in named or pattern.search(name)}
+        return values | _without_scheme(values)
 
     in_data = [
         value
