@@ -147,6 +147,25 @@ def test_the_fingerprint_of_a_release_knows_all_that_those_above_it_know_of_the_
     assert set(graph["release"].externals) == above
 
 
+def test_a_release_states_no_path_of_this_machine(tmp_path: Path) -> None:
+    own = tmp_path / "secret-folder"
+    (own / "set").mkdir(parents=True)
+    (own / "topics.txt").write_text("".join(f"Arts/Topic {number}\n" for number in range(30)))
+    recipe = tiny_recipe(
+        topics__file=str(own / "topics.txt"),
+        topics__alignment=str(own / "topics.txt"),
+        generator__base=str(own / "set"),
+        embedding_model__base=str(own / "set"),
+        embedding_model__dimensions=None,
+        evaluation={"local": [str(own / "set")]},
+        prompts={"set": "compact", "file": str(own / "prompts.yaml")},
+    )
+    for name, text in stated_under(recipe, tmp_path / "a").items():
+        assert "secret-folder" not in text, name
+        assert str(tmp_path) not in text, name
+    assert "topics.txt" in (tmp_path / "a" / "out" / "recipe.json").read_text()
+
+
 def test_a_release_with_credentials_or_paths_of_this_machine_is_not_pushed(tmp_path: Path) -> None:
     recipe = {
         "teacher": {"endpoint": "https://user:s3cret@host/v1"},
