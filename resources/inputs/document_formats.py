@@ -149,7 +149,7 @@ def _html_blocks(content: Any) -> list[Block]:
 
     An element that nobody closes, as HTML allows, keeps its own text, and text between paragraphs is a paragraph.
     """
-    from bs4 import CData, NavigableString, Tag
+    from bs4.element import CData, NavigableString, Tag
 
     owners: dict[int, Any] = {
         id(content): content
