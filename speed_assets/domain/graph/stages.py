@@ -310,7 +310,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=("teacher", "prompts"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=10,
+        version=11,
     ),
     Stage(
         "mined_negatives",
