@@ -166,6 +166,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=(*_TEACHER, "queries"),
         externals=("prompt:synthesis",),
         takes="held_out",
+        version=2,
     ),
     Stage(
         "seed_data",
