@@ -40,7 +40,7 @@ def test_the_query_is_read_as_any_other() -> None:
         "What is typed.",
         "What would you like to do?",
         "keywords",
-        "the passage answers the question",
+        "find the passage",
         "bread and butter",
     ],
 )
