@@ -25,13 +25,17 @@ TRAINED_ON = ("row_id", "query", "positive", "negative", "task", "task_type")
 
 def embedding_model(run: StageRun[EmbeddingModel]) -> dict[str, Any]:
     """Contrastive fine-tuning on final_triplets; opens with `SentenceTransformer(path)`."""
+    return _train(run, {"model": _with_mined(run)})["model"]
+
+
+def _with_mined(run: StageRun[Any]) -> pl.DataFrame:
+    """The rows of final_triplets, with mined negatives where the recipe asks for them."""
     rows = run.input("final_triplets").table()
-    if "mined_negatives" in run.inputs:
-        mined, further = _mined(run)
-        rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
-        rows = rows.with_columns(negative=pl.coalesce("negative", "mined"))
-        return _train(run, {"model": rows.select(*TRAINED_ON, *further)})["model"]
-    return _train(run, {"model": rows.select(TRAINED_ON)})["model"]
+    if "mined_negatives" not in run.inputs:
+        return rows.select(TRAINED_ON)
+    mined, further = _mined(run)
+    rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
+    return rows.with_columns(negative=pl.coalesce("negative", "mined")).select(*TRAINED_ON, *further)
 
 
 def _mined(run: StageRun[Any]) -> tuple[pl.DataFrame, list[str]]:
@@ -57,8 +61,8 @@ def baseline_models(run: StageRun[None]) -> dict[str, Any]:
 
 
 def embedding_reruns(run: StageRun[EmbeddingReruns]) -> dict[str, Any]:
-    """The training of embedding_model under other seeds, on the same rows."""
-    rows = run.input("final_triplets").table().select(TRAINED_ON)
+    """The training of embedding_model under other seeds, on the same rows and negatives."""
+    rows = _with_mined(run)
     numbers = range(1, run.section.count + 1)
     seeds = {f"rerun_{n}": seed_for(run.recipe.seed, "embedding", "rerun", str(n)) % 2**31 for n in numbers}
     return {"reruns": _train(run, dict.fromkeys(seeds, rows), seeds)}
