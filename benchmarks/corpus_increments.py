@@ -125,13 +125,23 @@ def left_of(texts: Iterable[str], folders: Iterable[Path]) -> list[str]:
     for folder in folders:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             if file.suffix == ".parquet":
-                columns = pl.read_parquet(file).select(pl.all().cast(pl.String, strict=False))
-                content = "\n".join(value for column in columns for value in column.drop_nulls()).encode()
+                content = "\n".join(
+                    text for column in pl.read_parquet(file) for text in _texts(column.to_list())
+                ).encode()
             else:
                 content = file.read_bytes()
             if any(needle in content for needle in needles):
                 found.append(str(file))
     return found
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Every text in a value of a table, however deep in lists and structs."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
 
 
 def sentences_of(file: Path) -> list[str]:
