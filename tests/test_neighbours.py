@@ -194,6 +194,7 @@ def with_embedder(embedder: str) -> Recipe:
         final_triplets__near_duplicates__semantic=0.999,
         final_triplets__contamination__similarity=0.999,
         mined_negatives={**section, **CHANGES},
+        embedding_model__distil={"weight": 0.5},
     )
 
 
@@ -209,6 +210,11 @@ def test_matching_rows_are_trained_with_mined_negatives_and_doubts_are_asked(emb
     assert mined.metadata["asked"] == matching.height == mined.table().height + mined.table("quarantine").height
     assert set(mined.table()["row_id"]) <= set(matching["row_id"])
     assert 0 < mined.metadata["teacher_calls"] <= 2 * CHANGES["doubts_max"]
+    plain = recipe.model_copy(update={"embedding_model": recipe.embedding_model.model_copy(update={"distil": None})})
+    planned = plan(plain, tmp_path).as_json()
+    assert planned["calls"] == 0, "margins are kept: with or without them nothing is asked again"
+    assert "embedding_model" in planned["make"]
+    assert "mined_negatives" in planned["reuse"]
     assert sum(report.metadata[name].get("teacher_calls") or 0 for name in report.made) <= most
     scores = artifacts.get("row_scores")
     assert scores.metadata["written_negatives"]["compared"] > 0
