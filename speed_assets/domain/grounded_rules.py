@@ -58,12 +58,12 @@ def broken_rules(
     broken = rules.broken_rules(shown, query_words_min=query_words_min, skip=skip, **numbers)
     codes: list[str | None] = []
     for of_this, query, positive in zip(grounded, rows["query"], rows["positive"], strict=True):
-        code = None
+        found_code = None
         if of_this and COPIED not in skip and words_stand_in(query or "", positive or "", query_words_min):
-            code = COPIED
+            found_code = COPIED
         elif of_this and UNSPECIFIC not in skip and is_unspecific(query or "", positive or ""):
-            code = UNSPECIFIC
-        codes.append(code)
+            found_code = UNSPECIFIC
+        codes.append(found_code)
     code = pl.Series("code", codes, dtype=pl.String)
     found = code.is_not_null() & broken["reason"].is_null()
     return broken.with_columns(

@@ -92,7 +92,8 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         takes=stages[written_by(shape.source)].takes,
     )
     if not shape.mined:
-        stages["embedding_model"] = replace(stages["embedding_model"], inputs=("final_triplets",))
+        for name in ("embedding_model", "embedding_reruns"):
+            stages[name] = replace(stages[name], inputs=("final_triplets",))
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=shape.baselines)
     compared = [*["baseline_models"] * bool(shape.baselines), *["embedding_reruns"] * shape.reruns]
     compared += [OWN_EVALUATION] * shape.own_evaluation
