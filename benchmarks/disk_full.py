@@ -108,7 +108,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def complaints(status: int, said: str, home: Path) -> list[str]:
-    """What is wrong with how a run on a full disk ended: it says so in one clear way, or this says what it said."""
+    """What is wrong with how a run on a full disk ended; nothing where its message names the folder and what to do."""
     wanted = ("error: ", "no space left under", str(home), "make room there, then run again")
     if status in (1, 2) and "Traceback" not in said and all(words in said for words in wanted):
         return []

@@ -2,7 +2,7 @@
 
 Two recipes: offline as it is, and `dirty`, the same with a teacher that errs twice as often, in its verdicts too, and so
 with generators that learned from it. The same settings in both: each run finds its own bound. The truth is used to count,
-by this benchmark alone: how many right rows the bound cost is held against what the run told without it.
+by this benchmark alone: how many right rows the bound cost, next to what the run reports without it.
 Near-duplicates and contamination are not about right or wrong; their rows count as lost where they were right.
 Last line: one JSON object.
 """
@@ -93,14 +93,14 @@ def measure(name: str, seed: int, home: Path) -> dict[str, Any]:
     }
 
 
-def calibration(told: dict[str, Any], kept: pl.DataFrame, removed: pl.DataFrame) -> dict[str, Any]:
-    """What the run told of its bound, and what the bound cost (`good_lost_true`): the share of the right rows that reached
+def calibration(summary: dict[str, Any], kept: pl.DataFrame, removed: pl.DataFrame) -> dict[str, Any]:
+    """What the run reports of its bound, and what the bound cost (`good_lost_true`): the share of the right rows that reached
     it. `kept` and `removed` hold whether a row is `right`; what was removed after it had reached it."""
     later = pl.col("reason").str.starts_with("near_duplicate") | pl.col("reason").str.starts_with("contamination")
     lost = removed.filter("right", pl.col("reason").is_in(list(SCORE_OF))).height
     reached = lost + int(kept["right"].sum()) + removed.filter("right", later).height
-    names = ("bound", "judged", "judged_faulty", "scores", "off", "switched_off", "good_lost", "wrong_among_set_aside")
-    return {name: told[name] for name in names if name in told} | {"good_lost_true": round(lost / reached, 4)}
+    names = ("bound", "judged", "judged_faulty", "scores", "off", "switched_off", "good_lost", "wrong_among_rejected")
+    return {name: summary[name] for name in names if name in summary} | {"good_lost_true": round(lost / reached, 4)}
 
 
 def accounted(recipe: Recipe, artifacts: Artifacts) -> bool:
@@ -140,11 +140,11 @@ def main() -> None:
                 f"| {found['seed']} | {found['rows_in']:,} | {found['right_in']:.1%} | {found['rows_out']:,} "
                 f"| {found['final_right']:.2%} | {found['kept_right']:.1%} |"
             )
-        print("\n| seed | bound | rows judged | by | good rows lost, as told | right rows lost, truly |")
+        print("\n| seed | bound | rows judged | by | good rows lost, as reported | right rows lost, truly |")
         print("|---|---|---|---|---|---|")
         for found in by_seed:
-            bound, told = found["calibration"], found["calibration"].get("good_lost")
-            share = f"{told['share']:.1%} [{told['interval'][0]:.1%}, {told['interval'][1]:.1%}]" if told else "-"
+            bound, lost = found["calibration"], found["calibration"].get("good_lost")
+            share = f"{lost['share']:.1%} [{lost['interval'][0]:.1%}, {lost['interval'][1]:.1%}]" if lost else "-"
             print(
                 f"| {found['seed']} | {bound['bound']} | {bound['judged']} | {', '.join(bound['scores']) or '-'} | {share} "
                 f"| {bound['good_lost_true']:.1%} |"

@@ -142,11 +142,11 @@ def main() -> None:
     better = {v.difference.task: v for v in superiority(differences, ALPHA)}
     no_worse = {v.difference.task: v for v in non_inferiority(differences, MARGINS, ALPHA)}
     print("| set | before | after | difference | verdict | against a margin of 0.02 |\n|---|---|---|---|---|---|")
-    told = {}
+    by_task = {}
     for task, verdict in better.items():
         before, after = scores[BASE][task], scores[TUNED][task]
         low, high = verdict.low, verdict.high
-        told[task] = {
+        by_task[task] = {
             "before": round(before, 4),
             "after": round(after, 4),
             "interval": [round(low, 4), round(high, 4)],
@@ -158,7 +158,9 @@ def main() -> None:
             f"| {verdict.word} | {no_worse[task].word} |"
         )
     seconds = round(time.monotonic() - started, 1)
-    print(json.dumps({"rows": args.rows, "train_seconds": trained.get("seconds"), "seconds": seconds, "tasks": told}))
+    print(
+        json.dumps({"rows": args.rows, "train_seconds": trained.get("seconds"), "seconds": seconds, "tasks": by_task})
+    )
 
 
 if __name__ == "__main__":

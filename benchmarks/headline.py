@@ -51,7 +51,7 @@ def headline(summary: dict[str, Any], wall_s: float) -> dict[str, Any]:
     arms = summary["arms"]
     against = {line["against"]: line for line in summary["comparisons"]}
 
-    def told(name: str) -> dict[str, float] | None:
+    def comparison_with(name: str) -> dict[str, float] | None:
         line = against.get(name)
         return line and {key: line[key] for key in ("difference", "low", "high", "p", "p_adjusted")}
 
@@ -61,9 +61,9 @@ def headline(summary: dict[str, Any], wall_s: float) -> dict[str, Any]:
         "teacher_11n": arms.get("teacher_11n", {}).get("score"),
         "p": against.get("teacher_n", {}).get("p"),
         "n": summary["n"],
-        "over_teacher_n": told("teacher_n"),
-        "over_teacher_11n": told("teacher_11n"),
-        "parts": {name: told(name) for name in against if not name.startswith("teacher_")},
+        "over_teacher_n": comparison_with("teacher_n"),
+        "over_teacher_11n": comparison_with("teacher_11n"),
+        "parts": {name: comparison_with(name) for name in against if not name.startswith("teacher_")},
         "per_doubling": summary["scaling"],
         "arms": arms,
         "seeds": summary["seeds"],

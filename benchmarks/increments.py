@@ -25,7 +25,7 @@ GENERATORS = {"junior_model", "senior_model", "revisor_model"}
 
 
 def measured(recipe: Recipe, home: Path) -> dict[str, Any]:
-    """Calls, generated rows, seconds and trained models of a run; the plan must have told the same calls."""
+    """Calls, generated rows, seconds and trained models of a run; the plan must have predicted the same calls."""
     planned = plan(recipe, home).as_json()
     report = runs.run(recipe, home, say=ProgressLines().print_line)
     if report.errors:

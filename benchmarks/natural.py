@@ -51,6 +51,8 @@ CI_PAIRS = {"classification": 6, "retrieval": 5, "sts": 6, "matching_short": 4, 
 CI_TOKENS = 96
 """Most tokens of a record at the small size: the slowest answer of each stage and task type is waited for."""
 START_SECONDS = 600
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as that of `speed`."""
 SERVER_DTYPE = "bfloat16"
 """Of the server alone, teacher and generators: a step costs the bytes that it reads. Trainings keep the recipe's `dtype`."""
 MODEL_LENGTH = 4096
@@ -292,6 +294,9 @@ def run_with_teacher(recipe_of: Callable[[ProgressLines], Recipe], home: Path) -
             return recipe, runs.run(recipe, home, progress=lines, say=lines.print_line)
     except RecipeError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print(f"interrupted: what is finished is kept in {home}; the same command resumes", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def print_and_exit(summary: dict[str, Any], report: RunReport) -> None:

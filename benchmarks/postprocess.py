@@ -252,7 +252,7 @@ def measured(
     }
 
 
-def beside_peers(rows: int, peers: bool, settings: Similarity) -> dict[str, Any]:
+def next_to_peers(rows: int, peers: bool, settings: Similarity) -> dict[str, Any]:
     """Each tool on plain texts and on texts of which half is boilerplate."""
     tools: dict[str, Callable[[Sequence[str]], set[int]]] = {"speed": lambda texts: ours(texts, settings)}
     if peers:
@@ -341,7 +341,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as out:
             parts: dict[str, Callable[[], Any]] = {
                 "whole": lambda: whole_way(args.folder, Path(out), args.recipe),
-                "neardup": lambda: beside_peers(args.peer_rows, not args.no_peers, settings),
+                "neardup": lambda: next_to_peers(args.peer_rows, not args.no_peers, settings),
                 "sizes": lambda: by_size(args.sizes, settings),
                 "fuzz": lambda: fuzzed(args.fuzz),
             }

@@ -175,10 +175,12 @@ def main() -> None:
     reached = {}
     print("| set | score | published | allowed difference |\n|---|---|---|---|")
     for name, score in scores.items():
-        told, allowed = PUBLISHED.get(name, (None, None))
-        print(f"| {name} | {score:.4f} | {'-' if told is None else told} | {'-' if allowed is None else allowed} |")
-        if told is not None and allowed is not None:
-            reached[name] = abs(score - told) <= allowed
+        published, allowed = PUBLISHED.get(name, (None, None))
+        print(
+            f"| {name} | {score:.4f} | {'-' if published is None else published} | {'-' if allowed is None else allowed} |"
+        )
+        if published is not None and allowed is not None:
+            reached[name] = abs(score - published) <= allowed
     seconds = round(time.monotonic() - started, 1)
     print(json.dumps({"scores": scores, "reached": reached, "seconds": seconds, "versions": result["versions"]}))
     sys.exit(0 if all(reached.values()) else 1)

@@ -44,7 +44,7 @@ def judge_contradictions(subject: Subject) -> Outcome:
 
 
 def judge_unreadable(subject: Subject) -> Outcome:
-    """Verdicts that could not be read, of the judge of whom the largest share could not."""
+    """The largest share of unreadable verdicts that any judge has."""
     most = subject.recipe.checks.judge_unreadable_max
     judges: dict[str, dict[str, int]] = subject.artifact.metadata["unreadable"]
     shares = {

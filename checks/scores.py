@@ -67,6 +67,9 @@ def superior(subject: Subject) -> Outcome:
 
     Beating all of several models needs no correction: all of them must be beaten. Tasks without samples
     (`workers/samples.py`) are not tested. The spread between training seeds is not in the intervals.
+
+    Raises:
+        ValueError: The model and another have samples of no common task.
     """
     settings = subject.recipe.checks.superior
     must = {BM25: BM25, UNTRAINED: UNTRAINED, **{table: f"{table} only" for table in ("seed_data", "junior_data")}}

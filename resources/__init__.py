@@ -6,6 +6,7 @@ workers are used as they are, in a temporary home. Not here: Dagster assets (`sp
 
 State that outlives a call: `redaction` (secret variables), `instance.run_liveness` (the lock of this process),
 `instance.log_helpers` (Dagster's function that starts helpers),
-`compute.cluster` (engines of a Ray worker), caches of `store.bucket`, `ledger.holders`, `inputs.external_digests`,
-`inputs.packaged_models` and `inputs.prompt_files`; each module docstring says what.
+`compute.cluster` (engines of a Ray worker), caches of `store.bucket`, `ledger.holders`, `inputs.corpus_files`,
+`inputs.evaluation_sets`, `inputs.external_digests`, `inputs.packaged_models` and `inputs.prompt_files`; each module
+docstring says what.
 """

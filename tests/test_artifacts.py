@@ -142,6 +142,13 @@ def test_every_stage_reaches_the_release() -> None:
     assert all("release" in downstream(with_documents, [name]) for name in of_documents)
 
 
+@pytest.mark.parametrize("mined", [True, False])
+def test_reruns_read_what_the_model_reads_whose_spread_they_measure(mined: bool) -> None:
+    graph = build_graph(Shape(mined=mined))
+    assert ("mined_negatives" in graph["embedding_model"].inputs) == mined
+    assert graph["embedding_reruns"].inputs == graph["embedding_model"].inputs
+
+
 def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
     for source in get_args(DataSource):
         for scored in (True, False):
@@ -158,7 +165,7 @@ def test_the_quarantine_is_made_from_every_table_and_nothing_from_it() -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "manifest"])
-def test_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, harm: str) -> None:
+def test_damaged_artifact_is_quarantined_and_built_again(tmp_path: Path, harm: str) -> None:
     artifacts = artifacts_of(tmp_path, tiny_recipe())
     artifact = fill(artifacts, "topics")
     file = artifact.path / ("artifact.json" if harm == "manifest" else "data.parquet")

@@ -47,7 +47,10 @@ def test_help_names_commands_environment_and_statuses(
     text = output(capsys)
     for word in (*COMMANDS, "SPEED_HOME", "SPEED_RECIPE", "SPEED_TOPICS", "--home", "--version", "130", "143"):
         assert word in text
+    lines = [line.strip() for line in text.splitlines()]
     assert max(map(len, text.splitlines())) <= 80
+    begin = next(number for number, line in enumerate(lines) if line.startswith("The method is SPEED"))
+    assert len(lines[begin]) + len(lines[begin + 1].split()[0]) > 70, "a paragraph is wrapped once"
     assert output(capsys, "--version").startswith("speed-assets ")
 
 
@@ -61,6 +64,7 @@ def test_every_argument_has_help_and_every_command_an_example(command: str, caps
     assert f"Example: speed {command.split()[0]}" in found.epilog
     for parameter in found.params:
         assert parameter.help or getattr(parameter, "hidden", False), parameter.name
+        assert "[" not in (parameter.help or ""), f"{parameter.name}: rich takes brackets for markup and prints nothing"
     has_json = any("--json" in parameter.opts for parameter in found.params)
     assert has_json or command in ("ui", "serve")
 

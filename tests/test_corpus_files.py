@@ -158,7 +158,12 @@ def test_the_digest_is_that_of_names_and_content(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Two.")
     second = corpus_digest(tmp_path)
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")
-    assert len({first, second, corpus_digest(tmp_path)}) == 3
+    third = corpus_digest(tmp_path)
+    assert len({first, second, third}) == 3
+    (tmp_path / "link.txt").symlink_to(next(tmp_path.iterdir()))
+    assert corpus_digest(tmp_path) != third, "the quarantine of passages names the link"
+    (tmp_path / "link.txt").unlink()
+    assert corpus_digest(tmp_path) == third
 
 
 def test_deep_html_and_markdown_with_html_do_not_break(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from resources.inputs.example_files import read_examples, refusals
+from resources.inputs.example_files import examples_digest, read_examples, refusals
 from resources.ledger.calls import Allowance, AnswerSink, TeacherAnswer, TeacherRequest
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
@@ -100,6 +100,15 @@ def test_files_that_cannot_be_used_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("query\na\nb\n")
     with pytest.raises(RecipeError, match=r"2 rows, examples.rows_max is 1"):
         read_examples(section(tmp_path / "a.csv", rows_max=1))
+
+
+def test_one_text_as_csv_and_as_tsv_is_two_inputs(tmp_path: Path) -> None:
+    files = [tmp_path / "a.csv", tmp_path / "a.tsv"]
+    for file in files:
+        file.write_text('query\n"is it ""open"""\n')
+    csv, tsv = (read_examples(section(file))["query"].to_list() for file in files)
+    assert csv != tsv
+    assert examples_digest(section(files[0])) != examples_digest(section(files[1]))
 
 
 def test_rows_are_checked_and_marked(tmp_path: Path) -> None:

@@ -26,13 +26,28 @@ from speed_assets.recipe import PROJECT, Recipe
 
 PRODUCT = ("speed_assets", "resources", "checks")
 LINES, FUNCTION_LINES = 400, 60
-FOLDERS_OF_TEXT = ("docs/", "deploy/", "scripts/", "benchmarks/", "recipes/", "tests/", "tests_vllm/")
-"""Next to the product, folders whose texts a reader sees."""
+TEXTS = {"", ".j2", ".lock", ".md", ".py", ".toml", ".yaml", ".yml"}
+"""Endings of the files whose texts a reader sees; files without one are those such as `Makefile`."""
 KERNELS = "kernels.py"
 """How the names of files with compiled functions end: a compiled loop is one function, and shares parts that numba inlines."""
 RENAMED = "docs/names.md"
 """The table of old names and new ones."""
-RUNTIME_FOLDERS = {".speed", "adapter", "aside", "dagster", "data", "model", "models", "rehearsals", "studies", "work"}
+WORD_LIST = "CONTRIBUTING.md"
+"""Lists the words that are not written."""
+RUNTIME_FOLDERS = {
+    ".speed",
+    "adapter",
+    "aside",
+    "dagster",
+    "data",
+    "logs",
+    "model",
+    "models",
+    "rehearsals",
+    "reports",
+    "studies",
+    "work",
+}
 """Folders that the docs name and a run creates: in a home, an artifact or a release."""
 COMPLEX = {"tests/support/zoo.py", "tests/test_house.py"}
 """Files with a function that is excused from the limit of complexity, each with its reason; this file names the mark."""
@@ -184,28 +199,29 @@ def test_one_name_is_one_file() -> None:
 
 def dialect() -> list[str]:
     """The words of CONTRIBUTING.md that nobody else in the field uses."""
-    text = (PROJECT / "CONTRIBUTING.md").read_text()
+    text = (PROJECT / WORD_LIST).read_text()
     found = re.search(r"<!-- words that are not written -->\n```\n(.+?)\n```", text, re.DOTALL)
     assert found, "CONTRIBUTING.md has the list"
     return [word for line in found[1].splitlines() for word in line.split(", ")]
 
 
+def plain_words(text: str) -> str:
+    """The words of a text between single spaces, those of names such as `set_path` and of lines that go on in the next, too."""
+    return re.sub(r"[\s_#|>]+", " ", text)
+
+
 def test_words() -> None:
-    """Product, docs, recipes and benchmarks use the field's English. Prompts are data, and may use any word."""
+    """All texts use the field's English, names in code as well. Prompts are data, and may use any word."""
     words = re.compile(r"\b(?:" + "|".join(dialect()) + r")\b", re.IGNORECASE)
+    assert words.findall(plain_words("def _set_aside(): ...  # what it is\n    # told")) == ["set aside", "is told"]
     used: dict[str, Counter[str]] = {}
     for path in tracked_files():
         name = path.relative_to(PROJECT).as_posix()
-        if name.startswith((*(f"{folder}/" for folder in PRODUCT), *FOLDERS_OF_TEXT, "README", "CHANGELOG")):
-            if (
-                path.suffix not in {".py", ".md", ".yaml"}
-                or name.startswith("recipes/prompts/")
-                or "/prompt_sets/" in name
-                or name == RENAMED
-            ):
-                continue
-            if found := Counter(match[0].lower() for match in words.finditer(path.read_text())):
-                used[name] = found
+        is_data = name.startswith("recipes/prompts/") or "/prompt_sets/" in name
+        if path.suffix not in TEXTS or is_data or name in (RENAMED, WORD_LIST, "tests/test_house.py"):
+            continue
+        if found := Counter(match.lower() for match in words.findall(plain_words(path.read_text()))):
+            used[name] = found
     assert not used, "\n".join(f"{name}: {dict(found)}" for name, found in used.items())
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
-from resources.inputs.evaluation_sets import scored_folders
+from resources.inputs.evaluation_sets import local_texts, scored_folders
 from resources.inputs.external_digests import external_digest, folder_digest
 from speed_assets.domain.evaluation_folders import read_description
 from speed_assets.recipe import RecipeError, load_recipe
@@ -227,6 +227,26 @@ def test_a_recipe_scores_folders_that_describe_a_task_and_refuses_wrong_ones_at_
     (described / "task.yaml").write_text("name: x\n")
     with pytest.raises(RecipeError, match=r"task.yaml: type: Field required"):
         external_digest(recipe, "evaluation_texts", None)
+
+
+def test_the_name_of_a_folder_is_in_the_fingerprints_of_what_names_it(tmp_path: Path) -> None:
+    """Scores and the table of contamination on a card call a set by the name of its folder."""
+    digests = set()
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.tsv").write_text("some text that must not be learned\n")
+        recipe = load_recipe("offline")
+        evaluation = recipe.evaluation.model_copy(update={"local": (str(tmp_path / name),)})
+        digests.add(external_digest(recipe.model_copy(update={"evaluation": evaluation}), "evaluation_texts", None))
+    assert len(digests) == 2
+
+
+def test_folders_of_one_name_are_numbered_and_never_named_by_their_path(tmp_path: Path) -> None:
+    folders = [tmp_path / parent / "set" for parent in ("a", "b", "c")]
+    for path in folders:
+        path.mkdir(parents=True)
+        (path / "a.tsv").write_text("some text that must not be learned\n")
+    assert list(local_texts(map(str, folders))) == ["set", "set (2)", "set (3)"]
 
 
 def test_the_texts_of_tasks_are_those_that_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
+from speed_assets.assets import embedding
 from speed_assets.assets.triplets import filtered
 from speed_assets.domain.near_duplicates import repeats_by_pairs
 from speed_assets.orchestration import runs
@@ -219,6 +221,31 @@ def test_matching_rows_are_trained_with_mined_negatives_and_doubts_are_asked(emb
     scores = artifacts.get("row_scores")
     assert scores.metadata["written_negatives"]["compared"] > 0
     assert scores.table()["evaluation_similarity"].null_count() == scores.metadata["unscored"]
+
+
+def test_reruns_are_trained_on_the_rows_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pl.DataFrame([["r", "q", "p", None, "t", "matching_short"]], schema=embedding.TRAINED_ON, orient="row")
+    mined = pl.DataFrame({"row_id": ["r"], "negative": ["mined"]})
+    more = pl.DataFrame({"row_id": ["r"], "negative": ["another"], "number": [2]})
+    tables = {"final_triplets": {"data": rows}, "mined_negatives": {"data": mined, "more_negatives": more}}
+    trained: list[pl.DataFrame] = []
+
+    def train(_run: Any, jobs: dict[str, pl.DataFrame], seeds: Any = None) -> dict[str, Any]:
+        trained.extend(jobs.values())
+        return {name: {} for name in jobs}
+
+    monkeypatch.setattr(embedding, "_train", train)
+    run: Any = SimpleNamespace(
+        inputs=tables,
+        input=lambda name: SimpleNamespace(table=lambda table="data": tables[name][table]),
+        section=SimpleNamespace(count=1),
+        recipe=SimpleNamespace(seed=1),
+    )
+    embedding.embedding_model(run)
+    embedding.embedding_reruns(run)
+    model, rerun = trained
+    assert model["negative"].to_list() == ["mined"]
+    assert rerun.equals(model)
 
 
 def test_thresholds_on_meaning_need_an_embedder() -> None:

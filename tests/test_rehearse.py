@@ -148,3 +148,10 @@ def test_calls_of_the_full_recipe_are_those_that_it_asks_for() -> None:
     )
     assert calls["topic_tree"] < calls["task_list"]
     assert set(rehearsal_estimates.calls_of(load_recipe("teacher_only"))) == {"topic_tree", "task_list", "seed_data"}
+
+
+@pytest.mark.parametrize("name", ["offline", "laptop", "gpu", "own_corpus"])
+def test_no_stage_that_asks_the_teacher_is_left_out_of_the_calls_of_the_full_recipe(name: str) -> None:
+    recipe = load_recipe(name)
+    asking = {stage.name for stage in recipe.graph().values() if stage.asks_teacher}
+    assert asking <= set(rehearsal_estimates.calls_of(recipe))

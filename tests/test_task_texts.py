@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTaskClassification, AbsTaskPairClassification
 
-from resources.inputs.evaluation_sets import task_texts as task_texts_beside
+from resources.inputs.evaluation_sets import task_texts as texts_in_folder
 from speed_assets.assets import evaluation_texts as stage
 from speed_assets.assets import writing
 from speed_assets.domain.contamination import EvaluationIndex, Limits
@@ -197,7 +197,7 @@ def test_the_stage_hands_its_texts_to_whoever_looks_for_them(tmp_path: Path, mon
     reader.inputs = {"evaluation_texts": {}}
     found = writing.evaluation_texts(reader)  # type: ignore[arg-type]
     assert {task: len(group) for task, group in found.items()} == metadata["texts_of"]
-    assert task_texts_beside(reader.out).keys() == found.keys(), "for the check, which asks again"
+    assert texts_in_folder(reader.out).keys() == found.keys(), "for the check, which asks again"
     index = EvaluationIndex(found, Limits(ngram=8, containment=0.6, words_min=10, neighbour=None))
     copies = index.copies(pl.Series(["How does dough rise?", "something else entirely"]))
     assert copies.rows() == [("ForumCooking", "exact"), (None, None)]

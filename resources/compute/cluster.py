@@ -37,8 +37,9 @@ from typing import IO, Any, Protocol
 
 import polars as pl
 
-from resources.compute.runner import Progress, Runner, WorkerFailed
+from resources.compute.runner import Runner, WorkerFailed
 from resources.file_locks import create_locked_file
+from resources.progress import Progress
 from resources.store.manifests import file_digest
 from resources.store.store import PARQUET_OPTIONS
 from speed_assets.domain.fingerprints import digest, short_id

@@ -18,11 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from resources.progress import Progress
 from resources.redaction import MORE_VARIABLES, is_secret_variable, is_worker_variable
 from speed_assets.errors import SpeedError
 from speed_assets.recipe import INSTALLED, PROJECT
 
-Progress = Callable[[int, int, str], None]
 POLL_SECONDS = 0.05
 KEEPS_ENGINE_LOADED = frozenset({"order"})
 """Kinds of job that need little memory: an engine stays loaded while they run."""

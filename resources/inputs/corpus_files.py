@@ -3,6 +3,8 @@
 Every file and row ends as a `Document`, or in the list of what was refused with its file and reason. Links are not followed,
 sizes are bounded, and a file that cannot be read costs itself alone.
 
+Hidden state of the process: digests of the last four corpora are cached by path, size and times of all their files.
+
 Belongs here: finding files, encodings, tables, ids, titles and dates. Not here: what the text in one file is
 (`document_formats.py`), cutting (`domain/passages.py`).
 """
@@ -112,16 +114,23 @@ def corpus_files(path: Path) -> list[Path]:
 
 
 def corpus_digest(path: Path) -> str:
-    """sha256 over names and content of all files that are read. Raises RecipeError when there are none."""
+    """sha256 over names and content of all files, and over the names of links, which are refused by name.
+
+    Raises:
+        RecipeError: There is nothing at `path`.
+    """
     if not path.exists():
         raise RecipeError(f"corpus.path: there is no file or folder {path}: correct the path")
-    files = [file for file in corpus_files(path) if not file.is_symlink() and file.is_file()]
-    states = []
-    for file in files:
-        stat = file.stat()
+    states, links = [], []
+    for file in corpus_files(path):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if file.is_symlink() or not file.is_file():
+            links.append(name)
+            continue
+        stat = file.stat()
         states.append((str(file), name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    return _content_digest(tuple(states))
+    content = _content_digest(tuple(states))
+    return digest([content, links]) if links else content
 
 
 @lru_cache(maxsize=4)

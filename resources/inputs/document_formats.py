@@ -105,7 +105,11 @@ def _inline(tokens: list[Any]) -> str:
 
 
 def read_html(text: str) -> Read:
-    """HTML: headings and paragraphs of the page's content; navigation, headers, footers and scripts are left out."""
+    """HTML: headings and paragraphs of the page's content; navigation, headers, footers and scripts are left out.
+
+    Raises:
+        Unreadable: Its elements are nested too deep.
+    """
     from bs4 import BeautifulSoup
 
     try:

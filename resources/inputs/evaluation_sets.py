@@ -1,5 +1,7 @@
 """All texts of the evaluation sets, for decontamination, and which sets in folders are scored.
 
+Hidden state of the process: the last 16 folders that were read to their end are cached by path, size and times of their files.
+
 Belongs here: the microworld's texts, and finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped)
 in a folder. Not here: what is done with them (`domain/contamination.py`, `workers/folder_tasks.py`).
 """
@@ -12,9 +14,10 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
@@ -85,7 +88,7 @@ def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
         folders: Folders with JSON lines, JSON, Parquet, CSV or TSV files, perhaps gzipped.
 
     Returns:
-        {folder name: different texts}.
+        {folder name: different texts}. Folders of one name are numbered, since cards name them and hold no path.
 
     Raises:
         RecipeError: A folder has no such file, or a file cannot be read.
@@ -104,8 +107,14 @@ def local_texts(folders: Iterable[str]) -> dict[str, list[str]]:
             for name, cells in columns.items():
                 if name not in described and not _is_no_text(name, cells):
                     texts.update(dict.fromkeys(cells))
-        found[path.name if path.name not in found else str(path)] = list(texts)
+        found[_new_name(path.name, found)] = list(texts)
     return found
+
+
+def _new_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it if it is taken."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
 def _described_labels(folder: Path) -> set[str]:

@@ -14,6 +14,7 @@ import polars as pl
 from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
 from resources.store.manifests import file_digest
+from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Examples, RecipeError
 
@@ -70,8 +71,11 @@ def _checked_file(section: Examples) -> Path:
 
 
 def examples_digest(section: Examples) -> str:
-    """sha256 of the file. Raises RecipeError when it cannot be read."""
-    return file_digest(_checked_file(section))
+    """sha256 of the file, and of how it is read. Raises RecipeError when it cannot be read."""
+    file = _checked_file(section)
+    content = file_digest(file)
+    # Of all kinds of table only CSV and TSV read the same bytes, and each in its own way: quotes are text in a TSV.
+    return digest([".tsv", content]) if file.suffix.lower() == ".tsv" else content
 
 
 def complete_fields(task_type: str) -> tuple[str, ...]:

@@ -157,7 +157,8 @@ def _evaluation_texts(recipe: Recipe, _task_type: str | None) -> str:
     for folder in recipe.evaluation.local:
         if Path(folder).is_dir():
             check_folder(folder, _state(Path(folder)))
-    return digest([folder_digest(folder) for folder in recipe.evaluation.local])
+    # Scores, quarantine and cards call a set by the name of its folder.
+    return digest([[Path(folder).name, folder_digest(folder)] for folder in recipe.evaluation.local])
 
 
 _DIGESTS: Mapping[str, Callable[[Recipe, str | None], str]] = {

@@ -35,7 +35,7 @@ def query_hub(name: str, revision: str | None) -> str:
         40 hex digits.
 
     Raises:
-        Exception: Whatever the hub's client raises.
+        Exception: Whatever the hub's client raises; ValueError where the hub names no commit.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
 

@@ -224,7 +224,7 @@ class Database:
                 for index in table.indexes if missing[table] else ():
                     index.create(connection, checkfirst=True)
             if CALLS.c.served in missing.get(CALLS, ()):
-                _set_aside_empty(connection)
+                _move_empty_answers(connection)
 
     @contextmanager
     def _redacted_errors(self) -> Iterator[None]:
@@ -300,7 +300,7 @@ def _missing(connection: sa.Connection, name: str) -> dict[sa.Table, list[sa.Col
     return missing
 
 
-def _set_aside_empty(connection: sa.Connection) -> None:
+def _move_empty_answers(connection: sa.Connection) -> None:
     """Move empty answers to `unkept`: older versions stored them as answers and never sent their requests again."""
     empty = CALLS.c.answer == zlib.compress(b"")
     names = [column.name for column in UNKEPT.columns if column.name not in ("id", "why")]

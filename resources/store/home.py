@@ -26,7 +26,7 @@ _MOVED_MODULES = {"resources.living": "resources.instance.run_liveness"}
 
 
 def speed_home() -> Path:
-    """`SPEED_HOME`, by default `.speed` in the checkout, or in the working folder of an installed package."""
+    """`SPEED_HOME`, by default `.speed` in the checkout, or in the working folder of an installed package. Raises StoreError for no path."""
     named = os.environ.get("SPEED_HOME") or (Path.cwd() if INSTALLED else PROJECT) / ".speed"
     try:
         return Path(named).expanduser().resolve()

@@ -7,14 +7,13 @@ Belongs here: which requests are answered, sent under another key, or sent again
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from resources.ledger.calls import TeacherAnswer, TeacherEngine, TeacherRequest
+from resources.progress import Progress
 from resources.teacher.model_health import ModelHealth
 from speed_assets.domain.replies import ASKED_AGAIN
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(slots=True)

@@ -28,8 +28,9 @@ from resources.ledger.calls import (
 )
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff
+from resources.progress import Progress
 from resources.redaction import masked
-from resources.teacher.collecting import AnswerCollector, Progress
+from resources.teacher.collecting import AnswerCollector
 from resources.teacher.engines import KnowsBatches, engine_for, online_engine
 from resources.teacher.known_dialects import DialectBook, request_kind
 from resources.teacher.model_health import ModelHealth

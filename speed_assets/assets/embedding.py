@@ -25,11 +25,11 @@ TRAINED_ON = ("row_id", "query", "positive", "negative", "task", "task_type")
 
 def embedding_model(run: StageRun[EmbeddingModel]) -> dict[str, Any]:
     """Contrastive fine-tuning on final_triplets; opens with `SentenceTransformer(path)`."""
-    return _train(run, {"model": _with_mined(run)})["model"]
+    return _train(run, {"model": _triplets(run)})["model"]
 
 
-def _with_mined(run: StageRun[Any]) -> pl.DataFrame:
-    """The rows of final_triplets, with mined negatives where the recipe asks for them."""
+def _triplets(run: StageRun[Any]) -> pl.DataFrame:
+    """The rows of final_triplets, with the mined negatives where the recipe has that stage."""
     rows = run.input("final_triplets").table()
     if "mined_negatives" not in run.inputs:
         return rows.select(TRAINED_ON)
@@ -66,15 +66,19 @@ def baseline_models(run: StageRun[None]) -> dict[str, Any]:
 
 
 def embedding_reruns(run: StageRun[EmbeddingReruns]) -> dict[str, Any]:
-    """The training of embedding_model under other seeds, on the same rows and negatives."""
-    rows = _with_mined(run)
+    """The training of embedding_model under other seeds, on the same rows."""
+    rows = _triplets(run)
     numbers = range(1, run.section.count + 1)
     seeds = {f"rerun_{n}": seed_for(run.recipe.seed, "embedding", "rerun", str(n)) % 2**31 for n in numbers}
     return {"reruns": _train(run, dict.fromkeys(seeds, rows), seeds)}
 
 
 def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
-    """One score per model and task, through mteb; what each is made of in the table `samples`."""
+    """One score per model and task, through mteb; what each is made of in the table `samples`.
+
+    Raises:
+        RecipeError: the recipe names nothing to score, or `own_evaluation` has no query.
+    """
     models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
     section = run.section
     models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in section.baselines]

@@ -36,9 +36,13 @@ FOLDER = "own_evaluation"
 
 
 def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
-    """Queries for held-out passages, one each, to be found among all of them: a change of other documents leaves the set and its
-    scores as they are. A query that copies its passage, or
-    that two passages have, is in the quarantine."""
+    """Queries for held-out passages, one each, to be found among all of them, so other documents leave the set as it is.
+
+    A query that copies its passage, or that two passages have, is in the quarantine.
+
+    Raises:
+        RecipeError: no document is held out.
+    """
     section = run.section
     held_out = run.input_rows(PASSAGES).filter("held_out")
     if held_out.is_empty():

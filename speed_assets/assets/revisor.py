@@ -7,13 +7,15 @@ from typing import Any
 
 import polars as pl
 
+from resources.ledger.calls import TeacherAnswer
+from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.train_stage import train
 from speed_assets.assets.writing import WRITTEN, generated, problem_counts, truth
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.parsing import parse_revision, words_stand_in
+from speed_assets.domain.parsing import Revision, parse_revision, words_stand_in
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_revision
 from speed_assets.domain.revising import (
@@ -34,22 +36,10 @@ from speed_assets.recipe import RevisedData, RevisionData, Revisor, Sampling
 def revision_data(run: StageRun[RevisionData]) -> dict[str, Any]:
     """What the teacher says of the junior's first candidates: a patch, or nothing to mend."""
     section = run.section
-    prompts = run.prompts
     drafts = (
         run.input("junior_data").table().filter(pl.col("candidate") == 0).head(getattr(section.rows, run.task_type))
     )
-    texts = [
-        prompts.revise(run.task_type, row["task"], draft_of_row(run.task_type, row), row["prompt"])
-        for row in drafts.select("task", "prompt", "query", "positive", "negative", "output").iter_rows(named=True)
-    ]
-    limits = revision_limits(run, section.sampling, drafts["row_id"])
-    answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
-    revisions = [
-        without_unchanged_fields(
-            parse_revision(run.task_type, answer.text, answer.finished), TASK_TYPES[run.task_type].record(row)
-        )
-        for answer, row in zip(answers, drafts.iter_rows(named=True), strict=True)
-    ]
+    texts, answers, revisions, use = ask_for_revisions(run, drafts, section.sampling)
     rows = drafts.select("row_id", "task_type").with_columns(
         pl.Series("prompt", texts, dtype=pl.String),
         pl.Series("output", [canonical_revision(r.reason, r.changes) for r in revisions], dtype=pl.String),
@@ -68,6 +58,35 @@ def revision_data(run: StageRun[RevisionData]) -> dict[str, Any]:
         "problems": problem_counts(bad),
         **use.metadata(),
     }
+
+
+def ask_for_revisions(
+    run: StageRun[Any], rows: pl.DataFrame, sampling: Sampling
+) -> tuple[list[str], list[TeacherAnswer], list[Revision], TeacherUse]:
+    """Let the teacher read rows and correct them.
+
+    Args:
+        run: the stage that asks.
+        rows: row_id, task, prompt, query, positive, negative; `output` is what an invalid row is read from.
+        sampling: how answers are drawn.
+
+    Returns:
+        In the order of the rows: prompts, answers, and what each answer says as a revision without unchanged fields;
+        then what the answers took.
+    """
+    texts = [
+        run.prompts.revise(run.task_type, row["task"], draft_of_row(run.task_type, row), row["prompt"])
+        for row in rows.iter_rows(named=True)
+    ]
+    limits = revision_limits(run, sampling, rows["row_id"])
+    answers, use = run.ask(texts, sampling, schema_for("revise", run.task_type), limits=limits)
+    revisions = [
+        without_unchanged_fields(
+            parse_revision(run.task_type, answer.text, answer.finished), TASK_TYPES[run.task_type].record(row)
+        )
+        for answer, row in zip(answers, rows.iter_rows(named=True), strict=True)
+    ]
+    return texts, answers, revisions, use
 
 
 def revision_limits(run: StageRun[Any], sampling: Sampling, row_ids: Iterable[str]) -> list[int]:

@@ -6,17 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from speed_assets.assets.revisor import revision_limits
+from speed_assets.assets.revisor import ask_for_revisions
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.calibration import draw_rows_to_judge, suspicion
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.grounded_rules import broken_rules
-from speed_assets.domain.parsing import parse_revision
-from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.revising import draft_of_row, without_unchanged_fields
 from speed_assets.domain.rows import problem_or_refusal, refusal_or_detail
 from speed_assets.domain.scoring import SCORES
-from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import RowVerdicts
 
 
@@ -36,19 +32,7 @@ def row_verdicts(run: StageRun[RowVerdicts]) -> dict[str, Any]:
     asked = draw_rows_to_judge(
         rows, suspicion(rows), getattr(section.rows, run.task_type), section.suspicious_share, seed
     )
-    prompts = run.prompts
-    texts = [
-        prompts.revise(run.task_type, row["task"], draft_of_row(run.task_type, row), row["prompt"])
-        for row in asked.select("task", "prompt", "query", "positive", "negative").iter_rows(named=True)
-    ]
-    limits = revision_limits(run, section.sampling, asked["row_id"])
-    answers, use = run.ask(texts, section.sampling, schema_for("revise", run.task_type), limits=limits)
-    revisions = [
-        without_unchanged_fields(
-            parse_revision(run.task_type, answer.text, answer.finished), TASK_TYPES[run.task_type].record(row)
-        )
-        for answer, row in zip(answers, asked.iter_rows(named=True), strict=True)
-    ]
+    _, answers, revisions, use = ask_for_revisions(run, asked, section.sampling)
     verdicts = asked.select("row_id", "task_type", "place", "weight").with_columns(
         pl.Series("faulty", [bool(revision.changes) for revision in revisions], dtype=pl.Boolean),
         pl.Series("reason", [revision.reason for revision in revisions], dtype=pl.String),

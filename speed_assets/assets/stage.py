@@ -20,6 +20,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from resources.compute.runner import Runner
 from resources.instance import gpu_pool
 from resources.ledger.calls import CallContext
+from resources.progress import Progress
 from resources.redaction import masked, masked_errors
 from resources.releases.releases import promote_new_release
 from resources.store.artifacts import Artifacts, artifact_label
@@ -27,7 +28,7 @@ from resources.store.asset_keys import key_of, name_among
 from resources.store.store import Artifact
 from resources.teacher.teacher import Teacher
 from speed_assets.assets.asset_page import CELL_CHARACTERS, describe, source_of, table_of
-from speed_assets.assets.stage_run import Progress, StageFunction, StageRun
+from speed_assets.assets.stage_run import StageFunction, StageRun
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.gate_refusals import Refusal
 from speed_assets.domain.graph import Stage, shown_sources

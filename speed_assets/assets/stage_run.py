@@ -16,6 +16,7 @@ import polars as pl
 from resources.compute.runner import Runner
 from resources.inputs.prompt_files import prompt_set
 from resources.ledger.calls import CallContext, TeacherAnswer
+from resources.progress import Progress
 from resources.redaction import masked_table
 from resources.store.store import PARQUET_OPTIONS, SCRATCH_DIR, UNHASHED_DIR, Artifact, Store
 from resources.teacher.teacher import Teacher
@@ -28,7 +29,6 @@ from speed_assets.domain.rows import quarantined
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import Recipe, RecipeView, Sampling
 
-Progress = Callable[[int, int, str], None]
 Inputs = Mapping[str, Mapping[str | None, Artifact]]
 Upstream = Callable[[], Iterable[tuple[Stage, str | None, Artifact]]]
 Own = TypeVar("Own")

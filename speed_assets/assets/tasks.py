@@ -49,6 +49,9 @@ def topics(run: StageRun[Topics]) -> dict[str, Any]:
     """Topic paths of the recipe's files; refused lines go to the quarantine with their line number.
 
     `synthesis` marks the topics of `topics.file`, `alignment` those that the alignment stages take their tasks from.
+
+    Raises:
+        RecipeError: a file has no usable line, or fewer topics than `topics.at_least`.
     """
     section = run.section
     rows, refused, reading = _topic_rows(run, "file", section.file)

@@ -96,7 +96,19 @@ def keeping_rules(rows: pl.DataFrame, rules: Rules | None, seed: int) -> pl.Data
 def write_with(
     run: StageRun[Any], model: str, rows: PerTaskType, candidates: int, sampling: Sampling, attempts: int = 1
 ) -> dict[str, Any]:
-    """Write the table of a generator: its candidates for every row asked for, parsed, valid or not."""
+    """Write the table of a generator: its candidates for every row asked for, parsed, valid or not.
+
+    Args:
+        run: the stage.
+        model: the input whose model writes.
+        rows: as many prompts of each task type are asked.
+        candidates: outputs of each prompt.
+        sampling: how they are drawn.
+        attempts: how often an invalid row is asked for, the first time included.
+
+    Returns:
+        The stage's metadata.
+    """
     numbers = pl.DataFrame({"candidate": range(candidates)}, schema={"candidate": pl.Int64})
     prompts = asked_rows(run, rows).join(numbers, how="cross", maintain_order="left_right")
     generations: list[dict[str, Any]] = []
@@ -141,11 +153,18 @@ def generated(
     schema: dict[str, Any],
     name: str = "outputs",
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The outputs of `model` to `prompts` (row_id, candidate, prompt, max_new_tokens), and what that took. A stage that
-    generates more than once gives each time a name.
+    """Generate, and reuse cached rows (same model, prompt and settings): a few new topics cost a few rows.
 
-    Cached rows (same model, prompt and settings) come from the artifact that has them, so a few new topics cost a few
-    rows.
+    Args:
+        run: the stage that generates.
+        model: the input whose model writes.
+        prompts: row_id, candidate, prompt; `max_new_tokens` where rows have limits of their own.
+        sampling: how outputs are drawn.
+        schema: JSON schema of an output.
+        name: of the cache; a stage that generates more than once gives each time its own.
+
+    Returns:
+        `prompts` with output, prompt_tokens, output_tokens, finished and error, and what that took as metadata.
     """
     recipe = run.recipe
     if "max_new_tokens" not in prompts.columns:
@@ -194,7 +213,14 @@ def _outputs_before(run: StageRun[Any], generation: str, name: str) -> pl.DataFr
 
 
 def made_before(run: StageRun[Any], file: str, name: str, value: str) -> list[pl.DataFrame]:
-    """The unhashed `file` of each complete artifact of this stage and partition whose metadata has this value."""
+    """Tables of complete artifacts of this stage and partition.
+
+    Args:
+        run: the stage.
+        file: of the unhashed folder; artifacts without it are passed over.
+        name: a key of the metadata.
+        value: what those artifacts have under `name`.
+    """
     store = run.store
     manifests = (
         manifest

@@ -75,8 +75,7 @@ def speed(
 ) -> None:
     """Build a text embedding model for your own domain: small aligned models write its training data.
 
-    The method is SPEED (arXiv 2410.18634). A large teacher model writes a few examples; small models learn from them, write
-    the rest and revise it; filters and gates decide which rows and which model are released.
+    The method is SPEED (arXiv 2410.18634). A large teacher model writes a few examples; small models learn from them, write the rest and revise it; filters and gates decide which rows and which model are released.
     """
     if home is not None:
         from speed_assets.orchestration.home_environment import home_environment

@@ -83,7 +83,7 @@ def report(
     recipe: RecipeOption = DEFAULT_RECIPE,
     topics: TopicsOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page [default: reports/RECIPE.html in the home].")
+        Path | None, typer.Option("--out", metavar="FILE", help="The page (default: reports/RECIPE.html in the home).")
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     as_json: JsonOption = False,
@@ -116,7 +116,7 @@ def quarantine(
     task_type: Annotated[TaskType | None, typer.Option("--task-type", help="Rows of this task type.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", parser=rows_count, metavar="N", help=f"Print at most N rows [default: {_ROWS}]."),
+        typer.Option("--limit", parser=rows_count, metavar="N", help=f"Print at most N rows (default: {_ROWS})."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print counts as one JSON object, or one row with its full text a line.")

@@ -71,7 +71,7 @@ def search(
         str | None,
         typer.Option("--base", metavar="MODEL", help="Model to compare with, in place of the release's base."),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, max=1000, help="Passages for each query.")] = TOP,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, max=1000, help="Passages for each query.")] = TOP,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a release's model finds for a query, next to what its base model finds."""
@@ -106,7 +106,9 @@ def _cell(hit: Hit, room: int) -> str:
 
 def serve(
     release: ReleaseArgument,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of loopback; 0 takes a free one.")] = 8012,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port of loopback; 0 takes a free one.")
+    ] = 8012,
 ) -> None:
     """Serve a release's model on loopback: /v1/embeddings as in OpenAI's API, until Ctrl-C."""
     from speed_assets.orchestration import using_releases
@@ -120,14 +122,20 @@ def check_served(
     url: Annotated[str, typer.Argument(help="Base URL of the server, such as http://127.0.0.1:8012/v1.")],
     release: ReleaseArgument,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Name of the model there [default: the release's].")
+        str | None, typer.Option("--model", metavar="NAME", help="Name of the model there (default: the release's).")
     ] = None,
     sample: Annotated[
-        int, typer.Option("--sample", min=1, max=10_000, help="Texts of the release to compare.")
+        int, typer.Option("--sample", metavar="N", min=1, max=10_000, help="Texts of the release to compare.")
     ] = SAMPLE,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", min=0, max=2, help="Largest 1 - cosine similarity between both vectors of a text."),
+        typer.Option(
+            "--tolerance",
+            metavar="DISTANCE",
+            min=0,
+            max=2,
+            help="Largest 1 - cosine similarity between both vectors of a text.",
+        ),
     ] = TOLERANCE,
     key_variable: Annotated[
         str | None, typer.Option("--key-variable", metavar="NAME", help="Environment variable with the server's key.")

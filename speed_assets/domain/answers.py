@@ -176,7 +176,7 @@ def without_thoughts(text: str) -> str | None:
 
 
 def begins_with_object(raw: str) -> bool:
-    """Whether an answer, without fences and thoughts, begins with a JSON object: prose before one may only quote it."""
+    """Whether an answer, without fences and thoughts, begins with a JSON object. An object after prose may be a quotation."""
     return _unfenced(without_thoughts(_unfenced(raw)) or "").startswith("{")
 
 

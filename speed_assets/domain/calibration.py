@@ -168,14 +168,14 @@ def calibrate(rows: pl.DataFrame, settings: Settings, seed: int) -> CalibratedRo
     bound = _bound(unseen, faulty, weight, settings)
     above = unseen >= bound
     summary |= {"bound": round(bound, 4), **_cost_of_bound(above, faulty, weight, settings.confidence)}
-    if not above.any() or summary["wrong_among_set_aside"]["interval"][0] <= summary["faulty_share"]["share"]:
+    if not above.any() or summary["wrong_among_rejected"]["interval"][0] <= summary["faulty_share"]["share"]:
         return _switched_off(nothing, "rows that the scores find are not more often faulty than others")
     likelihood = fit.likelihood(features, task_types)
     found = np.flatnonzero(likelihood >= bound)
     strongest: list[str | None] = [None] * rows.height
     for row, place in zip(found, fit.parts(features[found], task_types[found]).argmax(axis=1), strict=True):
         strongest[row] = SCORES[place]
-    summary["set_aside"] = len(found)
+    summary["rejected"] = len(found)
     return CalibratedRows(likelihood, strongest, summary)
 
 
@@ -190,7 +190,7 @@ def _scores_in_use(fit: _Fit, features: Array) -> dict[str, Any]:
 def _cost_of_bound(above: Mask, faulty: Mask, weight: Array, confidence: float) -> dict[str, Any]:
     """Weighted shares with intervals, over the judged rows; `above` are those from the bound on."""
     return {
-        "wrong_among_set_aside": _share(weight[above], faulty[above], confidence),
+        "wrong_among_rejected": _share(weight[above], faulty[above], confidence),
         "good_lost": _share(weight[~faulty], above[~faulty], confidence),
         "wrong_found": _share(weight[faulty], above[faulty], confidence),
         "wrong_left": _share(weight[~above], faulty[~above], confidence),
@@ -228,7 +228,7 @@ class LikelyFaulty:
 
 
 def _switched_off(nothing: CalibratedRows, why: str) -> CalibratedRows:
-    nothing.summary.update(bound=None, set_aside=0, switched_off=why)
+    nothing.summary.update(bound=None, rejected=0, switched_off=why)
     return nothing
 
 

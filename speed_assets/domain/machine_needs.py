@@ -1,4 +1,4 @@
-"""What a recipe asks of a machine, reckoned from numbers: bytes on disk, memory of a card, memory of an index.
+"""What a recipe asks of a machine, estimated from numbers: bytes on disk, memory of a card, memory of an index.
 
 Belongs here: the arithmetic, with the source of each constant. Not here: asking the machine or a model hub
 (`speed_assets/orchestration/doctor/`), money (`cost_bounds.py`).

@@ -134,7 +134,7 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     finished = finished.cast(pl.Boolean)
     raws = frame.select(pl.when(finished.fill_null(True)).then("output"))["output"]  # what was cut off is not read
     typed = pl.DataFrame(
-        [texts or (None,) * len(kind.keys) for texts in decode_typed(task_type, _plainly_typed(raws, kind.keys))],
+        [texts or (None,) * len(kind.keys) for texts in decode_typed(task_type, _without_escapes(raws, kind.keys))],
         schema=dict.fromkeys(TRIPLET_FIELDS[: len(kind.keys)], pl.String),
         orient="row",
     )
@@ -205,7 +205,7 @@ def _same(text: str | None, rows: int) -> pl.Series:
     return pl.repeat(text, rows, dtype=pl.String, eager=True)
 
 
-def _plainly_typed(raws: pl.Series, keys: Sequence[str]) -> pl.Series:
+def _without_escapes(raws: pl.Series, keys: Sequence[str]) -> pl.Series:
     """Answers short enough, in which every key occurs once and none can hide in an escape; null for the others."""
     once = [pl.col("output").str.count_matches(f'"{key}"', literal=True) == 1 for key in keys]
     plain = pl.all_horizontal(*once, pl.col("output").str.len_chars() <= MAX_CHARACTERS)

@@ -168,6 +168,9 @@ def shorten(levels: Sequence[str], max_levels: int) -> tuple[str, ...]:
 
     An odd number leaves the larger half at the end, where a path is specific.
 
+    Raises:
+        ValueError: `max_levels` is below 1.
+
     >>> shorten(("Arts", "Movies", "Titles", "3", "36 Hours", "Cast"), 4)
     ('Arts', 'Movies', '36 Hours', 'Cast')
     """

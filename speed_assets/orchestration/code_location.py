@@ -36,6 +36,9 @@ def loaded_definitions() -> dg.Definitions:
     """The definitions of the recipes, with code versions from which Dagster shows the same assets as stale as `speed plan`.
 
     Run workers reuse the launcher's code versions, so their outputs are not shown as stale.
+
+    Raises:
+        RecipeError: two recipes have one name, or one cannot be read.
     """
     files, topics = recipe_files(), os.environ.get("SPEED_TOPICS")
     several = len(files) > 1

@@ -15,8 +15,8 @@ from typing_extensions import override
 from resources.ledger.accounts import cost_of_answers
 from resources.ledger.calls import CallContext, TeacherAnswer, TeacherRequest
 from resources.ledger.ledger import Ledger
+from resources.progress import Progress
 from resources.store.store import Artifact, ArtifactManifest, Store
-from resources.teacher.collecting import Progress
 from resources.teacher.known_dialects import DialectBook
 from resources.teacher.teacher import Teacher
 from resources.teacher.teacher_use import TeacherUse

@@ -72,6 +72,8 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
         wanted["revision_data"] = recipe.revision_data.rows.total()
     if recipe.row_verdicts:
         wanted["row_verdicts"] = recipe.row_verdicts.rows.total()
+    if recipe.own_evaluation:
+        wanted["own_evaluation"] = recipe.own_evaluation.rows
     if recipe.mined_negatives:
         wanted["mined_negatives"] = 2 * recipe.mined_negatives.doubts_max
     return {name: count for name, count in wanted.items() if name in graph}

@@ -30,7 +30,7 @@ UNFINGERPRINTED: dict[str, str] = {
     "examples.released": "which rows a release holds; only `release` reads it",
     "corpus.share": "how many rows are grounded; the numbers of rows are in the fingerprints instead",
     "topics.file": "the path of the topics; their content is in the fingerprint instead",
-    "evaluation.local": "the paths of evaluation sets; their content is in the fingerprint instead",
+    "evaluation.local": "the paths of evaluation sets; their names and content are in the fingerprint instead",
     "topics.rows_per_prompt_max": "when to warn, never what is asked",
     "topics.refuse": "whether a warning is an error",
     "topics.alignment": "a path; the content of the file is in the fingerprint instead",

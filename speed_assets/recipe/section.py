@@ -109,7 +109,7 @@ class PerTaskType(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what does not count: recipes from before have the digests that they had."""
+        """Without `grounded` where it is 0, so that older recipes keep their digests."""
         dumped: dict[str, Any] = dump(self)
         if not self.grounded:
             dumped.pop("grounded", None)

@@ -95,7 +95,11 @@ class Endpoint:
         return {"Authorization": f"Bearer {self.key}"}
 
     def model(self, job: GenerateHttp) -> tuple[str, int]:
-        """(the name under which the job's model is served, its room in tokens); loads the job's adapter where it can."""
+        """(the name under which the job's model is served, its room in tokens); loads the job's adapter where it can.
+
+        Raises:
+            ValueError: the server does not serve the model under that name.
+        """
         served = self.models()
         name = job.adapter or job.model
         if name not in served and job.adapter:

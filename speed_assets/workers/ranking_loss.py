@@ -225,7 +225,11 @@ def without_shared_pads(column: Features) -> Features:
 
 
 def loss_of(model: SentenceTransformer, settings: EmbeddingSettings) -> torch.nn.Module:
-    """The loss, cached when a transformer's batch does not fit into memory at once, and over every size of the vectors."""
+    """The loss, cached when a transformer's batch does not fit into memory at once, and over every size of the vectors.
+
+    Raises:
+        ValueError: A size of `matryoshka` is not below that of the vectors.
+    """
     scale, micro, margin = 1 / settings.temperature, settings.micro_batch_size, settings.false_negative_margin
     distil = settings.distil.weight if settings.distil else 0.0
     loss: torch.nn.Module

@@ -51,7 +51,7 @@ class Reader:
         return {field: [text or "" for text in texts] for field, texts in shown.items()}
 
     def alike(self, texts: list[str]) -> list[str]:
-        """Texts with the model's prompt for such as are held against each other, whichever side they are of."""
+        """Texts with the prompt that the model has for comparing texts of one kind (STS), the same for both sides."""
         nothing = {"row_id": "", "task_type": "sts", "task": "", "query": "", "positive": "", "negative": ""}
         (prompt,) = self.shown(_instructed(pl.DataFrame([nothing])))["query"]
         return [f"{prompt}{text}" for text in texts]

@@ -94,7 +94,7 @@ def test_rows_of_which_no_score_is_known_are_drawn_evenly() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_faulty_rows_are_set_aside_in_the_units_of_their_task_type(seed: int) -> None:
+def test_faulty_rows_are_rejected_in_the_units_of_their_task_type(seed: int) -> None:
     rows = judged(made(seed), seed)
     found = calibrate(rows, SETTINGS, seed)
     gone, wrong = aside(found), rows["truth"].to_numpy()
@@ -108,7 +108,7 @@ def test_faulty_rows_are_set_aside_in_the_units_of_their_task_type(seed: int) ->
         of_type = (rows["task_type"] == task_type).to_numpy()
         assert (gone & wrong & of_type).sum() > 0.5 * (wrong & of_type).sum()
     assert (gone & ~wrong).sum() < 0.08 * (~wrong).sum()
-    assert found.summary["set_aside"] == gone.sum()
+    assert found.summary["rejected"] == gone.sum()
     assert set(found.strongest_score) == {None, "least_likely"}
 
 
@@ -174,7 +174,7 @@ def test_a_score_that_tells_the_wrong_way_round_is_off() -> None:
     assert found.summary["off"]["least_likely"] == "does not tell faulty rows from others"
 
 
-def test_a_teacher_that_would_mend_half_of_the_rows_does_not_have_them_all_set_aside() -> None:
+def test_a_teacher_that_would_mend_half_of_the_rows_does_not_have_them_all_rejected() -> None:
     rows = made(1)
     picky = np.random.default_rng(1).random(rows.height) < 0.5
     found = calibrate(judged(rows.with_columns(truth=pl.col("truth") | pl.Series(picky)), 1), SETTINGS, 1)
@@ -222,7 +222,7 @@ def test_a_finder_tells_the_score_and_how_likely() -> None:
     found = finder(rows)
     assert set(found["reason"]) == {None, "unlikely"}
     assert found["reason"].is_null().equals(found["detail"].is_null())
-    assert finder.summary["set_aside"] == found["reason"].count() > 0
+    assert finder.summary["rejected"] == found["reason"].count() > 0
 
 
 def test_standing_is_in_spreads_of_the_good_end() -> None:

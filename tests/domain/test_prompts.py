@@ -289,6 +289,16 @@ def test_a_reworded_set_changes_the_digest_of_what_it_words_otherwise_and_of_not
     assert changed == {("judge", "sts")}
 
 
+@pytest.mark.parametrize("name", ["full", "compact"])
+def test_other_words_for_asking_again_are_in_the_digests_of_what_is_asked_again(name: str) -> None:
+    prompts = PromptSet.load(name)
+    without_examples = prompts.reworded({"examples": {"retrieval": []}}) if prompts.examples else prompts
+    for one in (prompts, without_examples):
+        reworded = one.reworded({"again": "{prompt}\nOnce more: {problem}"})
+        for kind in ("brainstorm", "synthesis"):
+            assert one.digest(kind, "retrieval") != reworded.digest(kind, "retrieval")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -376,7 +376,7 @@ def _copies(part: str, into: str, count: int = 30) -> list[Row]:
     return rows
 
 
-def _beside(field: str) -> list[Row]:
+def _with_text_of_other_rows(field: str) -> list[Row]:
     """Rows of one query that have the first one's negative with another positive, or a positive of it as their negative."""
     rows = []
     for number in range(128 if field == "negative" else 32):
@@ -414,8 +414,8 @@ def _planted() -> dict[str, list[Row]]:
             *_in_turn(OPENINGS, ("positive", "negative")),
         ],
         "repetition": _repetition(),
-        "repeated_negative": _beside("negative"),
-        "negative_is_positive": _beside("positive"),
+        "repeated_negative": _with_text_of_other_rows("negative"),
+        "negative_is_positive": _with_text_of_other_rows("positive"),
         "personal_data": [*_after(f" {text}" for text in PERSONAL)],
     }
 

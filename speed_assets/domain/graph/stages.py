@@ -365,7 +365,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=("runtime",),
         externals=("embedding_base",),
         gpu=True,
-        version=3,
+        version=2,
     ),
     Stage(
         "mteb_scores",

@@ -194,6 +194,8 @@ class PromptSet:
             shape.append(self.candidate)
         elif kind == "brainstorm" and self.examples.get(task_type):
             shape += [self.examples[task_type], self.again]
+        elif kind == "brainstorm" and self.again != "{prompt}":  # which asks in the same words
+            shape.append(self.again)
         return digest(shape)
 
     def expansion_digest(self) -> str:
@@ -255,7 +257,16 @@ class PromptSet:
         return filled(self.expansion, {"topic": self._line(topic), "count": str(count), "known": there})
 
     def synthesis(self, task_type: str, task: str, attributes: Mapping[str, str]) -> str:
-        """Asks for one record, with the attributes that `draw_attributes` drew."""
+        """The prompt for one record.
+
+        Args:
+            task_type: Of the record.
+            task: Of the record.
+            attributes: As `draw_attributes` drew them.
+
+        Raises:
+            ValueError: An attribute is unknown, or one that the template names is missing.
+        """
         template = self._template("synthesis", task_type)
         table = [attribute.name for attribute in ATTRIBUTES[task_type]]
         if unknown := sorted(set(attributes) - {*table, GUIDELINE_ORDER}):

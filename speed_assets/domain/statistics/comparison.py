@@ -186,6 +186,9 @@ def mean_over_tasks(differences: Sequence[Difference]) -> Difference:
     """The difference of mean scores; tasks have samples of their own and are independent, seeds are not.
 
     A seed that is good for one task is often good for another, so noise is added up as if it were one (an upper bound).
+
+    Raises:
+        ValueError: There is no task.
     """
     count = len(differences)
     if not count:

@@ -33,7 +33,11 @@ CHANGES = 40
 
 
 def revisions(subject: Subject) -> dict[str, Any] | None:
-    """Rows that the revisor changed: each changed field before and after. None where nothing was revised."""
+    """Rows that the revisor changed: each changed field before and after; None without a table of revised rows.
+
+    Returns:
+        At most `REVISIONS` of the changed rows, task types in turns, and how many rows were changed and read.
+    """
     tables = [artifact.table() for artifact in subject.tables("revised_data")]
     tables = [table for table in tables if {"before", "output", "changed"} <= {*table.columns}]
     if not tables:
