@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ _PASSWORD = re.compile(r"://[^/@:]*:([^@]+)@")
 _HOLDS_SECRET = re.compile(
     r"(_KEY|APIKEY|_TOKEN|_SECRET|PASSWORD|PASSWD|CREDENTIALS?|CONNECTION_STRING|_PAT)(_?\d{1,3})?$", re.IGNORECASE
 )
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token|ApiKey|Api-Key|Key)\s+(\S+)", re.IGNORECASE)
+"""The value of a header that names how it authenticates; a server may repeat what follows alone."""
 _LENGTH = 300
 MASK = "***"
 _LENGTH_MASKED = 8
@@ -67,6 +69,7 @@ def redacted(text: str) -> str:
     """A text with the values of secret variables replaced by `***`."""
     secrets = {value for name, value in os.environ.items() if name in _NAMED or _SECRET.search(name)}
     secrets |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
+    secrets |= _without_scheme(secrets)
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= 4:
             text = text.replace(secret, "***")
@@ -86,8 +89,14 @@ def secret_values() -> list[str]:
     """
     named = {value for name, value in os.environ.items() if name in _NAMED or _HOLDS_SECRET.search(name)}
     named |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
+    named |= _without_scheme(named)
     worth = (v for v in named if len(v) >= _LENGTH_MASKED and not (v.isalpha() and len(v) < _WORD_LENGTH))
     return sorted(worth, key=lambda value: (-len(value), value))
+
+
+def _without_scheme(values: Iterable[str]) -> set[str]:
+    """What follows the scheme in values such as `Bearer sk-...`."""
+    return {found[1] for value in values if (found := _SCHEME.fullmatch(value.strip()))}
 
 
 def masked(text: str) -> str:

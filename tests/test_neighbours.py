@@ -239,13 +239,22 @@ def test_reruns_are_trained_on_the_rows_of_the_model(monkeypatch: pytest.MonkeyP
         inputs=tables,
         input=lambda name: SimpleNamespace(table=lambda table="data": tables[name][table]),
         section=SimpleNamespace(count=1),
-        recipe=SimpleNamespace(seed=1),
+        recipe=SimpleNamespace(seed=1, embedding_model=SimpleNamespace(distil=None)),
     )
     embedding.embedding_model(run)
     embedding.embedding_reruns(run)
     model, rerun = trained
     assert model["negative"].to_list() == ["mined"]
     assert rerun.equals(model)
+    run.recipe.embedding_model.distil = SimpleNamespace(weight=1.0)
+    tables["mined_negatives"]["data"] = mined.with_columns(
+        positive_similarity=pl.lit(0.75), negative_similarity=pl.lit(0.5)
+    )
+    embedding.embedding_model(run)
+    assert trained[-1]["margin"].to_list() == [0.25]
+    tables["final_triplets"]["data"] = rows.with_columns(negative=pl.lit("its own"))
+    embedding.embedding_model(run)
+    assert trained[-1]["margin"].to_list() == [None], "nobody has scored that negative"
 
 
 def test_thresholds_on_meaning_need_an_embedder() -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.document_formats import READERS, Read, Unreadable
+from resources.inputs.parquet_bounds import check_parquet
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.passages import Block, Document, Dropped
@@ -80,6 +81,9 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> 
     seen: dict[str, str] = {}
     for file in corpus_files(path):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if not _is_text(name):
+            reading.refuse(ascii(name)[1:-1], "bad_name", "its name is not UTF-8: rename the file")
+            continue
         for document in _documents(file, name, columns, encoding, bounds, reading):
             if len(document.document_id) > 500:
                 reading.refuse(name, "bad_id", "an id has 500 characters at most", document.document_id[:80])
@@ -89,16 +93,29 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> 
             else:
                 seen[document.document_id] = name
                 reading.documents.append(document)
-            if len(reading.documents) > bounds.documents:
-                raise RecipeError(
-                    f"corpus.path: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
-                    "name a smaller folder"
-                )
+            _check_count(len(reading.documents), path, bounds)
     if not reading.documents:
         why = f"; {reading.refused[0].file} is refused: {reading.refused[0].detail}" if reading.refused else ""
         kinds = ", ".join((*READERS, *TABLES))
         raise RecipeError(f"corpus.path: no document below {path}{why}. Files that are read: {kinds}")
     return reading
+
+
+def _check_count(documents: int, path: Path, bounds: Bounds) -> None:
+    if documents > bounds.documents:
+        raise RecipeError(
+            f"corpus.path: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
+            "name a smaller folder"
+        )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written to a table: those that are not UTF-8 hold halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def corpus_files(path: Path) -> list[Path]:
@@ -157,12 +174,16 @@ def _documents(
         return
     try:
         if kind in TABLES:
+            if kind == ".parquet":
+                check_parquet(file)
             yield from _rows(read_table(file, kind, encoding), name, columns, bounds, reading)
         else:
             raw = file.read_bytes()
             read = READERS[kind](raw if kind == ".pdf" else decoded(raw, encoding))
             yield from _checked(name, name, read, bounds, reading)
-    except (Unreadable, OSError, pl.exceptions.PolarsError) as error:
+    except RecipeError:
+        raise
+    except (ValueError, OSError, pl.exceptions.PolarsError) as error:
         reading.refuse(name, "unreadable", " ".join(str(error).split())[:500])
 
 
@@ -227,6 +248,7 @@ def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, read
         raise Unreadable(f"no column {', '.join(missing)}: it has {', '.join(table.columns)} (see corpus.columns.text)")
     named = {role: getattr(columns, role) for role in ("id", "title", "date")}
     there = {role: column for role, column in named.items() if column in table.columns}
+    _check_count(table.height, Path(name), bounds)
     for row in table.select(list(dict.fromkeys((*columns.text, *there.values())))).iter_rows(named=True):
         texts = [str(row[column]) for column in columns.text if row[column] is not None]
         values = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}

@@ -51,6 +51,22 @@ _HTML_BLOCKS = (
     "figcaption",
     "caption",
 )
+_HTML_CONTAINERS = (
+    "div",
+    "section",
+    "article",
+    "main",
+    "body",
+    "ul",
+    "ol",
+    "dl",
+    "table",
+    "tr",
+    "details",
+    "summary",
+    "address",
+)
+"""Elements that end a paragraph, and whose own text is paragraphs."""
 
 
 class Unreadable(ValueError):
@@ -117,22 +133,46 @@ def read_html(text: str) -> Read:
         title = page.title.get_text(" ") if page.title else ""
         dated = page.find("time", attrs={"datetime": True})
         date = str(dated["datetime"]) if dated else None
-        for tag in page(_NO_CONTENT):
+        for tag in page(["title", *_NO_CONTENT]):
             tag.decompose()
         for line_break in page("br"):
-            line_break.replace_with("\n")
+            line_break.append("\n")  # replacing each takes the square of the time
         content = page.find("main") or page.find("article") or page.body or page
-        blocks: list[Block] = []
-        for tag in content.find_all(_HTML_BLOCKS):
-            if tag.find(_HTML_BLOCKS):  # what stands in an inner block is read there
-                continue
-            if found_text := tag.get_text().strip():
-                blocks.append(Block(found_text, int(tag.name[1]) if re.fullmatch("h[1-6]", tag.name) else 0))
-        if not blocks:
-            blocks = read_text(content.get_text("\n")).blocks
+        blocks = _html_blocks(content)
     except RecursionError:
         raise Unreadable("its elements are nested too deep to be read") from None
     return _titled(title, date, blocks)
+
+
+def _html_blocks(content: Any) -> list[Block]:
+    """The text of a page in its order, a block for each stretch within one element that stands by itself.
+
+    An element that nobody closes, as HTML allows, keeps its own text, and text between paragraphs is a paragraph.
+    """
+    from bs4 import CData, NavigableString, Tag
+
+    owners: dict[int, Any] = {
+        id(content): content
+    }  # of each element; looking upwards from each takes the square of the time
+    stretches: list[tuple[Any, list[str]]] = []
+    for node in content.descendants:
+        owner = owners[id(node.parent)]
+        if isinstance(node, Tag):
+            owners[id(node)] = node if node.name in _HTML_BLOCKS or node.name in _HTML_CONTAINERS else owner
+        elif type(node) not in (NavigableString, CData):  # comments and the like
+            continue
+        elif stretches and stretches[-1][0] is owner:
+            stretches[-1][1].append(node)
+        elif node.strip():
+            stretches.append((owner, [node]))
+    blocks: list[Block] = []
+    for owner, parts in stretches:
+        found = "".join(parts).strip()
+        if owner.name in _HTML_BLOCKS:
+            blocks.append(Block(found, int(owner.name[1]) if re.fullmatch("h[1-6]", owner.name) else 0))
+        else:
+            blocks += read_text(found).blocks
+    return blocks
 
 
 def read_pdf(raw: bytes) -> Read:

@@ -9,10 +9,10 @@ Belongs here: counting a recipe's topics, and the warning. Not here: the arithme
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from resources.inputs.prompt_files import prompt_set
+from resources.inputs.topic_files import topic_file_bytes
 from speed_assets.domain.attributes import rows_per_prompt, tasks_needed
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topic_growth import expansion_calls
@@ -91,9 +91,7 @@ def topic_counts(section: Topics) -> dict[str, int]:
 
 def _read(section: Topics, field: str, file: str) -> int:
     try:
-        raw = Path(file).read_bytes()
+        raw = topic_file_bytes(field, file)
         return len(read_topics(raw, max_levels=section.max_levels, max_characters=section.max_characters).topics)
-    except OSError:
-        raise RecipeError(f"topics.{field}: there is no file {file}; give one with --topics or in the recipe") from None
     except TopicError as error:
         raise RecipeError(f"topics.{field} {file}: {error}") from None

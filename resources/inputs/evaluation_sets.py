@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, TextIO, cast
 import polars as pl
 from typing_extensions import override
 
+from resources.inputs.parquet_bounds import RATIO_BYTES, RATIO_MAX, ROWS_MAX, check_parquet
 from resources.store.store import UNHASHED_DIR
 from speed_assets.domain.evaluation_folders import DESCRIPTION, beir_description, read_description
 from speed_assets.microworld.evaluation import evaluation_sets
@@ -34,10 +35,6 @@ BYTES_MAX = 16_000_000_000
 """Maximum bytes of a file, unpacked (ours: five times the passages of MS MARCO)."""
 JSON_BYTES_MAX = 1_000_000_000
 """Maximum bytes of a `.json` file, unpacked, which is read into memory at once (ours)."""
-ROWS_MAX = 100_000_000
-"""Maximum rows of a Parquet file (ours): a small one may state any number."""
-RATIO_MAX, RATIO_BYTES = 100, 64_000_000
-"""A gzip file that unpacks to more than 100 times its size, and to more than 64 MB, is refused (ours: text unpacks to 3 to 20 times)."""
 _READ = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
@@ -201,7 +198,7 @@ def check_folder(folder: str, _state: tuple[tuple[str, int, int, int], ...]) -> 
             continue
         with _explained(file):
             if kind == ".parquet":
-                _check_rows(file)
+                check_parquet(file, ROWS_MAX)
                 continue
             with _opened(file) as lines:
                 _check_size(file, lines)
@@ -280,14 +277,6 @@ class _Limited(io.BufferedIOBase):
         return content
 
 
-def _check_rows(file: Path) -> None:
-    """Raise ValueError for a Parquet file that is none, or has too many rows."""
-    pl.read_parquet_schema(file)
-    rows = pl.scan_parquet(file).select(pl.len()).collect().item()
-    if rows > ROWS_MAX:
-        raise ValueError(f"it has {rows:,} rows, and at most {ROWS_MAX:,} are read")
-
-
 def _kind(file: Path) -> str:
     return Path(file.name.removesuffix(".gz")).suffix
 
@@ -296,7 +285,7 @@ def _columns(file: Path) -> dict[str, list[str]]:
     """The texts of a file by column or key; lists and nested objects count to the outermost key."""
     kind = _kind(file)
     if kind == ".parquet":
-        _check_rows(file)
+        check_parquet(file, ROWS_MAX)
         return {column.name: list(_strings(column.to_list())) for column in pl.read_parquet(file).iter_columns()}
     with _opened(file) as lines:
         if kind == ".json":

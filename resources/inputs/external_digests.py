@@ -21,13 +21,14 @@ from resources.inputs.example_files import examples_digest
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from resources.inputs.prompt_files import prompt_set
+from resources.inputs.topic_files import checked_topic_file, topic_file_bytes
 from resources.store.manifests import file_digest
 from resources.store.store import tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
-from speed_assets.domain.topics import BYTES_MAX, special_form
+from speed_assets.domain.topics import special_form
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
 from speed_assets.recipe import Embedder, Recipe, RecipeError
 
@@ -67,18 +68,14 @@ def _topic_file(recipe: Recipe, _task_type: str | None) -> str:
 
 
 def _topic_file_digest(field: str, path: Path) -> str:
-    if not path.is_file():
-        raise RecipeError(f"topics.{field}: there is no file {path}; give one with --topics or in the recipe")
-    stat = path.stat()
-    if stat.st_size > BYTES_MAX:
-        raise RecipeError(f"topics.{field}: {path} has more than {BYTES_MAX:,} bytes: split it, or choose topics")
-    return _form_digest(str(path), stat.st_size, stat.st_mtime_ns)
+    stat = checked_topic_file(field, path).stat()
+    return _form_digest(field, str(path), stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _form_digest(path: str, _size: int, _mtime: int) -> str:
+def _form_digest(field: str, path: str, _size: int, _mtime: int) -> str:
     """The digest of a topic file; it also depends on the form of a file that earlier versions read in another way."""
-    content, form = file_digest(Path(path)), special_form(Path(path).read_bytes())
+    content, form = file_digest(Path(path)), special_form(topic_file_bytes(field, path))
     return digest([content, form]) if form else content
 
 

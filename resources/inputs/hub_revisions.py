@@ -105,8 +105,10 @@ def _ask_or_fail(ask: HubQuery, name: str, revision: str | None) -> str:
 def _stored(file: Path) -> dict[str, str]:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RecipeError(f"{file} is no JSON: correct it, or remove it (branches are then resolved again)") from None
     return {str(key): str(value) for key, value in stored.items()}

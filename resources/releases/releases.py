@@ -12,7 +12,6 @@ Belongs here: finding releases, the link. Not here: making one (`speed_assets/as
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 
 import polars as pl
 
+from resources.releases.documents import read_document
 from resources.store.manifests import MANIFEST_FILE, integrity_problem, load_manifest
 from resources.store.store import Store, StoreError, write_atomically
 
@@ -76,13 +76,17 @@ class Release:
         file = self.path / f"{name}.parquet"
         if not file.is_file():
             raise StoreError(f"release {self.short} has no {file.name}: it is older than such tables; release again")
-        return pl.read_parquet(file)
+        try:
+            return pl.read_parquet(file)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            words = str(error).splitlines()[0][:200]
+            raise StoreError(f"release {self.short}: {file.name} cannot be read ({words})") from None
 
     def json(self, name: str) -> Any:
-        """A JSON file of the release. Raises StoreError when it has none of that name."""
+        """A JSON file of the release. Raises StoreError when it has none of that name, or one that is not as it has to be."""
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            return read_document(self.path / name)
+        except ValueError as error:
             raise StoreError(f"release {self.short}: {name} cannot be read ({error})") from None
 
 

@@ -123,7 +123,12 @@ class Bucket:
         return new
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of an object, at most one more than a manifest may have; None when it does not exist."""
+        """The bytes of an object, at most one more than a manifest may have; None when it does not exist.
+
+        A folder, a pipe or a link to nothing in the place of an object has none.
+        """
+        if "file" in self._protocols and os.path.lexists(path := self._path(name)) and not os.path.isfile(path):
+            return b""
         try:
             # With a range: a read without limits asks S3 for the size first, and an object may have any size.
             content: bytes = self._again(
@@ -153,8 +158,12 @@ class Bucket:
 
     def download(self, name: str, file: Path) -> None:
         """Fetch an object into a file; writes nothing when the object does not exist."""
+        path = self._path(name)
+        if "file" in self._protocols and not os.path.isfile(path):  # a pipe never ends
+            file.unlink(missing_ok=True)
+            return
         try:
-            self._again(f"read {name}", lambda: self._fs.get_file(self._path(name), str(file)))
+            self._again(f"read {name}", lambda: self._fs.get_file(path, str(file)))
         except FileNotFoundError:
             file.unlink(missing_ok=True)
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,15 @@ def _below(name: str) -> str:
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 AssetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,80}$")]
 FileName = Annotated[str, Field(max_length=4096), AfterValidator(_below)]
+
+
+def names_artifact(asset: str, fingerprint: str) -> bool:
+    """Whether these may be an artifact's: only such names become paths, wherever they were read.
+
+    >>> names_artifact("topics", "a1" * 32), names_artifact("topics", "../../../.ssh")
+    (True, False)
+    """
+    return bool(re.fullmatch(r"[a-z][a-z0-9_]{0,80}", asset) and re.fullmatch(r"[0-9a-f]{64}", fingerprint))
 
 
 class _Read(BaseModel):
@@ -119,16 +129,20 @@ def read_manifest(text: bytes) -> dict[str, Any]:
 
 def load_manifest(folder: Path) -> dict[str, Any]:
     """The manifest in a folder. Raises ValueError when it is absent, a link, too large or broken."""
-    file = folder / MANIFEST_FILE
+    return read_manifest(read_regular(folder / MANIFEST_FILE))
+
+
+def read_regular(file: Path) -> bytes:
+    """The bytes of a file that somebody sent. Raises ValueError when it is absent, too large, or a link, a pipe or a device."""
     try:
         state = file.lstat()
         if not stat.S_ISREG(state.st_mode):
-            raise ValueError(f"{MANIFEST_FILE} is no file")
+            raise ValueError(f"{file.name} is no file")
         if state.st_size > MANIFEST_BYTES_MAX:
-            raise ValueError(f"{MANIFEST_FILE} has more than {MANIFEST_BYTES_MAX:,} bytes")
-        return read_manifest(file.read_bytes())
+            raise ValueError(f"{file.name} has more than {MANIFEST_BYTES_MAX:,} bytes")
+        return file.read_bytes()
     except OSError:
-        raise ValueError(f"{MANIFEST_FILE} is missing or broken") from None
+        raise ValueError(f"{file.name} is missing or broken") from None
 
 
 def manifest_text(manifest: Mapping[str, Any]) -> bytes:

@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from resources.redaction import masked
 from resources.store.bucket import URL_VARIABLE, Bucket, Key, artifact_key, bucket_at, files_folder
-from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, read_manifest
+from resources.store.manifests import MANIFEST_FILE, file_digest, integrity_problem, names_artifact, read_manifest
 from resources.store.store import Artifact, ArtifactManifest, Store, fsync
 
 
@@ -115,7 +115,9 @@ class SharedStore(Store):
         return {name: round(value, 2) for name, value in self.bucket.traffic.items()}
 
     def _manifest(self, asset: str, fingerprint: str) -> dict[str, Any] | None:
-        """The manifest of the shared store under this fingerprint; None when it is damaged."""
+        """The manifest of the shared store under this fingerprint; None when it is damaged, or these are no names."""
+        if not names_artifact(asset, fingerprint):
+            return None
         key = artifact_key(asset, fingerprint)
         manifest = self.bucket.manifest(key)
         if key in self.bucket.unreported_damage:
@@ -145,7 +147,14 @@ class SharedStore(Store):
         return None
 
     def _download(self, key: Key, manifest: Mapping[str, Any], folder: Path) -> str | None:
-        """Fetch the files into `folder`, resuming an earlier attempt; returns what is wrong with them, or None."""
+        """Fetch the files into `folder`, resuming an earlier attempt; returns what is wrong with them, or None.
+
+        Nothing is fetched when an object has another size than the manifest states: it could fill the disk.
+        """
+        there = self.bucket.sizes(files_folder(key, manifest))
+        for name, entry in manifest["files"].items():
+            if (size := there.get(name)) is not None and size != entry["bytes"]:
+                return f"{name} has {size} bytes instead of {entry['bytes']}"
         text = self.bucket.manifest_bytes(key)
         if (folder / MANIFEST_FILE).exists() and (folder / MANIFEST_FILE).read_bytes() != text:
             shutil.rmtree(folder)

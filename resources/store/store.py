@@ -25,7 +25,14 @@ from typing import Any, Self
 import polars as pl
 
 from resources.redaction import mask_files, masked, masked_values
-from resources.store.manifests import MANIFEST_FILE, file_digest, file_problems, load_manifest, manifest_text
+from resources.store.manifests import (
+    MANIFEST_FILE,
+    file_digest,
+    file_problems,
+    load_manifest,
+    manifest_text,
+    names_artifact,
+)
 from speed_assets.domain.fingerprints import digest
 from speed_assets.errors import SpeedError
 
@@ -127,8 +134,10 @@ class Store:
             fingerprint: 64 hex digits.
 
         Returns:
-            The artifact, every byte of which was verified once in this process.
+            The artifact, every byte of which was verified once in this process. None for what is no name of an artifact.
         """
+        if not names_artifact(asset, fingerprint):  # another's manifest may state any text; it would become a path
+            return None
         known = self._verified.get(fingerprint)
         if known is not None and known.path.exists():
             return known

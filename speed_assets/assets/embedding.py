@@ -35,17 +35,19 @@ def _triplets(run: StageRun[Any]) -> pl.DataFrame:
         return rows.select(TRAINED_ON)
     mined, further = _mined(run)
     rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
-    if run.recipe.embedding_model.distil:  # of rows with another negative nobody knows the margin
+    if run.recipe.embedding_model.distil:
+        near = run.input("mined_negatives").table()
+        margin = pl.col("positive_similarity") - pl.col("negative_similarity")
+        rows = rows.join(near.select("row_id", margin=margin), on="row_id", how="left", maintain_order="left")
+        # Of rows with another negative nobody knows the margin.
         rows = rows.with_columns(pl.when(pl.col("negative").is_null()).then("margin").alias("margin"))
         further = ["margin", *further]
     return rows.with_columns(negative=pl.coalesce("negative", "mined")).select(*TRAINED_ON, *further)
 
 
 def _mined(run: StageRun[Any]) -> tuple[pl.DataFrame, list[str]]:
-    """(row_id, mined, margin, and a column for each further negative), and the names of those columns."""
-    margin = pl.col("positive_similarity") - pl.col("negative_similarity")
-    mined = run.input("mined_negatives").table()
-    mined = mined.select("row_id", pl.col("negative").alias("mined"), margin.alias("margin"))
+    """(row_id, mined, and a column for each further negative), and the names of those columns."""
+    mined = run.input("mined_negatives").table().select("row_id", pl.col("negative").alias("mined"))
     more = run.input("mined_negatives").table(MORE)
     if more.is_empty():
         return mined, []

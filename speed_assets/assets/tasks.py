@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from resources.inputs.topic_files import topic_file_bytes
 from resources.ledger.calls import TeacherAnswer
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
@@ -91,7 +92,7 @@ def _topic_rows(run: StageRun[Topics], field: str, file: str) -> tuple[pl.DataFr
     section = run.section
     try:
         reading = read_topics(
-            Path(file).read_bytes(), max_levels=section.max_levels, max_characters=section.max_characters
+            topic_file_bytes(field, file), max_levels=section.max_levels, max_characters=section.max_characters
         )
     except TopicError as error:
         raise RecipeError(f"topics.{field} {file}: {error}") from None

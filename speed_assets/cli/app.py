@@ -80,7 +80,10 @@ def speed(
     if home is not None:
         from speed_assets.orchestration.home_environment import home_environment
 
-        context.with_resource(home_environment(home.resolve()))
+        try:
+            context.with_resource(home_environment(home.resolve()))
+        except (RuntimeError, ValueError) as error:  # a link that leads back to itself, a NUL
+            raise typer.BadParameter(f"--home is no path that can be used: {error}") from None
     if context.invoked_subcommand is None:
         text = context.get_help()
         print(text, end="" if not text else os.linesep)

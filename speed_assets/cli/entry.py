@@ -27,6 +27,7 @@ FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 def run_command(arguments: Sequence[str] | None) -> int:
     """Run a command line and return its exit status."""
+    _open_closed_streams()
     command = typer.main.get_command(app)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -51,6 +52,23 @@ def run_command(arguments: Sequence[str] | None) -> int:
         note("interrupted: what is finished is kept, the next run resumes from here")
         return TERMINATED if terminated else INTERRUPTED
     return int(status or 0)
+
+
+def _open_closed_streams() -> None:
+    """Send a standard stream that the caller has closed nowhere.
+
+    The next file that is opened would get its number: a worker could then print into the ledger.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 @contextmanager

@@ -28,6 +28,10 @@ SHOWN_CHARACTERS = 200
 BYTES_MAX = 200_000_000
 """Maximum bytes of a topic file, unpacked (ours: the Open Directory has 80 MB)."""
 
+LINES_MAX = 5_000_000
+"""Maximum lines of a topic file (ours: five times the Open Directory's; a million take about 3 seconds)."""
+
+_TOO_MANY = f"the file has more than {LINES_MAX:,} lines. Split it, or choose topics"
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Control characters, bytes that are not UTF-8 (as surrogateescape leaves them), what is not UTF-16 (as "replace" does).
 _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\udc80-\udcff\ufffd]")
@@ -226,7 +230,11 @@ def _unpacked(raw: bytes) -> bytes:
 
 def _rows(text: str, form: _Form) -> Iterator[_Row]:
     """Every line but comments and the header. Line ends are LF, CRLF and CR; the last one opens no line."""
+    if text.count("\n") + text.count("\r") > 2 * LINES_MAX:  # a CRLF counts as two
+        raise TopicError(_TOO_MANY)
     lines = _LINE_END.split(text)
+    if len(lines) > LINES_MAX + 1:
+        raise TopicError(_TOO_MANY)
     if not lines[-1]:
         lines.pop()
     may_be_header = True

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
+import polars as pl
+
 from checks.candidate import Candidate, Scored, compared_scores
 from resources.releases.releases import Release
 from resources.store.artifacts import Artifacts
+from resources.store.store import StoreError
 from speed_assets.assets.release import manifest_of
 from speed_assets.recipe import Superior
 
@@ -79,13 +82,23 @@ def diff(old: Comparable, new: Comparable) -> dict[str, Any]:
         "recipe": changed_values(*map(flat_values, recipes)),
         "made_of": changed_values(*made_of),
         "rows": changed_values(*rows),
-        "scores": compared_scores(
-            old, new, Superior.model_validate(recipes[1]["checks"]["superior"]), recipes[1]["seed"]
-        ),
+        "scores": _compared(old, new, recipes[1]),
         "figures": changed_values(
             *(flat_values({name: manifest.get(name) for name in _FIGURES}) for manifest in manifests)
         ),
     }
+
+
+def _compared(old: Comparable, new: Comparable, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores under the settings of the new release. Raises StoreError where settings or tables are not those of a release."""
+    try:
+        settings = Superior.model_validate((recipe.get("checks") or {}).get("superior") or {})
+        return compared_scores(old, new, settings, recipe.get("seed") or 0)
+    except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise StoreError(
+            f"scores of {old.fingerprint[:12]} and {new.fingerprint[:12]} cannot be compared: {words}"
+        ) from None
 
 
 def _released(release: Comparable) -> Any:

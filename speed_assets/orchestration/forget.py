@@ -8,7 +8,6 @@ Belongs here: finding and reporting. Not here: leaving the document out (`assets
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from resources.store.artifacts import artifact_label
-from resources.store.manifests import MANIFEST_FILE
+from resources.store.manifests import MANIFEST_FILE, load_manifest
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.recipe import Recipe, RecipeError
 
@@ -126,8 +125,7 @@ def _manifests(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         if file.parent.is_symlink():
             continue
         try:
-            manifest: dict[str, Any] = json.loads(file.read_text())
-        except (OSError, ValueError):
+            manifest = load_manifest(file.parent)
+        except ValueError:
             continue
-        if {"asset", "digest", "lineage", "fingerprint"} <= manifest.keys():
-            yield file.parent, manifest
+        yield file.parent, manifest

@@ -134,9 +134,8 @@ def search(
 
 def _recipe(release: Release) -> dict[str, Any]:
     """The section `embedding_model` of a release's recipe."""
-    stated = release.json("recipe.json")
-    section: Any = stated.get("embedding_model") if isinstance(stated, dict) else None
-    return section if isinstance(section, dict) else {}
+    section: dict[str, Any] | None = release.json("recipe.json").get("embedding_model")
+    return section or {}
 
 
 def _base_of(release: Release) -> str:
@@ -151,7 +150,7 @@ def _passages(store: Store, runner: Runner, release: Release, corpus: Path | Non
     columns = ("passage_id", "document_id", "title", "text")
     if corpus is not None:
         return _cut(runner, release, corpus, folder).select(columns)
-    made: Any = release.json("manifest.json").get("artifacts", {})
+    made: Any = release.json("manifest.json")["artifacts"]
     for name, artifact in made.items():
         if name.partition("/")[0] == PASSAGES:
             found = store.fetch(PASSAGES, artifact["fingerprint"])

@@ -106,3 +106,11 @@ def usable_path(text: str, field: str) -> Path:
     if "\0" in text or len(encoded) > 4000 or any(len(part) > 250 for part in encoded.split(b"/")):
         raise RecipeError(f"{field}: {text[:79]!r} is no path: it is too long, or holds a NUL character")
     return Path(text)
+
+
+def resolved(path: Path, field: str) -> Path:
+    """A path without links. Raises RecipeError for a link that leads back to itself."""
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):
+        raise RecipeError(f"{field}: {path} is a link that leads back to itself: correct it") from None

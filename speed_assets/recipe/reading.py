@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from speed_assets.domain.bounded_yaml import BYTES_MAX, YamlProblem, read_yaml_text
 from speed_assets.recipe.changed_fields import with_changes
-from speed_assets.recipe.extending import effective, shipped_recipes, usable_path
+from speed_assets.recipe.extending import effective, resolved, shipped_recipes, usable_path
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
 from speed_assets.recipe.recipe_error import RecipeError
@@ -86,7 +86,10 @@ def parse_recipe(
     if changes:
         values = with_absolute_paths(with_changes(values, changes), path.parent)
     if topics is not None and isinstance(values.get("topics"), Mapping):
-        values["topics"] = {**values["topics"], "file": str(usable_path(os.fspath(topics), "--topics").resolve())}
+        values["topics"] = {
+            **values["topics"],
+            "file": str(resolved(usable_path(os.fspath(topics), "--topics"), "--topics")),
+        }
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -150,7 +153,7 @@ def _absolute(folder: Path, value: Any, field: str) -> Any:
     if not isinstance(value, str):
         return value
     path = usable_path(value, field)
-    own, shipped = (folder / path).resolve(), (RECIPES / path).resolve()
+    own, shipped = resolved(folder / path, field), resolved(RECIPES / path, field)
     copied = field != "corpus.path" and ".." not in path.parts and not own.exists() and shipped.exists()
     return str(shipped if copied else own)
 

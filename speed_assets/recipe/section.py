@@ -37,7 +37,13 @@ def _no_secrets(url: str) -> str:
     """An address that may be stored and displayed. The error never repeats it."""
     try:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        if (
+            not url.isprintable()
+            or " " in url
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.port == 0
+        ):
             raise ValueError
     except ValueError:
         raise PydanticCustomError("endpoint", "an endpoint is an address such as https://host/v1") from None

@@ -140,14 +140,21 @@ class Journal:
 
 def _append(file: Any, records: list[dict[str, Any]]) -> None:
     if records:
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        data = memoryview(lines.encode("utf-8", "replace"))
+        data = memoryview(b"".join(map(_line, records)))
         while data:  # an unbuffered file may take less than all of it
             data = data[file.write(data) :]
 
 
+def _line(record: Any) -> bytes:
+    return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
 def _complete_lines(path: Path, accepted: Callable[[Any], bool]) -> list[dict[str, Any]]:
-    """The records of a file whose last line may be torn; it is cut off from the first line on that is no record."""
+    """The records of a file whose last line may be torn; it is cut off from the first line on that is no record.
+
+    A record is a line as `_append` writes it, byte for byte: of a key that occurs twice, or a number beyond all bounds,
+    another reader of the same line (`Journal.table`) may make something else.
+    """
     if not path.exists():
         return []
     with path.open("r+b") as file:
@@ -159,7 +166,7 @@ def _complete_lines(path: Path, accepted: Callable[[Any], bool]) -> list[dict[st
                 record = json.loads(line) if line.endswith(b"\n") else None
             except (ValueError, RecursionError):
                 break
-            if not accepted(record):
+            if not accepted(record) or _line(record) != line:
                 break
             records.append(record)
             complete += len(line)
@@ -169,7 +176,7 @@ def _complete_lines(path: Path, accepted: Callable[[Any], bool]) -> list[dict[st
 
 def _is_output(value: Any) -> bool:
     """Whether a value is an `Output` as JSON."""
-    if not isinstance(value, dict) or not isinstance(value.get("error"), str | None):
+    if not isinstance(value, dict) or value.keys() != SCHEMA.keys() or not isinstance(value["error"], str | None):
         return False
     numbers = [value.get(name) for name in ("position", "prompt_tokens", "output_tokens")]
     return (

@@ -6,6 +6,7 @@ Belongs here: data that users bring. Not here: settings (`test_recipes.py`).
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from resources.inputs.enough_topics import topic_counts
 from resources.inputs.evaluation_sets import check_folder, local_texts
 from resources.inputs.external_digests import external_digest
 from resources.store.manifests import file_digest
+from speed_assets.cli import main
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.topics import TopicError, read_topics, special_form
 from speed_assets.recipe import RECIPES, RecipeError, load_recipe, parse_recipe
@@ -96,6 +99,57 @@ def test_a_gzip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speed_assets.domain.topics.BYTES_MAX", 10_000)
     with pytest.raises(TopicError, match="more than 10,000 bytes"):
         topics(gzip.compress(b"a\n" * 1_000_000))
+
+
+def test_a_file_of_too_many_lines_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speed_assets.domain.topics.LINES_MAX", 1_000)
+    assert len(topics(b"\r\n".join(b"topic %d" % n for n in range(1_000)))) == 1_000
+    for end in (b"\n", b"\r\n", b"\r"):
+        with pytest.raises(TopicError, match="lines"):
+            topics(b"Tea" + end * 1_002 + b"x")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "absent", "large"])
+@pytest.mark.parametrize("field", ["file", "alignment"])
+def test_what_is_no_topic_file_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, field: str
+) -> None:
+    """A pipe never ends, and /dev/zero fills the memory."""
+    file = tmp_path / "topics.txt"
+    if kind == "large":
+        monkeypatch.setattr("resources.inputs.topic_files.BYTES_MAX", 100_000)
+        file.write_text("Tea\n" * 25_001)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    elif kind != "absent":
+        {"pipe": os.mkfifo, "folder": os.mkdir}[kind](file)
+    data: Any = small_data()
+    for name in ("file", "alignment"):
+        data["topics"][name] = str(file if name == field else (RECIPES / "topics.txt").resolve())
+    recipe = parse_recipe(data, tmp_path / "x.yaml")
+    for read in (lambda: topic_counts(recipe.topics), lambda: external_digest(recipe, "topic_file", None)):
+        with pytest.raises(RecipeError, match=rf"topics\.{field}") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field", ["topics.file", "topics.alignment", "prompts.file", "evaluation.local", "--topics", "--home"]
+)
+def test_a_link_to_itself_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], field: str) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    data: Any = small_data()
+    section, _, name = field.partition(".")
+    if name:
+        data[section] = {**data.get(section, {}), name: [str(loop)] if name == "local" else str(loop)}
+    recipe = tmp_path / "x.yaml"
+    recipe.write_text(json.dumps(data))
+    before, after = ["--home", str(loop)] * (field == "--home"), ["--topics", str(loop)] * (field == "--topics")
+    assert main([*before, "plan", "--recipe", str(recipe), *after]) == 2
+    shown = capsys.readouterr().err
+    assert field in shown
+    assert "bug" not in shown
 
 
 @pytest.mark.parametrize("name", ["offline", "laptop", "gpu", "paper", "teacher_only", "natural"])

@@ -379,7 +379,8 @@ OUTPUT = json.dumps(
 @pytest.mark.parametrize(
     "line",
     ["[]", "null", "5", "{}", "[" * 5_000, '{"position": "0"}', OUTPUT.replace("0,", "-1,", 1), OUTPUT.replace('"x"', "[]"),
-     OUTPUT.replace("true", '"yes"'), OUTPUT.replace("0,", "1e9,", 1), "\x00", OUTPUT[:-1]],
+     OUTPUT.replace("true", '"yes"'), OUTPUT.replace("0,", "1e9,", 1), "\x00", OUTPUT[:-1],
+     OUTPUT.replace("}", ', "more": 1e999}'), OUTPUT.replace("{", '{"position": 1e999, '), OUTPUT.replace("x", "\\ud800")],
     ids=lambda line: ascii(line)[:30],
 )  # fmt: skip
 def test_a_journal_is_read_up_to_its_first_odd_line(tmp_path: Path, line: str) -> None:

@@ -217,6 +217,7 @@ def test_ten_million_rows_are_planned_in_seconds(
 
 
 ENDPOINTS = (
+    "https://ho st/v1", "https://host/\r\nX: y", "https://host/v1\n", " https://host/v1", "https://host/\x1b[31m", "https://host/\u202e",
     "not a url", "ftp://host/v1", "file:///etc/passwd", "http://[::1", "http://", "https://user:pw@host/v1",
     "https://host/v1?api_key=sk-PLANTED", "https://host/v1#sk-PLANTED", "http://host:99999/v1", "http://host:0", "//host", "",
     "javascript:alert(1)", "http://:80",

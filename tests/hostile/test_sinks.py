@@ -6,7 +6,6 @@ Belongs here: sinks and exit statuses. Not here: what readers refuse (the other 
 from __future__ import annotations
 
 import ast
-import asyncio
 import os
 import signal
 import socket
@@ -15,12 +14,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from resources.compute.runner import worker_environment
 from resources.progress import ProgressLines
+from resources.redaction import masked, masked_values, redacted
 from resources.releases.cards import model_card
 from resources.store.home import prepare_home, speed_home
 from resources.store.store import Store, StoreError
@@ -105,6 +104,17 @@ def test_users_add_variables_but_no_secrets() -> None:
     assert "OTHER_API_KEY" not in worker_environment(given)
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Basic", "Token", "ApiKey", "Api-Key", "Key"])
+def test_a_key_is_masked_without_the_scheme_of_its_header(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """A recipe's `teacher.dialect.headers` name variables such as `Bearer sk-...`; a server repeats what follows."""
+    monkeypatch.setenv("MY_GATEWAY_TOKEN", f"{scheme} sk-PLANTED-IN-TEST")
+    for text in ("sk-PLANTED-IN-TEST", f"{scheme} sk-PLANTED-IN-TEST", "a sk-PLANTED-IN-TEST."):
+        assert "PLANTED" not in masked(text)
+        assert "PLANTED" not in redacted(text)
+        assert "PLANTED" not in str(masked_values({text: [text]}))
+    assert worker_environment({"PYTHON_ARGS": "x", "MY_GATEWAY_TOKEN": "y"}) == {"PYTHON_ARGS": "x"}
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022])
 def test_a_home_is_private_under_any_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
     monkeypatch.setenv("SPEED_HOME", str(tmp_path / "home"))
@@ -168,59 +178,6 @@ def test_a_port_is_bound_before_the_server_starts(tmp_path: Path) -> None:
             serve(taken.getsockname()[1], print)
 
 
-@pytest.mark.parametrize(
-    ("headers", "served"),
-    [({"host": "127.0.0.1:3000"}, True), ({"host": "localhost"}, True), ({"host": "[::1]:3000"}, True), ({"host": "ui.Example.org"}, True),
-     ({"host": "127.0.0.1", "origin": "http://localhost:3000"}, True), ({"host": "evil.example"}, False), ({}, False),
-     ({"host": "127.0.0.1.evil.example"}, False), ({"host": "127.0.0.1@evil.example"}, False), ({"host": "[x"}, False), ({"host": ""}, False),
-     ({"host": "127.0.0.1", "origin": "http://evil.example"}, False), ({"host": "127.0.0.1", "origin": "null"}, False),
-     ({"host": "127.0.0.1", "Host": "evil.example"}, False), ({"host": "é"}, False)],
-    ids=str,
-)  # fmt: skip
-@pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_the_ui_answers_its_own_hosts_alone(headers: dict[str, str], served: bool, kind: str) -> None:
-    from speed_assets.orchestration.ui_webserver import HostCheck, allowed_hosts
-
-    sent: list[Any] = []
-
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        await send({"type": "served"})
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def receive() -> Any:
-        return {"type": "http.disconnect"}
-
-    check = HostCheck(app, allowed_hosts({"SPEED_UI_HOSTS": "x.example, UI.example.org"}))
-    scope = {"type": kind, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
-    asyncio.run(check(scope, receive, send))
-    refused = "websocket.close" if kind == "websocket" else "http.response.start"
-    assert sent[0]["type"] == ("served" if served else refused)
-    assert served or kind == "websocket" or sent[0]["status"] == 400
-
-
-def test_the_web_server_of_the_ui_checks_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster starts its services in the way that `ui_services` changes, and builds its application from a class of that name."""
-    import inspect
-
-    import dagster_webserver.app
-    from dagster._cli import dev
-    from dagster_webserver.webserver import DagsterWebserver
-
-    from speed_assets.orchestration import ui_services
-
-    assert '"-m", "dagster_webserver"' in inspect.getsource(dev.dev_command_impl)
-    assert "return DagsterWebserver(" in inspect.getsource(
-        dagster_webserver.app.create_app_from_workspace_process_context
-    )
-    assert hasattr(DagsterWebserver, "build_middleware")
-    started: list[Any] = []
-    monkeypatch.setattr(ui_services, "_start", lambda parts, **_options: started.append(parts))
-    ui_services._start_guarded([sys.executable, "-m", "dagster_webserver", "--port", "1"])
-    assert started == [[sys.executable, "-m", ui_services.WEBSERVER, "--port", "1"]]
-
-
 def test_helpers_of_dagsters_logs_get_no_interrupt(tmp_path: Path) -> None:
     """They end when Dagster ends them; `watch_orphans.py` would die of a Ctrl-C with a traceback."""
     from dagster._core.execution import compute_logs
@@ -281,6 +238,22 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     assert "Traceback" not in (errors := process.stderr.read()), errors
     process.stderr.close()
     process.wait(60)
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_get_nothing_else(tmp_path: Path, closed: str) -> None:
+    """A file that is opened later would get the number of a closed stream, and what is printed there."""
+    code = "import sys; from speed_assets.cli import main; sys.exit(main(['ledger']))"
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code],
+        env={**os.environ, "SPEED_HOME": str(tmp_path / "home"), "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list((tmp_path / "home").glob("logs/*"))
+    assert (tmp_path / "home" / "ledger.sqlite").read_bytes()[:15] == b"SQLite format 3"
 
 
 def test_ctrl_c_is_quiet(tmp_path: Path) -> None:
