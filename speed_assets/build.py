@@ -116,8 +116,7 @@ def build_defs(
         progress: makes the report of progress of an artifact, by its name.
         runner: starts workers; None makes one of the home, closed with the run.
         teacher_engine: answers requests; None takes the recipe's.
-        code_versions: those of a plan, by the name of an artifact, by which Dagster shows what the plan would make; an artifact
-            without one has that of its own code and recipe.
+        code_versions: those of a plan, by the name of an artifact; one without has that of its own code and recipe.
         notes: why an artifact is stale, by the same names.
         executor: as in `executor_named`, or one that several recipes share.
         before_steps: called once in each run, before its first step.
@@ -126,6 +125,9 @@ def build_defs(
         sensors: of the definitions.
         schedules: of the definitions.
         damage_reports: gets one message for each damaged artifact that a step does not use.
+
+    Returns:
+        Assets with checks, the job `everything`, resources, executor.
     """
     home = home or speed_home()
     shield_log_helpers()
@@ -133,9 +135,8 @@ def build_defs(
     artifacts = Artifacts(recipe, store_of(home), key_prefix)
     if damage_reports is not None:
         artifacts.store.damage_reports = damage_reports
-    cluster = recipe.runtime.cluster
     runs_steps = executor if isinstance(executor, dg.ExecutorDefinition) else executor_named(executor, recipe)
-    cards = cluster.gpus_per_step if cluster and runs_steps.name == "ray" else 0
+    cards = _cards_of_a_step(recipe, runs_steps)
     return dg.Definitions(
         assets=[
             _asset(stage, partition, artifacts, cards, code_versions or {}, notes or {})
@@ -174,14 +175,15 @@ def _asset(
     )
 
 
-def everything(artifacts: Artifacts) -> Any:
-    """The job of all assets of a recipe."""
+def everything(artifacts: Artifacts, executor: dg.ExecutorDefinition | None = None) -> Any:
+    """The job of all assets of a recipe; `executor` is its own, in place of the code location's."""
     keys = [key_of((stage.name, part), artifacts.key_prefix) for stage, part in artifacts.in_build_order()]
     return dg.define_asset_job(
         name_among(artifacts.key_prefix, "everything"),
         selection=dg.AssetSelection.assets(*keys),
         description=f"Makes every artifact of recipe {artifacts.recipe.name} that is stale, and reuses the others. Run config "
         "can change fields of the recipe for one run.",
+        executor_def=executor,
     )
 
 
@@ -288,6 +290,12 @@ def _priority(graph: Graph, stage: Stage) -> dict[str, str]:
         return max((1 + below(other.name) for other in graph.values() if name in other.inputs), default=0)
 
     return {"dagster/priority": str(below(stage.name))}
+
+
+def _cards_of_a_step(recipe: Recipe, executor: dg.ExecutorDefinition) -> float:
+    """GPUs that Ray reserves for a step; none without Ray."""
+    cluster = recipe.runtime.cluster
+    return cluster.gpus_per_step if cluster and executor.name == "ray" else 0
 
 
 def _on_cards(stage: Stage, cards: float) -> dict[str, str]:

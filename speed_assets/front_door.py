@@ -15,6 +15,8 @@ import polars as pl
 if TYPE_CHECKING:
     from resources.releases.releases import Release
     from speed_assets.domain.contamination import Limits
+    from speed_assets.domain.near_duplicates import Similarity
+    from speed_assets.domain.statistics import Difference
 
 
 def open_release(name: str | os.PathLike[str], home: Path | None = None) -> Release:
@@ -63,3 +65,69 @@ def contamination(
         names = ("ngram", "containment", "words_min", "neighbour")
         limits = ContaminationLimits(**{name: getattr(Contamination(), name) for name in names})
     return EvaluationIndex(evaluation, limits).copies(pl.Series(texts, dtype=pl.String))
+
+
+def near_duplicates(
+    texts: Sequence[str], quality: Sequence[float] | None = None, similarity: Similarity | None = None
+) -> pl.DataFrame:
+    """Find texts that repeat a better one: equal, or with nearly the same words.
+
+    Texts are compared by MinHash sketches of their shingles.
+
+    Args:
+        texts: the texts to search.
+        quality: of two that resemble each other the one of higher quality stays; None takes the first.
+        similarity: when two texts are near-duplicates; None takes the defaults of a recipe's `final_triplets.near_duplicates`.
+
+    Returns:
+        One row a text, in their order: `repeats`, the place of the text that it repeats, null where it stays.
+
+    Raises:
+        TypeError: when a text is no string.
+    """
+    from speed_assets.domain.near_duplicates import Similarity as NearDuplicateLimits
+    from speed_assets.domain.near_duplicates import near_duplicates as repeated_rows
+
+    if similarity is None:
+        from speed_assets.recipe import NearDuplicates
+
+        names = ("shingle", "permutations", "jaccard", "boilerplate", "short_words", "short_jaccard")
+        similarity = NearDuplicateLimits(**{name: getattr(NearDuplicates(), name) for name in names})
+    places = pl.Series(
+        [f"{place:012}" for place in range(len(texts))], dtype=pl.String
+    )  # of equals the first one stays
+    of_higher = None if quality is None else pl.Series(quality, dtype=pl.Float64)
+    found = repeated_rows(places, pl.Series(texts, dtype=pl.String), similarity, of_higher)
+    return (
+        pl.DataFrame({"row_id": places})
+        .join(found, on="row_id", how="left", maintain_order="left")
+        .select(pl.col("repeats").cast(pl.Int64))
+    )
+
+
+def compare(ours: Sequence[float], theirs: Sequence[float], *, resamples: int = 10_000, seed: int = 0) -> Difference:
+    """Compare two models on the same samples: a paired bootstrap, as the release's gates use it.
+
+    Args:
+        ours: our model's score on each sample (each query, each pair).
+        theirs: the other model's, of the same samples in the same order.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        The difference of the means: `value`, `error`, `interval(alpha)`, and `p_above(edge)`, the p-value of "the true
+        difference is `edge` or less".
+
+    Raises:
+        ValueError: when the two sides differ in length, or have fewer than two samples.
+    """
+    import numpy as np
+
+    from speed_assets.domain.statistics import Part
+    from speed_assets.domain.statistics import compare as compare_trainings
+
+    if len(ours) != len(theirs) or len(ours) < 2:
+        raise ValueError(f"{len(ours)} and {len(theirs)} scores: give at least two, of the same samples on both sides")
+    names = tuple(map(str, range(len(ours))))
+    sides = [{"": Part("mean", names, np.asarray(side, np.float64))} for side in (ours, theirs)]
+    return compare_trainings("", sides[:1], sides[1:], resamples=resamples, seed=seed, noise=False)

@@ -15,7 +15,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from checks.asset_checks import _shown as shown_of_check
 from resources.store.store import UNHASHED_DIR, Artifact
 from speed_assets import build
-from speed_assets.assets.asset_page import describe
+from speed_assets.assets.asset_page import _score_rows, describe
 from speed_assets.assets.stage import INTERRUPTED
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.build import build_defs
@@ -123,3 +123,8 @@ def test_an_interrupted_run_says_so_in_each_event_and_shows_no_chain_of_errors(
         assert error is not None
         assert INTERRUPTED in error.message
         assert error.cause is None
+
+
+def test_scores_of_a_release_begin_with_its_model() -> None:
+    rows = _score_rows({"bm25": {"STS": 0.3}, "embedding_model": {"STS": 0.51239}}, {})
+    assert [(row["model"], row["score"]) for row in rows] == [("embedding_model", 0.5124), ("bm25", 0.3)]

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -241,8 +242,10 @@ def test_bars_show_several_stages_and_the_last_warning(monkeypatch: pytest.Monke
     monkeypatch.setenv("COLUMNS", "80")
     display = LiveBars()
     stages = [display(name) for name in ("seed_data/sts", "junior_model", "task_list/sts")]
-    for report, done in zip(stages, (30, 10, 40), strict=True):
-        report(done, 40, "rows")
+    for part in (0.5, 1.0):
+        for report, done in zip(stages, (30, 10, 40), strict=True):
+            report(round(part * done), 40, "rows")
+        time.sleep(0.02)
     display.say("warning: too few rows")
     display.say("made   junior_model    1.0 s")
     console = Console(width=80, file=io.StringIO())
@@ -250,6 +253,7 @@ def test_bars_show_several_stages_and_the_last_warning(monkeypatch: pytest.Monke
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "seed_data/sts rows" in shown
     assert "30/40" in shown
+    assert re.search(r"\d\.\d/s", shown), "steps a second"
     assert "warning: too few rows" in shown
     assert "junior_model" not in shown
     assert "task_list" not in shown, "a stage that is done has no bar"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from resources.ledger.calls import CapReached, TeacherAnswer, TeacherRequest, TeacherUnavailable
+from resources.teacher import silence
 from resources.teacher.endpoint import OpenAIEngine
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
@@ -136,6 +139,43 @@ def test_concurrency_grows_to_what_the_endpoint_bears() -> None:
     assert 6 <= server.most_in_flight <= 16
     assert 0 < refused < 100
     assert ask(Faults(latency_s=0.1), requests(300), Keeper(), calls).most_in_flight > 16
+
+
+def test_after_a_server_hung_its_requests_are_sent_again_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All places hang, and `timeout_s` is a minute: one request at a time finds out that it answers again."""
+    monkeypatch.setattr(silence, "SILENT_S", 0.4)
+    calls = FAST.model_copy(update={"timeout_s": 60.0, "breaker_s": 120.0})
+    keeper, asked = Keeper(), requests(800)
+    started = time.monotonic()
+    server = ask(Faults(latency_s=0.02, hangs=(0.4, 3.0)), asked, keeper, calls)
+    assert time.monotonic() - started < 40
+    assert set(keeper.kept) == {request.key for request in asked}
+    assert all(times == 1 for times in server.answered().values())
+    hung = [entry for entry in server.served if entry.fault == "stalled"]
+    assert len(hung) > 20  # what was in flight, and what found out
+    first = min(entry.came for entry in server.served)
+    again = sorted(entry.left - first for entry in server.served if entry.status == 200 and entry.came - first >= 3.0)
+    assert again[0] < 6.0
+    assert again[100] < again[0] + 8.0  # the places are free at once
+
+
+def test_a_connection_that_cannot_be_opened_is_noticed_before_an_answer_would_be_missed() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        with ExitStack() as waiting:
+            for _ in range(4):  # its queue is full, and the kernel answers nobody any more
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(address)
+            calls = FAST.model_copy(update={"timeout_s": 60.0, "connect_s": 0.3, "breaker_s": 1.5})
+            keeper = Keeper()
+            with pytest.raises(TeacherUnavailable, match=r"no connection within 0\.3 s"):
+                OpenAIEngine(teacher_at(f"http://127.0.0.1:{address[1]}/v1"), calls, None).answer(
+                    requests(3), keeper.sink, keeper
+                )
+            assert keeper.back.total() >= 2  # no server has seen them; one may be on its way again
 
 
 def test_a_rate_limit_in_the_headers_holds_back_what_follows() -> None:

@@ -30,16 +30,12 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
     thing = getattr(speed_assets, name)
     text = inspect.getdoc(thing) or ""
     assert text, name
-    if inspect.isfunction(thing) and name not in OTHERS:
+    if inspect.isfunction(thing):
         parameters = [p for p in inspect.signature(thing).parameters.values() if p.kind is not p.VAR_KEYWORD]
         assert "Args:" in text, name
         for parameter in parameters:
             assert f"{parameter.name}:" in text, f"{name}: {parameter.name}"
         assert "Returns:" in text, name
-
-
-OTHERS: set[str] = {"load_recipe", "near_duplicates", "compare", "build_defs"}
-"""Names whose docstrings are kept where they are defined, outside the front door."""
 
 
 def test_the_import_is_fast_and_imports_nothing_heavy() -> None:
@@ -70,6 +66,26 @@ def test_contamination_finds_copies() -> None:
     question = "which river flows through the old town of the city before it meets the sea in the west"
     found = speed_assets.contamination([question, "nothing of the kind"], {"Quiz": [question]})
     assert found.rows() == [("Quiz", "exact"), (None, None)]
+
+
+def test_near_duplicates_name_the_text_that_stays() -> None:
+    text = "which river flows through the old town of the city before it meets the sea in the west"
+    texts = [text, "the harbour is closed in winter and opens again when the ice has gone", text.upper(), text]
+    assert speed_assets.near_duplicates(texts)["repeats"].to_list() == [None, None, 0, 0]
+    assert speed_assets.near_duplicates(texts, quality=[0, 0, 2, 1])["repeats"].to_list() == [2, None, None, 2]
+    assert speed_assets.near_duplicates([]).height == 0
+
+
+def test_two_models_are_compared_on_the_same_samples() -> None:
+    theirs = [n % 2 for n in range(400)]
+    better = speed_assets.compare([min(1, score + (n % 10 == 0)) for n, score in enumerate(theirs)], theirs)
+    assert better.value == pytest.approx(0.1)
+    low, high = better.interval(0.05)
+    assert 0.06 < low < 0.1 < high < 0.14
+    assert better.p_above(0) < 0.01
+    assert speed_assets.compare(theirs, theirs).interval(0.05) == (0, 0)
+    with pytest.raises(ValueError, match="2 and 3 scores"):
+        speed_assets.compare([0, 1], [0, 1, 1])
 
 
 def test_planning_in_one_home_redirects_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

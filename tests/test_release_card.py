@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +15,7 @@ import polars as pl
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
+from resources.releases import hub
 from resources.releases.hub import hub_card, push_objections
 from resources.releases.releases import Release
 from resources.store.store import Store
@@ -18,6 +23,7 @@ from speed_assets.assets.release import release
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest
 from speed_assets.recipe import Recipe
+from tests.support.static_embedder import write_embedder
 from tests.support.tiny import tiny_recipe
 
 TEACHER = {"engine": "openai", "endpoint": "https://host/v1"}
@@ -25,8 +31,11 @@ EVALUATION: dict[str, Any] = {"tasks": ["STS12", "STS13"]}
 
 
 def stated_under(recipe: Recipe, folder: Path) -> dict[str, str]:
-    """{file: text} of the texts of a release under a recipe, from inputs that are always the same."""
-    (folder / "input" / "model").mkdir(parents=True)
+    """{file: text} of the texts of a release under a recipe, from inputs that are always the same.
+
+    The release is in `folder/out`; its model is that of `folder/input/model`, which may be empty.
+    """
+    (folder / "input" / "model").mkdir(parents=True, exist_ok=True)
     (folder / "out").mkdir()
     names = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
     triplet = pl.DataFrame([["r", "retrieval", "t", "k", "q", "p", "n"]], schema=names, orient="row")
@@ -138,6 +147,25 @@ def test_the_fingerprint_of_a_release_knows_all_that_those_above_it_know_of_the_
     assert set(graph["release"].externals) == above
 
 
+def test_a_release_states_no_path_of_this_machine(tmp_path: Path) -> None:
+    own = tmp_path / "secret-folder"
+    (own / "set").mkdir(parents=True)
+    (own / "topics.txt").write_text("".join(f"Arts/Topic {number}\n" for number in range(30)))
+    recipe = tiny_recipe(
+        topics__file=str(own / "topics.txt"),
+        topics__alignment=str(own / "topics.txt"),
+        generator__base=str(own / "set"),
+        embedding_model__base=str(own / "set"),
+        embedding_model__dimensions=None,
+        evaluation={"local": [str(own / "set")]},
+        prompts={"set": "compact", "file": str(own / "prompts.yaml")},
+    )
+    for name, text in stated_under(recipe, tmp_path / "a").items():
+        assert "secret-folder" not in text, name
+        assert str(tmp_path) not in text, name
+    assert "topics.txt" in (tmp_path / "a" / "out" / "recipe.json").read_text()
+
+
 def test_a_release_with_credentials_or_paths_of_this_machine_is_not_pushed(tmp_path: Path) -> None:
     recipe = {
         "teacher": {"endpoint": "https://user:s3cret@host/v1"},
@@ -181,3 +209,23 @@ def test_a_pushed_card_names_its_repositories(tmp_path: Path) -> None:
     assert 'SentenceTransformer("owner/name")' in model.text
     data = hub_card(stated["data/README.md"], "dataset", "owner/name")
     assert 'load_dataset("owner/name", "retrieval", split="train")' in data
+
+
+def test_the_snippets_of_both_cards_run_as_they_stand(tmp_path: Path) -> None:
+    """In a folder where OWNER/NAME is a copy of what a push sends; nothing else is there to be opened, and no network."""
+    write_embedder(tmp_path / "a" / "input" / "model")
+    stated_under(tiny_recipe(), tmp_path / "a")
+    release = Release(tmp_path / "a" / "out", {})
+    variables = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    printed = {}
+    for kind in ("model", "dataset"):
+        copy = tmp_path / kind / "owner" / "name"
+        hub._stage([one for one in hub.planned_uploads(release, "owner/name") if one.kind == kind], copy)
+        (snippet,) = re.findall(r"```python\n(.*?)```", (copy / "README.md").read_text(), re.DOTALL)
+        assert '"owner/name"' in snippet
+        command = [sys.executable, "-c", snippet]
+        done = subprocess.run(command, cwd=tmp_path / kind, env=variables, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        printed[kind] = done.stdout
+    assert re.match(r"tensor\(\[\[-?\d\.\d+, +-?\d\.\d+\]\]\)", printed["model"]), printed["model"]
+    assert "'query': 'q', 'positive': 'p', 'negative': 'n'" in printed["dataset"]

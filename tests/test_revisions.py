@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from resources.inputs import base_models, external_digests, hub_revisions
 from resources.inputs.hub_revisions import cached_commit, resolve_commit
+from speed_assets.orchestration import doctor, runs
+from speed_assets.orchestration.doctor.beginning import Beginning
+from speed_assets.orchestration.plan import Plan, plan
 from speed_assets.recipe import RecipeError, load_recipe
 from tests.support.tiny import tiny_recipe
 
@@ -61,6 +65,32 @@ def test_a_run_resolves_every_hub_model_before_it_begins(tmp_path: Path, monkeyp
     }
     assert external_digests.external_digest(recipe, "generator_base", None) != before
     assert base_models.generator_revision(recipe.generator) == SECOND
+
+
+@pytest.mark.parametrize("check_first", [False, True])
+def test_what_the_first_use_of_a_hub_model_launches_knows_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_first: bool
+) -> None:
+    """A selection needs definitions, and the doctor a plan, before a hub is asked."""
+    monkeypatch.setattr(hub_revisions, "query_hub", lambda name, revision: SECOND)
+    recipe = tiny_recipe(embedding_model__base="owner/name")
+    early = Beginning(plan=plan(recipe, tmp_path))
+    monkeypatch.setattr(doctor, "begin", lambda *_recipe_home_say, **_of_run: early)
+    launched: dict[str, str | None] = {}
+
+    def launch(job: dg.JobDefinition, *_others: object) -> None:
+        nodes = job.asset_layer.asset_graph.asset_nodes
+        launched.update({node.key.to_user_string(): node.code_version for node in nodes})
+
+    monkeypatch.setattr(runs, "_launch", launch)
+    planned: list[Plan] = []
+    monkeypatch.setattr(runs, "plan", lambda *of_run: planned.append(plan(*of_run)) or planned[-1])
+    runs.run(recipe, tmp_path, select="topics", check_first=check_first)
+    now = dict(planned[-1].own_versions)
+    assert now["embedding_model"] != early.plan.own_versions["embedding_model"]  # type: ignore[union-attr]
+    assert launched == now
+    runs.run(recipe, tmp_path, select="topics", check_first=check_first)
+    assert len(planned) == (1 if check_first else 2), "the second run has the doctor's plan, where there is one"
 
 
 def test_other_words_in_a_models_card_make_nothing_stale(tmp_path: Path) -> None:

@@ -5,14 +5,19 @@ Belongs here: masking in what is printed and stored. Not here: which variables w
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 import pytest
@@ -26,6 +31,7 @@ from resources.redaction import MASK, mask_files, masked, masked_errors, masked_
 from resources.store.store import Store, write_atomically
 from speed_assets.cli.output import fail, note, out, show_json, show_table
 from speed_assets.recipe import PROJECT
+from tests.support.http_messages import write_reply
 from tests.support.teacher_server import Faults, TeacherServer, microworld
 from tests.support.tiny import tiny_data, write_recipe
 
@@ -47,6 +53,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_words_and_short_values_stay_in_data() -> None:
     assert secret_values() == [KEY, TOKEN]
     assert masked(f"{KEY} {TOKEN} {WORD} abc plain-value-123") == f"*** *** {WORD} abc plain-value-123"
+    assert masked(f"{json.dumps(KEY)} http://host/{quote(KEY, safe='')}?{quote(KEY)}") == '"***" http://host/***?***'
 
 
 @pytest.mark.parametrize(
@@ -63,6 +70,26 @@ def test_what_is_secret(monkeypatch: pytest.MonkeyPatch, name: str, value: str) 
 def test_what_is_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "some-value-123")
     assert secret_values() == [KEY, TOKEN]
+
+
+def test_what_is_secret_is_known_at_once_and_what_is_not_any_more_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secrets are read again only when a variable has changed."""
+    text = "first-value-1 second-value-2 third-value-3 fourth-value-4"
+    assert redaction.masked(text) == redaction.redacted(text) == text
+    monkeypatch.setenv("LATE_API_KEY", "first-value-1")
+    assert redaction.masked(text) == redaction.redacted(text) == text.replace("first-value-1", "***")
+    monkeypatch.setenv("LATE_API_KEY", "second-value-2")
+    assert redaction.masked(text) == redaction.redacted(text) == text.replace("second-value-2", "***")
+    monkeypatch.delenv("LATE_API_KEY")
+    monkeypatch.setenv("PLAIN", "third-value-3")
+    assert redaction.masked(text) == text
+    monkeypatch.setattr(redaction, "_NAMED", set())
+    redaction.mark_secret_variables("PLAIN")
+    assert redaction.masked(text) == redaction.redacted(text) == text.replace("third-value-3", "***")
+    monkeypatch.setattr(os, "environ", {"OTHER_TOKEN": "fourth-value-4"})
+    assert redaction.masked(text) == text.replace("fourth-value-4", "***")
+    redaction.secret_values().clear()  # a list of its own
+    assert redaction.secret_values() == ["fourth-value-4"]
 
 
 def test_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,14 +190,28 @@ def echoing() -> Iterator[TeacherServer]:
 
 
 def planted_in(home: Path) -> list[str]:
-    """Files of a home that hold one of the secrets, tables and compressed answers read as what they are."""
+    """Files of a home that hold one of the secrets; tables, databases and what is compressed in them read as what they are."""
     found = []
     for file in sorted(home.rglob("*")):
         if file.is_file() and not file.is_symlink():
             content = pl.read_parquet(file).write_ndjson().encode() if file.suffix == ".parquet" else file.read_bytes()
+            if content.startswith(b"SQLite format 3"):
+                content += b" ".join(_values_of(file))
             if b"planted" in content:
                 found.append(file.relative_to(home).as_posix())
     return found + ["ledger" for call in accounts.read_calls(Ledger.at(home)) if "planted" in str(call)]
+
+
+def _values_of(database: Path) -> Iterator[bytes]:
+    """Every value of a SQLite file, unpacked."""
+    with closing(sqlite3.connect(database)) as connection:
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for row in connection.execute(f'SELECT * FROM "{table}"'):
+                for value in row:
+                    content = value if isinstance(value, bytes) else str(value).encode()
+                    with suppress(zlib.error):
+                        content = zlib.decompress(content)
+                    yield content
 
 
 @pytest.mark.faults
@@ -191,3 +232,51 @@ def test_a_key_that_the_teacher_echoes_is_nowhere(echoing: TeacherServer, tmp_pa
     assert planted_in(tmp_path / "home") == []
     texts = [str(call["answer"]) for call in accounts.read_calls(Ledger.at(tmp_path / "home"))]
     assert sum(MASK in text or "[key]" in text for text in texts) > 50, "the teacher did echo them"
+
+
+class SaysBack(TeacherServer):
+    """Says back the Authorization header: in refusals of every third prompt, or in a redirect after twenty answers."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(microworld({}))
+        self.how, self.said = how, 0
+
+    async def _complete(
+        self, headers: dict[str, str], body: dict[str, Any], came: float, writer: asyncio.StreamWriter
+    ) -> None:
+        refused = len(self.bodies) % 3 == 2 if self.how == "errors" else len(self.served) >= 20
+        if not refused:
+            return await super()._complete(headers, body, came, writer)
+        self.bodies.append(body)
+        self.said += 1
+        words = {
+            "error": {"message": f"not with {headers['authorization']} and {TOKEN}", "code": headers["authorization"]}
+        }
+        if self.how == "errors":
+            return write_reply(writer, 400, words)
+        key = quote(headers["authorization"].removeprefix("Bearer "), safe="")
+        return write_reply(writer, 307, words, {"location": f"http://127.0.0.1:9/{TOKEN}/{key}?key={KEY}"})
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["errors", "redirect"])
+def test_a_key_in_an_error_or_a_redirect_is_nowhere(how: str, tmp_path: Path) -> None:
+    with SaysBack(how) as server:
+        data = tiny_data()
+        data["teacher"] |= {"engine": "openai", "endpoint": server.url, "key_variable": "ROUTER"}
+        data["checks"]["tasks_missing_max"] = 1.0
+        done = subprocess.run(
+            [sys.executable, "-m", "speed_assets.cli", "run", "--json", "--recipe", str(write_recipe(tmp_path, data)), "--select", "key:topics or key:task_list or key:seed_data"],
+            cwd=PROJECT,
+            env={**os.environ, "SPEED_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )  # fmt: skip
+        assert server.said > (5 if how == "errors" else 0)
+    assert "planted" not in done.stdout + done.stderr
+    assert planted_in(tmp_path / "home") == []
+    if how == "redirect":
+        assert done.returncode != 0
+        assert "redirects to http://127.0.0.1:9/***/" in done.stdout + done.stderr

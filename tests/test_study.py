@@ -17,7 +17,9 @@ from resources.store.store import Store
 from speed_assets.domain.statistics import Part
 from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.orchestration import runs, study, study_arms, study_report
+from speed_assets.orchestration.doctor import Finding, in_words
 from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import Checks, PerTaskType, Recipe, RecipeError, load_recipe
 from tests.support.tiny import ROWS, tiny_recipe
 
@@ -306,7 +308,12 @@ def test_a_study_shares_what_arms_have_in_common_counts_and_is_not_made_twice(
     assert study.study(recipe, tmp_path) == summary
 
 
-def test_a_failed_arm_is_named(tmp_path: Path) -> None:
+def test_a_failed_arm_is_named_and_its_run_begins_with_what_was_checked(tmp_path: Path) -> None:
     recipe = small(money={"run": {"calls": 3}})
+    found = [Finding("home", "ok", "writable"), Finding("clock", "warning", "is behind", "set it")]
     with pytest.raises(study.StudyError, match=r"speed, seed 3: .*money\.run\.calls"):
-        study.study(recipe, tmp_path)
+        study.study(recipe, tmp_path, findings=found)
+    instance = Instance.of(tmp_path).dagster
+    log = instance.all_logs(instance.get_runs(limit=1)[0].run_id)
+    lines = [(entry.level, entry.user_message) for entry in log if entry.user_message.startswith("doctor: ")]
+    assert lines == [(20, f"doctor: ok: {in_words(found[0])}"), (30, f"doctor: warning: {in_words(found[1])}")]

@@ -20,7 +20,7 @@ from tests.support.small import small_data
 SOURCES = ("speed_assets", "resources", "checks", "recipes", "setup.py", "pyproject.toml", "README.md", "LICENSE",
            "dagster.yaml", "workspace.yaml")  # fmt: skip
 TRAINING = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "sentence_transformers", "tokenizers",
-            "mteb", "bm25s", "sklearn", "pytrec_eval")  # fmt: skip
+            "mteb", "bm25s", "sklearn", "scikit_learn", "pytrec_eval", "pytrec_eval_terrier")  # fmt: skip
 """Modules of the extras `train` and `eval`."""
 
 
@@ -88,13 +88,20 @@ def test_shipped_recipes_are_in_it(environment: Path, tmp_path: Path) -> None:
 def test_the_core_plans_and_reports_without_what_trains(tmp_path: Path) -> None:
     program = f"""
 import sys
+from importlib import metadata
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {TRAINING!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Refuse())
+found = metadata.Distribution.from_name
+def from_name(name):
+    if name.replace("-", "_") in {TRAINING!r}:
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.Distribution.from_name = from_name
 from speed_assets.cli import main
-for arguments in (["plan"], ["report"], ["explain", "embedding_model.batch_size"], ["releases"], ["cost"]):
+for arguments in (["plan"], ["plan", "--recipe", "laptop"], ["report"], ["explain", "embedding_model.batch_size"], ["releases"], ["cost"]):
     status = main(arguments)
     assert status == 0, (arguments, status)
 """

@@ -18,6 +18,7 @@ from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.parsing import parse_tasks
 from speed_assets.domain.prompts import schema_for
 from speed_assets.recipe import PROJECT, Recipe, Sampling
+from speed_assets.recipe.sections.teacher_section import NonAnswers
 from tests.support.tiny import tiny_data, tiny_recipe
 
 CALLS: dict[str, Any] = {"backoff_s": 0.01, "backoff_max_s": 0.05, "timeout_s": 5.0, "breaker_s": 20}
@@ -164,6 +165,24 @@ def test_the_cure_asks_again_what_had_no_answer_and_nothing_else(tmp_path: Path)
         assert server.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
         assert len(server.bodies) == sent + 31
         assert ask(cured, tmp_path, count=3)[1].calls == 0
+
+
+def test_a_cure_in_the_recipe_keeps_the_answers_that_there_are(tmp_path: Path) -> None:
+    cure = {"chat_template_kwargs": {"enable_thinking": False}}
+    with Zoo(by_words(), SPECIES["openai_reasoning"]) as server:
+        plain = recipe_at(server.url)
+        ask(plain, tmp_path, count=6)
+        server.quirks = Quirks("only thoughts")
+        ask(plain, tmp_path, count=20)
+        server.quirks, sent = Quirks(), len(server.bodies)
+        teacher = plain.teacher.model_copy(update={"non_answers": NonAnswers(extra=cure)})
+        cured = plain.model_copy(update={"teacher": teacher})
+        answers, use = ask(cured, tmp_path, count=20)
+        assert (use.calls, use.reused, use.nothing) == (14, 6, {})
+        assert all(answer.text for answer in answers)
+        assert [body["chat_template_kwargs"] for body in server.bodies[sent:]] == [{"enable_thinking": False}] * 14
+        assert ask(cured, tmp_path, count=20)[1].calls == 0
+    assert cured.teacher.shape() == recipe_at(server.url, {"extra": cure}).teacher.shape() != plain.teacher.shape()
 
 
 def test_a_prompt_that_was_not_read_whole_ends_the_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from resources.ledger.ledger import Ledger
 from resources.teacher.known_dialects import PROBE_CALLS_MAX
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import PROJECT, Recipe
 from tests.support.homes import digests
 from tests.support.tiny import tiny_data, tiny_recipe
 
-pytestmark = pytest.mark.faults
+faults = pytest.mark.faults
 
 ASKING = "key:topics or key:task_list or key:seed_data or key:preference_pairs or key:revision_data"
 QUIRKS = {"gemini": "parts", "mistral": "parts", "vague": "", "anthropic_new": "parts"}
@@ -70,6 +71,17 @@ def usual(home: Path) -> Iterator[dict[str, str]]:
         yield digests(recipe, home)
 
 
+def test_the_table_in_the_docs_is_what_these_tests_expect() -> None:
+    text = (PROJECT / "docs" / "teachers.md").read_text().partition("`tests/test_zoo_run.py`")[2]
+    found = {}
+    for names, replies, count in re.findall(
+        r"^\| (`\w+`(?:, `\w+`)*) \| ([^|]*) \| (\d+)\D[^|]*\| the same \|$", text, re.MULTILINE
+    ):
+        found |= {name: (replies.replace("usual replies", ""), int(count)) for name in re.findall(r"\w+", names)}
+    assert found == {name: (QUIRKS.get(name, "thoughts first"), FOUND_OUT.get(name, 0)) for name in SPECIES}
+
+
+@faults
 @pytest.mark.parametrize("name", SPECIES)
 def test_the_same_artifacts_come_from_another_server(name: str, home: Path, usual: dict[str, str]) -> None:
     with Zoo(by_words(), SPECIES[name], Quirks(QUIRKS.get(name, "thoughts first"))) as server:

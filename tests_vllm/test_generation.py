@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -196,6 +197,31 @@ def test_two_adapters_share_a_base_and_differ(generated: Generate, adapters: lis
     assert same_share(one, none) < 0.2
     for ours, source in ((one, adapters[0]), (two, adapters[1]), (none, BASE)):
         assert same_share(ours, generated("transformers", rows, source, temperature=0.0)) >= 0.9
+
+
+@pytest.mark.parametrize("engine", ["vllm", "vllm_server"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("misnamed", "modules are none of the base's, such as more.model.layers.0"), ("zero", "lora_B weights are 0")],
+)
+def test_an_adapter_that_vllm_would_not_apply_ends_the_job_before_a_row(
+    generated: Generate, adapters: list[ModelSource], tmp_path: Path, engine: str, kind: str, words: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    assert adapters[0].adapter is not None
+    broken = tmp_path / kind
+    shutil.copytree(adapters[0].adapter, broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    if kind == "zero":
+        weights = {name: part * ("lora_B" not in name) for name, part in weights.items()}
+    else:
+        weights = {name.replace(".model.", ".model.more.", 1): part for name, part in weights.items()}
+    save_file(weights, broken / "adapter_model.safetensors")
+    source = ModelSource(BASE.model, None, str(broken))
+    with pytest.raises(WorkerFailed, match=words):
+        generated(engine, prompts(4), source, folder=f"{kind}-job")
+    assert not list((tmp_path / f"{kind}-job" / "generate" / "journal").glob("*.rows.jsonl"))
 
 
 # vLLM as a server

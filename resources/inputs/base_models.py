@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from resources.inputs.hub_revisions import resolve_commit
+from resources.inputs.hub_revisions import cached_commit, resolve_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_folder
 from speed_assets.recipe import PROJECT, Embedder, Generator, Recipe, RecipeError
 
@@ -61,8 +61,11 @@ def resolve_embedder(section: Embedder) -> dict[str, Any]:
     return {**section.model_dump(), "model": model, "revision": revision}
 
 
-def pin_revisions(recipe: Recipe) -> None:
+def pin_revisions(recipe: Recipe) -> bool:
     """Resolve every hub model of a recipe to a commit before anything is paid for.
+
+    Returns:
+        Whether this home uses one of them for the first time: fingerprints and code versions from before are of no commit.
 
     Raises:
         RecipeError: A hub does not have a model or cannot be reached; the message names the model.
@@ -73,11 +76,14 @@ def pin_revisions(recipe: Recipe) -> None:
     for owner in (recipe.row_scores, recipe.mined_negatives):
         if owner is not None and owner.embedder is not None:
             named.append((owner.embedder.model, owner.embedder.revision))
+    first = False
     for name, revision in named:
         if is_packaged(name):
             packaged_digest(name)
         elif name != "static" and is_on_hub(name):
+            first = first or cached_commit(name, revision) is None
             resolve_commit(name, revision)
+    return first
 
 
 def is_on_hub(name: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import cast
 
@@ -141,12 +141,20 @@ def _evaluation_sets(recipe: Recipe, _task_type: str | None) -> str:
 
 
 def _scoring_libraries(_recipe: Recipe, _task_type: str | None) -> str:
-    return digest({library: version(library) for library in SCORING_LIBRARIES})
+    return digest({library: _installed(library) for library in SCORING_LIBRARIES})
 
 
 def _mteb_version(_recipe: Recipe, _task_type: str | None) -> str:
     """The version of mteb decides which revision of a task's data is read."""
-    return digest(version("mteb"))
+    return digest(_installed("mteb"))
+
+
+def _installed(library: str) -> str | None:
+    """The version of a library; None in an environment that only plans. What is planned there counts it as changed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _evaluation_texts(recipe: Recipe, _task_type: str | None) -> str:

@@ -74,7 +74,7 @@ def read_reply(
         key: Secrets to redact.
         request: The request, where it is at hand: its prompt is compared with the tokens that the server reports.
         location: The header of a redirect.
-        read_min: Fewest tokens per word of a prompt that a server may report; None skips the check.
+        read_min: Share of `least_tokens` of a prompt that a server has to report; None skips the check.
 
     Returns:
         The outcome, with every text redacted.

@@ -11,13 +11,11 @@ files (`batches.py`), storing answers (`ledger.py`).
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx2
@@ -43,6 +41,8 @@ from resources.teacher.chat import (
     redact_and_shorten,
 )
 from resources.teacher.pacing import Pace
+from resources.teacher.retry_queue import RetryQueue, Sending
+from resources.teacher.silence import SILENT_S, Record, Silence
 from resources.teacher.unpacking import UnreadableBody, unpack_body
 from speed_assets.recipe import Calls, Teacher
 
@@ -51,8 +51,6 @@ _T = TypeVar("_T")
 logging.getLogger("httpcore2").setLevel(logging.INFO)
 _INTERRUPT_S = 0.2
 """Seconds between two checks for an interrupt. Ours."""
-_SILENT_S = 5.0
-"""Seconds without an answer between two messages about it. Ours."""
 _OUTAGE = 8
 """Failures in a row that mean an outage, not an overload. Ours."""
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
@@ -79,7 +77,7 @@ class OpenAIEngine:
         self._calls = calls
         self._key = key
         self._headers = dict(headers or {})
-        self._record = _Record()
+        self._record = Record()
         self.on_silence: SilenceListener | None = None
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
@@ -101,25 +99,6 @@ class OpenAIEngine:
         done.result()
 
 
-@dataclass(slots=True)
-class _Record:
-    """Replies that an engine has received."""
-
-    answered: int = 0
-    nothing: int = 0
-    """Refusals and replies without an answer, before the first answer."""
-
-
-@dataclass(eq=False, slots=True)
-class _Sending:
-    """A request that is reserved and has no answer yet."""
-
-    request: TeacherRequest
-    failures: int = 0
-    uncertain: bool = False
-    """A connection ended without a reply: the server may have answered and billed it."""
-
-
 class _Asking:
     """One call of `answer`: what waits, what is in flight, what has arrived. Used on the event loop's thread only."""
 
@@ -131,18 +110,19 @@ class _Asking:
         self._secrets: Secret = tuple(filter(None, (self._key, *self._headers.values())))
         self._sink, self._allowance = sink, allowance
         self._untaken = deque(requests)
-        self._taken: deque[_Sending] = deque()
-        self._again: list[tuple[bool, float, int, _Sending]] = []  # a heap: worn out last, then by time
-        self._in_flight: dict[asyncio.Task[None], _Sending] = {}
+        self._taken: deque[Sending] = deque()
+        self._in_flight: dict[asyncio.Task[None], Sending] = {}
         self._received: list[tuple[TeacherRequest, TeacherAnswer]] = []
         self._unwritten = 0
         self._taking: asyncio.Task[None] | None = None
         self._pace = Pace(self._calls)
+        self._again = RetryQueue(self._pace, self._calls.attempts)
         self._cap: CapReached | None = None
         self._failure: BaseException | None = None
         self._cause = "no answer has arrived yet"
-        self._alive_at = self._noticed_at = 0.0
-        self._answered = self._numbered = self._failed_in_a_row = 0
+        self._silence = Silence(self._record)
+        self._abandoned: set[asyncio.Task[None]] = set()
+        self._answered = self._failed_in_a_row = 0
         self._stopped = self._closing = False
         self._wake = asyncio.Event()
         self._something_received = asyncio.Event()
@@ -158,7 +138,7 @@ class _Asking:
         self._loop = asyncio.get_running_loop()
         client = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {self._key or NO_KEY}", "Accept-Encoding": "gzip", **self._headers},
-            timeout=self._calls.timeout_s,
+            timeout=httpx2.Timeout(self._calls.timeout_s, connect=min(self._calls.connect_s, self._calls.timeout_s)),
             limits=httpx2.Limits(max_connections=None),  # the pace is the limit
             follow_redirects=False,
         )
@@ -174,20 +154,22 @@ class _Asking:
 
     async def _send_all(self, client: httpx2.AsyncClient) -> None:
         while not self._stopped and not self._failure and self._open():
-            now = time.monotonic()
+            now, silence = time.monotonic(), self._silence
             if not self._in_flight and not self._again:
-                self._alive_at = now  # nothing is sent: the endpoint's silence means nothing
-            elif now - self._alive_at >= self._calls.breaker_s:
+                silence.alive_at = now  # nothing is sent: the endpoint's silence means nothing
+            elif now - silence.alive_at >= self._calls.breaker_s:
                 self._failure = TeacherUnavailable(self._breaker_words())
                 return
-            elif self._on_silence and now - max(self._alive_at, self._noticed_at) >= _SILENT_S:
-                self._noticed_at = now
+            elif self._on_silence and now - max(silence.alive_at, silence.noticed_at) >= SILENT_S:
+                silence.noticed_at = now
                 words, listener = self._silence_words(now), self._on_silence
                 await self._in_writer(lambda words=words, listener=listener: listener(words))  # type: ignore[misc]
+            self._abandon(now)
             self._take()
             while (sending := self._next(now)) is not None:
-                task = asyncio.create_task(self._send(client, sending))
-                self._in_flight[task] = sending
+                sending.sent_at = time.monotonic()
+                silence.note_sent(sending.sent_at)
+                self._in_flight[asyncio.create_task(self._send(client, sending))] = sending
             await self._pause(now)
         if self._cap and not self._failure and not self._stopped:
             self._failure = self._cap
@@ -206,7 +188,7 @@ class _Asking:
         block = [self._untaken[i] for i in range(min(len(self._untaken), self._pace.limit))]
         try:
             taken = await self._in_writer(lambda: self._allowance.reserve(block))
-            self._taken += [_Sending(self._untaken.popleft()) for _ in range(taken)]
+            self._taken += [Sending(self._untaken.popleft()) for _ in range(taken)]
         except CapReached as cap:
             self._cap = cap
         except BaseException as error:
@@ -214,32 +196,33 @@ class _Asking:
         self._taking = None
         self._wake.set()
 
-    def _busy(self) -> bool:
+    def _busy(self, now: float) -> bool:
         """Whether enough is in flight, or the sink is behind, or the endpoint has not answered once yet."""
         if self._record.answered == 0:
             least = max(1, self._calls.stop_after - self._record.nothing)
             if len(self._in_flight) + self._unwritten >= least:
                 return True
-        return len(self._in_flight) >= self._pace.limit or self._unwritten >= 2 * self._calls.concurrency_max
+        if self._unwritten >= 2 * self._calls.concurrency_max:
+            return True
+        placed = self._silence.count_placed([sending.sent_at for sending in self._in_flight.values()])
+        return placed >= self._pace.limit and now < self._silence.probe_at()
 
-    def _next(self, now: float) -> _Sending | None:
+    def _next(self, now: float) -> Sending | None:
         """The next request that may be sent now."""
-        if self._busy() or now < self._pace.open_at:
+        if self._busy(now) or now < self._pace.open_at:
             return None
-        if self._again:
-            worn_out, due, _, sending = self._again[0]
-            if due <= now and not (worn_out and self._taken):
-                heapq.heappop(self._again)
-                return sending
-        return self._taken.popleft() if self._taken else None
+        again = self._again.pop(now, has_new=bool(self._taken))
+        return again or (self._taken.popleft() if self._taken else None)
 
     async def _pause(self, now: float) -> None:
         """Wait until something happens, or it is time to send or to give up."""
-        times = [self._alive_at + self._calls.breaker_s]
+        silence = self._silence
+        times = [silence.alive_at + self._calls.breaker_s]
         if self._on_silence:
-            times.append(max(self._alive_at, self._noticed_at, now - _SILENT_S) + _SILENT_S)
-        if not self._busy():
-            times += [max(self._again[0][1], self._pace.open_at)] if self._again else []
+            times.append(max(silence.alive_at, silence.noticed_at, now - SILENT_S) + SILENT_S)
+        times += [at for at in (silence.probe_at(), silence.abandon_at()) if at > now]
+        if not self._busy(now):
+            times += [max(due, self._pace.open_at) for due in self._again.due()]
             times += [self._pace.open_at] if self._taken and self._pace.open_at > now else []
         try:
             async with asyncio.timeout(max(0.0, min(times) - now)):
@@ -248,12 +231,11 @@ class _Asking:
             pass
         self._wake.clear()
 
-    async def _send(self, client: httpx2.AsyncClient, sending: _Sending) -> None:
+    async def _send(self, client: httpx2.AsyncClient, sending: Sending) -> None:
         """Send one request once, and settle or requeue it."""
-        sent_at = time.monotonic()
         try:
             outcome = await self._post(client, sending)
-            self._settle(sending, outcome, sent_at)
+            self._settle(sending, outcome)
         except Exception as error:
             self._failure = error
         finally:
@@ -262,7 +244,7 @@ class _Asking:
             if self._in_flight.pop(task, None) is not None:
                 self._wake.set()
 
-    async def _post(self, client: httpx2.AsyncClient, sending: _Sending) -> Outcome:
+    async def _post(self, client: httpx2.AsyncClient, sending: Sending) -> Outcome:
         request = sending.request
         url = f"{(self._teacher.endpoint or '').rstrip('/')}{CHAT_PATH}"
         try:
@@ -278,6 +260,8 @@ class _Asking:
             return Outcome("again", f"{error} (calls.reply_bytes_max)")
         except (TimeoutError, httpx2.TimeoutException) as error:
             sending.uncertain |= type(error).__name__ not in _NEVER_SENT
+            if isinstance(error, httpx2.ConnectTimeout):
+                return Outcome("again", f"no connection within {self._calls.connect_s:g} s", overloaded=True)
             return Outcome("again", f"no answer within {self._calls.timeout_s:g} s", overloaded=True)
         except httpx2.TransportError as error:
             sending.uncertain |= (name := type(error).__name__) not in _NEVER_SENT
@@ -296,18 +280,24 @@ class _Asking:
             return Outcome("hopeless", f"{endpoint_name(self._teacher)} {words} ({outcome.words})")
         return outcome
 
-    def _settle(self, sending: _Sending, outcome: Outcome, sent_at: float) -> None:
+    def _abandon(self, now: float) -> None:
+        """End requests that hang, and send them again. The server may still bill them, as after a timeout."""
+        for task in [task for task, sending in self._in_flight.items() if self._silence.hangs(sending.sent_at, now)]:
+            sending = self._in_flight.pop(task)
+            sending.uncertain = True
+            self._again.push(sending, now)
+            task.cancel()
+            self._abandoned.add(task)
+            task.add_done_callback(self._abandoned.discard)
+
+    def _settle(self, sending: Sending, outcome: Outcome) -> None:
         now = time.monotonic()
         if outcome.kind == "again":
             self._cause = outcome.words
             self._failed_in_a_row += 1
-            sending.failures += 1
             if outcome.overloaded:
-                self._pace.record_overload(sent_at, now)
-            self._numbered += 1
-            due = now + self._pace.backoff(sending.request.key, sending.failures)
-            worn_out = sending.failures >= self._calls.attempts
-            heapq.heappush(self._again, (worn_out, due, self._numbered, sending))
+                self._pace.record_overload(sending.sent_at, now)
+            self._again.push(sending, now)
             return
         if outcome.kind == "hopeless":
             self._taken.append(sending)  # not answered: released with what was not sent
@@ -315,8 +305,9 @@ class _Asking:
             return
         assert outcome.answer is not None
         if self._failed_in_a_row >= _OUTAGE:
-            self._hurry(now)
-        self._alive_at, self._failed_in_a_row = now, 0
+            self._again.hurry(now)
+        self._silence.note_reply(sending.sent_at, now, is_answer=outcome.kind == "answered")
+        self._failed_in_a_row = 0
         if outcome.kind == "answered":
             self._answered += 1
             self._record.answered += 1
@@ -326,14 +317,6 @@ class _Asking:
         self._received.append((sending.request, outcome.answer))
         self._unwritten += 1
         self._something_received.set()
-
-    def _hurry(self, now: float) -> None:
-        """The endpoint answers again: no request waits longer than a new one would."""
-        self._again = [
-            (worn_out, min(due, now + self._pace.backoff(sending.request.key, 1)), number, sending)
-            for worn_out, due, number, sending in self._again
-        ]
-        heapq.heapify(self._again)
 
     async def _write(self) -> None:
         """Pass answers to the sink, all that wait as one group: while it is being written, the next one gathers."""
@@ -365,12 +348,12 @@ class _Asking:
         cut = dict(self._in_flight)
         for task in cut:
             task.cancel()
-        await asyncio.gather(*cut, *([self._taking] if self._taking else []), return_exceptions=True)
+        await asyncio.gather(*cut, *self._abandoned, *([self._taking] if self._taking else []), return_exceptions=True)
         self._closing = True
         self._something_received.set()
         await writing
         never_begun = self._in_flight.values()
-        unsent = [*self._taken, *never_begun, *(entry[-1] for entry in self._again)]
+        unsent = [*self._taken, *never_begun, *self._again]
         if free := [sending.request for sending in unsent if not sending.uncertain]:
             try:
                 await self._in_writer(lambda: self._allowance.release(free))
@@ -381,7 +364,7 @@ class _Asking:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
     def _silence_words(self, now: float) -> str:
-        silent = now - self._alive_at
+        silent = now - self._silence.alive_at
         since = time.strftime("%H:%M:%S", time.localtime(time.time() - silent))
         return (
             f"no answer since {since} ({silent:.0f} s); {len(self._in_flight)} in flight, {len(self._again)} waiting to be "

@@ -59,7 +59,7 @@ class DialectBook:
     def dialect(self, model: str) -> Dialect:
         """The dialect for a model at the endpoint: the one found, with the recipe's own fields in place of found ones."""
         entry = self._entry(model)
-        return replace(entry.dialect, **self._teacher.dialect.fixed()) if entry else self._teacher.first_dialect(model)
+        return replace(entry.dialect, **self._teacher.fixed_dialect()) if entry else self._teacher.first_dialect(model)
 
     def is_accepted(self, request: TeacherRequest) -> bool:
         """Whether the server has accepted a request of this kind."""
@@ -81,7 +81,7 @@ class DialectBook:
         Raises:
             TeacherUnavailable: `PROBE_CALLS_MAX` calls were refused.
         """
-        fixed = frozenset(self._teacher.dialect.fixed())
+        fixed = frozenset(self._teacher.fixed_dialect())
         while True:
             answer = send(request)
             if answer.refusal is None:

@@ -158,17 +158,19 @@ class Teacher:
     def answers_in_ledger(self, requests: Sequence[TeacherRequest]) -> dict[str, TeacherAnswer]:
         """The ledger's answers by the requests' keys.
 
-        A request is also looked up under the key that it had before its dialect was found: such an answer is valid for the
-        recipe.
+        A request is also looked up under the keys that it had before its dialect was found, and without
+        `teacher.non_answers.extra`: such answers are valid for the recipe.
         """
         known = self._ledger.lookup([request.key for request in requests])
         if self._settings.engine == "microworld":
             return known
-        stated = self._settings.recipe_dialect()
+        stated, extra = self._settings.recipe_dialect(), self._settings.dialect.extra
         before = {
             older.key: request.key
             for request in requests
-            if request.key not in known and (older := request.in_dialect(stated)).parameters != request.parameters
+            if request.key not in known
+            for dialect in (stated, replace(request.dialect, extra=extra))
+            if (older := request.in_dialect(dialect)).parameters != request.parameters
         }
         return known | {before[key]: answer for key, answer in self._ledger.lookup(list(before)).items()}
 

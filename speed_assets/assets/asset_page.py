@@ -22,6 +22,8 @@ from speed_assets.domain.columns import COLUMNS
 
 CELL_CHARACTERS = 300
 """Characters of a cell that metadata keep (ours)."""
+_RELEASED = "embedding_model"
+"""The model of a release, among those that were scored."""
 TABLE_ROWS, TABLE_COLUMNS = 60, 16
 """Rows and columns of the largest figure that is shown as a table (ours); a larger one is JSON behind a click."""
 _PLOT_BYTES = 60_000
@@ -123,9 +125,9 @@ def _release_figures(artifact: Artifact) -> dict[str, Any]:
 def _score_rows(
     scores: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> list[dict[str, Any]]:
-    """A row for each model and task: score and interval, in points of 0..1; null where no samples are kept."""
+    """A row for each model and task, the released model first: score and interval, in points of 0..1; null where no samples are kept."""
     rows = []
-    for model, by_task in scores.items():
+    for model, by_task in sorted(scores.items(), key=lambda entry: entry[0] != _RELEASED):
         for task, score in by_task.items():
             low, high = intervals.get(model, {}).get(task) or (None, None)
             rows.append({"model": model, "task": task, "score": _rounded(score), "low": low, "high": high})

@@ -57,7 +57,7 @@ def plot_diversity(found: Mapping[str, Any], path: Path) -> None:
     """Proportions of task types and attributes next to those asked for, and topics covered."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3), dpi=110, layout="constrained")
+    figure = Figure(figsize=(10, 3), dpi=96, layout="constrained")
     types, topics, attributes = figure.subplots(1, 3)
     _bars(types, list(found["task_types"]["kept"]), {n: found["task_types"][n] for n in ("intended", "kept")})
     types.set_xlabel("share of rows by task type")

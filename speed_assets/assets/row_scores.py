@@ -24,6 +24,8 @@ NEARNESS = {
     "evaluation_similarity": pl.Float64,
     "evaluation": pl.String,
 }
+_ABREAST = 3
+"""Plots in one line: a picture wider than Dagster's dialog is cut there."""
 TWINS = {"a": pl.Int64, "b": pl.Int64, "similarity": pl.Float64}
 _LIKELIHOODS = "likelihoods.parquet"
 _QUANTILES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -219,9 +221,10 @@ def _plot(scores: pl.DataFrame, right: pl.Series | None, path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = [name for name in SCORES if scores[name].count()]
-    figure = Figure(figsize=(3 * max(1, len(shown)), 2.6), dpi=110, layout="constrained")
+    lines = max(1, -(-len(shown) // _ABREAST))
+    figure = Figure(figsize=(3 * _ABREAST, 2.6 * lines), dpi=105, layout="constrained")
     for place, name in enumerate(shown, 1):
-        axes = figure.add_subplot(1, len(shown), place)
+        axes = figure.add_subplot(lines, _ABREAST, place)
         groups = {"rows": scores[name]}
         if right is not None:
             groups = {"right": scores[name].filter(right), "wrong": scores[name].filter(~right)}

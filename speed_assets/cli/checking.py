@@ -5,7 +5,7 @@ Belongs here: the command, and when probes run. Not here: the probes (`speed_ass
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, T
 from speed_assets.cli.output import show, show_json
 
 if TYPE_CHECKING:
+    from speed_assets.orchestration.doctor import Finding
     from speed_assets.recipe import Recipe
 
 
@@ -43,11 +44,11 @@ def doctor(
         raise typer.Exit(1)
 
 
-def begin(recipe: Recipe, home: Path, say: Callable[[str], None]) -> None:
-    """Run the probes before a study, and raise an error for what would make it fail."""
+def begin(recipe: Recipe, home: Path, say: Callable[[str], None]) -> Sequence[Finding]:
+    """Run the probes before a study, and raise an error for what would make it fail; returns what they found."""
     from speed_assets.orchestration import doctor as probes
 
-    probes.begin(recipe, home, say)
+    return probes.begin(recipe, home, say).findings
 
 
 def warnings_of(recipe: Recipe, home: Path) -> list[str]:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from resources.progress import Progress, ProgressLines
 from resources.redaction import masked
 from speed_assets.domain.escaping import for_terminal
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, Task, TaskID
 
 
 class ProgressDisplay(Protocol):
@@ -45,8 +47,22 @@ class PlainLines(ProgressLines):
         self.print_line(text)
 
 
+def _rate_column() -> ProgressColumn:
+    """Steps a second, or seconds a step where they are slow; nothing until two steps are done."""
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        @override
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if not speed else f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+    return Rate()
+
+
 class LiveBars:
-    """A bar for each stage in progress with done, total and time left, and the latest warning below them."""
+    """A bar for each stage in progress with done, total, rate and time left, and the latest warning below them."""
 
     def __init__(self) -> None:
         from rich.console import Console, Group
@@ -60,6 +76,7 @@ class LiveBars:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
+            _rate_column(),
             TimeRemainingColumn(compact=True),
             console=self._console,
             expand=True,

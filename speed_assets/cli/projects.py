@@ -52,7 +52,7 @@ def init(
             "Next: put your topics into topics.txt, name your teacher in recipe.yaml, and then",
             "",
             f"  cd {folder}; cp .env.example .env; set -a; . ./.env; set +a",
-            *(f"  speed {command}" for command in ("plan", "rehearse", "run")),
+            *(f"  speed {command}" for command in ("doctor", "plan", "rehearse", "run")),
         ]
     )
 

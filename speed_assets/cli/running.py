@@ -214,9 +214,9 @@ def study(
     try:
         with progress_display() as display:
             display.say(f"recipe {loaded.name}, home {home}")
-            checking.begin(loaded, home, display.say)
+            found = checking.begin(loaded, home, display.say)
             chosen = [*(seeds or ()), *(more_seeds or ())]
-            summary = run_study(loaded, home, seeds=chosen, progress=display, say=display.say)
+            summary = run_study(loaded, home, seeds=chosen, progress=display, say=display.say, findings=found)
     except StudyError as error:
         fail(str(error))
         raise typer.Exit(1) from None

@@ -14,10 +14,12 @@ from functools import partial
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
 
+from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import name_among
 from resources.store.home import speed_home
+from resources.store.shared_store import store_of
 from resources.store.store import StoreError
-from speed_assets.build import build_defs, executor_named
+from speed_assets.build import build_defs, everything, executor_named
 from speed_assets.orchestration import doctor
 from speed_assets.orchestration.automation import evaluation_schedule, stale_sensor
 from speed_assets.orchestration.before_steps import with_beginning
@@ -46,12 +48,6 @@ def loaded_definitions() -> dg.Definitions:
     names = [recipe.name for recipe in recipes.values()]
     if len(set(names)) < len(names):
         raise RecipeError(f"{RECIPES_VARIABLE}: two recipes have one name ({', '.join(names)}): give each its own")
-    context = DefinitionsLoadContext.get()
-    if context.load_type == DefinitionsLoadType.INITIALIZATION:
-        found = {recipe.name: planned(recipe, recipe.name if several else None) for recipe in recipes.values()}
-        context.add_to_pending_reconstruction_metadata(_PLANNED, json.dumps(found))
-    else:
-        found = json.loads(context.reconstruction_metadata.get(_PLANNED, "{}"))
     executor = executor_named(os.environ.get("SPEED_EXECUTOR"), *recipes.values())
     before = partial(
         _before_steps, {recipe.name if several else None: file for file, recipe in recipes.items()}, topics
@@ -59,9 +55,39 @@ def loaded_definitions() -> dg.Definitions:
     executor = with_beginning(executor, before)
     return dg.Definitions.merge(
         *(
-            _definitions(file, topics, recipe, found.get(recipe.name, ({}, {})), executor, several)
+            _definitions(file, topics, recipe, executor, recipe.name if several else None)
             for file, recipe in recipes.items()
         )
+    )
+
+
+def component_definitions(file: str, topics: str | None, prefix: str, *, everywhere: bool = False) -> dg.Definitions:
+    """The definitions of a recipe in a code location with definitions of other origin.
+
+    Args:
+        file: the recipe's file or name.
+        topics: a topic file in place of the recipe's.
+        prefix: begins the keys of its assets and the names of its job, sensor, schedule and resources.
+        everywhere: its executor is that of the code location, and not of its job alone.
+
+    Returns:
+        The definitions, with code versions as in `loaded_definitions`.
+
+    Raises:
+        RecipeError: for a recipe that cannot be used.
+    """
+    recipe = load_recipe(file, topics)
+    executor = executor_named(os.environ.get("SPEED_EXECUTOR"), recipe)
+    executor = with_beginning(executor, partial(_before_steps, {prefix: file}, topics))
+    defs = _definitions(file, topics, recipe, executor, prefix)
+    if everywhere:
+        return defs
+    return dg.Definitions(
+        assets=defs.assets,
+        resources=defs.resources,
+        sensors=defs.sensors,
+        schedules=defs.schedules,
+        jobs=[everything(Artifacts(recipe, store_of(speed_home()), prefix), executor)],
     )
 
 
@@ -96,15 +122,9 @@ def _before_steps(
 
 
 def _definitions(
-    file: str,
-    topics: str | None,
-    recipe: Recipe,
-    found: Planned,
-    executor: dg.ExecutorDefinition,
-    several: bool,
+    file: str, topics: str | None, recipe: Recipe, executor: dg.ExecutorDefinition, prefix: str | None
 ) -> dg.Definitions:
-    prefix = recipe.name if several else None
-    code_versions, notes = found
+    code_versions, notes = _planned_at_load(recipe, prefix)
     return build_defs(
         recipe,
         code_versions=code_versions,
@@ -115,6 +135,17 @@ def _definitions(
         sensors=[stale_sensor(recipe, prefix)],
         schedules=[evaluation_schedule(recipe.graph(), prefix)],
     )
+
+
+def _planned_at_load(recipe: Recipe, prefix: str | None) -> Planned:
+    """What `planned` finds when a code location is loaded; the processes of its runs get that again."""
+    context, name = DefinitionsLoadContext.get(), f"{_PLANNED}/{prefix or ''}"
+    if context.load_type == DefinitionsLoadType.INITIALIZATION:
+        found = planned(recipe, prefix)
+        context.add_to_pending_reconstruction_metadata(name, json.dumps(found))
+        return found
+    code_versions, notes = json.loads(context.reconstruction_metadata.get(name, "[{}, {}]"))
+    return code_versions, notes
 
 
 def planned(recipe: Recipe, key_prefix: str | None = None) -> Planned:

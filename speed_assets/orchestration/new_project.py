@@ -54,6 +54,7 @@ A SPEED project: a text embedding model for your own domain, trained on data tha
 Load the environment first: `set -a; . ./.env; set +a`. Then:
 
 ```bash
+speed doctor     # key, endpoint, models, disk: what would stop a run, before anything is paid
 speed plan       # dry run: what would be made, why, and the estimated cost; no API calls
 speed rehearse   # the complete recipe on a few rows, with an estimate for the full run
 speed run        # the full run; interrupted or stopped by a budget, it resumes
@@ -128,23 +129,44 @@ def new_project(folder: Path, template: str = "laptop") -> list[Path]:
         raise RecipeError(f"{folder} cannot be written: {error.strerror or error}") from None
 
 
-def _files(folder: Path, template: str) -> dict[str, str]:
+def component_files(folder: Path, template: str) -> dict[str, str]:
+    """{name: text} of what a recipe needs in the folder of a Dagster component that carries its name.
+
+    Raises RecipeError for an unknown template.
+    """
+    if template not in TEMPLATES:
+        raise RecipeError(f"template {template}: choose one of {', '.join(TEMPLATES)}")
+    return {**_recipe_files(folder, template), "recipe.schema.json": json.dumps(recipe_schema(), indent=1) + "\n"}
+
+
+def _recipe_files(folder: Path, template: str) -> dict[str, str]:
+    """A copy of a shipped recipe under the folder's name, and the topic files that it reads."""
     source = RECIPES / f"{template}.yaml"
     shipped = load_recipe(template)
-    name = re.sub(r"[^a-z0-9_-]+", "_", folder.resolve().name.lower()).strip("_-")[:41] or "mine"
+    name = _name_of(folder)
     text = source.read_text(encoding="utf-8")
     for field, value in (("name", name), ("description", json.dumps(f"Embedding model of {name}, from `{template}`."))):
         text = re.sub(rf"^{field}: .*$", lambda _found, line=f"{field}: {value}": line, text, count=1, flags=re.M)  # type: ignore[misc]
     files = {"recipe.yaml": _HEAD.format(name=name, template=template) + text}
     for path in {shipped.topics.file, shipped.topics.alignment} - {None}:
         files[Path(str(path)).name] = Path(str(path)).read_text(encoding="utf-8")
-    return files | {
+    return files
+
+
+def _files(folder: Path, template: str) -> dict[str, str]:
+    name, shipped = _name_of(folder), load_recipe(template)
+    return _recipe_files(folder, template) | {
         "recipe.schema.json": json.dumps(recipe_schema(), indent=1) + "\n",
         ".env.example": _ENVIRONMENT.format(key_variable=shipped.teacher.key_variable or "OPENAI_API_KEY"),
         ".gitignore": ".speed/\n.env\n",
         ".speed/dagster/dagster.yaml": (SHIPPED / "dagster.yaml").read_text(encoding="utf-8"),
         "README.md": _README.format(name=name, template=template),
     }
+
+
+def _name_of(folder: Path) -> str:
+    """A recipe's name from that of its folder."""
+    return re.sub(r"[^a-z0-9_-]+", "_", folder.resolve().name.lower()).strip("_-")[:41] or "mine"
 
 
 def _write(path: Path, text: str) -> Path:

@@ -67,6 +67,7 @@ def run(
     say: Say = lambda _line: None,
     runner: Runner | None = None,
     check_first: bool = False,
+    findings: Sequence[doctor.Finding] = (),
 ) -> RunReport:
     """Materialize everything that `speed plan` does not reuse, in one Dagster run.
 
@@ -82,6 +83,7 @@ def run(
         runner: starts the worker processes. Runs that follow each other may share one, and with it its warm processes; the
             caller closes it.
         check_first: begin with the probes of `speed doctor`; what they find is printed and written to the run's log.
+        findings: what the caller's own probes found; it is written to the run's log.
 
     Returns:
         The report; a stage that failed is in its `errors`, not raised.
@@ -93,7 +95,7 @@ def run(
     """
     with home_environment(home):
         tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: masked(changes_in_words(changes))} if changes else {})
-        return _run(recipe, home, select, tags, progress, say, runner, check_first)
+        return _run(recipe, home, select, tags, progress, say, runner, check_first, findings)
 
 
 def _run(
@@ -105,6 +107,7 @@ def _run(
     say: Say,
     runner: Runner | None,
     check_first: bool,
+    findings: Sequence[doctor.Finding],
 ) -> RunReport:
     started = time.monotonic()
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
@@ -125,14 +128,16 @@ def _run(
         checked = doctor.Beginning()
         if check_first:
             checked = doctor.begin(recipe, home, say, steps=wanted, instance=instance, store=artifacts.store)
-        pin_revisions(recipe)
-        defs = defs or build()
-        planned = checked.plan or plan(recipe, artifacts.store.home, instance, artifacts.store)
+        first_use = pin_revisions(recipe)  # of a hub model: what was defined and planned so far is of no commit
+        defs = build() if defs is None or first_use else defs
+        planned = None if first_use else checked.plan
+        planned = planned or plan(recipe, artifacts.store.home, instance, artifacts.store)
         launched = _stale(planned, artifacts, wanted, report, say)
         if launched:
             runner.warm_up()
             job = defs.resolve_job_def("everything")
-            _launch(job, instance, launched, artifacts, tags, report, say, progress(OVERALL), checked.findings)
+            found = [*findings, *checked.findings]
+            _launch(job, instance, launched, artifacts, tags, report, say, progress(OVERALL), found)
     finally:
         if own is not None:
             own.close()

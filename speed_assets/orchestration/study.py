@@ -55,6 +55,7 @@ from speed_assets.domain.statistics import (
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.errors import SpeedError
 from speed_assets.orchestration import runs
+from speed_assets.orchestration.doctor import Finding
 from speed_assets.orchestration.home_environment import home_environment
 from speed_assets.orchestration.study_arms import SPEED, Result, apportion, arms, changed, teacher_name, teacher_only
 from speed_assets.orchestration.study_report import plot, summarize, table
@@ -74,6 +75,7 @@ def study(
     seeds: Sequence[int] = (),
     progress: ProgressFor = no_progress,
     say: Callable[[str], None] = lambda _line: None,
+    findings: Sequence[Finding] = (),
 ) -> dict[str, Any]:
     """Run every arm under every seed, and write table, plot and JSON to a folder in `home/studies`.
 
@@ -83,6 +85,7 @@ def study(
         seeds: the seeds, in place of the recipe's `study.seeds`.
         progress: gets the progress of each stage.
         say: gets lines for a person.
+        findings: what was checked before; the log of the first run has it.
 
     Returns:
         The JSON that was written (`study_report.summarize`), with its `folder`.
@@ -94,7 +97,7 @@ def study(
     seeds = tuple(seeds) or recipe.study.seeds
     arms(recipe, seeds[0])  # a recipe that cannot be studied is reported before anything is made
     with home_environment(home):
-        running = _Study(recipe, home, progress, say)
+        running = _Study(recipe, home, progress, say, findings)
         try:
             for seed in seeds:
                 running.run_seed(seed)
@@ -112,9 +115,17 @@ def study(
 class _Study:
     """The arms of one recipe, run one after the other in one home with the same worker processes."""
 
-    def __init__(self, recipe: Recipe, home: Path, progress: ProgressFor, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        home: Path,
+        progress: ProgressFor,
+        say: Callable[[str], None],
+        findings: Sequence[Finding],
+    ) -> None:
         self._recipe, self._home = recipe, home
         self._progress, self._say = progress, say
+        self._unwritten = findings
         self._runner = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
         self.results: dict[str, list[Result]] = {}
 
@@ -143,8 +154,15 @@ class _Study:
         artifacts = Artifacts(arm, store_of(self._home))
         if any(artifacts.fetch(asset, partition) is None for partition in partitions_of(artifacts.graph[asset])):
             self._say(f"{name}, seed {arm.seed}: {asset}")
+            findings, self._unwritten = self._unwritten, ()
             report = runs.run(
-                arm, self._home, select=f"*{asset}", progress=self._progress, say=self._say, runner=self._runner
+                arm,
+                self._home,
+                select=f"*{asset}",
+                progress=self._progress,
+                say=self._say,
+                runner=self._runner,
+                findings=findings,
             )
             if report.errors:
                 raise StudyError(f"{name}, seed {arm.seed}: {'; '.join(report.errors)}")

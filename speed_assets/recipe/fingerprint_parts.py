@@ -83,7 +83,7 @@ def part(recipe: Recipe, stage: Stage, task_type: str | None = None) -> dict[str
     for name, value in values.items():
         if isinstance(section := getattr(recipe, name), Teacher):
             value.pop("dialect", None)
-            value |= {"dialect": shape} if (shape := section.dialect.shape()) else {}
+            value |= {"dialect": shape} if (shape := section.shape()) else {}
     _drop(values, UNFINGERPRINTED)
     return {name: _narrow(value, task_type) for name, value in values.items()} if task_type else values
 

@@ -43,6 +43,9 @@ def load_recipe(
         topics: a topic file in place of the recipe's.
         changes: values in place of the recipe's, by dotted field.
 
+    Returns:
+        The recipe, complete and with absolute paths.
+
     Raises:
         RecipeError: with every field that is wrong, its value and what is allowed.
     """

@@ -51,6 +51,8 @@ EVALUATOR_VERSION = "2"
 """Raised when the same identity may be scored otherwise than before."""
 DIGITS = 6
 """Decimals of a score and of its samples."""
+_SLANTED_MAX = 8
+"""Tasks whose names have room next to each other in the plot; more are written upright."""
 _PLOT_RESAMPLES = 500
 """Bootstrap draws of an interval in the plot (ours); gates and cards use `checks.superior.resamples`."""
 _RANKING = ("Retrieval", "Reranking")
@@ -268,7 +270,8 @@ def _plot(table: pl.DataFrame, samples: pl.DataFrame, file: Path) -> None:
     except ValueError:  # samples without a value: a check reports them
         found = {}
     tasks, models = (table[column].unique(maintain_order=True).to_list() for column in ("task", "model"))
-    figure = Figure(figsize=(max(8.0, 1.8 * len(tasks)), 4.5), layout="constrained")
+    # At most 960 pixels: what is wider than Dagster's dialog is cut there.
+    figure = Figure(figsize=(9.6, 4.5), layout="constrained")
     axes, width = figure.subplots(), 0.8 / len(models)
     for number, model in enumerate(models):
         scores = dict(table.filter(pl.col("model") == model).select("task", "score").rows())
@@ -279,6 +282,10 @@ def _plot(table: pl.DataFrame, samples: pl.DataFrame, file: Path) -> None:
                 edges = score_interval(found[model][task], resamples=_PLOT_RESAMPLES, seed=0, alpha=0.05)
                 axes.vlines(place, *edges, color="black", linewidth=1)
     axes.set(ylabel="score", ylim=(0, 1))
-    axes.set_xticks(range(len(tasks)), [task.removeprefix("Microworld") for task in tasks], rotation=20)
+    axes.set_xticks(
+        range(len(tasks)),
+        [task.removeprefix("Microworld") for task in tasks],
+        rotation=20 if len(tasks) <= _SLANTED_MAX else 90,
+    )
     axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.2))
     figure.savefig(file, dpi=100)

@@ -132,6 +132,20 @@ def by_length(dialogue: Dialogue, rows: pl.DataFrame) -> pl.DataFrame:
     ).sort("prompt_tokens", "row_id", "candidate", maintain_order=True)
 
 
+def merged(model: Any, adapter: str) -> Any:
+    """A model with an adapter merged into it.
+
+    Raises:
+        ValueError: the adapter changes nothing.
+    """
+    require_effect(adapter)
+    from peft import PeftModel
+
+    adapted = PeftModel.from_pretrained(model, adapter)
+    require_loaded(adapted, adapter)
+    return adapted.merge_and_unload()
+
+
 def require_loaded(adapted: Any, folder: str) -> None:
     """Raise ValueError where no weight of the adapter has found its module: `lora_B` is 0 wherever nothing was loaded."""
     weights = dict(adapted.named_parameters())
@@ -154,12 +168,7 @@ class Generator:
         dtype = getattr(torch, job.dtype)
         model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
         if job.adapter:
-            require_effect(job.adapter)
-            from peft import PeftModel
-
-            adapted = PeftModel.from_pretrained(model, job.adapter)
-            require_loaded(adapted, job.adapter)
-            model = adapted.merge_and_unload()
+            model = merged(model, job.adapter)
         model.eval()
         self.model: PreTrainedModel = model.to(device)
         self.dialogue = dialogue_of(self.tokenizer, job.model, job.revision, job.chat)

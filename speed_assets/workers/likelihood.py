@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.scoring import value_spans
 from speed_assets.workers.dialogue import dialogue_of
+from speed_assets.workers.generate import merged
 from speed_assets.workers.host import Report
 from speed_assets.workers.jobs import Likelihood, Params
 
@@ -82,9 +83,7 @@ class Judge:
         dtype = getattr(torch, job.dtype)
         model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, use_safetensors=True, **source)
         if job.adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, job.adapter).merge_and_unload()
+            model = merged(model, job.adapter)
         model.eval()
         self.model: PreTrainedModel = model.to(self.device)
         self.dialogue = dialogue_of(self.tokenizer, job.model, job.revision, job.chat)

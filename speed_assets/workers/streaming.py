@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
-from speed_assets.workers.adapters import require_effect
+from speed_assets.workers.adapters import require_effect, require_fit
 from speed_assets.workers.dialogue import Dialogue, dialogue_of
 from speed_assets.workers.host import Report
 from speed_assets.workers.jobs import GenerateVllm
@@ -67,6 +67,7 @@ class Stream:
             shaping.pop()  # journals of before there was a bound on white space
         if job.adapter:
             require_effect(job.adapter)
+            require_fit(job.adapter, job.model, job.revision)
         named = digest([shaping, [short_id(*row) for row in self._rows.iter_rows()]])
         self._journal = Journal(Path(job.journal), named[:16], job.crash)
         self._dialogue: Dialogue | None = None

@@ -141,9 +141,15 @@ def test_paragraphs_that_many_questions_share_are_texts(tmp_path: Path) -> None:
 
 def test_the_content_of_a_local_set_is_in_the_fingerprint_and_its_place_is_not(tmp_path: Path) -> None:
     digests = []
-    for name, text in (("a", "one two three"), ("b", "one two three"), ("c", "four five six")):
-        folder = tmp_path / name
-        folder.mkdir()
+    places = (
+        ("a/set", "one two three"),
+        ("b/set", "one two three"),
+        ("c/set", "four five six"),
+        ("c/other", "four five six"),
+    )
+    for place, text in places:
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
         (folder / "set.tsv").write_text(f"{text}\n")
         recipe = load_recipe("offline")
         evaluation = recipe.evaluation.model_copy(update={"local": (str(folder),)})
@@ -154,6 +160,7 @@ def test_the_content_of_a_local_set_is_in_the_fingerprint_and_its_place_is_not(t
         )
         digests.append(external_digest(recipe, "evaluation_texts", None))
     assert digests[0] == digests[1] != digests[2]
+    assert digests[3] != digests[2], "scores and cards call the set by the name of its folder"
     evaluation = evaluation.model_copy(update={"local": (str(tmp_path / "none"),)})
     with pytest.raises(RecipeError, match="there is no folder"):
         external_digest(recipe.model_copy(update={"evaluation": evaluation}), "evaluation_texts", None)

@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from speed_assets.domain.fingerprints import digest, seed_for
+from speed_assets.domain.replies import least_tokens
 from speed_assets.microworld.simulated_teacher import MicroworldTeacher
 from speed_assets.recipe import PROJECT, load_recipe
 from tests.support.http_messages import NoReplyError, error_body, in_format, uploaded_file, write_reply
@@ -63,6 +64,8 @@ class Faults:
     stalled: float = 0.0
     """Accepted, never answered."""
     slow: float = 0.0
+    hangs: tuple[float, float] | None = None
+    """What comes between these seconds after the first call is accepted and never answered."""
     retry_after_s: float | None = 0.02
     slow_s: float = 0.2
     latency_s: float = 0.0
@@ -85,8 +88,10 @@ class Faults:
     batch_polls: int = 1
     """Reads the state of a batch before it has ended."""
 
-    def draw(self, key: str, attempt: int) -> str | None:
-        """The fault of this attempt."""
+    def draw(self, key: str, attempt: int, after: float) -> str | None:
+        """The fault of this attempt, so many seconds after the first call."""
+        if self.hangs and self.hangs[0] <= after < self.hangs[1]:
+            return "stalled"
         at = random.Random(seed_for(self.seed, "teacher-fault", key, attempt)).random()
         for name in ("status_429", "status_500", "broken", "truncated", "not_json", "stalled", "slow"):
             at -= getattr(self, name)
@@ -136,7 +141,7 @@ class TeacherServer:
         self._answer, self._port = answer, port
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) if log else None
         self._attempts: Counter[str] = Counter()
-        self._in_flight = 0
+        self._in_flight, self._first_came = 0, float("inf")
         self._connections: set[asyncio.Task[None]] = set()
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
@@ -167,8 +172,7 @@ class TeacherServer:
         self._started.set()
         await self._end.wait()
         server.close()
-        for task in self._connections:
-            task.cancel()
+        _ = [task.cancel() for task in self._connections]
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -209,8 +213,7 @@ class TeacherServer:
             finally:
                 self._in_flight -= 1
         else:
-            status, value = self._batch_call(method, target, headers, body)
-            write_reply(writer, status, value)
+            write_reply(writer, *self._batch_call(method, target, headers, body))
         await writer.drain()
 
     async def _complete(
@@ -219,7 +222,8 @@ class TeacherServer:
         key = headers.get("x-client-request-id") or digest(body)
         self.bodies.append(body)
         self._attempts[key] += 1
-        fault = self.faults.draw(key, self._attempts[key])
+        self._first_came = min(self._first_came, came)
+        fault = self.faults.draw(key, self._attempts[key], came - self._first_came)
         if self.faults.in_flight_max is not None and self._in_flight > self.faults.in_flight_max:
             fault = "status_429"
         await asyncio.sleep(self.faults.slow_s if fault == "slow" else self.faults.latency_s)
@@ -234,13 +238,11 @@ class TeacherServer:
             note(0)
             raise NoReplyError
         if fault in ("status_429", "status_500"):
-            status = int(fault.removeprefix("status_"))
-            wait = self.faults.retry_after_s
+            status, wait = int(fault.removeprefix("status_")), self.faults.retry_after_s
             note(status)
             more = {"retry-after": f"{wait:g}"} if status == 429 and wait is not None else {}
-            return write_reply(
-                writer, status, error_body("too much at once" if status == 429 else "something broke"), more
-            )
+            words = "too much at once" if status == 429 else "something broke"
+            return write_reply(writer, status, error_body(words), more)
         status, value = self._chat(body)
         if status == 200 and fault in ("truncated", "not_json"):
             note(0)
@@ -271,7 +273,7 @@ class TeacherServer:
         reason = "length" if isinstance(text, Cut) else "stop"
         if not self.faults.ignores_format:
             text = in_format(text, body.get("response_format"))
-        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+        usage = {"prompt_tokens": least_tokens(prompt), "completion_tokens": len(text.split())}
         return 200, {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -316,9 +318,8 @@ class TeacherServer:
 
     def _create_batch(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = f"batch_{len(self.batches)}"
-        self.batches[name] = asked | {
-            "id": name, "object": "batch", "status": "in_progress", "created_at": int(time.time()), "errors": None,
-        }  # fmt: skip
+        begun = {"object": "batch", "status": "in_progress", "created_at": int(time.time()), "errors": None}
+        self.batches[name] = asked | {"id": name} | begun
         if self._fate(name) == "lost":
             raise NoReplyError
         return self.batches[name]

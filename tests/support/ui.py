@@ -18,25 +18,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from speed_assets.recipe import PROJECT
 from tests.support.servers import NotInstalled, free_port
 
-SIZE = ViewportSize(width=1280, height=800)
+SIZE = ViewportSize(width=1440, height=900)
 WALL = ViewportSize(width=8000, height=20000)
 """Pixels of a window in which every node of the graph is in sight: Dagster draws no other, and no mark on small ones."""
 WALL_SCALE = 0.1
 """Device pixels for each pixel of that window, since nobody sees it."""
-WAIT_MS = 60_000
-"""Milliseconds for anything that a page fetches: a busy machine takes its time."""
-PAUSE_MS = 2500
-"""Milliseconds before a picture: a page asks for news without end, so it is never known to be complete."""
-SERVE_S, RUN_S, END_S = 180, 300, 90
+WAIT_MS = 240_000
+"""Milliseconds for anything that a page fetches: some seconds on idle cores, but ten times as long on busy ones."""
+PAUSE_MS = 1500
+"""Milliseconds between two pictures: a page asks for news without end, and is complete once two pictures of it are equal."""
+SERVE_S, RUN_S, END_S = 300, 900, 90
 """Seconds that a server has to serve, a run to end, and a server to end."""
 RUNS = "{ runsOrError { ... on Runs { results { runId status assetSelection { path } } } } }"
+RELOAD = """mutation { reloadRepositoryLocation(repositoryLocationName: "speed_assets") {
+  ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } } } }"""
+"""What a click on *Reload definitions* sends."""
 NODES = "{ assetNodes { groupName assetKey { path } } }"
 NEVER = "Never materialized"
 DRAWN = """() => [...document.querySelectorAll('foreignObject')].map(drawn => ({
@@ -46,14 +49,27 @@ DRAWN = """() => [...document.querySelectorAll('foreignObject')].map(drawn => ({
   box: ['x', 'y', 'width', 'height'].map(side => Number(drawn.getAttribute(side))),
 })).filter(drawn => drawn.name)"""
 """What the graph draws: the boxes of groups, and nodes."""
-SCROLL = """link => {
-  let list = link.parentElement;
-  while (list && (list.scrollHeight <= list.clientHeight || getComputedStyle(list).overflowY === 'visible')) list = list.parentElement;
-  if (!list) return;
-  const end = list.scrollTop + list.clientHeight >= list.scrollHeight - 1;
-  list.scrollTop = end ? 0 : list.scrollTop + list.clientHeight / 2;
+LISTED = """links => {
+  const scrolls = found => found.scrollHeight > found.clientHeight && /auto|scroll/.test(getComputedStyle(found).overflowY);
+  let list = links[0]?.parentElement;
+  while (list && !scrolls(list)) list = list.parentElement;
+  if (list) list.scrollTop = list.scrollTop + list.clientHeight >= list.scrollHeight - 1 ? 0 : list.scrollTop + list.clientHeight / 2;
+  return links.map(link => link.getAttribute('href'));
 }"""
-"""Scrolls the list that a link is in by half of what is in sight, and from its end to its beginning."""
+"""What these links of a list point to; then the list scrolls by half of what is in sight, and from its end to its beginning."""
+QUIET = """(() => {
+  const fetched = window.fetch;
+  const node = ({path}) => ({
+    __typename: 'AssetNode', id: path.join(), assetKey: {__typename: 'AssetKey', path}, freshnessInfo: null,
+    automationCondition: null, targetingInstigators: [], lastAutoMaterializationEvaluationRecord: null,
+  });
+  window.fetch = (where, how) => {
+    if (!/"operationName":"(AssetAutomationQuery|AssetsFreshnessInfoQuery)"/.test(how?.body ?? '')) return fetched(where, how);
+    const data = {assetNodes: JSON.parse(how.body).variables.assetKeys.map(node)};
+    return Promise.resolve(new Response(JSON.stringify({data}), {headers: {'Content-Type': 'application/json'}}));
+  };
+})()"""
+"""For pages of which only marks are read: automation and freshness, on which no mark depends, are half of what they ask for."""
 
 
 @contextmanager
@@ -109,12 +125,24 @@ class Ui:
     @classmethod
     def on_a_wall(cls, browser: Browser, address: str) -> Ui:
         """In a window so large that the graph with all its groups open is in sight."""
-        return cls(browser.new_page(viewport=WALL, device_scale_factor=WALL_SCALE), address)
+        page = browser.new_page(viewport=WALL, device_scale_factor=WALL_SCALE)
+        page.add_init_script(QUIET)
+        return cls(page, address)
 
-    def open(self, path: str) -> None:
-        """A page, once what it fetches has come."""
+    def open(self, path: str, shows: str) -> None:
+        """A page, once it shows a text."""
         self.page.goto(f"{self.address}/{path}")
-        self.page.wait_for_timeout(PAUSE_MS)
+        self.page.get_by_text(shows, exact=True).first.wait_for()
+
+    def picture(self) -> bytes:
+        """The page as a PNG, once nothing in it changes any more."""
+        end = time.monotonic() + WAIT_MS / 1000
+        before = b""
+        while (now := self.page.screenshot()) != before:
+            assert time.monotonic() < end, "the page changes without end"
+            before = now
+            self.page.wait_for_timeout(PAUSE_MS)
+        return now
 
     def graph(self, select: str = "", *, opened: bool = False) -> None:
         """The global asset graph.
@@ -124,8 +152,9 @@ class Ui:
             opened: whether all groups are open, as after Alt+E.
         """
         groups = sorted({group for group, _name in self.nodes()}) if opened else ()
-        query = {"expanded": ",".join(f"global@global:{name}" for name in groups), "asset-selection": select}
-        self.page.goto(f"{self.address}/asset-groups?{urlencode({k: v for k, v in query.items() if v})}")
+        part = f"~{quote(select, safe='')}/" if select else ""
+        query = urlencode({"expanded": ",".join(f"global@global:{name}" for name in groups)}) if groups else ""
+        self.page.goto(f"{self.address}/asset-groups{part}?{query}")
         self.page.get_by_text("Materialize all").wait_for()
 
     def reload_definitions(self) -> None:
@@ -133,6 +162,11 @@ class Ui:
         self.graph()
         self.page.get_by_role("button", name="Reload definitions").click()
         self.page.get_by_text("Definitions reloaded!", exact=True).first.wait_for()
+
+    def reload_by_question(self) -> None:
+        """What that click does, without a page."""
+        answer = self._ask(RELOAD)["reloadRepositoryLocation"]
+        assert answer["locationOrLoadError"]["__typename"] == "RepositoryLocation", answer
 
     def marked(self) -> set[str]:
         """The assets that the graph marks as unsynced or never materialized, once it has drawn all of them with their status."""
@@ -145,38 +179,39 @@ class Ui:
             assert time.monotonic() < end, f"the graph draws {drawn}"
             self.page.wait_for_timeout(100)
 
-    def unsynced(self) -> set[str]:
-        """The assets that the dialog of *Materialize unsynced* lists, which stays open."""
+    def open_unsynced(self) -> bool:
+        """Open the dialog of *Materialize unsynced*, above the graph; returns whether it lists any assets."""
         self.page.locator("button:right-of(:text('Materialize all'))").first.click()
         self.page.get_by_text("Materialize unsynced", exact=True).click()
         dialog, confirm = self._dialog(), self._confirm()
         fresh = dialog.get_by_text("All assets are up to date")
-        expect(confirm.or_(fresh).first).to_be_visible()
-        if fresh.is_visible():
+        expect(confirm.or_(fresh).first).to_be_enabled()  # at first it counts none
+        return not fresh.is_visible()
+
+    def unsynced(self) -> set[str]:
+        """The assets that the dialog of *Materialize unsynced* lists, which stays open."""
+        if not self.open_unsynced():
             return set()
+        dialog, confirm = self._dialog(), self._confirm()
         links = dialog.locator("a[href*='/assets/']")
         count = int(re.findall(r"\d+", confirm.inner_text())[0])
         listed: set[str] = set()
         end = time.monotonic() + WAIT_MS / 1000
         while time.monotonic() < end:  # only the rows that are in sight are drawn, and on a busy machine late
-            hrefs = links.evaluate_all("links => links.map(link => link.getAttribute('href'))")
-            listed |= {href.split("/assets/")[1].split("?")[0] for href in hrefs}
+            listed |= {href.split("/assets/")[1].split("?")[0] for href in links.evaluate_all(LISTED)}
             if len(listed) >= count:
                 break
-            links.first.evaluate(SCROLL)
-            self.page.wait_for_timeout(100)
+            self.page.wait_for_timeout(50)
         assert len(listed) == count, f"the dialog counts {count} and lists {sorted(listed)}"
         return listed
 
-    def materialize_unsynced(self) -> tuple[str, set[str], str]:
-        """One click on *Materialize unsynced*, one on its confirmation.
+    def confirm_unsynced(self) -> tuple[str, set[str], str]:
+        """The click in the dialog of *Materialize unsynced*, which is open.
 
         Returns:
             The runs' one id, its assets, and how it ended. Fails where it is not one run.
         """
         before = {run["runId"] for run in self.runs()}
-        self.graph()  # a dialog that is open would cover the button
-        self.unsynced()
         self._confirm().click()
         end = time.monotonic() + RUN_S
         while True:

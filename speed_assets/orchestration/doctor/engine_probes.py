@@ -136,7 +136,10 @@ def gpu(recipe: Recipe, home: Path) -> list[Finding]:
 
 
 def _torch_problems(card: Card) -> list[Finding]:
-    version = importlib.metadata.version("torch")
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:  # another probe names what is missing
+        return []
     if version.endswith("+cpu"):
         words = f"torch {version} has no CUDA: this environment trains on the CPU though there is a {card.name}"
         return [warning("cuda", words, "pip install torch, in a build with CUDA")]

@@ -68,13 +68,7 @@ class TeacherDialect(Section):
 
     @model_validator(mode="after")
     def _fields_of_ours(self) -> TeacherDialect:
-        ours = {"model", "messages", "stream", "n", "tools", "response_format", *get_args(TokenField)} & set(self.extra)
-        if ours:
-            raise ValueError(f"extra.{sorted(ours)[0]} is a field that other settings say")
-        try:
-            json.dumps(self.extra, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"extra holds what no request can carry: {error}") from None
+        _require_sendable(self.extra)
         return self
 
     def fixed(self) -> dict[str, Any]:
@@ -94,6 +88,25 @@ class NonAnswers(Section):
     attempts: Positive = 2
     """Maximum attempts of a request whose reply is empty or calls an unknown tool (ours). Filtered replies and replies of
     reasoning alone are not retried unchanged."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request body for what has no answer yet, in addition to `dialect.extra`: requests that were answered
+    without them keep their answers."""
+
+    @model_validator(mode="after")
+    def _fields_of_ours(self) -> NonAnswers:
+        _require_sendable(self.extra)
+        return self
+
+
+def _require_sendable(extra: dict[str, Any]) -> None:
+    """Raise ValueError where fields of a request body are those of other settings, or cannot be sent."""
+    ours = {"model", "messages", "stream", "n", "tools", "response_format", *get_args(TokenField)} & set(extra)
+    if ours:
+        raise ValueError(f"extra.{sorted(ours)[0]} is a field that other settings say")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"extra holds what no request can carry: {error}") from None
 
 
 class Teacher(Section):
@@ -140,7 +153,17 @@ class Teacher(Section):
         preset = PRESETS[name].dialect if (name := self.dialect.preset or preset_for(self.endpoint, model)) else PLAIN
         is_set = self.structured_output != type(self).model_fields["structured_output"].default
         form = replace(preset, structure=self.structured_output) if is_set else preset
-        return replace(form, **self.dialect.fixed())
+        return replace(form, **self.fixed_dialect())
+
+    def fixed_dialect(self) -> dict[str, Any]:
+        """What the recipe sets of the dialect of new requests, by the fields of a `Dialect`."""
+        extra = {**self.dialect.extra, **self.non_answers.extra}
+        return self.dialect.fixed() | ({"extra": extra} if extra else {})
+
+    def shape(self) -> dict[str, Any]:
+        """What of the dialect may shape answers."""
+        shape, fixed = self.dialect.shape(), self.fixed_dialect()
+        return shape | ({"extra": fixed["extra"]} if "extra" in fixed else {})
 
     def recipe_dialect(self) -> Dialect:
         """The dialect with what the recipe sets alone: before the detection existed, it was part of the key of a request."""
@@ -156,9 +179,11 @@ class Calls(Section):
     concurrency_start: Positive = 8
     """Requests in flight at the start; grows by one for each round without errors, halves when the server is overloaded."""
     concurrency_max: Positive = 64
-    """Maximum requests in flight."""
+    """Maximum requests in flight; while the server answers nothing, one more every 5 s."""
     timeout_s: Rate = 120.0
     """Timeout of a request, in seconds; a request that times out counts as a broken connection."""
+    connect_s: Rate = 10.0
+    """Timeout of opening a connection, in seconds; such a request has reached no server."""
     attempts: Positive = 8
     """Maximum attempts of a request."""
     backoff_s: Rate = 0.5
@@ -169,9 +194,10 @@ class Calls(Section):
     """Seconds without any successful request after which the run stops."""
     stop_after: Positive = 8
     """Requests that fail before the first answer after which the run stops, with advice (ours)."""
-    read_min: Annotated[float, Field(gt=0, le=2)] | None = 0.8
-    """Minimum prompt tokens that the server counts for each word of a prompt; fewer mean that it truncated the prompt, and the
-    run stops. Tokenizers give at least one (1.3 in English prose). null turns this off (ours)."""
+    read_min: Annotated[float, Field(gt=0, le=2)] | None = 0.95
+    """Minimum prompt tokens that the server counts, as a share of the fewest that a prompt can have (its words, and the
+    punctuation behind them); fewer mean that it truncated the prompt, and the run stops. All eight tokenizers that were
+    measured give at least 1.0 (docs/benchmarks.md); below it is room for others. null turns this off (ours)."""
     model_changed: Literal["warn", "stop"] = "warn"
     """What happens when the server reports another model in the middle of an artifact."""
     reply_bytes_max: Positive = 16_000_000
