@@ -196,6 +196,7 @@ def with_embedder(embedder: str) -> Recipe:
         final_triplets__near_duplicates__semantic=0.999,
         final_triplets__contamination__similarity=0.999,
         mined_negatives={**section, **CHANGES},
+        embedding_model__distil={"weight": 0.5},
     )
 
 
@@ -211,6 +212,11 @@ def test_matching_rows_are_trained_with_mined_negatives_and_doubts_are_asked(emb
     assert mined.metadata["asked"] == matching.height == mined.table().height + mined.table("quarantine").height
     assert set(mined.table()["row_id"]) <= set(matching["row_id"])
     assert 0 < mined.metadata["teacher_calls"] <= 2 * CHANGES["doubts_max"]
+    plain = recipe.model_copy(update={"embedding_model": recipe.embedding_model.model_copy(update={"distil": None})})
+    planned = plan(plain, tmp_path).as_json()
+    assert planned["calls"] == 0, "margins are kept: with or without them nothing is asked again"
+    assert "embedding_model" in planned["make"]
+    assert "mined_negatives" in planned["reuse"]
     assert sum(report.metadata[name].get("teacher_calls") or 0 for name in report.made) <= most
     scores = artifacts.get("row_scores")
     assert scores.metadata["written_negatives"]["compared"] > 0
@@ -233,13 +239,22 @@ def test_reruns_are_trained_on_the_rows_of_the_model(monkeypatch: pytest.MonkeyP
         inputs=tables,
         input=lambda name: SimpleNamespace(table=lambda table="data": tables[name][table]),
         section=SimpleNamespace(count=1),
-        recipe=SimpleNamespace(seed=1),
+        recipe=SimpleNamespace(seed=1, embedding_model=SimpleNamespace(distil=None)),
     )
     embedding.embedding_model(run)
     embedding.embedding_reruns(run)
     model, rerun = trained
     assert model["negative"].to_list() == ["mined"]
     assert rerun.equals(model)
+    run.recipe.embedding_model.distil = SimpleNamespace(weight=1.0)
+    tables["mined_negatives"]["data"] = mined.with_columns(
+        positive_similarity=pl.lit(0.75), negative_similarity=pl.lit(0.5)
+    )
+    embedding.embedding_model(run)
+    assert trained[-1]["margin"].to_list() == [0.25]
+    tables["final_triplets"]["data"] = rows.with_columns(negative=pl.lit("its own"))
+    embedding.embedding_model(run)
+    assert trained[-1]["margin"].to_list() == [None], "nobody has scored that negative"
 
 
 def test_thresholds_on_meaning_need_an_embedder() -> None:

@@ -35,6 +35,13 @@ def _triplets(run: StageRun[Any]) -> pl.DataFrame:
         return rows.select(TRAINED_ON)
     mined, further = _mined(run)
     rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
+    if run.recipe.embedding_model.distil:
+        near = run.input("mined_negatives").table()
+        margin = pl.col("positive_similarity") - pl.col("negative_similarity")
+        rows = rows.join(near.select("row_id", margin=margin), on="row_id", how="left", maintain_order="left")
+        # Of rows with another negative nobody knows the margin.
+        rows = rows.with_columns(pl.when(pl.col("negative").is_null()).then("margin").alias("margin"))
+        further = ["margin", *further]
     return rows.with_columns(negative=pl.coalesce("negative", "mined")).select(*TRAINED_ON, *further)
 
 

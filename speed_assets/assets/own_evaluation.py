@@ -18,6 +18,7 @@ from speed_assets.assets.writing import asked_again, problem_counts
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.domain.grounded import grounded_rows
+from speed_assets.domain.grounded_rules import UNSPECIFIC, is_unspecific
 from speed_assets.domain.parsing import words_stand_in
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import (
@@ -95,13 +96,20 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
 
 
 def _usable(parsed: pl.DataFrame, copied_words_min: int) -> pl.DataFrame:
-    """Parsed rows, of which those whose query is copied from the passage are no longer valid."""
-    copied = [
-        bool(valid) and words_stand_in(query, passage, copied_words_min)
-        for valid, query, passage in parsed.select("valid", "query", "positive").iter_rows()
+    """Parsed rows, of which those whose query is copied from the passage, or names nothing of it, are no longer valid."""
+    problems = [
+        problem
+        if not valid
+        else "copied_query"
+        if words_stand_in(query, passage, copied_words_min)
+        else UNSPECIFIC
+        if is_unspecific(query, passage)
+        else None
+        for valid, problem, query, passage in parsed.select("valid", "problem", "query", "positive").iter_rows()
     ]
-    problem = pl.when(pl.Series("copied", copied, dtype=pl.Boolean)).then(pl.lit("copied_query")).otherwise("problem")
-    return parsed.with_columns(problem=problem).with_columns(valid=pl.col("problem").is_null())
+    return parsed.with_columns(problem=pl.Series(problems, dtype=pl.String)).with_columns(
+        valid=pl.col("problem").is_null()
+    )
 
 
 def write_beir(folder: Path, passages: pl.DataFrame, queries: pl.DataFrame) -> None:

@@ -13,10 +13,25 @@ from typing import Any
 import polars as pl
 
 from speed_assets.domain import rules
+from speed_assets.domain.folding import fold
 from speed_assets.domain.parsing import words_stand_in
 from speed_assets.domain.task_types import GROUNDED
 
 COPIED = "query_in_positive"
+UNSPECIFIC = "unspecific_query"
+_GENERIC_WORDS = (
+    "about after all also and any are article because been before being between both but can content could describe described describes"
+    " describing description did discuss does document each example explain few find following for from give given has have help here how"
+    " information into its itself json key keyword keywords kind know like list look looking made main make many may mean meaning means"
+    " might more most much must name need not one only other our out over passage passages please provide provided purpose queries query"
+    " question questions related request said same say search see sentence should show some specific subject such take tell text than that"
+    " the their them then there these they thing this those through title topic two type typed under until use used user uses using very"
+    " want was way were what when where which while who whom whose why will with without word words would write written you your"
+)
+"""Words of three letters and more that name no subject: of English, of searches, and of the prompts."""
+_GENERIC = frozenset(_GENERIC_WORDS.split())
+_STEM = 5
+"""Letters in which two forms of a word agree (ours)."""
 _SOUND = "The old boiler in the cellar heats three rooms of the house."
 """Stands in for a passage: a text that breaks no rule."""
 
@@ -41,14 +56,32 @@ def broken_rules(
         topic=pl.when(of_passage).then(pl.lit("")).otherwise("topic"),  # a title, whose words a query need not have
     )
     broken = rules.broken_rules(shown, query_words_min=query_words_min, skip=skip, **numbers)
-    if COPIED in skip:
-        return broken
-    copied = [
-        bool(of_this) and words_stand_in(query or "", positive or "", query_words_min)
-        for of_this, query, positive in zip(grounded, rows["query"], rows["positive"], strict=True)
-    ]
-    found = pl.Series("copied", copied, dtype=pl.Boolean) & broken["reason"].is_null()
+    codes: list[str | None] = []
+    for of_this, query, positive in zip(grounded, rows["query"], rows["positive"], strict=True):
+        found_code = None
+        if of_this and COPIED not in skip and words_stand_in(query or "", positive or "", query_words_min):
+            found_code = COPIED
+        elif of_this and UNSPECIFIC not in skip and is_unspecific(query or "", positive or ""):
+            found_code = UNSPECIFIC
+        codes.append(found_code)
+    code = pl.Series("code", codes, dtype=pl.String)
+    found = code.is_not_null() & broken["reason"].is_null()
     return broken.with_columns(
-        reason=pl.when(found).then(pl.lit(COPIED)).otherwise("reason"),
+        reason=pl.when(found).then(code).otherwise("reason"),
         detail=pl.when(found).then(pl.lit("query")).otherwise("detail"),
     )
+
+
+def is_unspecific(query: str, passage: str) -> bool:
+    """Whether a query names nothing that its passage speaks of: it could be asked of any passage.
+
+    Words count by their beginnings, so that "kneading" names "kneaded". Function words of other languages than English count, so that
+    the rule spares queries in them rather than rejects.
+
+    >>> is_unspecific("What is typed.", "Bread is kneaded."), is_unspecific("kneading dough", "Bread is kneaded.")
+    (True, False)
+    """
+    named = {
+        word[:_STEM] for word in fold(query).split() if word not in _GENERIC and (len(word) > 2 or not word.isascii())
+    }
+    return not named & {word[:_STEM] for word in fold(passage).split()}

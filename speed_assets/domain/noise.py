@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 
 _LONGEST_WORD = 36  # letters in lower case: chemical names have up to some thirty
+_LONGEST_COMPOUND = 64  # the same in languages that write compounds as one word: German laws have up to some sixty
 _RUN_TOGETHER = 24  # letters with changes of case inside: longer names in code consist of shorter words
 _LONGEST_PART = 14  # letters between two changes of case in such a word
 _MOST_CHANGES = 6  # words run together: no name in code has more
@@ -101,28 +102,36 @@ _ACRONYMS = frozenset(
 )
 
 
-def is_noise(text: str) -> bool:
+def is_noise(text: str, *, english: bool = True) -> bool:
     """Whether a text holds a word that no language writes, or consists of such words.
+
+    Args:
+        text: any text.
+        english: whether it may be read as English, whose words have few consonants in a row ("Angstschwei\u00df" has eight), few pairs
+            such as "zt", and no compounds of forty letters.
 
     >>> is_noise("LIFAddingAscendablassamSearchVBA finds it"), is_noise("ConcurrentModificationException in a loop")
     (True, False)
     """
-    if len(text) <= MASH_LONGEST and _mashed(text):
+    if english and len(text) <= MASH_LONGEST and _mashed(text):
         return True
     plain = _ADDRESS.sub(" ", text)
-    if _CONSONANT_RUN.search(plain) or _NUMBERED.search(plain) or any(map(_is_garbled, _LONG.findall(plain))):
+    longest = _LONGEST_WORD if english else _LONGEST_COMPOUND
+    if english and _CONSONANT_RUN.search(plain):
+        return True
+    if _NUMBERED.search(plain) or any(_is_garbled(word, longest) for word in _LONG.findall(plain)):
         return True
     ending = _SHOUTING_END.match(plain.strip())
     return ending is not None and ending[1] not in _ACRONYMS
 
 
-def _is_garbled(word: str) -> bool:
-    """Whether a long word is run together or encoded."""
+def _is_garbled(word: str, longest: int) -> bool:
+    """Whether a long word is run together or encoded; of one without changes of case, whether it has more letters than `longest`."""
     for piece in re.split(r"[-_/=+]+", word):
         letters = re.findall(r"[A-Za-z]+", piece)
         for run in letters:
             parts = _PARTS.findall(run)
-            if len(run) > _LONGEST_WORD and len(parts) == 1:
+            if len(run) > longest and len(parts) == 1:
                 return True
             if (
                 len(run) >= _RUN_TOGETHER

@@ -210,11 +210,13 @@ _MAY_TELL = re.compile(
 
 # Texts that stop in mid-sentence
 
-UNFINISHED_END = (
-    r"(?i)(?:[,;({\[\u2013\u2014\u201c/&]|\s-|(?-u:\b)(?:the|a|an|of|and|or|their|his|its|our|your|my|every|each|than|but|because|although"
-    r"|whereas|into|between|among|via|per|if|whose|to the|such as|as well as|which is|that is|that are|who is))\s*$"
+UNFINISHED_MARK = r"(?:[,;({\[\u2013\u2014\u201c/&]|\s-)\s*$"
+"""How no finished sentence ends, in whatever style and language."""
+UNFINISHED_WORD = (
+    r"(?i)(?-u:\b)(?:the|a|an|of|and|or|their|his|its|our|your|my|every|each|than|but|because|although"
+    r"|whereas|into|between|among|via|per|if|whose|to the|such as|as well as|which is|that is|that are|who is)\s*$"
 )
-"""How no finished sentence ends, in whatever style."""
+"""How no finished English sentence ends. In other languages some are other words: German sentences end in "an"."""
 OPEN_END = r"\s\p{Ll}[\p{Ll}\u2019'-]*\s*$|[a-z)][.!?]\s+\p{Lu}\p{Ll}*\s*$"
 """No mark after the last word: of a text whose other sentences have theirs, unfinished. Names, figures and references at the
 end of an encyclopedia's paragraph often lack one; one word alone after the last mark is a sentence that was begun."""

@@ -52,6 +52,12 @@ def meaning_has_an_embedder(recipe: Recipe, _graph: Graph) -> Iterator[str]:
         yield f"`row_scores.embedder` is missing: final_triplets.{named} asks for it"
 
 
+def margins_are_mined(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """A model that is learnt from has scored the mined negatives."""
+    if recipe.embedding_model.distil and recipe.mined_negatives is None:
+        yield "`mined_negatives` is missing: embedding_model.distil learns the margins of its embedder"
+
+
 def twins_are_kept_from_below_the_bound(recipe: Recipe, _graph: Graph) -> Iterator[str]:
     """Pairs are only kept from `row_scores.twin_min` on, so no lower bound can find any."""
     near = recipe.final_triplets.near_duplicates.semantic
@@ -234,6 +240,7 @@ RULES: tuple[Rule, ...] = (
     verdicts_have_scores,
     calibration_has_verdicts,
     meaning_has_an_embedder,
+    margins_are_mined,
     twins_are_kept_from_below_the_bound,
     trainings_have_a_generator,
     baselines_are_made,

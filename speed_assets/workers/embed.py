@@ -35,7 +35,7 @@ from speed_assets.workers import fine_tuning, machine
 from speed_assets.workers.embedding_base import base_model, default_prompt, prompted, saved_alike
 from speed_assets.workers.host import Report, write_json
 from speed_assets.workers.jobs import Params
-from speed_assets.workers.ranking_loss import loss_of, padding_of
+from speed_assets.workers.ranking_loss import as_label, loss_of, padding_of
 from speed_assets.workers.training_jobs import Embed, EmbeddingSettings, EmbeddingTraining, PretrainedBase
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
@@ -97,14 +97,15 @@ def datasets_of(
 
     Args:
         rows: query, positive, negative, task_type, and `task`, which an instruction's {task} is filled with; further negatives
-            in `negative_2`, `negative_3` and so on, which a row has one after the other.
+            in `negative_2`, `negative_3` and so on, which a row has one after the other; `margin` where the settings distil.
         settings: The recipe's section `embedding_model`.
         prompts: The model's prompts; None has none.
         default: What the model puts before texts that have no prompt of their own.
 
     Returns:
         Columns query, positive[, negative[, negative_2, ...]] with the prompts that evaluation will put before such texts, and `label`: the
-        ids of the texts without them, equal for equal texts. The loss needs them to find texts that are no negatives.
+        ids of the texts without them, equal for equal texts. The loss needs them to find texts that are no negatives. Where the settings
+        distil, the last of them is the margin, as `ranking_loss.as_label` writes it.
     """
     further = [name for name in rows.columns if name.startswith("negative_")]
     all_fields = (*TRIPLET_FIELDS, *further)
@@ -126,6 +127,9 @@ def datasets_of(
         fields = all_fields[: 2 + int(kind[-1])]
         columns: dict[str, list[Any]] = {field: part[f"shown_{field}"].to_list() for field in fields}
         columns["label"] = [[ids[text] for text in row] for row in part.select(fields).rows()]
+        if settings.distil:
+            margins = part["margin"].to_list() if "margin" in part.columns else [None] * part.height
+            columns["label"] = [[*row, as_label(margin)] for row, margin in zip(columns["label"], margins, strict=True)]
         found["-".join(map(str, kind))] = Dataset.from_dict(columns)
     return DatasetDict(found)
 

@@ -23,6 +23,9 @@ from typing_extensions import override
 from speed_assets.workers.training_jobs import EmbeddingSettings
 
 Features = dict[str, Any]
+MARGIN_UNIT = 1e-6
+"""Margins stand among labels, which are whole numbers, in this unit."""
+NO_MARGIN = -(2**40)
 
 
 @dataclass
@@ -44,6 +47,11 @@ class Padding:
         return round(self.run / self.tokens, 4) if self.tokens else None
 
 
+def as_label(margin: float | None) -> int:
+    """A margin of two cosines as a whole number; None is unknown."""
+    return NO_MARGIN if margin is None else round(margin / MARGIN_UNIT)
+
+
 class RankingLoss(MultipleNegativesRankingLoss):
     """InfoNCE over in-batch and hard negatives, without texts that are certainly no negatives.
 
@@ -54,13 +62,18 @@ class RankingLoss(MultipleNegativesRankingLoss):
     With a `margin` every text of another row whose similarity exceeds the positive's by more is left out, too: it is
     probably an answer that nobody has marked. (sentence-transformers masks so with a second model only, GISTEmbedLoss.)
 
+    With `distil` the squared error of each row's margin, its positive's cosine less that of its first negative, from that of another model is
+    added with this weight (as sentence-transformers' MarginMSELoss; that margin is the last of a row's labels).
+
     Similarities and loss are float32 whatever the model runs in: times 50 (temperature 0.02), a cosine in bfloat16 has
     steps of 0.2.
     """
 
-    def __init__(self, model: SentenceTransformer, scale: float, margin: float | None = None) -> None:
+    def __init__(
+        self, model: SentenceTransformer, scale: float, margin: float | None = None, distil: float = 0.0
+    ) -> None:
         super().__init__(model, scale=scale)
-        self.margin = margin
+        self.margin, self.distil = margin, distil
         self.padding = Padding()
 
     @override
@@ -73,9 +86,22 @@ class RankingLoss(MultipleNegativesRankingLoss):
 
     @override
     def compute_loss_from_embeddings(self, embeddings: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss; `embeddings` are (rows, dimensions) of each column, `labels` (rows, columns) text ids."""
+        """Mean loss; `embeddings` are (rows, dimensions) of each column, `labels` (rows, columns) text ids, and a margin after them where
+        it is learnt."""
         with torch.autocast(embeddings[0].device.type, enabled=False):
-            return self._loss([vectors.float() for vectors in embeddings], labels)
+            vectors = [column.float() for column in embeddings]
+            if not self.distil:
+                return self._loss(vectors, labels)
+            return self._loss(vectors, labels[:, :-1]) + self.distil * self._margin_error(vectors, labels[:, -1])
+
+    def _margin_error(self, embeddings: list[torch.Tensor], margins: torch.Tensor) -> torch.Tensor:
+        """Mean squared error over the rows whose margin is known; 0 where none is."""
+        known = margins != NO_MARGIN
+        if len(embeddings) < 3 or not known.any():
+            return embeddings[0].sum() * 0
+        query, positive, negative = (torch.nn.functional.normalize(column[known]) for column in embeddings[:3])
+        own = (query * positive).sum(dim=1) - (query * negative).sum(dim=1)
+        return torch.nn.functional.mse_loss(own, margins[known].to(own.dtype) * MARGIN_UNIT)
 
     def _loss(self, embeddings: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         queries, positives, documents = labels[:, :1], labels[:, 1:2], labels[:, 1:].T.reshape(1, -1)
@@ -100,10 +126,15 @@ class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
     """
 
     def __init__(
-        self, model: SentenceTransformer, scale: float, mini_batch_size: int, margin: float | None = None
+        self,
+        model: SentenceTransformer,
+        scale: float,
+        mini_batch_size: int,
+        margin: float | None = None,
+        distil: float = 0.0,
     ) -> None:
         super().__init__(model, scale=scale, mini_batch_size=mini_batch_size)
-        self.loss: RankingLoss = RankingLoss(model, scale, margin)
+        self.loss: RankingLoss = RankingLoss(model, scale, margin, distil)
         self._places: list[torch.Tensor | None] = []
 
     @property
@@ -200,11 +231,12 @@ def loss_of(model: SentenceTransformer, settings: EmbeddingSettings) -> torch.nn
         ValueError: A size of `matryoshka` is not below that of the vectors.
     """
     scale, micro, margin = 1 / settings.temperature, settings.micro_batch_size, settings.false_negative_margin
+    distil = settings.distil.weight if settings.distil else 0.0
     loss: torch.nn.Module
     if isinstance(model[0], StaticEmbedding) or settings.batch_size <= micro:
-        loss = RankingLoss(model, scale, margin)
+        loss = RankingLoss(model, scale, margin, distil)
     else:
-        loss = CachedRankingLoss(model, scale, micro, margin)
+        loss = CachedRankingLoss(model, scale, micro, margin, distil)
     if not settings.matryoshka:
         return loss
     width = model.get_embedding_dimension()

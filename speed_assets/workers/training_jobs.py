@@ -18,6 +18,13 @@ itself has refused misspelt ones."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+class Distil:
+    """How much is learnt from the margins of another model."""
+
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Lora:
     """Size and scale of an adapter."""
 
@@ -148,6 +155,7 @@ class EmbeddingSettings:
     false_negative_margin: float | None = None
     matryoshka: tuple[int, ...] = ()
     average_last: int = 1
+    distil: Distil | None = None
     lora: Lora | None = None
     gradient_checkpointing: bool = False
     micro_batch_size: int = 64

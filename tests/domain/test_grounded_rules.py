@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
-from speed_assets.domain.grounded_rules import broken_rules
+from speed_assets.domain.grounded_rules import broken_rules, is_unspecific
 
 PASSAGE = (
     "As an AI language model, I cannot help with that. The lever next to the old boiler opens the second valve and then"
@@ -31,3 +32,26 @@ def test_the_query_is_read_as_any_other() -> None:
     assert reasons(copied) == ["query_in_positive"]
     assert reasons(copied, skip=("query_in_positive",)) == [None]
     assert reasons(copied, query_words_min=20) == [None]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "What is typed.",
+        "What would you like to do?",
+        "keywords",
+        "find the passage",
+        "bread and butter",
+    ],
+)
+def test_a_query_that_names_nothing_of_its_passage_is_unspecific(query: str) -> None:
+    assert reasons(query) == ["unspecific_query"]
+    assert reasons(query, skip=("unspecific_query",)) == [None]
+    assert "unspecific_query" not in reasons(query, "retrieval"), "of passages alone"
+
+
+def test_words_name_a_passage_by_their_beginnings_in_any_script() -> None:
+    assert reasons("boilers with two levers") == [None]
+    assert not is_unspecific("世界人権宣言の前文", "この世界人権宣言を公布する。")
+    assert not is_unspecific("Der Kessel im Keller", "Im Keller steht der alte Kessel.")
+    assert is_unspecific("猫", "この世界人権宣言を公布する。")

@@ -17,9 +17,11 @@ from tests.support.planted_rows import PLANTED
 COLUMNS = ["row_id", "task_type", "topic", "task", *TRIPLET_FIELDS]
 
 
-def unfinished_in_full(text: pl.Expr, *, sentences: bool) -> pl.Expr:
+def unfinished_in_full(text: pl.Expr, *, sentences: bool, languages: tuple[str, ...]) -> pl.Expr:
     long = text.str.count_matches(r"\S+") > expressions.UNFINISHED_WORDS
-    broken = text.str.tail(24).str.contains(row_patterns.UNFINISHED_END)
+    assert languages == ("en",)
+    end = text.str.tail(24)
+    broken = end.str.contains(row_patterns.UNFINISHED_MARK) | end.str.contains(row_patterns.UNFINISHED_WORD)
     if sentences:
         end = text.str.tail(200)
         noted = end.str.contains(row_patterns.STEP) | end.str.contains(row_patterns.AMOUNT_END)

@@ -122,6 +122,31 @@ def test_texts_of_other_rows_that_score_far_above_the_positive_are_no_negatives(
     assert float(loss_of(ids, margin=2.0)[0]) == pytest.approx(float(loss_of(ids)[0])), "no cosine is so far above"
 
 
+def test_margins_of_another_model_are_learnt_where_they_are_known() -> None:
+    ids = [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    plain, vectors = loss_of(ids)
+    margins = [0.25, None, -0.5]
+    labels = torch.tensor([[*row, ranking_loss.as_label(margin)] for row, margin in zip(ids, margins, strict=True)])
+    loss = ranking_loss.RankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), 10.0, None, 2.0)
+    unit = [torch.nn.functional.normalize(v) for v in vectors]
+    own = [float(unit[0][row] @ unit[1][row] - unit[0][row] @ unit[2][row]) for row in range(3)]
+    error = ((own[0] - 0.25) ** 2 + (own[2] + 0.5) ** 2) / 2
+    assert float(loss.compute_loss_from_embeddings(vectors, labels)) == pytest.approx(
+        float(plain) + 2 * error, rel=1e-4
+    )
+    unknown = torch.tensor([[*row, ranking_loss.as_label(None)] for row in ids])
+    assert float(loss.compute_loss_from_embeddings(vectors, unknown)) == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_rows_carry_their_margin_as_the_last_label() -> None:
+    rows = right_triplets(50).with_columns(margin=pl.lit(0.125))
+    settings = settings_of(distil={"weight": 1.0})
+    assert {row[-1] for row in embed.datasets_of(rows, settings)["sts-True"]["label"]} == {125_000}
+    without = embed.datasets_of(rows.drop("margin"), settings)["sts-True"]
+    assert {row[-1] for row in without["label"]} == {ranking_loss.NO_MARGIN}
+    assert embed.datasets_of(rows, settings_of())["sts-True"].column_names == ["query", "positive", "negative", "label"]
+
+
 @pytest.mark.parametrize("batch", [64, 128])
 def test_the_trainer_hands_margin_and_sizes_to_the_loss(job: Callable[..., dict[str, Any]], batch: int) -> None:
     """Both losses: that of a static model, and the cached one of a transformer's large batch."""
@@ -132,7 +157,9 @@ def test_the_trainer_hands_margin_and_sizes_to_the_loss(job: Callable[..., dict[
     assert loss.loss.margin == 0.2
 
 
-@pytest.mark.parametrize("options", [{}, {"false_negative_margin": 0.0}, {"matryoshka": [8]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"false_negative_margin": 0.0}, {"matryoshka": [8]}, {"distil": {"weight": 0.5}}]
+)
 def test_cached_loss_has_the_same_gradient(decoder: Path, options: dict[str, Any]) -> None:
     settings = settings_of(batch_size=20, **options)
     rows = embed.datasets_of(right_triplets(100), settings)["classification-True"]

@@ -162,6 +162,28 @@ def test_a_model_trained_in_several_sizes_loses_less_when_cut(job: Callable[...,
     assert losses[1] < 0.8 * losses[0], losses
 
 
+def test_margins_of_another_model_are_learnt(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Of two trainings on the same rows the one that is given margins comes nearer to them."""
+    plain = job(name="plain", epochs=20)
+    rows = pl.read_parquet(plain["triplets"]).filter(pl.col("negative").is_not_null()).with_columns(margin=pl.lit(0.3))
+    rows.write_parquet(tmp_path / "margins.parquet")
+    distilled = {
+        **job(name="distilled", epochs=20, distil={"weight": 20.0}),
+        "triplets": str(tmp_path / "margins.parquet"),
+    }
+    errors = []
+    for params in ({**plain, "triplets": distilled["triplets"]}, distilled):
+        train(params, silent)
+        model = SentenceTransformer(params["out"])
+        query, positive, negative = (
+            model.encode(rows[field].to_list(), normalize_embeddings=True, convert_to_tensor=True)
+            for field in ("query", "positive", "negative")
+        )
+        own = (query * positive).sum(dim=1) - (query * negative).sum(dim=1)
+        errors.append(float(((own - 0.3) ** 2).mean()))
+    assert errors[1] < 0.5 * errors[0], errors
+
+
 def test_sizes_that_the_model_does_not_have_are_refused(job: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=r"matryoshka \[64\] must be below the model's 64 dimensions"):
         train(job(matryoshka=[64]), silent)

@@ -167,6 +167,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=(*_TEACHER, "queries"),
         externals=("prompt:synthesis",),
         takes="held_out",
+        version=2,
     ),
     Stage(
         "seed_data",
@@ -311,7 +312,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=("teacher", "prompts"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=10,
+        version=11,
     ),
     Stage(
         "mined_negatives",

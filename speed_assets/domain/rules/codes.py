@@ -31,6 +31,7 @@ RuleCode = Literal[
     "query_in_positive",
     "repeated_negative",
     "negative_is_positive",
+    "unspecific_query",
 ]
 
 

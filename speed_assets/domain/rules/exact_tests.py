@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from speed_assets.domain import row_patterns as patterns
+from speed_assets.domain.language import reads_as_english
 from speed_assets.domain.noise import MASH_LONGEST, SUSPECT, SUSPECT_MASH, is_noise
 from speed_assets.domain.parsing import QUERY_WORDS_LEAST, words_only, words_stand_in
 from speed_assets.domain.rows import may_contain_words_of, may_have_same_words
@@ -36,13 +37,17 @@ class ExactTest:
         return f"{self.code} {self.field}"
 
 
-def exact_tests(query_words_min: int) -> list[ExactTest]:
+def exact_tests(query_words_min: int, languages: tuple[str, ...] = ("en",)) -> list[ExactTest]:
     """The tests, in the order in which they name a reason.
 
     Args:
         query_words_min: Words of a query that may not occur in its positive.
+        languages: ISO 639-1 codes of the languages that rows are written in.
     """
-    return [*_tests_of_pairs(query_words_min), *(test for field in TRIPLET_FIELDS for test in _tests_of(field))]
+    return [
+        *_tests_of_pairs(query_words_min),
+        *(test for field in TRIPLET_FIELDS for test in _tests_of(field, languages)),
+    ]
 
 
 def first_broken(rows: pl.DataFrame, suspects: pl.DataFrame, tests: list[ExactTest]) -> dict[int, tuple[str, str]]:
@@ -101,12 +106,16 @@ def _tests_of_pairs(query_words_min: int) -> Iterator[ExactTest]:
     )
 
 
-def _tests_of(field: str) -> Iterator[ExactTest]:
+def _tests_of(field: str, languages: tuple[str, ...]) -> Iterator[ExactTest]:
     """Noise, loops and personal data in one text."""
     text, number = pl.col(field), TRIPLET_FIELDS.index(field)
     mashed = expressions.only_where(text.str.len_bytes() <= MASH_LONGEST, text).str.contains(SUSPECT_MASH)
+    english = languages == ("en",)
     yield ExactTest(
-        "noise", field, text.str.contains(SUSPECT) | mashed.fill_null(False), lambda *texts: is_noise(texts[number])
+        "noise",
+        field,
+        text.str.contains(SUSPECT) | mashed.fill_null(False),
+        lambda *texts: is_noise(texts[number], english=english or reads_as_english(texts[number])),
     )
     yield ExactTest(
         "repetition",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import polars as pl
 
 from speed_assets.domain import row_patterns as patterns
-from speed_assets.domain.language import other_language_probability
+from speed_assets.domain.language import SURELY_ENGLISH, other_language_probability
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 UNFINISHED_WORDS = 20
@@ -77,10 +77,23 @@ def other_language_tests(
     }
 
 
-def ends_unfinished(text: pl.Expr, *, sentences: bool) -> pl.Expr:
-    """Whether a long text ends as no sentence ends or, of several sentences, lacks the mark that the others have."""
+def is_english(text: pl.Expr, languages: tuple[str, ...]) -> pl.Expr:
+    """Whether rules that know English words may read a text: rows are in English alone, or its words show it."""
+    return pl.lit(True) if languages == ("en",) else text.str.contains(SURELY_ENGLISH)
+
+
+def ends_unfinished(text: pl.Expr, *, sentences: bool, languages: tuple[str, ...] = ("en",)) -> pl.Expr:
+    """Whether a long text ends as no sentence ends or, of several sentences, lacks the mark that the others have.
+
+    Args:
+        text: any texts.
+        sentences: whether the last of several sentences needs its mark.
+        languages: ISO 639-1 codes of the languages that rows are written in.
+    """
     long = text.str.len_bytes() > 2 * UNFINISHED_WORDS  # spares counting the words of most short texts
-    broken = text.str.tail(24).str.contains(patterns.UNFINISHED_END)
+    end = text.str.tail(24)
+    broken = end.str.contains(patterns.UNFINISHED_MARK)
+    broken = broken | (end.str.contains(patterns.UNFINISHED_WORD) & is_english(text, languages))
     if sentences:
         open_ = only_where(long & text.str.tail(30).str.contains(patterns.OPEN_END), text)
         end = open_.str.tail(200)

@@ -49,7 +49,7 @@ def field_tests(
         }
     if topic_words_min:
         tests["topic_not_named"] = _tests_of_topic(topic_words_min)
-    return tests | _tests_of_content() | tests_across_rows(rows, skip)
+    return tests | _tests_of_content(languages) | tests_across_rows(rows, skip)
 
 
 def _in_any_field(test: Callable[[pl.Expr], pl.Expr]) -> dict[str, pl.Expr]:
@@ -92,13 +92,16 @@ def _tests_of_topic(topic_words_min: float) -> dict[str, pl.Expr]:
     }
 
 
-def _tests_of_content() -> FieldTests:
+def _tests_of_content(languages: tuple[str, ...]) -> FieldTests:
     """Texts that end unfinished, hold markup, or speak about themselves."""
     plain_task = ~pl.col("task").fill_null("").str.contains(patterns.MARKUP_IS_SUBJECT)
     return {
         "unfinished": {
-            "query": expressions.ends_unfinished(pl.col("query"), sentences=False),
-            **{field: ~IS_LABEL & expressions.ends_unfinished(pl.col(field), sentences=True) for field in _DOCUMENTS},
+            "query": expressions.ends_unfinished(pl.col("query"), sentences=False, languages=languages),
+            **{
+                field: ~IS_LABEL & expressions.ends_unfinished(pl.col(field), sentences=True, languages=languages)
+                for field in _DOCUMENTS
+            },
         },
         "markup": _in_any_field(lambda text: text.str.contains(patterns.MARKUP) & plain_task),
         "about_the_document": {

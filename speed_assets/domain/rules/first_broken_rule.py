@@ -57,16 +57,20 @@ def broken_rules(
         label_words_max=label_words_max,
         topic_words_min=topic_words_min,
     )
-    reasons = _with_exact(rows, {code: of for code, of in decided.items() if code not in skip}, skip, query_words_min)
+    reasons = _with_exact(
+        rows, {code: of for code, of in decided.items() if code not in skip}, skip, query_words_min, languages
+    )
     if length_tolerance is None or {"too_short", "too_long"} <= {*skip}:
         return reasons
     return _first_of(reasons, wrong_lengths(rows, length_tolerance, seed, skip))
 
 
-def _with_exact(rows: pl.DataFrame, decided: FieldTests, skip: tuple[str, ...], query_words_min: int) -> pl.DataFrame:
+def _with_exact(
+    rows: pl.DataFrame, decided: FieldTests, skip: tuple[str, ...], query_words_min: int, languages: tuple[str, ...]
+) -> pl.DataFrame:
     """(reason, detail) by the expressions that decide and, where none is broken, by the exact tests."""
     tests = [(code, field, test) for code, of_code in decided.items() for field, test in of_code.items()]
-    exact = [test for test in exact_tests(query_words_min) if test.code not in skip]
+    exact = [test for test in exact_tests(query_words_min, languages) if test.code not in skip]
     numbers = [pl.when(test).then(pl.lit(number, dtype=pl.UInt8)) for number, (*_, test) in enumerate(tests)]
     # Lazily, so that what several tests share is computed once.
     found = (

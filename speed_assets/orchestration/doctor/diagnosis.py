@@ -13,7 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from resources.redaction import redacted_message
-from speed_assets.orchestration.doctor import engine_probes, input_probes, machine_probes, model_probes, teacher_probes
+from speed_assets.orchestration.doctor import (
+    corpus_probes,
+    engine_probes,
+    input_probes,
+    machine_probes,
+    model_probes,
+    teacher_probes,
+)
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
 
@@ -43,6 +50,8 @@ def _probes(recipe: Recipe, home: Path, network: bool) -> list[tuple[str, Probe]
         ("prompts", lambda: input_probes.prompts(recipe)),
         ("evaluation", lambda: input_probes.evaluation(recipe)),
         ("examples", lambda: input_probes.examples(recipe)),
+        ("corpus", lambda: corpus_probes.corpus(recipe)),
+        ("languages", lambda: corpus_probes.text_languages(recipe)),
         ("prices", lambda: input_probes.prices(recipe)),
         ("batches", lambda: input_probes.batches(recipe)),
         ("key", lambda: teacher_probes.key(recipe)),

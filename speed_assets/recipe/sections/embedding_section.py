@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
 from speed_assets.domain.instructions import SIMILARITY_WORDINGS
 from speed_assets.recipe.section import NUMBER_MAX, Count, Positive, Rate, Section, Share
 from speed_assets.recipe.sections.generators import Lora
+
+
+class Distil(Section):
+    """Learning from another embedding model, that of mined_negatives, next to the contrastive loss."""
+
+    weight: Annotated[float, Field(gt=0, le=NUMBER_MAX)] = 1.0
+    """Weight of the squared error between the model's margin, the cosine of a query with its positive less that with its mined negative,
+    and the other model's (MarginMSE, arXiv 2010.02666). The contrastive loss has weight 1 (ours)."""
 
 
 class EmbeddingModel(Section):
@@ -57,12 +67,23 @@ class EmbeddingModel(Section):
     average_last: Positive = 1
     """Number of last epochs whose final weights are averaged; 1 takes the last weights (llama-embed-nemotron, arXiv
     2511.07025). Adapters are averaged factor by factor."""
+    distil: Distil | None = None
+    """Learn the margins of `mined_negatives.embedder` (a larger model than `base`), which mined_negatives keeps for each row; null learns
+    from positives and negatives alone."""
     lora: Lora | None = None
     """Train LoRA adapters of the base; null trains all weights."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     micro_batch_size: Positive = 64
     """Rows of a transformer's batch that are embedded at a time; larger batches use gradient caching, with the same gradient."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what stands at its default: recipes from before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if self.distil is None:
+            dumped.pop("distil", None)
+        return dumped
 
     @model_validator(mode="after")
     def _possible(self) -> EmbeddingModel:

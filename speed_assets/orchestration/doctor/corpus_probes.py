@@ -1,0 +1,116 @@
+"""Whether the user's documents can be read, and whether rules would reject what is written about texts of their languages.
+
+Belongs here: documents, and the languages of documents, examples and topics. Not here: topics, examples and evaluation sets as files
+(`input_probes.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from resources.inputs.corpus_files import Bounds, Columns, corpus_files, read_corpus
+from resources.inputs.example_files import read_examples
+from speed_assets.domain.language import other_language_probability
+from speed_assets.domain.rules.expressions import other_script_tests
+from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.topics import TopicError, read_topics
+from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
+from speed_assets.recipe import Corpus, Recipe, RecipeError
+from speed_assets.recipe.sections.filters import Rules
+
+FILES_READ = 40
+"""Files of a corpus that are read, spread over their names: a probe takes seconds (ours)."""
+DOCUMENTS_READ = 5
+"""Documents of one file."""
+MEGABYTES_READ = 5.0
+"""Larger files are not opened by a probe."""
+CHARACTERS_READ = 2000
+WARNED_FROM = 0.1
+"""Share of texts in other languages from which on there is a warning (ours)."""
+
+
+def corpus(recipe: Recipe) -> list[Finding]:
+    """There are documents, and those that are tried can be read."""
+    if recipe.corpus is None:
+        return []
+    path = Path(recipe.corpus.path)
+    if not path.exists():
+        return [error("corpus", f"there is no file or folder {path}", "corpus.path")]
+    files = corpus_files(path)
+    documents, refused = _sample(recipe.corpus)
+    if not documents and refused:
+        return [
+            error("corpus", f"none of {refused} files tried can be read as documents", "corpus.path, corpus.columns")
+        ]
+    words = f"{len(files):,} files; of {refused + len(documents)} documents and files tried {refused} cannot be read"
+    if refused > WARNED_FROM * (refused + len(documents)):
+        return [warning("corpus", words, "corpus.encoding, corpus.columns; the quarantine of passages has each")]
+    return [ok("corpus", words)]
+
+
+def text_languages(recipe: Recipe) -> list[Finding]:
+    """Documents, examples and topics are in the languages of the rules: what is written about others would be rejected."""
+    rules = recipe.final_triplets.rules
+    found = []
+    for name, field, texts in _texts(recipe):
+        others = foreign(texts, rules)
+        if texts and others > WARNED_FROM * len(texts):
+            words = (
+                f"{others} of {len(texts)} {name} are in other languages or scripts than "
+                f"final_triplets.rules.languages ({', '.join(rules.languages)}): rows in these languages are rejected"
+            )
+            found.append(warning("languages", words, f"final_triplets.rules.languages, and other rules; or {field}"))
+    return found
+
+
+def foreign(texts: list[str], rules: Rules) -> int:
+    """How many texts the rules on languages and scripts would reject."""
+    rows = pl.DataFrame(dict.fromkeys(TRIPLET_FIELDS, texts) | {"task": [""] * len(texts)})
+    marks = pl.repeat(False, len(texts), dtype=pl.Boolean, eager=True)
+    if "other_script" not in rules.skip:
+        marks |= rows.select(other_script_tests(rules.languages, rules.other_script_max)["query"]).to_series()
+    if rules.language_confidence is not None and "other_language" not in rules.skip:
+        likely = other_language_probability(rows["query"], rules.languages, rules.language_characters_min)
+        marks |= (likely >= rules.language_confidence).fill_null(False)
+    return int(marks.sum())
+
+
+def _sample(section: Corpus) -> tuple[list[str], int]:
+    """(beginnings of some documents, files and rows that could not be read)."""
+    files = [file for file in corpus_files(Path(section.path)) if file.is_file() and not file.is_symlink()]
+    texts: list[str] = []
+    refused = 0
+    for file in files[:: max(1, len(files) // FILES_READ)][:FILES_READ]:
+        if file.stat().st_size > MEGABYTES_READ * 1_000_000:
+            continue
+        bounds = Bounds(MEGABYTES_READ, section.documents_max, section.document_characters_max)
+        try:
+            reading = read_corpus(file, Columns(**section.columns.model_dump()), section.encoding, bounds)
+        except (RecipeError, OSError):
+            refused += 1
+            continue
+        refused += len(reading.refused)
+        for document in reading.documents[:DOCUMENTS_READ]:
+            texts.append("\n".join(block.text for block in document.blocks)[:CHARACTERS_READ])
+    return texts, refused
+
+
+def _texts(recipe: Recipe) -> list[tuple[str, str, list[str]]]:
+    """(what they are, where they are named, texts) of everything that rows are written about."""
+    found: list[tuple[str, str, list[str]]] = []
+    try:
+        if recipe.corpus is not None and Path(recipe.corpus.path).exists():
+            found.append(("documents read", "corpus.path", _sample(recipe.corpus)[0]))
+        if recipe.examples is not None:
+            queries = read_examples(recipe.examples)["query"].drop_nulls().head(1000).to_list()
+            found.append(("queries of examples", "examples.file", queries))
+        if "topics" in recipe.graph():
+            section = recipe.topics
+            raw = Path(section.file).read_bytes()
+            read = read_topics(raw, max_levels=section.max_levels, max_characters=section.max_characters).topics
+            found.append(("topics", "topics.file", [topic.topic for topic in read[:1000]]))
+    except (RecipeError, TopicError, OSError):
+        return found  # probes of their own report these
+    return found
