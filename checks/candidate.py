@@ -122,9 +122,18 @@ def row_counts(artifacts: Artifacts, last: Release | None) -> list[Row]:
 def compared_scores(old: Scored, new: Scored, settings: Superior, seed: int) -> dict[str, Any]:
     """The scores of two releases, over the trainings of each.
 
+    Args:
+        old: the release that is compared with.
+        new: the release or candidate that is compared.
+        settings: alpha and the number of resamples.
+        seed: of the bootstrap.
+
     Returns:
         `lines`: for the mean over tasks and for each task, new minus old with a 1 - alpha interval over samples and trainings;
         or in `not_comparable` the reasons why there are none.
+
+    Raises:
+        ValueError: the two were not scored on the same samples, or there are too few resamples for alpha.
     """
     if not all(release.has_table(table) for release in (old, new) for table in (SCORES, SAMPLES)):
         return {"lines": [], "not_comparable": ["one of the two holds no samples: it was made before releases did"]}

@@ -12,7 +12,14 @@ from speed_assets.recipe import PerTaskType
 
 
 def outcome_with_advice(passed: bool, finding: str, advice: str, metadata: dict[str, Any]) -> Outcome:
-    """An outcome whose reason ends with the advice if it failed."""
+    """An outcome whose reason ends with the advice if it failed.
+
+    Args:
+        passed: Whether the check passed.
+        finding: What was counted, with the threshold.
+        advice: What to do about a failure.
+        metadata: Plain JSON values.
+    """
     return Outcome(passed, finding if passed else f"{finding}: {advice}", metadata)
 
 

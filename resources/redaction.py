@@ -214,7 +214,11 @@ def _read_secrets(environment: dict[Any, Any], named: frozenset[str]) -> _Secret
 
 @contextmanager
 def masked_errors() -> Iterator[None]:
-    """Mask the messages of an error, and of its causes, that leaves the block: Dagster stores them with their tracebacks."""
+    """Mask the messages of an error, and of its causes, that leaves the block: Dagster stores them with their tracebacks.
+
+    Raises:
+        RuntimeError: In place of an error that still shows a secret when the values of its `args` are masked.
+    """
     try:
         yield
     except Exception as error:

@@ -23,6 +23,7 @@ from resources.inputs.base_models import MICROWORLD_BASE
 from scripts import module_tables
 from speed_assets.orchestration.explain_field import all_fields
 from speed_assets.recipe import PROJECT, Recipe
+from tests.support import docstrings
 
 PRODUCT = ("speed_assets", "resources", "checks")
 LINES, FUNCTION_LINES = 400, 60
@@ -153,6 +154,35 @@ def test_modules_of_the_product_say_what_belongs_in_them() -> None:
             ("speed_assets/assets/", "speed_assets/recipe/")
         ):
             assert "elongs here" in (ast.get_docstring(ast.parse(text)) or ""), name
+
+
+UNDOCUMENTED = '''
+def many(first, second, third, fourth):
+    "What it does."
+
+class Reader:
+    def read(self, path):
+        """Read it.
+
+        Args:
+            file: it.
+        """
+        try:
+            raise FileNotFoundError(path)
+        except OSError:
+            raise ReadingError from None
+'''
+
+
+def test_docstrings_of_public_functions_name_arguments_and_errors() -> None:
+    """`Args:` from four parameters on, with names that the function takes, and every error that it raises itself."""
+    assert docstrings.faults_of(UNDOCUMENTED) == [
+        "many: 4 parameters and no `Args:`",
+        "Reader.read: `Args:` has ['file'], which it does not take",
+        "Reader.read: raises ReadingError, which its docstring does not name",
+    ]
+    faults = [f"{name}: {fault}" for name, text in python_files(*PRODUCT) for fault in docstrings.faults_of(text)]
+    assert not faults, "\n".join(faults)
 
 
 def test_files_and_functions_fit_a_reader() -> None:

@@ -174,7 +174,11 @@ class RayShards:
     def results(
         self, work: ShardWork, shards: Iterable[Shard], inside: Progress
     ) -> Generator[tuple[Shard, pl.DataFrame], None, None]:
-        """See `Cluster`."""
+        """See `Cluster`.
+
+        Raises:
+            ClusterError: Also when no machine has had room for `patience_minutes`.
+        """
         waiting = iter(shards)
         first = next(waiting, None)
         if first is None:

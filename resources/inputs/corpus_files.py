@@ -59,7 +59,15 @@ class Reading:
     refused: list[Dropped] = field(default_factory=list)
 
     def refuse(self, file: str, reason: str, detail: str, document_id: str = "", text: str = "") -> None:
-        """Note a file or row that is no document."""
+        """Record a file or row that is no document.
+
+        Args:
+            file: Its name below the corpus.
+            reason: One word, by which refusals are counted.
+            detail: What is wrong, and what to do where that is known.
+            document_id: The row's id; without one, the file's name is used.
+            text: Its text, of which 1,000 characters are kept.
+        """
         self.refused.append(Dropped(document_id or file, file, reason, detail, text[:1000]))
 
 

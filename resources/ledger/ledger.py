@@ -251,7 +251,14 @@ def day_of(at: float) -> str:
 
 
 def add_to_tally(tally: Counter[tuple[Scope, str]], call: Mapping[str, Any], calls: int, money: int) -> None:
-    """Add calls and their money to a tally that `save_tally` writes; `call` has run, stage, taken_at and currency."""
+    """Add calls and their money to the tallies of their run, stage and day; `save_tally` writes them.
+
+    Args:
+        tally: By scope and by `calls` or `money`; it is changed.
+        call: Has `run`, `stage`, `taken_at` (Unix seconds) and `currency`.
+        calls: Number of calls, negative to take them back.
+        money: What they cost, in 10^-9 of the currency.
+    """
     for scope, name in cap_scopes(call["run"], call["stage"], call["taken_at"]).items():
         tally[(scope, name, call["currency"]), "calls"] += calls
         tally[(scope, name, call["currency"]), "money"] += money

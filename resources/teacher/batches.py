@@ -57,7 +57,14 @@ class BatchLog(Protocol):
     """Durable outstanding batches; their requests are sent in no other way."""
 
     def save_batch(self, id: str, endpoint: str, keys: Iterable[str], info: Mapping[str, Any]) -> None:
-        """Store a batch, durable on return. One that is stored already gets the new `info`."""
+        """Store a batch, durable on return. One that is stored already gets the new `info`.
+
+        Args:
+            id: Our own name of the batch.
+            endpoint: URL of the server.
+            keys: Keys of its requests.
+            info: JSON values: the provider's id under `batch`, once it has arrived.
+        """
 
     def claim_batches(self, endpoint: str, keys: Iterable[str]) -> Sequence[OutstandingBatch]:
         """Take over the batches at `endpoint` that hold one of `keys` and that no other live process holds."""
@@ -84,7 +91,12 @@ class BatchEngine:
         self._progress = 0
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
-        """See `TeacherEngine`. Interrupted, it leaves its batches in the log, and the next call collects them."""
+        """See `TeacherEngine`. Interrupted, it leaves its batches in the log, and the next call collects them.
+
+        Raises:
+            CapReached: A cap forbids the next call; what was sent before is collected first.
+            TeacherUnavailable: `calls.attempts` rounds in a row had no answer, or the server refuses.
+        """
         waiting, barren = self.collect(requests, sink, allowance), 0
         while waiting:
             before = self._progress

@@ -81,7 +81,12 @@ class OpenAIEngine:
         self.on_silence: SilenceListener | None = None
 
     def answer(self, requests: Sequence[TeacherRequest], sink: AnswerSink, allowance: Allowance) -> None:
-        """See `TeacherEngine`. Interrupted, it stores the answers that have arrived, releases what was not sent, and ends."""
+        """See `TeacherEngine`. Interrupted, it stores the answers that have arrived, releases what was not sent, and ends.
+
+        Raises:
+            CapReached: A cap forbids the next call.
+            TeacherUnavailable: The key is missing or unusable, or the endpoint answers nothing for `calls.breaker_s` seconds.
+        """
         if problem := key_problem(self._teacher, self._key):
             raise TeacherUnavailable(problem)
         if not requests:

@@ -59,7 +59,16 @@ def describe(
 ) -> dict[str, Any]:
     """Dagster metadata of an artifact, in the order in which a person reads: results, plots, rows, figures, provenance.
 
-    Model text is shown as cells of tables and as JSON only, never as markup. `made_of` is `Artifacts.made_of` of it.
+    Model text is shown as cells of tables and as JSON only, never as markup.
+
+    Args:
+        artifact: the complete artifact.
+        reused: whether it was a cache hit.
+        seconds: wall-clock time of the step.
+        made_of: {(input asset, partition): content digest}, as `Artifacts.input_digests` returns it.
+
+    Returns:
+        Values by name, as Dagster takes them.
     """
     metadata = {name: value for name, value in artifact.metadata.items() if value not in ({}, [], None)}
     columns, sample = metadata.pop("columns", {}), metadata.pop("sample", [])

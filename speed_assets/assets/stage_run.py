@@ -79,7 +79,14 @@ class StageRun(Generic[Own]):
         lineage: Mapping[str, Any] | None = None,
         upstream: Upstream = lambda: (),
     ) -> StageRun[Any]:
-        """The run of a stage under a recipe, of which it gets the sections that it lists; the rest as the fields."""
+        """The run of a stage under a recipe.
+
+        Args:
+            recipe: the complete recipe; the run gets the sections that the stage lists.
+            stage, partition: the artifact that is made.
+            inputs, out, store, runner, teacher, context, progress, upstream: as the fields.
+            lineage: as the field; None is an empty one.
+        """
         return cls(
             stage=stage,
             partition=partition,

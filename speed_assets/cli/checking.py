@@ -45,7 +45,11 @@ def doctor(
 
 
 def begin(recipe: Recipe, home: Path, say: Callable[[str], None]) -> Sequence[Finding]:
-    """Run the probes before a study, and raise an error for what would make it fail; returns what they found."""
+    """Run the probes before a study, print their warnings, and return what they found.
+
+    Raises:
+        RecipeError: something would make the study fail; the message lists all of it.
+    """
     from speed_assets.orchestration import doctor as probes
 
     return probes.begin(recipe, home, say).findings

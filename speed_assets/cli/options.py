@@ -90,7 +90,11 @@ def load(recipe: str, topics: Path | None = None, changed: Sequence[str] | None 
 
 
 def rows_count(text: str | int) -> int:
-    """A number of rows given as an argument."""
+    """A number of rows given as an argument.
+
+    Raises:
+        BadParameter: it is no whole number of 0 to 999,999,999.
+    """
     if isinstance(text, int):
         return text
     if not text.isascii() or not text.isdigit():

@@ -115,7 +115,12 @@ def show(lines: Iterable[str]) -> None:
 def show_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = (0,), best: bool = False
 ) -> None:
-    """Print a table. On a terminal its header is bold and, with `best`, the highest number of each row is green."""
+    """Print a table; its header is bold on a terminal.
+
+    Args:
+        header, rows, text: as `table` takes them.
+        best: on a terminal, print the highest number of each row in green.
+    """
     lines = table(header, rows, text)
     if not sys.stdout.isatty():
         show(lines)

@@ -60,7 +60,16 @@ def expected_calls(recipe: Recipe, asset: str, partition: str | None) -> int:
 
 
 def expected_seconds(store: Store, stage: Stage, partition: str | None, rows: int | None) -> float | None:
-    """Seconds of the stage's latest artifact in this home, scaled to `rows`; None when there is none."""
+    """Seconds that the stage is expected to take, from its latest artifact in this home.
+
+    Args:
+        store: of the home.
+        stage, partition: what is to be made.
+        rows: rows that it is to have. The time is scaled to them where both counts are known.
+
+    Returns:
+        Wall-clock seconds; None when there is no earlier artifact, or it has no time.
+    """
     manifest = newest_manifest(store, stage.name, partition)
     if manifest is None or "seconds" not in manifest["metadata"]:
         return None

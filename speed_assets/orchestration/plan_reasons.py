@@ -19,7 +19,17 @@ def newest_manifest(store: Store, asset: str, partition: str | None) -> dict[str
 
 
 def reason_to_make(artifacts: Artifacts, store: Store, stage: Stage, partition: str | None) -> str:
-    """What differs from the newest artifact of this asset, in a few words."""
+    """Why an artifact has to be made, in a few words: what differs from the newest one of its asset.
+
+    Args:
+        artifacts: of the recipe, or a plan's snapshot of them.
+        store: of the home, where the newest artifact is looked up.
+        stage, partition: the artifact.
+
+    Returns:
+        At most three changes and the number of further ones; or that none was made, that an input is missing, or that the
+        newest artifact was damaged.
+    """
     before = newest_manifest(store, stage.name, partition)
     if before is None:
         return "not made yet in this home"

@@ -236,7 +236,22 @@ def _ranked(
 def embedded(
     runner: Runner, model: str, revision: str | None, texts: Sequence[tuple[str, str]], folder: Path
 ) -> tuple[list[str], np.ndarray]:
-    """(texts with the model's prompts, their vectors as the model gives them) of (text, side)."""
+    """Embed texts in a worker.
+
+    Args:
+        runner: of the worker.
+        model: a folder, or a name on the hub.
+        revision: of a model on the hub.
+        texts: (text, side) of each; a side is `query` or `document`, and selects the prompt.
+        folder: for the worker's files.
+
+    Returns:
+        The texts with the model's prompts before them, and their vectors as the model gives them: float32, (texts,
+        dimensions).
+
+    Raises:
+        WorkerFailed: the worker ended without a result.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pl.DataFrame(list(texts), schema=["text", "side"], orient="row").write_parquet(folder / "texts.parquet")
     job = EmbedTexts(

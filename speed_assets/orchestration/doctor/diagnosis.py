@@ -99,7 +99,16 @@ def _all_of(probes: Sequence[tuple[str, Probe]]) -> list[Finding]:
 
 
 def examine(name: str, topics: Path | str | None, home: Path, *, network: bool = True) -> list[Finding]:
-    """`diagnose` of a recipe by its name or file; a recipe that cannot be read is a finding itself."""
+    """`diagnose` a recipe by its name or file.
+
+    Args:
+        name: of a shipped recipe, or a YAML file.
+        topics: a topic file, in place of the recipe's.
+        home, network: as `diagnose` takes them.
+
+    Returns:
+        The findings; a recipe that cannot be read is the only finding.
+    """
     try:
         recipe = load_recipe(name, topics)
     except RecipeError as problem:
