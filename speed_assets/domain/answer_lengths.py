@@ -76,7 +76,14 @@ class AnswerLengths:
     def most_words(
         self, kind: PromptKind, task_type: str, values: Mapping[str, tuple[str, ...]], count: int = 1
     ) -> int:
-        """The largest number of words that any draw of the attributes (`values` by name) may ask for."""
+        """The largest number of words that any draw of the attributes may ask for.
+
+        Args:
+            kind: the kind of prompt.
+            task_type: its task type.
+            values: {attribute: values that may be drawn}.
+            count: tasks that a brainstorm asks for.
+        """
         longest = {name: max(options, key=self._bound) for name, options in values.items()}
         if "unit" in values:
             longest["unit"] = max(values["unit"], key=lambda unit: _UNIT_WORDS.get(unit, 0))

@@ -119,9 +119,18 @@ def combinations(task_type: str, in_prompt: frozenset[str]) -> list[float]:
 
 
 def rows_per_prompt(task_type: str, in_prompt: frozenset[str], tasks: int, rows: int) -> float:
-    """Rows for each different prompt among `rows` rows that are drawn over `tasks` tasks in turn: the expected value.
+    """Rows for each different prompt among rows that are drawn over tasks in turn: the expected value.
 
-    Of n draws, a combination with probability p comes at all with probability 1 - (1 - p)^n. Infinite without a task.
+    Of n draws, a combination with probability p comes at all with probability 1 - (1 - p)^n.
+
+    Args:
+        task_type: Of the prompts.
+        in_prompt: Names of the attributes that the prompt states.
+        tasks: Different tasks that there are.
+        rows: Rows to be written.
+
+    Returns:
+        1 or more; 0 without a row, infinite without a task.
 
     >>> rows_per_prompt("matching_short", frozenset(), 10, 30)
     3.0
@@ -140,7 +149,14 @@ def rows_per_prompt(task_type: str, in_prompt: frozenset[str], tasks: int, rows:
 
 
 def tasks_needed(task_type: str, in_prompt: frozenset[str], rows: int, most: float) -> int:
-    """The fewest tasks over which `rows` rows have at most `most` (>= 1) rows for each different prompt."""
+    """The fewest tasks that keep the rows for each different prompt (`rows_per_prompt`) within a limit.
+
+    Args:
+        task_type: Of the prompts.
+        in_prompt: Names of the attributes that the prompt states.
+        rows: Rows to be written.
+        most: Rows for each different prompt, 1 or more.
+    """
     low, high = 1, max(rows, 1)
     while low < high:
         middle = (low + high) // 2

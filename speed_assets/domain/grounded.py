@@ -66,7 +66,16 @@ class Queries:
 
 
 def drawn_passages(passage_ids: Iterable[str], rows: int, seed: int, stage: str) -> list[tuple[str, int]]:
-    """(passage id, draw) of each row: passages in the order of a hash named by stage, round after round.
+    """Draw the passage of each row: passages in the order of a hash named by stage, round after round.
+
+    Args:
+        passage_ids: of all passages that may be drawn.
+        rows: to be written.
+        seed: of the recipe.
+        stage: that writes them.
+
+    Returns:
+        (passage id, draw) of each row; `draw` counts from 0 how often the passage was drawn before. Empty without a passage.
 
     >>> len(drawn_passages(["a", "b"], 3, 1, "seed_data"))
     3

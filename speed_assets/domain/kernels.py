@@ -36,7 +36,17 @@ def mix(value):
 
 @_kernel
 def fold(data, start, end, table, out):
-    """Folded characters of one text into `out`, which has room for two per byte; returns how many."""
+    """Folded characters of one text.
+
+    Args:
+        data: UTF-8 bytes (`folding.Buffer`).
+        start, end: Bytes between which the text lies.
+        table: Of `folding.fold_table`.
+        out: uint32, room for two characters per byte; written.
+
+    Returns:
+        How many characters were written.
+    """
     count = 0
     waiting = False
     at = start
@@ -75,7 +85,17 @@ def fold(data, start, end, table, out):
 
 @_kernel
 def shingles_of(letters, count, width, out):
-    """Hashes of all runs of `width` letters into `out`; a shorter text is one run. Returns how many."""
+    """Hashes of all runs of letters; a text that is shorter than a run is one run.
+
+    Args:
+        letters: Of `fold`.
+        count: How many there are.
+        width: Letters of a run.
+        out: uint64, room for `count` hashes; written.
+
+    Returns:
+        How many hashes were written.
+    """
     if count == 0:
         return 0
     width = min(width, count)
@@ -119,7 +139,16 @@ def is_common(common, value):
 
 @_kernel
 def count_shingles(data, offsets, rows, table, width, counts, last):
-    """Add to `counts` (a power of two of them) in how many of these rows a shingle falls in each slot."""
+    """Count in how many of these rows a shingle falls in each slot.
+
+    Args:
+        data, offsets: Texts of all rows (`folding.Buffer`).
+        rows: Rows that are counted.
+        table: Of `folding.fold_table`.
+        width: Letters of a shingle.
+        counts: By slot, a power of two of them; counted up.
+        last: By slot: the last row that was counted there, -1 at first; written.
+    """
     longest = 0
     for row in rows:
         longest = max(longest, offsets[row + 1] - offsets[row])
@@ -137,10 +166,23 @@ def count_shingles(data, offsets, rows, table, width, counts, last):
 
 @_kernel
 def sketch(data, offsets, first, past, longest, table, width, common, bins, depth, least, exact, bands):
-    """Per row: a hash of the folded text into `exact` (0: no words), and band hashes into `bands[row]` (0: none).
+    """Sketch each row: a hash of its folded text, and band hashes that similar texts are likely to share.
 
     One-permutation MinHash with optimal densification (Shrivastava, ICML 2017) over the shingles that are not
     common; over all of them where fewer than `least` or a tenth would be left.
+
+    Args:
+        data, offsets: Texts of all rows (`folding.Buffer`).
+        first, past: Rows that are read, `past` not among them.
+        longest: Bytes of the longest text of these rows.
+        table: Of `folding.fold_table`.
+        width: Letters of a shingle.
+        common: Bits of the shingles that are boilerplate.
+        bins: Minima of a row, at least `depth` for each band.
+        depth: Minima that a band hashes.
+        least: Fewest shingles that are sketched without the common ones.
+        exact: (rows,) uint64: hash of the folded text, 0 without words; written.
+        bands: (rows, bands) uint32: band hashes, 0 without words; written.
     """
     letters = np.empty(2 * longest + 2, np.uint32)
     hashes = np.empty(2 * longest + 2, np.uint64)
@@ -199,6 +241,16 @@ def jaccard_similarity(data, offsets, a, b, table, width, common, least, letters
     """Jaccard similarity of two rows: the smaller one of that over all shingles and that over uncommon ones.
 
     `marks` stamps: `stamp` for a shingle of a, +1 for one of both, +2 for one of b. The caller raises the stamp by 3.
+
+    Args:
+        data, offsets: Texts of all rows (`folding.Buffer`).
+        a, b: The two rows.
+        table, width, common, least: As in `Shingles`.
+        letters, hashes, keys, marks: Room for one comparison (`Scratch`).
+        stamp: 1 or more; higher than all that `marks` holds.
+
+    Returns:
+        0..1. Uncommon shingles count where both texts have at least `least` of them, and a tenth of their shingles.
     """
     found = shingles_of(letters, fold(data, offsets[a], offsets[a + 1], table, letters), width, hashes)
     union, both, rare_union, rare_both, rare_a = 0, 0, 0, 0, 0
@@ -363,7 +415,14 @@ def compare_buckets(text, part, rests, longest, shingles, limits, packed, first,
 
 @_kernel
 def find_best_repeated(order, starts, partners, repeats):
-    """In the order of rank, keep a row unless it resembles one that is kept; `repeats[row]` is the best such one or -1."""
+    """In the order of rank, keep a row unless it resembles one that is kept.
+
+    Args:
+        order: Rows, the best one first.
+        starts: (rows + 1,): the partners of row i are `partners[starts[i]:starts[i + 1]]`.
+        partners: Rows that a row resembles.
+        repeats: (rows,): the best kept row that a row resembles, or -1; written.
+    """
     rank = np.empty(order.size, np.int64)
     for position in range(order.size):
         rank[order[position]] = position
@@ -379,7 +438,13 @@ def find_best_repeated(order, starts, partners, repeats):
 
 @_kernel
 def count_words(data, offsets, table, counts):
-    """Words of every text, as `words_in` finds them."""
+    """Words of every text, as `words_in` finds them.
+
+    Args:
+        data, offsets: The texts (`folding.Buffer`).
+        table: Of `folding.fold_table`.
+        counts: (texts,): words of each; written.
+    """
     longest = 0
     for row in range(counts.size):
         longest = max(longest, offsets[row + 1] - offsets[row])
@@ -391,7 +456,14 @@ def count_words(data, offsets, table, counts):
 
 @_kernel
 def words_in(data, offsets, table, starts, words):
-    """Hashes of the words of every text, text after text: those of text i from `starts[i]` on."""
+    """Hashes of the words of every text, text after text.
+
+    Args:
+        data, offsets: The texts (`folding.Buffer`).
+        table: Of `folding.fold_table`.
+        starts: (texts + 1,): where the words of each text begin in `words`, by `count_words`.
+        words: uint64, room for all words; written.
+    """
     longest = 0
     for row in range(starts.size - 1):
         longest = max(longest, offsets[row + 1] - offsets[row])
@@ -411,7 +483,17 @@ def hash_of_run(words, first, past):
 
 @_kernel
 def runs_in(starts, words, width, runs, owners):
-    """Hash and text of all runs of `width` words (0: of complete texts); returns how many."""
+    """Hash and text of all runs of words.
+
+    Args:
+        starts, words: As in `Sets`.
+        width: Words of a run; 0 takes each text as one run.
+        runs: uint64, room for all runs; written.
+        owners: By run: its text; written.
+
+    Returns:
+        How many runs were written.
+    """
     count = 0
     for text in range(starts.size - 1):
         first, past = starts[text], starts[text + 1]
@@ -425,7 +507,13 @@ def runs_in(starts, words, width, runs, owners):
 
 @_kernel
 def fill_table(keys, values, wanted, given):
-    """Fill an open table (keys 0 are free, its size is a power of two); the first value of a key stays."""
+    """Fill an open table; the first value of a key stays.
+
+    Args:
+        keys, values: The table (`Table`), with more slots than keys; written.
+        wanted: uint64 keys to put in, none of them 0.
+        given: The value of each.
+    """
     size = np.uint64(keys.size - 1)
     for i in range(wanted.size):
         slot = wanted[i] & size
@@ -465,7 +553,13 @@ def look_up(keys, values, wanted):
 
 @_kernel
 def common_in_order(words, first, past, others, other_first, other_past, above, row):
-    """Length of the longest common subsequence of two runs of words; `above` and `row` are room for the second."""
+    """Length of the longest common subsequence of two runs of words.
+
+    Args:
+        words, first, past: The first run: hashes of words, and the places between which it lies.
+        others, other_first, other_past: The second run.
+        above, row: Room for one number more than the second run has words; written.
+    """
     count = other_past - other_first
     above[: count + 1] = 0
     row[0] = 0
@@ -620,7 +714,18 @@ def _edited_copy(mine, count, row, sets, limits, scratch):
 
 @_kernel
 def find_copies(data, offsets, first, past, longest, table, sets, limits, found, how):
-    """Per row the evaluation text that it copies into `found` (-1: none), and how: 1 whole, 2 in runs, 3 edited."""
+    """Find the evaluation text that each row copies.
+
+    Args:
+        data, offsets: Texts of all rows (`folding.Buffer`).
+        first, past: Rows that are read, `past` not among them.
+        longest: Bytes of the longest text of these rows.
+        table: Of `folding.fold_table`.
+        sets: The evaluation texts.
+        limits: When a row is a copy.
+        found: (rows,): the evaluation text, -1: none; written.
+        how: (rows,): 1 whole, 2 in runs, 3 edited, 0: no copy; written.
+    """
     letters = np.empty(2 * longest + 2, np.uint32)
     mine = np.empty(2 * longest + 2, np.uint64)
     texts = sets.starts.size - 1

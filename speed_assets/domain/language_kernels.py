@@ -115,7 +115,22 @@ def _copy_plain_words(data, begin, end, letters):
 def foreign(
     data, offsets, first, past, longest, moves, rows, features, weights, unit, priors, wanted, window, least, found
 ):  # fmt: skip
-    """Per text the probability that it is in none of the wanted languages into `found`; NaN below `least` bytes."""
+    """Per text the probability that it is in none of the wanted languages.
+
+    Args:
+        data, offsets: All texts (`folding.Buffer`).
+        first, past: Texts that are read, `past` not among them.
+        longest: Bytes of the longest of these texts.
+        moves, rows, features: The automaton that reads bytes: its next state is `moves[(rows[state] << 8) + byte]`, and
+            `features[state]` is the feature that ends there, or -1.
+        weights: (features, languages): whole multiples of `unit`.
+        unit: What a weight of 1 stands for.
+        priors: (languages,): the score of each before anything is read.
+        wanted: (languages,): whether it is wanted.
+        window: Bytes of plain words that are read at the start, and at the end of a text longer than both.
+        least: Bytes of plain words below which the probability is NaN.
+        found: (texts,) float32: 0..1 or NaN; written.
+    """
     letters = np.empty(longest + 2, np.uint8)
     counts = np.zeros(weights.shape[0], np.int32)
     seen = np.empty(longest + 2, np.int32)

@@ -216,7 +216,21 @@ def near_duplicates(
     quality: pl.Series | None = None,
     parts: pl.Series | None = None,
 ) -> pl.DataFrame:
-    """(row_id, repeats) of the rows whose text repeats that of a better one."""
+    """The rows whose text repeats that of a better one.
+
+    Args:
+        row_ids: Unique.
+        texts: What is compared.
+        similarity: When two texts are near-duplicates.
+        quality: Higher is better; None: all are equal.
+        parts: Beginnings of the texts, which must be similar too (`Similarity.part_jaccard`); null sets no condition.
+
+    Returns:
+        (row_id, repeats) of each row to remove, and the row that it repeats.
+
+    Raises:
+        ValueError: A row id is there twice.
+    """
     index = NearDuplicates(similarity)
     index.add(row_ids, texts, quality, parts)
     return index.repeats()

@@ -161,8 +161,14 @@ def parents_to_expand(nodes: Sequence[TopicNode], room: int, children: int) -> l
 def expansion_calls(topics: int, children: int, levels: int, target: int, attempts: int) -> tuple[int, int]:
     """(calls, topics) of a tree whose every answer holds as many new children as it was asked for.
 
-    Topics are then as many as there can be. Calls are those of first attempts; with every topic asked `attempts` times
-    they would be so many times as much.
+    Topics are then as many as there can be. Calls are counted as if every topic were asked `attempts` times.
+
+    Args:
+        topics: topics before the tree grows.
+        children: children that each topic is asked for.
+        levels: levels that are added.
+        target: topics that the tree is to have.
+        attempts: calls for each topic that is asked.
 
     >>> expansion_calls(445, 12, 2, 50_000, 1)
     (4130, 50005)

@@ -62,7 +62,15 @@ def warm_up_steps(steps: int, share: float) -> int:
 
 
 def too_few_steps_message(name: str, rows: int, steps: int, batch_size: int, steps_min: int) -> str | None:
-    """A message about a training with fewer steps than `steps_min`, or None."""
+    """A message about a training with fewer steps than `steps_min`, or None.
+
+    Args:
+        name: section of the recipe, such as `junior_model`.
+        rows: rows of the training.
+        steps: optimizer steps that they make.
+        batch_size: rows in one step.
+        steps_min: fewest steps (`checks.steps_min`).
+    """
     if steps >= steps_min:
         return None
     return (

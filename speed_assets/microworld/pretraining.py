@@ -162,7 +162,14 @@ def _record(topic: str, aspect: str, invented: float, rng: random.Random) -> tup
 
 
 def record_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """Write a record of the asked keys."""
+    """Write a record of the asked keys.
+
+    Args:
+        topic: What the record is about.
+        other_topic: Not used: all examples are made by one signature.
+        practice: Gives the share of records with invented keys.
+        rng: Draws everything else.
+    """
     aspect = rng.choice(lang.ASPECTS)
     record, roles = _record(topic, aspect, practice.invented_keys, rng)
     return Example(topic, f"{_header(topic, aspect, rng)}{_asked_for(roles)}\n", _dump(record))
@@ -177,6 +184,12 @@ def edit_example(topic: str, other_topic: str, practice: Practice, rng: random.R
     """Say of each field what it is about and whether that is off, then write those fields again; half the drafts are right.
 
     A mark after each reading makes every verdict a comparison of two words, and each draft several of them.
+
+    Args:
+        topic: What the record is about.
+        other_topic: What a fault may be about instead.
+        practice: Gives the share of records with invented keys.
+        rng: Draws everything else.
     """
     aspect = rng.choice(lang.ASPECTS)
     record, roles = _record(topic, aspect, practice.invented_keys, rng)
@@ -241,7 +254,14 @@ def _fault(
 
 
 def label_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """Name the aspect of texts, and whether two of them agree."""
+    """Name the aspect of texts, and whether two of them agree.
+
+    Args:
+        topic: What both texts are about.
+        other_topic: Not used, as `practice`.
+        practice: Not used: all examples are made by one signature.
+        rng: Draws everything else.
+    """
     first, second = rng.choice(lang.ASPECTS), rng.choice(lang.ASPECTS)
     if rng.random() < 0.4:
         second = first
@@ -251,14 +271,28 @@ def label_example(topic: str, other_topic: str, practice: Practice, rng: random.
 
 
 def prose_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """A few sentences on one topic and aspect."""
+    """A few sentences on one topic and aspect.
+
+    Args:
+        topic: What they are about.
+        other_topic: Not used, as `practice`.
+        practice: Not used: all examples are made by one signature.
+        rng: Draws everything else.
+    """
     aspect = rng.choice(lang.ASPECTS)
     sentences = [lang.write_document(topic, aspect, rng, long=False) for _ in range(rng.randint(2, 4))]
     return Example(topic, sentences[0], " " + " ".join(sentences[1:]))
 
 
 def copy_example(topic: str, other_topic: str, practice: Practice, rng: random.Random) -> Example:
-    """Repeat phrases that have been seen once: plain practice in copying."""
+    """Repeat phrases that have been seen once: plain practice in copying.
+
+    Args:
+        topic: A phrase to repeat.
+        other_topic: Another one.
+        practice: Not used: all examples are made by one signature.
+        rng: Draws everything else.
+    """
     phrases = [topic, other_topic]
     rng.shuffle(phrases)
     line = f"see {phrases[0]}, {phrases[1]}"

@@ -128,7 +128,17 @@ def _revision(reason: str, changes: dict[str, str]) -> str:
 
 
 def smallest_patch(task_type: str, asked: TaskRequest, record: dict[str, str], rng: random.Random) -> dict[str, str]:
-    """The smallest patch that makes a record entirely right; empty when it is."""
+    """The smallest patch that makes a record entirely right.
+
+    Args:
+        task_type: Of the row.
+        asked: What its task asks for.
+        record: Texts under the keys of model output; some may be missing.
+        rng: Draws the texts of the patch.
+
+    Returns:
+        {key: new text} of the fields to change; empty when the record is right.
+    """
     task = task_for_request(task_type, asked)
     if truth_of_record(task_type, task, record).all_right:
         return {}

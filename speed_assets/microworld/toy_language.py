@@ -112,7 +112,14 @@ def _fill(template: str, topic: str, cues: tuple[str, ...], rng: random.Random) 
 
 
 def write_query(topic: str, aspect: str, rng: random.Random, long: bool | None = None) -> str:
-    """A query on `topic` under `aspect`, in query cues; `long` asks for two cues instead of one."""
+    """A query on `topic` under `aspect`, in query cues.
+
+    Args:
+        topic: A topic phrase.
+        aspect: One of `ASPECTS`.
+        rng: Draws the cues and the phrasing.
+        long: Two cues instead of one; None takes two in 60 % of the draws (ours).
+    """
     long = rng.random() < 0.6 if long is None else long
     return _fill(rng.choice(_LONG_QUERIES if long else _SHORT_QUERIES), topic, QUERY_CUES[aspect], rng)
 
@@ -123,7 +130,14 @@ def write_short(topic: str, aspect: str, rng: random.Random) -> str:
 
 
 def write_document(topic: str, aspect: str, rng: random.Random, long: bool | None = None) -> str:
-    """One sentence in document cues, or two when `long`."""
+    """One sentence in document cues, or two when `long`.
+
+    Args:
+        topic: A topic phrase.
+        aspect: One of `ASPECTS`.
+        rng: Draws the cues and the phrasing.
+        long: Two sentences instead of one; None takes two in 40 % of the draws (ours).
+    """
     long = rng.random() < 0.4 if long is None else long
     cues = rng.sample(DOCUMENT_CUES[aspect], 5)
     text = rng.choice(_SENTENCES).format(*cues[:3], t=topic)

@@ -69,7 +69,17 @@ def read_task(task_type: str, task: str) -> TaskRequest:
 
 
 def write_record(task_type: str, asked: TaskRequest, rng: random.Random, long: bool | None = None) -> dict[str, str]:
-    """A record that is entirely right."""
+    """A record that is entirely right.
+
+    Args:
+        task_type: Of the row.
+        asked: What its task asks for.
+        rng: Draws the aspect among those asked for, and the texts.
+        long: Whether texts that may have either length are long; None draws it for each text.
+
+    Returns:
+        Texts under the keys of model output.
+    """
     aspect = rng.choice(asked.aspects)
     return {
         key: _write_field(task_type, field, asked.topic, aspect, rng, long)
@@ -99,7 +109,14 @@ def _write_field(task_type: str, field: str, topic: str, aspect: str, rng: rando
 
 
 def with_one_fault(task_type: str, asked: TaskRequest, record: Mapping[str, str], rng: random.Random) -> dict[str, str]:
-    """The record with one fault in it, of a kind that the task type can have."""
+    """The record with one fault in it, of a kind that the task type can have.
+
+    Args:
+        task_type: Of the row.
+        asked: What its task asks for.
+        record: An entirely right one; it is not changed.
+        rng: Draws the fault.
+    """
     keys = TASK_TYPES[task_type].keys
     query, positive = keys[0], keys[1]
     spoiled = dict(record)

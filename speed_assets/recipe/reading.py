@@ -20,6 +20,9 @@ from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
 from speed_assets.recipe.recipe_error import RecipeError
 
+PROBLEMS_SHOWN = 50
+"""Lines of a message about a recipe."""
+
 
 def find_recipe(name: str | os.PathLike[str]) -> Path:
     """The file of a recipe: a path, or the bare name of one in `recipes/`. Raises RecipeError."""
@@ -97,7 +100,10 @@ def parse_recipe(
         return Recipe.model_validate(values)
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors(include_url=False)]
-        raise RecipeError(f"{path}: {len(lines)} problem(s)\n  " + "\n  ".join(lines)) from None
+        more = [f"and {len(lines) - PROBLEMS_SHOWN:,} more"] if len(lines) > PROBLEMS_SHOWN else []
+        raise RecipeError(
+            f"{path}: {len(lines)} problem(s)\n  " + "\n  ".join([*lines[:PROBLEMS_SHOWN], *more])
+        ) from None
 
 
 _PATHS = {

@@ -33,6 +33,30 @@ ROWS_MAX = 10_000_000
 """Maximum rows of a task type in one table (ours: ten times the paper's of all types together)."""
 
 
+RESAMPLES_MAX = 1_000_000
+"""Maximum bootstrap draws (ours: 8 MB for each task that is compared)."""
+_SYSTEM_VARIABLES = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "PWD",
+        "OLDPWD",
+        "LANG",
+        "TERM",
+        "TZ",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "HOSTNAME",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+    ]
+)
+
+
 def _no_secrets(url: str) -> str:
     """An address that may be stored and displayed. The error never repeats it."""
     try:
@@ -56,7 +80,17 @@ def _no_secrets(url: str) -> str:
     return url
 
 
+def _no_system_variable(name: str) -> str:
+    if name in _SYSTEM_VARIABLES:
+        raise PydanticCustomError(
+            "variable", "a variable of the system holds no key, and its value would be sent as one"
+        )
+    return name
+
+
 Endpoint = Annotated[str, AfterValidator(_no_secrets)]
+SecretVariable = Annotated[str, Field(pattern=VARIABLE), AfterValidator(_no_system_variable)]
+"""Name of an environment variable that holds a key."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
 Positive = Annotated[int, Field(ge=1, le=NUMBER_MAX)]

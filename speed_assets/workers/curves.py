@@ -52,8 +52,11 @@ def write_history(
 ) -> None:
     """`losses.jsonl` and `loss.png`, and of preference training `rewards.png`.
 
-    `points` are losses before the first step and after the last, by what they were measured on: they are drawn next to
-    the curve.
+    Args:
+        folder: where they are written; it is made if it is missing.
+        history: the trainer's log of each step: step, loss, learning_rate, grad_norm, and of preference training rewards.
+        title: of the plot of losses.
+        points: losses before the first step and after the last, by what they were measured on: they are drawn next to the curve.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = {"loss": "loss", "learning_rate": "learning_rate", "gradient_norm": "grad_norm"}

@@ -288,6 +288,10 @@ def agreed(answer: bool) -> bool:
 def train(trainer: Trainer, job: FineTune, report: Report, judged: Judged) -> dict[str, Any]:
     """Train, or resume from the newest complete checkpoint; write the model and `aside/` below `out`.
 
+    Args:
+        trainer, job: the trainer, and the job that it was made for.
+        report, judged: get the progress in steps, and the losses of the same rows before and after the training.
+
     Returns:
         steps, seconds, tokens (prompts counted, padding not), the means of `curves.summary`, and `judged`.
 
@@ -329,10 +333,8 @@ def _fingerprint(model: Any) -> list[float]:
 
 
 def newest_checkpoint(folder: Path) -> str | None:
-    """The trainer writes `trainer_state.json` last: a checkpoint without a valid one was cut short, and is removed.
-
-    On a full disk each attempt would leave one more of those.
-    """
+    """The newest complete checkpoint, if any. The trainer writes `trainer_state.json` last: a checkpoint without a valid one was
+    cut short, and is removed, since on a full disk each attempt would leave one more of those."""
     found = list(folder.glob("checkpoint-*"))
     complete = [path for path in found if _is_complete(path / "trainer_state.json")]
     for path in set(found) - set(complete):
@@ -362,9 +364,12 @@ def _save(trainer: Trainer, job: FineTune, out: Path) -> None:
 
 
 def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, origin: Origin) -> None:
-    """The adapter in PEFT's format, in the precision it was trained in, with its tokenizer and `base.json`.
+    """The adapter in PEFT's format, in the precision it was trained in, with its tokenizer and `base.json`. Nothing in it names
+    a path of this machine, unless the recipe itself does, and equal adapters are equal files.
 
-    Nothing in it names a path of this machine, unless the recipe itself does, and equal adapters are equal files.
+    Args:
+        model, tokenizer: as they were trained; the model's configuration is changed to name `origin`.
+        folder, origin: where the files are written, and what `base.json` says.
     """
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path, config.revision = origin.base, origin.revision
@@ -378,9 +383,12 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: P
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
-    """Weights as safetensors in `dtype`; tokenizer; a generation config that only names tokens.
+    """Weights as safetensors in `dtype`; tokenizer; a generation config that only names tokens: a base model's own sampling
+    defaults must not reach the stages that ask for other sampling.
 
-    A base model's own sampling defaults must not reach the stages that ask for other sampling.
+    Args:
+        model, tokenizer: as they were trained; the model is converted to `dtype`, and gets that generation config.
+        folder, dtype: where the files are written, and the name of a type of torch such as `bfloat16`.
     """
     ends = model.generation_config.eos_token_id
     model.generation_config = GenerationConfig(

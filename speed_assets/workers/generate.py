@@ -289,9 +289,18 @@ def uniforms(seeds: list[int], steps: int) -> np.ndarray:
 
 
 def choose(logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """The token (rows,) at which each row's distribution function passes its uniform number; greedy at temperature 0.
+    """The token at which each row's distribution function passes its uniform number; greedy at temperature 0.
 
     One number a row suffices, where Gumbel noise would need one for each word of the vocabulary.
+
+    Args:
+        logits: (rows, vocabulary).
+        uniform: (rows,) in [0, 1), float64.
+        temperature: divides the logits.
+        top_p: 0..1, the probability that the likeliest tokens must hold together; the others are never chosen.
+
+    Returns:
+        Token ids, (rows,).
     """
     if temperature == 0:
         return logits.argmax(dim=-1)

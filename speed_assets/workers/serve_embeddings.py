@@ -147,7 +147,11 @@ def _answer(model: Any, name: str, asked: Asked) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve the model that the command line names, until a signal ends it."""
+    """Serve the model that the command line names, until a signal ends it.
+
+    Raises:
+        SystemExit: With status 2, the port cannot be used.
+    """
     folder, name, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

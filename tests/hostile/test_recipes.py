@@ -235,7 +235,7 @@ def test_an_endpoint_is_an_address_without_secrets(tmp_path: Path, endpoint: str
 
 
 @pytest.mark.parametrize(
-    "key", ["sk-PLANTED-1", "a b", "1A", "A-B", "", "PLANTED=x", "$PLANTED", "A\n", "é"], ids=ascii
+    "key", ["sk-PLANTED-1", "a b", "1A", "A-B", "", "PLANTED=x", "$PLANTED", "A\n", "é", "PATH", "HOME"], ids=ascii
 )
 @pytest.mark.parametrize("field", ["key_variable", "headers", "unknown"])
 def test_a_key_in_a_recipe_is_refused_and_never_repeated(tmp_path: Path, field: str, key: str) -> None:
@@ -250,3 +250,11 @@ def test_a_key_in_a_recipe_is_refused_and_never_repeated(tmp_path: Path, field: 
     with pytest.raises(RecipeError) as caught:
         parse_recipe(data, tmp_path / "x.yaml")
     assert "PLANTED" not in str(caught.value)
+
+
+def test_a_message_about_a_recipe_is_of_a_length_that_is_read(tmp_path: Path) -> None:
+    data: Any = small_data()
+    data["teacher"] |= {f"unknown_{number}": number for number in range(20_000)}
+    with pytest.raises(RecipeError, match=r"20000 problem\(s\)") as caught:
+        parse_recipe(data, tmp_path / "x.yaml")
+    assert str(caught.value).splitlines()[-1].strip() == "and 19,950 more"

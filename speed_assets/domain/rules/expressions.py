@@ -66,7 +66,17 @@ def other_script_tests(languages: tuple[str, ...], most: float) -> dict[str, pl.
 def other_language_tests(
     rows: pl.DataFrame, languages: tuple[str, ...], characters_min: int, confidence: float
 ) -> dict[str, pl.Expr]:
-    """By field: whether its text is in another language with at least this confidence; tasks about languages pass."""
+    """By field: whether its text is in another language; tasks about languages pass.
+
+    Args:
+        rows: task, query, positive, negative; the tests hold for these rows alone.
+        languages: ISO 639-1 codes of the languages that rows are to be written in.
+        characters_min: bytes of plain words that a text needs for its language to be detected.
+        confidence: 0..1, the probability of another language from which on the test is true.
+
+    Raises:
+        ValueError: the identifier does not know a language.
+    """
     elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
     return {
         field: pl.lit(

@@ -14,7 +14,18 @@ from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 
 def wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[str, ...]) -> pl.DataFrame:
-    """(length_reason, length_detail): texts far from the length that their prompt asked for."""
+    """Find texts that are far from the length that their prompt asked for.
+
+    Args:
+        rows: row_id, task_type, query, positive, negative.
+        tolerance: 0..1; texts of fewer words than this share of the lower bound are too short, and texts of more words than the
+            upper bound divided by it are too long.
+        seed: of the recipe, from which the lengths asked for are drawn again.
+        skip: codes of rules that are not tested.
+
+    Returns:
+        (length_reason, length_detail) of each row, in their order: the code and the field; null where no length is wrong.
+    """
     asked: list[dict[str, float | None]] = []
     for row_id, task_type in rows.select("row_id", "task_type").iter_rows():
         drawn = draw_attributes(task_type, seed_for(seed, "attributes", row_id))

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from speed_assets.recipe.section import NUMBER_MAX, Count, Rate, Section, Share
+from speed_assets.recipe.section import RESAMPLES_MAX, Count, Rate, Section, Share
 
 
 class Superior(Section):
@@ -20,7 +20,7 @@ class Superior(Section):
 
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Maximum probability of a wrong verdict, over all tasks of one comparison (Holm) and on their mean."""
-    resamples: Annotated[int, Field(ge=100, le=NUMBER_MAX)] = 2_000
+    resamples: Annotated[int, Field(ge=100, le=RESAMPLES_MAX)] = 2_000
     """Bootstrap draws; at least 2 / alpha for each task."""
     over: tuple[Literal["untrained", "bm25", "seed_data", "junior_data"], ...] = ()
     """Models that the embedding model must beat, or nothing is released; the other comparisons are reported only."""
@@ -35,7 +35,7 @@ class NonInferior(Section):
     """The same by mteb's main metric, for metrics that vary more between seeds than `margin` could tell from a loss."""
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Maximum probability that a release passes although it lost more than its margin on some task."""
-    resamples: Annotated[int, Field(ge=100, le=NUMBER_MAX)] = 2_000
+    resamples: Annotated[int, Field(ge=100, le=RESAMPLES_MAX)] = 2_000
     """Bootstrap draws; at least 1 / alpha."""
     waived: dict[str, str] = Field(default_factory=dict)
     """{start of a release's fingerprint: reason}: releases that are not compared with, since their scores were measured

@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from speed_assets.recipe.section import NUMBER_MAX, Count, Positive, Rate, Section
+from speed_assets.recipe.section import NUMBER_MAX, RESAMPLES_MAX, Count, Positive, Rate, Section
 
 
 class Study(Section):
@@ -32,7 +32,7 @@ class Study(Section):
     that an arm with fewer rows is not trained for less time (ours)."""
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Intervals have coverage 1 - alpha, with Holm's correction over all comparisons (ours)."""
-    resamples: Annotated[int, Field(ge=100, le=NUMBER_MAX)] = 4_000
+    resamples: Annotated[int, Field(ge=100, le=RESAMPLES_MAX)] = 4_000
     """Bootstrap draws of each comparison (ours)."""
 
     @model_validator(mode="after")

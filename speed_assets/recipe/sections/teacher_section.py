@@ -17,7 +17,7 @@ from pydantic import (
 
 from speed_assets.domain.dialect import FIELDS, PLAIN, Dialect, Sent, Structure, TokenField
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
-from speed_assets.recipe.section import NUMBER_MAX, VARIABLE, Count, Endpoint, Positive, Rate, Section, Share
+from speed_assets.recipe.section import NUMBER_MAX, Count, Endpoint, Positive, Rate, SecretVariable, Section, Share
 
 PresetName = Literal[
     "openai", "openai_reasoning", "anthropic", "gemini", "mistral", "deepseek", "openrouter", "azure", "ollama",
@@ -63,7 +63,7 @@ class TeacherDialect(Section):
     """Set `additionalProperties: false` in schemas."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request body, for instance `{reasoning_effort: low}`. They are part of the key of every request."""
-    headers: dict[str, Annotated[str, Field(pattern=VARIABLE)]] = Field(default_factory=dict)
+    headers: dict[str, SecretVariable] = Field(default_factory=dict)
     """Further headers: the name, and the environment variable that holds the value."""
 
     @model_validator(mode="after")
@@ -119,7 +119,7 @@ class Teacher(Section):
     """Revision of the model, where the server has one; it is part of the key of every request."""
     endpoint: Endpoint | None = None
     """Base URL of an OpenAI-compatible server, without credentials; null with the microworld."""
-    key_variable: Annotated[str, Field(pattern=VARIABLE)] | None = None
+    key_variable: SecretVariable | None = None
     """Name of the environment variable that holds the API key. The key itself is never in a recipe."""
     structured_output: Structure = "json_schema"
     """How the server is asked for structured output; answers are parsed strictly in any case. `tool_call` reads the arguments
