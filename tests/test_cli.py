@@ -152,7 +152,8 @@ def released(home: Path, name: str, *, recipe: str = "tiny", licence: str | None
             (work / part).mkdir()
             front = f"license: {licence}\n" if licence else ""
             (work / part / "README.md").write_text(f"---\nlanguage: en\n{front}---\n\n# {part} {name}\n")
-        (work / "manifest.json").write_text(json.dumps({"artifacts": {"mteb_scores": {"digest": name}}, "rows": {}}))
+        scores = {"fingerprint": name * 64, "digest": name * 64}
+        (work / "manifest.json").write_text(json.dumps({"artifacts": {"mteb_scores": scores}, "rows": {}}))
         recipe_json = {"seed": 1, "topics": {"limit": ord(name)}, "checks": {"superior": {}}}
         (work / "recipe.json").write_text(json.dumps(recipe_json))
         lineage = {"recipe": {"name": recipe}, "inputs": {"mteb_scores": name}}
@@ -191,7 +192,9 @@ def test_diff_tells_what_is_known_of_releases_without_samples(tmp_path: Path) ->
     assert "topics.limit" in shown.stdout
     assert "97 -> 98" in shown.stdout
     assert "scores cannot be compared: one of the two holds no samples" in shown.stdout
-    assert json.loads(speed(tmp_path, "diff", "a", "b", "--json").stdout)["made_of"] == {"mteb_scores": ["a", "b"]}
+    assert json.loads(speed(tmp_path, "diff", "a", "b", "--json").stdout)["made_of"] == {
+        "mteb_scores": ["a" * 64, "b" * 64]
+    }
     assert_clear_failure(speed(tmp_path, "diff", "a", "x"), "0 releases are called 'x'")
     file = write_recipe(tmp_path, tiny_data())
     assert_clear_failure(speed(tmp_path, "diff", "a", "--now", "--recipe", str(file)), "is not materialized")
