@@ -317,7 +317,7 @@ def test_push_refuses_what_is_damaged_or_has_no_licence(tmp_path: Path, hub: Hub
         "'nobody' is no name of a repository",
     ):
         assert words in refused.stderr
-    (bare.path / "manifest.json").write_text("{}")
+    (bare.path / "manifest.json").write_text('{"artifacts": {}}')
     assert "damaged: manifest.json" in push(tmp_path, hub, "a", "--to", "owner/name", "--yes").stderr
     assert hub.calls == []
 
