@@ -212,7 +212,7 @@ def test_what_a_terminal_obeys_is_not_repeated() -> None:
 
 
 def test_while_nothing_comes_the_progress_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.teacher.endpoint._SILENT_S", 0.3)
+    monkeypatch.setattr("resources.teacher.endpoint.SILENT_S", 0.3)
     said: list[str] = []
     with TeacherServer(echo, Faults(status_500=1.0)) as server:
         engine = OpenAIEngine(teacher_at(server.url), FAST.model_copy(update={"breaker_s": 1.5}), None)
