@@ -30,7 +30,7 @@ import polars as pl
 from resources.inputs.evaluation_sets import local_texts
 from speed_assets.assets.triplets import filtered
 from speed_assets.domain.folding import fold
-from speed_assets.domain.rules import broken_rules
+from speed_assets.domain.rules import first_broken_rules
 from speed_assets.recipe import FinalTriplets, load_recipe
 from tests.support.planted_rows import PLANTED
 
@@ -195,7 +195,7 @@ def planted_found(half: str, section: FinalTriplets) -> dict[str, dict[str, floa
         # Planted rows share queries and negatives, so rules that compare rows are off, except the one that is measured.
         across_rows = {"repeated_negative", "negative_is_positive"}
         settings = section.rules.model_dump(exclude={"skip"})
-        reasons = broken_rules(rows, **settings, skip=tuple(across_rows - {rule}), seed=1)["reason"]
+        reasons = first_broken_rules(rows, **settings, skip=tuple(across_rows - {rule}), seed=1)["reason"]
         if "right" in rows.columns:  # the first row of a query keeps its negative
             reasons, rows = reasons.filter(~rows["right"]), rows.filter(~rows["right"])
         own = int((reasons == rule).sum())

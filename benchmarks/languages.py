@@ -35,7 +35,7 @@ import polars as pl
 
 from speed_assets.assets.triplets import filtered
 from speed_assets.domain.passages import Block, Cut, Document, cut
-from speed_assets.domain.rules import broken_rules
+from speed_assets.domain.rules import first_broken_rules
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.domain.topics import read_topics
 from speed_assets.recipe import PROJECT, FinalTriplets, load_recipe
@@ -191,7 +191,7 @@ def planted(rows: dict[str, pl.DataFrame], section: FinalTriplets) -> dict[str, 
             continue
         frame = pl.DataFrame(mixed)
         skip = ("repeated_negative", "negative_is_positive")
-        frame = frame.with_columns(reason=broken_rules(frame.drop("other"), **rules, skip=skip, seed=1)["reason"])
+        frame = frame.with_columns(reason=first_broken_rules(frame.drop("other"), **rules, skip=skip, seed=1)["reason"])
         known = pl.col("reason").is_in(["other_language", "other_script"]).fill_null(False)
         hit, missed = frame.filter(known), frame.filter(~known)
         found[wanted] = {

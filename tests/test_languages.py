@@ -21,7 +21,7 @@ from benchmarks.languages import (
     topics_read,
 )
 from speed_assets.domain.noise import is_noise
-from speed_assets.domain.rules import broken_rules
+from speed_assets.domain.rules import first_broken_rules
 from speed_assets.recipe import load_recipe
 
 SECTION = load_recipe("laptop").final_triplets
@@ -95,7 +95,7 @@ def test_words_of_other_languages_are_no_english_noise() -> None:
     whole = "Damit der Rechner das Signal des Netzes wieder findet, schalten Sie nach dem Umzug bitte zuerst den Router und dann das Gerät an"
     rows = pl.DataFrame([{**row, "query": german[0], "positive": whole}])
     for languages in (("de",), ("en", "de")):
-        assert broken_rules(rows, languages=languages, other_script_max=0.3)["reason"].to_list() == [None]
+        assert first_broken_rules(rows, languages=languages, other_script_max=0.3)["reason"].to_list() == [None]
     cut = "What you can do about it when there is the noise of an old fan in your computer and the only thing that helps is an"
     rows = pl.DataFrame([{**row, "query": "a fan", "positive": cut}])
-    assert broken_rules(rows, languages=("en", "de"), other_script_max=0.3)["reason"].to_list() == ["unfinished"]
+    assert first_broken_rules(rows, languages=("en", "de"), other_script_max=0.3)["reason"].to_list() == ["unfinished"]

@@ -359,16 +359,16 @@ def test_a_length_that_is_left_open_follows_from_prompts_and_answers(base: str, 
 def test_failures_of_memory_and_device_say_what_to_change() -> None:
     told = pytest.raises(RuntimeError, match=r"senior_model.*micro_batch_size.*gradient_checkpointing.*max_length")
     for error in (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()):
-        with told, machine.explain_failures("senior_model"):
+        with told, machine.add_advice_to_failures("senior_model"):
             raise error
-    with pytest.raises(RuntimeError, match="resumes from its newest checkpoint"), machine.explain_failures("x"):
+    with pytest.raises(RuntimeError, match="resumes from its newest checkpoint"), machine.add_advice_to_failures("x"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(RuntimeError, match=r"^something else$"), machine.explain_failures("x"):
+    with pytest.raises(RuntimeError, match=r"^something else$"), machine.add_advice_to_failures("x"):
         raise RuntimeError("something else")
 
 
 def test_memory_that_is_really_not_there_is_reported() -> None:
-    with pytest.raises(RuntimeError, match="smaller micro_batch_size"), machine.explain_failures("x"):
+    with pytest.raises(RuntimeError, match="smaller micro_batch_size"), machine.add_advice_to_failures("x"):
         torch.empty(2**55)
 
 

@@ -96,7 +96,7 @@ def cluster_for(runtime: Runtime, runner: Runner, scratch: Path) -> Cluster:
     """The cluster that a recipe names; the local one runs its shards with `runner` in `scratch`."""
     assert runtime.cluster is not None
     if runtime.cluster.kind == "local":
-        return LocalShards(runner, scratch)
+        return ShardsOnThisMachine(runner, scratch)
     return RayShards(runtime.cluster, runner, runtime.threads or max(1, int(runtime.cluster.cpus_per_shard)))
 
 
@@ -149,7 +149,7 @@ def _write(frame: pl.DataFrame, file: Path) -> None:
     unfinished.replace(file)
 
 
-class LocalShards:
+class ShardsOnThisMachine:
     """One shard after the other on this machine."""
 
     def __init__(self, runner: Runner, scratch: Path) -> None:

@@ -10,7 +10,7 @@ from speed_assets.assets.revisor import ask_for_revisions
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.calibration import draw_rows_to_judge, suspicion
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.grounded_rules import broken_rules
+from speed_assets.domain.grounded_rules import first_broken_rules_by_source
 from speed_assets.domain.rows import problem_or_refusal, refusal_or_detail
 from speed_assets.domain.scoring import SCORES
 from speed_assets.recipe import RowVerdicts
@@ -73,6 +73,6 @@ def _acceptable_rows(run: StageRun[RowVerdicts]) -> pl.DataFrame:
     if "doubt" in rows.columns:
         rows = rows.filter(pl.col("doubt").is_null())
     if run.section.rules is not None:
-        broken = broken_rules(rows, **run.section.rules.model_dump(), seed=run.recipe.seed)
+        broken = first_broken_rules_by_source(rows, **run.section.rules.model_dump(), seed=run.recipe.seed)
         rows = rows.filter(broken["reason"].is_null())
     return rows

@@ -21,7 +21,7 @@ from speed_assets.domain.calibration import LikelyFaulty, Settings
 from speed_assets.domain.contamination import Limits
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
-from speed_assets.domain.grounded_rules import broken_rules
+from speed_assets.domain.grounded_rules import first_broken_rules_by_source
 from speed_assets.domain.near_duplicates import Similarity
 from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS
 from speed_assets.domain.scoring import SCORE_OF, SCORES, find_by_score, find_doubted
@@ -173,7 +173,7 @@ def _steps_between_rows(section: FinalTriplets, seed: int) -> Steps:
 
 
 def _broken(rules: Rules, skip: Collection[str], seed: int) -> Finder:
-    return partial(broken_rules, **rules.model_dump(exclude={"skip"}), skip=tuple(skip), seed=seed)
+    return partial(first_broken_rules_by_source, **rules.model_dump(exclude={"skip"}), skip=tuple(skip), seed=seed)
 
 
 def _score_steps(scores: Scores) -> Steps:

@@ -22,7 +22,7 @@ from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EVALUATION_TEXTS, PASSAGES
 from speed_assets.domain.grounded import grounded_rows
-from speed_assets.domain.grounded_rules import broken_rules
+from speed_assets.domain.grounded_rules import first_broken_rules_by_source
 from speed_assets.domain.problems import problem_sentence
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.rows import ask_until_valid, cut_off_attempts, parse_outputs, synthesis_rows
@@ -88,7 +88,9 @@ def keeping_rules(rows: pl.DataFrame, rules: Rules | None, seed: int) -> pl.Data
     """
     if rules is None or rows.is_empty():
         return rows
-    broken = broken_rules(rows, **rules.model_dump(exclude={"skip"}), skip=rules.skip, seed=seed)["reason"]
+    broken = first_broken_rules_by_source(rows, **rules.model_dump(exclude={"skip"}), skip=rules.skip, seed=seed)[
+        "reason"
+    ]
     code = pl.when(pl.col("valid") & broken.is_not_null()).then(pl.lit("rule:") + broken)
     return rows.with_columns(problem=pl.coalesce("problem", code)).with_columns(valid=pl.col("problem").is_null())
 

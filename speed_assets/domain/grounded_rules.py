@@ -36,26 +36,26 @@ _SOUND = "The old boiler in the cellar heats three rooms of the house."
 """Stands in for a passage: a text that breaks no rule."""
 
 
-def broken_rules(
+def first_broken_rules_by_source(
     rows: pl.DataFrame, *, query_words_min: int = 8, skip: tuple[str, ...] = (), **numbers: Any
 ) -> pl.DataFrame:
-    """(reason, detail) of each row, as `rules.broken_rules`; of grounded rows only what their query breaks.
+    """(reason, detail) of each row, as `rules.first_broken_rules`; of grounded rows only what their query breaks.
 
     Args:
         rows: row_id, task_type, topic, task, query, positive, negative.
         query_words_min: words of a query that may not stand in its positive, or in its passage.
         skip: codes that are not asked for.
-        numbers: the other numbers of `rules.broken_rules`.
+        numbers: the other numbers of `rules.first_broken_rules`.
     """
     grounded = rows["task_type"] == GROUNDED
     if not grounded.any():
-        return rules.broken_rules(rows, query_words_min=query_words_min, skip=skip, **numbers)
+        return rules.first_broken_rules(rows, query_words_min=query_words_min, skip=skip, **numbers)
     of_passage = pl.col("task_type") == GROUNDED
     shown = rows.with_columns(
         positive=pl.when(of_passage).then(pl.lit(_SOUND)).otherwise("positive"),
         topic=pl.when(of_passage).then(pl.lit("")).otherwise("topic"),  # a title, whose words a query need not have
     )
-    broken = rules.broken_rules(shown, query_words_min=query_words_min, skip=skip, **numbers)
+    broken = rules.first_broken_rules(shown, query_words_min=query_words_min, skip=skip, **numbers)
     codes: list[str | None] = []
     for of_this, query, positive in zip(grounded, rows["query"], rows["positive"], strict=True):
         found_code = None

@@ -11,7 +11,7 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, build_graph, with_task_types, written_by
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
-from speed_assets.recipe.rules import broken_rules
+from speed_assets.recipe.rules import broken_recipe_rules
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
@@ -138,7 +138,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Recipe:
-        if problems := broken_rules(self):
+        if problems := broken_recipe_rules(self):
             raise ValueError("; ".join(problems))
         return self
 

@@ -260,7 +260,7 @@ RULES: tuple[Rule, ...] = (
 """In the order in which problems are listed."""
 
 
-def broken_rules(recipe: Recipe) -> list[str]:
+def broken_recipe_rules(recipe: Recipe) -> list[str]:
     """Every problem of a recipe between its sections, in words."""
     graph = recipe.graph()
     return [problem for rule in RULES for problem in rule(recipe, graph)]

@@ -57,7 +57,7 @@ def run(params: Params, report: Report) -> dict[str, Any]:
         RuntimeError: memory or device failed; the message says what to change.
     """
     job = Embed.read(params)
-    with machine.explain_failures("embedding_model"):
+    with machine.add_advice_to_failures("embedding_model"):
         machine.one_device()
         return {"models": {model.name: _one(job, model, report) for model in job.models}}
 

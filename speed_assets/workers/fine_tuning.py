@@ -73,7 +73,7 @@ def fine_tune(job: FineTune, report: Report, answers: tuple[str, ...], trainer_o
         FloatingPointError: a loss is not finite.
         RuntimeError: memory or device failed; the message says what to change.
     """
-    with machine.explain_failures("the training section of this stage"):
+    with machine.add_advice_to_failures("the training section of this stage"):
         machine.one_device()
         written = pl.read_parquet(job.rows)
         model, tokenizer, dialogue = load_start(job)

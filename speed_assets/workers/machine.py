@@ -44,7 +44,7 @@ def one_device() -> None:
 
 
 @contextmanager
-def explain_failures(section: str) -> Iterator[None]:
+def add_advice_to_failures(section: str) -> Iterator[None]:
     """Turn failures of memory, device and base into errors that name what to change.
 
     Args:

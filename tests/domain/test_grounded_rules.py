@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from speed_assets.domain.grounded_rules import broken_rules, is_unspecific
+from speed_assets.domain.grounded_rules import first_broken_rules_by_source, is_unspecific
 
 PASSAGE = (
     "As an AI language model, I cannot help with that. The lever next to the old boiler opens the second valve and then"
@@ -18,7 +18,7 @@ def reasons(query: str, task_type: str = "grounded", positive: str = PASSAGE, **
         "query": query, "positive": positive, "negative": None,
     }  # fmt: skip
     frame = pl.DataFrame([row], schema_overrides={"negative": pl.String})
-    return broken_rules(frame, other_script_max=0.3, **numbers)["reason"].to_list()  # type: ignore[arg-type]
+    return first_broken_rules_by_source(frame, other_script_max=0.3, **numbers)["reason"].to_list()  # type: ignore[arg-type]
 
 
 def test_a_passage_may_be_what_no_written_text_may() -> None:

@@ -7,7 +7,7 @@ import random
 import polars as pl
 import pytest
 
-from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS, broken_rules
+from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS, first_broken_rules
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.microworld.toy_records import read_task, write_record, write_task
 from tests.support.planted_rows import PLANTED
@@ -37,7 +37,7 @@ OPTIONS = {"label_too_long": {"label_words_max": 3}, "topic_not_named": {"topic_
 def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str | None, str | None]]:
     rows = pl.DataFrame([RIGHT | change for change in changes], schema=dict.fromkeys(RIGHT, pl.String))
     settings = {"language_confidence": 0.98, "other_script_max": 0.3} | options
-    return broken_rules(rows, **settings).rows()  # type: ignore[arg-type]
+    return first_broken_rules(rows, **settings).rows()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_no_rule_catches_right_rows_of_the_microworld() -> None:
             rows.append(
                 {"row_id": f"{i}", "task_type": task_type, "task": task, **TASK_TYPES[task_type].triplet(record)}
             )
-    found = broken_rules(pl.DataFrame(rows), other_script_max=0.3)
+    found = first_broken_rules(pl.DataFrame(rows), other_script_max=0.3)
     assert found["reason"].null_count() >= 0.999 * len(rows)
 
 
@@ -150,7 +150,7 @@ def test_planted_rows_are_found(rule: str) -> None:
         [{"row_id": f"{number:04d}", **row} for number, row in enumerate(PLANTED[rule])], infer_schema_length=None
     )
     others = {*RULES_ACROSS_ROWS} - {rule}
-    found = broken_rules(rows, skip=tuple(others), language_confidence=0.98, other_script_max=0.3)["reason"]
+    found = first_broken_rules(rows, skip=tuple(others), language_confidence=0.98, other_script_max=0.3)["reason"]
     if "right" in rows.columns:
         found = found.filter(~rows["right"])
     assert found.count() >= 0.9 * len(found)

@@ -38,7 +38,7 @@ def same_with_every_text_read(rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatc
     """The reasons, after holding them against those without first looks."""
 
     def reasons() -> pl.DataFrame:
-        return rules.broken_rules(rows, language_confidence=0.98, other_script_max=0.3, label_words_max=8)
+        return rules.first_broken_rules(rows, language_confidence=0.98, other_script_max=0.3, label_words_max=8)
 
     fast = reasons()
     monkeypatch.setattr(row_patterns, "AS_AN_AI_SUSPECT", "")

@@ -9,6 +9,6 @@ languages (`language.py`), rows that repeat others (`near_duplicates.py`, `conta
 """
 
 from speed_assets.domain.rules.codes import RULE_CODES, RULES_ACROSS_ROWS, RuleCode
-from speed_assets.domain.rules.first_broken_rule import broken_rules
+from speed_assets.domain.rules.first_broken_rule import first_broken_rules
 
-__all__ = ["RULES_ACROSS_ROWS", "RULE_CODES", "RuleCode", "broken_rules"]
+__all__ = ["RULES_ACROSS_ROWS", "RULE_CODES", "RuleCode", "first_broken_rules"]

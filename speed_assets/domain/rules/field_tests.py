@@ -36,7 +36,7 @@ def field_tests(
 ) -> FieldTests:
     """The tests of every rule that an expression decides, in the order in which they name a reason.
 
-    Args: see `broken_rules`.
+    Args: see `first_broken_rules`.
     """
     tests = _tests_of_form(languages, other_script_max)
     if language_confidence is not None and "other_language" not in skip:

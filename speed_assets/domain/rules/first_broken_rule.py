@@ -12,7 +12,7 @@ from speed_assets.domain.rules.field_tests import FieldTests, field_tests
 from speed_assets.domain.rules.lengths import wrong_lengths
 
 
-def broken_rules(
+def first_broken_rules(
     rows: pl.DataFrame,
     *,
     skip: tuple[str, ...] = (),
