@@ -21,7 +21,7 @@ from sentence_transformers.base.modules import Transformer  # noqa: E402
 from speed_assets.workers import embedding_base, evaluate  # noqa: E402
 from speed_assets.workers.training_jobs import PretrainedBase  # noqa: E402
 from tests.support import embedding_families as families  # noqa: E402
-from tests.support.embedding_jobs import settings_of, train  # noqa: E402
+from tests.support.embedding_jobs import SETTINGS, settings_of, train  # noqa: E402
 
 MAX_LENGTH = 120
 TEMPLATE = "Instruct: {task}\nQuery: {query}"
@@ -119,23 +119,14 @@ def trained(family: Family, folder: Path, **settings: Any) -> tuple[Path, dict[s
     """A model of the family, trained for two epochs on ROWS and saved."""
     rows = pl.DataFrame(ROWS, schema=dict.fromkeys(NAMES, pl.String), orient="row")
     rows.write_parquet(folder / "rows.parquet")
-    defaults = {
+    defaults = SETTINGS | {
         "pooling": family.pooling,
         "instruction": family.instruction,
-        "dtype": "float32",
         "temperature": 0.05,
         "learning_rate": 1e-3,
         "batch_size": 4,
         "epochs": 2,
-        "warmup_share": 0.0,
-        "weight_decay": 0.0,
         "max_length": MAX_LENGTH,
-        "homogeneous": True,
-        "false_negative_margin": None,
-        "matryoshka": [],
-        "average_last": 1,
-        "lora": None,
-        "gradient_checkpointing": False,
         "micro_batch_size": 2,
     }
     result = train(

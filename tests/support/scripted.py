@@ -10,7 +10,7 @@ from typing import Any
 
 from resources.ledger.calls import Allowance, AnswerSink, TeacherAnswer, TeacherRequest
 from speed_assets.recipe import RECIPES, Recipe, parse_recipe
-from tests.support.tiny import tiny_data
+from tests.support.tiny import set_paths, tiny_data
 
 Answer = Callable[[TeacherRequest], TeacherAnswer | str | list[str]]
 TOPICS = ("Arts/Music/Violins", "Health/Sleep", "Business/Trade/Customs", "Science/Birds/Owls")
@@ -43,10 +43,5 @@ def full_recipe(folder: Path, topics: Sequence[str] = TOPICS, **changes: Any) ->
     data["money"] = {}
     data["topics"] = {"file": str(folder / "topics.txt"), "at_least": 1}
     data["final_triplets"]["source"] = "revised_data"
-    for path, value in changes.items():
-        *parents, last = path.split("__")
-        section = data
-        for name in parents:
-            section = section[name]
-        section[last] = value
+    set_paths(data, changes)
     return parse_recipe(data, RECIPES / "tiny.yaml")
