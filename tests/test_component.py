@@ -18,6 +18,8 @@ from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import PROJECT, RecipeError, load_recipe
 from tests.support.tiny import tiny_data, write_recipe
 
+pytestmark = pytest.mark.faults  # processes of their own, each of which imports what trains
+
 NAME = "tiny_dagster_project"
 PYPROJECT = f"""
 [project]

@@ -18,6 +18,8 @@ from tests.support.released_table import TEXTS, released
 from tests.support.static_embedder import write_embedder
 from tests.support.tiny import tiny_data, write_recipe
 
+pytestmark = pytest.mark.faults  # processes of their own, each of which imports what trains
+
 EXAMPLES = PROJECT / "examples"
 RIVER = "which river flows through the old town of the city before it meets the sea in the west"
 
