@@ -214,20 +214,25 @@ def _values_of(database: Path) -> Iterator[bytes]:
                     yield content
 
 
-@pytest.mark.faults
-def test_a_key_that_the_teacher_echoes_is_nowhere(echoing: TeacherServer, tmp_path: Path) -> None:
-    data = tiny_data()
-    data["teacher"] |= {"engine": "openai", "endpoint": echoing.url, "key_variable": "ROUTER"}
+def _written_by_the_teacher(data: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    """`speed run` up to the seed data, in a process of its own, with its home in `folder`."""
     selected = "key:topics or key:task_list or key:seed_data"
-    done = subprocess.run(
-        [sys.executable, "-m", "speed_assets.cli", "run", "--json", "--recipe", str(write_recipe(tmp_path, data)), "--select", selected],
+    return subprocess.run(
+        [sys.executable, "-m", "speed_assets.cli", "run", "--json", "--recipe", str(write_recipe(folder, data)), "--select", selected],
         cwd=PROJECT,
-        env={**os.environ, "SPEED_HOME": str(tmp_path / "home")},
+        env={**os.environ, "SPEED_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )  # fmt: skip
+
+
+@pytest.mark.faults
+def test_a_key_that_the_teacher_echoes_is_nowhere(echoing: TeacherServer, tmp_path: Path) -> None:
+    data = tiny_data()
+    data["teacher"] |= {"engine": "openai", "endpoint": echoing.url, "key_variable": "ROUTER"}
+    done = _written_by_the_teacher(data, tmp_path)
     assert "planted" not in done.stdout + done.stderr
     assert planted_in(tmp_path / "home") == []
     texts = [str(call["answer"]) for call in accounts.read_calls(Ledger.at(tmp_path / "home"))]
@@ -265,15 +270,7 @@ def test_a_key_in_an_error_or_a_redirect_is_nowhere(how: str, tmp_path: Path) ->
         data = tiny_data()
         data["teacher"] |= {"engine": "openai", "endpoint": server.url, "key_variable": "ROUTER"}
         data["checks"]["tasks_missing_max"] = 1.0
-        done = subprocess.run(
-            [sys.executable, "-m", "speed_assets.cli", "run", "--json", "--recipe", str(write_recipe(tmp_path, data)), "--select", "key:topics or key:task_list or key:seed_data"],
-            cwd=PROJECT,
-            env={**os.environ, "SPEED_HOME": str(tmp_path / "home")},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )  # fmt: skip
+        done = _written_by_the_teacher(data, tmp_path)
         assert server.said > (5 if how == "errors" else 0)
     assert "planted" not in done.stdout + done.stderr
     assert planted_in(tmp_path / "home") == []
