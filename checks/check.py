@@ -53,7 +53,8 @@ class Check:
     """A check of one asset. A blocking check is a gate; the others warn.
 
     Raise `version` when the outcome for the same artifact and thresholds may change. `thresholds` are the fields of
-    `recipe.checks` that it reads, and it gets no other: a changed threshold evaluates only the checks that read it.
+    `recipe.checks` that it reads, and it gets no other: a changed threshold evaluates only the checks that read it. `fields` are
+    `section.field` of what else it reads of the recipe apart from the artifact.
     """
 
     asset: str
@@ -63,6 +64,7 @@ class Check:
     evaluate: Callable[[Subject], Outcome]
     thresholds: tuple[str, ...] = ()
     version: int = 1
+    fields: tuple[str, ...] = ()
 
 
 def example_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from checks.written_rows import LOOK_IN_QUARANTINE
 from resources.inputs.evaluation_sets import offline_evaluation_texts, task_texts
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.recipe import rows_asked
 
 
 def kept_share(subject: Subject) -> Outcome:
@@ -41,6 +42,32 @@ def kept_share(subject: Subject) -> Outcome:
         f"{rows} of {rows_in} rows ({share:.1%}) were kept, at least {least:.1%} must be (checks.kept_min)",
         LOOK_IN_QUARANTINE,
         {"rows": rows, "rows_in": rows_in, "share": share, **quarantine_metadata(subject)},
+    )
+
+
+def wanted_rows(subject: Subject) -> Outcome:
+    """Rows of final_triplets of each task type, held against `final_triplets.wanted`; a table short of it passes at the ceiling only."""
+    wanted = subject.recipe.final_triplets.wanted
+    if wanted is None:
+        return Outcome(True, "final_triplets.wanted is not set: the rows that came out are taken")
+    accepted: dict[str, int] = subject.artifact.metadata["task_types"]
+    asked = rows_asked(subject.recipe, subject.recipe.final_triplets.source).model_dump()
+    goals, most = wanted.rows.model_dump(), wanted.candidates_max.model_dump()
+    short = {name: goal for name, goal in goals.items() if accepted.get(name, 0) < goal}
+    open_ = [name for name in short if asked.get(name, 0) < most.get(name, 0)]
+    counts = ", ".join(f"{accepted.get(name, 0):,} of {goal:,} {name}" for name, goal in goals.items() if goal)
+    metadata = {"wanted": goals, "accepted": accepted, "asked": asked}
+    if not short:
+        return Outcome(True, f"as many rows passed as are wanted: {counts}", metadata)
+    if not open_:
+        return Outcome(
+            True, f"the ceiling is met (final_triplets.wanted.candidates_max): {counts} rows passed", metadata
+        )
+    return Outcome(
+        False,
+        f"{counts} rows passed (final_triplets.wanted): run again for a further block, in the UI after *Reload definitions*; where "
+        "nothing is stale then, raise final_triplets.wanted.blocks_max or want fewer rows",
+        metadata,
     )
 
 

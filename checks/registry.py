@@ -7,7 +7,11 @@ Belongs here: the list, look-up, evaluation, the key of an outcome. Not here: th
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from types import SimpleNamespace
+from typing import Any
+
+from pydantic import BaseModel
 
 from checks import models, scores, tables
 from checks.check import Check, Outcome, Subject
@@ -25,15 +29,20 @@ def checks_of(asset: str) -> tuple[Check, ...]:
 
 
 def check_key(check: Check, recipe: Recipe) -> str:
-    """64 hex digits over the check, its version and its thresholds. An outcome under another key is out of date."""
+    """64 hex digits over the check, its version, its thresholds and the fields that it reads. An outcome under another key is out of date."""
     return digest(
         {
             "asset": check.asset,
             "check": check.name,
             "version": check.version,
             "thresholds": recipe.checks.model_dump(mode="json", include=set(check.thresholds)),
+            **({"fields": [_plain(attrgetter(name)(recipe)) for name in check.fields]} if check.fields else {}),
         }
     )
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def evaluate(check: Check, subject: Subject) -> Outcome:

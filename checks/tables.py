@@ -12,7 +12,15 @@ from functools import partial
 
 from checks.check import Check, Outcome, Subject
 from checks.expectations import validate
-from checks.final_rows import every_task_read, kept_share, task_type_shares, topic_coverage, uncontaminated, vendi
+from checks.final_rows import (
+    every_task_read,
+    kept_share,
+    task_type_shares,
+    topic_coverage,
+    uncontaminated,
+    vendi,
+    wanted_rows,
+)
 from checks.judgements import judge_contradictions, judge_unreadable, revisions_readable
 from checks.suites import SUITES, Severity
 from checks.written_rows import all_accounted, enough_pairs, some_pairs, tasks_missing, topics_refused, valid_share
@@ -111,6 +119,14 @@ CHECKS: tuple[Check, ...] = (
         "final_triplets", "contamination", True, "No row repeats a text that the model is scored on.", uncontaminated
     ),
     Check("final_triplets", "kept_share", True, "Most rows survive filtering.", kept_share, ("kept_min",), version=2),
+    Check(
+        "final_triplets",
+        "wanted_rows",
+        True,
+        "As many rows passed as are wanted, or the ceiling on rows written for them is met.",
+        wanted_rows,
+        fields=("final_triplets.wanted",),
+    ),
     Check(
         "final_triplets",
         "topic_coverage",

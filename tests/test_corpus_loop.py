@@ -104,6 +104,7 @@ def test_sections_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             Recipe.model_validate(data | change)
 
 
+@pytest.mark.faults
 def test_from_documents_to_scores_and_what_a_changed_document_costs(server: TeacherServer, tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", 24)
     (tmp_path / "corpus" / "copy.md").write_text(note(3))

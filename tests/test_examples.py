@@ -275,6 +275,7 @@ def without_teacher(root: Path, rows: int = 24) -> Recipe:
     return parse_recipe(data, RECIPES / "alone.yaml")
 
 
+@pytest.mark.faults
 def test_no_teacher_at_all_to_a_release(tmp_path: Path) -> None:
     recipe, home = without_teacher(tmp_path), tmp_path / "home"
     assert plan(recipe, home).as_json()["calls"] == 0

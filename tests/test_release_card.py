@@ -211,6 +211,7 @@ def test_a_pushed_card_names_its_repositories(tmp_path: Path) -> None:
     assert 'load_dataset("owner/name", "retrieval", split="train")' in data
 
 
+@pytest.mark.faults
 def test_the_snippets_of_both_cards_run_as_they_stand(tmp_path: Path) -> None:
     """In a folder where OWNER/NAME is a copy of what a push sends; nothing else is there to be opened, and no network."""
     write_embedder(tmp_path / "a" / "input" / "model")

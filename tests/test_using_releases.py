@@ -38,6 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.mark.faults
 def test_search_shows_both_models_in_eighty_columns(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     released(home, write_embedder(home.parent / "base"))
     arguments = ["search", "cc", "the kettle", "ladder", "--corpus", str(home.parent / "documents"), "--top", "2"]
@@ -101,6 +102,7 @@ def serving(home: Path, name: str) -> Iterator[str]:
         process.stderr.close()
 
 
+@pytest.mark.faults
 def test_a_served_release_gives_its_vectors(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = released(home, "static")
     released(home, "static", "d", scale=3.0)

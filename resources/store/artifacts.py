@@ -14,6 +14,7 @@ from typing import Any
 
 from resources.inputs.external_digests import external_digest
 from resources.store.store import Artifact, ArtifactManifest, Store
+from resources.store.wanted_rows import current_block
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import PASSAGES, Stage, sources, upstream
 from speed_assets.errors import SpeedError
@@ -59,12 +60,25 @@ class Artifacts:
     Its methods take the name of an asset and the task type (`partition`) of a stage that has one artifact for each.
     """
 
-    def __init__(self, recipe: Recipe, store: Store, key_prefix: str | None = None) -> None:
-        """`key_prefix` begins the keys of the assets (`asset_keys.key_of`)."""
-        self.recipe = recipe
+    def __init__(
+        self, recipe: Recipe, store: Store, key_prefix: str | None = None, *, further_blocks: bool = True
+    ) -> None:
+        """`self.recipe` asks for the rows of the current block of `final_triplets.wanted`.
+
+        Args:
+            recipe: asks for the rows of the first block.
+            store: with the artifacts.
+            key_prefix: begins the keys of the assets (`asset_keys.key_of`).
+            further_blocks: False keeps to the rows that the recipe asks for.
+        """
         self.store = store
         self.key_prefix = key_prefix
+        self.recipe = current_block(recipe, self._passed) if further_blocks else recipe
         self.graph = recipe.graph()
+
+    def _passed(self, recipe: Recipe) -> Mapping[str, int] | None:
+        triplets = Artifacts(recipe, self.store, further_blocks=False).peek("final_triplets")
+        return None if triplets is None else triplets.metadata["task_types"]
 
     def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The valid artifact under this recipe; None when it or one of its inputs does not exist."""

@@ -177,10 +177,10 @@ class _Planner:
     """One dry run over the graph."""
 
     def __init__(self, recipe: Recipe, home: Path, instance: Instance, store: Store) -> None:
-        self._recipe = recipe
         self._home = home
-        self._warnings = [*warnings_before(recipe), *estimated_calls(recipe)]
         self._real = Artifacts(recipe, store)
+        recipe = self._recipe = self._real.recipe
+        self._warnings = [*warnings_before(recipe), *estimated_calls(recipe)]
         self._recorded = instance.last_materializations(
             [(stage.name, part) for stage, part in self._real.in_build_order()]
         )

@@ -31,6 +31,14 @@ class RunReport:
     refused: list[str] = field(default_factory=list)
     wall_s: float = 0.0
 
+    def add_earlier(self, before: RunReport) -> None:
+        """Add what the run before this one made, where the two are blocks of one: what was made then is not counted as reused. Its
+        errors are left out: this run tried again what they stopped."""
+        self.made = {**before.made, **{name: before.made.get(name, 0.0) + s for name, s in self.made.items()}}
+        self.reused = {name: s for name, s in self.reused.items() if name not in self.made}
+        self.metadata = before.metadata | self.metadata
+        self.wall_s += before.wall_s
+
 
 def summary(report: RunReport, artifacts: Artifacts) -> dict[str, Any]:
     """The JSON object that ends a run.

@@ -31,6 +31,7 @@ from resources.store import storage_errors
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import Step, key_of, step_of
 from resources.store.shared_store import store_of
+from resources.store.wanted_rows import block_in_words
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
@@ -71,7 +72,8 @@ def run(
 ) -> RunReport:
     """Materialize everything that `speed plan` does not reuse, in one Dagster run.
 
-    A step that fails stops everything downstream of it; everything else is finished.
+    A step that fails stops everything downstream of it; everything else is finished. Each further block of
+    `final_triplets.wanted` is a Dagster run of its own, which follows at once.
 
     Args:
         recipe: the recipe to run.
@@ -95,7 +97,13 @@ def run(
     """
     with home_environment(home):
         tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: masked(changes_in_words(changes))} if changes else {})
-        return _run(recipe, home, select, tags, progress, say, runner, check_first, findings)
+        block, report = _run(recipe, home, select, tags, progress, say, runner, check_first, findings)
+        while (further := Artifacts(block, store_of(home)).recipe) != block:
+            say(block_in_words(block, further))
+            before = report
+            block, report = _run(further, home, select, tags, progress, say, runner, False, ())
+            report.add_earlier(before)
+        return report
 
 
 def _run(
@@ -108,7 +116,8 @@ def _run(
     runner: Runner | None,
     check_first: bool,
     findings: Sequence[doctor.Finding],
-) -> RunReport:
+) -> tuple[Recipe, RunReport]:
+    """One Dagster run of the current block of a recipe: the recipe of that block, and the report."""
     started = time.monotonic()
     report = RunReport(recipe.name, run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}")
     instance = Instance.of(home)
@@ -144,7 +153,7 @@ def _run(
         for line in dict.fromkeys(reports):
             say(f"damaged: {line}")
         report.wall_s = time.monotonic() - started
-    return report
+    return artifacts.recipe, report
 
 
 def _selected(select: str, defs: dg.Definitions, graph: Graph) -> set[Step]:

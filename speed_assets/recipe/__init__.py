@@ -48,6 +48,7 @@ from speed_assets.recipe.sections.filters import (
     Readmit,
     Rules,
     Scores,
+    Wanted,
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
@@ -144,6 +145,7 @@ __all__ = [
     "TeacherDialect",
     "Topics",
     "Training",
+    "Wanted",
     "changes_in_words",
     "changes_of",
     "demonstration_notice",

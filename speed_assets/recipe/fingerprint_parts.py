@@ -37,6 +37,7 @@ UNFINGERPRINTED: dict[str, str] = {
     "prompts.file": "a path; the prompts that a stage asks with are in its fingerprint instead",
     "teacher.key_variable": "who pays, not what is asked",
     "senior_data.writer": "which model writes; as an input of the stage its content is in the fingerprint instead",
+    "final_triplets.wanted": "how many blocks are written; the number of rows asked for is in the fingerprints instead",
     "runtime": "how fast, not what",
     "study": "names other recipes, and changes nothing in this one",
     "calls": "how a question is sent, not what is asked",

@@ -117,12 +117,12 @@ class Recipe(Section):
         if not isinstance(share, int | float) or not 0 <= share <= 1:
             return data  # told by the section itself
         for name, field in ROW_COUNTS:
-            section = data.get(name)
-            rows = section.get(field) if isinstance(section, Mapping) else None
-            if isinstance(rows, Mapping) and "grounded" not in rows and isinstance(rows.get("retrieval"), int):
-                grounded = round(share * rows["retrieval"])
-                split = {"retrieval": rows["retrieval"] - grounded, "grounded": grounded}
-                data[name] = {**section, field: {**rows, **split}}
+            if isinstance(section := data.get(name), Mapping):
+                data[name] = _with_grounded(section, field, share)
+        triplets = data.get("final_triplets")
+        if isinstance(triplets, Mapping) and isinstance(wanted := triplets.get("wanted"), Mapping):
+            wanted = _with_grounded(_with_grounded(wanted, "rows", share), "candidates_max", share)
+            data["final_triplets"] = {**triplets, "wanted": wanted}
         return data
 
     @model_serializer(mode="wrap")
@@ -195,6 +195,15 @@ class Recipe(Section):
         memory = {name: set(MEMORY_FIELDS) for name in type(self).model_fields if name.endswith("_model")}
         without = dict.fromkeys(("runtime", "description", "calls", "money", "study"), True)
         return digest(self.model_dump(mode="json", exclude={**without, **memory}))
+
+
+def _with_grounded(section: Mapping[str, Any], field: str, share: float) -> Mapping[str, Any]:
+    """A section, in whose numbers of rows `share` of the retrieval rows are grounded, where it says nothing of those."""
+    rows = section.get(field)
+    if not isinstance(rows, Mapping) or "grounded" in rows or not isinstance(rows.get("retrieval"), int):
+        return section
+    grounded = round(share * rows["retrieval"])
+    return {**section, field: {**rows, "retrieval": rows["retrieval"] - grounded, "grounded": grounded}}
 
 
 def rows_asked(sections: Recipe | RecipeView, source: DataSource) -> PerTaskType:

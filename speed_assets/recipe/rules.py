@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from speed_assets.domain.graph import Graph
+from speed_assets.domain.graph import Graph, written_by
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 if TYPE_CHECKING:
@@ -231,6 +231,24 @@ _WITHOUT_TEACHER = {
 """By stage, what leaves it out."""
 
 
+def wanted_rows_have_a_first_block(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Blocks follow a first one, up to a ceiling that is not below it."""
+    wanted = recipe.final_triplets.wanted
+    if wanted is None:
+        return
+    written = written_by(recipe.final_triplets.source)
+    first = recipe.rows_by_stage()[written]
+    for name in TASK_TYPE_NAMES:
+        rows, most, asked = (getattr(numbers, name) for numbers in (wanted.rows, wanted.candidates_max, first))
+        if rows and not asked:
+            yield f"final_triplets.wanted.rows.{name}={rows}: {written} asks for no such rows, so there is no first block"
+        if rows and most < max(rows, asked):
+            yield (
+                f"final_triplets.wanted.candidates_max.{name}={most} is below the {max(rows, asked)} rows that "
+                f"{'are wanted' if rows > asked else 'the first block asks for'}"
+            )
+
+
 RULES: tuple[Rule, ...] = (
     something_is_scored,
     passages_have_a_corpus,
@@ -256,6 +274,7 @@ RULES: tuple[Rule, ...] = (
     examples_have_rows,
     examples_stay_on_this_machine,
     no_stage_asks_a_teacher_that_is_not_there,
+    wanted_rows_have_a_first_block,
 )
 """In the order in which problems are listed."""
 

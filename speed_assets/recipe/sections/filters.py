@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -179,6 +181,21 @@ class Readmit(Section):
         return self
 
 
+class Wanted(Section):
+    """Rows that are to pass the filters, in place of rows to write: further blocks are written until they do. It changes no row:
+    fingerprints have the number of rows of the current block."""
+
+    rows: PerTaskType
+    """Rows of each task type that final_triplets is to have; 0 takes those that come out."""
+    candidates_max: PerTaskType
+    """Maximum rows asked for in all blocks. Where it is met, the run goes on with the rows that there are, and says so."""
+    blocks_max: Annotated[int, Field(ge=2, le=100)] = 6
+    """Maximum blocks, the first included (ours)."""
+    margin: Annotated[float, Field(ge=1, le=10)] = 1.1
+    """What the missing rows are multiplied by, next to the share that was accepted so far: later rows repeat earlier ones more
+    often (ours)."""
+
+
 class FinalTriplets(Section):
     source: DataSource = "revised_data"
     """The table that triplets are made from; `seed_data` is the teacher-only way."""
@@ -189,3 +206,13 @@ class FinalTriplets(Section):
     readmit: tuple[Readmit, ...] = ()
     """Exceptions: rows that pass although a filter would reject them."""
     diversity: Diversity = Diversity()
+    wanted: Wanted | None = None
+    """Rows that are to pass, and the ceiling on rows written for them; null takes those that come out of the rows asked for."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `wanted` where it is not set, so that older recipes keep their digests."""
+        dumped: dict[str, Any] = dump(self)
+        if self.wanted is None:
+            dumped.pop("wanted", None)
+        return dumped

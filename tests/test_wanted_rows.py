@@ -1,0 +1,180 @@
+"""`final_triplets.wanted`: blocks of rows until enough pass, or a ceiling is met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resources.store.artifacts import Artifacts
+from resources.store.store import Store
+from resources.store.wanted_rows import asked_rows, current_block
+from speed_assets.domain.wanted_rows import rows_to_ask
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.rehearse import rehearsal_of
+from speed_assets.recipe import Recipe, RecipeError, load_recipe
+from speed_assets.recipe.changed_fields import with_changes
+from tests.support.small import small_data, write_recipe
+
+COUNTS = st.integers(0, 10_000)
+TYPES = ("classification", "retrieval", "sts", "matching_short", "matching_long")
+
+
+def numbers(**given: int) -> dict[str, int]:
+    return dict.fromkeys(TYPES, 0) | given
+
+
+@given(asked=st.integers(1, 10_000), passed=COUNTS, wanted=COUNTS, most=COUNTS, margin=st.floats(1, 10))
+def test_a_block_is_larger_only_where_rows_are_missing_below_the_ceiling(
+    asked: int, passed: int, wanted: int, most: int, margin: float
+) -> None:
+    rows = rows_to_ask({"sts": asked}, {"sts": min(passed, asked)}, {"sts": wanted}, {"sts": most}, margin)["sts"]
+    if min(passed, asked) >= wanted or asked >= most:
+        assert rows == asked
+    else:
+        assert asked < rows <= most
+        assert rows == most or rows - asked >= wanted - min(passed, asked)
+
+
+def wanting(**fields: Any) -> Recipe:
+    data = load_recipe("offline").model_dump(mode="json")
+    data["final_triplets"]["wanted"] = {
+        "rows": numbers(retrieval=100),
+        "candidates_max": numbers(retrieval=10_000),
+        **fields,
+    }
+    data["senior_data"]["rows"] = numbers(retrieval=100)
+    return Recipe.model_validate(data)
+
+
+def blocks(recipe: Recipe, share: float) -> list[int]:
+    """Retrieval rows asked for in each block, where this share of rows passes."""
+    seen: list[int] = []
+
+    def passed(block: Recipe) -> dict[str, int]:
+        seen.append(asked_rows(block)["retrieval"])
+        return {"retrieval": int(seen[-1] * share)}
+
+    last = current_block(recipe, passed)
+    return list(dict.fromkeys([*seen, asked_rows(last)["retrieval"]]))
+
+
+def test_blocks_end_when_enough_rows_pass() -> None:
+    assert blocks(wanting(), 1.0) == [100]
+    asked = blocks(wanting(), 0.5)
+    assert asked[0] == 100
+    assert int(asked[-1] * 0.5) >= 100
+    assert len(asked) <= 3
+
+
+def test_blocks_end_at_the_ceiling_and_at_their_number() -> None:
+    assert blocks(wanting(candidates_max=numbers(retrieval=150)), 0.1)[-1] == 150
+    assert len(blocks(wanting(blocks_max=3), 0.0)) == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_the_recipe_of_a_block_is_its_own_current_block(share: float) -> None:
+    def passed(block: Recipe) -> dict[str, int]:
+        return {"retrieval": int(asked_rows(block)["retrieval"] * share)}
+
+    last = current_block(wanting(blocks_max=4), passed)
+    assert current_block(last, passed) == last
+
+
+def test_wanted_rows_are_in_no_fingerprint() -> None:
+    plain = wanting().model_copy(
+        update={"final_triplets": wanting().final_triplets.model_copy(update={"wanted": None})}
+    )
+    for stage in plain.graph().values():
+        for task_type in stage.task_types or (None,):
+            assert plain.part(stage, task_type) == wanting().part(stage, task_type)
+    assert "wanted" not in load_recipe("offline").model_dump()["final_triplets"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"rows": numbers(sts=5), "candidates_max": numbers(sts=50)}, "no first block"),
+        ({"rows": numbers(retrieval=5), "candidates_max": numbers(retrieval=50)}, "first block asks for"),
+        ({"rows": numbers(retrieval=500), "candidates_max": numbers(retrieval=400)}, "are wanted"),
+    ],
+)
+def test_a_ceiling_that_cannot_be_meant_is_refused(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        wanting(**fields)
+
+
+def test_grounded_rows_have_their_share_of_the_wanted_ones() -> None:
+    data = load_recipe("own_corpus").model_dump(mode="json")
+    data["final_triplets"]["wanted"] = {"rows": numbers(retrieval=10), "candidates_max": numbers(retrieval=1000)}
+    for section, field in (("seed_data", "rows"), ("junior_data", "prompts"), ("senior_data", "rows")):
+        data[section][field].pop("grounded", None)
+        data[section][field]["retrieval"] = 100
+    for section, field in (("preference_pairs", "prompts"), ("revision_data", "rows")):
+        data[section][field].pop("grounded", None)
+        data[section][field]["retrieval"] = 10
+    wanted = Recipe.model_validate(data).final_triplets.wanted
+    assert wanted is not None
+    assert (wanted.rows.retrieval, wanted.rows.grounded, wanted.candidates_max.grounded) == (0, 10, 1000)
+
+
+def test_a_rehearsal_wants_no_further_blocks() -> None:
+    assert rehearsal_of(wanting()).final_triplets.wanted is None
+
+
+def test_a_field_of_it_can_be_changed_for_one_run() -> None:
+    changed = with_changes(wanting().model_dump(mode="json"), {"final_triplets.wanted.blocks_max": 3})
+    assert changed["final_triplets"]["wanted"]["blocks_max"] == 3
+
+
+@pytest.mark.faults
+def test_further_blocks_are_written_until_enough_rows_pass(tmp_path: Path) -> None:
+    """The rows of the first block stand in the last one unchanged, and only then a model is trained."""
+    data = small_data()
+    first = data["senior_data"]["rows"]["retrieval"]
+    wanted = {"rows": numbers(retrieval=first + 4), "candidates_max": numbers(retrieval=300)}
+    data["final_triplets"]["wanted"] = wanted
+    data["senior_data"]["rows"] = numbers(retrieval=first)
+    recipe = load_recipe(str(write_recipe(tmp_path, data)))
+    home, said = tmp_path / "home", list[str]()
+    report = runs.run(recipe, home, say=said.append, select="*final_triplets")
+    assert report.errors == []
+    assert [line for line in said if "a further block is written" in line]
+    artifacts = Artifacts(recipe, Store(home))
+    assert asked_rows(artifacts.recipe)["retrieval"] > first
+    assert artifacts.get("final_triplets").table().height >= first + 4
+    before = Artifacts(recipe, Store(home), further_blocks=False).get("senior_data", "retrieval").table()
+    after = artifacts.get("senior_data", "retrieval").table()
+    assert after.filter(pl.col("row_id").is_in(before["row_id"].implode())).equals(before)
+    assert artifacts.get("senior_data", "retrieval").metadata["known_rows"] == first
+    steps = {step.name: step.action for step in plan(recipe, home).steps}
+    assert {steps["senior_data/retrieval"], steps["final_triplets"]} == {"reuse"}
+    assert runs.run(recipe, home, select="*final_triplets").made == {}
+
+
+@pytest.mark.faults
+def test_nothing_is_trained_on_too_few_rows(tmp_path: Path) -> None:
+    """At the last block the gate stops what is downstream; at the ceiling the run goes on, and says so."""
+    data = small_data()
+    rows = data["senior_data"]["rows"]
+    wanted = {"rows": numbers(retrieval=rows["retrieval"] + 1), "candidates_max": numbers(retrieval=10_000)}
+    data["final_triplets"]["wanted"] = wanted | {"blocks_max": 2}
+    data["final_triplets"]["contamination"] = {"words_min": 0}
+    data["senior_data"]["rows"] = rows
+    data["final_triplets"]["near_duplicates"] = {"jaccard": 0.01, "short_words": 0}
+    recipe = load_recipe(str(write_recipe(tmp_path, data)))
+    report = runs.run(recipe, tmp_path / "home", select="*embedding_model")
+    assert any("wanted_rows" in error for error in report.errors)
+    assert "embedding_model" not in report.made
+
+
+def test_a_recipe_with_a_typo_in_it_is_refused(tmp_path: Path) -> None:
+    data = small_data()
+    data["final_triplets"]["wanted"] = {"row": numbers(retrieval=5)}
+    with pytest.raises(RecipeError, match="wanted"):
+        load_recipe(str(write_recipe(tmp_path, data)))
