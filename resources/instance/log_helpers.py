@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from dagster._core.execution import compute_logs
+from resources.dagster_internals import compute_logs
 
 _Mirror = Callable[[str, Any], AbstractContextManager[Any]]
 

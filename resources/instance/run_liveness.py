@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import IO
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from typing_extensions import override
 
+from resources.dagster_internals import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from resources.file_locks import create_locked_file
 
 LOCK_TAG = ".dagster/speed_lock"

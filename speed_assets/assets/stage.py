@@ -15,9 +15,9 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from resources.compute.runner import Runner
+from resources.dagster_internals import DagsterExecutionInterruptedError
 from resources.instance import gpu_pool
 from resources.ledger.calls import CallContext
 from resources.progress import Progress

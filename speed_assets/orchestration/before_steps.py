@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import dagster as dg
-from dagster._core.events import DagsterEvent
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
-from dagster._core.execution.step_dependency_config import StepDependencyConfig
-from dagster._core.executor.base import Executor
 from typing_extensions import override
+
+from resources.dagster_internals import (
+    DagsterEvent,
+    ExecutionPlan,
+    Executor,
+    PlanOrchestrationContext,
+    RetryMode,
+    StepDependencyConfig,
+)
 
 BeforeSteps = Callable[[dg.DagsterRun, dg.DagsterInstance], None]
 """Called with a run and its instance; an error that it raises fails the run, and no step begins."""

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 
 import dagster as dg
-from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
 
+from resources.dagster_internals import DefinitionsLoadContext, DefinitionsLoadType
 from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import name_among
 from resources.store.home import speed_home

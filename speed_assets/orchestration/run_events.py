@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster_shared.error import SerializableErrorInfo
 
+from resources.dagster_internals import DagsterExecutionInterruptedError, SerializableErrorInfo
 from speed_assets.assets.stage import REFUSED, Interrupted
 from speed_assets.orchestration.run_report import RunReport
 

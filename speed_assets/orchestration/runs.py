@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run_iterator
-from dagster_shared.error import SerializableErrorInfo
 
 from checks.gates import failed_above
 from resources.compute.runner import Runner
+from resources.dagster_internals import InMemoryJob, SerializableErrorInfo, execute_run_iterator
 from resources.inputs.base_models import pin_revisions
 from resources.instance import gpu_pool, run_liveness
 from resources.ledger.ledger import Ledger

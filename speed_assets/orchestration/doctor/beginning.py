@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.log_manager import DagsterLogManager
 
+from resources.dagster_internals import DagsterLogManager
 from resources.ledger.database import LedgerError
 from resources.store.asset_keys import Step, step_of
 from resources.store.home import speed_home
