@@ -7,6 +7,8 @@ BIN := .venv/bin
 # A test process that dies ends the run: started again, it might let the others wait for ever.
 TEST_PROCESSES ?= 2
 export OMP_WAIT_POLICY := PASSIVE
+# Containers often set it; then every process compiles all that it imports again, which takes longer than its work.
+unexport PYTHONDONTWRITEBYTECODE
 # Each test process, and each worker that it starts, would else run a thread on every core.
 test test-faults: export OMP_NUM_THREADS := 1
 
