@@ -61,8 +61,8 @@ def run(
 ) -> None:
     """Materialize everything that is stale, and end with a table."""
     loaded, home = load(recipe, topics, changed), prepared_home()
-    from resources.store.artifacts import Artifacts
     from resources.store.shared_store import store_of
+    from resources.store.snapshot import Snapshot
     from speed_assets.orchestration import run_report, runs
     from speed_assets.recipe import changes_of
 
@@ -73,7 +73,7 @@ def run(
         report = runs.run(
             loaded, home, select=select, changes=changes, progress=display, say=display.say, check_first=True
         )
-        summary = run_report.summary(report, Artifacts(loaded, store_of(home)))
+        summary = run_report.summary(report, Snapshot(loaded, store_of(home)))
         if not report.made and not report.errors:
             display.say("nothing was stale: every artifact is reused")
     _show_summary(summary, report)

@@ -29,6 +29,7 @@ from resources.store import storage_errors
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import Step, key_of, step_of
 from resources.store.shared_store import store_of
+from resources.store.snapshot import Snapshot
 from resources.store.wanted_rows import block_in_words
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
@@ -139,7 +140,7 @@ def _run(
         defs = build() if defs is None or first_use else defs
         planned = None if first_use else checked.plan
         planned = planned or plan(recipe, artifacts.store.home, instance, artifacts.store)
-        launched = _stale(planned, artifacts, wanted, report, say)
+        launched = _stale(planned, Snapshot(recipe, artifacts.store), wanted, report, say)
         if launched:
             runner.warm_up()
             job = defs.resolve_job_def("everything")
