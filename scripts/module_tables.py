@@ -47,6 +47,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/orchestration/home_environment.py",
         "speed_assets/orchestration/recipe_of_run.py",
         "speed_assets/orchestration/ui_*",
+        "resources/dagster_internals.py",
     ),
     "lanes.md": (
         "speed_assets/orchestration/run*",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
-from resources.store.wanted_rows import asked_rows, current_block
+from resources.store.current_block import asked_rows, current_block
 from speed_assets.domain.wanted_rows import rows_to_ask
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan

@@ -14,7 +14,7 @@ from typing import Any
 
 from resources.inputs.external_digests import external_digest
 from resources.store.store import Artifact, ArtifactManifest, Store
-from resources.store.wanted_rows import current_block
+from resources.store.current_block import current_block
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import PASSAGES, Stage, sources, upstream
 from speed_assets.errors import SpeedError

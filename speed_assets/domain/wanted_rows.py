@@ -1,6 +1,6 @@
 """How many rows to ask for in all, so that as many as are wanted pass the filters.
 
-Belongs here: the arithmetic of blocks. Not here: when a block is asked for (`orchestration/wanted_rows.py`).
+Belongs here: the arithmetic of blocks. Not here: when a block is asked for (`resources/store/current_block.py`).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import Step, key_of, step_of
 from resources.store.shared_store import store_of
 from resources.store.snapshot import Snapshot
-from resources.store.wanted_rows import block_in_words
+from resources.store.current_block import block_in_words
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph

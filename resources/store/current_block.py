@@ -5,7 +5,7 @@ stage generates only new ones. How many rows a recipe asks for now follows from 
 command, UI and another machine with the same store agree.
 
 Belongs here: the recipe of the current block. Not here: the arithmetic (`domain/wanted_rows.py`), the gate
-(`checks/final_rows.py`), which block a run makes (`orchestration/runs.py`).
+(`checks/final_rows.py`), runs of further blocks (`orchestration/runs.py`).
 """
 
 from __future__ import annotations
