@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checks.check import Subject
+from checks.final_rows import wanted_rows
 from resources.store.artifacts import Artifacts
-from resources.store.store import Store
 from resources.store.current_block import asked_rows, current_block
+from resources.store.store import Artifact, Store
 from speed_assets.domain.wanted_rows import rows_to_ask
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.plan import plan
@@ -158,19 +161,34 @@ def test_further_blocks_are_written_until_enough_rows_pass(tmp_path: Path) -> No
 
 
 @pytest.mark.faults
-def test_nothing_is_trained_on_too_few_rows(tmp_path: Path) -> None:
-    """At the last block the gate stops what is downstream; at the ceiling the run goes on, and says so."""
+def test_no_further_block_is_written_where_another_gate_fails(tmp_path: Path) -> None:
     data = small_data()
-    rows = data["senior_data"]["rows"]
-    wanted = {"rows": numbers(retrieval=rows["retrieval"] + 1), "candidates_max": numbers(retrieval=10_000)}
-    data["final_triplets"]["wanted"] = wanted | {"blocks_max": 2}
-    data["final_triplets"]["contamination"] = {"words_min": 0}
-    data["senior_data"]["rows"] = rows
-    data["final_triplets"]["near_duplicates"] = {"jaccard": 0.01, "short_words": 0}
-    recipe = load_recipe(str(write_recipe(tmp_path, data)))
-    report = runs.run(recipe, tmp_path / "home", select="*embedding_model")
-    assert any("wanted_rows" in error for error in report.errors)
+    wanted = {"rows": numbers(retrieval=1), "candidates_max": numbers(retrieval=1000)}
+    data["final_triplets"] |= {"wanted": wanted, "scores": {"least_likely_min": -1e-9}}
+    data["senior_data"]["rows"] = numbers(retrieval=8)
+    said: list[str] = []
+    report = runs.run(
+        load_recipe(str(write_recipe(tmp_path, data))), tmp_path / "home", say=said.append, select="*embedding_model"
+    )
+    assert any("final_triplets is empty" in error for error in report.errors)
+    assert not [line for line in said if "further block" in line]
     assert "embedding_model" not in report.made
+
+
+@pytest.mark.parametrize(
+    ("accepted", "most", "passed", "says"),
+    [
+        (100, 400, True, "as many rows passed as are wanted: 100 of 100 retrieval"),
+        (60, 400, False, "60 of 100 retrieval rows passed (final_triplets.wanted): run again"),
+        (60, 100, True, "the ceiling is met (final_triplets.wanted.candidates_max): 60 of 100 retrieval"),
+    ],
+)
+def test_the_gate_knows_wanted_rows_and_ceiling(accepted: int, most: int, passed: bool, says: str) -> None:
+    recipe = wanting(candidates_max=numbers(retrieval=most))
+    artifact = cast("Artifact", SimpleNamespace(metadata={"task_types": {"retrieval": accepted}}))
+    outcome = wanted_rows(Subject(artifact, recipe, None, cast("Store", None)))
+    assert outcome.passed == passed
+    assert says in outcome.reason
 
 
 def test_a_recipe_with_a_typo_in_it_is_refused(tmp_path: Path) -> None:

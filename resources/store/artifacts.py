@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resources.inputs.external_digests import external_digest
-from resources.store.store import Artifact, ArtifactManifest, Store
 from resources.store.current_block import current_block
+from resources.store.store import Artifact, ArtifactManifest, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import PASSAGES, Stage, sources, upstream
 from speed_assets.errors import SpeedError

@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 
 from checks.gates import failed_above
+from checks.registry import check_key, checks_of
 from resources.compute.runner import Runner
 from resources.dagster_internals import InMemoryJob, SerializableErrorInfo, execute_run_iterator
 from resources.inputs.base_models import pin_revisions
@@ -28,9 +29,9 @@ from resources.releases.releases import promote_new_release
 from resources.store import storage_errors
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.asset_keys import Step, key_of, step_of
+from resources.store.current_block import block_in_words
 from resources.store.shared_store import store_of
 from resources.store.snapshot import Snapshot
-from resources.store.current_block import block_in_words
 from speed_assets.assets.stage import RUN_TAG
 from speed_assets.build import build_defs
 from speed_assets.domain.graph import Graph
@@ -97,12 +98,26 @@ def run(
     with home_environment(home):
         tags = {RECIPE_TAG: recipe.name} | ({CHANGED_TAG: masked(changes_in_words(changes))} if changes else {})
         block, report = _run(recipe, home, select, tags, progress, say, runner, check_first, findings)
-        while (further := Artifacts(block, store_of(home)).recipe) != block:
+        while (further := _further_block(block, home)) is not None:
             say(block_in_words(block, further))
             before = report
             block, report = _run(further, home, select, tags, progress, say, runner, False, ())
             report.add_earlier(before)
         return report
+
+
+def _further_block(block: Recipe, home: Path) -> Recipe | None:
+    """The recipe of the block after a finished one; None where there is none, or another gate failed: more rows do not help then."""
+    artifacts = Artifacts(block, store_of(home))
+    if artifacts.recipe == block:
+        return None
+    finished = Artifacts(block, artifacts.store, further_blocks=False)
+    triplets = finished.get("final_triplets")
+    for check in checks_of("final_triplets"):
+        outcome = finished.load_outcome(triplets, check.name, check_key(check, block))
+        if check.blocking and check.name != "wanted_rows" and outcome and not outcome["passed"]:
+            return None
+    return artifacts.recipe
 
 
 def _run(
