@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from benchmarks import published
-from resources.compute.runner import worker_environment
+from resources.compute.runner import KEPT_MEMORY, worker_environment
 from resources.inputs.packaged_models import packaged_folder
 from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
@@ -157,6 +157,7 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),  # else vLLM takes one thread
         "OMP_WAIT_POLICY": "PASSIVE",
+        **KEPT_MEMORY,
     }
     with log.open("wb") as output:
         server = subprocess.Popen(

@@ -77,6 +77,11 @@ def _cause(code: int | None) -> str:
     return f"{number.name} ({_CAUSES.get(number, 'ended by a signal')})"
 
 
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""For a process with an engine: the C library keeps memory that was freed. An engine on a CPU takes megabytes at each step; giving them
+back and taking them again was 30 % of its CPU time (145 million page faults in 25 minutes; docs/benchmarks.md)."""
+
+
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of workers: the variables on a list, and none that holds a secret, except for a model hub's token."""
     more = frozenset(environment.get(MORE_VARIABLES, "").replace(",", " ").split())
@@ -353,6 +358,7 @@ def _start(python: str, module: str, *arguments: str, code: Path = PROJECT, **st
         path += filter(None, [environment.get("PYTHONPATH")])
     else:  # another environment, with this project's code and nothing else of this one's
         environment.pop("PYTHONHOME", None)
+        environment = KEPT_MEMORY | environment
     environment["PYTHONPATH"] = os.pathsep.join(path)
     return subprocess.Popen(
         [python, "-m", module, *arguments],
