@@ -75,6 +75,9 @@ _PREPOSITION = re.compile(
 )
 _CLAUSE = re.compile(r"(?i)\b(?:that|which|who|whom|what|where|it|they|whose)\b")
 """A preposition may end a clause that one of these opens: "the part that it belongs to"."""
+_CUT_NOUN = re.compile(r"(?i)(?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )\bthe \w+ of[\s.]*$")
+"""But not "a text that explains the topic of", where nothing is the topic of it."""
+_SENTENCE_END = re.compile(r"[.!?]\s+")
 _FUNCTION_WORD = re.compile(
     r"(?i)\b(?:the|a|an|and|or|of|with|that|this|are|is|was|from|for|to|it|its|by|in|on|as|which|whether|their)\b"
 )
@@ -291,7 +294,8 @@ def _wrong_form(task: str, words: list[str]) -> TaskRuleCode | None:
         return "question"
     quotes = task.count('"') % 2 or task.count("\u201c") != task.count("\u201d")
     brackets = any(task.count(opening) != task.count(closing) for opening, closing in ("()", "[]"))
-    hanging = _PREPOSITION.search(task) and not _CLAUSE.search(task)
+    last = _SENTENCE_END.split(task.strip())[-1]
+    hanging = _PREPOSITION.search(task) and (not _CLAUSE.search(last) or _CUT_NOUN.search(last))
     if quotes or brackets or hanging or _OPEN_END.search(task) or re.search(r"\s['\u2018]$", task):
         return "fragment"
     if len(words) >= 6 and not _FUNCTION_WORD.search(task):

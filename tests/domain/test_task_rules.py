@@ -35,6 +35,8 @@ def test_good_tasks_pass_and_bad_ones_have_a_code(half: int) -> None:
     ("task", "code"),
     [
         ("Identify the type(s) of artwork '", "fragment"),
+        ("Given a long text about naps, find a text that explains the topic of", "fragment"),
+        ("Given a short text, find a text that describes the chemistry behind it. The text is", "fragment"),
         ("Invent Task 1:", "too_short"),
         ("Title: Science/Chemistry/Crystals Description: What classification does the topic refer to?", "heading"),
         ("What is the goal of this task? Is it to list science-fiction?", "prompt_echo"),

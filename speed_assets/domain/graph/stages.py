@@ -137,7 +137,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TOPIC_TYPES,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
-        version=4,
+        version=5,
     ),
     Stage(
         PASSAGES,
