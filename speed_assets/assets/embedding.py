@@ -18,6 +18,7 @@ from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import OWN_EVALUATION
 from speed_assets.domain.instructions import instruction_of
+from speed_assets.domain.language_names import mteb_languages
 from speed_assets.recipe import EmbeddingModel, EmbeddingReruns, MtebScores, RecipeError
 
 TRAINED_ON = ("row_id", "query", "positive", "negative", "task", "task_type")
@@ -90,6 +91,9 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
         {"name": name, **_identity(run, "embedding_reruns", f"rerun_{number}"), "plotted": False}
         for number, name in enumerate(reruns, 1)
     ]
+    if run.languages:
+        trained_on = mteb_languages(run.languages.codes)
+        models = [{**model, "languages": trained_on} for model in models]
     evaluation = run.recipe.evaluation
     microworld = evaluation.microworld
     folder = run.scratch / "evaluate"
