@@ -126,7 +126,7 @@ def grounded_rows(
         row_id = short_id(stage, passage_id, draw)
         kind, persona = drawn_query(queries, seed, row_id)
         drawn = drawn_languages(languages, GROUNDED, seed, row_id) if languages else None
-        said = drawn and drawn.names()
+        said = drawn.names() if drawn else None
         passage = by_id[passage_id]
         asked.append(
             {

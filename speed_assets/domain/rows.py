@@ -123,7 +123,7 @@ def synthesis_rows(
                 "task_type": task_type,
                 "topic": task["topic"],
                 "task": task["task"],
-                "prompt": prompts.synthesis(task_type, task["task"], attributes, drawn and drawn.names()),
+                "prompt": prompts.synthesis(task_type, task["task"], attributes, drawn.names() if drawn else None),
                 "words": lengths.words("synthesis", task_type, attributes),
                 **(drawn.columns() if drawn else {}),
             }
