@@ -70,10 +70,13 @@ def test_from_shares_to_cards_and_what_another_share_costs(server: TeacherServer
 
     own = found(recipe, home, "own_evaluation").path / "own_evaluation"
     assert set(yaml.safe_load((own / "task.yaml").read_text())["languages"]) >= {"eng-Latn", "deu-Latn"}
-    assert set(found(recipe, home, "mteb_scores").metadata["scores"]["embedding_model"]) == {"own_search", "own_evaluation"}
+    assert set(found(recipe, home, "mteb_scores").metadata["scores"]["embedding_model"]) == {
+        "own_search",
+        "own_evaluation",
+    }
     manifest = manifest_of(Artifacts(recipe, Store(home)))
     assert manifest["languages"] == counted
-    view = RecipeView(recipe, "release", recipe.graph()["release"].reads + ("release",))
+    view = RecipeView(recipe, "release", (*recipe.graph()["release"].reads, "release"))
     for card in (model_card(view, manifest), dataset_card(view, manifest)):
         assert json.loads(card.split("language: ")[1].split("\n")[0]) == ["en", "de", "ja"]
         assert "| Japanese | `ja` | 25.0% |" in card

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from benchmarks.languages import declaration
+from checks.expectations import validate
 from resources.inputs.external_digests import external_digest
 from resources.inputs.prompt_files import prompts_of
 from speed_assets.domain.fingerprints import digest
@@ -23,8 +26,12 @@ from speed_assets.recipe import (
     with_changes,
 )
 from speed_assets.recipe.reading import read_yaml
+from tests.support.good_tables import good_table
+from tests.support.reading_teacher import note, write_corpus
+from tests.support.shelf import partition_of
 from tests.test_corpus_loop import recipe_of
 from tests.test_corpus_probes import write_articles
+from tests.test_examples import Recording, seeds, with_own
 
 SHARES = {"en": 0.7, "de": 0.2, "ja": 0.1}
 WITHOUT_LANGUAGES = {
@@ -160,3 +167,40 @@ def test_what_the_identifier_does_not_know_or_is_not_asked_is_announced(tmp_path
     data["final_triplets"]["rules"] = {}
     (finding,) = corpus_probes.text_languages(Recipe.model_validate(data | {"languages": {"de": 1}}))
     assert (finding.status, finding.mend) == ("warning", "final_triplets.rules.language_confidence=0.98")
+
+
+def test_own_examples_keep_the_languages_that_they_are_in(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 40)
+    german = [" ".join(paragraphs) for _, paragraphs in declaration("de")[1:6]]
+    lines = [{"query": text[:60], "positive": text} for text in german] + [{"query": "a lamp", "positive": note(3)}]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    data = with_own(recipe_of("http://127.0.0.1:1/v1", tmp_path), str(file), few_shot=0).model_dump()
+    data["final_triplets"]["rules"] = {}
+    run, _ = seeds(Recipe.model_validate(data | {"languages": SHARES}), tmp_path / "home", Recording())
+    own = run.tables["data"].filter(topic="own examples")
+    assert own.height == len(lines)
+    found = own.filter(pl.col("query") != "a lamp")
+    assert set(found["query_language"]) == set(found["document_language"]) == {"de"}
+    assert found["prompt"].str.contains("It is in German").all()
+    short = own.filter(query="a lamp").row(0, named=True)
+    assert (short["query_language"], short["document_language"]) == (None, "en"), "too short to tell"
+    assert "in the language of the passage" in short["prompt"], "what was drawn"
+    drawn = run.tables["data"].filter(pl.col("topic") != "own examples")
+    assert set(drawn["query_language"]) == {"en"}, "that of the notes"
+
+
+@pytest.mark.parametrize("asset", ["seed_data", "final_triplets", "own_evaluation"])
+def test_a_table_that_lacks_languages_or_has_others_fails_its_expectations(asset: str) -> None:
+    partition = partition_of(asset)
+    plain = good_table(asset, partition)
+    table = plain.with_columns(query_language=pl.lit("de"), document_language=pl.lit(None, pl.String))
+    assert validate(asset, table, partition, languages=("de", "ja")).passed
+    for languages, frame, words in (
+        (("ja",), table, "column_values_to_be_in_set(query_language)"),
+        (("de",), plain, "document_language"),
+        ((), table, "query_language"),
+    ):
+        outcome = validate(asset, frame, partition, languages=languages)
+        assert not outcome.passed
+        assert words in outcome.reason

@@ -85,13 +85,11 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
         .otherwise("problem")
     ).with_columns(valid=pl.col("problem").is_null())
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
-    columns = ("task", "query", "positive", *language_columns(good))
-    run.write(good.select("row_id", pl.col("task_id").alias("passage_id"), *columns))
+    passage_id = pl.col("task_id").alias("passage_id")
+    run.write(good.select("row_id", passage_id, "task", "query", "positive", *language_columns(good)))
     run.quarantine(bad, pl.col("problem"), refusal_or_detail("no usable query"), pl.col("output"))
     if good.height:
-        write_beir(run.out / FOLDER, held_out, good)
-        if run.languages:
-            write_languages(run.out / FOLDER, good, run.languages)
+        write_beir(run.out / FOLDER, held_out, good, run.languages)
     return {
         "asked": asked.height,
         "documents_held_out": held_out["document_id"].n_unique(),
@@ -123,14 +121,8 @@ def _usable(parsed: pl.DataFrame, copied_words_min: int, languages: Languages | 
     )
 
 
-def write_languages(folder: Path, queries: pl.DataFrame, languages: Languages) -> None:
-    """Describe a set in BEIR's layout, with the languages of its texts.
-
-    Args:
-        folder: of the set.
-        queries: query_language, document_language.
-        languages: stand in where no text's language is known.
-    """
+def _write_languages(folder: Path, queries: pl.DataFrame, languages: Languages) -> None:
+    """Describe a set in BEIR's layout with the languages of its texts, or with the recipe's where none is known."""
     found = {code for name in LANGUAGE_COLUMNS for code in queries[name].drop_nulls()}
     described = {
         "name": folder.name,
@@ -143,13 +135,14 @@ def write_languages(folder: Path, queries: pl.DataFrame, languages: Languages) -
     (folder / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
 
 
-def write_beir(folder: Path, passages: pl.DataFrame, queries: pl.DataFrame) -> None:
+def write_beir(folder: Path, passages: pl.DataFrame, queries: pl.DataFrame, languages: Languages | None = None) -> None:
     """A retrieval set in BEIR's layout.
 
     Args:
         folder: to write into.
         passages: passage_id, text: what is searched.
-        queries: row_id, query, task_id: a query and the passage that answers it.
+        queries: row_id, query, task_id: a query and the passage that answers it; and `LANGUAGE_COLUMNS` where there are languages.
+        languages: those of the recipe, where it draws any: then the set says them in a `task.yaml`.
     """
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     corpus = (
@@ -161,3 +154,5 @@ def write_beir(folder: Path, passages: pl.DataFrame, queries: pl.DataFrame) -> N
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     judged = "".join(f"{query}\t{passage}\t1\n" for query, passage in queries.select("row_id", "task_id").iter_rows())
     (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
+    if languages:
+        _write_languages(folder, queries, languages)

@@ -19,7 +19,10 @@ from tests.support.teacher_server import Answer
 FRENCH = "Tous les êtres humains naissent libres et égaux en dignité et en droits, et ils sont doués de raison."
 """What it writes in the place of a query in the language asked for."""
 _CODES = {name: code for code, name in LANGUAGE_NAMES.items()}
-_PAIR = re.compile(r'"user_query": what somebody with this task in mind would type, in (\w+)\..*a document in (\w+) that serves', re.DOTALL)
+_PAIR = re.compile(
+    r'"user_query": what somebody with this task in mind would type, in (\w+)\..*a document in (\w+) that serves',
+    re.DOTALL,
+)
 _QUERY = re.compile(r"It is in ([\w ]+), whatever language.*<passage>\n(.*?)\n</passage>", re.DOTALL)
 
 

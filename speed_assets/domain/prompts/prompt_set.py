@@ -21,7 +21,6 @@ import yaml
 from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.prompts.answer_schemas import quoted_keys
-from speed_assets.domain.prompts.checking import check_set
 from speed_assets.domain.prompts.layout import (
     LAYOUT,
     NOTHING_DRAWN,
@@ -31,6 +30,7 @@ from speed_assets.domain.prompts.layout import (
     placeholders,
     with_changes,
 )
+from speed_assets.domain.prompts.set_checks import check_set
 from speed_assets.domain.task_types import GROUNDED
 
 _LINE_BREAKS = re.compile(r"[\r\n]+")
