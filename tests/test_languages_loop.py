@@ -17,6 +17,7 @@ from resources.store.store import Store
 from speed_assets.assets.release import manifest_of
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS
 from speed_assets.orchestration import runs
+from speed_assets.orchestration.report import write_report
 from speed_assets.recipe import RECIPES, Recipe, RecipeView, parse_recipe
 from tests.support.reading_teacher import reading, write_corpus
 from tests.support.speaking_teacher import FRENCH, speaking
@@ -81,6 +82,9 @@ def test_from_shares_to_cards_and_what_another_share_costs(server: TeacherServer
         assert json.loads(card.split("language: ")[1].split("\n")[0]) == ["en", "de", "ja"]
         assert "| Japanese | `ja` | 25.0% |" in card
     assert "`document_language`" in dataset_card(view, manifest)
+
+    page = write_report(recipe, home, None, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '<td>ja</td><td class="n">25' in page
 
     before, asked = len(server.served), all_prompts(recipe, home)
     other = spoken(server.url, tmp_path, {**LANGUAGES, "shares": {"en": 2, "de": 1, "ja": 2}})
