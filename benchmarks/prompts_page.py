@@ -9,6 +9,7 @@ import json
 
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.row_languages import Drawn
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 
 TOPIC = "Arts/Music/String Instruments/Violins"
@@ -49,6 +50,13 @@ def page() -> str:
             "### Revise\n",
             _block(_short(prompts.revise(task_type, TASKS[task_type], draft, asked), asked)),
         ]
+    spoken = PromptSet.load("full", multilingual=True)
+    attributes = draw_attributes("retrieval", SEED)
+    parts += [
+        "## With `languages`\n",
+        "Prompts of a recipe that draws languages say them; here a German query over Japanese documents.\n",
+        _block(spoken.synthesis("retrieval", TASKS["retrieval"], attributes, Drawn("de", "ja").names())),
+    ]
     return "\n".join(parts).rstrip() + "\n"
 
 

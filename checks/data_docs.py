@@ -17,7 +17,7 @@ from typing import Any
 
 from checks.check import EXAMPLES
 from checks.expectations import suite_of
-from checks.suites import SUITES
+from checks.suites import SUITES, suite_for
 from resources.redaction import masked
 from resources.store.artifacts import Artifacts, artifact_label
 from resources.store.store import StoreError
@@ -59,8 +59,9 @@ def write_data_docs(artifacts: Artifacts, out: Path, say: Callable[[str], None] 
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.variables.save()
     tables = context.data_sources.add_pandas("tables")
+    drawn = artifacts.recipe.languages
     for name, artifact in made:
-        expectations = dict(enumerate(SUITES[artifact.asset]))
+        expectations = dict(enumerate(suite_for(artifact.asset, drawn.shares if drawn else ())))
         suite = context.suites.add(suite_of(name, expectations, artifact.partition))
         whole = tables.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
         validation = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=whole, suite=suite))

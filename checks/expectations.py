@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
     from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.datasource.fluent.interfaces import Batch
-from checks.suites import PARTITION, SUITES, Expect, Severity
+from checks.suites import PARTITION, Expect, Severity, suite_for
 
 
-def validate(suite: str, frame: pl.DataFrame, partition: str | None, severity: Severity = "critical") -> Outcome:
+def validate(
+    suite: str,
+    frame: pl.DataFrame,
+    partition: str | None,
+    severity: Severity = "critical",
+    languages: Collection[str] = (),
+) -> Outcome:
     """Test the expectations of one severity on a table.
 
     Args:
@@ -33,13 +39,14 @@ def validate(suite: str, frame: pl.DataFrame, partition: str | None, severity: S
         frame: The table.
         partition: Its task type, or None.
         severity: Of the expectations.
+        languages: That the recipe draws; none where it draws none.
 
     Returns:
         An outcome. `metadata` holds `expectations`, a list of {expectation, column, where, success, unexpected_count,
         unexpected_percent (0 to 100, of the rows tested)}, and `failing_rows`, the first rows of the first fault that is one
         of rows.
     """
-    expectations = [expect for expect in SUITES[suite] if expect.severity == severity]
+    expectations = [expect for expect in suite_for(suite, languages) if expect.severity == severity]
     results = _results_of(expectations, frame, partition)
     failed = [result for result in results if not result["success"]]
     rows: list[int] = next((result["rows"] for result in failed if result["rows"]), [])

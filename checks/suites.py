@@ -6,10 +6,11 @@ with thresholds (`tables.py`), Great Expectations, which tests them (`expectatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from speed_assets.domain.row_languages import LANGUAGE_COLUMNS
 from speed_assets.domain.task_types import TASK_TYPES
 
 Severity = Literal["critical", "warning"]
@@ -263,3 +264,26 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         Expect("expect_table_row_count_to_be_between", {"min_value": 1}),
     ),
 }
+
+
+_WITH_LANGUAGES = ("seed_data", "junior_data", "senior_data", "revised_data", "final_triplets", "own_evaluation")
+"""Tables that carry the languages drawn for their rows, in recipes that draw some."""
+
+
+def suite_for(asset: str, languages: Collection[str] = ()) -> tuple[Expect, ...]:
+    """The expectations of a table.
+
+    Args:
+        asset: its asset.
+        languages: ISO 639-1 codes that the recipe draws, which the table's last columns then carry; none elsewhere.
+    """
+    suite = SUITES[asset]
+    if not languages or asset not in _WITH_LANGUAGES:
+        return suite
+    columns, *rest = suite
+    named = (*columns.kwargs["column_list"], *LANGUAGE_COLUMNS)
+    drawn = (
+        Expect("expect_column_values_to_be_in_set", {"column": name, "value_set": sorted(languages)})
+        for name in LANGUAGE_COLUMNS
+    )
+    return (*_columns(*named), *rest, *drawn)

@@ -30,7 +30,9 @@ _WRITTEN = ("seed_data", "junior_data", "senior_data", "revision_data", "revised
 
 def meets_expectations(subject: Subject, severity: Severity) -> Outcome:
     """The table's expectations of one severity."""
-    return validate(subject.artifact.asset, subject.artifact.table(), subject.partition, severity)
+    drawn = subject.recipe.languages
+    languages = tuple(drawn.shares) if drawn else ()
+    return validate(subject.artifact.asset, subject.artifact.table(), subject.partition, severity, languages)
 
 
 def _expectations(asset: str) -> tuple[Check, ...]:

@@ -71,6 +71,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/domain/topic*",
         "speed_assets/domain/task_*",
         "speed_assets/domain/attributes.py",
+        "speed_assets/domain/row_languages.py",
         "speed_assets/domain/rows.py",
         "speed_assets/microworld/*",
         "resources/inputs/enough_topics.py",

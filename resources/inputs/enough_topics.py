@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resources.inputs.prompt_files import prompt_set
+from resources.inputs.prompt_files import prompts_of
 from resources.inputs.topic_files import topic_file_bytes
 from speed_assets.domain.attributes import rows_per_prompt, tasks_needed
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
@@ -27,7 +27,7 @@ def crowded_prompts(recipe: Recipe) -> list[dict[str, Any]]:
         {stage, task_type, rows, topics, rows_per_prompt, topics_needed} of each; `topics.expand` counts with all topics that
         it asks for.
     """
-    prompts, most = prompt_set(recipe.prompts), recipe.topics.rows_per_prompt_max
+    prompts, most = prompts_of(recipe), recipe.topics.rows_per_prompt_max
     topics = topic_counts(recipe.topics)
     graph = recipe.graph()
     found = []

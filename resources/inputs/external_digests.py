@@ -20,7 +20,7 @@ from resources.inputs.evaluation_sets import check_folder, scored_folders
 from resources.inputs.example_files import examples_digest
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
-from resources.inputs.prompt_files import prompt_set
+from resources.inputs.prompt_files import prompts_of
 from resources.inputs.topic_files import checked_topic_file, topic_file_bytes
 from resources.store.manifests import file_digest
 from resources.store.store import tree_digest
@@ -85,7 +85,7 @@ def _rows_wanted(recipe: Recipe, task_type: str | None) -> str:
 
 
 def _prompt(recipe: Recipe, kind: str, task_type: str | None) -> str:
-    prompts = prompt_set(recipe.prompts)
+    prompts = prompts_of(recipe)
     if kind == "expand":
         return prompts.expansion_digest()
     return digest(

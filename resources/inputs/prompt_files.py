@@ -11,14 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from speed_assets.domain.prompts import PromptSet
-from speed_assets.recipe import Prompts, RecipeError, read_yaml
+from speed_assets.recipe import Prompts, Recipe, RecipeError, read_yaml
 
 
-def prompt_set(section: Prompts) -> PromptSet:
+def prompt_set(section: Prompts, multilingual: bool = False) -> PromptSet:
     """The prompt set that a recipe names.
 
     Args:
         section: The recipe's section `prompts`.
+        multilingual: Whether the recipe draws languages, which the prompts then say.
 
     Returns:
         The shipped set, with templates replaced by those of `prompts.file`.
@@ -27,17 +28,22 @@ def prompt_set(section: Prompts) -> PromptSet:
         RecipeError: The file does not exist, or replaces something that the set does not have.
     """
     if section.file is None:
-        return PromptSet.load(section.set)
+        return PromptSet.load(section.set, multilingual)
     path = Path(section.file)
     if not path.is_file():
         raise RecipeError(f"prompts.file: there is no file {path}; name one, or remove the field")
     stat = path.stat()
-    return _reworded(section.set, path, stat.st_mtime_ns, stat.st_size)
+    return _reworded(section.set, multilingual, path, stat.st_mtime_ns, stat.st_size)
+
+
+def prompts_of(recipe: Recipe) -> PromptSet:
+    """The prompts of a recipe. Raises RecipeError."""
+    return prompt_set(recipe.prompts, recipe.languages is not None)
 
 
 @lru_cache(maxsize=16)
-def _reworded(name: str, path: Path, _mtime: int, _size: int) -> PromptSet:
+def _reworded(name: str, multilingual: bool, path: Path, _mtime: int, _size: int) -> PromptSet:
     try:
-        return PromptSet.load(name).reworded(read_yaml(path))
+        return PromptSet.load(name, multilingual).reworded(read_yaml(path))
     except (ValueError, TypeError, AttributeError) as error:
         raise RecipeError(f"prompts.file: {path}: {str(error).removeprefix(f'{path}: ')}") from None

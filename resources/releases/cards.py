@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from speed_assets.domain.escaping import for_markdown, for_markdown_code
+from speed_assets.domain.language_names import LANGUAGE_NAMES
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import IN_TOY_LANGUAGE, RecipeView, without_places
 
@@ -35,7 +36,7 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "feature-extraction", "synthetic-data", "speed", *_toy_tag(recipe)],
-        "language": _languages(recipe),
+        "language": _languages(recipe, manifest),
         **({"base_model": base} if base and _HUB_NAME.fullmatch(base) else {}),
         **_licence(manifest["licences"]["model"]),
         "model-index": [{"name": recipe.name, "results": _results(manifest)}],
@@ -60,8 +61,13 @@ def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
     front = {
         "pretty_name": f"{recipe.name}: synthetic training triplets",
-        "language": _languages(recipe),
+        "language": _languages(recipe, manifest),
         "task_categories": ["sentence-similarity", "feature-extraction"],
+        **(
+            {"multilinguality": ["multilingual"]}
+            if len(_languages(recipe, manifest)) > 1 and "languages" in manifest
+            else {}
+        ),
         "size_categories": [size_category(sum(manifest["rows"].values()))],
         "tags": ["synthetic", "embedding", "triplets", "speed", *_toy_tag(recipe)],
         "configs": [{"config_name": name, "data_files": f"{name}/train.parquet"} for name in present],
@@ -74,7 +80,7 @@ def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
         for_markdown(recipe.description),
         "```python\nfrom datasets import load_dataset\n\n"
         f'rows = {DATA_PLACE}"{present[0] if present else "retrieval"}", split="train")\nprint(rows[0])\n```',
-        "Columns: `row_id`, `task_type`, `topic`, `task`, `query`, `positive`, `negative` (absent for matching tasks).",
+        f"Columns: `row_id`, `task_type`, `topic`, `task`, `query`, `positive`, `negative` (absent for matching tasks){_columns_of_languages(manifest)}.",
         "## Removed",
         _table(
             ["reason", "rows"],
@@ -94,9 +100,32 @@ def size_category(rows: int) -> str:
     return next((name for limit, name in _SIZES if rows < limit), "10M<n<100M")
 
 
-def _languages(recipe: RecipeView) -> list[str]:
-    """Languages of the rows, as their filter expects them."""
-    return list(recipe.final_triplets.rules.languages)
+def _languages(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
+    """Languages of the rows: those drawn, the largest share first, else as their filter expects them."""
+    return list(manifest["languages"]["drawn"] if "languages" in manifest else recipe.final_triplets.rules.languages)
+
+
+def _language_table(manifest: dict[str, Any]) -> list[str]:
+    """Each language with its share of the draw, and the rows of the release in it."""
+    found = manifest.get("languages")
+    if found is None:
+        return []
+    rows = [
+        [
+            LANGUAGE_NAMES.get(code, for_markdown(code)),
+            f"`{code}`",
+            f"{share:.1%}",
+            f"{found['query'].get(code, 0):,}",
+            f"{found['document'].get(code, 0):,}",
+        ]
+        for code, share in found["drawn"].items()
+    ]
+    words = f"The languages of query and documents differ in {found['cross_lingual']:,} rows. Labels, which are spelt as the task spells them, count in no column."
+    return ["## Languages", _table(["language", "code", "drawn", "queries", "documents"], rows), words]
+
+
+def _columns_of_languages(manifest: dict[str, Any]) -> str:
+    return ", `query_language`, `document_language` (codes of ISO 639-1)" if "languages" in manifest else ""
 
 
 def _toy_tag(recipe: RecipeView) -> list[str]:
@@ -130,6 +159,7 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
     return [
         "## Data",
         _table(["task type", "rows"], [[name, f"{rows:,}"] for name, rows in manifest["rows"].items()]),
+        *_language_table(manifest),
         "## Written by",
         _table(
             ["part", "model"], [[part.replace("_", " "), _model(name)] for part, name in manifest["models"].items()]

@@ -24,7 +24,7 @@ def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]
     """The diversity of the rows that passed, as metadata; the plot goes to the unhashed folder."""
     section = run.section
     asked = rows_asked(run.recipe, section.source)
-    prompts = prompt_set(run.unfingerprinted.prompts)
+    prompts = prompt_set(run.unfingerprinted.prompts, run.multilingual)
     found = diversity(
         rows,
         _asked_topics(run, asked.model_dump()),
@@ -33,6 +33,7 @@ def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]
         vendi_rows_max=section.diversity.vendi_rows_max,
         seed=run.recipe.seed,
         in_prompts={name: prompts.attributes_in_prompt(name) for name in TASK_TYPE_NAMES},
+        languages=run.languages.shares if run.languages else None,
     )
     plot_diversity(found, run.unhashed / "diversity.png")
     return found

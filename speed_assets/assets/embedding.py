@@ -18,6 +18,7 @@ from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import OWN_EVALUATION
 from speed_assets.domain.instructions import instruction_of
+from speed_assets.domain.language_names import mteb_languages
 from speed_assets.recipe import EmbeddingModel, EmbeddingReruns, MtebScores, RecipeError
 
 TRAINED_ON = ("row_id", "query", "positive", "negative", "task", "task_type")
@@ -81,15 +82,8 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
     Raises:
         RecipeError: the recipe names nothing to score, or `own_evaluation` has no query.
     """
-    models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
-    section = run.section
-    models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in section.baselines]
-    trained = run.input("embedding_reruns").metadata["reruns"] if "embedding_reruns" in run.inputs else ()
-    reruns = EmbeddingReruns(count=len(trained)).names()
-    models += [
-        {"name": name, **_identity(run, "embedding_reruns", f"rerun_{number}"), "plotted": False}
-        for number, name in enumerate(reruns, 1)
-    ]
+    section, reruns = run.section, _reruns(run)
+    models = _trained(run, reruns)
     evaluation = run.recipe.evaluation
     microworld = evaluation.microworld
     folder = run.scratch / "evaluate"
@@ -134,6 +128,24 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
         "trainings": len(trainings),
         "sd_between_seeds": {t: round(stdev([s[t] for s in trainings]), 4) for t in trainings[0]} if reruns else None,
     }
+
+
+def _reruns(run: StageRun[MtebScores]) -> tuple[str, ...]:
+    """What scores call the models of embedding_reruns, in order."""
+    trained = run.input("embedding_reruns").metadata["reruns"] if "embedding_reruns" in run.inputs else ()
+    return EmbeddingReruns(count=len(trained)).names()
+
+
+def _trained(run: StageRun[MtebScores], reruns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The models of this recipe that are scored, as the worker takes them, with the languages that they were trained on."""
+    models = [{"name": "embedding_model", **_identity(run, "embedding_model", "model")}]
+    models += [{"name": f"{table} only", **_identity(run, "baseline_models", table)} for table in run.section.baselines]
+    models += [
+        {"name": name, **_identity(run, "embedding_reruns", f"rerun_{number}"), "plotted": False}
+        for number, name in enumerate(reruns, 1)
+    ]
+    languages = {"languages": mteb_languages(run.languages.codes)} if run.languages else {}
+    return [{**model, **languages} for model in models]
 
 
 def _identity(run: StageRun[Any], asset: str, folder: str) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from speed_assets.domain.few_shot import drawn_examples, example_text, query_kin
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.domain.graph import EXAMPLES
 from speed_assets.domain.grounded import ANYONE, WORDINGS
+from speed_assets.domain.language import most_likely_language
 from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.records import canonical_record
+from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Drawn, Languages, drawn_languages, language_columns
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Examples, Licences, SeedData
 
@@ -85,22 +87,34 @@ def seed_rows(run: StageRun[SeedData], wanted: int) -> pl.DataFrame:
     complete = run.input(EXAMPLES).table().filter("complete")
     keys = [digest([run.recipe.seed, "own seed rows", one]) for one in complete["row_id"]]
     chosen = complete.with_columns(pl.Series("key", keys, dtype=pl.String)).sort("key").head(most).sort("row_id")
+    if run.languages:
+        chosen = _with_languages(chosen, run.task_type, run.languages)
     rows = [_as_written(run, row, section) for row in chosen.iter_rows(named=True)]
-    return pl.DataFrame(rows, schema=dict.fromkeys(WRITTEN, pl.String))
+    return pl.DataFrame(rows, schema=dict.fromkeys((*WRITTEN, *language_columns(chosen)), pl.String))
+
+
+def _with_languages(rows: pl.DataFrame, task_type: str, languages: Languages) -> pl.DataFrame:
+    """Examples with the languages that their texts are in; null where a text is too short to tell, and of labels."""
+    kind = TASK_TYPES[task_type]
+    unknown = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    found = [most_likely_language(rows[field], languages.codes) for field in ("query", "positive")]
+    columns = dict(zip(LANGUAGE_COLUMNS, (found[0], unknown if kind.labels else found[1]), strict=True))
+    return rows.with_columns(**columns)
 
 
 def _as_written(run: StageRun[SeedData], row: dict[str, Any], section: Examples) -> dict[str, Any]:
     kind = TASK_TYPES[run.task_type]
+    said = _languages_said(run, row)
     if kind.grounded:
         wording = WORDINGS[query_kind(row["query"])]
         task = row["task"] or wording.task
         personas = run.recipe.queries.personas
         persona = personas[seed_for(run.recipe.seed, "persona", row["row_id"]) % len(personas)] if personas else ANYONE
-        prompt = run.prompts.grounded(task, row["positive"], wording.asked, persona)
+        prompt = run.prompts.grounded(task, row["positive"], wording.asked, persona, said)
     else:
         task = row["task"] or section.task
         attributes = draw_attributes(run.task_type, seed_for(run.recipe.seed, "attributes", row["row_id"]))
-        prompt = run.prompts.synthesis(run.task_type, task, attributes)
+        prompt = run.prompts.synthesis(run.task_type, task, attributes, said)
     return {
         **{name: row[name] for name in ("row_id", "query", "positive")},
         "negative": row["negative"] if kind.has_negative else None,
@@ -110,7 +124,16 @@ def _as_written(run: StageRun[SeedData], row: dict[str, Any], section: Examples)
         "task": task,
         "prompt": prompt,
         "output": canonical_record(run.task_type, row),
+        **{name: row[name] for name in LANGUAGE_COLUMNS if name in row},
     }
+
+
+def _languages_said(run: StageRun[SeedData], row: dict[str, Any]) -> dict[str, str] | None:
+    """The languages of an example as its prompt says them: those of its texts, and those drawn for the row where they are not known."""
+    if run.languages is None:
+        return None
+    drawn = drawn_languages(run.languages, run.task_type, run.recipe.seed, row["row_id"])
+    return Drawn(row["query_language"] or drawn.query, row["document_language"] or drawn.document).names()
 
 
 def shown_to_teacher(run: StageRun[SeedData], prompts: list[str], row_ids: pl.Series) -> list[str]:

@@ -24,6 +24,7 @@ from speed_assets.assets.writing import (
 from speed_assets.domain.graph import EXAMPLES
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.records import canonical_record
+from speed_assets.domain.row_languages import language_columns
 from speed_assets.domain.rows import (
     ask_until_valid,
     cut_off_attempts,
@@ -62,7 +63,8 @@ def seed_data(run: StageRun[SeedData]) -> dict[str, Any]:
     rows, again = ask_until_valid(rows, section.attempts, ask)
     plot_reading(run, rows)
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
-    good = good.select(WRITTEN) if own is None else pl.concat([own, good.select(WRITTEN)])
+    good = good.select(*WRITTEN, *language_columns(rows))
+    good = good if own is None else pl.concat([own, good])
     run.write(good)
     run.quarantine(bad, pl.col("problem"), refusal_or_detail("no whole record"), pl.col("output"))
     return {

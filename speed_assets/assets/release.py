@@ -22,6 +22,7 @@ from speed_assets.assets.examples import without_own
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.graph import EXAMPLES
+from speed_assets.domain.row_languages import language_counts
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import Licences, without_places
@@ -118,6 +119,7 @@ def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]
         "contamination": rows["contamination"],
         "contamination_unsearched": list(recipe.evaluation.unsearched),
         **_own_examples(run),
+        **({"languages": language_counts(triplets, run.languages.shares)} if run.languages else {}),
         "licences": {"model": run.section.model_licence, "data": run.section.data_licence},
     }
 

@@ -28,6 +28,7 @@ from speed_assets.domain.revising import (
     revise_rows,
     without_unchanged_fields,
 )
+from speed_assets.domain.row_languages import language_columns
 from speed_assets.domain.rows import parse_outputs, problem_or_refusal, refusal_or_detail
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import RevisedData, RevisionData, Revisor, Sampling
@@ -132,7 +133,7 @@ def revised_data(run: StageRun[RevisedData]) -> dict[str, Any]:
     mended = revise_rows(drafts, section.readings, read)
     revised = _as_revised(run.task_type, written, drafts, mended)
     good, bad = revised.filter("valid"), revised.filter(~pl.col("valid"))
-    run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt"))
+    run.write(good.select(*WRITTEN, "valid", "changed", "before", "reason", "doubt", *language_columns(good)))
     run.quarantine(bad, pl.col("problem"), _why_invalid(), pl.col("written"))
     counted = ("generated_rows", "known_rows", "output_tokens")
     asked, unreadable = (sum(reading[name] for reading in mended.readings) for name in ("rows", "unreadable"))

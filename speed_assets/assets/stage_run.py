@@ -25,6 +25,7 @@ from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.graph import Graph, Stage
 from speed_assets.domain.prompts import PromptKind, PromptSet
+from speed_assets.domain.row_languages import Languages
 from speed_assets.domain.rows import quarantined
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import Recipe, RecipeView, Sampling
@@ -60,6 +61,8 @@ class StageRun(Generic[Own]):
     teacher: Teacher
     context: CallContext
     progress: Progress
+    multilingual: bool = False
+    """Whether prompts say languages; the digests of prompts contain it."""
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     @classmethod
@@ -102,6 +105,7 @@ class StageRun(Generic[Own]):
             teacher=teacher,
             context=context,
             progress=progress,
+            multilingual=recipe.languages is not None,
         )
 
     @property
@@ -109,10 +113,15 @@ class StageRun(Generic[Own]):
         """The stage's own section of the recipe."""
         return cast(Own, getattr(self.recipe, self.stage.name))
 
+    @property
+    def languages(self) -> Languages | None:
+        """What languages rows are drawn in; None in a recipe that draws none. Raises AttributeError for a stage that may not read them."""
+        return self.recipe.languages.drawn() if self.multilingual else None
+
     @cached_property
     def prompts(self) -> PromptSet:
         """The prompts that the stage asks with. Raises RecipeError."""
-        return prompt_set(self.recipe.prompts)
+        return prompt_set(self.recipe.prompts, self.multilingual)
 
     @property
     def scratch(self) -> Path:

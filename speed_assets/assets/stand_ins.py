@@ -17,6 +17,7 @@ import polars as pl
 
 from speed_assets.assets.stage_run import StageFunction, StageRun
 from speed_assets.domain.records import canonical_record, canonical_revision
+from speed_assets.domain.row_languages import language_columns
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 MARK = "stand-in"
@@ -50,7 +51,7 @@ def _examples(run: StageRun[Any]) -> int:
     texts = [canonical_record(run.task_type, row) for row in taken.iter_rows(named=True)]
     filled = broken.with_columns(
         pl.Series("output", texts, dtype=pl.String),
-        *(taken[field] for field in TRIPLET_FIELDS),
+        *(taken[field] for field in (*TRIPLET_FIELDS, *language_columns(taken))),
         valid=pl.lit(True),
         problem=pl.lit(None, pl.String),
     )

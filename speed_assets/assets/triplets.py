@@ -23,6 +23,7 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
 from speed_assets.domain.grounded_rules import first_broken_rules_by_source
 from speed_assets.domain.near_duplicates import Similarity
+from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, language_columns
 from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS
 from speed_assets.domain.scoring import SCORE_OF, SCORES, find_by_score, find_doubted
 from speed_assets.domain.task_types import GROUNDED, TRIPLET_FIELDS
@@ -38,7 +39,19 @@ from speed_assets.recipe import Contamination, FinalTriplets, NearDuplicates, Ru
 TRIPLETS = ("row_id", "task_type", "topic", "task", "query", "positive", "negative")
 _NEARNESS = ("evaluation_similarity", "evaluation")
 _VERDICT = ("faulty", "weight")
-_NEEDED = (*TRIPLETS, "output", "valid", "problem", "quality", "doubt", *SCORES, "place", *_NEARNESS, *_VERDICT)
+_NEEDED = (
+    *TRIPLETS,
+    "output",
+    "valid",
+    "problem",
+    "quality",
+    "doubt",
+    *SCORES,
+    "place",
+    *_NEARNESS,
+    *_VERDICT,
+    *LANGUAGE_COLUMNS,
+)
 
 
 def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
@@ -58,7 +71,7 @@ def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
             settings = Settings(**section.scores.calibration.model_dump())
             likely_faulty = LikelyFaulty(settings, seed_for(seed, run.stage.name, "calibration"))
     funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
-    run.write(funnel.rows.select(TRIPLETS))
+    run.write(funnel.rows.select(*TRIPLETS, *language_columns(funnel.rows)))
     run.write(funnel.quarantine, "quarantine")
     plot_funnel(funnel, run.unhashed / "funnel.png")
     if likely_faulty is not None:

@@ -25,6 +25,7 @@ from speed_assets.domain.grounded import grounded_rows
 from speed_assets.domain.grounded_rules import first_broken_rules_by_source
 from speed_assets.domain.problems import problem_sentence
 from speed_assets.domain.prompts import schema_for
+from speed_assets.domain.row_languages import language_columns
 from speed_assets.domain.rows import ask_until_valid, cut_off_attempts, parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.toy_records import Truth, truth_of_record
@@ -54,6 +55,7 @@ def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
             run.prompts,
             run.recipe.answers.lengths(),
             run.recipe.queries.drawn(),
+            run.languages,
         )
     return synthesis_rows(
         run.input("task_list").table().filter(run.stage.takes),
@@ -63,6 +65,7 @@ def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
         run.stage.name,
         run.prompts,
         run.recipe.answers.lengths(),
+        run.languages,
     )
 
 
@@ -134,7 +137,7 @@ def write_with(
         return parse_outputs(outputs, run.task_type).with_columns(problem=pl.coalesce("error", "problem"))
 
     parsed, again = ask_until_valid(prompts, attempts, ask)
-    written = parsed.select(GENERATED)
+    written = parsed.select(*GENERATED, *language_columns(parsed))
     run.write(written)
     plot_reading(run, parsed)
     about = {

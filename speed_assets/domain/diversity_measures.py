@@ -14,6 +14,7 @@ import polars as pl
 
 from speed_assets.domain.attributes import ATTRIBUTES, draw_attributes
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.row_languages import language_counts
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 NGRAMS = (1, 2, 3)
@@ -190,6 +191,7 @@ def diversity(
     vendi_rows_max: int,
     seed: int,
     in_prompts: Mapping[str, frozenset[str]] | None = None,
+    languages: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Every measure of the rows of final_triplets.
 
@@ -203,6 +205,7 @@ def diversity(
         vendi_rows_max: Most rows of the sample for the Vendi score.
         seed: Of the recipe.
         in_prompts: As in `attribute_use`.
+        languages: Weight of each language that rows are drawn in; None where the rows have no `LANGUAGE_COLUMNS`.
 
     Returns:
         Plain values, by measure.
@@ -219,6 +222,7 @@ def diversity(
             "intended": {name: round(number / max(sum(intended.values()), 1), 4) for name, number in intended.items()},
             "distance": round(share_distance(kept, intended), 4),
         },
+        **({"languages": language_counts(rows, languages)} if languages else {}),
         "attributes": attribute_use(some, seed, in_prompts),
         "distinct": {field: distinct_ngram_shares(some[field]) for field in TRIPLET_FIELDS},
         "vendi": {"rows": few.height, "score": round(score, 2), "per_row": round(score / max(few.height, 1), 4)},

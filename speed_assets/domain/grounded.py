@@ -18,6 +18,12 @@ import polars as pl
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.row_languages import (
+    LANGUAGE_COLUMNS,
+    Languages,
+    drawn_languages,
+    with_passage_languages,
+)
 from speed_assets.domain.rows import WRITTEN_ROW_COLUMNS
 from speed_assets.domain.task_types import GROUNDED
 
@@ -100,6 +106,7 @@ def grounded_rows(
     prompts: PromptSet,
     lengths: AnswerLengths,
     queries: Queries,
+    languages: Languages | None = None,
 ) -> pl.DataFrame:
     """Rows to be written from passages, as `rows.synthesis_rows` gives those about topics, with the column `passage`.
 
@@ -111,12 +118,15 @@ def grounded_rows(
         prompts: how it asks.
         lengths: words of answers.
         queries: what they are like.
+        languages: in which they are written; None where the prompts say none.
     """
     by_id = {row["passage_id"]: row for row in passages.iter_rows(named=True)}
     asked = []
     for passage_id, draw in drawn_passages(by_id, rows, seed, stage):
         row_id = short_id(stage, passage_id, draw)
         kind, persona = drawn_query(queries, seed, row_id)
+        drawn = drawn_languages(languages, GROUNDED, seed, row_id) if languages else None
+        said = drawn.names() if drawn else None
         passage = by_id[passage_id]
         asked.append(
             {
@@ -125,11 +135,15 @@ def grounded_rows(
                 "task_type": GROUNDED,
                 "topic": passage["title"] or passage["document_id"],
                 "task": WORDINGS[kind].task,
-                "prompt": prompts.grounded(WORDINGS[kind].task, passage["text"], WORDINGS[kind].asked, persona),
+                "prompt": prompts.grounded(WORDINGS[kind].task, passage["text"], WORDINGS[kind].asked, persona, said),
                 "words": lengths.words("synthesis", GROUNDED, {}),
                 "passage": passage["text"],
+                **(drawn.columns() if drawn else {}),
             }
         )
-    return pl.DataFrame(
-        asked, schema=dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64, "passage": pl.String}
+    schema = dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64, "passage": pl.String}
+    if languages is None:
+        return pl.DataFrame(asked, schema=schema)
+    return with_passage_languages(
+        pl.DataFrame(asked, schema=schema | dict.fromkeys(LANGUAGE_COLUMNS, pl.String)), languages
     )

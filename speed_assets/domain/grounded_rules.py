@@ -15,6 +15,8 @@ import polars as pl
 from speed_assets.domain import rules
 from speed_assets.domain.folding import fold
 from speed_assets.domain.parsing import words_stand_in
+from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, language_columns
+from speed_assets.domain.rules.languages import by_drawn_languages
 from speed_assets.domain.task_types import GROUNDED
 
 COPIED = "query_in_positive"
@@ -33,13 +35,15 @@ _GENERIC = frozenset(_GENERIC_WORDS.split())
 _STEM = 5
 """Letters in which two forms of a word agree (ours)."""
 _SOUND = "The old boiler in the cellar heats three rooms of the house."
-"""Stands in for a passage: a text that breaks no rule."""
+"""Stands in for a passage: a text in English that breaks no rule."""
 
 
 def first_broken_rules_by_source(
     rows: pl.DataFrame, *, query_words_min: int = 8, skip: tuple[str, ...] = (), **numbers: Any
 ) -> pl.DataFrame:
     """(reason, detail) of each row, as `rules.first_broken_rules`; of grounded rows only what their query breaks.
+
+    Rows with `LANGUAGE_COLUMNS` are judged by the languages that were drawn for them.
 
     Args:
         rows: row_id, task_type, topic, task, query, positive, negative.
@@ -49,19 +53,26 @@ def first_broken_rules_by_source(
     """
     grounded = rows["task_type"] == GROUNDED
     if not grounded.any():
-        return rules.first_broken_rules(rows, query_words_min=query_words_min, skip=skip, **numbers)
+        return _broken(rows, query_words_min=query_words_min, skip=skip, **numbers)
     of_passage = pl.col("task_type") == GROUNDED
     shown = rows.with_columns(
         positive=pl.when(of_passage).then(pl.lit(_SOUND)).otherwise("positive"),
         topic=pl.when(of_passage).then(pl.lit("")).otherwise("topic"),  # a title, whose words a query need not have
     )
-    broken = rules.first_broken_rules(shown, query_words_min=query_words_min, skip=skip, **numbers)
+    if not language_columns(rows) and "en" not in numbers.get("languages", ("en",)):
+        shown = shown.with_columns(pl.lit(None, pl.String).alias(name) for name in LANGUAGE_COLUMNS)
+    if language_columns(shown):
+        shown = shown.with_columns(
+            document_language=pl.when(of_passage).then(pl.lit("en")).otherwise("document_language")
+        )
+    broken = _broken(shown, query_words_min=query_words_min, skip=skip, **numbers)
     codes: list[str | None] = []
-    for of_this, query, positive in zip(grounded, rows["query"], rows["positive"], strict=True):
+    translated = _in_two_languages(rows)
+    for of_this, apart, query, positive in zip(grounded, translated, rows["query"], rows["positive"], strict=True):
         found_code = None
         if of_this and COPIED not in skip and words_stand_in(query or "", positive or "", query_words_min):
             found_code = COPIED
-        elif of_this and UNSPECIFIC not in skip and is_unspecific(query or "", positive or ""):
+        elif of_this and not apart and UNSPECIFIC not in skip and is_unspecific(query or "", positive or ""):
             found_code = UNSPECIFIC
         codes.append(found_code)
     code = pl.Series("code", codes, dtype=pl.String)
@@ -70,6 +81,19 @@ def first_broken_rules_by_source(
         reason=pl.when(found).then(code).otherwise("reason"),
         detail=pl.when(found).then(pl.lit("query")).otherwise("detail"),
     )
+
+
+def _broken(rows: pl.DataFrame, **numbers: Any) -> pl.DataFrame:
+    if not language_columns(rows):
+        return rules.first_broken_rules(rows, **numbers)
+    return by_drawn_languages(rules.first_broken_rules, rows, **{"languages": ("en",), **numbers})
+
+
+def _in_two_languages(rows: pl.DataFrame) -> pl.Series:
+    """Whether a query is in another language than its passage, whose words it then does not share."""
+    if not language_columns(rows):
+        return pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+    return (rows["query_language"] != rows["document_language"]).fill_null(False)
 
 
 def is_unspecific(query: str, passage: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ SURELY_ENGLISH = rf"(?is)(?-u:\b)(?:{_ENGLISH})(?-u:\b).*?(?-u:\b)(?:{_ENGLISH})
 or more, 0.1 % held two), and of texts so long most English ones need not be read then."""
 _SURE_FROM = 60  # bytes
 _SURELY = re.compile(SURELY_ENGLISH.replace("(?-u:\\b)", r"\b"), re.ASCII)
+LIKELY_FROM = 12
+"""Bytes of plain words from which on `most_likely_language` names one among few. Ours: two or three words."""
+_LIKELY_OTHER = 0.5
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _CHATTER = (
     "a+h+|aw+|(?:b?w?a)?(?:ha){2,}h?|(?:he){2,}|(?:hi){2,}|(?:ja){2,}|x+d+|o?m+g+|lo+l+|l+m+f?ao+|ro+fl+|ugh+|a+rgh+|gr+|hm+|m+h*m+"
@@ -96,18 +100,51 @@ def other_language_probability(texts: pl.Series, languages: tuple[str, ...], cha
     Raises:
         ValueError: A language that the identifier does not know.
     """
-    from speed_assets.domain import language_kernels
-
     model = _model()
     if unknown := sorted({*languages} - {*model.languages}):
         raise ValueError(f"languages={unknown}: not known to the language identifier; give ISO 639-1 codes such as en")
-    wanted = np.array([language in languages for language in model.languages])
     settled = texts.is_null()
     if "en" in languages:
         settled |= (texts.str.len_bytes() >= _SURE_FROM) & texts.str.contains(SURELY_ENGLISH)
     open_ = (~settled.fill_null(True)).arg_true()
-    text = text_buffer(_composed(_without_chatter(texts.gather(open_))))
-    found = np.empty(len(open_), np.float32)
+    found = _foreign(texts.gather(open_), languages, characters_min)
+    # Not read and surely English is 0; too short to tell is null.
+    none = pl.repeat(0.0, len(texts), dtype=pl.Float32, eager=True).set(texts.is_null(), None)
+    return none.scatter(open_, found) if len(open_) else none
+
+
+def most_likely_language(texts: pl.Series, languages: Sequence[str], characters_min: int = LIKELY_FROM) -> pl.Series:
+    """Which of these languages each text is in; null where it is more likely in none of them, or too short to tell.
+
+    Args:
+        texts: Any texts; null has no language.
+        languages: ISO 639-1 codes, known to the identifier.
+        characters_min: Bytes of plain words that a text needs.
+
+    >>> most_likely_language(pl.Series(["Wo steht der alte Kessel?", "12"]), ["de", "en"]).to_list()
+    ['de', None]
+    """
+    there = texts.fill_null("")
+    others = [_foreign(there, (language,), characters_min).fill_null(1.0).alias(language) for language in languages]
+    least = pl.DataFrame(others).select(
+        pl.coalesce(
+            pl.when((pl.col(language) < _LIKELY_OTHER) & (pl.col(language) == pl.min_horizontal(pl.all()))).then(
+                pl.lit(language)
+            )
+            for language in languages
+        )
+    )
+    return least.to_series().alias(texts.name)
+
+
+def _foreign(texts: pl.Series, languages: Sequence[str], characters_min: int) -> pl.Series:
+    """Probability that each text is in none of `languages`, all of them read; null is too short to tell."""
+    from speed_assets.domain import language_kernels
+
+    model = _model()
+    wanted = np.array([language in languages for language in model.languages])
+    text = text_buffer(_composed(_without_chatter(texts)))
+    found = np.empty(len(texts), np.float32)
 
     def classify(first: int, past: int) -> None:
         longest = int(np.diff(text.offsets[first : past + 1]).max(initial=0))
@@ -116,10 +153,8 @@ def other_language_probability(texts: pl.Series, languages: tuple[str, ...], cha
             WINDOW, characters_min, found,
         )  # fmt: skip
 
-    in_parallel(classify, len(open_), at_least=500)
-    # Not read and surely English is 0; too short to tell is null.
-    none = pl.repeat(0.0, len(texts), dtype=pl.Float32, eager=True).set(texts.is_null(), None)
-    return none.scatter(open_, pl.Series(found).fill_nan(None)) if len(open_) else none
+    in_parallel(classify, len(texts), at_least=500)
+    return pl.Series(found).fill_nan(None)
 
 
 def _without_chatter(texts: pl.Series) -> pl.Series:

@@ -17,6 +17,7 @@ from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.domain.parsing import decode_typed, parse_record
 from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Languages, drawn_languages
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
 WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
@@ -82,7 +83,14 @@ def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int,
 
 
 def synthesis_rows(
-    tasks: pl.DataFrame, task_type: str, rows: int, seed: int, stage: str, prompts: PromptSet, lengths: AnswerLengths
+    tasks: pl.DataFrame,
+    task_type: str,
+    rows: int,
+    seed: int,
+    stage: str,
+    prompts: PromptSet,
+    lengths: AnswerLengths,
+    languages: Languages | None = None,
 ) -> pl.DataFrame:
     """The rows that a model is to write.
 
@@ -94,16 +102,18 @@ def synthesis_rows(
         stage: Its name seeds the draw of tasks.
         prompts: Render the prompts.
         lengths: Count the words of an answer.
+        languages: In which rows are written; None where the prompts say none.
 
     Returns:
         row_id, task_id, task_type, topic, task, prompt, and `words`, the most words that the prompt asks for. Attributes are
-        drawn for each row.
+        drawn for each row, and so are languages, which are in `LANGUAGE_COLUMNS` where there are any.
     """
     by_id = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
     asked = []
     pairs = tasks.select("topic_id", "task_id").rows()
     for task_id, draw in draw_tasks(pairs, rows, seed, stage):
         row_id = short_id(stage, task_id, draw)
+        drawn = drawn_languages(languages, task_type, seed, row_id) if languages else None
         attributes = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
         task = by_id[task_id]
         asked.append(
@@ -113,11 +123,13 @@ def synthesis_rows(
                 "task_type": task_type,
                 "topic": task["topic"],
                 "task": task["task"],
-                "prompt": prompts.synthesis(task_type, task["task"], attributes),
+                "prompt": prompts.synthesis(task_type, task["task"], attributes, drawn.names() if drawn else None),
                 "words": lengths.words("synthesis", task_type, attributes),
+                **(drawn.columns() if drawn else {}),
             }
         )
-    return pl.DataFrame(asked, schema=dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64})
+    schema = dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64}
+    return pl.DataFrame(asked, schema=schema | (dict.fromkeys(LANGUAGE_COLUMNS, pl.String) if languages else {}))
 
 
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resources.inputs.prompt_files import prompt_set
+from resources.inputs.prompt_files import prompts_of
 from resources.ledger.calls import TeacherRequest
 from resources.ledger.prices import Tariff, in_currency
 from speed_assets.domain import cost_bounds
@@ -105,7 +105,7 @@ def _mean(stage: str, paid: Paid) -> tuple[float, float] | None:
 def _one_call(recipe: Recipe, stage: str, partition: str | None) -> Tokens:
     """One call of a stage whose prompts nobody knows yet, by the recipe."""
     task_type = partition or "retrieval"  # without a task type of its own: the longest
-    kind, lengths, prompts = _KINDS[stage], recipe.answers.lengths(), prompt_set(recipe.prompts)
+    kind, lengths, prompts = _KINDS[stage], recipe.answers.lengths(), prompts_of(recipe)
     record = _answer(recipe, "synthesis", task_type, recipe.junior_data)
     shown = {"judge": recipe.junior_data.candidates if recipe.junior_data else 2, "revise": 1}.get(kind, 0)
     templates = prompts.templates

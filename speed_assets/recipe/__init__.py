@@ -26,6 +26,7 @@ from speed_assets.recipe.model import ROW_COUNTS, Recipe, rows_asked
 from speed_assets.recipe.paths import DEFAULT_RECIPE, INSTALLED, PROJECT, RECIPES, SHIPPED
 from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, read_yaml, shipped_files
 from speed_assets.recipe.recipe_error import RecipeError
+from speed_assets.recipe.rules import RULED
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
 from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, Superior
@@ -51,6 +52,7 @@ from speed_assets.recipe.sections.filters import (
     Wanted,
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.languages_section import Languages
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import Embedder, MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -83,6 +85,7 @@ __all__ = [
     "RECIPES",
     "RECIPE_NAME",
     "ROW_COUNTS",
+    "RULED",
     "SHIPPED",
     "UNFINGERPRINTED",
     "Answers",
@@ -105,6 +108,7 @@ __all__ = [
     "GroundedQueries",
     "JuniorData",
     "Lanes",
+    "Languages",
     "Licences",
     "Lora",
     "Microworld",

@@ -11,7 +11,7 @@ from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, build_graph, with_task_types, written_by
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
-from speed_assets.recipe.rules import broken_recipe_rules
+from speed_assets.recipe.rules import RULED, broken_recipe_rules
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
@@ -20,6 +20,7 @@ from speed_assets.recipe.sections.embedding_section import EmbeddingModel, Embed
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.languages_section import Languages, languages_named
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -57,6 +58,7 @@ class Recipe(Section):
     corpus: Corpus | None = None
     queries: GroundedQueries = GroundedQueries()
     examples: Examples | None = None
+    languages: Languages | None = None
     prompts: Prompts
     """Which prompts the loop asks with."""
     teacher: Teacher
@@ -125,13 +127,30 @@ class Recipe(Section):
             data["final_triplets"] = {**triplets, "wanted": wanted}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_of_languages(cls, data: Any) -> Any:
+        """Where rows are drawn in languages, and rules name none, those are the languages of the rules."""
+        drawn = languages_named(data.get("languages")) if isinstance(data, Mapping) else []
+        if not drawn:
+            return data
+        data = dict(data)
+        for name in RULED:
+            section = data.get(name)
+            rules = section.get("rules") if isinstance(section, Mapping) else None
+            if name == "final_triplets" and isinstance(section, Mapping) and rules is None:
+                rules = {}
+            if isinstance(rules, Mapping) and "languages" not in rules:
+                data[name] = {**section, "rules": {**rules, "languages": drawn}}
+        return data
+
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what does not count: recipes of before have the digests that they had."""
         dumped: dict[str, Any] = dump(self)
         for name in ("corpus", "queries") if self.corpus is None else ():
             dumped.pop(name, None)
-        for name in ("own_evaluation", "examples"):
+        for name in ("own_evaluation", "examples", "languages"):
             if getattr(self, name) is None:
                 dumped.pop(name, None)
         return dumped
@@ -158,6 +177,7 @@ class Recipe(Section):
             corpus=self.corpus is not None,
             own_evaluation=self.own_evaluation is not None,
             examples=self.examples is not None,
+            languages=self.languages is not None,
             rehearsed=self.rehearsal is not None,
         )
         asked = {

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Rule = Callable[["Recipe", Graph], Iterator[str]]
 """From a recipe and its graph to the problems that the rule finds, in words."""
+RULED = ("seed_data", "preference_pairs", "row_verdicts", "final_triplets")
+"""Sections that may have rules of rows."""
 
 
 def stages_have_their_sections(recipe: Recipe, graph: Graph) -> Iterator[str]:
@@ -249,6 +251,25 @@ def wanted_rows_have_a_first_block(recipe: Recipe, _graph: Graph) -> Iterator[st
             )
 
 
+def drawn_languages_can_be_written(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """A language that rows are drawn in is one that writers know and rules accept."""
+    if recipe.languages is None:
+        return
+    if recipe.teacher.engine == "microworld":
+        yield "teacher.engine=microworld writes in a language of its own: `languages` needs a real teacher"
+    for name in RULED:
+        rules = getattr(getattr(recipe, name), "rules", None)
+        if rules is None:
+            continue
+        if lacking := sorted({*recipe.languages.shares} - {*rules.languages}):
+            yield (
+                f"{name}.rules.languages lacks {', '.join(lacking)}, which `languages` draws: leave the field out, and rows are "
+                "judged by the languages drawn for them"
+            )
+        if rules.topic_words_min:
+            yield f"{name}.rules.topic_words_min asks for words of the topic, which texts in another language lack: set it to 0"
+
+
 RULES: tuple[Rule, ...] = (
     something_is_scored,
     passages_have_a_corpus,
@@ -273,6 +294,7 @@ RULES: tuple[Rule, ...] = (
     no_more_is_judged_than_written,
     examples_have_rows,
     examples_stay_on_this_machine,
+    drawn_languages_can_be_written,
     no_stage_asks_a_teacher_that_is_not_there,
     wanted_rows_have_a_first_block,
 )

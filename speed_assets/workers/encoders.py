@@ -28,7 +28,8 @@ from speed_assets.workers.jobs import ScoredModel
 
 def encoders_of(model: ScoredModel) -> dict[str, Any]:
     """What mteb runs for a model, on ranking tasks and on those that ask for vectors."""
-    meta = ModelMeta.create_empty({"name": f"speed/{model.name}", "revision": model.digest})
+    stated = {"languages": list(model.languages)} if model.languages else {}
+    meta = ModelMeta.create_empty({"name": f"speed/{model.name}", "revision": model.digest, **stated})
     if model.path is None:
         ranking: Any = BM25Search(tokenizer=words)
         encoders = {"ranking": ranking, "vectors": LexicalVectors()}

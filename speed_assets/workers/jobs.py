@@ -262,6 +262,8 @@ class ScoredModel:
     path: str | None = None
     """SentenceTransformer folder; None is the lexical baseline."""
     plotted: bool = True
+    languages: tuple[str, ...] = ()
+    """Languages that the model was trained on, as mteb's metadata have them; empty is not stated."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)

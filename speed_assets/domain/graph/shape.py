@@ -52,6 +52,8 @@ class Shape:
     """The model is scored on queries for documents that are held out."""
     examples: bool = False
     """The user has queries and pairs of their own."""
+    languages: bool = False
+    """Rows are drawn in several languages, or in another than English."""
     rehearsed: bool = False
     """The teacher's examples replace rows that a model could not write (`assets/stand_ins.py`)."""
 
@@ -91,6 +93,8 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         reads=("seed", "evaluation", written_by(shape.source)),
         takes=stages[written_by(shape.source)].takes,
     )
+    if shape.languages:
+        _read_languages(stages)
     if not shape.mined:
         for name in ("embedding_model", "embedding_reruns"):
             stages[name] = replace(stages[name], inputs=("final_triplets",))
@@ -128,6 +132,12 @@ def _read_examples(stages: Graph) -> None:
     for name in ("seed_data", "release"):
         stage = stages[name]
         stages[name] = replace(stage, inputs=(*stage.inputs, EXAMPLES), reads=(*stage.reads, EXAMPLES))
+
+
+def _read_languages(stages: Graph) -> None:
+    """Let the stages read languages that draw or count them."""
+    for name in ("seed_data", "junior_data", "senior_data", OWN_EVALUATION, "final_triplets", "mteb_scores", "release"):
+        stages[name] = replace(stages[name], reads=(*stages[name].reads, "languages"))
 
 
 def with_task_types(graph: Graph, wanted: Mapping[str, Iterable[str]]) -> Graph:

@@ -1,6 +1,6 @@
 """Prompts: the words for a model, from templates that are data (`prompt_sets/*.yaml`).
 
-Belongs here: the names that other modules use. Every part has a module of its own: `prompt_set.py`, `layout.py`,
+Belongs here: the names that other modules use. Every part has a module of its own: `prompt_set.py`, `layout.py`, `set_checks.py`,
 `answer_schemas.py`, `compact.py`. Not here: what is drawn (`attributes.py`), what a model answers (`parsing.py`).
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from speed_assets.domain.attributes import ATTRIBUTES
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import TASK_TYPES, TaskType
 
 PromptKind = Literal["brainstorm", "synthesis", "judge", "revise"]
 
@@ -32,6 +32,8 @@ PLACEHOLDERS: dict[PromptKind, frozenset[str]] = {
 
 
 GROUNDED_PLACEHOLDERS = frozenset(("task_type", "task", "keys", "query_kind", "persona", "passage"))
+LANGUAGE_PLACEHOLDERS = frozenset(("query_language", "document_language"))
+"""What synthesis prompts of recipes with `languages` may name in addition."""
 EXPAND_PLACEHOLDERS = frozenset(("topic", "count", "known"))
 
 
@@ -90,6 +92,11 @@ def with_changes(layout: Mapping[str, Any], old: Mapping[str, Any], new: Any, at
         else:
             merged[key] = value
     return merged
+
+
+def languages_needed(shape: TaskType) -> frozenset[str]:
+    """The languages that a synthesis prompt of a task type has to name where they are drawn: those of its texts."""
+    return frozenset(("query_language",)) if shape.labels or shape.grounded else LANGUAGE_PLACEHOLDERS
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:

@@ -18,23 +18,20 @@ from typing import Any
 
 import yaml
 
-from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER, GUIDELINES
+from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINE_ORDER
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.prompts.answer_schemas import quoted_keys
 from speed_assets.domain.prompts.layout import (
-    EXPAND_PLACEHOLDERS,
-    GROUNDED_PLACEHOLDERS,
     LAYOUT,
-    NEEDED,
     NOTHING_DRAWN,
-    PLACEHOLDERS,
     PROMPT_KINDS,
     PromptKind,
     filled,
     placeholders,
     with_changes,
 )
-from speed_assets.domain.task_types import GROUNDED, TASK_TYPES, TaskType
+from speed_assets.domain.prompts.set_checks import check_set
+from speed_assets.domain.task_types import GROUNDED
 
 _LINE_BREAKS = re.compile(r"[\r\n]+")
 
@@ -68,17 +65,29 @@ class PromptSet:
     """Example tasks by task type, of which `{examples}` of a brainstorm shows some."""
     expansion: str = ""
     """Asks for `{count}` subtopics of a `{topic}`, `{known}` ones left out; empty where the set cannot ask for them."""
+    multilingual: bool = False
+    """Synthesis prompts say the languages of a row's texts."""
     source: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The plain values that the set was made from."""
 
     @classmethod
-    def load(cls, name: str) -> PromptSet:
-        """The set of that name from the package's own files; raises ValueError when there is none."""
-        return _load(name)
+    def load(cls, name: str, multilingual: bool = False) -> PromptSet:
+        """The set of that name from the package's own files; raises ValueError when there is none.
+
+        Args:
+            name: of the set.
+            multilingual: its wording for recipes that draw languages.
+        """
+        return _load(name, multilingual)
 
     @classmethod
-    def from_data(cls, name: str, data: Mapping[str, Any]) -> PromptSet:
+    def from_data(cls, name: str, data: Mapping[str, Any], multilingual: bool = False) -> PromptSet:
         """A set from the plain values of a complete YAML file.
+
+        Args:
+            name: of the set.
+            data: the values.
+            multilingual: whether synthesis prompts say the languages of a row's texts.
 
         Raises:
             KeyError: a part is missing (`layout.with_changes` keeps every part of the set that it changes).
@@ -99,9 +108,10 @@ class PromptSet:
             again=data.get("again", "{prompt}"),
             examples={task_type: tuple(tasks) for task_type, tasks in data.get("examples", {}).items()},
             expansion=filled(data.get("expand", ""), parts),
+            multilingual=multilingual,
             source=data,
         )
-        prompts._check()
+        check_set(prompts)
         return prompts
 
     def reworded(self, changes: Any) -> PromptSet:
@@ -113,59 +123,11 @@ class PromptSet:
         Raises:
             ValueError: A key or type is not of that layout, or a template cannot be rendered.
         """
-        return PromptSet.from_data(self.name, with_changes(LAYOUT, self.source, changes))
+        return PromptSet.from_data(self.name, with_changes(LAYOUT, self.source, changes), self.multilingual)
 
-    def _check(self) -> None:
-        if "prompt" not in placeholders(self.again) or not placeholders(self.again) <= {"prompt", "problem"}:
-            raise ValueError(
-                f"prompt set {self.name}: again must name {{prompt}}, may name {{problem}}, and nothing else"
-            )
-        for name, lists in (("examples", self.examples), ("guidelines", self.guidelines)):
-            for task_type, lines in lists.items():
-                if odd := [line for line in lines if not isinstance(line, str)]:
-                    raise ValueError(
-                        f"prompt set {self.name}: {name} of {task_type} holds {odd[0]!r}, which is no text: put it in quotes"
-                    )
-        if unknown := sorted(placeholders(self.expansion) - EXPAND_PLACEHOLDERS):
-            raise ValueError(f"prompt set {self.name}: expand names {unknown}, known are {sorted(EXPAND_PLACEHOLDERS)}")
-        if self.expansion and "topic" not in placeholders(self.expansion):
-            raise ValueError(f"prompt set {self.name}: expand must name {{topic}}")
-        if "text" not in placeholders(self.candidate):
-            raise ValueError(f"prompt set {self.name}: candidate must name {{text}}")
-        for task_type, shape in TASK_TYPES.items():
-            drawn = {attribute.name for attribute in ATTRIBUTES[task_type]}
-            self._check_templates(shape, drawn)
-            lines = self.guidelines.get(task_type, ())
-            if lines and len(lines) != GUIDELINES.get(task_type):
-                raise ValueError(
-                    f"prompt set {self.name}: {len(lines)} guidelines for {task_type}, "
-                    f"but {GUIDELINES.get(task_type, 0)} are shuffled"
-                )
-            if unknown := sorted({name for line in lines for name in placeholders(line)} - drawn):
-                raise ValueError(
-                    f"prompt set {self.name}: guidelines of {task_type} name {unknown}, known are {sorted(drawn)}"
-                )
-
-    def _check_templates(self, shape: TaskType, drawn: set[str]) -> None:
-        for kind in PROMPT_KINDS:
-            if kind == "brainstorm" and not shape.has_brainstorm:
-                continue
-            if shape.grounded and shape.name not in self.templates[kind]:
-                continue  # a set without prompts for passages
-            known = PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
-            if shape.grounded and kind == "synthesis":
-                known = GROUNDED_PLACEHOLDERS
-            named = placeholders(self._template(kind, shape.name))
-            needed = "passage" if shape.grounded and kind == "synthesis" else NEEDED[kind]
-            if unknown := sorted(named - known):
-                raise ValueError(
-                    f"prompt set {self.name}: {kind} {shape.name} names {unknown}, known are {sorted(known)}"
-                )
-            if needed not in named:
-                raise ValueError(f"prompt set {self.name}: {kind} {shape.name} must name {{{needed}}}")
-
-    def _template(self, kind: PromptKind, task_type: str) -> str:
-        """Raises ValueError for an unknown kind or task type, and for the brainstorm of STS."""
+    def template(self, kind: PromptKind, task_type: str) -> str:
+        """The template of a kind for a task type, shared parts in place. Raises ValueError for an unknown kind or task type, and for the
+        brainstorm of STS."""
         try:
             return self.templates[kind][task_type]
         except KeyError:
@@ -180,7 +142,7 @@ class PromptSet:
             kind: Of the prompt.
             task_type: Of the row.
         """
-        shape: list[Any] = [self.version, kind, task_type, self._template(kind, task_type), self.one_line]
+        shape: list[Any] = [self.version, kind, task_type, self.template(kind, task_type), self.one_line]
         if kind == "synthesis":
             phrases = self.attributes_in_prompt(task_type)
             table = [attribute for attribute in ATTRIBUTES[task_type] if attribute.name in phrases]
@@ -204,7 +166,7 @@ class PromptSet:
 
     def attributes_in_prompt(self, task_type: str) -> frozenset[str]:
         """The names of the attributes that a synthesis prompt of this task type states if they are drawn."""
-        template = self._template("synthesis", task_type)
+        template = self.template("synthesis", task_type)
         named = placeholders(template)
         if "guidelines" in named:
             named |= {name for line in self.guidelines.get(task_type, ()) for name in placeholders(line)}
@@ -256,18 +218,21 @@ class PromptSet:
         there = "; ".join(map(self._line, known)) or "none yet"
         return filled(self.expansion, {"topic": self._line(topic), "count": str(count), "known": there})
 
-    def synthesis(self, task_type: str, task: str, attributes: Mapping[str, str]) -> str:
+    def synthesis(
+        self, task_type: str, task: str, attributes: Mapping[str, str], languages: Mapping[str, str] | None = None
+    ) -> str:
         """The prompt for one record.
 
         Args:
             task_type: Of the record.
             task: Of the record.
             attributes: As `draw_attributes` drew them.
+            languages: Names of the row's languages (`row_languages.Drawn.names`), where the set says them.
 
         Raises:
             ValueError: An attribute is unknown, or one that the template names is missing.
         """
-        template = self._template("synthesis", task_type)
+        template = self.template("synthesis", task_type)
         table = [attribute.name for attribute in ATTRIBUTES[task_type]]
         if unknown := sorted(set(attributes) - {*table, GUIDELINE_ORDER}):
             raise ValueError(f"{task_type} has no attributes {unknown}, known are {table}")
@@ -284,10 +249,13 @@ class PromptSet:
             task=self._line(task),
             attributes=", ".join(phrases) or NOTHING_DRAWN,
             guidelines=self._guidelines(task_type, attributes),
+            **self._said(languages),
             **{name: attributes[name] for name in table if name in attributes},
         )
 
-    def grounded(self, task: str, passage: str, query_kind: str, persona: str) -> str:
+    def grounded(
+        self, task: str, passage: str, query_kind: str, persona: str, languages: Mapping[str, str] | None = None
+    ) -> str:
         """The prompt for a query that a passage answers.
 
         Args:
@@ -295,14 +263,16 @@ class PromptSet:
             passage: Verbatim.
             query_kind: What the query is to be, in words.
             persona: Who writes it.
+            languages: As in `synthesis`.
         """
-        template = self._template("synthesis", GROUNDED)
+        template = self.template("synthesis", GROUNDED)
         return self._render(
             "synthesis",
             GROUNDED,
             task=self._line(task),
             query_kind=query_kind,
             persona=self._line(persona),
+            **self._said(languages),
             passage=self._material(passage, template),
         )
 
@@ -324,7 +294,7 @@ class PromptSet:
         """
         if len(candidates) < 2:
             raise ValueError(f"{len(candidates)} candidate(s): a judge compares at least two")
-        template = self._template("judge", task_type) + self.candidate
+        template = self.template("judge", task_type) + self.candidate
         shown = (
             filled(self.candidate, {"number": str(number), "text": self._material(text, template)})
             for number, text in enumerate(candidates, 1)
@@ -346,7 +316,7 @@ class PromptSet:
             draft: The text to revise.
             prompt: What the draft is an answer to; None: the task.
         """
-        template = self._template("revise", task_type)
+        template = self.template("revise", task_type)
         return self._render(
             "revise",
             task_type,
@@ -356,9 +326,15 @@ class PromptSet:
         )
 
     def _render(self, kind: PromptKind, task_type: str, **values: str) -> str:
-        template = self._template(kind, task_type)
+        template = self.template(kind, task_type)
         keys = quoted_keys(task_type)
         return filled(template, {"task_type": task_type, "keys": keys, **values})
+
+    def _said(self, languages: Mapping[str, str] | None) -> Mapping[str, str]:
+        """The names of languages that a template is filled with. Raises ValueError for a set that says them and gets none."""
+        if self.multilingual and languages is None:
+            raise ValueError(f"prompt set {self.name} says languages: draw them for the row")
+        return languages or {}
 
     def _material(self, text: str, template: str) -> str:
         """A text inside a template: it cannot close a tag of the template."""
@@ -384,12 +360,15 @@ class PromptSet:
 
 
 @cache
-def _load(name: str) -> PromptSet:
+def _load(name: str, multilingual: bool) -> PromptSet:
     files = {file.name: file for file in resources.files("speed_assets.domain").joinpath("prompt_sets").iterdir()}
-    sets = [file.removesuffix(".yaml") for file in files if file.endswith(".yaml") and not file.startswith("grounded_")]
+    sets = [file.removesuffix(".yaml") for file in files if file.endswith(".yaml") and "_" not in file]
     if name not in sets:
         known = ", ".join(sorted(sets))
         raise ValueError(f"no prompt set {name!r}; there are {known}")
-    data = yaml.safe_load(files[f"{name}.yaml"].read_text(encoding="utf-8"))
-    grounded = yaml.safe_load(files[f"grounded_{name}.yaml"].read_text(encoding="utf-8"))
-    return PromptSet.from_data(name, {**data, **{kind: data[kind] | grounded[kind] for kind in grounded}})
+    data, grounded, languages = (
+        yaml.safe_load(files[f"{part}{name}.yaml"].read_text(encoding="utf-8"))
+        for part in ("", "grounded_", "languages_")
+    )
+    data = {**data, **{kind: data[kind] | grounded[kind] for kind in grounded}}
+    return PromptSet.from_data(name, with_changes(LAYOUT, data, languages) if multilingual else data, multilingual)

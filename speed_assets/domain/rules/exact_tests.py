@@ -17,6 +17,7 @@ from speed_assets.domain.parsing import QUERY_WORDS_LEAST, words_only, words_sta
 from speed_assets.domain.rows import may_contain_words_of, may_have_same_words
 from speed_assets.domain.rules import expressions
 from speed_assets.domain.rules.field_tests import IS_LABEL
+from speed_assets.domain.rules.languages import LanguagesByField
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 
@@ -37,16 +38,16 @@ class ExactTest:
         return f"{self.code} {self.field}"
 
 
-def exact_tests(query_words_min: int, languages: tuple[str, ...] = ("en",)) -> list[ExactTest]:
+def exact_tests(query_words_min: int, languages: LanguagesByField) -> list[ExactTest]:
     """The tests, in the order in which they name a reason.
 
     Args:
         query_words_min: Words of a query that may not occur in its positive.
-        languages: ISO 639-1 codes of the languages that rows are written in.
+        languages: Those that each field is written in.
     """
     return [
         *_tests_of_pairs(query_words_min),
-        *(test for field in TRIPLET_FIELDS for test in _tests_of(field, languages)),
+        *(test for field in TRIPLET_FIELDS for test in _tests_of(field, languages[field])),
     ]
 
 

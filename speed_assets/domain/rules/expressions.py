@@ -12,6 +12,7 @@ import polars as pl
 
 from speed_assets.domain import row_patterns as patterns
 from speed_assets.domain.language import SURELY_ENGLISH, other_language_probability
+from speed_assets.domain.rules.languages import LanguagesByField
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 UNFINISHED_WORDS = 20
@@ -30,12 +31,13 @@ _ABOUT_LANGUAGES = (
 
 
 _SCRIPTS = {
-    "ar": "Arabic", "be": "Cyrillic", "bg": "Cyrillic", "bn": "Bengali", "el": "Greek", "fa": "Arabic", "gu": "Gujarati",
-    "he": "Hebrew", "hi": "Devanagari", "hy": "Armenian", "ja": "Han}\\p{Hiragana}\\p{Katakana", "ka": "Georgian",
-    "kk": "Cyrillic", "km": "Khmer", "kn": "Kannada", "ko": "Hangul", "lo": "Lao", "mk": "Cyrillic", "ml": "Malayalam",
-    "mn": "Cyrillic", "mr": "Devanagari", "ne": "Devanagari", "or": "Oriya", "pa": "Gurmukhi", "ru": "Cyrillic",
-    "si": "Sinhala", "sr": "Cyrillic", "ta": "Tamil", "te": "Telugu", "th": "Thai", "uk": "Cyrillic", "ur": "Arabic",
-    "zh": "Han",
+    "am": "Ethiopic", "ar": "Arabic", "as": "Bengali", "ba": "Cyrillic", "be": "Cyrillic", "bg": "Cyrillic", "bn": "Bengali",
+    "dz": "Tibetan", "el": "Greek", "fa": "Arabic", "gu": "Gujarati", "he": "Hebrew", "hi": "Devanagari", "hy": "Armenian",
+    "ja": "Han}\\p{Hiragana}\\p{Katakana", "ka": "Georgian", "kk": "Cyrillic", "km": "Khmer", "kn": "Kannada", "ko": "Hangul",
+    "ky": "Cyrillic", "lo": "Lao", "mk": "Cyrillic", "ml": "Malayalam", "mn": "Cyrillic", "mr": "Devanagari", "my": "Myanmar",
+    "ne": "Devanagari", "or": "Oriya", "pa": "Gurmukhi", "ps": "Arabic", "ru": "Cyrillic", "sa": "Devanagari", "si": "Sinhala",
+    "sr": "Cyrillic", "ta": "Tamil", "te": "Telugu", "tg": "Cyrillic", "th": "Thai", "tt": "Cyrillic", "ug": "Arabic",
+    "uk": "Cyrillic", "ur": "Arabic", "zh": "Han",
 }  # fmt: skip
 """Scripts of languages that are not written in Latin letters, as a character class names them."""
 
@@ -45,32 +47,39 @@ def only_where(condition: pl.Expr, text: pl.Expr) -> pl.Expr:
     return pl.when(condition).then(text)
 
 
-def other_script_tests(languages: tuple[str, ...], most: float) -> dict[str, pl.Expr]:
-    """Letters of scripts in which none of the languages is written; tasks about languages may have them."""
+def other_script_tests(languages: LanguagesByField, most: float) -> dict[str, pl.Expr]:
+    """Letters of scripts in which none of a field's languages is written; tasks about languages may have them."""
+    elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
+    return {field: has_other_script(pl.col(field), languages[field], most) & elsewhere for field in TRIPLET_FIELDS}
+
+
+def has_other_script(text: pl.Expr, languages: tuple[str, ...], most: float) -> pl.Expr:
+    """Whether a text has more than a share of letters of scripts in which none of the languages is written.
+
+    Args:
+        text: any texts.
+        languages: ISO 639-1 codes.
+        most: share of the characters.
+    """
     own = "".join(rf"\p{{{_SCRIPTS[language]}}}" for language in languages if language in _SCRIPTS)
     # Marks of transliteration belong to no script.
     letters = rf"[\p{{L}}--[\p{{Latin}}\p{{Common}}\p{{Inherited}}{own}]]"
-    elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
-
-    def found(text: pl.Expr) -> pl.Expr:
-        odd = only_where(text.str.len_bytes() != text.str.len_chars(), text)
-        share = odd.str.count_matches(letters) / odd.str.len_chars()
-        # A word or two of another script among words of one's own are what the text is about, as in a dictionary.
-        named = (share <= _NAMED_MOST) & (odd.str.count_matches(rf"{letters}+") <= _NAMED_RUNS)
-        among = odd.str.count_matches(rf"[\p{{Latin}}{own}]{{2,}}") >= 2
-        return ((share > most) & ~(named & among)).fill_null(False)
-
-    return {field: found(pl.col(field)) & elsewhere for field in TRIPLET_FIELDS}
+    odd = only_where(text.str.len_bytes() != text.str.len_chars(), text)
+    share = odd.str.count_matches(letters) / odd.str.len_chars()
+    # A word or two of another script among words of one's own are what the text is about, as in a dictionary.
+    named = (share <= _NAMED_MOST) & (odd.str.count_matches(rf"{letters}+") <= _NAMED_RUNS)
+    among = odd.str.count_matches(rf"[\p{{Latin}}{own}]{{2,}}") >= 2
+    return ((share > most) & ~(named & among)).fill_null(False)
 
 
 def other_language_tests(
-    rows: pl.DataFrame, languages: tuple[str, ...], characters_min: int, confidence: float
+    rows: pl.DataFrame, languages: LanguagesByField, characters_min: int, confidence: float
 ) -> dict[str, pl.Expr]:
     """By field: whether its text is in another language; tasks about languages pass.
 
     Args:
         rows: task, query, positive, negative; the tests hold for these rows alone.
-        languages: ISO 639-1 codes of the languages that rows are to be written in.
+        languages: those that each field is to be written in.
         characters_min: bytes of plain words that a text needs for its language to be detected.
         confidence: 0..1, the probability of another language from which on the test is true.
 
@@ -80,7 +89,7 @@ def other_language_tests(
     elsewhere = ~pl.col("task").fill_null("").str.contains(_ABOUT_LANGUAGES)
     return {
         field: pl.lit(
-            (other_language_probability(rows[field], languages, characters_min) >= confidence).fill_null(False)
+            (other_language_probability(rows[field], languages[field], characters_min) >= confidence).fill_null(False)
         )
         & elsewhere
         for field in TRIPLET_FIELDS

@@ -13,6 +13,7 @@ import polars as pl
 from speed_assets.domain import row_patterns as patterns
 from speed_assets.domain.rules import expressions
 from speed_assets.domain.rules.across_rows import tests_across_rows
+from speed_assets.domain.rules.languages import LanguagesByField
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 FieldTests = dict[str, dict[str, pl.Expr]]
@@ -27,7 +28,7 @@ def field_tests(
     rows: pl.DataFrame,
     *,
     skip: tuple[str, ...],
-    languages: tuple[str, ...],
+    languages: LanguagesByField,
     language_characters_min: int,
     language_confidence: float | None,
     other_script_max: float,
@@ -36,7 +37,7 @@ def field_tests(
 ) -> FieldTests:
     """The tests of every rule that an expression decides, in the order in which they name a reason.
 
-    Args: see `first_broken_rules`.
+    Args: see `first_broken_rules`; `languages` are those of each field.
     """
     tests = _tests_of_form(languages, other_script_max)
     if language_confidence is not None and "other_language" not in skip:
@@ -56,7 +57,7 @@ def _in_any_field(test: Callable[[pl.Expr], pl.Expr]) -> dict[str, pl.Expr]:
     return {field: test(pl.col(field)) for field in TRIPLET_FIELDS}
 
 
-def _tests_of_form(languages: tuple[str, ...], other_script_max: float) -> FieldTests:
+def _tests_of_form(languages: LanguagesByField, other_script_max: float) -> FieldTests:
     """Refusals, echoes of a template or task, other scripts, and a label that is its own negative."""
     query, positive, negative = (pl.col(field) for field in TRIPLET_FIELDS)
     task = pl.col("task").str.to_lowercase().str.strip_chars()
@@ -92,14 +93,15 @@ def _tests_of_topic(topic_words_min: float) -> dict[str, pl.Expr]:
     }
 
 
-def _tests_of_content(languages: tuple[str, ...]) -> FieldTests:
+def _tests_of_content(languages: LanguagesByField) -> FieldTests:
     """Texts that end unfinished, hold markup, or speak about themselves."""
     plain_task = ~pl.col("task").fill_null("").str.contains(patterns.MARKUP_IS_SUBJECT)
     return {
         "unfinished": {
-            "query": expressions.ends_unfinished(pl.col("query"), sentences=False, languages=languages),
+            "query": expressions.ends_unfinished(pl.col("query"), sentences=False, languages=languages["query"]),
             **{
-                field: ~IS_LABEL & expressions.ends_unfinished(pl.col(field), sentences=True, languages=languages)
+                field: ~IS_LABEL
+                & expressions.ends_unfinished(pl.col(field), sentences=True, languages=languages[field])
                 for field in _DOCUMENTS
             },
         },

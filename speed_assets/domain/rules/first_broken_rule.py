@@ -9,6 +9,7 @@ import polars as pl
 
 from speed_assets.domain.rules.exact_tests import exact_tests, first_broken
 from speed_assets.domain.rules.field_tests import FieldTests, field_tests
+from speed_assets.domain.rules.languages import LanguagesByField, languages_by_field
 from speed_assets.domain.rules.lengths import wrong_lengths
 
 
@@ -17,6 +18,7 @@ def first_broken_rules(
     *,
     skip: tuple[str, ...] = (),
     languages: tuple[str, ...] = ("en",),
+    document_languages: tuple[str, ...] | None = None,
     language_characters_min: int = 30,
     language_confidence: float | None = None,
     other_script_max: float,
@@ -34,7 +36,8 @@ def first_broken_rules(
     Args:
         rows: row_id, task_type, topic, task, query, positive, negative.
         skip: Codes of rules that are not tested.
-        languages: ISO 639-1 codes of the languages that rows are to be written in.
+        languages: ISO 639-1 codes of the languages that rows are to be written in; of queries alone where `document_languages` are given.
+        document_languages: The same of positives and negatives; None is `languages`.
         language_characters_min: Bytes of plain words that a text needs for its language to be detected.
         language_confidence: Probability of another language from which on a text is rejected; None skips the test.
         other_script_max: Share of the characters that may be letters of scripts in which none of `languages` is written.
@@ -47,10 +50,11 @@ def first_broken_rules(
     Returns:
         (reason, detail) of each row, in their order: the code and the field that breaks the rule; null where none is broken.
     """
+    of_field = languages_by_field(languages, document_languages)
     decided = field_tests(
         rows,
         skip=skip,
-        languages=languages,
+        languages=of_field,
         language_characters_min=language_characters_min,
         language_confidence=language_confidence,
         other_script_max=other_script_max,
@@ -58,15 +62,15 @@ def first_broken_rules(
         topic_words_min=topic_words_min,
     )
     reasons = _with_exact(
-        rows, {code: of for code, of in decided.items() if code not in skip}, skip, query_words_min, languages
+        rows, {code: of for code, of in decided.items() if code not in skip}, skip, query_words_min, of_field
     )
     if length_tolerance is None or {"too_short", "too_long"} <= {*skip}:
         return reasons
-    return _first_of(reasons, wrong_lengths(rows, length_tolerance, seed, skip))
+    return _first_of(reasons, wrong_lengths(rows, length_tolerance, seed, skip, of_field))
 
 
 def _with_exact(
-    rows: pl.DataFrame, decided: FieldTests, skip: tuple[str, ...], query_words_min: int, languages: tuple[str, ...]
+    rows: pl.DataFrame, decided: FieldTests, skip: tuple[str, ...], query_words_min: int, languages: LanguagesByField
 ) -> pl.DataFrame:
     """(reason, detail) by the expressions that decide and, where none is broken, by the exact tests."""
     tests = [(code, field, test) for code, of_code in decided.items() for field, test in of_code.items()]

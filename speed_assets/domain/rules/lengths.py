@@ -10,10 +10,14 @@ import polars as pl
 from speed_assets.domain.answer_lengths import words_allowed
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.language_names import UNSPACED
+from speed_assets.domain.rules.languages import LanguagesByField
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 
 
-def wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[str, ...]) -> pl.DataFrame:
+def wrong_lengths(
+    rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[str, ...], languages: LanguagesByField
+) -> pl.DataFrame:
     """Find texts that are far from the length that their prompt asked for.
 
     Args:
@@ -22,6 +26,7 @@ def wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[s
             upper bound divided by it are too long.
         seed: of the recipe, from which the lengths asked for are drawn again.
         skip: codes of rules that are not tested.
+        languages: those that each field is written in; where one of them puts no spaces between words, lengths are not tested.
 
     Returns:
         (length_reason, length_detail) of each row, in their order: the code and the field; null where no length is wrong.
@@ -43,6 +48,7 @@ def wrong_lengths(rows: pl.DataFrame, tolerance: float, seed: int, skip: tuple[s
     found = [
         pl.when(test).then(pl.struct(pl.lit(code).alias("length_reason"), pl.lit(field).alias("length_detail")))
         for field in TRIPLET_FIELDS
+        if not UNSPACED.intersection(languages[field])
         for code, test in (
             ("too_short", pl.col(field).str.count_matches(r"\S+") < pl.col(f"{field}_least")),
             ("too_long", pl.col(field).str.count_matches(r"\S+") > pl.col(f"{field}_most")),

@@ -12,13 +12,11 @@ import polars as pl
 
 from resources.inputs.corpus_files import Bounds, Columns, corpus_files, read_corpus
 from resources.inputs.example_files import read_examples
-from speed_assets.domain.language import other_language_probability
-from speed_assets.domain.rules.expressions import other_script_tests
-from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.language import known_languages, other_language_probability
+from speed_assets.domain.rules.expressions import has_other_script
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
-from speed_assets.recipe import Corpus, Recipe, RecipeError
-from speed_assets.recipe.sections.filters import Rules
+from speed_assets.recipe import RULED, Corpus, Recipe, RecipeError, Rules
 
 FILES_READ = 40
 """Files of a corpus that are read, spread over their names: a probe takes seconds (ours)."""
@@ -51,9 +49,14 @@ def corpus(recipe: Recipe) -> list[Finding]:
 
 
 def text_languages(recipe: Recipe) -> list[Finding]:
-    """Documents, examples and topics are in the languages of the rules: what is written about others would be rejected."""
+    """Documents, examples and topics are in the languages of the rules: what is written about others would be rejected.
+
+    Where a recipe draws languages, prompts say them, and topics may be in any other.
+    """
     rules = recipe.final_triplets.rules
-    found = []
+    found = _undetected(recipe)
+    if any(finding.status == "error" for finding in found):
+        return found
     for name, field, texts in _texts(recipe):
         others = foreign(texts, rules)
         if texts and others > WARNED_FROM * len(texts):
@@ -61,18 +64,38 @@ def text_languages(recipe: Recipe) -> list[Finding]:
                 f"{others} of {len(texts)} {name} are in other languages or scripts than "
                 f"final_triplets.rules.languages ({', '.join(rules.languages)}): rows in these languages are rejected"
             )
-            found.append(warning("languages", words, f"final_triplets.rules.languages, and other rules; or {field}"))
+            change = "languages" if recipe.languages else "final_triplets.rules.languages, and other rules"
+            found.append(warning("languages", words, f"{change}; or {field}"))
+    return found
+
+
+def _undetected(recipe: Recipe) -> list[Finding]:
+    """Languages of rules that the language identifier does not know, and rules that do not ask it about drawn languages."""
+    found = []
+    if recipe.languages and recipe.final_triplets.rules.language_confidence is None:
+        words = "rows in another language than was drawn for them are found by their script alone"
+        found.append(warning("languages", words, "final_triplets.rules.language_confidence=0.98"))
+    for name in RULED:
+        rules: Rules | None = getattr(getattr(recipe, name), "rules", None)
+        if rules is None or rules.language_confidence is None or rules.languages == ("en",):
+            continue
+        if unknown := sorted({*rules.languages} - known_languages()):
+            words = f"{name}.rules.languages names {', '.join(unknown)}, which the language identifier does not know: the stage would stop"
+            found.append(
+                error("languages", words, f"{name}.rules.languages, as ISO 639-1 codes; or language_confidence: null")
+            )
     return found
 
 
 def foreign(texts: list[str], rules: Rules) -> int:
     """How many texts the rules on languages and scripts would reject."""
-    rows = pl.DataFrame(dict.fromkeys(TRIPLET_FIELDS, texts) | {"task": [""] * len(texts)})
+    rows = pl.DataFrame({"text": texts}, schema={"text": pl.String})
     marks = pl.repeat(False, len(texts), dtype=pl.Boolean, eager=True)
     if "other_script" not in rules.skip:
-        marks |= rows.select(other_script_tests(rules.languages, rules.other_script_max)["query"]).to_series()
+        other = has_other_script(pl.col("text"), rules.languages, rules.other_script_max)
+        marks |= rows.select(other).to_series()
     if rules.language_confidence is not None and "other_language" not in rules.skip:
-        likely = other_language_probability(rows["query"], rules.languages, rules.language_characters_min)
+        likely = other_language_probability(rows["text"], rules.languages, rules.language_characters_min)
         marks |= (likely >= rules.language_confidence).fill_null(False)
     return int(marks.sum())
 
@@ -106,7 +129,7 @@ def _texts(recipe: Recipe) -> list[tuple[str, str, list[str]]]:
         if recipe.examples is not None:
             queries = read_examples(recipe.examples)["query"].drop_nulls().head(1000).to_list()
             found.append(("queries of examples", "examples.file", queries))
-        if "topics" in recipe.graph():
+        if "topics" in recipe.graph() and recipe.languages is None:
             section = recipe.topics
             raw = Path(section.file).read_bytes()
             read = read_topics(raw, max_levels=section.max_levels, max_characters=section.max_characters).topics

@@ -15,7 +15,7 @@ import polars as pl
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.example_files import complete_fields, read_examples, refusals
-from resources.inputs.prompt_files import prompt_set
+from resources.inputs.prompt_files import prompts_of
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
 from speed_assets.recipe import Recipe, RecipeError
@@ -57,7 +57,7 @@ def topics(recipe: Recipe) -> list[Finding]:
 def prompts(recipe: Recipe) -> list[Finding]:
     """The prompt set and the user's own wording can be read."""
     try:
-        loaded = prompt_set(recipe.prompts)
+        loaded = prompts_of(recipe)
     except (RecipeError, ValueError, OSError) as problem:
         return [error("prompts", str(problem), "prompts.file")]
     own = ", with your own wording" if recipe.prompts.file else ""
