@@ -28,8 +28,8 @@ from speed_assets.recipe.reading import find_recipe, load_recipe, parse_recipe, 
 from speed_assets.recipe.recipe_error import RecipeError
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
-from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, Superior
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
+from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, OwnGain, Superior
+from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries
 from speed_assets.recipe.sections.embedding_section import (
     EmbeddingModel,
     EmbeddingReruns,
@@ -50,6 +50,7 @@ from speed_assets.recipe.sections.filters import (
     Scores,
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import Embedder, MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -114,7 +115,9 @@ __all__ = [
     "NonAnswers",
     "NonInferior",
     "OwnEvaluation",
+    "OwnGain",
     "PerTaskType",
+    "Pooled",
     "PreferencePairs",
     "PreferenceTraining",
     "Price",

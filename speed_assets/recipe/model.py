@@ -8,18 +8,28 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, build_graph, with_task_types, written_by
+from speed_assets.domain.graph import (
+    DataSource,
+    Graph,
+    OwnShape,
+    Shape,
+    Stage,
+    build_graph,
+    with_task_types,
+    written_by,
+)
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
 from speed_assets.recipe.rules import broken_recipe_rules
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
+from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries
 from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -157,6 +167,7 @@ class Recipe(Section):
             reruns=self.embedding_reruns.count > 0,
             corpus=self.corpus is not None,
             own_evaluation=self.own_evaluation is not None,
+            own=self.own_evaluation.shape() if self.own_evaluation else OwnShape(),
             examples=self.examples is not None,
             rehearsed=self.rehearsal is not None,
         )

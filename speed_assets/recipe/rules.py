@@ -205,6 +205,23 @@ def examples_stay_on_this_machine(recipe: Recipe, graph: Graph) -> Iterator[str]
         yield "a rehearsal would send examples to a hosted teacher as stand-ins: set examples.hosted_teachers=true, or rehearse without"
 
 
+def own_queries_stay_on_this_machine(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Where the user's judged queries are pooled, a hosted teacher reads them, and somebody has to allow it."""
+    own = recipe.own_evaluation
+    if own and own.pooled and own.queries and not (own.hosted_teachers or recipe.teacher.on_this_machine()):
+        yield "own_evaluation.pooled would send own_evaluation.queries to a hosted teacher: set own_evaluation.hosted_teachers=true, or leave one out"
+
+
+def an_own_gain_is_measured(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """A gain over the base on the user's set needs that set, and the base's scores."""
+    if recipe.checks.own_evaluation is None:
+        return
+    if recipe.own_evaluation is None:
+        yield "`own_evaluation` is missing: checks.own_evaluation asks for a gain on it"
+    if not recipe.mteb_scores.untrained:
+        yield "checks.own_evaluation compares with the untrained base: set mteb_scores.untrained=true"
+
+
 def no_stage_asks_a_teacher_that_is_not_there(recipe: Recipe, graph: Graph) -> Iterator[str]:
     """With teacher.engine=none only seed_data may want rows, which the user's examples give."""
     if recipe.teacher.engine != "none":
@@ -223,7 +240,7 @@ def no_stage_asks_a_teacher_that_is_not_there(recipe: Recipe, graph: Graph) -> I
 _WITHOUT_TEACHER = {
     "topic_tree": "set topics.expand=null",
     "task_list": "start from documents (corpus.share=1)",
-    "own_evaluation": "score on a folder of your own (evaluation.local)",
+    "own_evaluation": "score on a folder of your own (evaluation.local), or on judged queries alone (own_evaluation.queries, rows=0)",
     "preference_pairs": "set senior_data.writer=junior_model",
     "revision_data": "set final_triplets.source=senior_data",
     "row_verdicts": "set row_verdicts=null and final_triplets.scores.calibration=null",
@@ -255,6 +272,8 @@ RULES: tuple[Rule, ...] = (
     no_more_is_judged_than_written,
     examples_have_rows,
     examples_stay_on_this_machine,
+    own_queries_stay_on_this_machine,
+    an_own_gain_is_measured,
     no_stage_asks_a_teacher_that_is_not_there,
 )
 """In the order in which problems are listed."""

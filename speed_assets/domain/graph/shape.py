@@ -17,9 +17,24 @@ from speed_assets.domain.graph.stages import (
     PASSAGES,
     STAGES_WITH_STAND_INS,
     DataSource,
+    Stage,
     Writer,
 )
 from speed_assets.domain.task_types import GROUNDED, TASK_TYPE_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class OwnShape:
+    """What own_evaluation does."""
+
+    written: bool = True
+    """The teacher writes queries for held-out passages."""
+    judged: bool = False
+    """The user has queries with judgements."""
+    pooled: bool = False
+    """Retrievers search for each query, and the teacher judges what they find."""
+    untrained: bool = False
+    """One of the retrievers is the embedding base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +64,9 @@ class Shape:
     corpus: bool = False
     """Some rows are written from passages of the user's documents."""
     own_evaluation: bool = False
-    """The model is scored on queries for documents that are held out."""
+    """The model is scored on a set of the user's own."""
+    own: OwnShape = OwnShape()
+    """How that set is made."""
     examples: bool = False
     """The user has queries and pairs of their own."""
     rehearsed: bool = False
@@ -120,7 +137,27 @@ def _read_passages(stages: Graph, shape: Shape) -> None:
         stages[name] = replace(stage, inputs=(*stage.inputs, PASSAGES), reads=(*stage.reads, "queries"))
     stages["mined_negatives"] = replace(stages["mined_negatives"], inputs=("final_triplets", PASSAGES))
     own = (OWN_EVALUATION,) if shape.own_evaluation else ()
+    stages[OWN_EVALUATION] = _evaluating(stages[OWN_EVALUATION], shape)
     stages["release"] = replace(stages["release"], reads=(*stages["release"].reads, "corpus", "queries", *own))
+
+
+def _evaluating(stage: Stage, shape: Shape) -> Stage:
+    """own_evaluation as the recipe asks for it."""
+    own = shape.own
+    reads, externals = stage.reads, stage.externals
+    if not own.written:
+        reads = tuple(name for name in reads if name != "queries") if own.pooled else ("seed",)
+        externals = ()
+    if own.judged:
+        # Queries that are trained on are not scored.
+        read = (PASSAGES, EXAMPLES) if shape.examples else (PASSAGES,)
+        stage = replace(stage, inputs=read, takes=None)
+        externals = (*externals, "judged_queries")
+    if own.pooled:
+        base = ("untrained_base",) if own.untrained else ()
+        stage = replace(stage, gpu=True, unfingerprinted=("runtime", "embedding_model"))
+        externals = (*externals, "prompt:relevance", "pool_models", *base)
+    return replace(stage, reads=reads, externals=externals)
 
 
 def _read_examples(stages: Graph) -> None:
