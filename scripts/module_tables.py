@@ -78,6 +78,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     ),
     "corpus.md": (
         "speed_assets/assets/corpus.py",
+        "speed_assets/assets/answered_examples.py",
         "speed_assets/assets/examples.py",
         "speed_assets/domain/few_shot.py",
         "speed_assets/domain/judged_texts.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from resources.inputs.judged_queries import judged_queries_digest, read_judged_q
 from resources.ledger.calls import TeacherRequest
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
+from speed_assets.assets.examples import examples
 from speed_assets.assets.own_evaluation import FOLDER, TABLE, own_evaluation
 from speed_assets.assets.own_queries import FOLDER as QUERIES
 from speed_assets.domain.fingerprints import digest
@@ -22,7 +24,7 @@ from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.doctor import input_probes
 from speed_assets.orchestration.plan import plan
-from speed_assets.orchestration.plan_estimates import own_evaluation_calls
+from speed_assets.orchestration.plan_estimates import answers_calls, own_evaluation_calls
 from speed_assets.orchestration.rehearse import rehearsal_of
 from speed_assets.recipe import Checks, OwnEvaluation, Recipe, RecipeError, load_recipe, shipped_recipes, with_changes
 from tests.support.reading_teacher import reading, write_corpus
@@ -192,10 +194,10 @@ def test_queries_without_a_judgement_are_pooled_next_to_a_random_passage(tmp_pat
 def test_judged_queries_that_are_trained_on_are_not_scored(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", 20)
     file = judged_file(tmp_path, [{"query": q, "document": "note003.md"} for q in ("Mine  too", "a new one")])
-    examples = judged_file(tmp_path, [{"query": "mine too", "positive": "some text"}], "examples.jsonl")
+    trained = judged_file(tmp_path, [{"query": "mine too", "positive": "some text"}], "examples.jsonl")
     data = recipe_of(URL, tmp_path).model_dump()
     data["own_evaluation"] |= {"rows": 0, "queries": file}
-    data["examples"] = {"file": examples, "task_type": "grounded"}
+    data["examples"] = {"file": trained, "task_type": "grounded"}
     recipe = Recipe.model_validate(data)
     assert recipe.graph()["own_evaluation"].inputs == ("passages", "examples")
     table = passages_of(recipe, tmp_path / "home").tables["data"]
@@ -324,6 +326,8 @@ def test_pools_judged_queries_and_the_gate_from_documents_to_a_release(tmp_path:
         own = found(recipe, home, "own_evaluation")
         assert {one["set"] for one in own.metadata["sets"]} == {FOLDER, QUERIES}
         assert [one["retriever"] for one in own.metadata["retrievers"]] == ["bm25", "untrained"]
+        searched = found(recipe, home, "final_triplets").metadata["contamination"]
+        assert QUERIES in {line["task"] for line in searched}, "no row may repeat a judged query"
         scores = found(recipe, home, "mteb_scores").metadata["scores"]
         assert {FOLDER, QUERIES} < set(scores["embedding_model"]) == set(scores["untrained"])
         waived = with_own(recipe, {"own_evaluation": {"gain_min": -1.0}})
@@ -338,3 +342,51 @@ def test_pools_judged_queries_and_the_gate_from_documents_to_a_release(tmp_path:
         assert (release.path / "manifest.json").is_file()
     changed = plan(with_changed(waived, {"embedding_model.max_length": 77}), home).as_json()
     assert "own_evaluation" in changed["make"]
+
+
+def test_real_queries_get_their_passages_found_and_become_rows(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 40)
+    words = [word for word in (tmp_path / "corpus" / "note004.md").read_text().split() if word.isalpha()]
+    asked = [f"{words[3]} {words[6]}", "zzz yyy"]
+    rows = [{"query": query} for query in asked] + [{"query": "a full row", "positive": "It has its answer already."}]
+    data = recipe_of(URL, tmp_path).model_dump()
+    data["examples"] = {"file": judged_file(tmp_path, rows), "task_type": "grounded", "answers": {**POOLED, "depth": 6}}
+    recipe = Recipe.model_validate(data)
+    stage = recipe.graph()["examples"]
+    assert (stage.inputs, stage.gpu, stage.asks_teacher) == (("passages",), True, True)
+    assert answers_calls(recipe) == 2 * 6 * 2
+    table = passages_of(recipe, tmp_path / "home").tables["data"]
+    inputs = {"passages": {"grounded": Table(table)}}
+    run = run_of(recipe, tmp_path / "home", "examples", "grounded", inputs, Judging())
+    told = examples(run)
+    made_of = run.tables["data"]
+    (about,) = told["answers"]
+    assert (about["queries"], about["answered"], told["complete"]) == (2, 1, 2)
+    first = made_of.row(0, named=True)
+    assert first["query"] == asked[0]
+    searched = dict(table.filter(~pl.col("held_out")).select("text", "passage_id").iter_rows())
+    assert first["positive"] in searched
+    assert made_of["positive"].to_list()[1] is None
+    assert told["teacher_calls"] == 2 * about["judged"]
+    unread = run_of(recipe, tmp_path / "other", "examples", "grounded", inputs, Biased(lambda _prompt: "?"))
+    told = examples(unread)
+    rejected = unread.tables["quarantine"]
+    assert set(rejected["reason"]) == {"unreadable_judgement"}
+    assert told["asked"] == unread.tables["data"].height + rejected.height
+    for change, message in (
+        ({"corpus": None, "own_evaluation": None}, "`corpus` is missing"),
+        (
+            {"teacher": data["teacher"] | {"endpoint": "https://api.example.com/v1"}},
+            r"examples.answers would send queries",
+        ),
+        (
+            {"teacher": {"engine": "none", "model": "none", "endpoint": None}},
+            r"examples asks the teacher.*answers=null",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Recipe.model_validate(data | change)
+    plain = Recipe.model_validate(data | {"examples": {"file": data["examples"]["file"], "task_type": "grounded"}})
+    assert "answers" not in (plain.model_dump()["examples"] or {})
+    before = next(one for one in ALL_STAGES if one.name == "examples")
+    assert plain.graph()["examples"] == replace(before, task_types=("grounded",))

@@ -31,7 +31,7 @@ from speed_assets.domain.prompts import PromptKind, relevance_digest
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topics import special_form
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
-from speed_assets.recipe import Embedder, Recipe, RecipeError
+from speed_assets.recipe import Embedder, Pooled, Recipe, RecipeError
 
 
 def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str:
@@ -121,8 +121,15 @@ def _judged_queries(recipe: Recipe, _task_type: str | None) -> str:
 
 
 def _pool_models(recipe: Recipe, _task_type: str | None) -> str:
-    own = recipe.own_evaluation
-    return digest([_embedder_digest(model) for model in own.pooled.models] if own and own.pooled else None)
+    return _retrievers(recipe.own_evaluation.pooled if recipe.own_evaluation else None)
+
+
+def _answer_models(recipe: Recipe, _task_type: str | None) -> str:
+    return _retrievers(recipe.examples.answers if recipe.examples else None)
+
+
+def _retrievers(pooled: Pooled | None) -> str:
+    return digest([_embedder_digest(model) for model in pooled.models] if pooled else None)
 
 
 def _untrained_base(recipe: Recipe, task_type: str | None) -> str:
@@ -190,6 +197,7 @@ _DIGESTS: Mapping[str, Callable[[Recipe, str | None], str]] = {
     "examples_file": _examples_file,
     "judged_queries": _judged_queries,
     "pool_models": _pool_models,
+    "answer_models": _answer_models,
     "untrained_base": _untrained_base,
     "generator_base": _generator_base,
     "scores_embedder": _scores_embedder,

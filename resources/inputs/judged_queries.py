@@ -20,7 +20,7 @@ from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
 from resources.inputs.parquet_bounds import check_parquet
 from resources.store.manifests import file_digest
-from speed_assets.domain.evaluation_folders import ALIASES, beir_description
+from speed_assets.domain.evaluation_folders import ALIASES, OWN_SETS, beir_description
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.relevance_judgements import once
 from speed_assets.recipe import OwnEvaluation, RecipeError
@@ -49,6 +49,13 @@ def read_judged_queries(section: OwnEvaluation) -> JudgedQueries:
     """
     path = _checked(section)
     return _read(section.model_dump_json(include={"queries", "columns", "encoding"}), _state(path))
+
+
+def judged_query_texts(section: OwnEvaluation | None) -> dict[str, list[str]]:
+    """The queries that no row may repeat, by the name of their set; empty where the recipe has none. Raises RecipeError."""
+    if section is None or section.queries is None:
+        return {}
+    return {OWN_SETS[1]: list(read_judged_queries(section).queries.values())}
 
 
 def judged_queries_digest(section: OwnEvaluation) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from resources.teacher.teacher_use import TeacherUse
-from speed_assets.assets.pools import JUDGED, Pools, Searched
+from speed_assets.assets.pools import JUDGED, Pools, Searched, unreadable_judgements
 from speed_assets.domain.graph import OWN_EVALUATION
 from speed_assets.domain.pooling import denied, pool_counts, retriever_counts
 from speed_assets.domain.rows import empty_quarantine, quarantined
@@ -107,21 +107,12 @@ def pooled(one: OwnSet, pools: Pools) -> OwnSet:
     agreed = judged.drop_nulls("relevant").select(
         "row_id", "passage_id", grade=pl.col("relevant").cast(pl.Int64), source=pl.lit("teacher")
     )
-    unread = judged.filter(pl.col("problem").str.starts_with("unreadable:").fill_null(False))
-    named = unread.with_columns(row_id=pl.format("{} {}", "row_id", "passage_id"), task_type=pl.lit(GROUNDED))
-    rejected = quarantined(
-        named,
-        OWN_EVALUATION,
-        None,
-        "unreadable_judgement",
-        pl.col("problem").str.strip_prefix("unreadable:"),
-        pl.col("raw"),
-    )
+    unread = unreadable_judgements(judged, OWN_EVALUATION)
     found = replace(
         one,
         grades=pl.concat([one.grades, agreed]),
         asked=one.asked + unread.height,
-        rejected=pl.concat([one.rejected, rejected]),
+        rejected=pl.concat([one.rejected, unread]),
         judged=judged,
         use=(*one.use, *((use,) if use else ())),
     )

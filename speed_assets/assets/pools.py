@@ -16,8 +16,10 @@ from resources.teacher.teacher_use import TeacherUse
 from speed_assets.assets.embedding_jobs import untrained_model
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.parsing import parse_relevance
-from speed_assets.domain.pooling import Reading, agreed, drawn_at_random, pool_of
+from speed_assets.domain.pooling import UNREADABLE, Reading, agreed, drawn_at_random, pool_of
 from speed_assets.domain.prompts import relevance_prompt, relevance_schema
+from speed_assets.domain.rows import quarantined
+from speed_assets.domain.task_types import GROUNDED
 from speed_assets.recipe import Pooled
 
 JUDGED: dict[str, Any] = {
@@ -139,3 +141,22 @@ def _with_readings(pool: pl.DataFrame, readings: list[Reading], raw: list[str]) 
         pl.Series("known", [list(one.known) for one in readings], dtype=pl.List(pl.Boolean)),
         pl.Series("raw", raw, dtype=pl.String),
     ).select(*JUDGED)
+
+
+def unreadable(judged: pl.DataFrame) -> pl.DataFrame:
+    """The judged passages of which a verdict cannot be read."""
+    return judged.filter(pl.col("problem").str.starts_with(UNREADABLE).fill_null(False))
+
+
+def unreadable_judgements(judged: pl.DataFrame, stage: str) -> pl.DataFrame:
+    """Those among judged passages whose verdicts cannot be read, in the format of a quarantine; a row is a query and a passage.
+
+    Args:
+        judged: columns of `JUDGED`.
+        stage: that rejects them.
+    """
+    named = unreadable(judged).with_columns(
+        row_id=pl.format("{} {}", "row_id", "passage_id"), task_type=pl.lit(GROUNDED)
+    )
+    detail = pl.col("problem").str.strip_prefix(UNREADABLE)
+    return quarantined(named, stage, None, "unreadable_judgement", detail, pl.col("raw"))

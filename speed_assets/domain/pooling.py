@@ -22,6 +22,8 @@ from speed_assets.domain.fingerprints import digest
 RETRIEVED = {"row_id": pl.String, "passage_id": pl.String, "retriever": pl.String, "rank": pl.Int64}
 """Columns of what retrievers find: a query, a passage, who found it, and its rank from 1."""
 DISAGREE = "orders_disagree"
+UNREADABLE = "unreadable:"
+"""Begins the problem of a pair of verdicts of which one cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def agreed(known_first: tuple[bool, bool] | str, known_second: tuple[bool, bool]
     )
     if isinstance(known_first, str) or isinstance(known_second, str):
         code = known_first if isinstance(known_first, str) else known_second
-        return Reading(None, f"unreadable:{code}", known)
+        return Reading(None, f"{UNREADABLE}{code}", known)
     if known_first[1] != known_second[0]:
         return Reading(None, DISAGREE, known)
     return Reading(known_second[0], None, known)

@@ -24,6 +24,7 @@ _KINDS: dict[str, PromptKind] = {
     "task_list": "brainstorm",
     "seed_data": "synthesis",
     "own_evaluation": "synthesis",
+    "examples": "judge",
     "preference_pairs": "judge",
     "mined_negatives": "judge",
     "revision_data": "revise",
@@ -91,21 +92,24 @@ def cost_of_step(
 
 def _first_calls(recipe: Recipe, stage: str, partition: str | None, calls: int) -> Tokens:
     """Calls of a stage whose prompts nobody knows yet."""
-    one = _one_call(recipe, stage, partition)
-    own = recipe.own_evaluation
-    if stage != "own_evaluation" or own is None or own.pooled is None or recipe.corpus is None:
-        return _times(one, calls)
-    written = min(own.rows, calls)
+    pooled = recipe.pools().get(
+        {"own_evaluation": "own_evaluation.pooled", "examples": "examples.answers"}.get(stage, "")
+    )
+    if pooled is None or recipe.corpus is None:
+        return _times(_one_call(recipe, stage, partition), calls)
+    written = min(recipe.own_evaluation.rows if recipe.own_evaluation and stage == "own_evaluation" else 0, calls)
     lengths = recipe.answers.lengths()
     least, most = recipe.corpus.tokens_min, recipe.corpus.tokens_max
     asked = cost_bounds.of_characters(len(relevance_prompt(prompt_set(recipe.prompts), "", "", "")))
+    query = Bounds(*(round(words * lengths.tokens_per_word) for words in _QUERY_WORDS))
     judged = Tokens(
-        asked
-        + Bounds(2 * least, least + most, 2 * most)
-        + Bounds(*(round(words * lengths.tokens_per_word) for words in _QUERY_WORDS)),
-        cost_bounds.answer(lengths, "judge", "grounded", {}, own.pooled.sampling.max_new_tokens),
+        asked + query + Bounds(2 * least, least + most, 2 * most),
+        cost_bounds.answer(lengths, "judge", "grounded", {}, pooled.sampling.max_new_tokens),
     )
-    first, second = _times(one, written), _times(judged, calls - written)
+    second = _times(judged, calls - written)
+    if not written:
+        return second
+    first = _times(_one_call(recipe, stage, partition), written)
     return Tokens(first.prompt + second.prompt, first.output + second.output)
 
 

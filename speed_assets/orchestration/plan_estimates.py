@@ -8,10 +8,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import polars as pl
+
+from resources.inputs.example_files import read_examples
 from resources.inputs.judged_queries import read_judged_queries
 from resources.store.store import Store
-from speed_assets.domain.graph import Stage
+from speed_assets.domain.graph import EXAMPLES, Stage
 from speed_assets.domain.judging import presentation_orders
+from speed_assets.domain.task_types import GROUNDED
 from speed_assets.orchestration.plan_reasons import newest_manifest
 from speed_assets.recipe import Recipe, RecipeError
 
@@ -47,6 +51,18 @@ def own_evaluation_calls(recipe: Recipe) -> int:
     return own.rows + (own.pooled.calls_most(own_queries(recipe)) if own.pooled else 0)
 
 
+def answers_calls(recipe: Recipe) -> int:
+    """Teacher calls about answers to the user's queries, at most. A file that cannot be read has none here."""
+    section = recipe.examples
+    if section is None or section.answers is None:
+        return 0
+    with suppress(RecipeError):
+        rows = read_examples(section).with_columns(pl.col("task_type").fill_null(section.task_type))
+        open_ = rows.filter((pl.col("task_type") == GROUNDED) & pl.col("positive").is_null())
+        return section.answers.calls_most(min(section.answers.queries_max, open_["query"].drop_nulls().n_unique()))
+    return 0
+
+
 def expected_rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
     """Rows that a table is to have; None where the recipe does not state them."""
 
@@ -79,6 +95,8 @@ def expected_calls(recipe: Recipe, asset: str, partition: str | None) -> int:
         return rows * len(presentation_orders(recipe.junior_data.candidates)) * (1 + len(panel))
     if asset == "own_evaluation":
         return own_evaluation_calls(recipe)
+    if asset == EXAMPLES:
+        return answers_calls(recipe) if partition == GROUNDED else 0
     if asset == "mined_negatives" and recipe.mined_negatives:
         return 2 * recipe.mined_negatives.doubts_max  # at most: which are in doubt depends on the embedding model
     return rows

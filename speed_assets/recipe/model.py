@@ -29,7 +29,7 @@ from speed_assets.recipe.sections.embedding_section import EmbeddingModel, Embed
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
-from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation
+from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -154,6 +154,7 @@ class Recipe(Section):
 
     def graph(self) -> Graph:
         """The stages of this recipe, with the task types of which it asks for rows. Raises ValueError when it asks for none."""
+        answers = self.examples.answers if self.examples else None
         shape = Shape(
             source=self.final_triplets.source,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
@@ -169,6 +170,8 @@ class Recipe(Section):
             own_evaluation=self.own_evaluation is not None,
             own=self.own_evaluation.shape() if self.own_evaluation else OwnShape(),
             examples=self.examples is not None,
+            answered=answers is not None,
+            answered_by_base=answers is not None and answers.untrained,
             rehearsed=self.rehearsal is not None,
         )
         asked = {
@@ -176,6 +179,13 @@ class Recipe(Section):
             for stage, wanted in self.rows_by_stage().items()
         }
         return with_task_types(build_graph(shape), asked)
+
+    def pools(self) -> dict[str, Pooled]:
+        """The sections that say how results are pooled, by their field."""
+        own = self.own_evaluation.pooled if self.own_evaluation else None
+        answers = self.examples.answers if self.examples else None
+        found = {"own_evaluation.pooled": own, "examples.answers": answers}
+        return {field: pooled for field, pooled in found.items() if pooled is not None}
 
     def rows_by_stage(self) -> dict[str, PerTaskType]:
         """How many rows of each task type the sections that are there ask for."""

@@ -69,6 +69,10 @@ class Shape:
     """How that set is made."""
     examples: bool = False
     """The user has queries and pairs of their own."""
+    answered: bool = False
+    """Passages are searched for that answer queries of theirs."""
+    answered_by_base: bool = False
+    """One of the retrievers that do so is the embedding base."""
     rehearsed: bool = False
     """The teacher's examples replace rows that a model could not write (`assets/stand_ins.py`)."""
 
@@ -89,7 +93,7 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     if shape.corpus:
         _read_passages(stages, shape)
     if shape.examples:
-        _read_examples(stages)
+        _read_examples(stages, shape)
     texts = (EVALUATION_TEXTS,) if shape.searched else ()
     wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
     stages["row_scores"] = replace(
@@ -138,6 +142,10 @@ def _read_passages(stages: Graph, shape: Shape) -> None:
     stages["mined_negatives"] = replace(stages["mined_negatives"], inputs=("final_triplets", PASSAGES))
     own = (OWN_EVALUATION,) if shape.own_evaluation else ()
     stages[OWN_EVALUATION] = _evaluating(stages[OWN_EVALUATION], shape)
+    if shape.own_evaluation and shape.own.judged:  # no row may repeat one of these queries
+        stage = stages["final_triplets"]
+        names = (*stage.unfingerprinted, OWN_EVALUATION)
+        stages["final_triplets"] = replace(stage, externals=(*stage.externals, "judged_queries"), unfingerprinted=names)
     stages["release"] = replace(stages["release"], reads=(*stages["release"].reads, "corpus", "queries", *own))
 
 
@@ -160,11 +168,22 @@ def _evaluating(stage: Stage, shape: Shape) -> Stage:
     return replace(stage, reads=reads, externals=externals)
 
 
-def _read_examples(stages: Graph) -> None:
+def _read_examples(stages: Graph, shape: Shape) -> None:
     """Let seed_data take the user's examples, and the release leave them out."""
     for name in ("seed_data", "release"):
         stage = stages[name]
         stages[name] = replace(stage, inputs=(*stage.inputs, EXAMPLES), reads=(*stage.reads, EXAMPLES))
+    if shape.answered:
+        stage = stages[EXAMPLES]
+        base = ("untrained_base",) if shape.answered_by_base else ()
+        stages[EXAMPLES] = replace(
+            stage,
+            inputs=(PASSAGES,),
+            reads=("seed", "teacher", "prompts", "answers"),
+            externals=(*stage.externals, "prompt:relevance", "answer_models", *base),
+            unfingerprinted=("runtime", "embedding_model"),
+            gpu=True,
+        )
 
 
 def with_task_types(graph: Graph, wanted: Mapping[str, Iterable[str]]) -> Graph:
