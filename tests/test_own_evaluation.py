@@ -252,6 +252,7 @@ def test_sections_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for own, checks, message in (
         ({"rows": 0}, {}, "rows=0 and no `queries`"),
         ({"pooled": {"bm25": False, "untrained": False}}, {}, "no retriever is left"),
+        ({"pooled": {"models": [{"model": "a"}, {"model": "a"}]}}, {}, "a retriever is named twice"),
         ({"sampling": {"temperature": 1.0}}, {"own_evaluation": {"gain_min": 2}}, "less than or equal to 1"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -316,6 +317,10 @@ def test_pools_judged_queries_and_the_gate_from_documents_to_a_release(tmp_path:
     with TeacherServer(reading()) as server:
         base = recipe_of(server.url, tmp_path)
         recipe = with_own(base, {"own_evaluation": {"gain_min": 0.99}}, queries=file, pooled={"depth": 2})
+        words = [word for word in (tmp_path / "corpus" / "note004.md").read_text().split() if word.isalpha()]
+        real = judged_file(tmp_path, [{"query": f"{words[3]} {words[6]}"}], "real.jsonl")
+        answered = {"file": real, "task_type": "grounded", "answers": {"depth": 4}}
+        recipe = Recipe.model_validate(recipe.model_dump() | {"examples": answered})
         home = tmp_path / "home"
         planned = plan(recipe, home).as_json()
         report = runs.run(recipe, home)
@@ -323,6 +328,8 @@ def test_pools_judged_queries_and_the_gate_from_documents_to_a_release(tmp_path:
         assert "is not shown to be above +0.9900" in " ".join(report.errors)
         served = len(server.served)
         assert 24 < served <= planned["calls_most"]
+        seed = found(recipe, home, "seed_data", "grounded").table().filter(topic="own examples")
+        assert seed["query"].to_list() == [f"{words[3]} {words[6]}"], "its passage was found"
         own = found(recipe, home, "own_evaluation")
         assert {one["set"] for one in own.metadata["sets"]} == {FOLDER, QUERIES}
         assert [one["retriever"] for one in own.metadata["retrievers"]] == ["bm25", "untrained"]

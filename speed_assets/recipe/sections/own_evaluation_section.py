@@ -33,6 +33,8 @@ class Pooled(Section):
     def _some(self) -> Pooled:
         if not self.retrievers():
             raise ValueError("no retriever is left: set bm25 or untrained, or name models")
+        if len(set(self.retrievers())) < len(self.retrievers()):
+            raise ValueError("a retriever is named twice: their names tell what each of them found")
         return self
 
     def retrievers(self) -> tuple[str, ...]:
