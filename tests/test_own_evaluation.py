@@ -397,3 +397,17 @@ def test_real_queries_get_their_passages_found_and_become_rows(tmp_path: Path) -
     assert "answers" not in (plain.model_dump()["examples"] or {})
     before = next(one for one in ALL_STAGES if one.name == "examples")
     assert plain.graph()["examples"] == replace(before, task_types=("grounded",))
+
+
+def test_more_documents_ask_about_what_is_new_in_a_pool(tmp_path: Path) -> None:
+    run, _, _ = made(tmp_path, Judging(), 80, pooled={**POOLED, "depth": 5})
+    pairs = run.tables[TABLE].drop_nulls("rank").select("row_id", "passage_id")
+    queries = set(run.tables["data"]["row_id"])
+    again = Judging()
+    run, told, _ = made(tmp_path, again, 160, pooled={**POOLED, "depth": 5})
+    later = run.tables[TABLE].drop_nulls("rank").select("row_id", "passage_id")
+    new = later.join(pairs, on=["row_id", "passage_id"], how="anti").height
+    assert 0 < new < later.height
+    written = len(set(run.tables["data"]["row_id"]) - queries)
+    assert written <= again.asked - 2 * new <= 2 * (written + run.tables["quarantine"].height)
+    assert again.asked == told["teacher_calls"]
