@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from speed_assets.domain.attributes import draw_attributes
-from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.prompts import PromptSet, relevance_prompt
 from speed_assets.domain.row_languages import Drawn
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 
@@ -35,6 +35,8 @@ def page() -> str:
         "replaces texts that a model writes.\n",
         "## Subtopics of a topic (`expand`)\n",
         _block(prompts.expand("Arts/Music", 12, ["Oboes", "Sea Shanties"])),
+        "## Whether passages answer a query (`relevance`)\n",
+        _block(relevance_prompt(prompts, "how to store a violin in winter", "...", "...")),
     ]
     for task_type, kind in ((name, TASK_TYPES[name]) for name in TOPIC_TYPES):
         asked = prompts.synthesis(task_type, TASKS[task_type], draw_attributes(task_type, SEED))

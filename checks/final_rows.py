@@ -17,6 +17,7 @@ from checks.table_counts import (
 )
 from checks.written_rows import LOOK_IN_QUARANTINE
 from resources.inputs.evaluation_sets import offline_evaluation_texts, task_texts
+from resources.inputs.judged_queries import judged_query_texts
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.task_types import TRIPLET_FIELDS
 from speed_assets.recipe import rows_asked
@@ -129,7 +130,7 @@ def uncontaminated(subject: Subject) -> Outcome:
     """
     recipe, rows = subject.recipe, subject.artifact.table()
     of_tasks = task_texts(subject.artifact.path)
-    texts = offline_evaluation_texts(recipe.evaluation) | of_tasks
+    texts = offline_evaluation_texts(recipe.evaluation) | judged_query_texts(recipe.own_evaluation) | of_tasks
     looked_for = {line["task"]: line["texts"] for line in subject.artifact.metadata["contamination"]}
     unseen = [task for task, group in texts.items() if looked_for.get(task) != len(group)]
     nowhere = [] if of_tasks else recipe.evaluation.searched

@@ -20,6 +20,21 @@ SAME = ("dataset_revision", "mteb", "sentence_transformers", "transformers", "in
 """What two scores must share to be compared."""
 
 
+UNTRAINED = "untrained"
+
+
+def same_identity(scores: pl.DataFrame, rival: str) -> None:
+    """Raises ValueError where the scores of the model and of a rival were not taken in the same way."""
+    ours, theirs = (scores.filter(pl.col("model") == model) for model in (MODEL, rival))
+    both = ours.join(theirs, on="task", suffix="_rival")
+    for column in SAME:
+        other = both.filter(pl.col(column) != pl.col(f"{column}_rival"))
+        if other.height:
+            raise ValueError(
+                f"{MODEL} and {rival} differ in {column} on {other['task'][0]}, so they cannot be compared"
+            )
+
+
 def differences_of_scoring(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str]:
     """How the scoring of two tables differs, one phrase each; empty if they may be compared."""
     ours, theirs = (_with_instruction(table.filter(pl.col("model") == MODEL)) for table in (ours, theirs))

@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 
 from checks.check import EXAMPLES, TABLE, Check, Outcome, Subject
+from checks.own_gain import own_gain
 from checks.release_comparison import non_inferior
-from checks.score_tables import MODEL, SAME, verdict_row
+from checks.score_tables import MODEL, UNTRAINED, same_identity, verdict_row
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.statistics import (
     compare,
@@ -22,9 +23,6 @@ from speed_assets.domain.statistics import (
     superiority,
 )
 from speed_assets.recipe import Recipe
-
-UNTRAINED = "untrained"
-
 
 BM25 = "bm25"
 
@@ -83,7 +81,7 @@ def superior(subject: Subject) -> Outcome:
     lines: list[dict[str, Any]] = []
     words: dict[str, str] = {}
     for rival in rivals:
-        _same_identity(scores, rival)
+        same_identity(scores, rival)
         tasks = [task for task in samples[MODEL] if task in samples.get(rival, {})]
         if not tasks:
             raise ValueError(f"{MODEL} and {rival} have samples of no common task")
@@ -111,18 +109,6 @@ def superior(subject: Subject) -> Outcome:
         return Outcome(True, verdict, metadata)
     advice = "train on more or better rows, score more samples, or name fewer models in checks.superior.over"
     return Outcome(False, f"{verdict}: {advice}", metadata)
-
-
-def _same_identity(scores: pl.DataFrame, rival: str) -> None:
-    """Raises ValueError where two scores were not taken in the same way."""
-    ours, theirs = (scores.filter(pl.col("model") == model) for model in (MODEL, rival))
-    both = ours.join(theirs, on="task", suffix="_rival")
-    for column in SAME:
-        other = both.filter(pl.col(column) != pl.col(f"{column}_rival"))
-        if other.height:
-            raise ValueError(
-                f"{MODEL} and {rival} differ in {column} on {other['task'][0]}, so they cannot be compared"
-            )
 
 
 def _rivals(recipe: Recipe) -> list[str]:
@@ -187,6 +173,14 @@ CHECKS: tuple[Check, ...] = (
         "The embedding model is significantly better than the models named in checks.superior.over.",
         superior,
         ("superior",),
+    ),
+    Check(
+        "mteb_scores",
+        "own_gain",
+        True,
+        "The model is better than its base on the user's own set, by the bound of checks.own_evaluation where there is one.",
+        own_gain,
+        ("own_evaluation",),
     ),
     Check(
         "mteb_scores",

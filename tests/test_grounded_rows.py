@@ -24,7 +24,7 @@ from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.revising import draft_of_row, revise
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.recipe import Recipe, RecipeError
-from speed_assets.workers import cut_passages
+from speed_assets.workers.host import worker_module
 from tests.support.reading_teacher import note, reading, write_corpus
 from tests.test_corpus_loop import recipe_of
 
@@ -50,8 +50,8 @@ class Here:
     """Does a worker's job in this process."""
 
     def run(self, kind: str, params: dict[str, Any], folder: Path, progress: Any) -> dict[str, Any]:
-        assert kind == "cut_passages"
-        return cut_passages.run(params, progress)
+        found: dict[str, Any] = worker_module(kind).run({**params, "folder": str(folder)}, progress)
+        return found
 
 
 class Table:

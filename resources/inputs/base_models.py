@@ -76,6 +76,7 @@ def pin_revisions(recipe: Recipe) -> bool:
     for owner in (recipe.row_scores, recipe.mined_negatives):
         if owner is not None and owner.embedder is not None:
             named.append((owner.embedder.model, owner.embedder.revision))
+    named += [(model.model, model.revision) for pooled in recipe.pools().values() for model in pooled.models]
     first = False
     for name, revision in named:
         if is_packaged(name):

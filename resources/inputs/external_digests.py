@@ -19,6 +19,7 @@ from resources.inputs.corpus_files import corpus_digest
 from resources.inputs.evaluation_sets import check_folder, scored_folders
 from resources.inputs.example_files import examples_digest
 from resources.inputs.hub_revisions import cached_commit
+from resources.inputs.judged_queries import judged_queries_digest
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from resources.inputs.prompt_files import prompts_of
 from resources.inputs.topic_files import checked_topic_file, topic_file_bytes
@@ -26,11 +27,11 @@ from resources.store.manifests import file_digest
 from resources.store.store import tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
-from speed_assets.domain.prompts import PromptKind
+from speed_assets.domain.prompts import PromptKind, relevance_digest
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topics import special_form
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
-from speed_assets.recipe import Embedder, Recipe, RecipeError
+from speed_assets.recipe import Embedder, Pooled, Recipe, RecipeError
 
 
 def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str:
@@ -88,6 +89,8 @@ def _prompt(recipe: Recipe, kind: str, task_type: str | None) -> str:
     prompts = prompts_of(recipe)
     if kind == "expand":
         return prompts.expansion_digest()
+    if kind == "relevance":
+        return relevance_digest(prompts)
     return digest(
         [
             prompts.digest(cast(PromptKind, kind), of_type)
@@ -110,6 +113,27 @@ def _corpus_files(recipe: Recipe, _task_type: str | None) -> str:
 def _examples_file(recipe: Recipe, _task_type: str | None) -> str:
     assert recipe.examples is not None
     return examples_digest(recipe.examples)
+
+
+def _judged_queries(recipe: Recipe, _task_type: str | None) -> str:
+    assert recipe.own_evaluation is not None
+    return judged_queries_digest(recipe.own_evaluation)
+
+
+def _pool_models(recipe: Recipe, _task_type: str | None) -> str:
+    return _retrievers(recipe.own_evaluation.pooled if recipe.own_evaluation else None)
+
+
+def _answer_models(recipe: Recipe, _task_type: str | None) -> str:
+    return _retrievers(recipe.examples.answers if recipe.examples else None)
+
+
+def _retrievers(pooled: Pooled | None) -> str:
+    return digest([_embedder_digest(model) for model in pooled.models] if pooled else None)
+
+
+def _untrained_base(recipe: Recipe, task_type: str | None) -> str:
+    return digest([_embedding_base(recipe, task_type), recipe.embedding_model.untrained()])
 
 
 def _generator_base(recipe: Recipe, _task_type: str | None) -> str:
@@ -171,6 +195,10 @@ _DIGESTS: Mapping[str, Callable[[Recipe, str | None], str]] = {
     "rows_wanted": _rows_wanted,
     "corpus_files": _corpus_files,
     "examples_file": _examples_file,
+    "judged_queries": _judged_queries,
+    "pool_models": _pool_models,
+    "answer_models": _answer_models,
+    "untrained_base": _untrained_base,
     "generator_base": _generator_base,
     "scores_embedder": _scores_embedder,
     "negatives_embedder": _negatives_embedder,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 import polars as pl
 
-from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.external_digests import folder_digest
+from speed_assets.assets.embedding_jobs import train_job, untrained_model
 from speed_assets.assets.negatives import MORE
-from speed_assets.assets.own_evaluation import FOLDER
 from speed_assets.assets.stage_run import StageRun
+from speed_assets.domain.evaluation_folders import OWN_SETS
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import OWN_EVALUATION
 from speed_assets.domain.instructions import instruction_of
@@ -88,16 +87,16 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
     microworld = evaluation.microworld
     folder = run.scratch / "evaluate"
     if section.untrained:
-        untrained = folder / "untrained"
-        _train_job(run, [{"name": "untrained", "out": str(untrained), "aside": str(folder), "untrained": True}], folder)
+        untrained = untrained_model(run, folder, run.recipe.embedding_model)
         base = run.externals["embedding_base"]
         models.append({"name": "untrained", "path": str(untrained), "digest": f"{base[:16]}-untrained"})
     local = [{"path": str(path), "digest": folder_digest(str(path))} for path in scored_folders(evaluation.local)]
     if OWN_EVALUATION in run.inputs:
-        own = run.input(OWN_EVALUATION).path / FOLDER
-        if not own.is_dir():
+        places = [run.input(OWN_EVALUATION).path / name for name in OWN_SETS]
+        own = [place for place in places if place.is_dir()]
+        if not own:
             raise RecipeError("own_evaluation has no query: look at its quarantine (`speed quarantine`), or remove it")
-        local.append({"path": str(own), "digest": folder_digest(str(own))})
+        local += [{"path": str(one), "digest": folder_digest(str(one))} for one in own]
     if not (microworld or evaluation.tasks or local):
         raise RecipeError("nothing to score: set evaluation.microworld or .tasks, or put a task.yaml into a local set")
     result = run.runner.run(
@@ -179,7 +178,7 @@ def _train(
                 **({"seed": seeds[name]} if seeds else {}),
             }
         )
-    trained: dict[str, dict[str, Any]] = _train_job(run, jobs, folder)["models"]
+    trained: dict[str, dict[str, Any]] = train_job(run, jobs, folder, run.recipe.embedding_model)["models"]
     return trained
 
 
@@ -188,24 +187,3 @@ def _instructed(rows: pl.DataFrame, settings: EmbeddingModel) -> pl.DataFrame:
     named = rows.select("task_type", "task", "row_id").rows()
     tasks = [instruction_of(kind, task, row_id, settings.sts_instructions) for kind, task, row_id in named]
     return rows.with_columns(task=pl.Series(tasks, dtype=pl.String)).drop("row_id")
-
-
-def _train_job(run: StageRun[Any], jobs: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    settings = run.recipe.embedding_model
-    if settings.base == "static":
-        base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
-    else:
-        name, revision = resolve_model(settings.base, settings.revision)
-        base = {"kind": "pretrained", "name": name, "revision": revision}
-    return run.runner.run(
-        "embed",
-        {
-            "models": jobs,
-            "base": base,
-            "settings": settings.model_dump(mode="json"),
-            "seed": seed_for(run.recipe.seed, "embedding") % 2**31,
-            "checkpoint_minutes": run.unfingerprinted.runtime.checkpoint_minutes,
-        },
-        folder / "train",
-        run.progress,
-    )

@@ -7,6 +7,8 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.example_files import complete_fields, read_examples, refusals
+from speed_assets.assets.answered_examples import NO_JUDGEMENT, with_answers
+from speed_assets.assets.pools import unreadable_judgements
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import WRITTEN
 from speed_assets.domain.attributes import draw_attributes
@@ -18,6 +20,7 @@ from speed_assets.domain.language import most_likely_language
 from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.records import canonical_record
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Drawn, Languages, drawn_languages, language_columns
+from speed_assets.domain.rows import quarantined
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Examples, Licences, SeedData
 
@@ -38,6 +41,10 @@ def examples(run: StageRun[Examples]) -> dict[str, Any]:
         (pl.col("task_type") == run.task_type)
         | ((pl.col("reason") == "unknown_task_type") & (section.task_type == run.task_type))
     )
+    about: dict[str, Any] = {}
+    unread = NO_JUDGEMENT
+    if section.answers is not None and TASK_TYPES[run.task_type].grounded:
+        mine, unread, about = with_answers(run, mine)
     problems = [_problem(run.task_type, row) if row["reason"] is None else None for row in mine.iter_rows(named=True)]
     mine = mine.with_columns(pl.Series("problem", problems, dtype=pl.String)).with_columns(
         complete=pl.all_horizontal(pl.col(field).is_not_null() for field in complete_fields(run.task_type)),
@@ -60,11 +67,14 @@ def examples(run: StageRun[Examples]) -> dict[str, Any]:
     )
     raw = pl.concat_str([pl.col(field).fill_null("") for field in ("query", "positive", "negative")], separator=" | ")
     numbered = bad.with_columns(row_id=pl.format("row {}", "line"))
-    run.quarantine(numbered, pl.col("reason"), pl.coalesce("problem", "detail"), raw)
+    detail = pl.coalesce("problem", "detail")
+    rejected = quarantined(numbered, run.stage.name, run.partition, pl.col("reason"), detail, raw)
+    run.write(pl.concat([rejected, unreadable_judgements(unread, run.stage.name)]), "quarantine")
     return {
-        "asked": mine.height,
+        "asked": mine.height + unread.height,
         "complete": int(good["complete"].sum()),
         "reasons": dict(bad["reason"].value_counts(sort=True).iter_rows()),
+        **about,
     }
 
 

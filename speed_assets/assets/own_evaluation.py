@@ -1,51 +1,87 @@
 """An evaluation set from the user's own documents: queries of the teacher for passages of documents that nothing is trained on.
 
-Belongs here: asking for the queries, and BEIR's layout. Not here: scoring them (`embedding.py`), which documents are held out
-(`passages.py`).
+Belongs here: asking for the queries, and gathering the user's sets. Not here: pooling and BEIR's layout (`own_sets.py`), queries that
+the user has judged (`own_queries.py`), scoring (`embedding.py`), which documents are held out (`corpus.py`).
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from resources.teacher.teacher_use import TeacherUse
+from speed_assets.assets.own_queries import judged_set
+from speed_assets.assets.own_sets import GRADES, JUDGEMENTS, OwnSet, pooled, reports, without_answer
+from speed_assets.assets.pools import Pools
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import asked_again, problem_counts
-from speed_assets.domain.evaluation_folders import DESCRIPTION
+from speed_assets.domain.evaluation_folders import OWN_SETS
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.domain.grounded import grounded_rows
 from speed_assets.domain.grounded_rules import UNSPECIFIC, is_unspecific
-from speed_assets.domain.language_names import mteb_languages
 from speed_assets.domain.parsing import words_stand_in
 from speed_assets.domain.prompts import schema_for
-from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Languages, language_columns
+from speed_assets.domain.row_languages import Languages, language_columns
 from speed_assets.domain.rows import (
     ask_until_valid,
     cut_off_attempts,
     parse_outputs,
     problem_or_refusal,
+    quarantined,
     refusal_or_detail,
 )
 from speed_assets.domain.task_types import GROUNDED
 from speed_assets.recipe import OwnEvaluation, RecipeError
 
-FOLDER = "own_evaluation"
-"""Folder of the artifact in BEIR's layout, and what scores call the set."""
+FOLDER = OWN_SETS[0]
+"""Folder of the artifact with the teacher's queries in BEIR's layout, and what scores call the set."""
+TABLE = "judgements"
+"""Table of which passage answers which query, and who says so; where the recipe pools, or has judged queries."""
 
 
 def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
-    """Queries for held-out passages, one each, to be found among all of them, so other documents leave the set as it is.
+    """Queries for held-out passages, one each, to be found among all of them, so other documents leave the set as it is; and queries
+    that the user has judged, in a set of their own. Where the recipe pools, what retrievers find for them is judged.
 
-    A query that copies its passage, or that two passages have, is in the quarantine.
+    A query that copies its passage, that two passages have, or that nothing answers is in the quarantine.
 
     Raises:
-        RecipeError: no document is held out.
+        RecipeError: no document is held out, or the judged queries cannot be used.
     """
+    section = run.section
+    sets: list[OwnSet] = []
+    about: dict[str, Any] = {}
+    if section.rows:
+        written, about = _written(run)
+        sets.append(written)
+    if section.queries is not None:
+        judged, notes = judged_set(run)
+        sets.append(judged)
+        about |= notes
+    if section.pooled is not None:
+        pools = Pools(run, section.pooled)
+        sets = [pooled(one, pools) for one in sets]
+    else:
+        sets = [without_answer(one) for one in sets]
+    run.write(pl.concat([one.rows() for one in sets], how="diagonal"))
+    run.write(pl.concat([one.rejected for one in sets]), "quarantine")
+    for one in sets:
+        one.write(run.out)
+    if section.pooled is not None or section.queries is not None:
+        run.write(pl.concat([one.judgements() for one in sets]).select(JUDGEMENTS), TABLE)
+        about |= reports(sets, section.pooled.retrievers() if section.pooled else ())
+    uses = [use for one in sets for use in one.use]
+    return {
+        "asked": sum(one.asked for one in sets),
+        **about,
+        **(sum(uses[1:], start=uses[0]).metadata() if uses else {}),
+    }
+
+
+def _written(run: StageRun[OwnEvaluation]) -> tuple[OwnSet, dict[str, Any]]:
+    """The teacher's queries for held-out passages, and what is to be reported of asking. Raises RecipeError."""
     section = run.section
     held_out = run.input_rows(PASSAGES).filter("held_out")
     if held_out.is_empty():
@@ -64,17 +100,8 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
     used: list[TeacherUse] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:
-        texts = asked_again(run, pending, attempt)
-        limits = run.limits(section.sampling, pending["words"], cut_off_attempts(pending, attempt))
-        answers, use = run.ask(
-            texts, section.sampling, schema_for("synthesis", GROUNDED), sample=attempt, limits=limits
-        )
+        answered, use = _answered(run, asked, attempt, pending)
         used.append(use)
-        answered = pending.select(asked.columns).with_columns(
-            pl.Series("output", [answer.text for answer in answers], dtype=pl.String),
-            pl.Series("finished", [answer.finished for answer in answers], dtype=pl.Boolean),
-            pl.Series("refused", [answer.error for answer in answers], dtype=pl.String),
-        )
         parsed = parse_outputs(answered, GROUNDED).with_columns(problem=problem_or_refusal(pl.col("problem")))
         return _usable(parsed, section.copied_words_min, run.languages)
 
@@ -85,19 +112,40 @@ def own_evaluation(run: StageRun[OwnEvaluation]) -> dict[str, Any]:
         .otherwise("problem")
     ).with_columns(valid=pl.col("problem").is_null())
     good, bad = rows.filter("valid"), rows.filter(~pl.col("valid"))
-    passage_id = pl.col("task_id").alias("passage_id")
-    run.write(good.select("row_id", passage_id, "task", "query", "positive", *language_columns(good)))
-    run.quarantine(bad, pl.col("problem"), refusal_or_detail("no usable query"), pl.col("output"))
-    if good.height:
-        write_beir(run.out / FOLDER, held_out, good, run.languages)
-    return {
-        "asked": asked.height,
+    detail = refusal_or_detail("no usable query")
+    grades = good.select("row_id", passage_id="task_id", grade=pl.lit(1, pl.Int64), source=pl.lit("written"))
+    found = OwnSet(
+        FOLDER,
+        held_out.select("passage_id", "text"),
+        good.select("row_id", "task", "query", *language_columns(good)),
+        grades.select(*GRADES),
+        asked.height,
+        quarantined(bad, run.stage.name, run.partition, pl.col("problem"), detail, pl.col("output")),
+        use=tuple(used),
+        languages=run.languages.codes if run.languages else (),
+    )
+    return found, {
         "documents_held_out": held_out["document_id"].n_unique(),
         "corpus_passages": held_out.height,
         "problems": problem_counts(bad),
         "asked_again": again,
-        **sum(used[1:], start=used[0]).metadata(),
     }
+
+
+def _answered(
+    run: StageRun[OwnEvaluation], asked: pl.DataFrame, attempt: int, pending: pl.DataFrame
+) -> tuple[pl.DataFrame, TeacherUse]:
+    """The teacher's answers to rows that are asked for, for the first time or again."""
+    sampling = run.section.sampling
+    texts = asked_again(run, pending, attempt)
+    limits = run.limits(sampling, pending["words"], cut_off_attempts(pending, attempt))
+    answers, use = run.ask(texts, sampling, schema_for("synthesis", GROUNDED), sample=attempt, limits=limits)
+    answered = pending.select(asked.columns).with_columns(
+        pl.Series("output", [answer.text for answer in answers], dtype=pl.String),
+        pl.Series("finished", [answer.finished for answer in answers], dtype=pl.Boolean),
+        pl.Series("refused", [answer.error for answer in answers], dtype=pl.String),
+    )
+    return answered, use
 
 
 def _usable(parsed: pl.DataFrame, copied_words_min: int, languages: Languages | None) -> pl.DataFrame:
@@ -119,40 +167,3 @@ def _usable(parsed: pl.DataFrame, copied_words_min: int, languages: Languages | 
     return parsed.with_columns(problem=pl.Series(problems, dtype=pl.String)).with_columns(
         valid=pl.col("problem").is_null()
     )
-
-
-def _write_languages(folder: Path, queries: pl.DataFrame, languages: Languages) -> None:
-    """Describe a set in BEIR's layout with the languages of its texts, or with the recipe's where none is known."""
-    found = {code for name in LANGUAGE_COLUMNS for code in queries[name].drop_nulls()}
-    described = {
-        "name": folder.name,
-        "type": "Retrieval",
-        "splits": {"test": "qrels/test.tsv"},
-        "corpus": "corpus.jsonl",
-        "queries": "queries.jsonl",
-        "languages": mteb_languages(found or languages.codes),
-    }
-    (folder / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
-
-
-def write_beir(folder: Path, passages: pl.DataFrame, queries: pl.DataFrame, languages: Languages | None = None) -> None:
-    """A retrieval set in BEIR's layout.
-
-    Args:
-        folder: to write into.
-        passages: passage_id, text: what is searched.
-        queries: row_id, query, task_id: a query and the passage that answers it; and `LANGUAGE_COLUMNS` where there are languages.
-        languages: those of the recipe, where it draws any: then the set says them in a `task.yaml`.
-    """
-    (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    corpus = (
-        {"_id": one, "title": "", "text": text} for one, text in passages.select("passage_id", "text").iter_rows()
-    )
-    asked = ({"_id": one, "text": text} for one, text in queries.select("row_id", "query").iter_rows())
-    for name, lines in (("corpus", corpus), ("queries", asked)):
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    judged = "".join(f"{query}\t{passage}\t1\n" for query, passage in queries.select("row_id", "task_id").iter_rows())
-    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
-    if languages:
-        _write_languages(folder, queries, languages)

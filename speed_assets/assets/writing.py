@@ -15,6 +15,7 @@ import polars as pl
 
 from resources.compute.generator import generate, model_source
 from resources.inputs.evaluation_sets import TASK_TEXTS, offline_evaluation_texts, task_texts
+from resources.inputs.judged_queries import judged_query_texts
 from resources.redaction import masked_table
 from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage_run import StageRun
@@ -301,12 +302,13 @@ def truths(run: StageRun[Any], rows: pl.DataFrame) -> list[Truth] | None:
 
 
 def evaluation_texts(run: StageRun[Any]) -> dict[str, Sequence[str] | pl.Series]:
-    """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, and of the mteb tasks
+    """Every text that must not be in the triplets, by evaluation task: of folders, of the microworld, judged queries, and of the mteb tasks
     that the recipe names (`evaluation_texts`), which the checks read again from the unhashed folder of the artifact.
     """
     if EVALUATION_TEXTS in run.inputs:
         _linked(run.input(EVALUATION_TEXTS).path / "data.parquet", run.unhashed / TASK_TEXTS)
-    return {**offline_evaluation_texts(run.recipe.evaluation), **task_texts(run.out)}
+    own = run.unfingerprinted.own_evaluation if "judged_queries" in run.stage.externals else None
+    return {**offline_evaluation_texts(run.recipe.evaluation), **judged_query_texts(own), **task_texts(run.out)}
 
 
 def _linked(source: Path, target: Path) -> None:

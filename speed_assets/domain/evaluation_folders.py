@@ -186,3 +186,7 @@ def read_description(text: str) -> Description:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+OWN_SETS = ("own_evaluation", "own_queries")
+"""The user's own sets, as scores call them: queries for held-out documents, and queries that the user has judged."""

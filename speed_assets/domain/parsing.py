@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from speed_assets.domain.answers import UNREADABLE, Doubled, Problem, begins_with_object, read_answer
+from speed_assets.domain.prompts import RELEVANCE_KEYS
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
 QUERY_WORDS_LEAST = 4
@@ -24,6 +25,7 @@ _NOTHING = frozenset(("", "null", "none", "nothing", "no change", "no changes", 
 """Texts that a model writes where null was asked for."""
 _TEMPLATE_WORDS = re.compile(r"<[^<>]*(?:what is wrong|nothing is|an object that holds|new text|what decides)[^<>]*>")
 """The words in angle brackets of the prompt sets: an answer that repeats them is no answer."""
+_YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
 _PUNCTUATION = re.compile(r"[\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]+")
@@ -156,6 +158,33 @@ def parse_verdict(raw: str, count: int, finished: bool | None = None) -> Verdict
     if chosen["best"] == chosen["worst"]:
         return "same_best_worst"
     return Verdict(chosen["best"], chosen["worst"], _reason(values))
+
+
+def parse_relevance(raw: str, finished: bool | None = None) -> tuple[bool, bool] | Problem:
+    """Read whether the first and the second passage answer a query.
+
+    `yes` and `no`, 1 and 0, and the words of JSON as text are read as well.
+
+    Args:
+        raw: The answer.
+        finished: Whether the model ended by itself; None when that is unknown.
+
+    Returns:
+        The verdicts, or the code of their problem: those of an unreadable record, `missing_key:K`, `wrong_type:K`.
+    """
+    found = read_answer(raw, "{", _mapping, lambda values: set(RELEVANCE_KEYS) <= values.keys(), finished)
+    if isinstance(found, str):
+        return found
+    values, _ = found
+    verdicts = []
+    for key in RELEVANCE_KEYS:
+        if key not in values:
+            return f"missing_key:{key}"
+        said = _YES_OR_NO.get(str(values[key]).strip().casefold())
+        if said is None:
+            return f"wrong_type:{key}"
+        verdicts.append(said)
+    return verdicts[0], verdicts[1]
 
 
 def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Revision:

@@ -234,7 +234,7 @@ class _Planner:
             return step
         calls = len(required.new) if required else expected_calls(recipe, stage.name, partition)
         attempts = attempts_of(recipe, stage.name)
-        least = 0 if stage.name == "mined_negatives" and required is None else calls
+        least = 0 if stage.gpu and required is None else calls  # what a model finds decides how many
         requests = required.new if required else None
         cost = cost_of_step(recipe, stage.name, partition, calls, least, attempts, requests, self._paid)
         prompt, output = cost.tokens.prompt, cost.tokens.output

@@ -16,7 +16,7 @@ from resources.ledger.prices import Tariff, in_currency
 from speed_assets.domain import cost_bounds
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.cost_bounds import Bounds, Tokens
-from speed_assets.domain.prompts import PromptKind
+from speed_assets.domain.prompts import PromptKind, relevance_prompt
 from speed_assets.recipe import Recipe
 
 _KINDS: dict[str, PromptKind] = {
@@ -24,12 +24,15 @@ _KINDS: dict[str, PromptKind] = {
     "task_list": "brainstorm",
     "seed_data": "synthesis",
     "own_evaluation": "synthesis",
+    "examples": "judge",
     "preference_pairs": "judge",
     "mined_negatives": "judge",
     "revision_data": "revise",
     "row_verdicts": "revise",
 }
 """Kind of prompt that a stage asks the teacher with."""
+_QUERY_WORDS = (2, 10, 30)
+"""Words of a query in a prompt that judges passages, at least, as is likely and at most (ours)."""
 Paid = Mapping[str, Mapping[str, Any]]
 """What was paid in this home before, by stage: calls, prompt_tokens, output_tokens."""
 
@@ -70,11 +73,10 @@ def cost_of_step(
     """
     if not calls:
         return NOTHING
-    tokens = _one_call(recipe, stage, partition) if requests is None else None
     first = (
-        Tokens(tokens.prompt.times(calls), tokens.output.times(calls))
-        if tokens
-        else _known(recipe, stage, partition, requests or ())
+        _first_calls(recipe, stage, partition, calls)
+        if requests is None
+        else _known(recipe, stage, partition, requests)
     )
     if mean := _mean(stage, paid):
         first = cost_bounds.as_before(first, calls, mean)
@@ -86,6 +88,33 @@ def cost_of_step(
         for name in ("least", "likely", "most")
     ]
     return Cost(every, (money[0], money[1], money[2]))
+
+
+def _first_calls(recipe: Recipe, stage: str, partition: str | None, calls: int) -> Tokens:
+    """Calls of a stage whose prompts nobody knows yet."""
+    pooled = recipe.pools().get(
+        {"own_evaluation": "own_evaluation.pooled", "examples": "examples.answers"}.get(stage, "")
+    )
+    if pooled is None or recipe.corpus is None:
+        return _times(_one_call(recipe, stage, partition), calls)
+    written = min(recipe.own_evaluation.rows if recipe.own_evaluation and stage == "own_evaluation" else 0, calls)
+    lengths = recipe.answers.lengths()
+    least, most = recipe.corpus.tokens_min, recipe.corpus.tokens_max
+    asked = cost_bounds.of_characters(len(relevance_prompt(prompts_of(recipe), "", "", "")))
+    query = Bounds(*(round(words * lengths.tokens_per_word) for words in _QUERY_WORDS))
+    judged = Tokens(
+        asked + query + Bounds(2 * least, least + most, 2 * most),
+        cost_bounds.answer(lengths, "judge", "grounded", {}, pooled.sampling.max_new_tokens),
+    )
+    second = _times(judged, calls - written)
+    if not written:
+        return second
+    first = _times(_one_call(recipe, stage, partition), written)
+    return Tokens(first.prompt + second.prompt, first.output + second.output)
+
+
+def _times(tokens: Tokens, number: int) -> Tokens:
+    return Tokens(tokens.prompt.times(number), tokens.output.times(number))
 
 
 def _less(bounds: Bounds, share: float) -> Bounds:

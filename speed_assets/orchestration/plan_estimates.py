@@ -5,13 +5,19 @@ Belongs here: estimates of stages. Not here: the plan (`plan.py`), why a stage i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+import polars as pl
+
+from resources.inputs.example_files import read_examples
+from resources.inputs.judged_queries import read_judged_queries
 from resources.store.store import Store
-from speed_assets.domain.graph import Stage
+from speed_assets.domain.graph import EXAMPLES, Stage
 from speed_assets.domain.judging import presentation_orders
+from speed_assets.domain.task_types import GROUNDED
 from speed_assets.orchestration.plan_reasons import newest_manifest
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import Recipe, RecipeError
 
 EXACT_ROWS_MAX = 400_000
 """Rows of a task type up to which a plan makes every prompt and looks it up in the ledger: 20,000 a second (measured). Ours: above
@@ -24,6 +30,39 @@ def attempts_of(recipe: Recipe, stage: str) -> int:
     return int(getattr(section, "attempts", 1))
 
 
+def own_queries(recipe: Recipe) -> int:
+    """Queries of own_evaluation: the teacher's and those that the user has judged. A file that cannot be read has none here: `speed doctor`
+    and the run report it."""
+    own = recipe.own_evaluation
+    if own is None:
+        return 0
+    judged = 0
+    if own.queries is not None:
+        with suppress(RecipeError):
+            judged = min(own.queries_max, len(read_judged_queries(own).queries))
+    return own.rows + judged
+
+
+def own_evaluation_calls(recipe: Recipe) -> int:
+    """Teacher calls of own_evaluation, first attempts only; at most, where the recipe pools: retrievers find the same passages."""
+    own = recipe.own_evaluation
+    if own is None:
+        return 0
+    return own.rows + (own.pooled.calls_most(own_queries(recipe)) if own.pooled else 0)
+
+
+def answers_calls(recipe: Recipe) -> int:
+    """Teacher calls about answers to the user's queries, at most. A file that cannot be read has none here."""
+    section = recipe.examples
+    if section is None or section.answers is None:
+        return 0
+    with suppress(RecipeError):
+        rows = read_examples(section).with_columns(pl.col("task_type").fill_null(section.task_type))
+        open_ = rows.filter((pl.col("task_type") == GROUNDED) & pl.col("positive").is_null())
+        return section.answers.calls_most(min(section.answers.queries_max, open_["query"].drop_nulls().n_unique()))
+    return 0
+
+
 def expected_rows(recipe: Recipe, asset: str, partition: str | None) -> int | None:
     """Rows that a table is to have; None where the recipe does not state them."""
 
@@ -33,7 +72,7 @@ def expected_rows(recipe: Recipe, asset: str, partition: str | None) -> int | No
     if asset == "seed_data":
         return of(recipe.seed_data.rows)
     if asset == "own_evaluation" and recipe.own_evaluation:
-        return recipe.own_evaluation.rows
+        return own_queries(recipe)
     if asset == "junior_data" and recipe.junior_data:
         return of(recipe.junior_data.prompts) * recipe.junior_data.candidates
     if asset == "preference_pairs" and recipe.preference_pairs:
@@ -54,6 +93,10 @@ def expected_calls(recipe: Recipe, asset: str, partition: str | None) -> int:
         assert recipe.junior_data is not None
         panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
         return rows * len(presentation_orders(recipe.junior_data.candidates)) * (1 + len(panel))
+    if asset == "own_evaluation":
+        return own_evaluation_calls(recipe)
+    if asset == EXAMPLES:
+        return answers_calls(recipe) if partition == GROUNDED else 0
     if asset == "mined_negatives" and recipe.mined_negatives:
         return 2 * recipe.mined_negatives.doubts_max  # at most: which are in doubt depends on the embedding model
     return rows

@@ -27,6 +27,7 @@ from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.judging import presentation_orders
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
 from speed_assets.domain.topic_growth import expansion_calls
+from speed_assets.orchestration.plan_estimates import answers_calls, own_evaluation_calls
 from speed_assets.orchestration.rehearsal_measures import StageMeasures
 from speed_assets.orchestration.rehearse import Rehearsed
 from speed_assets.recipe import PerTaskType, Recipe
@@ -73,7 +74,8 @@ def calls_of(recipe: Recipe) -> dict[str, int]:
     if recipe.row_verdicts:
         wanted["row_verdicts"] = recipe.row_verdicts.rows.total()
     if recipe.own_evaluation:
-        wanted["own_evaluation"] = recipe.own_evaluation.rows
+        wanted["own_evaluation"] = own_evaluation_calls(recipe)
+    wanted["examples"] = answers_calls(recipe)
     if recipe.mined_negatives:
         wanted["mined_negatives"] = 2 * recipe.mined_negatives.doubts_max
     return {name: count for name, count in wanted.items() if name in graph}

@@ -75,6 +75,14 @@ def rehearsal_of(recipe: Recipe, rows: int = ROWS, *, skip_evaluation: bool = Fa
             data[section][field] = {name: min(rows, number) for name, number in numbers.items()}
     if data["mined_negatives"]:
         data["mined_negatives"]["doubts_max"] = min(rows, data["mined_negatives"]["doubts_max"])
+    own = data.get("own_evaluation")
+    if own and own.get("pooled"):
+        own["rows"] = min(rows, own["rows"])
+        if own.get("queries"):
+            own["queries_max"] = min(rows, own["queries_max"])
+    answers = (data.get("examples") or {}).get("answers")
+    if answers:
+        answers["queries_max"] = min(rows, answers["queries_max"])
     _shorter_trainings(data, rows)
     if skip_evaluation:
         folders = sorted(str(folder) for folder in _TINY.iterdir() if folder.is_dir())

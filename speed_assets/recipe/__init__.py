@@ -29,8 +29,8 @@ from speed_assets.recipe.recipe_error import RecipeError
 from speed_assets.recipe.rules import RULED
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
-from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, Superior
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
+from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, OwnGain, Superior
+from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries
 from speed_assets.recipe.sections.embedding_section import (
     EmbeddingModel,
     EmbeddingReruns,
@@ -53,6 +53,7 @@ from speed_assets.recipe.sections.filters import (
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.languages_section import Languages
+from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import Embedder, MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -119,7 +120,9 @@ __all__ = [
     "NonAnswers",
     "NonInferior",
     "OwnEvaluation",
+    "OwnGain",
     "PerTaskType",
+    "Pooled",
     "PreferencePairs",
     "PreferenceTraining",
     "Price",

@@ -8,19 +8,29 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import DataSource, Graph, Shape, Stage, build_graph, with_task_types, written_by
+from speed_assets.domain.graph import (
+    DataSource,
+    Graph,
+    OwnShape,
+    Shape,
+    Stage,
+    build_graph,
+    with_task_types,
+    written_by,
+)
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
 from speed_assets.recipe.rules import RULED, broken_recipe_rules
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
+from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries
 from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.languages_section import Languages, languages_named
+from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -163,6 +173,7 @@ class Recipe(Section):
 
     def graph(self) -> Graph:
         """The stages of this recipe, with the task types of which it asks for rows. Raises ValueError when it asks for none."""
+        answers = self.examples.answers if self.examples else None
         shape = Shape(
             source=self.final_triplets.source,
             writer=self.senior_data.writer if self.senior_data else "senior_model",
@@ -176,8 +187,11 @@ class Recipe(Section):
             reruns=self.embedding_reruns.count > 0,
             corpus=self.corpus is not None,
             own_evaluation=self.own_evaluation is not None,
+            own=self.own_evaluation.shape() if self.own_evaluation else OwnShape(),
             examples=self.examples is not None,
             languages=self.languages is not None,
+            answered=answers is not None,
+            answered_by_base=answers is not None and answers.untrained,
             rehearsed=self.rehearsal is not None,
         )
         asked = {
@@ -185,6 +199,13 @@ class Recipe(Section):
             for stage, wanted in self.rows_by_stage().items()
         }
         return with_task_types(build_graph(shape), asked)
+
+    def pools(self) -> dict[str, Pooled]:
+        """The sections that say how results are pooled, by their field."""
+        own = self.own_evaluation.pooled if self.own_evaluation else None
+        answers = self.examples.answers if self.examples else None
+        found = {"own_evaluation.pooled": own, "examples.answers": answers}
+        return {field: pooled for field, pooled in found.items() if pooled is not None}
 
     def rows_by_stage(self) -> dict[str, PerTaskType]:
         """How many rows of each task type the sections that are there ask for."""

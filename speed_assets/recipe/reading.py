@@ -109,6 +109,7 @@ def parse_recipe(
 _PATHS = {
     "corpus": ("path",),
     "examples": ("file",),
+    "own_evaluation": ("queries",),
     "topics": ("file", "alignment"),
     "prompts": ("file",),
     "evaluation": ("local",),

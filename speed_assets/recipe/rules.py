@@ -193,11 +193,23 @@ def examples_have_rows(recipe: Recipe, _graph: Graph) -> Iterator[str]:
         yield "teacher.engine=microworld reads no examples: set examples.few_shot=0"
 
 
+def answers_are_among_passages(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Answers to the user's queries are searched for in a corpus, for rows from passages."""
+    if recipe.examples is None or recipe.examples.answers is None:
+        return
+    if recipe.corpus is None:
+        yield "`corpus` is missing: examples.answers searches its passages"
+    elif not recipe.seed_data.rows.grounded:
+        yield "examples.answers finds answers for grounded rows, and seed_data asks for none: raise corpus.share"
+
+
 def examples_stay_on_this_machine(recipe: Recipe, graph: Graph) -> Iterator[str]:
     """Where examples are rows that a hosted teacher would read, somebody has to allow it."""
     examples = recipe.examples
     if examples is None or examples.hosted_teachers or recipe.teacher.on_this_machine():
         return
+    if examples.answers:
+        yield "examples.answers would send queries to a hosted teacher: set examples.hosted_teachers=true, or leave it out"
     mined = recipe.mined_negatives
     readers = ["row_verdicts"] if "row_verdicts" in graph else []
     readers += ["mined_negatives.doubts_max"] if mined and "mined_negatives" in graph and mined.doubts_max else []
@@ -205,6 +217,23 @@ def examples_stay_on_this_machine(recipe: Recipe, graph: Graph) -> Iterator[str]
         yield f"{readers[0]} would send examples to a hosted teacher: leave it out, or set examples.hosted_teachers=true"
     if recipe.rehearsal is not None and "preference_pairs" in graph:
         yield "a rehearsal would send examples to a hosted teacher as stand-ins: set examples.hosted_teachers=true, or rehearse without"
+
+
+def own_queries_stay_on_this_machine(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """Where the user's judged queries are pooled, a hosted teacher reads them, and somebody has to allow it."""
+    own = recipe.own_evaluation
+    if own and own.pooled and own.queries and not (own.hosted_teachers or recipe.teacher.on_this_machine()):
+        yield "own_evaluation.pooled would send own_evaluation.queries to a hosted teacher: set own_evaluation.hosted_teachers=true, or leave one out"
+
+
+def an_own_gain_is_measured(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+    """A gain over the base on the user's set needs that set, and the base's scores."""
+    if recipe.checks.own_evaluation is None:
+        return
+    if recipe.own_evaluation is None:
+        yield "`own_evaluation` is missing: checks.own_evaluation asks for a gain on it"
+    if not recipe.mteb_scores.untrained:
+        yield "checks.own_evaluation compares with the untrained base: set mteb_scores.untrained=true"
 
 
 def no_stage_asks_a_teacher_that_is_not_there(recipe: Recipe, graph: Graph) -> Iterator[str]:
@@ -224,8 +253,9 @@ def no_stage_asks_a_teacher_that_is_not_there(recipe: Recipe, graph: Graph) -> I
 
 _WITHOUT_TEACHER = {
     "topic_tree": "set topics.expand=null",
+    "examples": "set examples.answers=null",
     "task_list": "start from documents (corpus.share=1)",
-    "own_evaluation": "score on a folder of your own (evaluation.local)",
+    "own_evaluation": "score on a folder of your own (evaluation.local), or on judged queries alone (own_evaluation.queries, rows=0)",
     "preference_pairs": "set senior_data.writer=junior_model",
     "revision_data": "set final_triplets.source=senior_data",
     "row_verdicts": "set row_verdicts=null and final_triplets.scores.calibration=null",
@@ -293,8 +323,11 @@ RULES: tuple[Rule, ...] = (
     a_server_has_an_address,
     no_more_is_judged_than_written,
     examples_have_rows,
+    answers_are_among_passages,
     examples_stay_on_this_machine,
     drawn_languages_can_be_written,
+    own_queries_stay_on_this_machine,
+    an_own_gain_is_measured,
     no_stage_asks_a_teacher_that_is_not_there,
     wanted_rows_have_a_first_block,
 )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, OwnEvaluation
+from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries
 from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.languages_section import Languages
+from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
 from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (

@@ -38,6 +38,7 @@ KINDS = (
     "consistency",
     "similarities",
     "mine_negatives",
+    "pool_passages",
     "embed_texts",
     "embed",
     "evaluate",

@@ -214,6 +214,34 @@ class MineNegatives(Embedder):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+class Retriever:
+    """An embedding model that searches."""
+
+    name: str
+    path: str
+    """SentenceTransformer folder or hub name."""
+    revision: str | None = None
+    batch_size: int = 64
+    """Texts embedded at once."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+class PoolPassages(Job):
+    """What retrievers find for queries (`pool_passages.py`)."""
+
+    queries: str
+    """Table (row_id, task, query)."""
+    passages: str
+    """Table (passage_id, text)."""
+    out: str
+    depth: int
+    """Passages of each query and retriever."""
+    bm25: bool
+    """Also search with the lexical baseline, under the name `bm25`."""
+    models: tuple[Retriever, ...]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class EmbedTexts(Job):
     """Texts to embed as queries or as documents (`embed_texts.py`)."""
 

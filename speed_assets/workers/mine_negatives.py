@@ -19,6 +19,8 @@ from speed_assets.workers.reader import Reader, open_reader
 
 RANKS = 50
 """Positives of other rows that are candidates, from `rank_min` on (ours)."""
+SCORES_MAX = 100_000_000
+"""Similarities that are in memory at once, 4 bytes each (ours; unbounded, 16,384 rows and 200,000 passages take 13 GB)."""
 SCHEMA = {
     "row_id": pl.String,
     "negative": pl.String,
@@ -82,6 +84,7 @@ def _mined(reader: Reader, rows: pl.DataFrame, texts: pl.Series, job: MineNegati
         output_format="triplet",
         output_scores=True,
         batch_size=job.batch_size,
+        faiss_batch_size=max(1, min(16_384, SCORES_MAX // len(texts))),  # also where there is no FAISS
         verbose=False,
     )
     table = pl.DataFrame(found.to_dict())

@@ -9,7 +9,7 @@ import pytest
 
 from checks.registry import Subject, checks_of, evaluate
 from resources.releases.releases import roll_back
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import OwnGain, Recipe
 from tests.support.good_tables import good_table
 from tests.support.shelf import (
     RECIPE,
@@ -196,3 +196,48 @@ def test_the_release_in_use_is_what_is_compared_with(shelf: Shelf) -> None:
 def test_a_recipe_cannot_ask_to_beat_what_is_not_scored() -> None:
     with pytest.raises(ValueError, match=r"checks\.superior\.over names junior_data"):
         must_beat("junior_data")
+
+
+def asks_gain(**settings: float) -> Recipe:
+    checks = RECIPE.checks.model_copy(update={"own_evaluation": OwnGain.model_validate(settings)})
+    return RECIPE.model_copy(update={"checks": checks})
+
+
+def on_own_sets(*names: str) -> pl.DataFrame:
+    frame = good_table("mteb_scores", None)
+    return frame.with_columns(task=pl.col("task").replace(dict(zip(("Retrieval", "STS"), names, strict=False))))
+
+
+def test_a_release_has_to_gain_on_the_users_own_set(shelf: Shelf) -> None:
+    artifact = shelf.table("mteb_scores", on_own_sets("own_evaluation"))
+    assert shelf.ask(artifact, "own_gain").reason.startswith("no gain on the user's own set is asked for")
+    passed = shelf.ask(artifact, "own_gain", asks_gain(gain_min=0.2))
+    assert passed.passed, passed.reason
+    assert re.search(r"above \+0.2000 .*: own_evaluation \+0.3000 \(at least \+0.2", passed.reason)
+    (line,) = passed.metadata["table"]
+    assert (line["score"], line["untrained"], line["passed"]) == (0.7, 0.4, True)
+    assert line["low"] < line["difference"] == 0.3
+    for least in (0.3, 0.4):  # a gain of just that much is not shown to be more
+        refused = shelf.ask(artifact, "own_gain", asks_gain(gain_min=least))
+        assert not refused.passed
+        assert "is not shown to be above" in refused.reason
+        assert "train on more or better rows" in refused.reason
+
+
+def test_every_own_set_has_to_pass(shelf: Shelf) -> None:
+    frame = on_own_sets("own_evaluation", "own_queries")
+    planted = (pl.col("model") == "untrained") & (pl.col("task") == "own_queries")
+    artifact = shelf.table("mteb_scores", frame.with_columns(score=pl.when(planted).then(0.69).otherwise("score")))
+    refused = shelf.ask(artifact, "own_gain", asks_gain(gain_min=0.1))
+    assert not refused.passed
+    assert "own_queries +0.0100" in refused.reason
+    assert "own_evaluation" not in refused.reason.split("gain_min): ")[1].split(":")[0]
+    for frame, message in (
+        (good_table("mteb_scores", None), "the user's own set has no samples"),
+        (on_own_sets("own_queries").filter(pl.col("model") != "untrained"), "set mteb_scores.untrained=true"),
+    ):
+        outcome = shelf.ask(shelf.table("mteb_scores", frame), "own_gain", asks_gain())
+        assert not outcome.passed
+        assert message in outcome.reason
+    few = shelf.ask(artifact, "own_gain", asks_gain(alpha=0.001, resamples=200))
+    assert "needs at least 1000 resamples" in few.reason

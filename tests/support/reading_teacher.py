@@ -79,6 +79,8 @@ def reading() -> Answer:
     def answer(body: dict[str, Any]) -> str:
         prompt = body["messages"][-1]["content"]
         asked = set(asked_keys(body))
+        if {"first", "second"} <= asked:
+            return _relevance(prompt)
         if {"best", "worst"} <= asked:
             return _verdict(prompt)
         if "revision" in asked:
@@ -91,6 +93,15 @@ def reading() -> Answer:
         return json.dumps({"user_query": " ".join(rng.sample(words, min(6, len(words))))})
 
     return answer
+
+
+def _relevance(prompt: str) -> str:
+    """A passage answers a query when it has all of its words."""
+    parts = {
+        name: re.search(rf"<{name}>\n(.*?)\n</{name}>", prompt, re.DOTALL) for name in ("query", "first", "second")
+    }
+    texts = {name: set(re.findall(r"\w+", found[1].lower())) if found else set() for name, found in parts.items()}
+    return json.dumps({name: texts["query"] <= texts[name] for name in ("first", "second")})
 
 
 def _verdict(prompt: str) -> str:

@@ -5,7 +5,7 @@ Belongs here: the names that other modules use. The table of stages is in `stage
 """
 
 from speed_assets.domain.graph.edges import Graph, downstream, shown_sources, sources, upstream
-from speed_assets.domain.graph.shape import Shape, build_graph, with_task_types, written_by
+from speed_assets.domain.graph.shape import OwnShape, Shape, build_graph, with_task_types, written_by
 from speed_assets.domain.graph.stages import (
     ALL_STAGES,
     EVALUATION_TEXTS,
@@ -27,6 +27,7 @@ __all__ = [
     "SCORING_LIBRARIES",
     "DataSource",
     "Graph",
+    "OwnShape",
     "Shape",
     "Stage",
     "Writer",

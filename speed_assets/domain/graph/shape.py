@@ -17,9 +17,24 @@ from speed_assets.domain.graph.stages import (
     PASSAGES,
     STAGES_WITH_STAND_INS,
     DataSource,
+    Stage,
     Writer,
 )
 from speed_assets.domain.task_types import GROUNDED, TASK_TYPE_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class OwnShape:
+    """What own_evaluation does."""
+
+    written: bool = True
+    """The teacher writes queries for held-out passages."""
+    judged: bool = False
+    """The user has queries with judgements."""
+    pooled: bool = False
+    """Retrievers search for each query, and the teacher judges what they find."""
+    untrained: bool = False
+    """One of the retrievers is the embedding base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +64,17 @@ class Shape:
     corpus: bool = False
     """Some rows are written from passages of the user's documents."""
     own_evaluation: bool = False
-    """The model is scored on queries for documents that are held out."""
+    """The model is scored on a set of the user's own."""
+    own: OwnShape = OwnShape()
+    """How that set is made."""
     examples: bool = False
     """The user has queries and pairs of their own."""
     languages: bool = False
     """Rows are drawn in several languages, or in another than English."""
+    answered: bool = False
+    """Passages are searched for that answer queries of theirs."""
+    answered_by_base: bool = False
+    """One of the retrievers that do so is the embedding base."""
     rehearsed: bool = False
     """The teacher's examples replace rows that a model could not write (`assets/stand_ins.py`)."""
 
@@ -74,7 +95,7 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     if shape.corpus:
         _read_passages(stages, shape)
     if shape.examples:
-        _read_examples(stages)
+        _read_examples(stages, shape)
     texts = (EVALUATION_TEXTS,) if shape.searched else ()
     wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
     stages["row_scores"] = replace(
@@ -124,14 +145,49 @@ def _read_passages(stages: Graph, shape: Shape) -> None:
         stages[name] = replace(stage, inputs=(*stage.inputs, PASSAGES), reads=(*stage.reads, "queries"))
     stages["mined_negatives"] = replace(stages["mined_negatives"], inputs=("final_triplets", PASSAGES))
     own = (OWN_EVALUATION,) if shape.own_evaluation else ()
+    stages[OWN_EVALUATION] = _evaluating(stages[OWN_EVALUATION], shape)
+    if shape.own_evaluation and shape.own.judged:  # no row may repeat one of these queries
+        stage = stages["final_triplets"]
+        names = (*stage.unfingerprinted, OWN_EVALUATION)
+        stages["final_triplets"] = replace(stage, externals=(*stage.externals, "judged_queries"), unfingerprinted=names)
     stages["release"] = replace(stages["release"], reads=(*stages["release"].reads, "corpus", "queries", *own))
 
 
-def _read_examples(stages: Graph) -> None:
+def _evaluating(stage: Stage, shape: Shape) -> Stage:
+    """own_evaluation as the recipe asks for it."""
+    own = shape.own
+    reads, externals = stage.reads, stage.externals
+    if not own.written:
+        reads = tuple(name for name in reads if name != "queries") if own.pooled else ("seed",)
+        externals = ()
+    if own.judged:
+        # Queries that are trained on are not scored.
+        read = (PASSAGES, EXAMPLES) if shape.examples else (PASSAGES,)
+        stage = replace(stage, inputs=read, takes=None)
+        externals = (*externals, "judged_queries")
+    if own.pooled:
+        base = ("untrained_base",) if own.untrained else ()
+        stage = replace(stage, gpu=True, unfingerprinted=("runtime", "embedding_model"))
+        externals = (*externals, "prompt:relevance", "pool_models", *base)
+    return replace(stage, reads=reads, externals=externals)
+
+
+def _read_examples(stages: Graph, shape: Shape) -> None:
     """Let seed_data take the user's examples, and the release leave them out."""
     for name in ("seed_data", "release"):
         stage = stages[name]
         stages[name] = replace(stage, inputs=(*stage.inputs, EXAMPLES), reads=(*stage.reads, EXAMPLES))
+    if shape.answered:
+        stage = stages[EXAMPLES]
+        base = ("untrained_base",) if shape.answered_by_base else ()
+        stages[EXAMPLES] = replace(
+            stage,
+            inputs=(PASSAGES,),
+            reads=("seed", "teacher", "prompts", "answers"),
+            externals=(*stage.externals, "prompt:relevance", "answer_models", *base),
+            unfingerprinted=("runtime", "embedding_model"),
+            gpu=True,
+        )
 
 
 def _read_languages(stages: Graph) -> None:

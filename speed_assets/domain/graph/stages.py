@@ -162,7 +162,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         OWN_EVALUATION,
         "embedding",
         "table",
-        "Queries of the teacher for passages of held-out documents: the user's own retrieval set, in BEIR's layout.",
+        "The user's own retrieval sets in BEIR's layout: queries of the teacher for held-out documents, and queries that the user has judged.",
         (PASSAGES,),
         reads=(*_TEACHER, "queries"),
         externals=("prompt:synthesis",),

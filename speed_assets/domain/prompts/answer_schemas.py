@@ -33,15 +33,16 @@ def schema_for(kind: PromptKind, task_type: str, count: int | None = None) -> di
     if kind == "brainstorm":
         return list_schema(count)
     if kind == "synthesis":
-        return _object(fields)
+        return object_schema(fields)
     if kind == "judge":
         number = {"type": "integer", "minimum": 1, **({"maximum": count} if count else {})}
-        return _object({"reason": text, "best": number, "worst": number})
-    patch = _object(fields) | {"required": []}
-    return _object({"reason": text, "revision": {"anyOf": [patch, {"type": "null"}]}})
+        return object_schema({"reason": text, "best": number, "worst": number})
+    patch = object_schema(fields) | {"required": []}
+    return object_schema({"reason": text, "revision": {"anyOf": [patch, {"type": "null"}]}})
 
 
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON schema of an object that has exactly these properties."""
     return {
         "type": "object",
         "properties": dict(properties),

@@ -50,7 +50,7 @@ _BY_TASK_TYPE = dict.fromkeys(TASK_TYPES, str)
 
 
 LAYOUT: Mapping[str, Any] = {
-    **dict.fromkeys(("version", "candidate", "again", "expand"), str),
+    **dict.fromkeys(("version", "candidate", "again", "expand", "relevance"), str),
     "one_line": bool,
     "parts": str,
     "attributes": {attribute.name: str for table in ATTRIBUTES.values() for attribute in table},

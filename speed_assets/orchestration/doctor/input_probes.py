@@ -15,6 +15,7 @@ import polars as pl
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.example_files import complete_fields, read_examples, refusals
+from resources.inputs.judged_queries import read_judged_queries
 from resources.inputs.prompt_files import prompts_of
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
@@ -112,6 +113,22 @@ def examples(recipe: Recipe) -> list[Finding]:
     elif not (section.hosted_teachers or recipe.teacher.on_this_machine()):
         words += "; none is sent to the teacher (examples.hosted_teachers)"
     return [ok("examples", words)]
+
+
+def judged_queries(recipe: Recipe) -> list[Finding]:
+    """The user's judged queries can be read, and some are judged or will be."""
+    own = recipe.own_evaluation
+    if own is None or own.queries is None:
+        return []
+    try:
+        found = read_judged_queries(own)
+    except (RecipeError, OSError) as problem:
+        return [error("judged queries", str(problem), "own_evaluation.queries, own_evaluation.columns")]
+    judged = len({query for query, *_ in found.judgements} & found.queries.keys())
+    words = f"{judged:,} of {len(found.queries):,} queries are judged"
+    if not judged and own.pooled is None:
+        return [error("judged queries", words, "own_evaluation.columns, or own_evaluation.pooled")]
+    return [ok("judged queries", words)]
 
 
 def mteb_names(recipe: Recipe) -> list[Finding]:

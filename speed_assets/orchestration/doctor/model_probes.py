@@ -87,6 +87,10 @@ def named_models(recipe: Recipe) -> dict[str, NamedModel]:
         if owner is not None and owner.embedder is not None:
             embedder = owner.embedder
             found[name] = NamedModel(f"{name}.embedder.model", embedder.model, embedder.revision, "float32")
+    for place, pooled in recipe.pools().items():
+        for number, model in enumerate(pooled.models):
+            field = f"{place}.models.{number}"
+            found[field] = NamedModel(f"{field}.model", model.model, model.revision, "float32")
     return found
 
 

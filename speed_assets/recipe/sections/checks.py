@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -40,6 +42,18 @@ class NonInferior(Section):
     waived: dict[str, str] = Field(default_factory=dict)
     """{start of a release's fingerprint: reason}: releases that are not compared with, since their scores were measured
     differently (other tasks, other versions)."""
+
+
+class OwnGain(Section):
+    """The test whether the embedding model is better than its base on the user's own set (`own_evaluation`), by a paired bootstrap
+    over its queries. All numbers are ours."""
+
+    gain_min: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Score points of 0..1 by which the model must be better than the untrained base."""
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Maximum probability that a release passes whose gain is no more than `gain_min`; each of the user's sets has to pass."""
+    resamples: Annotated[int, Field(ge=100, le=RESAMPLES_MAX)] = 2_000
+    """Bootstrap draws; at least 1 / alpha."""
 
 
 class Licences(Section):
@@ -103,6 +117,16 @@ class Checks(Section):
     """Minimum gain of the mean score over every trained baseline, in score points of 0..1; a warning, not a gate."""
     superior: Superior = Superior()
     non_inferior: NonInferior = NonInferior()
+    own_evaluation: OwnGain | None = None
+    """Gate on the gain over the untrained base on the user's own set; null has none, and the gain is reported only."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a gate that is not there: recipes from before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if self.own_evaluation is None:
+            dumped.pop("own_evaluation", None)
+        return dumped
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
-"""Sections of a start from documents: the corpus, queries that are written for its passages, an evaluation set from it.
+"""Sections of a start from documents: the corpus, and queries that are written for its passages.
 
-Belongs here: their numbers. Not here: what must be true between them and other sections (`recipe/rules.py`).
+Belongs here: their numbers. Not here: an evaluation set from it (`own_evaluation_section.py`), what must be true between sections
+(`recipe/rules.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pydantic import Field, model_validator
 
 from speed_assets.domain.grounded import QUERY_KINDS, Queries
 from speed_assets.recipe.section import Positive, Rate, Section, Share
-from speed_assets.recipe.sections.answers_section import Sampling
 
 
 class CorpusColumns(Section):
@@ -107,17 +107,3 @@ class GroundedQueries(Section):
     def drawn(self) -> Queries:
         """The same as the domain's value."""
         return Queries({kind: getattr(self, kind) for kind in QUERY_KINDS}, self.personas)
-
-
-class OwnEvaluation(Section):
-    """A retrieval set from the user's own documents: the teacher writes queries for passages of those that are held out
-    (`corpus.held_out`). All numbers are ours."""
-
-    rows: Positive = 200
-    """Queries at most, one for each held-out passage."""
-    sampling: Sampling
-    """How the queries are sampled."""
-    attempts: Positive = 2
-    """Times that a query is asked for until it can be used."""
-    copied_words_min: Positive = 5
-    """A query of so many words that is in its passage word for word is copied, and not used."""

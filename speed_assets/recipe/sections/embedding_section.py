@@ -96,6 +96,10 @@ class EmbeddingModel(Section):
             )
         return self
 
+    def untrained(self) -> dict[str, Any]:
+        """The fields that decide how the base embeds before it is trained, as plain values; its weights have a digest of their own."""
+        return self.model_dump(mode="json", include={"pooling", "instruction", "dtype", "max_length"})
+
 
 class EmbeddingReruns(Section):
     count: Count = 0

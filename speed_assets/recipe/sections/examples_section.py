@@ -5,10 +5,13 @@ Belongs here: where they are and what they may be used for. Not here: reading th
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from speed_assets.domain.task_types import TaskTypeName
 from speed_assets.recipe.section import Count, Positive, Rate, Section
+from speed_assets.recipe.sections.own_evaluation_section import Pooled
 
 
 class ExampleColumns(Section):
@@ -24,6 +27,14 @@ class ExampleColumns(Section):
     """Column of the task in words."""
     task_type: str = "task_type"
     """Column of the task type's name."""
+
+
+class FoundAnswers(Pooled):
+    """Passages are searched for that answer queries without a positive: retrievers pool them and the teacher judges them, as for
+    `own_evaluation.pooled`. All numbers are ours."""
+
+    queries_max: Positive = 500
+    """Queries whose answers are searched for at most, the first of the file."""
 
 
 class Examples(Section):
@@ -54,3 +65,14 @@ class Examples(Section):
     """Rows of the file at most."""
     file_megabytes_max: Rate = 100.0
     """Megabytes (10^6 bytes) of the file at most."""
+    answers: FoundAnswers | None = None
+    """Search the passages of `corpus` that are not held out for answers to `grounded` queries that have none; a passage that the teacher judges
+    to answer in both orders becomes the positive. null leaves such queries to prompts."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not used: recipes from before have the digests that they had."""
+        dumped: dict[str, Any] = dump(self)
+        if self.answers is None:
+            dumped.pop("answers", None)
+        return dumped
