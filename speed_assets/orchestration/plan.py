@@ -79,6 +79,8 @@ class Step:
     output_tokens_most: int = 0
     failed_above: tuple[str, ...] = ()
     """Gates that failed upstream, as `gate of asset`: a run stops there."""
+    given: bool = False
+    """The user gives it: `make` only copies or filters it, and asks nobody."""
 
     @property
     def failed_gate(self) -> str | None:
@@ -117,6 +119,7 @@ class Plan:
         return {
             "recipe": self.recipe,
             "make": [step.name for step in made],
+            "given": [step.name for step in self.steps if step.given],
             "reuse": [step.name for step in self.steps if step.action == "reuse"],
             "record": [step.name for step in self.steps if step.action == "record"],
             "calls": sum(step.calls for step in made),
@@ -218,7 +221,8 @@ class _Planner:
             found = artifacts.peek(stage.name, partition)
             if found is not None:
                 why = stale_reason(artifacts, self._recorded, found)
-                steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))
+                action = "record" if why else "reuse"
+                steps.append(Step(stage.name, partition, action, why or "nothing changed", given=stage.given))
                 continue
             why = reason_to_make(artifacts, self._real.store, stage, partition)
             required = _dry_run(artifacts, stage, partition, teacher, runner, overlay)
@@ -229,7 +233,7 @@ class _Planner:
         recipe = self._recipe
         rows = expected_rows(recipe, stage.name, partition)
         seconds = expected_seconds(self._real.store, stage, partition, rows)
-        step = Step(stage.name, partition, "make", why, rows=rows, seconds=seconds, gpu=stage.gpu)
+        step = Step(stage.name, partition, "make", why, rows=rows, seconds=seconds, gpu=stage.gpu, given=stage.given)
         if not _asks_teacher(stage):
             return step
         calls = len(required.new) if required else expected_calls(recipe, stage.name, partition)

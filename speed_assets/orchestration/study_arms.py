@@ -62,6 +62,10 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     Raises:
         RecipeError: when the recipe leaves out a part of the loop, or an arm cannot be made from it.
     """
+    if given := recipe.given_names():
+        raise RecipeError(
+            f"{recipe.name} has given.{given[0]}: a study makes every part of the loop itself; remove `given`"
+        )
     if recipe.senior_data is None or (recipe.final_triplets.source, recipe.senior_data.writer) != (
         "revised_data",
         "senior_model",

@@ -50,6 +50,7 @@ from speed_assets.recipe.sections.filters import (
     Scores,
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.given_section import Given, GivenModel, GivenTriplets
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import Embedder, MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -101,6 +102,9 @@ __all__ = [
     "Expand",
     "FinalTriplets",
     "Generator",
+    "Given",
+    "GivenModel",
+    "GivenTriplets",
     "GroundedQueries",
     "JuniorData",
     "Lanes",

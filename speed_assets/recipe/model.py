@@ -20,6 +20,7 @@ from speed_assets.recipe.sections.embedding_section import EmbeddingModel, Embed
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.given_section import Given
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
 from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -57,6 +58,7 @@ class Recipe(Section):
     corpus: Corpus | None = None
     queries: GroundedQueries = GroundedQueries()
     examples: Examples | None = None
+    given: Given | None = None
     prompts: Prompts
     """Which prompts the loop asks with."""
     teacher: Teacher
@@ -131,7 +133,7 @@ class Recipe(Section):
         dumped: dict[str, Any] = dump(self)
         for name in ("corpus", "queries") if self.corpus is None else ():
             dumped.pop(name, None)
-        for name in ("own_evaluation", "examples"):
+        for name in ("own_evaluation", "examples", "given"):
             if getattr(self, name) is None:
                 dumped.pop(name, None)
         return dumped
@@ -154,10 +156,12 @@ class Recipe(Section):
             embedded=bool(self.row_scores and self.row_scores.embedder),
             searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
-            reruns=self.embedding_reruns.count > 0,
+            # A model that is not trained has no other seeds.
+            reruns=self.embedding_reruns.count > 0 and "embedding_model" not in self.given_names(),
             corpus=self.corpus is not None,
             own_evaluation=self.own_evaluation is not None,
             examples=self.examples is not None,
+            given=self.given_names(),
             rehearsed=self.rehearsal is not None,
         )
         asked = {
@@ -165,6 +169,10 @@ class Recipe(Section):
             for stage, wanted in self.rows_by_stage().items()
         }
         return with_task_types(build_graph(shape), asked)
+
+    def given_names(self) -> tuple[str, ...]:
+        """Stages in whose place the user gives something."""
+        return self.given.names() if self.given else ()
 
     def rows_by_stage(self) -> dict[str, PerTaskType]:
         """How many rows of each task type the sections that are there ask for."""
@@ -175,7 +183,7 @@ class Recipe(Section):
     def rows_wanted(self, task_type: str) -> dict[str, int]:
         """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""
         graph = self.graph()
-        wanted = {"seed_data": self.seed_data.rows}
+        wanted = {"seed_data": self.seed_data.rows} if "seed_data" in graph else {}
         if self.junior_data and "junior_data" in graph:
             wanted["junior_data"] = self.junior_data.prompts
         if self.senior_data and "senior_data" in graph:

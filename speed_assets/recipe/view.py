@@ -15,6 +15,7 @@ from speed_assets.recipe.sections.embedding_section import EmbeddingModel, Embed
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.given_section import Given
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
 from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
@@ -47,6 +48,7 @@ class RecipeView:
     corpus: Corpus
     queries: GroundedQueries
     examples: Examples
+    given: Given
     prompts: Prompts
     teacher: Teacher
     answers: Answers

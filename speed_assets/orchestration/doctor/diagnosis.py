@@ -50,6 +50,7 @@ def _probes(recipe: Recipe, home: Path, network: bool) -> list[tuple[str, Probe]
         ("prompts", lambda: input_probes.prompts(recipe)),
         ("evaluation", lambda: input_probes.evaluation(recipe)),
         ("examples", lambda: input_probes.examples(recipe)),
+        ("given rows", lambda: input_probes.given_rows(recipe)),
         ("corpus", lambda: corpus_probes.corpus(recipe)),
         ("languages", lambda: corpus_probes.text_languages(recipe)),
         ("prices", lambda: input_probes.prices(recipe)),

@@ -1,0 +1,479 @@
+"""The user's own models and triplets in the place of artifacts: the graph, fingerprints, what is refused, and whole loops."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from huggingface_hub import constants
+from hypothesis import given as drawn
+from hypothesis import strategies as st
+
+from resources.inputs.base_models import MICROWORLD_BASE
+from resources.inputs.external_digests import external_digest
+from resources.inputs.given_models import files_to_copy, local_files
+from resources.inputs.safe_models import check_embedder
+from resources.releases.hub import planned_uploads, push_objections
+from resources.releases.releases import Release
+from resources.store.artifacts import Artifacts
+from resources.store.manifests import load_manifest
+from resources.store.store import Store
+from speed_assets.domain.fingerprints import digest
+from speed_assets.orchestration import runs
+from speed_assets.orchestration.doctor import input_probes, model_probes
+from speed_assets.orchestration.explain_field import explain_field
+from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.plan_text import as_text
+from speed_assets.orchestration.rehearse import rehearsal_of, rehearse
+from speed_assets.orchestration.study_arms import arms
+from speed_assets.recipe import GivenModel, Recipe, RecipeError, load_recipe, shipped_recipes
+from tests.support.static_embedder import write_embedder
+from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
+
+GENERATORS = ("junior_model", "senior_model", "revisor_model")
+
+
+def a_generator(folder: Path) -> Path:
+    """The shipped small model in a folder of the user's own, next to files that are not copied."""
+    shutil.copytree(MICROWORLD_BASE, folder)
+    (folder / "modeling_mine.py").write_text("raise SystemExit('this is code of a model')")
+    (folder / "training_args.bin").write_bytes(b"\x80pickle")
+    return folder
+
+
+def rows_file(folder: Path, count: int = 60) -> Path:
+    """Triplets of the user: most whole, one a repeat, one without a positive, one of a type that does not exist."""
+    rows: list[dict[str, Any]] = [
+        {
+            "q": f"how many screws hold plate {n} of pump {n * 7}",
+            "text": f"Plate {n} is held by {n + 3} screws, and pump {n * 7} by none of them.",
+            "wrong": [f"Pump {n * 7} weighs {n} kg.", f"Plate {n} is grey."] if n % 2 else None,
+        }
+        for n in range(count)
+    ]
+    rows += [rows[0], {"q": "a query alone"}, {"q": "a", "text": "b", "kind": "poems"}]
+    file = folder / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+COLUMNS = {"query": "q", "positive": "text", "negative": "wrong", "task_type": "kind"}
+
+
+def with_given(folder: Path, base: dict[str, Any] | None = None, **given: Any) -> Recipe:
+    data = base or tiny_data()
+    data["given"] = given
+    if "final_triplets" in given or "embedding_model" in given:
+        data["mteb_scores"] = {"baselines": [], "untrained": True, "bm25": False}
+    return load_recipe(write_recipe(folder, data))
+
+
+# The graph
+
+
+@pytest.mark.parametrize(
+    ("given", "gone", "kept"),
+    [
+        ({"junior_model"}, {"seed_data"}, {"junior_data", "preference_pairs", "revisor_model", "task_list"}),
+        ({"senior_model"}, {"preference_pairs"}, {"seed_data", "junior_model", "revision_data"}),
+        (
+            {"senior_model", "revisor_model"},
+            {"seed_data", "junior_model", "junior_data", "revision_data"},
+            {"senior_data"},
+        ),
+        ({"revisor_model"}, {"revision_data"}, {"junior_data", "preference_pairs"}),
+        (
+            {"final_triplets"},
+            {"topics", "task_list", "seed_data", "senior_data", "revised_data", "row_scores", "row_verdicts"},
+            {"embedding_model", "embedding_reruns", "quarantine"},
+        ),
+        (
+            {"embedding_model"},
+            {"final_triplets", "topics", "embedding_reruns", "mined_negatives", "quarantine", "senior_data"},
+            {"mteb_scores", "release"},
+        ),
+    ],
+)
+def test_stages_that_would_only_serve_to_make_it_are_left_out(
+    given: set[str], gone: set[str], kept: set[str], tmp_path: Path
+) -> None:
+    entry = {"final_triplets": {"file": str(rows_file(tmp_path)), "columns": COLUMNS}}
+    data = tiny_data()
+    data["mteb_scores"] |= {"baselines": []}
+    data["checks"]["superior"]["over"] = []
+    data["given"] = {name: entry.get(name, {"model": "org/name"}) for name in given}
+    graph = load_recipe(write_recipe(tmp_path, data)).graph()
+    assert not gone & set(graph)
+    assert kept | given | {"release"} <= set(graph)
+    assert {name for name, stage in graph.items() if stage.given} == given
+    assert not any(graph[name].gpu or graph[name].asks_teacher for name in given)
+
+
+def test_something_else_may_need_what_a_given_model_does_not(tmp_path: Path) -> None:
+    data = tiny_data()
+    data["mteb_scores"]["baselines"] = ["seed_data"]
+    recipe = with_given(tmp_path, data, junior_model={"model": "org/name"})
+    assert "seed_data" in recipe.graph()
+    assert recipe.graph()["baseline_models"].inputs == ("seed_data",)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_recipes_without_it_have_the_fingerprints_that_they_had(name: str) -> None:
+    """Digests of recipe, graph and parts of every shipped recipe, taken before `given` existed."""
+    recipe = load_recipe(name)
+    graph = recipe.graph()
+    parts = {
+        f"{stage.name}/{part}": [recipe.part(stage, part), stage.inputs, stage.externals, stage.version, stage.takes]
+        for stage in graph.values()
+        for part in stage.task_types or (None,)
+    }
+    assert digest(without_project(parts)) == BEFORE[name]
+    assert "given" not in recipe.model_dump()
+    assert "given" not in recipe.published()
+
+
+def without_project(values: Any) -> Any:
+    """The values as JSON, in which no path of this checkout stands."""
+    return json.loads(json.dumps(values).replace(str(Path(__file__).resolve().parents[1]), "PROJECT"))
+
+
+BEFORE = {
+    "gpu": "682a01091fd16745b0debcc1f1a233e6353ff7c8547f1c3b7e85450b11fb50e2",
+    "laptop": "ad8104da814f1e46d6fe939ab10590ad4483093af92e5ff2346f64563d3d87a0",
+    "natural": "97206d7863f19066a3f3223bba34efeb0baaab96f9ee36c538b8be2e284ffb16",
+    "offline": "a0ec85d26e0d01177ca5cbce617de39c1cf4b92de96b5580eb669d7f69c324d7",
+    "own_corpus": "97281e34fa6302b566075ad15f13ab875de2af0f38b838e11ebcfed2b7030fd3",
+    "paper": "01a46f187b382529ae2578cc6872784c718b31aae9b114147d6bfd9a48a56696",
+    "teacher_only": "278013fd742ccf9babffa21466fca79378610e73b23c36e38f16730986a9822b",
+}
+"""Of commit 3f7c173; whoever changes a recipe or a section on purpose takes them again."""
+
+
+def test_its_content_is_in_the_fingerprint_of_its_stage_alone(tmp_path: Path) -> None:
+    folder = a_generator(tmp_path / "mine")
+    recipe = with_given(tmp_path, junior_model={"model": "./mine"})
+    assert recipe.given is not None
+    assert recipe.given.junior_model is not None
+    assert recipe.given.junior_model.model == str(folder), "a relative path starts at the recipe's folder"
+    readers = {name for name, stage in recipe.graph().items() if "given:junior_model" in stage.externals}
+    assert readers == {"junior_model", "release"}
+    junior = recipe.graph()["junior_model"]
+    assert set(recipe.part(junior)) == {"generator"}
+    assert set(recipe.part(junior)["generator"]) == {"base", "revision"}
+    before = external_digest(recipe, "given:junior_model", None)
+    (folder / "README.md").write_text("another card")
+    (folder / "modeling_mine.py").write_text("other code")
+    assert external_digest(recipe, "given:junior_model", None) == before, "what is not copied does not count"
+    moved = with_given(tmp_path, junior_model={"model": str(shutil.copytree(folder, tmp_path / "other"))})
+    assert external_digest(moved, "given:junior_model", None) == before
+    (folder / "generation_config.json").write_text("{}")
+    assert external_digest(recipe, "given:junior_model", None) != before
+    assert str(tmp_path) not in json.dumps(recipe.published()["given"])
+    assert recipe.published()["given"]["junior_model"]["model"] == "mine"
+    assert explain_field(recipe, "given.junior_model.model").stale == ["release"]
+
+
+def test_a_hub_name_is_pinned_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEED_HOME", str(tmp_path / "home"))
+    one, other = (
+        with_given(tmp_path, senior_model={"model": "org/name", "revision": commit * 40}) for commit in ("a", "b")
+    )
+    assert external_digest(one, "given:senior_model", None) != external_digest(other, "given:senior_model", None)
+    named = model_probes.named_models(one)["given.senior_model"]
+    assert (named.field, named.name, named.revision, named.on_hub) == (
+        "given.senior_model.model", "org/name", "a" * 40, True,
+    )  # fmt: skip
+
+
+# What is refused
+
+
+def refused(stage: str, folder: Path, message: str, **more: Any) -> None:
+    section = GivenModel(model=str(folder), **more)
+    with pytest.raises(RecipeError, match=message) as caught:
+        local_files(stage, section, tiny_recipe().generator)
+    assert "\n" not in str(caught.value)
+
+
+def change(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def causal_faults() -> dict[str, tuple[Callable[[Path], Any], str]]:
+    return {
+        "missing": (lambda f: shutil.rmtree(f), "there is no folder"),
+        "no_config": (lambda f: (f / "config.json").unlink(), "has no config.json"),
+        "pickle": (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "no safetensors .it has pytorch"),
+        "encoder": (lambda f: change(f / "config.json", architectures=["BertModel"]), "is BertModel, and a generator is"),
+        "nameless": (lambda f: change(f / "config.json", architectures=None), "names no architecture"),
+        "both": (lambda f: change(f / "config.json", is_encoder_decoder=True), "is a causal language model"),
+        "no_json": (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read as JSON"),
+        "a_list": (lambda f: (f / "config.json").write_text("[]"), "is no JSON object"),
+        "deep": (lambda f: (f / "config.json").write_text("[" * 100_000), "cannot be read as JSON"),
+        "no_tokenizer": (
+            lambda f: [(f / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")], "has no tokenizer",
+        ),
+        "link": (lambda f: (f / "extra.json").symlink_to("/etc/passwd"), "extra.json is a link or no file"),
+        "pipe": (lambda f: os.mkfifo(f / "extra.json"), "extra.json is a link or no file"),
+        "linked_weights": (
+            lambda f: ((f / "model.safetensors").rename(f.parent / "w"), (f / "model.safetensors").symlink_to(f.parent / "w")),
+            "links are not followed",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", causal_faults())
+def test_folders_of_no_generator_are_refused(fault: str, tmp_path: Path) -> None:
+    folder = a_generator(tmp_path / "mine")
+    plant, message = causal_faults()[fault]
+    plant(folder)
+    for stage in GENERATORS:
+        refused(stage, folder, message)
+
+
+def test_bounds_are_kept(tmp_path: Path) -> None:
+    refused("junior_model", a_generator(tmp_path / "mine"), r"gigabytes_max is 1e-06: raise it", gigabytes_max=1e-6)
+
+
+def test_only_weights_settings_and_tokenizer_are_copied(tmp_path: Path) -> None:
+    folder = a_generator(tmp_path / "mine")
+    (folder / "checkpoint-5").mkdir()
+    (folder / "checkpoint-5" / "model.safetensors").write_bytes(b"old")
+    files = local_files("junior_model", GivenModel(model=str(folder)), tiny_recipe().generator)
+    target = files.copy_to(tmp_path / "out", lambda *_: None)
+    assert target.name == "model"
+    assert {file.name for file in target.rglob("*")} == {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "training.json",
+    }  # fmt: skip
+
+
+def an_adapter(folder: Path, **config: Any) -> Path:
+    folder.mkdir()
+    values = {"peft_type": "LORA", "base_model_name_or_path": "microworld", "r": 4, **config}
+    (folder / "adapter_config.json").write_text(json.dumps(values))
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_an_adapter_needs_its_base(tmp_path: Path) -> None:
+    files = local_files("junior_model", GivenModel(model=str(an_adapter(tmp_path / "a"))), tiny_recipe().generator)
+    assert (files.part, files.names) == ("adapter", ("adapter_config.json", "adapter_model.safetensors"))
+    for number, (values, message) in enumerate(
+        (
+            (
+                {"base_model_name_or_path": "org/other"},
+                r"is an adapter on 'org/other', and generator.base is microworld",
+            ),
+            ({"base_model_name_or_path": None}, "a base that it does not name"),
+            ({"peft_type": "IA3"}, "only LORA can be used"),
+        )
+    ):
+        refused("senior_model", an_adapter(tmp_path / str(number), **values), message)
+    at_a_path = an_adapter(tmp_path / "p", base_model_name_or_path="/home/ann/microworld")
+    assert local_files("junior_model", GivenModel(model=str(at_a_path)), tiny_recipe().generator).part == "adapter"
+
+
+def embedder_faults() -> dict[str, tuple[Callable[[Path], Any], str]]:
+    def module(**values: Any) -> Callable[[Path], Any]:
+        return lambda f: (f / "modules.json").write_text(
+            json.dumps([json.loads((f / "modules.json").read_text())[0] | values])
+        )
+
+    return {
+        "language_model": (lambda f: (f / "modules.json").unlink(), "has no modules.json"),
+        "own_code": (module(type="custom_st.Transformer"), "code of a model is not run"),
+        "system": (module(type="os.system"), "code of a model is not run"),
+        "no_type": (module(type=None), "code of a model is not run"),
+        "outside": (module(path="../../secret"), "none below the model"),
+        "absolute": (module(path="/etc"), "none below the model"),
+        "no_list": (lambda f: (f / "modules.json").write_text("{}"), "is no list of modules"),
+        "another_kind": (
+            lambda f: (f / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}'),
+            "is a CrossEncoder",
+        ),
+        "pickle": (
+            lambda f: [w.rename(w.with_name("pytorch_model.bin")) for w in f.rglob("*.safetensors")], "no safetensors",
+        ),
+        "router": (
+            lambda f: (f / "router_config.json").write_text('{"types": {"query": "evil.Module"}}'), "'evil.Module'",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", embedder_faults())
+def test_folders_of_no_embedding_model_are_refused(fault: str, tmp_path: Path) -> None:
+    write_embedder(tmp_path / "mine")
+    plant, message = embedder_faults()[fault]
+    plant(tmp_path / "mine")
+    refused("embedding_model", tmp_path / "mine", message)
+
+
+@drawn(st.text(max_size=60))
+def test_no_name_of_a_module_is_believed(name: str) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "modules.json").write_text(json.dumps([{"type": name, "path": name}]))
+        with pytest.raises(RecipeError) as caught:
+            check_embedder(folder, {"modules.json": 1}, "mine")
+        assert len(str(caught.value)) < 300
+
+
+def test_a_hub_that_cannot_be_asked_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    section = GivenModel(model="nobody-here/no-such-model", revision="a" * 40)
+    with pytest.raises(RecipeError, match=r"given\.junior_model\.model nobody-here/no-such-model cannot be downloaded"):
+        files_to_copy("junior_model", section, tiny_recipe().generator)
+
+
+def test_what_does_not_fit_is_refused_when_the_recipe_is_read(tmp_path: Path) -> None:
+    rows = {"file": str(rows_file(tmp_path)), "columns": COLUMNS}
+    for given, changes, message in (
+        ({"senior_model": {"model": "a/b"}}, {"senior_data.writer": "junior_model"}, "given.senior_model is of no use"),
+        ({"embedding_model": {"model": "a/b"}, "final_triplets": rows}, {}, "given.final_triplets is of no use"),
+        ({"final_triplets": rows}, {"final_triplets.contamination.similarity": 0.9}, "searched for word by word"),
+        ({"final_triplets": {"file": "x.csv", "model": "y"}}, {}, "given.final_triplets.model: unknown field"),
+        ({"junior": {"model": "a/b"}}, {}, "given.junior: unknown field"),
+        ({"junior_model": {"model": ""}}, {}, "given.junior_model.model"),
+    ):
+        data = tiny_data()
+        data["mteb_scores"] = {"baselines": [], "untrained": True, "bm25": False}
+        data["row_scores"]["embedder"] = {"model": "x/y"}
+        data["given"] = given
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(write_recipe(tmp_path, data), None, changes)
+    data = tiny_data() | {"given": {"junior_model": {"model": "a/b"}}}
+    with pytest.raises(RecipeError, match="a study makes every part of the loop itself"):
+        arms(load_recipe(write_recipe(tmp_path, data)), 1)
+
+
+# Whole loops
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPEED_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_given_embedding_model_is_scored_and_released(home: Path, tmp_path: Path) -> None:
+    write_embedder(tmp_path / "my-embedder")
+    recipe = with_given(tmp_path, embedding_model={"model": "./my-embedder"})
+    assert set(recipe.graph()) == {"embedding_model", "mteb_scores", "release"}
+    planned = plan(recipe, home)
+    assert (planned.as_json()["calls"], planned.as_json()["given"]) == (0, ["embedding_model"])
+    assert any(line.startswith("embedding_model") and " given " in line for line in as_text(planned))
+    report = runs.run(recipe, home)
+    assert report.errors == []
+    release = Artifacts(recipe, Store(home)).get("release")
+    manifest = json.loads((release.path / "manifest.json").read_text())
+    told = manifest["given"]["embedding_model"]
+    assert (told["name"], told["revision"]) == ("my-embedder", None)
+    assert told["digest"] == external_digest(recipe, "given:embedding_model", None)
+    assert manifest["models"] == {"teacher": None, "generator_base": None, "embedding_base": None}
+    card = (release.path / "model" / "README.md").read_text()
+    assert "This model was given, and only scored here" in card
+    assert told["digest"][:16] in card
+    assert not (release.path / "data").exists()
+    for file in release.path.rglob("*"):
+        if file.is_file() and file.suffix in (".json", ".md"):
+            assert str(tmp_path) not in file.read_text(), file.name
+    found = Release(release.path, load_manifest(release.path))
+    assert {upload.kind for upload in planned_uploads(found, "o/n")} == {"model"}
+    assert not [line for line in push_objections(found, "o/n") if "data" in line]
+    assert plan(recipe, home).as_json()["make"] == []
+
+
+def test_given_triplets_are_filtered_and_trained_on(home: Path, tmp_path: Path) -> None:
+    recipe = with_given(
+        tmp_path, final_triplets={"file": str(rows_file(tmp_path)), "columns": COLUMNS, "task": "Find the text."}
+    )
+    (found,) = input_probes.given_rows(recipe)
+    assert (found.status, found.line) == ("ok", "62 of 63 rows have a query and a positive")
+    report = runs.run(recipe, home)
+    assert report.errors == []
+    artifacts = Artifacts(recipe, Store(home))
+    final = artifacts.get("final_triplets")
+    rows, removed = final.table(), final.table("quarantine")
+    assert rows.height + removed.height == final.metadata["rows_in"] == 63
+    assert set(removed["detail"]) >= {"duplicate", "no_positive", "unknown_task_type"}
+    assert dict(rows["task_type"].value_counts().iter_rows()) == {"grounded": 30, "retrieval": 30}
+    assert set(rows["task"]) == {"Find the text."}
+    more = final.table("more_negatives")
+    assert (more.height, set(more["number"])) == (30, {2})
+    assert set(more["row_id"]) == set(rows.filter(task_type="retrieval")["row_id"])
+    assert final.metadata["given"]["name"] == "own.jsonl"
+    assert artifacts.get("embedding_model").metadata["rows"] == rows.height
+    release = artifacts.get("release")
+    manifest = json.loads((release.path / "manifest.json").read_text())
+    assert manifest["rows"] == {}
+    assert (
+        "The rows are the user's own, and not part of this release"
+        in (release.path / "model" / "README.md").read_text()
+    )
+    assert not list(release.path.rglob("train.parquet"))
+    assert not (release.path / "quarantine.parquet").exists()
+
+
+def test_given_triplets_that_hold_evaluation_text_are_quarantined(home: Path, tmp_path: Path) -> None:
+    text = "the long sentence of an evaluation set which nobody may train on at all today"
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "texts.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    data = tiny_data()
+    data["evaluation"]["local"] = [str(tmp_path / "set")]
+    file = tmp_path / "own.csv"
+    pl.DataFrame({"query": ["what is it", "a lamp"], "positive": [text, "a lamp burns"]}).write_csv(file)
+    recipe = with_given(tmp_path, data, final_triplets={"file": str(file)})
+    report = runs.run(recipe, home, select="final_triplets")
+    assert report.errors == []
+    final = Artifacts(recipe, Store(home)).get("final_triplets")
+    assert final.table()["query"].to_list() == ["a lamp"]
+    assert final.table("quarantine")["reason"].str.starts_with("contamination").to_list() == [True]
+
+
+@pytest.mark.faults
+def test_given_generators_write_and_the_rest_is_made(home: Path, tmp_path: Path) -> None:
+    a_generator(tmp_path / "mine")
+    own = {"model": "./mine"}
+    data = tiny_data()
+    data["mteb_scores"]["baselines"] = []
+    recipe = with_given(tmp_path, data, senior_model=own, revisor_model=own)
+    report = runs.run(recipe, home)
+    assert report.errors == []
+    artifacts = Artifacts(recipe, Store(home))
+    senior = artifacts.get("senior_model")
+    assert (senior.path / "model" / "model.safetensors").is_file()
+    assert senior.metadata["given"]["name"] == "mine"
+    assert "junior_model" not in artifacts.graph
+    card = (artifacts.get("release").path / "data" / "README.md").read_text()
+    assert "## Given by the user" in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.faults
+def test_a_rehearsal_takes_what_is_given(home: Path, tmp_path: Path) -> None:
+    a_generator(tmp_path / "mine")
+    recipe = with_given(tmp_path, junior_model={"model": "./mine"})
+    data = recipe.model_dump()
+    data["mteb_scores"]["baselines"] = []
+    recipe = Recipe.model_validate(data)
+    small = rehearsal_of(recipe)
+    assert "seed_data" not in small.graph()
+    done = rehearse(recipe, home)
+    made = Artifacts(done.recipe, Store(done.home))
+    assert made.get("junior_model").metadata["given"]["name"] == "mine"
+    assert made.fetch("preference_pairs", "retrieval") is not None
+
+
+def test_a_rehearsal_of_given_triplets_takes_a_few(tmp_path: Path) -> None:
+    recipe = with_given(tmp_path, final_triplets={"file": str(rows_file(tmp_path)), "columns": COLUMNS})
+    small = rehearsal_of(recipe)
+    assert small.graph()["final_triplets"].reads == ("seed", "evaluation", "rehearsal")
