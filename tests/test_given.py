@@ -1,4 +1,4 @@
-"""The user's own models and triplets in the place of artifacts: the graph, fingerprints, what is refused, and whole loops."""
+"""The user's own models and triplets in the place of artifacts: the graph, fingerprints, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,69 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from huggingface_hub import constants
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from resources.inputs.base_models import MICROWORLD_BASE
 from resources.inputs.external_digests import external_digest
 from resources.inputs.given_models import files_to_copy, local_files
 from resources.inputs.safe_models import check_embedder
-from resources.releases.hub import planned_uploads, push_objections
-from resources.releases.releases import Release
-from resources.store.artifacts import Artifacts
-from resources.store.manifests import load_manifest
-from resources.store.store import Store
 from speed_assets.domain.fingerprints import digest
-from speed_assets.orchestration import runs
-from speed_assets.orchestration.doctor import input_probes, model_probes
+from speed_assets.orchestration.doctor import model_probes
 from speed_assets.orchestration.explain_field import explain_field
-from speed_assets.orchestration.plan import plan
-from speed_assets.orchestration.plan_text import as_text
-from speed_assets.orchestration.rehearse import rehearsal_of, rehearse
 from speed_assets.orchestration.study_arms import arms
-from speed_assets.recipe import GivenModel, Recipe, RecipeError, load_recipe, shipped_recipes
+from speed_assets.recipe import GivenModel, RecipeError, load_recipe, shipped_recipes
+from tests.support.given import COLUMNS, a_generator, rows_file, with_given
 from tests.support.static_embedder import write_embedder
 from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
 GENERATORS = ("junior_model", "senior_model", "revisor_model")
-
-
-def a_generator(folder: Path) -> Path:
-    """The shipped small model in a folder of the user's own, next to files that are not copied."""
-    shutil.copytree(MICROWORLD_BASE, folder)
-    (folder / "modeling_mine.py").write_text("raise SystemExit('this is code of a model')")
-    (folder / "training_args.bin").write_bytes(b"\x80pickle")
-    return folder
-
-
-def rows_file(folder: Path, count: int = 60) -> Path:
-    """Triplets of the user: most whole, one a repeat, one without a positive, one of a type that does not exist."""
-    rows: list[dict[str, Any]] = [
-        {
-            "q": f"how many screws hold plate {n} of pump {n * 7}",
-            "text": f"Plate {n} is held by {n + 3} screws, and pump {n * 7} by none of them.",
-            "wrong": [f"Pump {n * 7} weighs {n} kg.", f"Plate {n} is grey."] if n % 2 else None,
-        }
-        for n in range(count)
-    ]
-    rows += [rows[0], {"q": "a query alone"}, {"q": "a", "text": "b", "kind": "poems"}]
-    file = folder / "own.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
-COLUMNS = {"query": "q", "positive": "text", "negative": "wrong", "task_type": "kind"}
-
-
-def with_given(folder: Path, base: dict[str, Any] | None = None, **given: Any) -> Recipe:
-    data = base or tiny_data()
-    data["given"] = given
-    if "final_triplets" in given or "embedding_model" in given:
-        data["mteb_scores"] = {"baselines": [], "untrained": True, "bm25": False}
-    return load_recipe(write_recipe(folder, data))
 
 
 # The graph
@@ -353,127 +308,3 @@ def test_what_does_not_fit_is_refused_when_the_recipe_is_read(tmp_path: Path) ->
     data = tiny_data() | {"given": {"junior_model": {"model": "a/b"}}}
     with pytest.raises(RecipeError, match="a study makes every part of the loop itself"):
         arms(load_recipe(write_recipe(tmp_path, data)), 1)
-
-
-# Whole loops
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SPEED_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-def test_a_given_embedding_model_is_scored_and_released(home: Path, tmp_path: Path) -> None:
-    write_embedder(tmp_path / "my-embedder")
-    recipe = with_given(tmp_path, embedding_model={"model": "./my-embedder"})
-    assert set(recipe.graph()) == {"embedding_model", "mteb_scores", "release"}
-    planned = plan(recipe, home)
-    assert (planned.as_json()["calls"], planned.as_json()["given"]) == (0, ["embedding_model"])
-    assert any(line.startswith("embedding_model") and " given " in line for line in as_text(planned))
-    report = runs.run(recipe, home)
-    assert report.errors == []
-    release = Artifacts(recipe, Store(home)).get("release")
-    manifest = json.loads((release.path / "manifest.json").read_text())
-    told = manifest["given"]["embedding_model"]
-    assert (told["name"], told["revision"]) == ("my-embedder", None)
-    assert told["digest"] == external_digest(recipe, "given:embedding_model", None)
-    assert manifest["models"] == {"teacher": None, "generator_base": None, "embedding_base": None}
-    card = (release.path / "model" / "README.md").read_text()
-    assert "This model was given, and only scored here" in card
-    assert told["digest"][:16] in card
-    assert not (release.path / "data").exists()
-    for file in release.path.rglob("*"):
-        if file.is_file() and file.suffix in (".json", ".md"):
-            assert str(tmp_path) not in file.read_text(), file.name
-    found = Release(release.path, load_manifest(release.path))
-    assert {upload.kind for upload in planned_uploads(found, "o/n")} == {"model"}
-    assert not [line for line in push_objections(found, "o/n") if "data" in line]
-    assert plan(recipe, home).as_json()["make"] == []
-
-
-def test_given_triplets_are_filtered_and_trained_on(home: Path, tmp_path: Path) -> None:
-    recipe = with_given(
-        tmp_path, final_triplets={"file": str(rows_file(tmp_path)), "columns": COLUMNS, "task": "Find the text."}
-    )
-    (found,) = input_probes.given_rows(recipe)
-    assert (found.status, found.line) == ("ok", "62 of 63 rows have a query and a positive")
-    report = runs.run(recipe, home)
-    assert report.errors == []
-    artifacts = Artifacts(recipe, Store(home))
-    final = artifacts.get("final_triplets")
-    rows, removed = final.table(), final.table("quarantine")
-    assert rows.height + removed.height == final.metadata["rows_in"] == 63
-    assert set(removed["detail"]) >= {"duplicate", "no_positive", "unknown_task_type"}
-    assert dict(rows["task_type"].value_counts().iter_rows()) == {"grounded": 30, "retrieval": 30}
-    assert set(rows["task"]) == {"Find the text."}
-    more = final.table("more_negatives")
-    assert (more.height, set(more["number"])) == (30, {2})
-    assert set(more["row_id"]) == set(rows.filter(task_type="retrieval")["row_id"])
-    assert final.metadata["given"]["name"] == "own.jsonl"
-    assert artifacts.get("embedding_model").metadata["rows"] == rows.height
-    release = artifacts.get("release")
-    manifest = json.loads((release.path / "manifest.json").read_text())
-    assert manifest["rows"] == {}
-    assert (
-        "The rows are the user's own, and not part of this release"
-        in (release.path / "model" / "README.md").read_text()
-    )
-    assert not list(release.path.rglob("train.parquet"))
-    assert not (release.path / "quarantine.parquet").exists()
-
-
-def test_given_triplets_that_hold_evaluation_text_are_quarantined(home: Path, tmp_path: Path) -> None:
-    text = "the long sentence of an evaluation set which nobody may train on at all today"
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "texts.jsonl").write_text(json.dumps({"text": text}) + "\n")
-    data = tiny_data()
-    data["evaluation"]["local"] = [str(tmp_path / "set")]
-    file = tmp_path / "own.csv"
-    pl.DataFrame({"query": ["what is it", "a lamp"], "positive": [text, "a lamp burns"]}).write_csv(file)
-    recipe = with_given(tmp_path, data, final_triplets={"file": str(file)})
-    report = runs.run(recipe, home, select="final_triplets")
-    assert report.errors == []
-    final = Artifacts(recipe, Store(home)).get("final_triplets")
-    assert final.table()["query"].to_list() == ["a lamp"]
-    assert final.table("quarantine")["reason"].str.starts_with("contamination").to_list() == [True]
-
-
-@pytest.mark.faults
-def test_given_generators_write_and_the_rest_is_made(home: Path, tmp_path: Path) -> None:
-    a_generator(tmp_path / "mine")
-    own = {"model": "./mine"}
-    data = tiny_data()
-    data["mteb_scores"]["baselines"] = []
-    recipe = with_given(tmp_path, data, senior_model=own, revisor_model=own)
-    report = runs.run(recipe, home)
-    assert report.errors == []
-    artifacts = Artifacts(recipe, Store(home))
-    senior = artifacts.get("senior_model")
-    assert (senior.path / "model" / "model.safetensors").is_file()
-    assert senior.metadata["given"]["name"] == "mine"
-    assert "junior_model" not in artifacts.graph
-    card = (artifacts.get("release").path / "data" / "README.md").read_text()
-    assert "## Given by the user" in card
-    assert str(tmp_path) not in card
-
-
-@pytest.mark.faults
-def test_a_rehearsal_takes_what_is_given(home: Path, tmp_path: Path) -> None:
-    a_generator(tmp_path / "mine")
-    recipe = with_given(tmp_path, junior_model={"model": "./mine"})
-    data = recipe.model_dump()
-    data["mteb_scores"]["baselines"] = []
-    recipe = Recipe.model_validate(data)
-    small = rehearsal_of(recipe)
-    assert "seed_data" not in small.graph()
-    done = rehearse(recipe, home)
-    made = Artifacts(done.recipe, Store(done.home))
-    assert made.get("junior_model").metadata["given"]["name"] == "mine"
-    assert made.fetch("preference_pairs", "retrieval") is not None
-
-
-def test_a_rehearsal_of_given_triplets_takes_a_few(tmp_path: Path) -> None:
-    recipe = with_given(tmp_path, final_triplets={"file": str(rows_file(tmp_path)), "columns": COLUMNS})
-    small = rehearsal_of(recipe)
-    assert small.graph()["final_triplets"].reads == ("seed", "evaluation", "rehearsal")

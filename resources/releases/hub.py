@@ -130,7 +130,13 @@ def _by_kind(uploads: Iterable[Upload]) -> dict[str, list[Upload]]:
 
 
 def hub_card(text: str, kind: str, repository: str, *, with_rows: bool = True) -> str:
-    """A card for a hub: its snippet opens the repository, and the model's front matter names the data set, if there is one.
+    """A card for a hub: its snippet opens the repository, and the model's front matter names the data set.
+
+    Args:
+        text: of the card.
+        kind: `model` or `dataset`.
+        repository: OWNER/NAME.
+        with_rows: whether there is a data set.
 
     >>> hub_card('---\\nlanguage: "en"\\n---\\nSentenceTransformer("model")\\n', "model", "o/n").splitlines()[2:]
     ['datasets: ["o/n"]', '---', 'SentenceTransformer("o/n")']

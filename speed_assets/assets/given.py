@@ -1,6 +1,6 @@
 """What the user gives in the place of an artifact: a model that is copied, or triplets that pass the filters for any text.
 
-Belongs here: the functions of given stages. Not here: which stages these are (`domain/graph/given.py`), what a folder may hold
+Belongs here: the functions of given stages. Not here: which stages these are (`domain/graph/given_stages.py`), what a folder may hold
 (`resources/inputs/given_models.py`).
 """
 

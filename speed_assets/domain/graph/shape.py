@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from speed_assets.domain.graph.edges import Graph, upstream
-from speed_assets.domain.graph.given import put_given
+from speed_assets.domain.graph.given_stages import put_given
 from speed_assets.domain.graph.stages import (
     ALL_STAGES,
     EVALUATION_TEXTS,
