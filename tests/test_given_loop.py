@@ -90,6 +90,16 @@ def test_given_triplets_are_filtered_and_trained_on(home: Path, tmp_path: Path) 
     )
     assert not list(release.path.rglob("train.parquet"))
     assert not (release.path / "quarantine.parquet").exists()
+    data = recipe.model_dump()
+    data["given"]["final_triplets"]["released"] = True
+    released = Recipe.model_validate(data)
+    assert plan(released, home).as_json()["make"] == ["release"]
+    assert runs.run(released, home).errors == []
+    folder = Artifacts(released, Store(home)).get("release").path
+    assert pl.read_parquet(folder / "data" / "grounded" / "train.parquet").height == 30
+    card = (folder / "data" / "README.md").read_text()
+    assert "own.jsonl" in card
+    assert "synthetic training triplets" not in card
 
 
 def test_given_triplets_that_hold_evaluation_text_are_quarantined(home: Path, tmp_path: Path) -> None:

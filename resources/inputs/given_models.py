@@ -202,6 +202,8 @@ def _files(folder: Path, name: str, *, linked: bool) -> dict[str, int]:
             except OSError as error:
                 raise RecipeError(f"{name}: {path} cannot be read ({error.strerror})") from None
             if not stat.S_ISREG(state.st_mode):
+                if not file.endswith(COPIED):
+                    continue
                 raise RecipeError(
                     f"{name}: {path} is a link or no file, and links are not followed: copy the file into the folder, or give the "
                     "model's name on a hub"

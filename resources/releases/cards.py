@@ -34,7 +34,13 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     front = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "feature-extraction", "synthetic-data", "speed", *_toy_tag(recipe)],
+        "tags": [
+            "sentence-transformers",
+            "feature-extraction",
+            *_unless_given(manifest, "synthetic-data"),
+            "speed",
+            *_toy_tag(recipe),
+        ],
         "language": _languages(recipe),
         **({"base_model": base} if base and _HUB_NAME.fullmatch(base) else {}),
         **_licence(manifest["licences"]["model"]),
@@ -59,19 +65,20 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
 def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown whose front matter names one configuration per task type, so that `load_dataset(folder, name)` opens it."""
     present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
+    title = " ".join([f"{recipe.name}:", *_unless_given(manifest, "synthetic"), "training triplets"])
     front = {
-        "pretty_name": f"{recipe.name}: synthetic training triplets",
+        "pretty_name": title,
         "language": _languages(recipe),
         "task_categories": ["sentence-similarity", "feature-extraction"],
         "size_categories": [size_category(sum(manifest["rows"].values()))],
-        "tags": ["synthetic", "embedding", "triplets", "speed", *_toy_tag(recipe)],
+        "tags": [*_unless_given(manifest, "synthetic"), "embedding", "triplets", "speed", *_toy_tag(recipe)],
         "configs": [{"config_name": name, "data_files": f"{name}/train.parquet"} for name in present],
         **_licence(manifest["licences"]["data"]),
     }
     return _card(
         front,
         *_toy_line(recipe),
-        f"# {recipe.name}: synthetic training triplets",
+        f"# {title}",
         for_markdown(recipe.description),
         "```python\nfrom datasets import load_dataset\n\n"
         f'rows = {DATA_PLACE}"{present[0] if present else "retrieval"}", split="train")\nprint(rows[0])\n```',
@@ -93,6 +100,11 @@ def size_category(rows: int) -> str:
     ('n<1K', '1K<n<10K', '10M<n<100M')
     """
     return next((name for limit, name in _SIZES if rows < limit), "10M<n<100M")
+
+
+def _unless_given(manifest: dict[str, Any], word: str) -> list[str]:
+    """The word, unless nobody knows here whether rows are synthetic: those that the user gave, or that a given model has seen."""
+    return [] if {"final_triplets", "embedding_model"} & set(manifest.get("given", {})) else [word]
 
 
 def _languages(recipe: RecipeView) -> list[str]:

@@ -23,6 +23,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "no_revisor": {"final_triplets.source": "senior_data"},
     "no_dpo": {"senior_data.writer": "junior_model"},
     "junior_only": {"senior_data.writer": "junior_model", "final_triplets.source": "senior_data"},
+    "no_distil": {"embedding_model.distil": None},
 }
 
 
@@ -73,6 +74,10 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
         raise RecipeError(
             f"{recipe.name} leaves out a part of the loop: a study begins with final_triplets.source=revised_data and "
             "senior_data.writer=senior_model, and leaves out the parts itself"
+        )
+    if "no_distil" in recipe.study.ablations and recipe.embedding_model.distil is None:
+        raise RecipeError(
+            f"{recipe.name} learns from no other model: set embedding_model.distil, or take no_distil out of study.ablations"
         )
     alone = {"baselines": (), "untrained": False, "bm25": False}
     speed = changed(
