@@ -175,8 +175,8 @@ def causal_faults() -> dict[str, tuple[Callable[[Path], Any], str]]:
         "no_tokenizer": (
             lambda f: [(f / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")], "has no tokenizer",
         ),
-        "link": (lambda f: (f / "extra.json").symlink_to("/etc/passwd"), "extra.json is a link or no file"),
-        "pipe": (lambda f: os.mkfifo(f / "extra.json"), "extra.json is a link or no file"),
+        "link": (lambda f: (f / "extra_config.json").symlink_to("/etc/passwd"), "extra_config.json is a link or no file"),
+        "pipe": (lambda f: os.mkfifo(f / "extra_config.json"), "extra_config.json is a link or no file"),
         "linked_weights": (
             lambda f: ((f / "model.safetensors").rename(f.parent / "w"), (f / "model.safetensors").symlink_to(f.parent / "w")),
             "links are not followed",
@@ -199,6 +199,8 @@ def test_bounds_are_kept(tmp_path: Path) -> None:
 
 def test_only_weights_settings_and_tokenizer_are_copied(tmp_path: Path) -> None:
     folder = a_generator(tmp_path / "mine")
+    change(folder / "config.json", _name_or_path="/home/ann/secret")
+    (folder / "trainer_state.json").write_text('{"best_model_checkpoint": "/home/ann/secret"}')
     (folder / "checkpoint-5").mkdir()
     (folder / "checkpoint-5" / "model.safetensors").write_bytes(b"old")
     files = local_files("junior_model", GivenModel(model=str(folder)), tiny_recipe().generator)
@@ -206,8 +208,8 @@ def test_only_weights_settings_and_tokenizer_are_copied(tmp_path: Path) -> None:
     assert target.name == "model"
     assert {file.name for file in target.rglob("*")} == {
         "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-        "training.json",
     }  # fmt: skip
+    assert json.loads((target / "config.json").read_text())["_name_or_path"] == "secret"
 
 
 def an_adapter(folder: Path, **config: Any) -> Path:

@@ -12,11 +12,13 @@ Belongs here: finding, checking and copying such files. Not here: digests of mod
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,10 +37,17 @@ from resources.inputs.safe_models import (
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import GENERATORS
-from speed_assets.recipe import Generator, GivenModel, Recipe, RecipeError
+from speed_assets.recipe import Generator, GivenModel, RecipeError, without_places
 
-COPIED = (".safetensors", ".json", ".txt", ".model", ".jinja")
-"""Endings of the files that are copied: weights, settings, tokenizers, chat templates."""
+COPIED = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "*_config.json", "config_*.json", "modules.json", "tokenizer*.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.jinja", "chat_template.json",
+    "base.json",
+)  # fmt: skip
+"""Names of the files that are copied: weights, settings, tokenizers, chat templates. Logs, notes and states of a training stay."""
+_NAMES_OF_PATHS = ("_name_or_path", "name_or_path", "base_model_name_or_path")
+"""Settings in which libraries write where a model was loaded from."""
+_SETTINGS_BYTES = 1_000_000
 FILES_MAX = 2_000
 """Files of a model at most (ours: a model of 400 billion weights has some 200)."""
 _GIGABYTE = 10**9
@@ -69,20 +78,37 @@ class ModelFiles:
             report(number, len(self.names), "files")
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.folder / name, target / name, follow_symlinks=self.linked)
+            _remove_places(target / name)
         return target
+
+
+def is_copied(name: str) -> bool:
+    """Whether a file of a model is copied, by the last part of its name.
+
+    >>> is_copied("1_Pooling/config.json"), is_copied("modeling_mine.py"), is_copied("trainer_state.json")
+    (True, False, False)
+    """
+    return any(fnmatchcase(name.rpartition("/")[2], pattern) for pattern in COPIED)
+
+
+def _remove_places(file: Path) -> None:
+    """In copied settings, replace a path of this machine by its last name: a release holds them."""
+    if file.suffix != ".json" or file.stat().st_size > _SETTINGS_BYTES:
+        return
+    try:
+        values = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return  # the library that reads it says so
+    if not isinstance(values, dict):
+        return
+    named = {name: values[name] for name in _NAMES_OF_PATHS if isinstance(values.get(name), str)}
+    if without := {name: kept for name, place in named.items() if (kept := without_places(place)) != place}:
+        file.write_text(json.dumps(values | without, indent=2) + "\n", encoding="utf-8")
 
 
 @lru_cache(maxsize=16)
 def _digest(folder: str, states: tuple[tuple[str, int, int, int], ...]) -> str:
     return digest({name: file_digest(Path(folder, name)) for name, *_ in states})
-
-
-def given_model(recipe: Recipe, stage: str) -> GivenModel:
-    """What is given for a stage. Raises KeyError when nothing is."""
-    found = getattr(recipe.given, stage, None)
-    if not isinstance(found, GivenModel):
-        raise KeyError(stage)
-    return found
 
 
 def is_local(model: str) -> bool:
@@ -122,9 +148,11 @@ def _downloaded(stage: str, section: GivenModel, commit: str) -> Path:
     try:
         if not constants.HF_HUB_OFFLINE:
             info = HfApi().model_info(section.model, revision=commit, timeout=20, files_metadata=True)
-            sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if file.rfilename.endswith(COPIED)}
+            sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if is_copied(file.rfilename)}
             _check_bounds(f"given.{stage}", section, len(sizes), sum(sizes.values()))
-        found = snapshot_download(section.model, revision=commit, allow_patterns=[f"*{ending}" for ending in COPIED])
+        found = snapshot_download(
+            section.model, revision=commit, allow_patterns=[*COPIED, *(f"*/{name}" for name in COPIED)]
+        )
     except RecipeError:
         raise
     except Exception as error:  # a client of many layers: one message for every failure says what to do
@@ -153,7 +181,7 @@ def _checked(stage: str, section: GivenModel, folder: Path, generator: Generator
     else:
         check_causal(folder, files, name)
         wanted, part = [file for file in files if "/" not in file and not _of_adapter(file)], "model"
-    copied = tuple(file for file in wanted if file.endswith(COPIED))
+    copied = tuple(file for file in wanted if is_copied(file))
     size = sum(files[file] for file in copied)
     _check_bounds(field, section, len(copied), size)
     return ModelFiles(folder, copied, part, size, linked)
@@ -202,7 +230,7 @@ def _files(folder: Path, name: str, *, linked: bool) -> dict[str, int]:
             except OSError as error:
                 raise RecipeError(f"{name}: {path} cannot be read ({error.strerror})") from None
             if not stat.S_ISREG(state.st_mode):
-                if not file.endswith(COPIED):
+                if not is_copied(file):
                     continue
                 raise RecipeError(
                     f"{name}: {path} is a link or no file, and links are not followed: copy the file into the folder, or give the "
