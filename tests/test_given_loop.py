@@ -40,6 +40,7 @@ def test_a_given_embedding_model_is_scored_and_released(home: Path, tmp_path: Pa
     planned = plan(recipe, home)
     assert (planned.as_json()["calls"], planned.as_json()["given"]) == (0, ["embedding_model"])
     assert any(line.startswith("embedding_model") and " given " in line for line in as_text(planned))
+    assert "why 1: not made yet in this home (given: my-embedder)" in as_text(planned)
     report = runs.run(recipe, home)
     assert report.errors == []
     release = Artifacts(recipe, Store(home)).get("release")
@@ -58,7 +59,9 @@ def test_a_given_embedding_model_is_scored_and_released(home: Path, tmp_path: Pa
     found = Release(release.path, load_manifest(release.path))
     assert {upload.kind for upload in planned_uploads(found, "o/n")} == {"model"}
     assert not [line for line in push_objections(found, "o/n") if "data" in line]
-    assert plan(recipe, home).as_json()["make"] == []
+    again = plan(recipe, home)
+    assert again.as_json()["make"] == []
+    assert any(line.startswith("embedding_model") and line.endswith(" given") for line in as_text(again))
 
 
 def test_given_triplets_are_filtered_and_trained_on(home: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ from speed_assets.orchestration.plan_estimates import (
 from speed_assets.orchestration.plan_reasons import reason_to_make
 from speed_assets.orchestration.plan_warnings import warnings_before
 from speed_assets.orchestration.staleness import FAILED, Instance, code_version_for_staleness, stale_reason
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import GivenTriplets, Recipe, without_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +231,8 @@ class _Planner:
 
     def _step_to_make(self, stage: Stage, partition: str | None, why: str, required: RequiredCalls | None) -> Step:
         recipe = self._recipe
+        if stage.given:
+            why = f"{why} (given: {_place(recipe, stage)})"
         rows = expected_rows(recipe, stage.name, partition)
         seconds = expected_seconds(self._real.store, stage, partition, rows)
         step = Step(stage.name, partition, "make", why, rows=rows, seconds=seconds, gpu=stage.gpu, given=stage.given)
@@ -257,6 +259,13 @@ class _Planner:
             money=cost.money[1],
             money_most=cost.money[2],
         )
+
+
+def _place(recipe: Recipe, stage: Stage) -> str:
+    """The last name, or the name on a hub, of what is given for a stage."""
+    section = getattr(recipe.given, stage.name)
+    name: str = without_places(section.file if isinstance(section, GivenTriplets) else section.model)
+    return name
 
 
 def _with_failed_gates(steps: list[Step], graph: Graph) -> list[Step]:

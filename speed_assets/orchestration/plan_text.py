@@ -62,7 +62,8 @@ def _row(name: str, action: str, *cells: str) -> str:
 
 def _step(step: Step, why: int | None) -> str:
     if step.action != "make":
-        return _row(step.name, step.action, "", "", "", "", str(why or ""))
+        action = "given" if step.given and step.action == "reuse" else step.action
+        return _row(step.name, action, "", "", "", "", str(why or ""))
     calls = (f"{step.calls:,}" if step.calls else "", f"{step.calls_most:,}" if step.calls else "")
     seconds = "-" if step.seconds is None else f"{step.seconds:,.0f}"
     action = "given" if step.given else "make"
