@@ -17,7 +17,7 @@ from resources.store.artifacts import Artifacts
 from resources.store.manifests import load_manifest
 from resources.store.store import Store
 from speed_assets.orchestration import runs
-from speed_assets.orchestration.doctor import input_probes, model_probes
+from speed_assets.orchestration.doctor import input_probes, model_probes, teacher_probes
 from speed_assets.orchestration.plan import plan
 from speed_assets.orchestration.plan_text import as_text
 from speed_assets.orchestration.rehearse import rehearsal_of, rehearse
@@ -174,6 +174,20 @@ def test_a_folder_that_cannot_be_used_is_reported_before_anything_is_made(home: 
     planned = plan(recipe, home)
     step = next(step for step in planned.steps if step.asset == "junior_model")
     assert (step.given, step.calls, step.gpu) == (True, 0, False)
+
+
+def test_a_teacher_that_nobody_asks_need_not_be_there(tmp_path: Path) -> None:
+    data = tiny_data()
+    data["teacher"] = {
+        "engine": "openai",
+        "model": "m",
+        "endpoint": "http://127.0.0.1:1/v1",
+        "key_variable": "SPEED_NO_KEY",
+    }
+    data["prompts"]["set"] = "full"
+    recipe = with_given(tmp_path, data, embedding_model={"model": "org/name"})
+    assert [line.line for line in teacher_probes.key(recipe)] == ["no stage asks the teacher"]
+    assert teacher_probes.endpoint(recipe, tmp_path) == []
 
 
 def lora_data() -> dict[str, Any]:

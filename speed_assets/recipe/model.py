@@ -174,6 +174,10 @@ class Recipe(Section):
         """Stages in whose place the user gives something."""
         return self.given.names() if self.given else ()
 
+    def asks_teacher(self) -> bool:
+        """Whether any stage of the graph sends requests to the teacher."""
+        return any(stage.asks_teacher for stage in self.graph().values())
+
     def rows_by_stage(self) -> dict[str, PerTaskType]:
         """How many rows of each task type the sections that are there ask for."""
         return {
