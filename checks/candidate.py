@@ -110,7 +110,8 @@ def score_rows(artifacts: Artifacts, last: Release | None) -> list[Row]:
 
 def row_counts(artifacts: Artifacts, last: Release | None) -> list[Row]:
     """How many rows a candidate and the release have, by task type."""
-    candidate = dict(artifacts.get("final_triplets").table()["task_type"].value_counts().iter_rows())
+    made = "final_triplets" in artifacts.graph  # a given model has no rows
+    candidate = dict(artifacts.get("final_triplets").table()["task_type"].value_counts().iter_rows()) if made else {}
     before = dict(last.json("manifest.json")["rows"]) if last else {}
     rows = []
     for name in dict.fromkeys([*before, *sorted(candidate)]):

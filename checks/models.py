@@ -51,8 +51,17 @@ def safe_weights(subject: Subject) -> Outcome:
     return Outcome(True, f"{len(weights)} safetensors files with {parameters:,} parameters, no pickles", metadata)
 
 
+GIVEN = "the model was given: nothing was trained here"
+
+
+def _is_given(subject: Subject) -> bool:
+    return "given" in subject.artifact.metadata
+
+
 def finite_losses(subject: Subject) -> Outcome:
     """Losses were logged and every one is a finite number."""
+    if _is_given(subject):
+        return Outcome(True, GIVEN)
     curves = _losses(subject.artifact.path)
     steps = sum(len(losses) for losses in curves.values())
     faults = [
@@ -75,6 +84,8 @@ def finite_losses(subject: Subject) -> Outcome:
 
 def falling_loss(subject: Subject) -> Outcome:
     """Whether the training got somewhere: a generator by its rows before and after, an embedding model by its curve."""
+    if _is_given(subject):
+        return Outcome(True, GIVEN)
     judged = subject.artifact.path / UNHASHED_DIR / "judged.json"
     if not judged.is_file():
         return _falling_curve(subject)
@@ -104,6 +115,8 @@ def falling_loss(subject: Subject) -> Outcome:
 
 def enough_steps(subject: Subject) -> Outcome:
     """Optimizer steps of the training."""
+    if _is_given(subject):
+        return Outcome(True, GIVEN)
     least, steps = subject.recipe.checks.steps_min, sum(map(len, _losses(subject.artifact.path).values()))
     finding = f"{steps} steps, at least {least} are required (checks.steps_min)"
     if steps >= least:

@@ -32,7 +32,9 @@ def every_score(subject: Subject) -> Outcome:
     scores = subject.artifact.table()
     tasks = sorted(scores["task"].unique())
     untrained = [UNTRAINED] * subject.recipe.mteb_scores.untrained
-    wanted = [MODEL, *subject.recipe.embedding_reruns.names(), *_rivals(subject.recipe), *untrained]
+    # A model that is given has no other trainings.
+    reruns = subject.recipe.embedding_reruns.names() if "embedding_reruns" in subject.recipe.graph() else ()
+    wanted = [MODEL, *reruns, *_rivals(subject.recipe), *untrained]
     there = set(scores.select("model", "task").iter_rows())
     missing = [{"model": model, "task": task} for model in wanted for task in tasks if (model, task) not in there]
     metadata: dict[str, Any] = {"models": len(wanted), "tasks": len(tasks), "missing": len(missing)}

@@ -25,8 +25,11 @@ PAGES: dict[str, tuple[str, ...]] = {
         "resources/__init__.py",
         "resources/store/artifacts.py",
         "resources/store/asset_keys.py",
+        "speed_assets/assets/given.py",
         "resources/inputs/__init__.py",
+        "resources/inputs/given_models.py",
         "resources/inputs/parquet_bounds.py",
+        "resources/inputs/safe_models.py",
     ),
     "fingerprints.md": (
         "speed_assets/assets/stage*.py",

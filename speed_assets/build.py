@@ -47,6 +47,7 @@ from speed_assets.assets import (
     topic_tree,
     triplets,
 )
+from speed_assets.assets.given import GIVEN_FUNCTIONS
 from speed_assets.assets.release import release
 from speed_assets.assets.stage import RUN_TAG, AssetChecks, asset_for
 from speed_assets.assets.stage_run import StageFunction
@@ -162,7 +163,7 @@ def _asset(
     notes: Mapping[str, str],
 ) -> dg.AssetsDefinition:
     recipe, name = artifacts.recipe, artifact_label(stage.name, partition)
-    function = FUNCTIONS[stage.name]
+    function = GIVEN_FUNCTIONS[stage.kind] if stage.given else FUNCTIONS[stage.name]
     return asset_for(
         stage,
         partition,

@@ -237,7 +237,7 @@ def test_reruns_are_trained_on_the_rows_of_the_model(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(embedding, "_train", train)
     run: Any = SimpleNamespace(
         inputs=tables,
-        input=lambda name: SimpleNamespace(table=lambda table="data": tables[name][table]),
+        input=lambda name: SimpleNamespace(table=lambda table="data": tables[name].get(table, pl.DataFrame())),
         section=SimpleNamespace(count=1),
         recipe=SimpleNamespace(seed=1, embedding_model=SimpleNamespace(distil=None)),
     )

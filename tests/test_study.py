@@ -57,6 +57,30 @@ def test_arms_leave_out_what_they_are_named_after_and_nothing_else() -> None:
     assert arms["no_dpo"].senior_data.rows == arms["speed_0.5"].senior_data.rows  # type: ignore[union-attr]
 
 
+def test_what_distillation_is_worth_is_an_arm() -> None:
+    alone = {"seeds": [3], "teacher_multiples": [], "ablations": ["no_distil"], "ablation_share": 0.5, "scaling": []}
+    with pytest.raises(RecipeError, match="learns from no other model"):
+        study_arms.arms(small(study=alone), 7)
+    mined = {
+        "embedder": {"model": "org/larger", "revision": "a" * 40},
+        "task_types": ["matching_short"],
+        "doubts_max": 0,
+    }
+    recipe = small(
+        study=alone,
+        mined_negatives={**mined, "sampling": {"temperature": 0.0, "max_new_tokens": 50}},
+        embedding_model__distil={"weight": 0.5},
+    )
+    arms = study_arms.arms(recipe, 7)
+    assert list(arms) == ["speed", "speed_0.5", "no_distil"]
+    with_it, without = arms["speed_0.5"], arms["no_distil"]
+    assert with_it.embedding_model.distil is not None
+    assert without.embedding_model.distil is None
+    differ = {name for name, stage in with_it.graph().items() if with_it.part(stage) != without.part(stage)}
+    assert differ <= {"embedding_model", "mteb_scores", "release"}
+    assert "embedding_model" in differ
+
+
 def test_the_teacher_alone_brainstorms_the_topics_that_are_written_about() -> None:
     speed = study_arms.arms(small(), 1)["speed"]
     alone = study_arms.teacher_only(speed, 100)

@@ -11,7 +11,8 @@ from typing import Any
 
 from resources.inputs.hub_revisions import cached_commit, resolve_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_folder
-from speed_assets.recipe import PROJECT, Embedder, Generator, Recipe, RecipeError
+from speed_assets.domain.graph import has_generators
+from speed_assets.recipe import PROJECT, Embedder, Generator, GivenModel, Recipe, RecipeError
 
 MICROWORLD_BASE = PROJECT / "speed_assets" / "microworld" / "base"
 
@@ -71,12 +72,17 @@ def pin_revisions(recipe: Recipe) -> bool:
         RecipeError: A hub does not have a model or cannot be reached; the message names the model.
     """
     named = [(recipe.embedding_model.base, recipe.embedding_model.revision)]
-    if recipe.generator is not None and "junior_model" in recipe.graph():
+    if recipe.generator is not None and has_generators(recipe.graph()):
         named.append((generator_name(recipe.generator), recipe.generator.revision))
     for owner in (recipe.row_scores, recipe.mined_negatives):
         if owner is not None and owner.embedder is not None:
             named.append((owner.embedder.model, owner.embedder.revision))
     named += [(model.model, model.revision) for pooled in recipe.pools().values() for model in pooled.models]
+    named += [
+        (found.model, found.revision)
+        for stage in recipe.given_names()
+        if isinstance(found := getattr(recipe.given, stage), GivenModel)
+    ]
     first = False
     for name, revision in named:
         if is_packaged(name):

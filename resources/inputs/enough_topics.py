@@ -27,9 +27,11 @@ def crowded_prompts(recipe: Recipe) -> list[dict[str, Any]]:
         {stage, task_type, rows, topics, rows_per_prompt, topics_needed} of each; `topics.expand` counts with all topics that
         it asks for.
     """
+    graph = recipe.graph()
+    if recipe.given_names() and "topics" not in graph:
+        return []  # nothing is written about any
     prompts, most = prompts_of(recipe), recipe.topics.rows_per_prompt_max
     topics = topic_counts(recipe.topics)
-    graph = recipe.graph()
     found = []
     for task_type in TOPIC_TYPES:
         kind = TASK_TYPES[task_type]

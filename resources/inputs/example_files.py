@@ -1,11 +1,12 @@
-"""The user's own examples: a table of queries, positives, negatives and tasks, of which any column may be missing.
+"""The user's own examples or triplets: a table of queries, positives, negatives and tasks, of which any column may be missing.
 
-Belongs here: the file, its columns, rows that are refused. Not here: what examples are used for (`assets/examples.py`).
+Belongs here: the file, its columns, rows that are refused. Not here: what they are used for (`assets/examples.py`, `assets/given.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,69 +14,92 @@ import polars as pl
 
 from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
+from resources.inputs.parquet_bounds import check_parquet
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.task_types import TASK_TYPES
-from speed_assets.recipe import Examples, RecipeError
+from speed_assets.recipe import Examples, GivenTriplets, RecipeError
 
 FIELDS = ("query", "positive", "negative", "task", "task_type")
 SCHEMA = dict.fromkeys(FIELDS, pl.String)
 
 
-def read_examples(section: Examples) -> pl.DataFrame:
-    """The rows of the file, in its order, with the columns of `SCHEMA` and `line`, from 1; blank cells are null.
+def read_examples(section: Examples | GivenTriplets, field: str = "examples") -> pl.DataFrame:
+    """The rows of the file, in its order, with the columns of `SCHEMA`, `further` and `line`, from 1; blank cells are null. Of a
+    list of negatives the first is `negative`, and the others are `further`.
+
+    Args:
+        section: names the file and its columns.
+        field: of the section, for errors.
 
     Raises:
         RecipeError: the file is missing, too large, cannot be read, or has neither queries nor positives.
     """
-    file = _checked_file(section)
+    file = _checked_file(section, field)
     try:
+        if file.suffix.lower() == ".parquet":
+            check_parquet(file)
         table = read_table(file, file.suffix.lower(), section.encoding)
-    except (Unreadable, OSError, pl.exceptions.PolarsError) as error:
-        raise RecipeError(f"examples.file {file}: {' '.join(str(error).split())[:300]}") from None
+    except (Unreadable, ValueError, OSError, pl.exceptions.PolarsError) as error:
+        raise RecipeError(f"{field}.file {file}: {' '.join(str(error).split())[:300]}") from None
     if table.height > section.rows_max:
         raise RecipeError(
-            f"examples.file {file} has {table.height:,} rows, examples.rows_max is {section.rows_max:,}: raise it, or choose rows"
+            f"{field}.file {file} has {table.height:,} rows, {field}.rows_max is {section.rows_max:,}: raise it, or choose rows"
         )
     named: Mapping[str, str] = section.columns.model_dump()
     there = {field: column for field, column in named.items() if column in table.columns}
     if not {"query", "positive"} & there.keys():
         has = ", ".join(table.columns[:20])
         raise RecipeError(
-            f"examples.file {file} has no column {named['query']} and no column {named['positive']} (it has {has}): name its columns "
-            "under examples.columns"
+            f"{field}.file {file} has no column {named['query']} and no column {named['positive']} (it has {has}): name its columns "
+            f"under {field}.columns"
         )
-    texts = {field: table[column].to_list() for field, column in there.items()}
-    return pl.DataFrame(
-        {field: [_text(value) for value in texts.get(field, [None] * table.height)] for field in FIELDS},
-        schema=SCHEMA,
-    ).with_columns(line=pl.int_range(1, pl.len() + 1))
+    cells = {name: table[column].to_list() for name, column in there.items()}
+    texts = {name: [_text(value) for value in cells.get(name, [None] * table.height)] for name in FIELDS}
+    negatives = [_negatives(cell) for cell in cells.get("negative", [None] * table.height)]
+    texts["negative"] = [found[0] if found else None for found in negatives]
+    return pl.DataFrame(texts, schema=SCHEMA).with_columns(
+        pl.Series("further", [found[1:] for found in negatives], dtype=pl.List(pl.String)),
+        line=pl.int_range(1, pl.len() + 1),
+    )
+
+
+def _negatives(cell: Any) -> list[str]:
+    """The texts of a cell, which may be a list of them."""
+    values = cell if isinstance(cell, list) else [cell]
+    return [text for value in values if (text := _text(value)) is not None]
 
 
 def _text(value: Any) -> str | None:
     return None if value is None or not str(value).strip() else str(value).strip()
 
 
-def _checked_file(section: Examples) -> Path:
+def _checked_file(section: Examples | GivenTriplets, field: str = "examples") -> Path:
     file = Path(section.file)
     if not file.is_file():
-        raise RecipeError(f"examples.file: there is no file {file}: correct the path")
+        raise RecipeError(f"{field}.file: there is no file {file}: correct the path")
     if file.suffix.lower() not in TABLES:
-        raise RecipeError(f"examples.file {file}: give one of {', '.join(TABLES)}")
+        raise RecipeError(f"{field}.file {file}: give one of {', '.join(TABLES)}")
     size = file.stat().st_size
     if size > section.file_megabytes_max * MEGABYTE:
         raise RecipeError(
-            f"examples.file {file} has {size / MEGABYTE:.1f} MB, examples.file_megabytes_max is {section.file_megabytes_max:g}: raise it"
+            f"{field}.file {file} has {size / MEGABYTE:.1f} MB, {field}.file_megabytes_max is {section.file_megabytes_max:g}: raise it"
         )
     return file
 
 
-def examples_digest(section: Examples) -> str:
+def examples_digest(section: Examples | GivenTriplets, field: str = "examples") -> str:
     """sha256 of the file, and of how it is read. Raises RecipeError when it cannot be read."""
-    file = _checked_file(section)
-    content = file_digest(file)
+    file = _checked_file(section, field)
+    state = file.stat()
+    content = _file_digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     # Of all kinds of table only CSV and TSV read the same bytes, and each in its own way: quotes are text in a TSV.
     return digest([".tsv", content]) if file.suffix.lower() == ".tsv" else content
+
+
+@lru_cache(maxsize=16)
+def _file_digest(file: Path, _size: int, _mtime: int, _ctime: int) -> str:
+    return file_digest(file)
 
 
 def complete_fields(task_type: str) -> tuple[str, ...]:

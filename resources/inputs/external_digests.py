@@ -18,6 +18,7 @@ from resources.inputs.base_models import MICROWORLD_BASE, generator_name, is_on_
 from resources.inputs.corpus_files import corpus_digest
 from resources.inputs.evaluation_sets import check_folder, scored_folders
 from resources.inputs.example_files import examples_digest
+from resources.inputs.given_models import is_local, local_files
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.judged_queries import judged_queries_digest
 from resources.inputs.packaged_models import is_packaged, packaged_digest
@@ -26,12 +27,12 @@ from resources.inputs.topic_files import checked_topic_file, topic_file_bytes
 from resources.store.manifests import file_digest
 from resources.store.store import tree_digest
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.graph import SCORING_LIBRARIES
+from speed_assets.domain.graph import EXTERNAL, SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind, relevance_digest
 from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topics import special_form
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
-from speed_assets.recipe import Embedder, Pooled, Recipe, RecipeError
+from speed_assets.recipe import Embedder, GivenTriplets, Pooled, Recipe, RecipeError
 
 
 def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str:
@@ -52,6 +53,8 @@ def external_digest(recipe: Recipe, external: str, task_type: str | None) -> str
     name, _, kind = external.partition(":")
     if name == "prompt":
         return _prompt(recipe, kind, task_type)
+    if name == EXTERNAL:
+        return _given(recipe, kind)
     return _DIGESTS[name](recipe, task_type)
 
 
@@ -139,6 +142,15 @@ def _untrained_base(recipe: Recipe, task_type: str | None) -> str:
 def _generator_base(recipe: Recipe, _task_type: str | None) -> str:
     assert recipe.generator is not None
     return _model_digest(generator_name(recipe.generator), recipe.generator.revision)
+
+
+def _given(recipe: Recipe, stage: str) -> str:
+    section = getattr(recipe.given, stage)
+    if isinstance(section, GivenTriplets):
+        return examples_digest(section, f"{EXTERNAL}.{stage}")
+    if is_local(section.model):
+        return local_files(stage, section, recipe.generator).digest()
+    return _model_digest(section.model, section.revision)
 
 
 def _scores_embedder(recipe: Recipe, _task_type: str | None) -> str:

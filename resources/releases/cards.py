@@ -35,7 +35,13 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     front = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "feature-extraction", "synthetic-data", "speed", *_toy_tag(recipe)],
+        "tags": [
+            "sentence-transformers",
+            "feature-extraction",
+            *_unless_given(manifest, "synthetic-data"),
+            "speed",
+            *_toy_tag(recipe),
+        ],
         "language": _languages(recipe, manifest),
         **({"base_model": base} if base and _HUB_NAME.fullmatch(base) else {}),
         **_licence(manifest["licences"]["model"]),
@@ -46,6 +52,7 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
         *_toy_line(recipe),
         f"# {recipe.name}: embedding model",
         for_markdown(recipe.description),
+        *_given_model(manifest),
         "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
         f"model = {MODEL_PLACE}\nqueries = model.encode_query({_TEXTS[0]})\ndocuments = model.encode_document({_TEXTS[1]})\n"
         "print(model.similarity(queries, documents))\n```",
@@ -59,8 +66,9 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
 def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown whose front matter names one configuration per task type, so that `load_dataset(folder, name)` opens it."""
     present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
+    title = " ".join([f"{recipe.name}:", *_unless_given(manifest, "synthetic"), "training triplets"])
     front = {
-        "pretty_name": f"{recipe.name}: synthetic training triplets",
+        "pretty_name": title,
         "language": _languages(recipe, manifest),
         "task_categories": ["sentence-similarity", "feature-extraction"],
         **(
@@ -69,14 +77,14 @@ def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
             else {}
         ),
         "size_categories": [size_category(sum(manifest["rows"].values()))],
-        "tags": ["synthetic", "embedding", "triplets", "speed", *_toy_tag(recipe)],
+        "tags": [*_unless_given(manifest, "synthetic"), "embedding", "triplets", "speed", *_toy_tag(recipe)],
         "configs": [{"config_name": name, "data_files": f"{name}/train.parquet"} for name in present],
         **_licence(manifest["licences"]["data"]),
     }
     return _card(
         front,
         *_toy_line(recipe),
-        f"# {recipe.name}: synthetic training triplets",
+        f"# {title}",
         for_markdown(recipe.description),
         "```python\nfrom datasets import load_dataset\n\n"
         f'rows = {DATA_PLACE}"{present[0] if present else "retrieval"}", split="train")\nprint(rows[0])\n```',
@@ -98,6 +106,11 @@ def size_category(rows: int) -> str:
     ('n<1K', '1K<n<10K', '10M<n<100M')
     """
     return next((name for limit, name in _SIZES if rows < limit), "10M<n<100M")
+
+
+def _unless_given(manifest: dict[str, Any], word: str) -> list[str]:
+    """The word, unless nobody knows here whether rows are synthetic: those that the user gave, or that a given model has seen."""
+    return [] if {"final_triplets", "embedding_model"} & set(manifest.get("given", {})) else [word]
 
 
 def _languages(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
@@ -158,7 +171,8 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
     """What both cards say: data, models, cost, contamination, licences, limits, lineage."""
     return [
         "## Data",
-        _table(["task type", "rows"], [[name, f"{rows:,}"] for name, rows in manifest["rows"].items()]),
+        _data(manifest),
+        *_given(manifest),
         *_language_table(manifest),
         "## Written by",
         _table(
@@ -170,9 +184,9 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
         "## Contamination",
         _contamination(manifest),
         "## Licences",
-        _licences(recipe, manifest["licences"]),
+        _licences(recipe, manifest["licences"], manifest["models"]),
         "## Limits",
-        _limits(recipe),
+        _limits(recipe, manifest),
         "## Made of",
         f"<details><summary>{len(manifest['artifacts'])} artifacts with their fingerprints</summary>",
         _lineage_table(manifest),
@@ -180,6 +194,48 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
         "## Citation",
         f"The method is SPEED ({PAPER}):",
         f"```bibtex\n{CITATION}\n```",
+    ]
+
+
+def _data(manifest: dict[str, Any]) -> str:
+    """Rows by task type, or why a release has none."""
+    given = manifest.get("given", {})
+    if "embedding_model" in given:
+        return "None: the model was given."
+    if "final_triplets" in given and not given["final_triplets"]["released"]:
+        return "The rows are the user's own, and not part of this release."
+    return _table(["task type", "rows"], [[name, f"{rows:,}"] for name, rows in manifest["rows"].items()])
+
+
+def _given_model(manifest: dict[str, Any]) -> list[str]:
+    """The first lines of the card of a model that was not trained here."""
+    found = manifest.get("given", {}).get("embedding_model")
+    if found is None:
+        return []
+    return [
+        f"**This model was given, and only scored here**: it is {_model(found['name'])}. What it was trained on is not known here, so no "
+        "evaluation text could be searched for in it, and scores on texts that it has seen are too high."
+    ]
+
+
+def _given(manifest: dict[str, Any]) -> list[str]:
+    """What the user gave in the place of an artifact, by its name and digest."""
+    given = manifest.get("given")
+    if not given:
+        return []
+    rows = [
+        [
+            stage,
+            _model(found["name"]),
+            _model(found["revision"]) if found["revision"] else "-",
+            f"`{found['digest'][:16]}`",
+        ]
+        for stage, found in given.items()
+    ]
+    return [
+        "## Given by the user",
+        "These were not made by the recipe; their licences are the user's to check.",
+        _table(["in the place of", "name", "commit", "digest"], rows),
     ]
 
 
@@ -235,10 +291,10 @@ def _contamination(manifest: dict[str, Any]) -> str:
     return "\n\n".join(parts) or "No evaluation set was looked for."
 
 
-def _licences(recipe: RecipeView, licences: dict[str, str | None]) -> str:
+def _licences(recipe: RecipeView, licences: dict[str, str | None], models: dict[str, str | None]) -> str:
     stated = [[part, for_markdown(name) if name else "not stated"] for part, name in licences.items()]
     table = _table(["part", "licence"], stated)
-    if recipe.teacher.engine == "microworld":
+    if recipe.teacher.engine == "microworld" or models["teacher"] is None:
         return table
     return (
         f"{table}\n\nThe conditions of the teacher `{for_markdown_code(recipe.teacher.model)}` and of the base models bear on "
@@ -280,7 +336,10 @@ def _or_dash(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def _limits(recipe: RecipeView) -> str:
+def _limits(recipe: RecipeView, manifest: dict[str, Any]) -> str:
+    given = manifest.get("given", {})
+    if {"embedding_model", "final_triplets"} & set(given):
+        return "What was given carries its own errors and licence conditions; none of them is known here."
     if recipe.teacher.engine == "microworld":
         return (
             "Made in the microworld, a controlled language of twelve aspects: the scores show that the machinery works. "

@@ -42,9 +42,10 @@ class Upload:
     def content(self, name: str) -> bytes:
         """The bytes that a file has in the repository."""
         found = (self.folder / name).read_bytes()
-        return (
-            hub_card(found.decode(), self.kind, self.repository).encode() if name == CARD and not self.under else found
-        )
+        if name != CARD or self.under:
+            return found
+        with_rows = (self.folder.parent / "data").is_dir()
+        return hub_card(found.decode(), self.kind, self.repository, with_rows=with_rows).encode()
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """(path in the repository, bytes)."""
@@ -58,6 +59,8 @@ def planned_uploads(release: Release, repository: str) -> list[Upload]:
     found = []
     for kind, part in (("model", "model"), ("dataset", "data")):
         folder = release.path / part
+        if not folder.is_dir():  # the rows were the user's own, and stayed with them
+            continue
         files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
         found.append(Upload(kind, folder, tuple(files), "", repository))
     evidence = tuple(name for name in EVIDENCE if (release.path / name).is_file())
@@ -72,6 +75,8 @@ def push_objections(release: Release, repository: str) -> list[str]:
     found += [f"damaged: {problem}" for problem in integrity_problems(release.path)]
     for part, field in (("model", "release.model_licence"), ("data", "release.data_licence")):
         card = release.path / part / CARD
+        if part == "data" and not card.parent.is_dir():
+            continue
         if not card.is_file():
             found.append(f"{part} has no card")
         elif not _front(card).get("license"):
@@ -100,10 +105,10 @@ def push_release(release: Release, repository: str) -> list[str]:
     hub, went = HfApi(), []
     message = f"Release {release.short} of recipe {release.recipe}"
     try:
-        for kind in ("model", "dataset"):
+        for kind, uploads in _by_kind(planned_uploads(release, repository)).items():
             hub.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
             with TemporaryDirectory() as folder:
-                _stage([upload for upload in planned_uploads(release, repository) if upload.kind == kind], Path(folder))
+                _stage(uploads, Path(folder))
                 commit = hub.upload_folder(
                     repo_id=repository, repo_type=kind, folder_path=folder, commit_message=message, delete_patterns="*"
                 )
@@ -117,8 +122,21 @@ def push_release(release: Release, repository: str) -> list[str]:
     return went
 
 
-def hub_card(text: str, kind: str, repository: str) -> str:
+def _by_kind(uploads: Iterable[Upload]) -> dict[str, list[Upload]]:
+    found: dict[str, list[Upload]] = {}
+    for upload in uploads:
+        found.setdefault(upload.kind, []).append(upload)
+    return found
+
+
+def hub_card(text: str, kind: str, repository: str, *, with_rows: bool = True) -> str:
     """A card for a hub: its snippet opens the repository, and the model's front matter names the data set.
+
+    Args:
+        text: of the card.
+        kind: `model` or `dataset`.
+        repository: OWNER/NAME.
+        with_rows: whether there is a data set.
 
     >>> hub_card('---\\nlanguage: "en"\\n---\\nSentenceTransformer("model")\\n', "model", "o/n").splitlines()[2:]
     ['datasets: ["o/n"]', '---', 'SentenceTransformer("o/n")']
@@ -126,7 +144,8 @@ def hub_card(text: str, kind: str, repository: str) -> str:
     text = text.replace(MODEL_PLACE, MODEL_PLACE.replace('"model"', f'"{repository}"'))
     text = text.replace(DATA_PLACE, DATA_PLACE.replace('"data"', f'"{repository}"'))
     head, end, rest = text.partition("\n---\n")
-    return f'{head}\ndatasets: ["{repository}"]{end}{rest}' if kind == "model" and end else text
+    named = kind == "model" and end and with_rows
+    return f'{head}\ndatasets: ["{repository}"]{end}{rest}' if named else text
 
 
 def _stage(uploads: Iterable[Upload], folder: Path) -> None:

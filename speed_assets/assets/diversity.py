@@ -20,19 +20,29 @@ from speed_assets.domain.task_types import TASK_TYPE_NAMES, TOPIC_TYPES
 from speed_assets.recipe import FinalTriplets, rows_asked
 
 
-def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]:
-    """The diversity of the rows that passed, as metadata; the plot goes to the unhashed folder."""
+def measured(
+    run: StageRun[FinalTriplets], rows: pl.DataFrame, given: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """The diversity of the rows that passed, as metadata; the plot goes to the unhashed folder.
+
+    Args:
+        run: of final_triplets.
+        rows: that passed.
+        given: rows that the user gave, by task type: no prompt asked for them. None for written ones.
+    """
     section = run.section
-    asked = rows_asked(run.recipe, section.source)
+    asked = rows_asked(run.recipe, section.source).model_dump() if given is None else given
     prompts = prompt_set(run.unfingerprinted.prompts, run.multilingual)
     found = diversity(
         rows,
-        _asked_topics(run, asked.model_dump()),
-        (section.diversity.intended or asked).model_dump(),
+        _asked_topics(run, asked),
+        asked if section.diversity.intended is None else section.diversity.intended.model_dump(),
         rows_max=section.diversity.rows_max,
         vendi_rows_max=section.diversity.vendi_rows_max,
         seed=run.recipe.seed,
-        in_prompts={name: prompts.attributes_in_prompt(name) for name in TASK_TYPE_NAMES},
+        in_prompts={
+            name: prompts.attributes_in_prompt(name) if given is None else frozenset() for name in TASK_TYPE_NAMES
+        },
         languages=run.languages.shares if run.languages else None,
     )
     plot_diversity(found, run.unhashed / "diversity.png")
@@ -41,10 +51,10 @@ def measured(run: StageRun[FinalTriplets], rows: pl.DataFrame) -> dict[str, Any]
 
 def _asked_topics(run: StageRun[FinalTriplets], asked: Mapping[str, int]) -> pl.DataFrame:
     """(task_type, topic) of every task that rows were asked for, drawn again as the writer drew them."""
+    if "task_list" not in run.inputs:  # every row is written from a passage, or given
+        return pl.DataFrame(schema={"task_type": pl.String, "topic": pl.String})
     assert run.stage.takes is not None
     writer = written_by(run.section.source)
-    if "task_list" not in run.inputs:  # every row is written from a passage
-        return pl.DataFrame(schema={"task_type": pl.String, "topic": pl.String})
     tasks = run.input_rows("task_list").filter(run.stage.takes)
     drawn = []
     for task_type in TOPIC_TYPES:

@@ -10,6 +10,7 @@ import polars as pl
 
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.external_digests import folder_digest
+from resources.store.store import Artifact
 from speed_assets.assets.embedding_jobs import train_job, untrained_model
 from speed_assets.assets.negatives import MORE
 from speed_assets.assets.stage_run import StageRun
@@ -30,10 +31,15 @@ def embedding_model(run: StageRun[EmbeddingModel]) -> dict[str, Any]:
 
 def _triplets(run: StageRun[Any]) -> pl.DataFrame:
     """The rows of final_triplets, with the mined negatives where the recipe has that stage."""
-    rows = run.input("final_triplets").table()
-    if "mined_negatives" not in run.inputs:
-        return rows.select(TRAINED_ON)
-    mined, further = _mined(run)
+    final = run.input("final_triplets")
+    rows = final.table()
+    mines = "mined_negatives" in run.inputs
+    wide, further = _further(final, *([run.input("mined_negatives")] if mines else []))
+    if further:
+        rows = rows.join(wide, on="row_id", how="left", maintain_order="left")
+    if not mines:
+        return rows.select(*TRAINED_ON, *further)
+    mined = run.input("mined_negatives").table().select("row_id", pl.col("negative").alias("mined"))
     rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
     if run.recipe.embedding_model.distil:
         near = run.input("mined_negatives").table()
@@ -45,16 +51,16 @@ def _triplets(run: StageRun[Any]) -> pl.DataFrame:
     return rows.with_columns(negative=pl.coalesce("negative", "mined")).select(*TRAINED_ON, *further)
 
 
-def _mined(run: StageRun[Any]) -> tuple[pl.DataFrame, list[str]]:
-    """(row_id, mined, and a column for each further negative), and the names of those columns."""
-    mined = run.input("mined_negatives").table().select("row_id", pl.col("negative").alias("mined"))
-    more = run.input("mined_negatives").table(MORE)
-    if more.is_empty():
-        return mined, []
+def _further(*artifacts: Artifact) -> tuple[pl.DataFrame, list[str]]:
+    """(row_id, and a column for each further negative), and the names of those columns: the user's own, and mined ones of rows
+    without."""
+    tables = [more for artifact in artifacts if not (more := artifact.table(MORE)).is_empty()]
+    if not tables:
+        return pl.DataFrame(), []
+    more = pl.concat([table.select("row_id", "negative", pl.col("number").cast(pl.Int64)) for table in tables])
     further = [f"negative_{number}" for number in sorted(set(more["number"]))]
     numbered = more.with_columns(name=pl.lit("negative_") + pl.col("number").cast(pl.String))
-    wide = numbered.pivot("name", index="row_id", values="negative").select("row_id", *further)
-    return mined.join(wide, on="row_id", how="left", maintain_order="left"), further
+    return numbered.pivot("name", index="row_id", values="negative").select("row_id", *further), further
 
 
 def baseline_models(run: StageRun[None]) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def examples(run: StageRun[Examples]) -> dict[str, Any]:
     unread = NO_JUDGEMENT
     if section.answers is not None and TASK_TYPES[run.task_type].grounded:
         mine, unread, about = with_answers(run, mine)
-    problems = [_problem(run.task_type, row) if row["reason"] is None else None for row in mine.iter_rows(named=True)]
+    problems = [
+        problem_of_record(run.task_type, row) if row["reason"] is None else None for row in mine.iter_rows(named=True)
+    ]
     mine = mine.with_columns(pl.Series("problem", problems, dtype=pl.String)).with_columns(
         complete=pl.all_horizontal(pl.col(field).is_not_null() for field in complete_fields(run.task_type)),
         reason=pl.coalesce("reason", "problem"),
@@ -78,7 +80,7 @@ def examples(run: StageRun[Examples]) -> dict[str, Any]:
     }
 
 
-def _problem(task_type: str, row: dict[str, Any]) -> str | None:
+def problem_of_record(task_type: str, row: dict[str, Any]) -> str | None:
     """Why a row with all fields is no record of its task type."""
     if any(row[field] is None for field in complete_fields(task_type)):
         return None

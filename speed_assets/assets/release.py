@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -21,11 +21,11 @@ from resources.store.store import Artifact
 from speed_assets.assets.examples import without_own
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest, seed_for
-from speed_assets.domain.graph import EXAMPLES
-from speed_assets.domain.row_languages import language_counts
+from speed_assets.domain.graph import EXAMPLES, GENERATORS, Stage, external_of
+from speed_assets.domain.row_languages import language_columns, language_counts
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
-from speed_assets.recipe import Licences, without_places
+from speed_assets.recipe import GivenTriplets, Licences, without_places
 
 LIBRARIES = (
     "dagster", "transformers", "trl", "datasets", "sentence-transformers", "mteb", "polars", "great-expectations", "torch",
@@ -34,20 +34,20 @@ LIBRARIES = (
 
 def release(run: StageRun[Licences]) -> dict[str, Any]:
     """Model, data, cards, manifest and recipe.json, which holds what the release's fingerprint contains of the recipe."""
-    rows = run.input("final_triplets")
-    triplets, quarantine = without_own(run, rows.table(), rows.table("quarantine"))
-    manifest = _manifest(run, triplets)
+    released = _released_rows(run)
+    manifest = _manifest(run, released)
     model = run.input("embedding_model")
     shutil.copytree(model.path / "model", run.out / "model", dirs_exist_ok=True)
     (run.out / "model" / "README.md").write_text(model_card(run.recipe, manifest))
-    for task_type in TASK_TYPE_NAMES:
-        part = triplets.filter(task_type=task_type)
-        if part.height:
-            folder = run.out / "data" / task_type
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_parquet(folder / "train.parquet")
-    (run.out / "data" / "README.md").write_text(dataset_card(run.recipe, manifest))
-    quarantine.write_parquet(run.out / "quarantine.parquet")
+    if released is not None:
+        for task_type in TASK_TYPE_NAMES:
+            part = released[0].filter(task_type=task_type)
+            if part.height:
+                folder = run.out / "data" / task_type
+                folder.mkdir(parents=True, exist_ok=True)
+                part.write_parquet(folder / "train.parquet")
+        (run.out / "data" / "README.md").write_text(dataset_card(run.recipe, manifest))
+        released[1].write_parquet(run.out / "quarantine.parquet")
     scores = run.input("mteb_scores")
     scores.table().write_parquet(run.out / f"{SCORES}.parquet")
     scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
@@ -55,9 +55,21 @@ def release(run: StageRun[Licences]) -> dict[str, Any]:
     (run.out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return {
         "number": next_number(run.store),
-        "rows_released": triplets.height,
+        "rows_released": 0 if released is None else released[0].height,
         "scores": manifest["scores"]["embedding_model"],
     }
+
+
+def _released_rows(run: StageRun[Licences]) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """The rows that a release holds and those that were rejected; None where the model is given, or rows are that stay with the user."""
+    if "final_triplets" not in run.inputs:
+        return None
+    if run.graph["final_triplets"].given:
+        own = run.recipe.given.final_triplets
+        if own is not None and not own.released:
+            return None
+    rows = run.input("final_triplets")
+    return without_own(run, rows.table(), rows.table("quarantine"))
 
 
 def manifest_of(artifacts: Artifacts) -> dict[str, Any]:
@@ -78,14 +90,15 @@ def manifest_of(artifacts: Artifacts) -> dict[str, Any]:
         lineage=artifacts.lineage(stage.name),
         upstream=partial(artifacts.upstream_of, stage.name),
     )
-    return _manifest(run, run.input("final_triplets").table())
+    return _manifest(run, _released_rows(run))
 
 
-def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]:
+def _manifest(run: StageRun[Licences], released: tuple[pl.DataFrame, pl.DataFrame] | None) -> dict[str, Any]:
     """Every artifact with its fingerprint and digest, every version, and all figures that the cards show."""
     artifacts = {}
     metadata = []
-    for stage, partition, artifact in run.upstream():
+    made = list(run.upstream())
+    for stage, partition, artifact in made:
         metadata.append(artifact.metadata)
         name = f"{stage.name}/{partition}" if partition else stage.name
         artifacts[name] = {
@@ -97,31 +110,74 @@ def _manifest(run: StageRun[Licences], triplets: pl.DataFrame) -> dict[str, Any]
             "reused_calls": artifact.metadata.get("reused_calls"),
         }
     recipe = run.recipe
-    scores, rows = run.input("mteb_scores"), run.input("final_triplets").metadata
+    scores = run.input("mteb_scores")
+    rows: Mapping[str, Any] = run.input("final_triplets").metadata if "final_triplets" in run.inputs else {}
     return {
         "recipe": recipe.name,
         "recipe_digest": digest(run.lineage["recipe"]),
         "artifacts": artifacts,
         "libraries": {name: version(name) for name in LIBRARIES},
-        "models": {
-            "teacher": recipe.teacher.model,
-            "generator_base": without_places(recipe.generator.base) if "junior_model" in run.graph else None,
-            "embedding_base": without_places(recipe.embedding_model.base),
-        },
+        "models": _models(run, made),
         "teacher": _spent([m for m in metadata if m.get("teacher_calls") is not None]),
         "scores": scores.metadata["scores"],
         "evaluation": _evaluated(scores.table()),
         "score_intervals": _intervals(run, scores),
         "trainings": scores.metadata["trainings"],
         "sd_between_seeds": scores.metadata["sd_between_seeds"],
-        "rows": dict(triplets["task_type"].value_counts(sort=True).iter_rows()),
-        "removed": rows["removed"],
-        "contamination": rows["contamination"],
+        "rows": {} if released is None else dict(released[0]["task_type"].value_counts(sort=True).iter_rows()),
+        "removed": rows.get("removed", {}),
+        "contamination": rows.get("contamination", []),
         "contamination_unsearched": list(recipe.evaluation.unsearched),
+        **_given(run, made),
         **_own_examples(run),
-        **({"languages": language_counts(triplets, run.languages.shares)} if run.languages else {}),
+        **_languages(run, released),
         "licences": {"model": run.section.model_licence, "data": run.section.data_licence},
     }
+
+
+def _languages(run: StageRun[Licences], released: tuple[pl.DataFrame, pl.DataFrame] | None) -> dict[str, Any]:
+    """{"languages": those drawn, and how many rows are in each}; {} where none was drawn for the rows."""
+    if run.languages is None or released is None or not language_columns(released[0]):
+        return {}
+    return {"languages": language_counts(released[0], run.languages.shares)}
+
+
+Made = Sequence[tuple[Stage, str | None, Artifact]]
+"""Everything that a release is made from: stage, task type, artifact."""
+
+
+def _models(run: StageRun[Licences], made: Made) -> dict[str, str | None]:
+    """The models behind a release; null where none of its artifacts comes from one."""
+    recipe, graph = run.recipe, run.graph
+    on_base = [
+        stage.name
+        for stage, _, artifact in made
+        if stage.name in GENERATORS and (not stage.given or (artifact.path / "adapter").is_dir())
+    ]
+    given = any(stage.given for stage in graph.values())
+    asks = any(stage.asks_teacher for stage in graph.values())
+    return {
+        "teacher": recipe.teacher.model if asks or not given else None,
+        "generator_base": without_places(recipe.generator.base) if on_base else None,
+        "embedding_base": None if graph["embedding_model"].given else without_places(recipe.embedding_model.base),
+    }
+
+
+def _given(run: StageRun[Licences], made: Made) -> dict[str, Any]:
+    """{"given": {stage: name, revision and digest of what the user gave}}; {} where nothing was given."""
+    found: dict[str, dict[str, Any]] = {}
+    for stage, _, artifact in made:
+        if stage.given:
+            section = getattr(run.recipe.given, stage.name)
+            place = section.file if isinstance(section, GivenTriplets) else section.model
+            found[stage.name] = {
+                "name": without_places(place),
+                "revision": artifact.metadata["given"].get("revision"),
+                "digest": artifact.lineage["externals"][external_of(stage.name)],
+            }
+            if isinstance(section, GivenTriplets):
+                found[stage.name]["released"] = section.released
+    return {"given": found} if found else {}
 
 
 def _own_examples(run: StageRun[Licences]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from resources.teacher.teacher import Teacher
 from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
-from speed_assets.domain.graph import Graph, Stage
+from speed_assets.domain.graph import Graph, Stage, reads_own_section
 from speed_assets.domain.prompts import PromptKind, PromptSet
 from speed_assets.domain.row_languages import Languages
 from speed_assets.domain.rows import quarantined
@@ -63,6 +63,8 @@ class StageRun(Generic[Own]):
     progress: Progress
     multilingual: bool = False
     """Whether prompts say languages; the digests of prompts contain it."""
+    given: Any = None
+    """What the user gives in the place of this artifact (`GivenModel`, `GivenTriplets`)."""
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     @classmethod
@@ -90,10 +92,11 @@ class StageRun(Generic[Own]):
             inputs, out, store, runner, teacher, context, progress, upstream: as the fields.
             lineage: as the field; None is an empty one.
         """
+        own = (stage.name,) if reads_own_section(stage) else ()
         return cls(
             stage=stage,
             partition=partition,
-            recipe=RecipeView(recipe, stage.name, {*stage.reads, *stage.externals, stage.name}),
+            recipe=RecipeView(recipe, stage.name, {*stage.reads, *stage.externals, *own}),
             unfingerprinted=RecipeView(recipe, stage.name, stage.unfingerprinted),
             lineage=lineage or {},
             inputs=inputs,
@@ -106,6 +109,7 @@ class StageRun(Generic[Own]):
             context=context,
             progress=progress,
             multilingual=recipe.languages is not None,
+            given=getattr(recipe.given, stage.name) if stage.given else None,
         )
 
     @property

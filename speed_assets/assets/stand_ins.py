@@ -34,7 +34,7 @@ def standing_in(function: StageFunction) -> StageFunction:
     @wraps(function)
     def stage(run: StageRun[Any]) -> dict[str, Any]:
         metadata = function(run)
-        fill = _FILLS.get(run.stage.name)
+        fill = None if run.stage.given else _FILLS.get(run.stage.name)
         return {**metadata, "stand_ins": fill(run)} if fill else metadata
 
     return stage
@@ -42,7 +42,10 @@ def standing_in(function: StageFunction) -> StageFunction:
 
 def _examples(run: StageRun[Any]) -> int:
     """For each invalid row of a generator an example of the teacher, under the prompt that was asked."""
-    rows, seeds = run.tables[_DATA], run.input("seed_data").table()
+    rows = run.tables[_DATA]
+    if "seed_data" not in run.inputs:  # the junior is given, and writes without examples of the teacher
+        return 0
+    seeds = run.input("seed_data").table()
     broken = rows.filter(~pl.col("valid"))
     if broken.is_empty() or seeds.is_empty():
         return 0

@@ -71,23 +71,47 @@ def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
             settings = Settings(**section.scores.calibration.model_dump())
             likely_faulty = LikelyFaulty(settings, seed_for(seed, run.stage.name, "calibration"))
     funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
-    run.write(funnel.rows.select(*TRIPLETS, *language_columns(funnel.rows)))
-    run.write(funnel.quarantine, "quarantine")
-    plot_funnel(funnel, run.unhashed / "funnel.png")
     if likely_faulty is not None:
         plot_calibration(likely_faulty, run.unhashed / "calibration.png")
     asked = sum(artifact.metadata["asked"] for artifact in run.inputs[source].values())
+    return {
+        **finished(run, funnel, evaluation, asked),
+        **({} if likely_faulty is None else {"calibration": likely_faulty.summary}),
+        **truth(run, funnel.rows, asked),
+    }
+
+
+def finished(
+    run: StageRun[FinalTriplets],
+    funnel: Funnel,
+    evaluation: Mapping[str, Sized],
+    asked: int,
+    given: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Write what a funnel left and what it quarantined.
+
+    Args:
+        run: of final_triplets.
+        funnel: after all filters.
+        evaluation: the texts that were searched for, by evaluation set.
+        asked: rows that were asked for.
+        given: rows that the user gave, by task type; None for written ones.
+
+    Returns:
+        The figures of the artifact.
+    """
+    run.write(funnel.rows.select(*TRIPLETS, *language_columns(funnel.rows)))
+    run.write(funnel.quarantine, "quarantine")
+    plot_funnel(funnel, run.unhashed / "funnel.png")
     removed = funnel.quarantine
     return {
         "asked": asked,
         "rows_in": funnel.steps[0].rows_in,
         "steps": funnel.table(),
-        **({} if likely_faulty is None else {"calibration": likely_faulty.summary}),
         "removed": dict(removed["reason"].value_counts(sort=True).iter_rows()),
         "contamination": contamination_report(removed, evaluation),
-        "diversity": measured(run, funnel.rows),
+        "diversity": measured(run, funnel.rows, given),
         "task_types": dict(funnel.rows["task_type"].value_counts(sort=True).iter_rows()),
-        **truth(run, funnel.rows, asked),
     }
 
 
@@ -123,6 +147,8 @@ def filtered(
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
     twins: pl.DataFrame | None = None,
     likely_faulty: LikelyFaulty | None = None,
+    *,
+    written: bool = True,
 ) -> Funnel:
     """The funnel of written rows after every filter of the section.
 
@@ -137,6 +163,7 @@ def filtered(
         progress: gets filters done, filters in all, and the name of the next.
         twins: a, b (places, in the column `place`, of rows that an embedding model finds alike) and their similarity.
         likely_faulty: finds rows by the teacher's verdicts on some of them.
+        written: whether a model wrote the rows; rules and scores are for such alone.
 
     Returns:
         The funnel: rows that passed, the quarantine, and a step for each filter.
@@ -146,12 +173,12 @@ def filtered(
     texts = pl.struct(TRIPLET_FIELDS).struct.json_encode()
     steps: list[tuple[str, Finder]] = [
         ("not_whole", invalid_rows),
-        *_rule_steps(section, seed),
+        *(_rule_steps(section, seed) if written else ()),
         *((("doubted", find_doubted),) if "doubt" in rows.columns else ()),
-        *_score_steps(section.scores),
+        *(_score_steps(section.scores) if written else ()),
         *((("likely_faulty", likely_faulty),) if likely_faulty is not None else ()),
         *_near_duplicate_steps(section.near_duplicates, twins),
-        *_steps_between_rows(section, seed),
+        *(_steps_between_rows(section, seed) if written else ()),
         *_contamination_steps(section.contamination, evaluation),
     ]
     for done, (name, find) in enumerate(steps):

@@ -18,7 +18,17 @@ from resources.store.store import StoreError
 from speed_assets.assets.release import manifest_of
 from speed_assets.recipe import Superior
 
-_FIGURES = ("teacher", "removed", "contamination", "libraries", "models", "licences", "trainings", "sd_between_seeds")
+_FIGURES = (
+    "teacher",
+    "removed",
+    "contamination",
+    "libraries",
+    "models",
+    "given",
+    "licences",
+    "trainings",
+    "sd_between_seeds",
+)
 """Entries of the manifest that the cards state, next to rows and scores."""
 
 

@@ -44,7 +44,7 @@ from speed_assets.orchestration.plan_estimates import (
 from speed_assets.orchestration.plan_reasons import reason_to_make
 from speed_assets.orchestration.plan_warnings import warnings_before
 from speed_assets.orchestration.staleness import FAILED, Instance, code_version_for_staleness, stale_reason
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import GivenTriplets, Recipe, without_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ class Step:
     output_tokens_most: int = 0
     failed_above: tuple[str, ...] = ()
     """Gates that failed upstream, as `gate of asset`: a run stops there."""
+    given: bool = False
+    """The user gives it: `make` only copies or filters it, and asks nobody."""
 
     @property
     def failed_gate(self) -> str | None:
@@ -117,6 +119,7 @@ class Plan:
         return {
             "recipe": self.recipe,
             "make": [step.name for step in made],
+            "given": [step.name for step in self.steps if step.given],
             "reuse": [step.name for step in self.steps if step.action == "reuse"],
             "record": [step.name for step in self.steps if step.action == "record"],
             "calls": sum(step.calls for step in made),
@@ -218,7 +221,8 @@ class _Planner:
             found = artifacts.peek(stage.name, partition)
             if found is not None:
                 why = stale_reason(artifacts, self._recorded, found)
-                steps.append(Step(stage.name, partition, "record" if why else "reuse", why or "nothing changed"))
+                action = "record" if why else "reuse"
+                steps.append(Step(stage.name, partition, action, why or "nothing changed", given=stage.given))
                 continue
             why = reason_to_make(artifacts, self._real.store, stage, partition)
             required = _dry_run(artifacts, stage, partition, teacher, runner, overlay)
@@ -227,9 +231,11 @@ class _Planner:
 
     def _step_to_make(self, stage: Stage, partition: str | None, why: str, required: RequiredCalls | None) -> Step:
         recipe = self._recipe
+        if stage.given:
+            why = f"{why} (given: {_place(recipe, stage)})"
         rows = expected_rows(recipe, stage.name, partition)
         seconds = expected_seconds(self._real.store, stage, partition, rows)
-        step = Step(stage.name, partition, "make", why, rows=rows, seconds=seconds, gpu=stage.gpu)
+        step = Step(stage.name, partition, "make", why, rows=rows, seconds=seconds, gpu=stage.gpu, given=stage.given)
         if not _asks_teacher(stage):
             return step
         calls = len(required.new) if required else expected_calls(recipe, stage.name, partition)
@@ -253,6 +259,13 @@ class _Planner:
             money=cost.money[1],
             money_most=cost.money[2],
         )
+
+
+def _place(recipe: Recipe, stage: Stage) -> str:
+    """The last name, or the name on a hub, of what is given for a stage."""
+    section = getattr(recipe.given, stage.name)
+    name: str = without_places(section.file if isinstance(section, GivenTriplets) else section.model)
+    return name
 
 
 def _with_failed_gates(steps: list[Step], graph: Graph) -> list[Step]:

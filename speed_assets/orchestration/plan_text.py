@@ -46,7 +46,8 @@ def in_words(step: Step, currency: str | None) -> str:
     if step.rows:
         takes.append(f"{step.rows:,} rows")
     takes.append("time unknown before its first run" if step.seconds is None else f"about {step.seconds:,.0f} s")
-    return f"To make: {step.why}. {', '.join(takes)}.{gates}"
+    doing = "Given by the user, to be copied" if step.given else "To make"
+    return f"{doing}: {step.why}. {', '.join(takes)}.{gates}"
 
 
 def _reasons(planned: Plan) -> list[str]:
@@ -61,10 +62,12 @@ def _row(name: str, action: str, *cells: str) -> str:
 
 def _step(step: Step, why: int | None) -> str:
     if step.action != "make":
-        return _row(step.name, step.action, "", "", "", "", str(why or ""))
+        action = "given" if step.given and step.action == "reuse" else step.action
+        return _row(step.name, action, "", "", "", "", str(why or ""))
     calls = (f"{step.calls:,}" if step.calls else "", f"{step.calls_most:,}" if step.calls else "")
     seconds = "-" if step.seconds is None else f"{step.seconds:,.0f}"
-    return _row(step.name, "make", *calls, "-" if step.rows is None else f"{step.rows:,}", seconds, str(why or ""))
+    action = "given" if step.given else "make"
+    return _row(step.name, action, *calls, "-" if step.rows is None else f"{step.rows:,}", seconds, str(why or ""))
 
 
 def _sums(planned: Plan) -> list[str]:

@@ -49,7 +49,7 @@ def short_trainings(recipe: Recipe) -> list[str]:
     }
     found = []
     for name, (settings, rows) in trained.items():
-        if name in graph and settings is not None and rows is not None:
+        if name in graph and not graph[name].given and settings is not None and rows is not None:
             total = rows.total()
             least = recipe.checks.steps_min
             found.append(too_few_steps_message(name, total, settings.steps(total), settings.batch_size, least))

@@ -18,6 +18,7 @@ from math import sqrt
 from typing import Any
 
 from resources.inputs.enough_topics import topic_counts
+from resources.inputs.example_files import read_examples
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
 from resources.ledger.prices import Tariff, in_currency
@@ -204,6 +205,9 @@ def _size(recipe: Recipe, stage: str) -> float:
 
 
 def _final_rows(recipe: Recipe) -> int:
+    if recipe.given and (given := recipe.given.final_triplets):
+        rows = read_examples(given, "given.final_triplets").height
+        return min(rows, recipe.rehearsal.rows) if recipe.rehearsal else rows
     return (recipe.senior_data.rows if recipe.senior_data else recipe.seed_data.rows).total()
 
 

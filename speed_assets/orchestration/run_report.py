@@ -92,7 +92,7 @@ def check_counts(artifacts: Artifacts) -> dict[str, int]:
 
 def _funnel(artifacts: Artifacts) -> list[dict[str, Any]]:
     """Rows in, removed and out of each filter of final_triplets."""
-    triplets = artifacts.peek("final_triplets")
+    triplets = artifacts.peek("final_triplets") if "final_triplets" in artifacts.graph else None
     steps = (triplets.metadata.get("steps") if triplets else None) or ()
     return [{name: step[name] for name in ("step", "rows_in", "removed", "rows_out")} for step in steps]
 

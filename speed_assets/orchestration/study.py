@@ -9,6 +9,7 @@ A study is a set of recipes made from one recipe, its *arms*, each run as far as
     no_revisor          the same rows, not revised
     no_dpo              the junior writes at scale, and what it writes is revised
     junior_only         the junior writes at scale, and that is all
+    no_distil           the same rows, and no margins of another model (where the recipe has `embedding_model.distil`)
 
 It is a command and not an asset: an asset belongs to the graph of one recipe, and a study has the graphs of several.
 They share a home: an artifact belongs to its fingerprint, not to a recipe, so shared artifacts are made

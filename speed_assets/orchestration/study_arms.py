@@ -23,6 +23,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "no_revisor": {"final_triplets.source": "senior_data"},
     "no_dpo": {"senior_data.writer": "junior_model"},
     "junior_only": {"senior_data.writer": "junior_model", "final_triplets.source": "senior_data"},
+    "no_distil": {"embedding_model.distil": None},
 }
 
 
@@ -62,6 +63,10 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
     Raises:
         RecipeError: when the recipe leaves out a part of the loop, or an arm cannot be made from it.
     """
+    if given := recipe.given_names():
+        raise RecipeError(
+            f"{recipe.name} has given.{given[0]}: a study makes every part of the loop itself; remove `given`"
+        )
     if recipe.senior_data is None or (recipe.final_triplets.source, recipe.senior_data.writer) != (
         "revised_data",
         "senior_model",
@@ -69,6 +74,10 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
         raise RecipeError(
             f"{recipe.name} leaves out a part of the loop: a study begins with final_triplets.source=revised_data and "
             "senior_data.writer=senior_model, and leaves out the parts itself"
+        )
+    if "no_distil" in recipe.study.ablations and recipe.embedding_model.distil is None:
+        raise RecipeError(
+            f"{recipe.name} learns from no other model: set embedding_model.distil, or take no_distil out of study.ablations"
         )
     alone = {"baselines": (), "untrained": False, "bm25": False}
     speed = changed(

@@ -52,6 +52,7 @@ from speed_assets.recipe.sections.filters import (
     Wanted,
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.given_section import Given, GivenModel, GivenTriplets
 from speed_assets.recipe.sections.languages_section import Languages
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
@@ -106,6 +107,9 @@ __all__ = [
     "Expand",
     "FinalTriplets",
     "Generator",
+    "Given",
+    "GivenModel",
+    "GivenTriplets",
     "GroundedQueries",
     "JuniorData",
     "Lanes",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from speed_assets.domain.graph import Stage
+from speed_assets.domain.graph import EXTERNAL, Stage, reads_own_section
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TOPIC_TYPES
 from speed_assets.recipe.sections.teacher_section import Teacher
 
@@ -24,12 +24,26 @@ MEMORY_FIELDS = {
     "gradient_checkpointing": "memory against time; the gradient is the same",
 }
 
+GIVEN_FIELDS = {
+    "model": "where the model is; its content, or the commit on its hub, is in the fingerprint instead",
+    "revision": "the commit is in the fingerprint instead",
+    "gigabytes_max": "a bound; what is above it is refused",
+    "file": "where the rows are; their content is in the fingerprint instead",
+    "rows_max": "a bound; what is above it is refused",
+    "file_megabytes_max": "a bound; what is above it is refused",
+    "hosted_teachers": "whether the recipe is refused",
+    "released": "what a release holds; only `release` reads it",
+}
+"""Fields of what is given that no fingerprint contains but that of `release`, which states the whole section."""
+
+
 UNFINGERPRINTED: dict[str, str] = {
     "corpus.path": "where the documents are; their content is in the fingerprint instead",
     "examples.file": "the path of the examples; their content is in the fingerprint instead",
     "examples.released": "which rows a release holds; only `release` reads it",
     "own_evaluation.queries": "where the judged queries are; their content is in the fingerprint instead",
     "corpus.share": "how many rows are grounded; the numbers of rows are in the fingerprints instead",
+    **{f"given.*.{name}": reason for name, reason in GIVEN_FIELDS.items()},
     "topics.file": "the path of the topics; their content is in the fingerprint instead",
     "evaluation.local": "the paths of evaluation sets; their names and content are in the fingerprint instead",
     "topics.rows_per_prompt_max": "when to warn, never what is asked",
@@ -83,6 +97,8 @@ def part(recipe: Recipe, stage: Stage, task_type: str | None = None) -> dict[str
     if stage.kind == "release":
         return published(recipe)
     values = _sections(recipe, stage)
+    if stage.given:
+        _narrow_to_given(values, recipe, stage)
     for name, value in values.items():
         if isinstance(section := getattr(recipe, name), Teacher):
             value.pop("dialect", None)
@@ -105,11 +121,21 @@ def published(recipe: Recipe) -> dict[str, Any]:
 
 
 def _sections(recipe: Recipe, stage: Stage) -> dict[str, Any]:
-    names = [*stage.reads, *([stage.name] if stage.name in type(recipe).model_fields else [])]
+    own = [stage.name] if stage.name in type(recipe).model_fields and reads_own_section(stage) else []
+    names = [*stage.reads, *own]
     values = {name: getattr(recipe, name) for name in names}
     return {
         name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for name, value in values.items()
     }
+
+
+def _narrow_to_given(values: dict[str, Any], recipe: Recipe, stage: Stage) -> None:
+    """Of `given` what is given for this stage, and of the generator the base that an adapter is one of."""
+    own = getattr(recipe.given, stage.name).model_dump(mode="json", exclude=set(GIVEN_FIELDS))
+    if own:
+        values[EXTERNAL] = {stage.name: own}
+    if generator := values.get("generator"):
+        values["generator"] = {name: generator[name] for name in ("base", "revision")}
 
 
 def _drop(values: dict[str, Any], paths: Iterable[str]) -> None:

@@ -29,6 +29,7 @@ from speed_assets.recipe.sections.embedding_section import EmbeddingModel, Embed
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.given_section import Given
 from speed_assets.recipe.sections.languages_section import Languages, languages_named
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
@@ -69,6 +70,7 @@ class Recipe(Section):
     queries: GroundedQueries = GroundedQueries()
     examples: Examples | None = None
     languages: Languages | None = None
+    given: Given | None = None
     prompts: Prompts
     """Which prompts the loop asks with."""
     teacher: Teacher
@@ -160,7 +162,7 @@ class Recipe(Section):
         dumped: dict[str, Any] = dump(self)
         for name in ("corpus", "queries") if self.corpus is None else ():
             dumped.pop(name, None)
-        for name in ("own_evaluation", "examples", "languages"):
+        for name in ("own_evaluation", "examples", "languages", "given"):
             if getattr(self, name) is None:
                 dumped.pop(name, None)
         return dumped
@@ -184,7 +186,8 @@ class Recipe(Section):
             embedded=bool(self.row_scores and self.row_scores.embedder),
             searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
-            reruns=self.embedding_reruns.count > 0,
+            # A model that is not trained has no other seeds.
+            reruns=self.embedding_reruns.count > 0 and "embedding_model" not in self.given_names(),
             corpus=self.corpus is not None,
             own_evaluation=self.own_evaluation is not None,
             own=self.own_evaluation.shape() if self.own_evaluation else OwnShape(),
@@ -192,6 +195,7 @@ class Recipe(Section):
             languages=self.languages is not None,
             answered=answers is not None,
             answered_by_base=answers is not None and answers.untrained,
+            given=self.given_names(),
             rehearsed=self.rehearsal is not None,
         )
         asked = {
@@ -207,6 +211,14 @@ class Recipe(Section):
         found = {"own_evaluation.pooled": own, "examples.answers": answers}
         return {field: pooled for field, pooled in found.items() if pooled is not None}
 
+    def given_names(self) -> tuple[str, ...]:
+        """Stages in whose place the user gives something."""
+        return self.given.names() if self.given else ()
+
+    def asks_teacher(self) -> bool:
+        """Whether any stage of the graph sends requests to the teacher."""
+        return any(stage.asks_teacher for stage in self.graph().values())
+
     def rows_by_stage(self) -> dict[str, PerTaskType]:
         """How many rows of each task type the sections that are there ask for."""
         return {
@@ -216,7 +228,7 @@ class Recipe(Section):
     def rows_wanted(self, task_type: str) -> dict[str, int]:
         """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""
         graph = self.graph()
-        wanted = {"seed_data": self.seed_data.rows}
+        wanted = {"seed_data": self.seed_data.rows} if "seed_data" in graph else {}
         if self.junior_data and "junior_data" in graph:
             wanted["junior_data"] = self.junior_data.prompts
         if self.senior_data and "senior_data" in graph:

@@ -131,7 +131,25 @@ def with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]
             elif field != "local" and isinstance(found, str):
                 section[field] = _absolute(folder, found, f"{name}.{field}")
         values[name] = section
+    if isinstance(values.get("given"), Mapping):
+        values["given"] = {name: _given(folder, name, found) for name, found in values["given"].items()}
     return values
+
+
+def _given(folder: Path, stage: str, section: Any) -> Any:
+    """What is given for a stage, with an absolute path: of a file, of `./model`, and of a folder that is there."""
+    if not isinstance(section, Mapping):
+        return section
+    found = dict(section)
+    for field in ("file", "model"):
+        text, named = found.get(field), f"given.{stage}.{field}"
+        if not isinstance(text, str) or not text:
+            continue
+        path = usable_path(text, named)
+        path = path.expanduser() if text.startswith("~/") else path
+        if field == "file" or path.is_absolute() or text.startswith(".") or (folder / path).is_dir():
+            found[field] = str(resolved(folder / path, named))
+    return found
 
 
 def shipped_files(recipe: Recipe, text: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from speed_assets.domain.graph import Graph, written_by
+from speed_assets.domain.graph import EXAMPLES, Graph, has_generators, written_by
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ RULED = ("seed_data", "preference_pairs", "row_verdicts", "final_triplets")
 def stages_have_their_sections(recipe: Recipe, graph: Graph) -> Iterator[str]:
     """A stage of the graph has the section of its name."""
     for name in graph:
-        if name in type(recipe).model_fields and getattr(recipe, name) is None:
+        if name in type(recipe).model_fields and getattr(recipe, name) is None and not graph[name].given:
             yield f"`{name}` is missing: final_triplets.source={recipe.final_triplets.source} needs it"
 
 
@@ -72,8 +72,8 @@ def twins_are_kept_from_below_the_bound(recipe: Recipe, _graph: Graph) -> Iterat
 
 def trainings_have_a_generator(recipe: Recipe, graph: Graph) -> Iterator[str]:
     """A loop with generators names their base."""
-    if recipe.generator is None and "junior_model" in graph:
-        yield "`generator` is missing: the recipe trains generators"
+    if recipe.generator is None and has_generators(graph):
+        yield "`generator` is missing: the recipe has generators"
 
 
 def baselines_are_made(recipe: Recipe, graph: Graph) -> Iterator[str]:
@@ -125,8 +125,10 @@ def caps_on_money_have_prices(recipe: Recipe, _graph: Graph) -> Iterator[str]:
             yield f"a cap on money needs the price of {model} in money.prices.models, input and output"
 
 
-def senior_trains_the_juniors_adapter(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+def senior_trains_the_juniors_adapter(recipe: Recipe, graph: Graph) -> Iterator[str]:
     """DPO trains the adapter that supervised fine-tuning made."""
+    if any(graph[name].given for name in ("junior_model", "senior_model") if name in graph):
+        return  # what adapter it is, if it is one, the file says
     junior, senior = (model.lora if model else None for model in (recipe.junior_model, recipe.senior_model))
     if junior and senior and (junior.r, junior.alpha) != (senior.r, senior.alpha):
         yield "senior_model.lora trains the junior's adapter further: give both the same r and alpha"
@@ -179,10 +181,13 @@ def a_corpus_has_a_real_teacher(recipe: Recipe, _graph: Graph) -> Iterator[str]:
         yield "teacher.engine=microworld writes in a language of its own: a corpus needs a real teacher"
 
 
-def examples_have_rows(recipe: Recipe, _graph: Graph) -> Iterator[str]:
+def examples_have_rows(recipe: Recipe, graph: Graph) -> Iterator[str]:
     """Examples of a task type that no row is asked of are of no use."""
     examples = recipe.examples
     if examples is None:
+        return
+    if EXAMPLES not in graph:
+        yield f"examples are of no use: with given.{recipe.given_names()[0]} no stage reads them; remove one of the two"
         return
     if not getattr(recipe.seed_data.rows, examples.task_type):
         asked = ", ".join(name for name in TASK_TYPE_NAMES if getattr(recipe.seed_data.rows, name))
@@ -240,7 +245,7 @@ def no_stage_asks_a_teacher_that_is_not_there(recipe: Recipe, graph: Graph) -> I
     """With teacher.engine=none only seed_data may want rows, which the user's examples give."""
     if recipe.teacher.engine != "none":
         return
-    if recipe.examples is None:
+    if recipe.examples is None and "seed_data" in graph:
         yield "`examples` is missing: teacher.engine=none leaves the first rows to them"
     mined = recipe.mined_negatives
     for name, stage in graph.items():
@@ -249,6 +254,34 @@ def no_stage_asks_a_teacher_that_is_not_there(recipe: Recipe, graph: Graph) -> I
             yield f"{name} asks the teacher, and teacher.engine=none: {_WITHOUT_TEACHER.get(name, 'leave it out')}"
     if mined and "mined_negatives" in graph and mined.doubts_max:
         yield "mined_negatives asks the teacher about doubts, and teacher.engine=none: set mined_negatives.doubts_max=0"
+
+
+def what_is_given_is_read(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """Something that is given stands for a stage of the recipe."""
+    for name in recipe.given_names():
+        if name not in graph:
+            yield f"given.{name} is of no use: no other stage of this recipe is made from it; remove it"
+
+
+def given_rows_are_searched_word_by_word(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """No model compares given rows with evaluation texts, and a bound that is not applied would look as if it were."""
+    if "final_triplets" in graph and graph["final_triplets"].given and recipe.final_triplets.contamination.similarity:
+        yield (
+            "final_triplets.contamination.similarity is for rows that row_scores embeds, and given.final_triplets are not: set it to "
+            "null (copies of evaluation texts are searched for word by word)"
+        )
+
+
+def given_rows_stay_on_this_machine(recipe: Recipe, graph: Graph) -> Iterator[str]:
+    """Where a hosted teacher would read given rows, somebody has to allow it."""
+    rows, mined = recipe.given.final_triplets if recipe.given else None, recipe.mined_negatives
+    if rows is None or rows.hosted_teachers or recipe.teacher.on_this_machine():
+        return
+    if mined and "mined_negatives" in graph and mined.doubts_max:
+        yield (
+            "mined_negatives.doubts_max would send given rows to a hosted teacher: set it to 0, or "
+            "given.final_triplets.hosted_teachers=true"
+        )
 
 
 _WITHOUT_TEACHER = {
@@ -330,6 +363,9 @@ RULES: tuple[Rule, ...] = (
     an_own_gain_is_measured,
     no_stage_asks_a_teacher_that_is_not_there,
     wanted_rows_have_a_first_block,
+    what_is_given_is_read,
+    given_rows_are_searched_word_by_word,
+    given_rows_stay_on_this_machine,
 )
 """In the order in which problems are listed."""
 

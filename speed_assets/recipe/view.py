@@ -15,6 +15,7 @@ from speed_assets.recipe.sections.embedding_section import EmbeddingModel, Embed
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
+from speed_assets.recipe.sections.given_section import Given
 from speed_assets.recipe.sections.languages_section import Languages
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
@@ -50,6 +51,7 @@ class RecipeView:
     queries: GroundedQueries
     examples: Examples
     languages: Languages
+    given: Given
     prompts: Prompts
     teacher: Teacher
     answers: Answers

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from speed_assets.domain.graph.edges import Graph, upstream
+from speed_assets.domain.graph.given_stages import put_given
 from speed_assets.domain.graph.stages import (
     ALL_STAGES,
     EVALUATION_TEXTS,
@@ -75,6 +76,8 @@ class Shape:
     """Passages are searched for that answer queries of theirs."""
     answered_by_base: bool = False
     """One of the retrievers that do so is the embedding base."""
+    given: tuple[str, ...] = ()
+    """Stages whose artifact the user gives."""
     rehearsed: bool = False
     """The teacher's examples replace rows that a model could not write (`assets/stand_ins.py`)."""
 
@@ -94,8 +97,6 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     stages["senior_data"] = replace(stages["senior_data"], inputs=("task_list", shape.writer))
     if shape.corpus:
         _read_passages(stages, shape)
-    if shape.examples:
-        _read_examples(stages, shape)
     texts = (EVALUATION_TEXTS,) if shape.searched else ()
     wrote = {"revised_data": shape.writer, "senior_data": shape.writer, "junior_data": "junior_model"}.get(shape.source)
     stages["row_scores"] = replace(
@@ -123,10 +124,19 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     compared = [*["baseline_models"] * bool(shape.baselines), *["embedding_reruns"] * shape.reruns]
     compared += [OWN_EVALUATION] * shape.own_evaluation
     stages["mteb_scores"] = replace(stages["mteb_scores"], inputs=("embedding_model", *compared))
+    put_given(stages, shape.given, searched=shape.searched)
+    seeded = "seed_data" in upstream(stages, ["release"])
+    if shape.examples:
+        _read_examples(stages, shape, seeded=seeded)
     for name in STAGES_WITH_STAND_INS if shape.rehearsed else ():
         stage = stages[name]
-        examples = ("seed_data",) if name in ("junior_data", "senior_data") else ()
+        examples = ("seed_data",) if seeded and name in ("junior_data", "senior_data") else ()
         stages[name] = replace(stage, inputs=(*stage.inputs, *examples), reads=(*stage.reads, "rehearsal"))
+    return _needed(stages)
+
+
+def _needed(stages: Graph) -> Graph:
+    """The stages that the release is made from, and those that gather tables; none of these where there is no table."""
     needed = upstream(stages, ["release"])
     # A release states the fingerprints of all that it is made from, and so all that these know of the outside.
     outside = dict.fromkeys(name for stage in stages.values() if stage.name in needed for name in stage.externals)
@@ -135,7 +145,7 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         if stage.gathers:
             inputs = tuple(other for other in stages if other in needed and stages[other].kind == stage.gathers)
             stages[name] = replace(stage, inputs=inputs)
-    return {name: stage for name, stage in stages.items() if name in needed or stage.gathers}
+    return {name: stage for name, stage in stages.items() if name in needed or (stage.gathers and stage.inputs)}
 
 
 def _read_passages(stages: Graph, shape: Shape) -> None:
@@ -172,9 +182,9 @@ def _evaluating(stage: Stage, shape: Shape) -> Stage:
     return replace(stage, reads=reads, externals=externals)
 
 
-def _read_examples(stages: Graph, shape: Shape) -> None:
-    """Let seed_data take the user's examples, and the release leave them out."""
-    for name in ("seed_data", "release"):
+def _read_examples(stages: Graph, shape: Shape, *, seeded: bool) -> None:
+    """Let seed_data take the user's examples where it is in the graph, and the release leave them out."""
+    for name in ("seed_data", "release") if seeded else ():
         stage = stages[name]
         stages[name] = replace(stage, inputs=(*stage.inputs, EXAMPLES), reads=(*stage.reads, EXAMPLES))
     if shape.answered:
@@ -233,7 +243,10 @@ def with_task_types(graph: Graph, wanted: Mapping[str, Iterable[str]]) -> Graph:
 
 def _types_read(graph: Graph, name: str, wanted: Mapping[str, Iterable[str]]) -> set[str]:
     """The task types that some stage reads of a task list or of passages."""
-    if name == PASSAGES and OWN_EVALUATION in graph:
+    given = (
+        "final_triplets" in graph and graph["final_triplets"].given
+    )  # nothing is written, but negatives may be mined
+    if name == PASSAGES and (OWN_EVALUATION in graph or given):
         return {GROUNDED}
     readers = [stage.name for stage in graph.values() if name in stage.inputs and stage.partitioned]
     types = {task_type for reader in readers for task_type in wanted.get(reader, TASK_TYPE_NAMES)}

@@ -37,7 +37,7 @@ class Stage:
     `externals` names things outside recipe and graph whose digest counts (see `resources/inputs/external_digests.py`).
     `takes` names the part of task_list or passages that it reads, if not all of it: then only that part is in its fingerprint.
     `gathers` makes it a second end of the graph, next to the release: its inputs are all stages of that kind that the
-    release needs, and no stage reads it.
+    release needs, and no stage reads it. `given` says that the user gives the artifact (`given_stages.py`).
     Raise `version` when the stage's code changes what it writes. `gpu` stages run one at a time where there is a GPU.
     """
 
@@ -52,6 +52,7 @@ class Stage:
     externals: tuple[str, ...] = ()
     takes: Literal["alignment", "synthesis", "held_out"] | None = None
     gathers: Kind | None = None
+    given: bool = False
     gpu: bool = False
     version: int = 1
 

@@ -51,6 +51,7 @@ def _probes(recipe: Recipe, home: Path, network: bool) -> list[tuple[str, Probe]
         ("evaluation", lambda: input_probes.evaluation(recipe)),
         ("examples", lambda: input_probes.examples(recipe)),
         ("judged queries", lambda: input_probes.judged_queries(recipe)),
+        ("given rows", lambda: input_probes.given_rows(recipe)),
         ("corpus", lambda: corpus_probes.corpus(recipe)),
         ("languages", lambda: corpus_probes.text_languages(recipe)),
         ("prices", lambda: input_probes.prices(recipe)),

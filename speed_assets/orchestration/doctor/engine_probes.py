@@ -17,6 +17,7 @@ from pathlib import Path
 from resources.compute.generator import engine_python
 from resources.instance import gpu_pool
 from speed_assets.domain import machine_needs
+from speed_assets.domain.graph import has_generators
 from speed_assets.domain.machine_needs import in_units
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
 from speed_assets.orchestration.doctor.model_probes import NamedModel, named_models
@@ -34,7 +35,7 @@ _PROMPT_TOKENS = 1_000
 def engine(recipe: Recipe, home: Path) -> list[Finding]:
     """The Python of the generators' engine is there and has the vLLM that this project is tested with."""
     generator = recipe.generator
-    if generator is None or "junior_model" not in recipe.graph():
+    if generator is None or not has_generators(recipe.graph()):
         return []
     if generator.engine == "transformers" or generator.endpoint:
         return [ok("engine", f"{generator.engine}, in this environment")]
@@ -116,7 +117,7 @@ def cards() -> list[Card]:
 def gpu(recipe: Recipe, home: Path) -> list[Finding]:
     """There is a card where the engine wants one, its driver is new enough, and its free memory holds model and cache."""
     generator = recipe.generator
-    uses = generator is not None and "junior_model" in recipe.graph()
+    uses = generator is not None and has_generators(recipe.graph())
     wants = uses and generator is not None and generator.engine != "transformers" and not generator.endpoint
     large = uses and generator is not None and generator.dtype != "float32"
     if not gpu_pool.gpu_visible():

@@ -14,18 +14,23 @@ import polars as pl
 
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.example_files import complete_fields, read_examples, refusals
+from resources.inputs.example_files import complete_fields, examples_digest, read_examples, refusals
 from resources.inputs.judged_queries import read_judged_queries
 from resources.inputs.prompt_files import prompts_of
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
+from speed_assets.domain.machine_needs import in_units
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
 from speed_assets.recipe import Recipe, RecipeError
 
+_READ_BYTES = 100_000_000
+"""Bytes of a file of given rows up to which it is read here (ours: some seconds)."""
 _TEXT_FILES = (".jsonl", ".json", ".parquet", ".tsv", ".csv")
 
 
 def topics(recipe: Recipe) -> list[Finding]:
     """Topic files can be read, and hold as many topics as the recipe asks for."""
+    if recipe.given_names() and "topics" not in recipe.graph():
+        return [ok("topics", "none are needed: nothing is written")]
     try:
         counts = topic_counts(recipe.topics)
     except (RecipeError, OSError) as problem:
@@ -129,6 +134,26 @@ def judged_queries(recipe: Recipe) -> list[Finding]:
     if not judged and own.pooled is None:
         return [error("judged queries", words, "own_evaluation.columns, or own_evaluation.pooled")]
     return [ok("judged queries", words)]
+
+
+def given_rows(recipe: Recipe) -> list[Finding]:
+    """The user's triplets are there; a file that is not too large for it is read."""
+    section = recipe.given.final_triplets if recipe.given else None
+    if section is None:
+        return []
+    name, mend = "given rows", "given.final_triplets: file, columns"
+    try:
+        examples_digest(section, "given.final_triplets")
+        size = Path(section.file).stat().st_size
+        if size > _READ_BYTES:
+            return [ok(name, f"{Path(section.file).name}, {in_units(size)}")]
+        rows = read_examples(section, "given.final_triplets")
+    except (RecipeError, OSError) as problem:
+        return [error(name, str(problem), mend)]
+    whole = rows.drop_nulls(["query", "positive"]).height
+    if not whole:
+        return [error(name, f"none of {rows.height:,} rows has a query and a positive", mend)]
+    return [ok(name, f"{whole:,} of {rows.height:,} rows have a query and a positive")]
 
 
 def mteb_names(recipe: Recipe) -> list[Finding]:

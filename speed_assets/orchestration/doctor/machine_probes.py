@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from speed_assets.domain import machine_needs
+from speed_assets.domain.graph import has_generators
 from speed_assets.domain.machine_needs import in_units
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
@@ -104,6 +105,9 @@ def written(recipe: Recipe) -> int:
     ):
         model = models.get(owner)
         settings = getattr(recipe, stage, None)
+        if stage in graph and graph[stage].given:
+            size += models[f"given.{stage}"].bytes_here() or 0  # it is copied
+            continue
         if stage not in graph or model is None or settings is None:
             continue
         weights = model.weights()
@@ -186,7 +190,7 @@ def ports(recipe: Recipe, _folder: Path) -> list[Finding]:
         words = f"no port of 127.0.0.1 can be opened: {problem.strerror}"
         return [error("ports", words, "allow loopback in this sandbox or container")]
     generator = recipe.generator
-    if generator and generator.endpoint and "junior_model" in recipe.graph():
+    if generator and generator.endpoint and has_generators(recipe.graph()):
         if why := unheard(generator.endpoint):
             words = f"nothing listens at {generator.endpoint} ({why})"
             return [error("ports", words, "start that server, or generator.endpoint: null starts one")]

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from resources.inputs.base_models import MICROWORLD_BASE
+from resources.inputs.given_models import is_local, local_files
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from speed_assets.domain import machine_needs
+from speed_assets.domain.graph import EXTERNAL, GENERATORS, has_generators
 from speed_assets.domain.machine_needs import in_units
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
-from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe import GivenModel, Recipe, RecipeError
 
 HUB_S = 6.0
 """Seconds that one answer of a hub may take."""
@@ -76,7 +78,7 @@ def named_models(recipe: Recipe) -> dict[str, NamedModel]:
     """The models that this recipe's graph loads, by the section that names them."""
     found = {}
     generator = recipe.generator
-    if generator is not None and "junior_model" in recipe.graph():
+    if generator is not None and has_generators(recipe.graph()):
         name = str(MICROWORLD_BASE) if generator.base == "microworld" else generator.base
         found["generator"] = NamedModel("generator.base", name, generator.revision, generator.dtype)
     if recipe.embedding_model.base != "static":
@@ -91,6 +93,11 @@ def named_models(recipe: Recipe) -> dict[str, NamedModel]:
         for number, model in enumerate(pooled.models):
             field = f"{place}.models.{number}"
             found[field] = NamedModel(f"{field}.model", model.model, model.revision, "float32")
+    for stage in recipe.given_names():
+        given = getattr(recipe.given, stage)
+        if isinstance(given, GivenModel):
+            dtype = generator.dtype if generator is not None and stage in GENERATORS else "float32"
+            found[f"given.{stage}"] = NamedModel(f"given.{stage}.model", given.model, given.revision, dtype)
     return found
 
 
@@ -119,10 +126,21 @@ def offline() -> bool:
 def models(recipe: Recipe, home: Path, *, network: bool) -> list[Finding]:
     """Every model that the recipe loads is there, or can be loaded from its hub."""
     found: dict[tuple[str, str | None], Finding] = {}
-    for model in named_models(recipe).values():
-        if (model.name, model.revision) not in found:
+    for name, model in named_models(recipe).items():
+        if name.startswith(EXTERNAL) and is_local(model.name):
+            found[name, None] = _given(recipe, name.removeprefix(f"{EXTERNAL}."), model)
+        elif (model.name, model.revision) not in found:
             found[model.name, model.revision] = _here(model, home) or _on_hub(model, home, network)
     return list(found.values())
+
+
+def _given(recipe: Recipe, stage: str, model: NamedModel) -> Finding:
+    """What is to be reported of a folder that the user gives in the place of a stage."""
+    try:
+        files = local_files(stage, getattr(recipe.given, stage), recipe.generator)
+    except RecipeError as problem:
+        return error("model", str(problem), model.field)
+    return ok("model", f"{files.folder.name}: given for {stage}, {files.part} of {in_units(files.size)}")
 
 
 def _here(model: NamedModel, home: Path) -> Finding | None:

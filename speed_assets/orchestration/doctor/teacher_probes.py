@@ -49,6 +49,8 @@ _PROMPT = "Write the one word yes, without brackets or quotes. (This checks a co
 
 def key(recipe: Recipe) -> list[Finding]:
     """The key, and the values of further headers, are in the environment and can be sent."""
+    if not recipe.asks_teacher():
+        return [ok("key", "no stage asks the teacher")]
     if recipe.teacher.engine != "openai":
         return [ok("key", f"teacher.engine={recipe.teacher.engine} wants none")]
     field = "teacher.key_variable"
@@ -67,7 +69,9 @@ def key(recipe: Recipe) -> list[Finding]:
 
 def endpoint(recipe: Recipe, home: Path) -> list[Finding]:
     """What the server says it is, whether it has the model, its clock, and what comes of one call of one token."""
-    if recipe.teacher.engine != "openai" or any(finding.status == "error" for finding in key(recipe)):
+    if recipe.teacher.engine != "openai" or not recipe.asks_teacher():
+        return []
+    if any(finding.status == "error" for finding in key(recipe)):
         return []
     listed = _Listed.of(recipe)
     found = [*listed.findings(recipe)]

@@ -21,8 +21,13 @@ class Study(Section):
     teacher_multiples: tuple[Positive, ...] = (1, 11)
     """Teacher-only arms: rows that the teacher writes for this multiple of the calls that SPEED needs (E5-mistral: 500K calls
     to SPEED's 45K, so 11). Each is paid for: leave out what is too dear."""
-    ablations: tuple[Literal["no_revisor", "no_dpo", "junior_only"], ...] = ("no_revisor", "no_dpo", "junior_only")
-    """Ablations: parts of the loop that are left out, one at a time (paper section 4.3)."""
+    ablations: tuple[Literal["no_revisor", "no_dpo", "junior_only", "no_distil"], ...] = (
+        "no_revisor",
+        "no_dpo",
+        "junior_only",
+    )
+    """Ablations: parts of the loop that are left out, one at a time (paper section 4.3). `no_distil` trains on the same rows without
+    `embedding_model.distil`, for a recipe that has it (ours)."""
     ablation_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of `senior_data.rows` at which ablations are compared with the full loop (paper: 230K of 920K)."""
     scaling: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.125, 0.25, 0.5)
