@@ -14,6 +14,7 @@ _OF_ANSWER = {
     "same_positive_negative": "two of its texts that have to differ were the same",
     "copied_query": "one of its texts merely repeated another",
     "doubled_key": "a key stood in it twice",
+    "prompt_echo": "one of its texts repeated words of this request",
     "unknown_key": "it had keys that were not asked for",
 }
 _OF_KEY = {

@@ -62,8 +62,10 @@ TEMPLATE = (
     r"|(?:that |which )?(?:answers?|matches|(?:does|do) not (?:answer|match)) (?:the|a) (?:(?:user|search) )?(?:query|question))\W*$"
     r"|^[^\w]*(?:\.{3}|\u2026)[^\w]*$"
 )
-PLACEHOLDER = r"(?i)^\W*(?:string|text|document|placeholder|tbd|todo|n/a|none|null|undefined|s[123])\W*$"
-"""A placeholder for a text, or the key of a similar sentence in its own place. As a label it may be meant."""
+PLACEHOLDER = (
+    r"(?i)^\W*(?:string|text|document|placeholder|tbd|todo|n/a|none|null|undefined|s[123]|(?:https?://|www\.)\S+)\W*$"
+)
+"""A placeholder for a text, an address alone, or the key of a similar sentence in its own place. As a label it may be meant."""
 LABEL_TEMPLATE = r"(?i)^\W{0,3}(?:label|class|category|correct label|misleading label|intent|answer|output)\W{0,2}[:=]"
 """The name of the field before a label. In other texts these words open entries of a catalogue."""
 

@@ -20,6 +20,10 @@ from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Languages, drawn_languages
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
+PROMPT_ECHO = "prompt_echo"
+"""Problem of an answer of which a text repeats what its prompt says of the form: "a question that somebody might ask"."""
+ECHO_WORDS_MIN = 4
+"""Words from which on a text that stands in its prompt repeats it; fewer may be a name that both have (ours)."""
 WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
 """Columns of a row that a model is asked to write, without `words`, the length that its prompt asks for."""
 QUARANTINE_SCHEMA = {
@@ -169,9 +173,30 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     read = frame.with_columns(
         column.scatter(again, pl.Series(found[name], dtype=pl.String)).alias(name) for name, column in columns.items()
     )
-    if kind.grounded:
+    if kind.grounded:  # its prompt holds the passage, of which a short query may be a part
         read = read.with_columns(positive=pl.col("passage"))
+    elif {"prompt", "task", "topic"} <= {*read.columns}:
+        echo = pl.when(_repeats_prompt(kind.labels)).then(pl.lit(PROMPT_ECHO))
+        read = read.with_columns(problem=pl.coalesce("problem", echo))
     return read.with_columns(valid=pl.col("problem").is_null())
+
+
+def _repeats_prompt(labels: bool) -> pl.Expr:
+    """Whether a text of a row is, word for word, a part of its prompt that is not in the task or topic; labels may be."""
+
+    def words(column: str) -> pl.Expr:
+        plain = (
+            pl.col(column).fill_null("").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
+        )
+        return pl.concat_str(pl.lit(" "), plain, pl.lit(" "))
+
+    def stands_in_prompt(field: str) -> pl.Expr:
+        text = words(field)
+        long = text.str.count_matches(" ", literal=True) > ECHO_WORDS_MIN
+        own = pl.any_horizontal(words(given).str.contains(text, literal=True) for given in ("task", "topic"))
+        return long & words("prompt").str.contains(text, literal=True) & ~own
+
+    return pl.any_horizontal(stands_in_prompt(field) for field in (("query",) if labels else TRIPLET_FIELDS))
 
 
 def ask_until_valid(

@@ -124,3 +124,53 @@ def test_only_what_is_not_whole_is_asked_again_and_takes_its_own_place() -> None
     assert rows["row"].to_list() == [0, 1, 2, 3]
     assert rows["output"].to_list() == ["attempt 0", "attempt 0", "attempt 1", "attempt 2"]
     assert ask_until_valid(pl.DataFrame({"row": [0]}), 1, ask)[1] == []
+
+
+def problems(
+    task_type: str, prompt: str, record: dict[str, str], task: str = "decide", topic: str = "bees"
+) -> list[str | None]:
+    row = {"output": [json.dumps(record)], "prompt": [prompt], "task": [task], "topic": [topic]}
+    return parse_outputs(pl.DataFrame(row), task_type)["problem"].to_list()
+
+
+FORM = 'Answer as JSON.\n- "S1": one thing that people know about {}.\n- "S2": the very same thing, said otherwise.\n- "S3": one more thing.'
+
+
+def test_words_of_the_form_are_no_text() -> None:
+    """Rows that a small model wrote, found among the rows that `make natural` kept."""
+    echo = {
+        "S1": "Bees dance to show where food is.",
+        "S2": "The very same thing, said otherwise.",
+        "S3": "Bees have five eyes.",
+    }
+    assert problems("sts", FORM.format("bees"), echo) == ["prompt_echo"]
+    assert problems("sts", FORM.format("bees"), echo | {"S2": "S2: one more thing"}) == [None], (
+        "three words may be chance"
+    )
+    assert problems("sts", FORM.format("bees"), echo | {"S2": "Food is shown by a dance."}) == [None]
+
+
+def test_texts_may_have_words_of_task_and_topic() -> None:
+    topic = "the honey bees of europe"
+    record = {"S1": "The honey bees of Europe.", "S2": "European honey bees.", "S3": "Bees of Asia."}
+    assert problems("sts", FORM.format(topic), record, task=topic, topic=topic) == [None]
+    labels = {
+        "input_text": "My card is gone.",
+        "label": "lost or stolen bank card",
+        "misleading_label": "a card that is late",
+    }
+    prompt = "Sort into: lost or stolen bank card, a card that is late, a card that does not work."
+    assert problems("classification", prompt, labels, task="sort") == [None], "the prompt may name the labels"
+    assert problems("classification", prompt, labels | {"input_text": "a card that does not work"}, task="sort") == [
+        "prompt_echo"
+    ]
+
+
+@given(st.text("ab ,.", max_size=40), st.text("ab ,.", max_size=20))
+def test_every_long_part_of_a_prompt_is_an_echo(prompt: str, text: str) -> None:
+    folded = " ".join(prompt.replace(",", " ").replace(".", " ").split())
+    own = " ".join(text.replace(",", " ").replace(".", " ").split())
+    found = problems("sts", prompt, {"S1": text or "x", "S2": "c d", "S3": "e f"}, task="z", topic="z")
+    if found != [None] and found != ["prompt_echo"]:
+        return  # an empty or doubled text is another problem
+    assert (found == ["prompt_echo"]) == (len(own.split()) >= 4 and f" {own} " in f" {folded} ")

@@ -180,7 +180,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=6,
+        version=7,
     ),
     Stage(
         "junior_model",
@@ -205,7 +205,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=3,
+        version=4,
         gpu=True,
     ),
     Stage(
@@ -241,7 +241,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="synthesis",
-        version=3,
+        version=4,
         gpu=True,
     ),
     Stage(
@@ -277,7 +277,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         unfingerprinted=_WRITES,
         externals=("prompt:revise",),
-        version=5,
+        version=6,
         gpu=True,
     ),
     Stage(
@@ -313,7 +313,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=("teacher", "prompts"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=11,
+        version=12,
     ),
     Stage(
         "mined_negatives",
