@@ -14,11 +14,21 @@ from resources.inputs.prompt_files import prompt_set
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.task_types import TOPIC_TYPES
+from speed_assets.orchestration.plan_warnings import taught_unchecked
 from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, RecipeView, load_recipe, parse_recipe
 from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_a_plan_warns_where_rows_are_taught_that_no_rule_has_read() -> None:
+    laptop = load_recipe("laptop")
+    assert taught_unchecked(laptop) == []
+    unread = laptop.model_copy(update={"seed_data": laptop.seed_data.model_copy(update={"rules": None})})
+    (line,) = taught_unchecked(unread)
+    assert line.startswith("seed_data.rules is not set")
+    assert taught_unchecked(load_recipe("offline")) == []
+
+
 def test_every_shipped_recipe_loads(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name

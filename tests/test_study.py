@@ -152,10 +152,11 @@ def test_settings_that_make_no_study_are_refused(settings: dict[str, Any], words
 
 def test_waived_checks_let_everything_pass() -> None:
     for name, value in Checks.waived():
-        if name not in ("superior", "non_inferior"):
+        if name not in ("superior", "non_inferior", "own_evaluation"):
             lowest = -1e6 if name == "loss_drop_min" else -1 if name.startswith(("gain_", "reward_")) else 0
             assert value == (1 if name.endswith("_max") else lowest), name
     assert Checks.waived().superior.over == ()
+    assert Checks.waived().own_evaluation is None
     assert "".startswith(*Checks.waived().non_inferior.waived)
 
 

@@ -19,7 +19,23 @@ def warnings_before(recipe: Recipe) -> list[str]:
     Raises:
         RecipeError: where the recipe refuses too few prompts (`topics.refuse`), or a topic file cannot be read.
     """
-    return [*crowded_prompt_warnings(recipe), *short_trainings(recipe), *missing_extras()]
+    return [*crowded_prompt_warnings(recipe), *short_trainings(recipe), *taught_unchecked(recipe), *missing_extras()]
+
+
+def taught_unchecked(recipe: Recipe) -> list[str]:
+    """A warning where generators learn from rows on which no rule is applied; the microworld's teacher breaks none."""
+    if recipe.teacher.engine == "microworld":
+        return []
+    trained = {
+        "junior_model": ("seed_data", recipe.seed_data),
+        "senior_model": ("preference_pairs", recipe.preference_pairs),
+    }
+    graph = recipe.graph()
+    return [
+        f"{table}.rules is not set: rows that final_triplets.rules reject train {model}; give {table} the same rules"
+        for model, (table, section) in trained.items()
+        if model in graph and not graph[model].given and section is not None and section.rules is None
+    ]
 
 
 def missing_extras() -> list[str]:
