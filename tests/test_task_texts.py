@@ -178,6 +178,7 @@ def test_the_stage_hands_its_texts_to_whoever_looks_for_them(tmp_path: Path, mon
 
     class Run:
         recipe = SimpleNamespace(evaluation=section)
+        stage = SimpleNamespace(externals=())
         runner = SimpleNamespace(run=lambda job, params, folder, progress: task_texts.run(params, progress))
         progress = staticmethod(lambda *_: None)
 
