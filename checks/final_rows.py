@@ -20,6 +20,7 @@ from resources.inputs.evaluation_sets import offline_evaluation_texts, task_text
 from resources.inputs.judged_queries import judged_query_texts
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.wanted_rows import share_is_kept
 from speed_assets.recipe import rows_asked
 
 
@@ -39,7 +40,7 @@ def kept_share(subject: Subject) -> Outcome:
     least = subject.recipe.checks.kept_min
     share = rows / rows_in if rows_in else 0.0
     return outcome_with_advice(
-        share >= least,
+        share_is_kept(rows, rows_in, least),
         f"{rows} of {rows_in} rows ({share:.1%}) were kept, at least {least:.1%} must be (checks.kept_min)",
         LOOK_IN_QUARANTINE,
         {"rows": rows, "rows_in": rows_in, "share": share, **quarantine_metadata(subject)},

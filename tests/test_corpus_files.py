@@ -129,7 +129,7 @@ def test_what_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
         "image.png": "unknown_kind", "link.txt": "link", "linked": "link",
     }  # fmt: skip
     details = {piece.file: piece.detail for piece in found.refused}
-    assert "byte 0xfc at 2 is not utf-8: save the file as UTF-8, or set corpus.encoding" in details["latin.txt"]
+    assert "byte 0xfc at 2 is not utf-8: save the file as UTF-8, or set the field `encoding`" in details["latin.txt"]
     assert "no column text: it has a, b (see corpus.columns.text)" in details["table.csv"]
     (folder / "good.txt").write_bytes("Grün".encode("latin-1"))
     assert read(folder, encoding="latin-1").documents[0].blocks[0].text == "Grün"

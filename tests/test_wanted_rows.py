@@ -16,8 +16,8 @@ from checks.final_rows import wanted_rows
 from resources.store.artifacts import Artifacts
 from resources.store.current_block import asked_rows, current_block
 from resources.store.store import Artifact, Store
-from speed_assets.domain.wanted_rows import rows_to_ask
-from speed_assets.orchestration import runs
+from speed_assets.domain.wanted_rows import rows_to_ask, share_is_kept
+from speed_assets.orchestration import runs, study_arms
 from speed_assets.orchestration.plan import plan
 from speed_assets.orchestration.rehearse import rehearsal_of
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
@@ -112,6 +112,27 @@ def test_a_ceiling_that_cannot_be_meant_is_refused(fields: dict[str, Any], probl
         wanting(**fields)
 
 
+@pytest.mark.parametrize("given", ["embedding_model", "final_triplets"])
+def test_where_no_rows_are_written_none_are_wanted(given: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "a b", "positive": "c d", "negative": "e f"}\n')
+    data = wanting().model_dump(mode="json")
+    data["given"] = {given: {"file": str(rows)} if given == "final_triplets" else {"model": "org/name"}}
+    with pytest.raises(ValueError, match=f"given.{given} leaves no rows to write"):
+        Recipe.model_validate(data)
+
+
+def test_a_study_compares_what_its_arms_ask_for() -> None:
+    found = study_arms.arms(wanting(), 1)
+    assert found
+    assert not any(arm.final_triplets.wanted for arm in found.values())
+
+
+@given(rows=COUNTS, rows_in=COUNTS, least=st.floats(0, 1))
+def test_a_table_that_keeps_too_few_rows_gets_no_further_block(rows: int, rows_in: int, least: float) -> None:
+    assert share_is_kept(rows, rows_in, least) == (rows > 0 and (rows / rows_in if rows_in else 1.0) >= least)
+
+
 def test_grounded_rows_have_their_share_of_the_wanted_ones() -> None:
     data = load_recipe("own_corpus").model_dump(mode="json")
     data["final_triplets"]["wanted"] = {"rows": numbers(retrieval=10), "candidates_max": numbers(retrieval=1000)}
@@ -173,6 +194,8 @@ def test_no_further_block_is_written_where_another_gate_fails(tmp_path: Path) ->
     assert any("final_triplets is empty" in error for error in report.errors)
     assert not [line for line in said if "a further block is written" in line]
     assert "embedding_model" not in report.made
+    again = runs.run(load_recipe(str(tmp_path / "tiny.yaml")), tmp_path / "home", select="*embedding_model")
+    assert not any(name.startswith("senior_data") for name in again.made), "nor by the next command"
 
 
 @pytest.mark.parametrize(

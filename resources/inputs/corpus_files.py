@@ -218,11 +218,11 @@ def decoded(raw: bytes, encoding: str) -> str:
     except UnicodeDecodeError as error:
         byte = raw[error.start : error.start + 1].hex()
         raise Unreadable(
-            f"byte 0x{byte} at {error.start} is not {encoding}: save the file as UTF-8, or set corpus.encoding"
+            f"byte 0x{byte} at {error.start} is not {encoding}: save the file as UTF-8, or set the field `encoding` of its section"
         ) from None
     if "\0" in text:
         raise Unreadable(
-            "the file holds NUL characters: it is no text, or not in the encoding that corpus.encoding names"
+            "the file holds NUL characters: it is no text, or not in the encoding that the field `encoding` of its section names"
         )
     return text
 

@@ -17,6 +17,7 @@ from resources.store.current_block import current_block
 from resources.store.store import Artifact, ArtifactManifest, Store
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import PASSAGES, Stage, sources, upstream
+from speed_assets.domain.wanted_rows import share_is_kept
 from speed_assets.errors import SpeedError
 from speed_assets.recipe import Recipe
 
@@ -78,7 +79,11 @@ class Artifacts:
 
     def _passed(self, recipe: Recipe) -> Mapping[str, int] | None:
         triplets = Artifacts(recipe, self.store, further_blocks=False).peek("final_triplets")
-        return None if triplets is None else triplets.metadata["task_types"]
+        if triplets is None:
+            return None
+        passed: dict[str, int] = triplets.metadata["task_types"]
+        kept = share_is_kept(sum(passed.values()), triplets.metadata["rows_in"], recipe.checks.kept_min)
+        return passed if kept else None
 
     def fetch(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The valid artifact under this recipe; None when it or one of its inputs does not exist."""

@@ -17,7 +17,8 @@ from speed_assets.domain.wanted_rows import rows_to_ask
 from speed_assets.recipe import ROW_COUNTS, PerTaskType, Recipe
 
 Accepted = Callable[[Recipe], Mapping[str, int] | None]
-"""From the recipe of a block to the rows of each task type that passed; None where the block is not finished."""
+"""From the recipe of a block to the rows of each task type that passed; None where the block is not finished, or kept too few rows
+(`checks.kept_min`), so that it stays the current one."""
 
 
 def current_block(recipe: Recipe, accepted: Accepted) -> Recipe:

@@ -43,7 +43,7 @@ def measured(
         in_prompts={
             name: prompts.attributes_in_prompt(name) if given is None else frozenset() for name in TASK_TYPE_NAMES
         },
-        languages=run.languages.shares if run.languages else None,
+        languages=run.languages.shares if given is None and run.languages else None,
     )
     plot_diversity(found, run.unhashed / "diversity.png")
     return found

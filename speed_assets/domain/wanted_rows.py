@@ -43,6 +43,11 @@ def rows_to_ask(
     }
 
 
+def share_is_kept(rows: int, rows_in: int, least: float) -> bool:
+    """Whether enough of the rows passed (`checks.kept_min`): of a table that fails this no further block is written."""
+    return rows > 0 and rows >= least * rows_in
+
+
 def _rows(asked: int, accepted: int, wanted: int, most: int, margin: float) -> int:
     missing = wanted - accepted
     if missing <= 0 or asked >= most:

@@ -84,6 +84,7 @@ def arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
         recipe,
         {
             "seed": seed,
+            "final_triplets.wanted": None,  # arms differ in what they ask for
             "topics.refuse": False,  # a gate as well, and arms with more rows of fewer topics are part of the comparison
             "mteb_scores": alone,
             "embedding_reruns": {"count": 0},

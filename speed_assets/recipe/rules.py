@@ -301,6 +301,11 @@ def wanted_rows_have_a_first_block(recipe: Recipe, _graph: Graph) -> Iterator[st
     wanted = recipe.final_triplets.wanted
     if wanted is None:
         return
+    if given := {"final_triplets", "embedding_model"} & {*recipe.given_names()}:
+        yield f"final_triplets.wanted is of no use: given.{min(given)} leaves no rows to write; remove one of both"
+        return
+    if not wanted.rows.total():
+        yield "final_triplets.wanted.rows wants no rows: name some, or remove `wanted`"
     written = written_by(recipe.final_triplets.source)
     first = recipe.rows_by_stage()[written]
     for name in TASK_TYPE_NAMES:

@@ -88,6 +88,16 @@ def _no_system_variable(name: str) -> str:
     return name
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise PydanticCustomError("encoding", "{name} is no encoding that Python knows", {"name": name[:80]}) from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+"""Name of a text encoding."""
 Endpoint = Annotated[str, AfterValidator(_no_secrets)]
 SecretVariable = Annotated[str, Field(pattern=VARIABLE), AfterValidator(_no_system_variable)]
 """Name of an environment variable that holds a key."""

@@ -111,6 +111,7 @@ def _ids(run: dg.DagsterRun) -> list[str]:
 
 def _of_home(recipe: Recipe, store: Store) -> Subject:
     artifacts = Artifacts(recipe, store)
+    recipe = artifacts.recipe
     found = {step: artifacts.peek(*step) for step in ((s.name, p) for s, p in artifacts.in_build_order())}
     made = {step: artifact for step, artifact in found.items() if artifact is not None}
     outcomes = {

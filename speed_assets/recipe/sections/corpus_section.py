@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from speed_assets.domain.grounded import QUERY_KINDS, Queries
-from speed_assets.recipe.section import Positive, Rate, Section, Share
+from speed_assets.recipe.section import Encoding, Positive, Rate, Section, Share
 
 
 class CorpusColumns(Section):
@@ -47,7 +47,7 @@ class Corpus(Section):
     """Folder or file; a relative path starts at the recipe's folder. Read are .txt, .md, .html, .pdf, .jsonl, .csv, .tsv and
     .parquet; links are not followed."""
     columns: CorpusColumns = CorpusColumns()
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     """Of files without a byte order mark."""
     share: Share = 1.0
     """Share of the retrieval rows that every stage asks for which are written from passages; the others are about topics."""
@@ -77,10 +77,6 @@ class Corpus(Section):
     def _cuttable(self) -> Corpus:
         if 2 * self.tokens_min > self.tokens_max:
             raise ValueError(f"tokens_min={self.tokens_min} is more than half of tokens_max={self.tokens_max}")
-        try:
-            "".encode(self.encoding)
-        except LookupError:
-            raise ValueError(f"encoding={self.encoding} is no encoding that Python knows") from None
         return self
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from speed_assets.domain.task_types import TaskTypeName
-from speed_assets.recipe.section import Count, Positive, Rate, Section
+from speed_assets.recipe.section import Count, Encoding, Positive, Rate, Section
 from speed_assets.recipe.sections.own_evaluation_section import Pooled
 
 
@@ -44,7 +44,7 @@ class Examples(Section):
     file: str
     """.jsonl, .csv, .tsv or .parquet; a relative path starts at the recipe's folder."""
     columns: ExampleColumns = ExampleColumns()
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     """Of files without a byte order mark."""
     task_type: TaskTypeName = "retrieval"
     """Of rows that name none. `grounded` rows have a query and the passage that answers it, and need `corpus`."""

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from speed_assets.domain.task_types import TaskTypeName
-from speed_assets.recipe.section import Positive, Rate, Section
+from speed_assets.recipe.section import Encoding, Positive, Rate, Section
 from speed_assets.recipe.sections.examples_section import ExampleColumns
 
 
@@ -37,7 +37,7 @@ class GivenTriplets(Section):
     columns: ExampleColumns = ExampleColumns()
     """Of `negative`, a cell of .jsonl or .parquet may be a list: the first is the row's negative, the others are further ones of its
     training."""
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     """Of files without a byte order mark."""
     task_type: TaskTypeName = "retrieval"
     """Of rows that name none. A `retrieval` row without a negative is a `grounded` one, and the other way round."""

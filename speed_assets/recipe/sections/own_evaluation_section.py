@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from speed_assets.domain.graph import OwnShape
-from speed_assets.recipe.section import Count, Positive, Rate, Section
+from speed_assets.recipe.section import Count, Encoding, Positive, Rate, Section
 from speed_assets.recipe.sections.answers_section import Sampling
 from speed_assets.recipe.sections.scores_section import Embedder
 
@@ -79,11 +79,11 @@ class OwnEvaluation(Section):
     pooled: Pooled | None = None
     """Judge what several retrievers find, so that passages that answer a query too do not count as misses; null counts the passage alone that
     a query was written for."""
-    queries: str | None = None
+    queries: Annotated[str, Field(min_length=1)] | None = None
     """The user's judged queries: a folder in BEIR's layout (`queries.jsonl`, `qrels/*.tsv`), or a table (.jsonl, .csv, .tsv, .parquet). They are
     searched for among all passages, in a set of their own (`own_queries`). A relative path starts at the recipe's folder."""
     columns: QueryColumns = QueryColumns()
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     """Of a file of queries without a byte order mark."""
     file_megabytes_max: Rate = 100.0
     """Megabytes (10^6 bytes) of a file of queries at most."""
