@@ -133,6 +133,7 @@ TROUBLES = [
     Trouble("nothing to pay with", "answer", "error", "no money left.*the account", _of_teacher(status=429)),
     Trouble("the model is not there", "answer", "error", "does not know the model m.*teacher.model", _of_teacher(faults=Faults(unknown_model=True))),
     Trouble("the model is not listed", "server", "warning", "does not list m; it lists other.*teacher.model", _of_teacher(listed=("other",))),
+    Trouble("the key may not list models", "server", "warning", "list of models: .*Missing scopes.*teacher.key_variable", _of_teacher(listed=403)),
     Trouble("the form is not enforced", "structured output", "warning", "not enforced.*tool_call", _of_teacher("anthropic")),
     Trouble("another model answers", "model behind", "warning", "answers as m, and answered as model-of-may", _changed_model),
     Trouble("clocks differ", "server clock", "warning", "60 minutes behind the server", lambda c: plant.dated(c, 3600)),
@@ -179,6 +180,13 @@ def test_a_planted_trouble_is_found_and_nothing_else(
         text = "\n".join(doctor.as_text(found))
         assert max(map(len, text.splitlines())) <= 80
         assert "sk-planted" not in text + json.dumps(doctor.as_json(found))
+
+
+def test_a_server_that_refuses_one_token_is_asked_for_sixteen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with planted(tmp_path, monkeypatch, _of_teacher(least=16)) as (case, server):
+        found = doctor.diagnose(case.recipe(server.url), case.home)
+        assert [finding for finding in found if finding.status != "ok"] == []
+        assert server.asked == 1
 
 
 @pytest.mark.parametrize("species", ["openai", "openai_reasoning", "gemini", "vllm", "lm_studio"])

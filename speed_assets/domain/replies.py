@@ -218,7 +218,8 @@ def _has_thoughts(message: Mapping[str, Any], value: Any) -> bool:
 
 def _usage(value: Any) -> dict[str, Any]:
     return {
-        "prompt_tokens": _count(_inside(value, ("usage", "prompt_tokens"))),
+        "prompt_tokens": _count(_inside(value, ("usage", "prompt_tokens")))
+        or None,  # no prompt has none: 0 is not counted
         "output_tokens": _count(_inside(value, ("usage", "completion_tokens"))),
         "cached_tokens": _count(_inside(value, ("usage", "prompt_tokens_details", "cached_tokens"))) or 0,
     }

@@ -36,22 +36,35 @@ class Teacher(Zoo):
     """A server of the zoo that lists its models, and answers the doctor's question as its species would."""
 
     def __init__(
-        self, species: str = "vllm", *, listed: tuple[str, ...] = ("m",), status: int = 200, **more: Any
+        self,
+        species: str = "vllm",
+        *,
+        listed: tuple[str, ...] | int = ("m",),
+        status: int = 200,
+        least: int = 1,
+        **more: Any,
     ) -> None:
+        """`listed` is the models, or the status with which they are refused; `least` the fewest tokens that a call may ask for."""
         super().__init__(_yes, SPECIES[species], **more)
-        self.listed, self.status = listed, status
+        self.listed, self.status, self.least = listed, status, least
         self.asked = 0
         """Calls that were answered, and so are paid for."""
 
     @override
     def _batch_call(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
         if (method, target) == ("GET", "/v1/models"):
+            if isinstance(self.listed, int):
+                return self.listed, {"error": {"message": "Missing scopes: api.model.read"}}
             return 200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.listed]}
         return super()._batch_call(method, target, headers, body)
 
     @override
     def _chat(self, body: dict[str, Any]) -> tuple[int, Any]:
-        assert body.get("max_tokens", body.get("max_completion_tokens")) == 1
+        tokens = body.get("max_tokens", body.get("max_completion_tokens"))
+        assert tokens in (1, self.least)
+        if tokens < self.least:
+            words = f"Invalid 'max_tokens': integer below minimum value. Expected a value >= {self.least}, but got {tokens} instead."
+            return 400, {"error": {"message": words, "param": "max_tokens", "code": "integer_below_min_value"}}
         if self.status != 200:
             return self.status, {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
         status, value = super()._chat(body)

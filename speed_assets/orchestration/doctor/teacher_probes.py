@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
@@ -44,6 +46,11 @@ _CALL_S = 10.0
 """Seconds for the paid call, all its repetitions together."""
 _CLOCK_S = 120.0
 """Seconds by which two clocks may differ (ours: a reply takes a few)."""
+_PROBE_TOKENS = (1, 16)
+"""Tokens of the paid call, and of another where a server refuses so few (OpenAI's Responses API takes 16 at least)."""
+_WANTS_MORE_TOKENS = re.compile(
+    r"(?i)token.*\b(?:minimum|at least|greater|below|too (?:small|low|few)|>=?)|\b(?:minimum|at least|below)\b.*token"
+)
 _PROMPT = "Write the one word yes, without brackets or quotes. (This checks a connection: {})"
 
 
@@ -93,6 +100,8 @@ class _Listed:
     came: float = 0.0
     location: str | None = None
     body: bytes = b""
+    connected: bool = True
+    """Whether there is a server at the address."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> _Listed:
@@ -107,6 +116,9 @@ class _Listed:
                 None,
                 f"{type(problem).__name__}: {redact_and_shorten(str(problem), _secrets(recipe))}",
                 came=time.time(),
+                connected=not isinstance(
+                    problem, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol
+                ),
             )
         return cls(
             reply.status_code,
@@ -119,19 +131,26 @@ class _Listed:
 
     def findings(self, recipe: Recipe) -> list[Finding]:
         teacher = recipe.teacher
-        if self.status is None:
-            return [
-                error(
-                    "endpoint",
-                    f"{endpoint_name(teacher)} does not answer ({self.trouble})",
-                    "start it, or teacher.endpoint",
-                )
-            ]
+        if self.status is None and not self.connected:
+            words = f"{endpoint_name(teacher)} does not answer ({self.trouble})"
+            return [error("endpoint", words, "start it, or teacher.endpoint")]
+        if self.status is None:  # a list that is slow or too long says nothing of calls
+            return [warning("server", f"its list of models could not be read ({self.trouble})", "teacher.endpoint")]
         if self.status in (401, 402, 403) or 300 <= self.status < 400:
             outcome = read_reply(self.status, self.body, teacher, _secrets(recipe), location=self.location)
             field = "teacher.endpoint" if self.status < 400 else "teacher.key_variable"
-            return [error("endpoint", outcome.words, field)]
+            if self.status in (401, 402) or self._elsewhere(teacher.endpoint or ""):
+                return [error("endpoint", outcome.words, field)]
+            # A key may be allowed to call models and not to list them; the call shows it.
+            return [warning("server", f"its list of models: {outcome.words}", field)]
         return [*self._model(recipe), *self._clock()]
+
+    def _elsewhere(self, endpoint: str) -> bool:
+        """Whether the reply points to another server, which is never followed with a key."""
+        return (
+            300 <= (self.status or 0) < 400
+            and urlsplit(urljoin(endpoint, self.location or "")).netloc != urlsplit(endpoint).netloc
+        )
 
     def _model(self, recipe: Recipe) -> list[Finding]:
         panel = recipe.preference_pairs.panel if recipe.preference_pairs else ()
@@ -208,7 +227,10 @@ def _asked(recipe: Recipe, home: Path) -> list[Finding]:
     if time.time() - _number(before.get("at")) < FRESH_S and before.get("good"):
         hours = (time.time() - _number(before.get("at"))) / 3600
         return [ok("answer", f"asked {hours:.1f} h ago, not again")]
-    found, now = _ask_once(recipe, home)
+    for tokens in _PROBE_TOKENS:
+        found, now = _ask_once(recipe, home, tokens)
+        if not any(finding.status == "error" and _WANTS_MORE_TOKENS.search(finding.line) for finding in found):
+            break
     served, was = now.get("served"), before.get("served")
     if served and was and served != was:
         words = f"the server answers as {served}, and answered as {was} when it was last asked"
@@ -217,7 +239,7 @@ def _asked(recipe: Recipe, home: Path) -> list[Finding]:
     return found
 
 
-def _ask_once(recipe: Recipe, home: Path) -> tuple[list[Finding], dict[str, Any]]:
+def _ask_once(recipe: Recipe, home: Path, tokens: int) -> tuple[list[Finding], dict[str, Any]]:
     """Ask, and what it says: findings, and what is kept of it."""
     quick = {"mode": "online", "breaker_s": _CALL_S, "timeout_s": _CALL_S, "backoff_max_s": 1.0, "stop_after": 1}
     changes = {
@@ -227,11 +249,10 @@ def _ask_once(recipe: Recipe, home: Path) -> tuple[list[Finding], dict[str, Any]
         ),
     }
     hasty = recipe.model_copy(update=changes)
-    graph = recipe.graph()
-    task_type = graph["seed_data"].task_types[0]
-    schema = schema_for("synthesis", task_type)
+    seeds = recipe.graph().get("seed_data")  # none where rows or models are given
+    schema = schema_for("synthesis", seeds.task_types[0] if seeds and seeds.task_types else "retrieval")
     sampling = Sampling(
-        temperature=recipe.seed_data.sampling.temperature, top_p=recipe.seed_data.sampling.top_p, max_new_tokens=1
+        temperature=recipe.seed_data.sampling.temperature, top_p=recipe.seed_data.sampling.top_p, max_new_tokens=tokens
     )
     at: dict[str, Any] = {"at": time.time(), "good": False}
     try:
