@@ -135,7 +135,10 @@ def _read_completion(
 ) -> Outcome:
     reply = read_completion(value, tool_asked=bool(request and request.dialect.structure == "tool_call"))
     if reply.kind == "error":
-        return Outcome("again", f"an error with status 200: {redact_and_shorten(reply.words, key)}")
+        words = f"an error with status 200: {redact_and_shorten(reply.words, key)}"
+        if reply.output_tokens:  # paid for: booked, and asked again as often as other replies without an answer
+            return Outcome("nothing", words, _answer(reply, "", key, request, "error", words))
+        return Outcome("again", words)
     if reply.kind == "unreadable":
         return Outcome("again", f"the body is no chat completion: {redact_and_shorten(text, key)!r}")
     if request and read_less_than_sent(reply, request.prompt, read_min):

@@ -21,9 +21,9 @@ no answers: a filter or a refusal took it (`filtered`); there is no text (`empty
 (`thoughts`); a tool was called that nobody asked for; the server failed inside the reply (`error`, to be sent again); the
 prompt was not read completely (`not_read`); the body is no chat completion (`unreadable`)."""
 
-PAID_FOR_NOTHING: tuple[Kind, ...] = ("filtered", "empty", "thoughts", "tool_call", "not_read")
-"""Replies that are paid for and hold no answer."""
-ASKED_AGAIN: tuple[Kind, ...] = ("empty", "tool_call")
+PAID_FOR_NOTHING: tuple[Kind, ...] = ("filtered", "empty", "thoughts", "tool_call", "error", "not_read")
+"""Replies that are paid for and hold no answer; of errors, those that report tokens written."""
+ASKED_AGAIN: tuple[Kind, ...] = ("empty", "tool_call", "error")
 """Of these, those for which another try may help. A filter refuses again; thoughts need more room, or less of them."""
 
 CURES: dict[str, str] = {
@@ -35,6 +35,7 @@ CURES: dict[str, str] = {
         "are shall stay, or answers.thought_tokens to what it needs"
     ),
     "tool_call": "the model calls tools instead of answering: set teacher.structured_output to tool_call, or to none",
+    "error": "the server fails within its replies: look at its status, or name another teacher.model",
     "not_read": (
         "the server reads less than the prompt: give the model a longer context (Ollama: OLLAMA_CONTEXT_LENGTH=16384, "
         "llama.cpp: --ctx-size, LM Studio: Context Length), and start it again; if it does read all of it, lower calls.read_min"
