@@ -88,7 +88,7 @@ def _card(free_mib: int, driver: str = "580.65.06", rows: int = 16) -> Callable[
         plant.with_vllm(case, "0.32.0")
         plant.with_card(case, free_mib, driver)
         size = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
-        name = _folder(case, "Model-7B", config__json=json.dumps(size).encode())
+        name = _folder(case, "Model-7B", config__json=json.dumps(size).encode(), model__safetensors=b"")
         case.changes |= {"generator__base": name, "generator__dtype": "bfloat16", "generator__batch_rows": rows}
 
     return plants
@@ -117,6 +117,22 @@ class _Remembered(Teacher):
         entry = {"at": 0, "good": True, "served": "model-of-may"}
         self._file.write_text(json.dumps({teacher_probes._section(recipe): entry}))
         return super()._batch_call(*arguments)
+
+
+def _damaged_set(case: Case) -> None:
+    folder = case.folder / "set"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "1", "text": "a b c"}\n')
+    (folder / "queries.jsonl").write_text("garbage\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    case.changes.update(evaluation={"local": [str(folder)]})
+
+
+def _no_weights(case: Case) -> None:
+    folder = case.folder / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    case.changes.update(embedding_model__base=str(folder))
 
 
 TROUBLES = [
@@ -152,6 +168,8 @@ TROUBLES = [
     Trouble("a full disk", "disk", "error", "make room", lambda c: plant.with_disk(c, 100_000)),
     Trouble("little memory", "memory", "warning", "index of the evaluation texts.*unsearched", _little_memory),
     Trouble("no evaluation folder", "evaluation", "error", "there is no folder .*evaluation.local", lambda c: c.changes.update(evaluation={"local": ["/gone/set"]})),
+    Trouble("an evaluation folder is damaged", "evaluation", "error", "queries.jsonl.*evaluation.local", _damaged_set),
+    Trouble("a model's folder without weights", "model", "error", "holds no weights.*embedding_model.base", _no_weights),
     Trouble("no such task", "mteb tasks", "error", "no task or benchmark NoSuchTask.*evaluation.tasks", lambda c: c.changes.update(evaluation={"tasks": ["NoSuchTask"]})),
     Trouble("no price for the model", "prices", "warning", "price of m is not known.*money.prices.models.m", lambda c: c.changes.update(money={"prices": {"version": "v", "models": {"other": {}}}})),
     Trouble("batches that the server has not", "batches", "error", "anthropic takes no batch files.*calls.mode: online", lambda c: (c.teacher_fields.update(dialect={"preset": "anthropic"}), c.changes.update(calls={"mode": "batch"}), setattr(c, "teacher", lambda: Teacher("openai")))),

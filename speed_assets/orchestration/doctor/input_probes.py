@@ -15,6 +15,7 @@ import polars as pl
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.example_files import complete_fields, examples_digest, read_examples, refusals
+from resources.inputs.external_digests import external_digest
 from resources.inputs.judged_queries import read_judged_queries
 from resources.inputs.prompt_files import prompts_of
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
@@ -83,6 +84,11 @@ def evaluation(recipe: Recipe) -> list[Finding]:
             found.append(error("evaluation", f"there is no folder {path}", "evaluation.local"))
         elif not any(file.name.removesuffix(".gz").endswith(_TEXT_FILES) for file in path.rglob("*")):
             found.append(error("evaluation", f"no {', '.join(_TEXT_FILES)} file below {path}", "evaluation.local"))
+        elif sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) <= _READ_BYTES:
+            try:
+                external_digest(recipe, "evaluation_texts", None)  # reads every file to its end
+            except (RecipeError, OSError) as problem:
+                found.append(error("evaluation", str(problem), "evaluation.local"))
     return found or [ok("evaluation", _sets(recipe))]
 
 

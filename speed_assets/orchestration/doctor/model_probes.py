@@ -156,6 +156,8 @@ def _here(model: NamedModel, home: Path) -> Finding | None:
         folder = Path(model.name)
         if not (folder / "config.json").is_file():
             return error(name, f"{folder} has no config.json: it is no model's folder", model.field)
+        if not any(any(folder.rglob(f"*{ending}")) for ending in (*_WEIGHTS, *_OLD_WEIGHTS)):
+            return error(name, f"{folder} holds no weights that can be loaded", model.field)
         size = model.bytes_here(home)
         return ok(name, f"{folder.name}: a folder on this machine{f', {in_units(size)}' if size else ''}")
     if Path(model.name).is_absolute() or model.name.startswith((".", "~")) or model.name.count("/") > 1:

@@ -313,8 +313,8 @@ def _structured(structure: str, text: str) -> Finding:
 
 
 def _section(recipe: Recipe) -> str:
-    """The name of the settings that a probe is good for."""
-    return digest(recipe.teacher.model_dump(mode="json", exclude={"error_rates"}))[:16]
+    """The name of the settings, the key among them, that a probe is good for."""
+    return digest([recipe.teacher.model_dump(mode="json", exclude={"error_rates"}), *_secrets(recipe)])[:16]
 
 
 def _kept(home: Path) -> Mapping[str, Any]:
