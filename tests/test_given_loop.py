@@ -33,6 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.mark.faults
 def test_a_given_embedding_model_is_scored_and_released(home: Path, tmp_path: Path) -> None:
     write_embedder(tmp_path / "my-embedder")
     recipe = with_given(tmp_path, embedding_model={"model": "./my-embedder"})
@@ -64,6 +65,7 @@ def test_a_given_embedding_model_is_scored_and_released(home: Path, tmp_path: Pa
     assert any(line.startswith("embedding_model") and line.endswith(" given") for line in as_text(again))
 
 
+@pytest.mark.faults
 def test_given_triplets_are_filtered_and_trained_on(home: Path, tmp_path: Path) -> None:
     recipe = with_given(
         tmp_path, final_triplets={"file": str(rows_file(tmp_path)), "columns": COLUMNS, "task": "Find the text."}
