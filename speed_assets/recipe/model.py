@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from typing_extensions import override
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import (
@@ -157,6 +158,7 @@ class Recipe(Section):
         return data
 
     @model_serializer(mode="wrap")
+    @override
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what does not count: recipes of before have the digests that they had."""
         dumped: dict[str, Any] = dump(self)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -125,6 +125,16 @@ class Section(BaseModel):
     """A section of a recipe. The text below a field says what it means (`field_texts.py`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ()
+    """Fields that a dump leaves out while they are at their default: recipes from before they existed keep their digests."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = dump(self)
+        for name in self.LEFT_OUT:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                dumped.pop(name, None)
+        return dumped
 
     @field_validator("*", mode="before")
     @classmethod
@@ -144,6 +154,8 @@ class Section(BaseModel):
 class PerTaskType(Section):
     """One number of rows for each task type."""
 
+    LEFT_OUT = ("grounded",)
+
     classification: Rows
     """Rows of classification: a text and its label."""
     retrieval: Rows
@@ -156,14 +168,6 @@ class PerTaskType(Section):
     """Rows of matching between long texts (a paragraph or more)."""
     grounded: Rows = 0
     """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in (ours)."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `grounded` where it is 0, so that older recipes keep their digests."""
-        dumped: dict[str, Any] = dump(self)
-        if not self.grounded:
-            dumped.pop("grounded", None)
-        return dumped
 
     def total(self) -> int:
         return sum(getattr(self, name) for name in TASK_TYPE_NAMES)

@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -69,6 +67,8 @@ class Checks(Section):
     """Thresholds of the gates. A blocking check below its threshold stops the run and the release. The paper names no
     thresholds: all are ours."""
 
+    LEFT_OUT = ("own_evaluation",)
+
     topics_refused_max: Share = 0.2
     """Maximum share of rejected lines of the topic file."""
     tasks_missing_max: Share = 0.05
@@ -119,14 +119,6 @@ class Checks(Section):
     non_inferior: NonInferior = NonInferior()
     own_evaluation: OwnGain | None = None
     """Gate on the gain over the untrained base on the user's own set; null has none, and the gain is reported only."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a gate that is not there: recipes from before have the digests that they had."""
-        dumped: dict[str, Any] = dump(self)
-        if self.own_evaluation is None:
-            dumped.pop("own_evaluation", None)
-        return dumped
 
     @model_validator(mode="before")
     @classmethod

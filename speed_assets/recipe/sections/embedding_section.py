@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -27,6 +25,8 @@ class Distil(Section):
 
 class EmbeddingModel(Section):
     """The embedding model and its contrastive training. Numbers without a source are ours."""
+
+    LEFT_OUT = ("distil",)
 
     base: str
     """`static` for a table of token vectors drawn from the seed, a folder, or a hub name (paper: Mistral-7B-v0.1)."""
@@ -76,14 +76,6 @@ class EmbeddingModel(Section):
     """Recompute activations in the backward pass: less memory, a third more time."""
     micro_batch_size: Positive = 64
     """Rows of a transformer's batch that are embedded at a time; larger batches use gradient caching, with the same gradient."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what stands at its default: recipes from before have the digests that they had."""
-        dumped: dict[str, Any] = dump(self)
-        if self.distil is None:
-            dumped.pop("distil", None)
-        return dumped
 
     @model_validator(mode="after")
     def _possible(self) -> EmbeddingModel:

@@ -5,9 +5,7 @@ Belongs here: where they are and what they may be used for. Not here: reading th
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from speed_assets.domain.task_types import TaskTypeName
 from speed_assets.recipe.section import Count, Encoding, Positive, Rate, Section
@@ -41,6 +39,8 @@ class Examples(Section):
     """The user's own queries and pairs. Rows with all fields of their task type stand in for rows of `seed_data`; rows with a query are
     shown to the teacher as few-shot examples. The paper has none: all numbers are ours."""
 
+    LEFT_OUT = ("answers",)
+
     file: str
     """.jsonl, .csv, .tsv or .parquet; a relative path starts at the recipe's folder."""
     columns: ExampleColumns = ExampleColumns()
@@ -68,11 +68,3 @@ class Examples(Section):
     answers: FoundAnswers | None = None
     """Search the passages of `corpus` that are not held out for answers to `grounded` queries that have none; a passage that the teacher judges
     to answer in both orders becomes the positive. null leaves such queries to prompts."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what is not used: recipes from before have the digests that they had."""
-        dumped: dict[str, Any] = dump(self)
-        if self.answers is None:
-            dumped.pop("answers", None)
-        return dumped

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -197,6 +195,8 @@ class Wanted(Section):
 
 
 class FinalTriplets(Section):
+    LEFT_OUT = ("wanted",)
+
     source: DataSource = "revised_data"
     """The table that triplets are made from; `seed_data` is the teacher-only way."""
     rules: Rules = Rules()
@@ -208,11 +208,3 @@ class FinalTriplets(Section):
     diversity: Diversity = Diversity()
     wanted: Wanted | None = None
     """Rows that are to pass, and the ceiling on rows written for them; null takes those that come out of the rows asked for."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `wanted` where it is not set, so that older recipes keep their digests."""
-        dumped: dict[str, Any] = dump(self)
-        if self.wanted is None:
-            dumped.pop("wanted", None)
-        return dumped

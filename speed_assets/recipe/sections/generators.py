@@ -10,6 +10,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from typing_extensions import override
 
 from speed_assets.domain.training_length import held_out_rows, optimizer_steps
 from speed_assets.recipe.section import NUMBER_MAX, Endpoint, Positive, Rate, Section, Share
@@ -42,6 +43,7 @@ class Generator(Section):
     twin); `never` asks in plain text (ours)."""
 
     @model_serializer(mode="wrap")
+    @override
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what does not count: recipes of before have the digests that they had."""
         dumped: dict[str, Any] = dump(self)

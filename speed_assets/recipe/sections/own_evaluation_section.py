@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from typing_extensions import override
 
 from speed_assets.domain.graph import OwnShape
 from speed_assets.recipe.section import Count, Encoding, Positive, Rate, Section
@@ -93,6 +94,7 @@ class OwnEvaluation(Section):
     """Whether `queries` may be sent to a teacher that is not on this machine, as `pooled` does."""
 
     @model_serializer(mode="wrap")
+    @override
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what is not used: recipes from before have the digests that they had."""
         dumped: dict[str, Any] = dump(self)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from speed_assets.domain.task_types import TaskTypeName
 from speed_assets.recipe.section import NUMBER_MAX, Count, PerTaskType, Positive, Rate, Section, Share
@@ -60,6 +60,8 @@ class RowScores(Section):
 class MinedNegatives(Section):
     """Hard negatives from the positives of other rows. The paper has none for matching: all numbers are ours."""
 
+    LEFT_OUT = ("per_row",)
+
     embedder: Embedder
     """Model whose cosine similarity ranks the positives of other rows."""
     task_types: tuple[TaskTypeName, ...] = ("matching_short", "matching_long")
@@ -76,14 +78,6 @@ class MinedNegatives(Section):
     """Maximum rows in doubt that the teacher is asked about, two calls each; the others get no negative."""
     sampling: Sampling
     """How the teacher's answers about rows in doubt are sampled."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what stands at its default: recipes from before have the digests that they had."""
-        dumped: dict[str, Any] = dump(self)
-        if self.per_row == 1:
-            dumped.pop("per_row", None)
-        return dumped
 
     @model_validator(mode="after")
     def _doubts(self) -> MinedNegatives:

@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
@@ -110,6 +108,8 @@ def _require_sendable(extra: dict[str, Any]) -> None:
 
 
 class Teacher(Section):
+    LEFT_OUT = ("dialect", "non_answers")
+
     engine: Literal["microworld", "openai", "none"]
     """`microworld` is the simulated teacher of the toy language, without a network; `openai` is any OpenAI-compatible
     server; `none` is no teacher: the user's own `examples` replace it."""
@@ -128,15 +128,6 @@ class Teacher(Section):
     dialect: TeacherDialect = TeacherDialect()
     non_answers: NonAnswers = NonAnswers()
     error_rates: ErrorRates = ErrorRates()
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without sections that have their defaults, so that older recipes keep their digests."""
-        dumped: dict[str, Any] = dump(self)
-        for name in ("dialect", "non_answers"):
-            if getattr(self, name) == type(self).model_fields[name].default:
-                dumped.pop(name, None)
-        return dumped
 
     def on_this_machine(self) -> bool:
         """Whether what is sent to this teacher stays on this machine."""
