@@ -1,7 +1,8 @@
 """The offline recipe under several seeds: truth by stage, scores by model, seconds. `python -m benchmarks.seeds`.
 
-Each seed runs in a home of its own, from nothing. Last line: one JSON object with means and standard
-deviations, and the orderings that the product claims for its miniature.
+Each seed runs in a home of its own, from nothing. The junior also writes the rows that the senior writes: `junior_data` has
+other topics (those that `seed_data` has taught) and another mix of task types, so the shares of both tables cannot be compared.
+Last line: one JSON object with means and standard deviations, and the orderings that the product claims for its miniature.
 """
 
 from __future__ import annotations
@@ -18,14 +19,29 @@ from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.orchestration import run_report, runs
+from speed_assets.orchestration.study_arms import ABLATIONS, changed
 from speed_assets.recipe import load_recipe
+
+JUNIOR_AT_SCALE = "junior on the prompts of senior_data"
 
 
 def one_seed(recipe_name: str, seed: int, home: Path) -> dict[str, Any]:
-    """The summary of one run from nothing under this seed."""
+    """The summary of one run from nothing under this seed, and in its `truth` the junior on the senior's prompts."""
     recipe = load_recipe(recipe_name).model_copy(update={"seed": seed})
     report = runs.run(recipe, home, say=ProgressLines().print_line)
-    return run_report.summary(report, Artifacts(recipe, Store(home)))
+    found = run_report.summary(report, Artifacts(recipe, Store(home)))
+    junior = changed(recipe, ABLATIONS["no_dpo"])
+    written = runs.run(junior, home, select="*senior_data", say=ProgressLines().print_line)
+    by_junior = run_report.summary(written, Artifacts(junior, Store(home)))
+    found["errors"] += by_junior["errors"]
+    if not found["errors"]:
+        of_stages = found["truth"]
+        found["truth"] = {
+            "junior_data": of_stages.pop("junior_data"),
+            JUNIOR_AT_SCALE: by_junior["truth"]["senior_data"],
+            **of_stages,
+        }
+    return found
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -72,7 +88,7 @@ def main() -> None:
                 "wall_s": spread([s["wall_s"] for s in summaries]),
                 "peak_rss_gb": max(s["peak_rss_gb"] for s in summaries),
                 "stage_s": {k: spread([s["stage_s"].get(k, 0.0) for s in summaries]) for k in summaries[0]["stage_s"]},
-                "junior_below_senior": [r["junior_data"] < r["senior_data"] for r in right],
+                "junior_below_senior": [r[JUNIOR_AT_SCALE] < r["senior_data"] for r in right],
                 "senior_below_revised": [r["senior_data"] < r["revised_data"] for r in right],
                 "beats_every_baseline": [
                     all(
