@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from speed_assets.cli.live import busy_with
 from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, TopicsOption
 from speed_assets.cli.output import show, show_json
 
@@ -35,7 +36,8 @@ def doctor(
     from resources.store.home import speed_home
     from speed_assets.orchestration import doctor as probes
 
-    findings = probes.examine(recipe, topics, speed_home(), network=not free)
+    with busy_with("examining this machine, and what the recipe names"):
+        findings = probes.examine(recipe, topics, speed_home(), network=not free)
     if as_json:
         show_json(probes.as_json(findings))
     else:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from speed_assets.cli.live import busy_with
 from speed_assets.cli.options import (
     DEFAULT_RECIPE,
     JsonOption,
@@ -53,7 +54,8 @@ def show_assets(
     loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.asset_states import asset_states
 
-    states = asset_states(loaded, home, asset)
+    with busy_with("looking assets up"):
+        states = asset_states(loaded, home, asset)
     if as_json:
         show_json(states)
     elif asset:
@@ -92,7 +94,8 @@ def report(
     loaded, home = load(recipe, topics), prepared_home()
     from speed_assets.orchestration.report import write_report
 
-    page = write_report(loaded, home, name, out)
+    with busy_with("writing the page"):
+        page = write_report(loaded, home, name, out)
     if as_json:
         show_json({"page": str(page), "bytes": page.stat().st_size})
     else:

@@ -1,4 +1,4 @@
-"""Progress of a run: bars on a terminal, plain lines in a pipe.
+"""Progress of a run and of slow commands: bars on a terminal, plain lines in a pipe.
 
 Belongs here: showing progress. Not here: measuring it (stages report done and total).
 """
@@ -37,6 +37,25 @@ def progress_display() -> Iterator[ProgressDisplay]:
     display = LiveBars()
     with display:
         yield display
+
+
+@contextmanager
+def busy_with(what: str) -> Iterator[None]:
+    """On a terminal, say on standard error what a command is busy with, and for how long, until it is done.
+
+    For commands that know no total. The line goes away at the end; a pipe gets nothing.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True, highlight=False), transient=True) as bars:
+        bars.add_task(for_terminal(masked(what)), total=None)
+        yield
 
 
 class PlainLines(ProgressLines):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from speed_assets.cli import checking
-from speed_assets.cli.live import progress_display
+from speed_assets.cli.live import busy_with, progress_display
 from speed_assets.cli.options import (
     DEFAULT_RECIPE,
     JsonAtEndOption,
@@ -136,12 +136,13 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Dry run: what a run would make, why, and the estimated cost. Makes no API calls."""
-    loaded, home = load(recipe, topics, changed), prepared_home()
-    from speed_assets.orchestration.plan import plan as make_plan
-    from speed_assets.orchestration.plan_text import as_text
+    with busy_with("reading the recipe, its inputs and the home"):
+        loaded, home = load(recipe, topics, changed), prepared_home()
+        from speed_assets.orchestration.plan import plan as make_plan
+        from speed_assets.orchestration.plan_text import as_text
 
-    planned = make_plan(loaded, home)
-    planned = replace(planned, warnings=[*planned.warnings, *checking.warnings_of(loaded, home)])
+        planned = make_plan(loaded, home)
+        planned = replace(planned, warnings=[*planned.warnings, *checking.warnings_of(loaded, home)])
     if as_json:
         show_json(planned.as_json())
         return
