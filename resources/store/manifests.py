@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -130,6 +131,25 @@ def read_manifest(text: bytes) -> dict[str, Any]:
 def load_manifest(folder: Path) -> dict[str, Any]:
     """The manifest in a folder. Raises ValueError when it is absent, a link, too large or broken."""
     return read_manifest(read_regular(folder / MANIFEST_FILE))
+
+
+def listed_manifest(folder: Path) -> dict[str, Any]:
+    """As `load_manifest`, but read once for as long as the file's inode, size and time stay: for lists of many artifacts.
+
+    A plan looks at the manifests of an asset for each of its task types. The values are shared: nobody may change them. What is
+    used is fetched, and read again then.
+    """
+    file = folder / MANIFEST_FILE
+    try:
+        state = file.lstat()
+    except OSError:
+        raise ValueError(f"{file.name} is missing or broken") from None
+    return _manifest_as_of(folder, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+
+
+@lru_cache(maxsize=2048)
+def _manifest_as_of(folder: Path, state: tuple[int, ...]) -> dict[str, Any]:
+    return load_manifest(folder)
 
 
 def read_regular(file: Path) -> bytes:

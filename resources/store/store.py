@@ -29,6 +29,7 @@ from resources.store.manifests import (
     MANIFEST_FILE,
     file_digest,
     file_problems,
+    listed_manifest,
     load_manifest,
     manifest_text,
     names_artifact,
@@ -176,7 +177,7 @@ class Store:
         """As `manifests`, of artifacts whose files are in this home."""
         for file in self.folder(asset, "").glob(f"*/{MANIFEST_FILE}"):
             try:
-                manifest = load_manifest(file.parent)
+                manifest = listed_manifest(file.parent)
             except ValueError:
                 continue  # `fetch` reports the damage when the artifact is needed
             # A copy of an artifact under another name is none, and neither is one of another asset.

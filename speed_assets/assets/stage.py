@@ -179,6 +179,7 @@ def make(
     progress: Progress,
     *,
     gate: Gate | None = None,
+    dry: bool = False,
 ) -> tuple[Artifact, bool]:
     """The artifact of a stage, reused or made.
 
@@ -187,6 +188,7 @@ def make(
         artifacts, runner, teacher, progress: the resources of the run.
         context: in whose name calls are paid.
         gate: reasons against making it; evaluated before anything is written.
+        dry: a plan throws it away; it gets no plots.
 
     Returns:
         The artifact, and whether it was a cache hit.
@@ -223,6 +225,7 @@ def make(
             progress=progress,
             lineage=lineage,
             upstream=partial(artifacts.upstream_of, stage.name),
+            dry=dry,
         )
         artifact = _carried_out(function, run, artifacts, fingerprint)
     artifacts.store.share(artifact)

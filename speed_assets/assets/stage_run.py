@@ -65,6 +65,8 @@ class StageRun(Generic[Own]):
     """Whether prompts say languages; the digests of prompts contain it."""
     given: Any = None
     """What the user gives in the place of this artifact (`GivenModel`, `GivenTriplets`)."""
+    dry: bool = False
+    """Whether a plan makes this to count calls, and throws it away: then nothing is plotted."""
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     @classmethod
@@ -83,13 +85,14 @@ class StageRun(Generic[Own]):
         progress: Progress,
         lineage: Mapping[str, Any] | None = None,
         upstream: Upstream = lambda: (),
+        dry: bool = False,
     ) -> StageRun[Any]:
         """The run of a stage under a recipe.
 
         Args:
             recipe: the complete recipe; the run gets the sections that the stage lists.
             stage, partition: the artifact that is made.
-            inputs, out, store, runner, teacher, context, progress, upstream: as the fields.
+            inputs, out, store, runner, teacher, context, progress, upstream, dry: as the fields.
             lineage: as the field; None is an empty one.
         """
         own = (stage.name,) if reads_own_section(stage) else ()
@@ -110,6 +113,7 @@ class StageRun(Generic[Own]):
             progress=progress,
             multilingual=recipe.languages is not None,
             given=getattr(recipe.given, stage.name) if stage.given else None,
+            dry=dry,
         )
 
     @property

@@ -257,7 +257,9 @@ def read_as(rows: pl.DataFrame) -> dict[str, int]:
 
 
 def plot_reading(run: StageRun[Any], rows: pl.DataFrame) -> None:
-    """How many answers each step of the parse funnel read, and what was wrong with the others, as bars."""
+    """How many answers each step of the parse funnel read, and what was wrong with the others, as bars; nothing in a plan."""
+    if run.dry:
+        return
     from matplotlib.figure import Figure
 
     read, problems = read_as(rows), problem_counts(rows)

@@ -323,7 +323,7 @@ def _dry_run(
     teacher.required = RequiredCalls()
     context = CallContext("plan", stage.name, partition)
     artifact, _ = make(
-        stage, FUNCTIONS[stage.name], partition, artifacts, runner, teacher, context, lambda *_progress: None
+        stage, FUNCTIONS[stage.name], partition, artifacts, runner, teacher, context, lambda *_progress: None, dry=True
     )
     if teacher.required.new:
         overlay.mark_provisional(artifact)
