@@ -18,6 +18,7 @@ from speed_assets.assets.diversity import measured
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth
 from speed_assets.domain.calibration import LikelyFaulty, Settings
+from speed_assets.domain.candidates import with_candidate_ids
 from speed_assets.domain.contamination import Limits
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
@@ -70,6 +71,7 @@ def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
         if section.scores.calibration is not None:
             settings = Settings(**section.scores.calibration.model_dump())
             likely_faulty = LikelyFaulty(settings, seed_for(seed, run.stage.name, "calibration"))
+    rows = with_candidate_ids(rows)  # scores and verdicts name a row by its prompt
     funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
     if likely_faulty is not None:
         plot_calibration(likely_faulty, run.unhashed / "calibration.png")

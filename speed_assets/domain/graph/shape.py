@@ -114,6 +114,8 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         inputs=(shape.source, *read_by, "task_list", *texts),
         reads=("seed", "evaluation", written_by(shape.source)),
         takes=stages[written_by(shape.source)].takes,
+        # Candidates once shared the id of their prompt; other tables are as they were.
+        version=stages["final_triplets"].version + (shape.source == "junior_data"),
     )
     if shape.languages:
         _read_languages(stages)
