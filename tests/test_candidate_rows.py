@@ -20,7 +20,7 @@ from speed_assets.domain.fingerprints import seed_for, short_id
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.domain.rules import first_broken_rules
 from speed_assets.orchestration import runs
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import RECIPES, parse_recipe
 from tests.support.tiny import tiny_data, tiny_recipe
 from tests.test_triplets import EVALUATION, SECTION, right
 
@@ -87,7 +87,7 @@ def test_a_loop_that_ends_at_the_junior_passes_its_checks(tmp_path: Path) -> Non
     data["final_triplets"] = {"source": "junior_data", "rules": {"skip": ["noise", "unfinished"]}}
     data |= {"row_scores": None, "row_verdicts": None, "mined_negatives": None, "embedding_reruns": {"count": 0}}
     data["mteb_scores"] = {"baselines": []}
-    recipe = Recipe.model_validate(data)
+    recipe = parse_recipe(data, RECIPES / "junior_only.yaml")
     report = runs.run(recipe, tmp_path)
     assert not [error for error in report.errors if "expectations" in error], report.errors
     rows = Artifacts(recipe, Store(tmp_path)).get("final_triplets").table()
