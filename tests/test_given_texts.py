@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def test_sentences_are_whole_and_of_sensible_length() -> None:
 def test_a_corpus_without_a_sentence_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     for number in range(30):
-        (tmp_path / "corpus" / f"{number}.txt").write_text(" ".join(f"cell{number}x{n}" for n in range(60)))
+        cells = random.Random(number).choices(["kettle", "ladder", "anchor", "violin", "pillow", "basket", "saddle"], k=60)
+        (tmp_path / "corpus" / f"{number}.txt").write_text(" ".join(cells))
     recipe = shared(tmp_path, ALL)
     table = passages_of(recipe, tmp_path / "home").tables["data"]
     with pytest.raises(RecipeError, match=r"no sentence of 6 to 40 words in .* lower grounded_rows.sts.words_min"):
@@ -161,11 +163,15 @@ def test_answers_are_read_and_revised_without_the_given_text() -> None:
     assert json.loads(revised.record)["S3"] == "The mill has no kettle."
 
 
+SENTENCE = "The lever next to the old boiler opens the second valve."
 PASSAGE = "As an AI language model, I cannot help. The lever next to the old boiler opens the second valve and then"
 
 
-def reasons(task_type: str, positive: str, negative: str, task: str = "Tell it. Classes: explains, warns.", **numbers: Any) -> Any:
-    row = {"row_id": "r", "task_type": task_type, "topic": "T", "task": task, "query": PASSAGE, "positive": positive, "negative": negative}
+def reasons(task_type: str, positive: str, negative: str, query: str = PASSAGE, **numbers: Any) -> Any:
+    row = {
+        "row_id": "r", "task_type": task_type, "topic": "T", "task": "Tell it. Classes: explains, warns.", "query": query,
+        "positive": positive, "negative": negative,
+    }  # fmt: skip
     frame = first_broken_rules_by_source(pl.DataFrame([row]), other_script_max=0.3, **numbers)
     return frame.row(0)
 
@@ -178,8 +184,10 @@ def test_what_is_written_is_read_and_the_passage_is_not() -> None:
     assert reasons("grounded_matching_long", good, "A boiler can be painted.") == (None, None)
     assert reasons("grounded_matching_long", "Cats sleep all day.", good) == ("unlike_passage", "positive")
     assert reasons("grounded_sts", "Cats sleep all day.", good) == (None, None), "a paraphrase may share no word"
-    assert reasons("grounded_sts", good, f"{PASSAGE} more.") == ("query_in_negative", "negative")
-    assert reasons("grounded_matching_long", f"{PASSAGE} it ends.", good)[0] is not None
+    assert reasons("grounded_sts", good, f"{SENTENCE} So it is.", query=SENTENCE) == ("query_in_negative", "negative")
+    whole = f"{SENTENCE} So it is, and so it was when the house was built."
+    assert reasons("grounded_matching_long", whole, good, query=SENTENCE) == ("query_in_positive", "positive")
+    assert reasons("grounded_sts", whole, good, query=SENTENCE) == (None, None), "as of sentences about topics"
     assert reasons("grounded_sts", "As an AI language model, I cannot write that.", good)[0] is not None
 
 
