@@ -10,9 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from resources.store.artifacts import Artifacts
 from resources.store.store import Store
-from speed_assets.assets.corpus import passages
 from speed_assets.assets.junior import seed_data
 from speed_assets.domain.given_texts import fitting_sentences
 from speed_assets.domain.grounded_rules import first_broken_rules_by_source
@@ -20,13 +18,14 @@ from speed_assets.domain.revising import draft_of_row, revise
 from speed_assets.domain.rows import parse_outputs
 from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, GROUNDED_AS, TASK_TYPES
 from speed_assets.orchestration import runs
+from speed_assets.orchestration.doctor.corpus_probes import corpus
 from speed_assets.orchestration.forget import forget
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import RECIPES, Recipe, RecipeError, parse_recipe
-from tests.support.reading_teacher import note, reading, write_corpus
+from tests.support.reading_teacher import reading, write_corpus
 from tests.support.teacher_server import TeacherServer
 from tests.test_corpus_loop import found, loop_data, recipe_of
-from tests.test_grounded_rows import Reader, Table, passages_of, run_of
+from tests.test_grounded_rows import Table, passages_of, run_of
 
 URL = "http://127.0.0.1:1/v1"
 ROWS = {"classification": 16, "retrieval": 16, "sts": 16, "matching_short": 0, "matching_long": 16}
@@ -85,7 +84,14 @@ def test_a_section_of_one_type_is_in_the_fingerprints_of_that_type_alone(tmp_pat
 def test_what_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:
     for sections, message in (
         ({"sts": {"words_min": 30, "words_max": 20}}, "words_min=30 is more than words_max=20"),
-        ({"classification": {"tasks": [{"task": "Tell what it is.", "labels": ["a", "A"]}]}}, "give each class one name"),
+        (
+            {"classification": {"tasks": [{"task": "Tell what it is.", "labels": ["a", "A"]}]}},
+            "give each class one name",
+        ),
+        (
+            {"classification": {"tasks": [{"task": "Tell what it is.", "labels": ["a, b", "c"]}]}},
+            "reads as two: reword it",
+        ),
         ({"classification": {"tasks": []}}, "at least 1 item"),
         ({"matching_long": {"tasks": ["short"]}}, "at least 8 characters"),
     ):
@@ -127,14 +133,18 @@ def test_the_given_text_is_of_the_passage_verbatim(prompts: str, tmp_path: Path)
 def test_sentences_are_whole_and_of_sensible_length() -> None:
     text = "Boilers > Safety and care of the thing\nIt heats. The old boiler heats three rooms of the house. Dr. Ray saw it and said so"
     assert fitting_sentences(text, 4, 20) == ["The old boiler heats three rooms of the house."]
-    assert fitting_sentences("猫はとても静かに庭を歩いていました。犬。", 6, 40) == ["猫はとても静かに庭を歩いていました。"]  # noqa: RUF001
+    assert fitting_sentences("猫はとても静かに庭を歩いていました。犬。", 6, 40) == [
+        "猫はとても静かに庭を歩いていました。"
+    ]
     assert fitting_sentences("", 4, 20) == []
 
 
 def test_a_corpus_without_a_sentence_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     for number in range(30):
-        cells = random.Random(number).choices(["kettle", "ladder", "anchor", "violin", "pillow", "basket", "saddle"], k=60)
+        cells = random.Random(number).choices(
+            ["kettle", "ladder", "anchor", "violin", "pillow", "basket", "saddle"], k=60
+        )
         (tmp_path / "corpus" / f"{number}.txt").write_text(" ".join(cells))
     recipe = shared(tmp_path, ALL)
     table = passages_of(recipe, tmp_path / "home").tables["data"]
@@ -179,6 +189,10 @@ def reasons(task_type: str, positive: str, negative: str, query: str = PASSAGE, 
 def test_what_is_written_is_read_and_the_passage_is_not() -> None:
     assert reasons("grounded_classification", "explains", "warns") == (None, None)
     assert reasons("grounded_classification", "explains", "argues") == ("label_not_named", "negative")
+    assert reasons("grounded_classification", "classes", "warns") == ("label_not_named", "positive"), (
+        "no word of the task alone"
+    )
+    assert reasons("grounded_classification", "Explains", "warns.") == (None, None)
     assert reasons("grounded_classification", "explains", "argues", skip=("label_not_named",)) == (None, None)
     good = "Somebody turned the lever of a boiler."
     assert reasons("grounded_matching_long", good, "A boiler can be painted.") == (None, None)
@@ -195,7 +209,9 @@ def test_rows_of_one_passage_are_compared_by_what_is_written() -> None:
     from speed_assets.assets.triplets import filtered
     from tests.test_triplets import SECTION
 
-    def row(number: int, task_type: str, positive: str, negative: str, task: str, query: str = PASSAGE) -> dict[str, str]:
+    def row(
+        number: int, task_type: str, positive: str, negative: str, task: str, query: str = PASSAGE
+    ) -> dict[str, str]:
         return {
             "row_id": f"r{number}", "task_type": task_type, "topic": "T", "task": task, "query": query, "positive": positive,
             "negative": negative,
@@ -271,3 +287,58 @@ def test_the_plan_counts_their_calls(tmp_path: Path) -> None:
     assert steps["seed_data", "grounded_sts"]["calls"] == 8
     assert steps["seed_data", "grounded_matching_long"]["rows"] == 16
     assert ("seed_data", "matching_long") not in steps
+
+
+def test_the_plan_counts_the_passage_in_prompts_that_nobody_knows_yet(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 12)
+    data = loop_of(tmp_path)
+    steps = {(step["asset"], step["partition"]): step for step in plan(data, tmp_path / "home").as_json()["steps"]}
+    judged = steps["revision_data", "grounded_classification"]
+    assert judged["calls"] == 16
+    assert judged["prompt_tokens_most"] >= 16 * 96, "corpus.tokens_max of each"
+
+
+def test_the_doctor_looks_for_sentences(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "table.txt").write_text("one two three\nfour five six\n")
+    found = corpus(shared(tmp_path, {"sts": 1.0}))
+    assert [one.status for one in found] == ["ok", "warning"]
+    assert "a sentence of 6 to 40 words" in found[1].line
+    assert len(corpus(shared(tmp_path, {"classification": 1.0}))) == 1
+
+
+def loop_of(root: Path, url: str = URL) -> Recipe:
+    """The loop with generators, whose classification and STS rows are all from passages."""
+    data = loop_data(url, root)
+    asked = {"classification": 16, "retrieval": 0, "sts": 16, "matching_short": 0, "matching_long": 0}
+    data["corpus"]["shares"] = {"classification": 1.0, "sts": 1.0}
+    for section in ("junior_data", "preference_pairs"):
+        data[section]["prompts"] = asked
+    for section in ("senior_data", "revision_data"):
+        data[section]["rows"] = asked
+    data["seed_data"]["rows"] = {**asked, "classification": 48, "sts": 48}
+    return parse_recipe(data, RECIPES / "own_loop.yaml")
+
+
+@pytest.mark.faults
+def test_generators_learn_to_write_opposite_given_texts(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 30)
+    home = tmp_path / "home"
+    with TeacherServer(reading()) as server:
+        recipe = loop_of(tmp_path, server.url)
+        planned = plan(recipe, home).as_json()["calls"]
+        assert runs.run(recipe, home).errors == []
+        assert 0.5 * planned <= len(server.served) <= planned
+    texts = set(found(recipe, home, "passages", "grounded").table()["text"])
+    for task_type in ("grounded_classification", "grounded_sts"):
+        senior = found(recipe, home, "senior_data", task_type).table()
+        revised = found(recipe, home, "revised_data", task_type).table()
+        for rows in (senior, revised):
+            given = rows["query"].to_list()
+            assert (
+                all(any(one in text for text in texts) for one in given) if "sts" in task_type else set(given) <= texts
+            )
+    valid = found(recipe, home, "senior_data", "grounded_classification").table()["valid"].sum()
+    assert valid > 0
+    assert found(recipe, home, "preference_pairs", "grounded_classification").table().height > 0
+    assert found(recipe, home, "final_triplets").table().height > 0

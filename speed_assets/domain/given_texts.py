@@ -36,8 +36,29 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 """Letters of scripts that put no spaces between words."""
 _LETTERS_IN_WORD = 2
 """Such letters that count as a word (ours)."""
+_CLASSES = " Classes: "
+"""Stands between a task and the names of its classes."""
 _END = (".", "!", "?", "…", "。", "！", "？", "।", "॥", "؟", "۔", "።", '"', "”", "»", "」", ")")  # noqa: RUF001
 """How a sentence ends; a heading or a cell of a table does not."""
+
+
+def with_classes(task: str, labels: Sequence[str]) -> str:
+    """A classification task of passages as rows have it: it names its classes.
+
+    >>> with_classes("Tell what it is.", ["a rule", "an example"])
+    'Tell what it is. Classes: a rule, an example.'
+    """
+    return f"{task}{_CLASSES}{', '.join(labels)}."
+
+
+def classes_of(task: str) -> list[str]:
+    """The classes that such a task names; none of a task in other words, such as one of the user's own examples.
+
+    >>> classes_of("Tell what it is. Classes: a rule, an example."), classes_of("Tell what it is.")
+    (['a rule', 'an example'], [])
+    """
+    _, found, names = task.rpartition(_CLASSES)
+    return names.removesuffix(".").split(", ") if found else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ import polars as pl
 
 from speed_assets.domain import rules
 from speed_assets.domain.folding import fold
-from speed_assets.domain.parsing import QUERY_WORDS_LEAST, words_stand_in
+from speed_assets.domain.given_texts import classes_of
+from speed_assets.domain.parsing import QUERY_WORDS_LEAST, lower_case_text, words_stand_in
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, language_columns
 from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS
 from speed_assets.domain.rules.languages import by_drawn_languages
@@ -106,7 +107,7 @@ def _tests_of_passage(row: Mapping[str, str], query_words_min: int, *, apart: bo
             yield UNSPECIFIC, "query"
     elif row["task_type"] == "grounded_classification":
         yield from (
-            (NOT_NAMED, f) for f in ("positive", "negative") if not words_stand_in(row[f] or "", row["task"], 1)
+            (NOT_NAMED, field) for field in ("positive", "negative") if not _is_named(row[field] or "", row["task"])
         )
     elif row["task_type"] in GIVEN_TEXT_TYPES:
         if row["task_type"] not in STS_TYPES and words_stand_in(query, positive, query_words_min):
@@ -116,6 +117,14 @@ def _tests_of_passage(row: Mapping[str, str], query_words_min: int, *, apart: bo
         long = row["task_type"] not in STS_TYPES  # a paraphrase of one sentence may share no word with it
         if long and positive and not apart and is_unspecific(positive, query):
             yield UNLIKE, "positive"
+
+
+def _is_named(label: str, task: str) -> bool:
+    """Whether a label is one of the classes of its task; of a task in words of the user's own, whether it stands in it."""
+    classes = classes_of(task)
+    if classes:
+        return lower_case_text(label).strip(" .") in {lower_case_text(one) for one in classes}
+    return words_stand_in(label, task, 1)
 
 
 def _first_of(reasons: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:

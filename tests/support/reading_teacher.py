@@ -112,7 +112,7 @@ def _opposite(prompt: str, given: str, name: str) -> dict[str, str]:
         label, other = rng.sample(classes[1].split(", "), 2)
         return {"label": label, "misleading_label": other}
     if '"S2"' in prompt and '"input' not in prompt and ("is S1." in prompt or prompt.startswith("grounded_sts")):
-        one, other, third = (rng.sample(words, 3) if len(words) > 2 else ["weather", "evening", "country"])
+        one, other, third = rng.sample(words, 3) if len(words) > 2 else ["weather", "evening", "country"]
         return {
             "S2": f"People say that there is {one} and {other} here, which is known of {third}.",
             "S3": f"Nobody knows about {third}, whatever {rng.choice(_DEEDS)}s a {rng.choice(_THINGS)}.",

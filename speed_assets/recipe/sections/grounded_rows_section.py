@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from speed_assets.domain.given_texts import GivenTexts
+from speed_assets.domain.given_texts import GivenTexts, with_classes
 from speed_assets.recipe.section import Section
 
 TaskText = Annotated[str, Field(min_length=8, max_length=1000)]
@@ -28,17 +28,15 @@ class PassageClasses(Section):
 
     @model_validator(mode="after")
     def _different(self) -> PassageClasses:
+        if any(mark in label for label in self.labels for mark in (",", "Classes:")):
+            raise ValueError(f"labels of {self.task!r}: a class whose name has a comma reads as two: reword it")
         if len({label.casefold() for label in self.labels}) < len(self.labels):
             raise ValueError(f"labels of {self.task!r} name a class twice: give each class one name")
         return self
 
     def instruction(self) -> str:
-        """The task with its classes, as rows have it.
-
-        >>> PassageClasses(task="Tell what it is.", labels=("a rule", "an example")).instruction()
-        'Tell what it is. Classes: a rule, an example.'
-        """
-        return f"{self.task} Classes: {', '.join(self.labels)}."
+        """The task with its classes, as rows have it."""
+        return with_classes(self.task, self.labels)
 
 
 class GroundedSts(Section):
@@ -74,7 +72,7 @@ class GroundedClassification(Section):
         ),
         PassageClasses(
             task="Tell what a reader could check the main statement of a passage against.",
-            labels=("a measurement", "a document", "common experience", "nothing, as it is an opinion"),
+            labels=("a measurement", "a document", "common experience", "no fact but taste"),
         ),
     )
     """Tasks, of which a passage gets another one each time that it is drawn."""
