@@ -12,6 +12,8 @@ import pytest
 
 from resources.store.store import Store
 from speed_assets.assets.junior import seed_data
+from speed_assets.assets.triplets import filtered
+from speed_assets.assets.writing import asked_rows
 from speed_assets.domain.given_texts import fitting_sentences
 from speed_assets.domain.grounded_rules import first_broken_rules_by_source
 from speed_assets.domain.revising import draft_of_row, revise
@@ -21,6 +23,7 @@ from speed_assets.orchestration import runs
 from speed_assets.orchestration.doctor.corpus_probes import corpus
 from speed_assets.orchestration.forget import forget
 from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.rehearse import rehearsal_of
 from speed_assets.recipe import RECIPES, Recipe, RecipeError, parse_recipe
 from tests.support.reading_teacher import reading, write_corpus
 from tests.support.teacher_server import TeacherServer
@@ -206,9 +209,6 @@ def test_what_is_written_is_read_and_the_passage_is_not() -> None:
 
 
 def test_rows_of_one_passage_are_compared_by_what_is_written() -> None:
-    from speed_assets.assets.triplets import filtered
-    from tests.test_triplets import SECTION
-
     def row(
         number: int, task_type: str, positive: str, negative: str, task: str, query: str = PASSAGE
     ) -> dict[str, str]:
@@ -342,3 +342,36 @@ def test_generators_learn_to_write_opposite_given_texts(tmp_path: Path) -> None:
     assert valid > 0
     assert found(recipe, home, "preference_pairs", "grounded_classification").table().height > 0
     assert found(recipe, home, "final_triplets").table().height > 0
+
+
+def test_a_rehearsal_keeps_their_types(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 2)
+    rehearsed = rehearsal_of(loop_of(tmp_path), 6)
+    assert {name: rows.grounded_sts for name, rows in rehearsed.rows_by_stage().items()} == dict.fromkeys(
+        ("seed_data", "junior_data", "preference_pairs", "senior_data", "revision_data"), 6
+    )
+    assert rehearsed.seed_data.rows.sts == 0
+    assert rehearsed.graph()["senior_data"].task_types == ("grounded_classification", "grounded_sts")
+
+
+@pytest.mark.parametrize("prompts", ["full", "compact"])
+def test_languages_are_drawn_for_what_is_written(prompts: str, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 40)
+    languages = {"shares": {"de": 1.0, "fr": 1.0}, "same_as_passage": 0.0}
+    recipe = shared(tmp_path, ALL, prompts={"set": prompts}, languages=languages)
+    table = passages_of(recipe, tmp_path / "home").tables["data"]
+    for task_type in GIVEN_TEXT_TYPES:
+        run = run_of(recipe, tmp_path / "home", "seed_data", task_type, {"passages": {"grounded": Table(table)}})
+        asked = asked_rows(run, run.section.rows)
+        if task_type == "grounded_classification":
+            assert asked["document_language"].null_count() == asked.height
+            continue
+        assert set(asked["document_language"]) == {"de", "fr"}
+        said = asked.select(pl.col("prompt").str.contains("in German") == (pl.col("document_language") == "de"))
+        assert said.to_series().all()
+    same = shared(tmp_path, ALL, prompts={"set": prompts}, languages={"shares": {"en": 1.0, "fr": 1.0}})
+    run = run_of(same, tmp_path / "home", "seed_data", "grounded_sts", {"passages": {"grounded": Table(table)}})
+    asked = asked_rows(run, run.section.rows)
+    assert asked["prompt"].str.contains("in the language of the passage").all()
+    assert asked["query_language"].equals(asked["document_language"], null_equal=True)
+    assert "en" in set(asked["query_language"])
