@@ -29,6 +29,7 @@ from tests.support.reading_teacher import reading, write_corpus
 from tests.support.teacher_server import TeacherServer
 from tests.test_corpus_loop import found, loop_data, recipe_of
 from tests.test_grounded_rows import Table, passages_of, run_of
+from tests.test_triplets import SECTION
 
 URL = "http://127.0.0.1:1/v1"
 ROWS = {"classification": 16, "retrieval": 16, "sts": 16, "matching_short": 0, "matching_long": 16}

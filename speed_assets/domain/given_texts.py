@@ -28,7 +28,7 @@ from speed_assets.domain.row_languages import (
     LANGUAGE_COLUMNS,
     Languages,
     drawn_languages,
-    with_passage_languages,
+    with_given_text_languages,
 )
 from speed_assets.domain.rows import WRITTEN_ROW_COLUMNS
 
@@ -143,7 +143,7 @@ def given_rows(
     if languages is None:
         return pl.DataFrame(asked, schema=schema)
     found = pl.DataFrame(asked, schema=schema | dict.fromkeys(LANGUAGE_COLUMNS, pl.String))
-    return with_passage_languages(found, languages)
+    return with_given_text_languages(found, languages)
 
 
 def _given(passage: dict[str, str], task_type: str, seed: int, texts: GivenTexts) -> Iterator[_Given]:

@@ -19,7 +19,7 @@ import polars as pl
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.language import most_likely_language
 from speed_assets.domain.language_names import LANGUAGE_NAMES
-from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, LABEL_TYPES, TASK_TYPES
+from speed_assets.domain.task_types import LABEL_TYPES, TASK_TYPES
 
 LANGUAGE_COLUMNS = ("query_language", "document_language")
 """Columns of tables whose recipe draws languages. Null is a language that nobody asked for: of labels, which are spelt as the
@@ -113,18 +113,27 @@ def language_columns(frame: pl.DataFrame) -> list[str]:
 
 
 def with_passage_languages(rows: pl.DataFrame, languages: Languages) -> pl.DataFrame:
-    """Grounded rows with the language of their passage, and with that of the written texts where it follows the passage; labels have none.
+    """Grounded rows with the language of their passage, and with that of the query where it follows the passage.
 
     Args:
-        rows: task_type, passage, query_language, document_language (null: as the passage).
+        rows: passage, query_language (null: as the passage).
         languages: those that a passage may be in; one in no other is null.
     """
     found = most_likely_language(rows["passage"], languages.codes)
-    given = pl.col("task_type").is_in(GIVEN_TEXT_TYPES)
-    texts = given & ~pl.col("task_type").is_in(LABEL_TYPES)
+    return rows.with_columns(document_language=found, query_language=pl.coalesce("query_language", found))
+
+
+def with_given_text_languages(rows: pl.DataFrame, languages: Languages) -> pl.DataFrame:
+    """Rows whose query is a passage with its language, and with that of the texts opposite where they follow it; labels have none.
+
+    Args:
+        rows: task_type, passage, document_language (null: as the passage).
+        languages: those that a passage may be in; one in no other is null.
+    """
+    found = most_likely_language(rows["passage"], languages.codes)
+    texts = ~pl.col("task_type").is_in(LABEL_TYPES)
     return rows.with_columns(
-        document_language=pl.when(texts).then(pl.coalesce("document_language", found)).when(~given).then(found),
-        query_language=pl.when(given).then(found).otherwise(pl.coalesce("query_language", found)),
+        query_language=found, document_language=pl.when(texts).then(pl.coalesce("document_language", found))
     )
 
 
