@@ -21,6 +21,7 @@ from speed_assets.domain.rows import parse_outputs
 from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, GROUNDED_AS, TASK_TYPES
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.doctor.corpus_probes import corpus
+from speed_assets.orchestration.explain_field import explain_field
 from speed_assets.orchestration.forget import forget
 from speed_assets.orchestration.plan import plan
 from speed_assets.orchestration.rehearse import rehearsal_of
@@ -41,6 +42,7 @@ def shared(root: Path, shares: dict[str, float], rows: dict[str, int] = ROWS, **
     data = recipe_of(URL, root).model_dump()
     data["seed_data"]["rows"] = rows
     data["corpus"] |= {"shares": shares}
+    data["final_triplets"]["rules"].pop("languages")  # those that are drawn, where some are
     return Recipe.model_validate(data | more)
 
 
@@ -83,6 +85,9 @@ def test_a_section_of_one_type_is_in_the_fingerprints_of_that_type_alone(tmp_pat
     before, after = parts(), parts(sts={"words_min": 9})
     assert {name for name in before if before[name] != after[name]} == {"grounded_sts"}
     assert "grounded_rows" not in before["grounded"]
+    assert set(before["grounded_sts"]["grounded_rows"]) == {"sts"}
+    told = explain_field(shared(tmp_path, ALL), "grounded_rows.sts.words_min")
+    assert told.stale[0] == "seed_data"
 
 
 def test_what_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def part(recipe: Recipe, stage: Stage, task_type: str | None = None) -> dict[str
             value |= {"dialect": shape} if (shape := section.shape()) else {}
     _drop(values, UNFINGERPRINTED)
     if task_type and _GIVEN in values:
-        own = values.pop(_GIVEN).get(task_type.removeprefix("grounded_"))
-        values |= {_GIVEN: own} if task_type in GIVEN_TEXT_TYPES else {}
+        of_type, sections = task_type.removeprefix("grounded_"), values.pop(_GIVEN)
+        values |= {_GIVEN: {of_type: sections[of_type]}} if task_type in GIVEN_TEXT_TYPES else {}
     return {name: _narrow(value, task_type) for name, value in values.items()} if task_type else values
 
 
