@@ -40,7 +40,7 @@ class PassageClasses(Section):
 
 
 class GroundedSts(Section):
-    """Rows whose S1 is a sentence of a passage, verbatim."""
+    """Rows whose S1 is a sentence of a passage, verbatim. All numbers are ours."""
 
     words_min: Annotated[int, Field(ge=3, le=60)] = 6
     """Minimum words of the sentence; in scripts without spaces two letters count as a word."""
@@ -55,7 +55,7 @@ class GroundedSts(Section):
 
 
 class GroundedClassification(Section):
-    """Rows whose text is a passage, verbatim; the writer names its class and one that misleads."""
+    """Rows whose text is a passage, verbatim; the writer names its class and one that misleads. All tasks are ours."""
 
     tasks: Annotated[tuple[PassageClasses, ...], Field(min_length=1)] = (
         PassageClasses(
@@ -79,7 +79,8 @@ class GroundedClassification(Section):
 
 
 class GroundedMatching(Section):
-    """Rows whose given text is a passage, verbatim; the writer gives a document that matches it and one that only seems to."""
+    """Rows whose given text is a passage, verbatim; the writer gives a document that matches it and one that only seems to. All tasks are
+    ours."""
 
     tasks: Annotated[tuple[TaskText, ...], Field(min_length=1)] = (
         "Given a passage, retrieve a text in which somebody else explains the same matter to beginners.",
