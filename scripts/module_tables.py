@@ -89,6 +89,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/domain/judged_texts.py",
         "speed_assets/assets/own_*",
         "speed_assets/assets/pools.py",
+        "speed_assets/domain/given_texts.py",
         "speed_assets/domain/grounded*",
         "speed_assets/domain/passages.py",
         "speed_assets/domain/pooling.py",

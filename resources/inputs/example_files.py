@@ -109,7 +109,7 @@ def complete_fields(task_type: str) -> tuple[str, ...]:
     (('query', 'positive'), ('query', 'positive'))
     """
     kind = TASK_TYPES[task_type]
-    return FIELDS[:2] if kind.grounded else FIELDS[: len(kind.keys)]
+    return tuple(field for field in FIELDS if field == kind.passage or field in kind.fields)
 
 
 def refusals(rows: pl.DataFrame) -> pl.DataFrame:

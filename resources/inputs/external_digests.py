@@ -29,7 +29,7 @@ from resources.store.store import tree_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EXTERNAL, SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind, relevance_digest
-from speed_assets.domain.task_types import TASK_TYPES, TOPIC_TYPES
+from speed_assets.domain.task_types import GROUNDED, TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topics import special_form
 from speed_assets.microworld.evaluation import EVALUATION_VERSION
 from speed_assets.recipe import Embedder, GivenTriplets, Pooled, Recipe, RecipeError
@@ -85,7 +85,10 @@ def _form_digest(field: str, path: str, _size: int, _mtime: int) -> str:
 
 def _rows_wanted(recipe: Recipe, task_type: str | None) -> str:
     """Which topics are drawn follows from these numbers."""
-    return digest([recipe.rows_wanted(of_type) for of_type in _types(recipe, task_type)])
+    types = _types(recipe, task_type)
+    if task_type == GROUNDED:  # the table of passages is of all rows that are written from them
+        types = [*types, *recipe.given_text_types()]
+    return digest([recipe.rows_wanted(of_type) for of_type in types])
 
 
 def _prompt(recipe: Recipe, kind: str, task_type: str | None) -> str:
@@ -104,8 +107,10 @@ def _prompt(recipe: Recipe, kind: str, task_type: str | None) -> str:
 
 
 def _types(recipe: Recipe, task_type: str | None) -> list[str]:
-    """Without a corpus there are no grounded rows, and digests are those of before there were any."""
-    return [task_type] if task_type else sorted(TASK_TYPES if recipe.corpus else TOPIC_TYPES)
+    """Without grounded rows of a type digests are those of before there was any."""
+    if task_type:
+        return [task_type]
+    return sorted([*TOPIC_TYPES, *[GROUNDED] * bool(recipe.corpus), *recipe.given_text_types()])
 
 
 def _corpus_files(recipe: Recipe, _task_type: str | None) -> str:

@@ -17,10 +17,10 @@ from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.corpus_files import Bounds, Columns, Reading, read_corpus
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.grounded import drawn_passages
+from speed_assets.domain.grounded import draw_name, drawn_passages
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.passages import Document, Dropped, boilerplate_lines, held_out, without_boilerplate
-from speed_assets.domain.task_types import GROUNDED
+from speed_assets.domain.task_types import GROUNDED_TYPES
 from speed_assets.recipe import Corpus, RecipeError
 
 COLUMNS = (
@@ -142,7 +142,8 @@ def _drawn(run: StageRun[None], rows: pl.DataFrame, section: Corpus) -> pl.DataF
     rows = rows.with_columns(kept)
     ids = rows.filter(~pl.col("held_out"))["passage_id"].to_list()
     drawn: dict[str, set[str]] = {"synthesis": set(), "alignment": set()}
-    for stage, wanted in run.recipe.rows_wanted(GROUNDED).items():
+    by_type = [(name, *asked) for name in GROUNDED_TYPES for asked in run.recipe.rows_wanted(name).items()]
+    for task_type, stage, wanted in by_type:
         if wanted and not ids:
             raise RecipeError(
                 f"corpus.path: {section.path} has no passage to write from: lower corpus.held_out or corpus.tokens_min, or add "
@@ -150,7 +151,7 @@ def _drawn(run: StageRun[None], rows: pl.DataFrame, section: Corpus) -> pl.DataF
             )
         part = run.graph[stage].takes
         assert part is not None
-        drawn[part] |= {passage_id for passage_id, _ in drawn_passages(ids, min(wanted, len(ids)), seed, stage)}
+        drawn[part] |= {one for one, _ in drawn_passages(ids, min(wanted, len(ids)), seed, draw_name(stage, task_type))}
     return rows.with_columns(pl.col("passage_id").is_in(list(found)).alias(part) for part, found in drawn.items())
 
 

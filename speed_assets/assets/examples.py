@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -21,7 +22,7 @@ from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.records import canonical_record
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Drawn, Languages, drawn_languages, language_columns
 from speed_assets.domain.rows import quarantined
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import GROUNDED, TASK_TYPES
 from speed_assets.recipe import Examples, Licences, SeedData
 
 OWN = "own examples"
@@ -43,7 +44,7 @@ def examples(run: StageRun[Examples]) -> dict[str, Any]:
     )
     about: dict[str, Any] = {}
     unread = NO_JUDGEMENT
-    if section.answers is not None and TASK_TYPES[run.task_type].grounded:
+    if section.answers is not None and run.task_type == GROUNDED:
         mine, unread, about = with_answers(run, mine)
     problems = [
         problem_of_record(run.task_type, row) if row["reason"] is None else None for row in mine.iter_rows(named=True)
@@ -117,7 +118,12 @@ def _with_languages(rows: pl.DataFrame, task_type: str, languages: Languages) ->
 def _as_written(run: StageRun[SeedData], row: dict[str, Any], section: Examples) -> dict[str, Any]:
     kind = TASK_TYPES[run.task_type]
     said = _languages_said(run, row)
-    if kind.grounded:
+    if kind.passage == "query":
+        tasks = _tasks_of_given_texts(run)
+        task = row["task"] or tasks[seed_for(run.recipe.seed, "task of example", row["row_id"]) % len(tasks)]
+        attributes = draw_attributes(run.task_type, seed_for(run.recipe.seed, "attributes", row["row_id"]))
+        prompt = run.prompts.from_passage(run.task_type, task, row["query"], attributes, said)
+    elif kind.grounded:
         wording = WORDINGS[query_kind(row["query"])]
         task = row["task"] or wording.task
         personas = run.recipe.queries.personas
@@ -138,6 +144,13 @@ def _as_written(run: StageRun[SeedData], row: dict[str, Any], section: Examples)
         "output": canonical_record(run.task_type, row),
         **{name: row[name] for name in LANGUAGE_COLUMNS if name in row},
     }
+
+
+def _tasks_of_given_texts(run: StageRun[SeedData]) -> Sequence[str]:
+    """Tasks of an example that names none, whose given text is a passage; that of STS is a topic, and no instruction."""
+    texts = run.recipe.grounded_rows.texts()
+    by_type = {"grounded_classification": texts.classification_tasks, "grounded_matching_long": texts.matching_tasks}
+    return by_type.get(run.task_type, (OWN,))
 
 
 def _languages_said(run: StageRun[SeedData], row: dict[str, Any]) -> dict[str, str] | None:

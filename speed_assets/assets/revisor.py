@@ -171,8 +171,8 @@ def _as_revised(task_type: str, written: pl.DataFrame, drafts: list[str], mended
         pl.Series("finished", [False if one else None for one in cut], dtype=pl.Boolean),
         pl.Series("readable", mended.readable, dtype=pl.Boolean),
     )
-    if TASK_TYPES[task_type].grounded:
-        rows = rows.with_columns(passage=written["positive"])
+    if field := TASK_TYPES[task_type].passage:
+        rows = rows.with_columns(passage=written[field])
     return parse_outputs(rows, task_type)
 
 

@@ -23,11 +23,11 @@ from resources.teacher.teacher import Teacher
 from resources.teacher.teacher_use import TeacherUse
 from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.attributes import ATTRIBUTES
-from speed_assets.domain.graph import Graph, Stage, reads_own_section
+from speed_assets.domain.graph import PASSAGES, Graph, Stage, reads_own_section
 from speed_assets.domain.prompts import PromptKind, PromptSet
 from speed_assets.domain.row_languages import Languages
 from speed_assets.domain.rows import quarantined
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import GROUNDED, TASK_TYPE_NAMES
 from speed_assets.recipe import Recipe, RecipeView, Sampling
 
 Inputs = Mapping[str, Mapping[str | None, Artifact]]
@@ -156,8 +156,11 @@ class StageRun(Generic[Own]):
         return self.partition
 
     def input(self, name: str) -> Artifact:
-        """The one artifact of an input: unpartitioned, or of this partition."""
+        """The one artifact of an input: unpartitioned, of this partition, or the passages, which are of all rows that are written from
+        them."""
         group = self.inputs[name]
+        if name == PASSAGES:
+            return group[GROUNDED]
         return group[self.partition] if self.partition in group else group[None]
 
     def input_rows(self, name: str) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from speed_assets.assets.stage_run import StageFunction, StageRun
+from speed_assets.domain.candidates import with_candidate_ids
 from speed_assets.domain.records import canonical_record, canonical_revision
 from speed_assets.domain.row_languages import language_columns
 from speed_assets.domain.task_types import TRIPLET_FIELDS
@@ -97,7 +98,7 @@ def _triplets(run: StageRun[Any]) -> int:
     missing = run.recipe.rehearsal.rows - rows.height
     never = pl.any_horizontal(pl.col("reason").str.starts_with(how) for how in _NEVER)
     back = rejected.filter(~never).head(max(0, missing))
-    source = run.input_rows(run.stage.inputs[0])
+    source = with_candidate_ids(run.input_rows(run.stage.inputs[0]))
     found = source.filter(pl.col("row_id").is_in(back["row_id"].implode())).unique("row_id", maintain_order=True)
     return _taken_out(run, found.select(rows.columns).to_dicts())
 

@@ -18,6 +18,7 @@ from speed_assets.assets.diversity import measured
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, truth
 from speed_assets.domain.calibration import LikelyFaulty, Settings
+from speed_assets.domain.candidates import with_candidate_ids
 from speed_assets.domain.contamination import Limits
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.funnel import Finder, Funnel, Readmission
@@ -26,7 +27,7 @@ from speed_assets.domain.near_duplicates import Similarity
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, language_columns
 from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS
 from speed_assets.domain.scoring import SCORE_OF, SCORES, find_by_score, find_doubted
-from speed_assets.domain.task_types import GROUNDED, TRIPLET_FIELDS
+from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, GROUNDED, LABEL_TYPES, TRIPLET_FIELDS
 from speed_assets.domain.triplet_filters import (
     alike_in_meaning,
     alike_to_evaluation_texts,
@@ -70,6 +71,7 @@ def final_triplets(run: StageRun[FinalTriplets]) -> dict[str, Any]:
         if section.scores.calibration is not None:
             settings = Settings(**section.scores.calibration.model_dump())
             likely_faulty = LikelyFaulty(settings, seed_for(seed, run.stage.name, "calibration"))
+    rows = with_candidate_ids(rows)  # scores and verdicts name a row by its prompt
     funnel = filtered(rows, section, evaluation, seed, run.stage.name, run.progress, twins, likely_faulty)
     if likely_faulty is not None:
         plot_calibration(likely_faulty, run.unhashed / "calibration.png")
@@ -230,13 +232,18 @@ def _near_duplicate_steps(near: NearDuplicates, twins: pl.DataFrame | None) -> S
         field: pl.col(field).str.count_matches(" ", literal=True) >= near.words_min - 1
         for field in ("query", "positive")
     }
+    given, labels = pl.col("task_type").is_in(GIVEN_TEXT_TYPES), pl.col("task_type").is_in(LABEL_TYPES)
     long["positive"] &= pl.col("task_type") != GROUNDED
+    long["query"] &= ~given
     together = pl.concat_str("query", "positive", separator=" ")
     with_queries = near.query_least is not None
     if not with_queries:  # queries of one passage are other rows, however long the passage is
         together = pl.when(pl.col("task_type") == GROUNDED).then("query").otherwise(together)
     else:
-        together = pl.when(pl.col("task_type") == "classification").then("query").otherwise(together)
+        together = pl.when(labels).then("query").otherwise(together)
+    # Rows of one passage are other rows where something else is written about it. Two labels of a passage are two tasks.
+    repeated = pl.struct("task", *TRIPLET_FIELDS[:2]).is_duplicated()
+    together = pl.when(given & ~labels).then("positive").when(given & ~repeated).then(None).otherwise(together)
     yield (
         "near_duplicate",
         near_duplicates_in("near_duplicate", together, _similarity(near, near.jaccard), queries_alike=with_queries),

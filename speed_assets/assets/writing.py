@@ -21,6 +21,7 @@ from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.given_texts import NoSentence, given_rows
 from speed_assets.domain.graph import EVALUATION_TEXTS, PASSAGES
 from speed_assets.domain.grounded import grounded_rows
 from speed_assets.domain.grounded_rules import first_broken_rules_by_source
@@ -30,7 +31,7 @@ from speed_assets.domain.row_languages import language_columns
 from speed_assets.domain.rows import ask_until_valid, cut_off_attempts, parse_outputs, synthesis_rows
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.microworld.toy_records import Truth, truth_of_record
-from speed_assets.recipe import PerTaskType, Rules, Sampling
+from speed_assets.recipe import PerTaskType, RecipeError, Rules, Sampling
 
 WRITTEN = ("row_id", "task_id", "task_type", "topic", "task", "prompt", "output", "query", "positive", "negative")
 _KEY = {"row_id": pl.String, "candidate": pl.Int64, "prompt": pl.String, "max_new_tokens": pl.Int64}
@@ -45,8 +46,26 @@ GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "
 
 
 def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
-    """The rows that a writing stage asks for in its task type, with their prompts; grounded ones with their `passage`."""
+    """The rows that a writing stage asks for in its task type, with their prompts; grounded ones with their `passage`. Raises RecipeError."""
     assert run.stage.takes is not None
+    if TASK_TYPES[run.task_type].passage == "query":
+        try:
+            return given_rows(
+                run.input(PASSAGES).table().filter(run.stage.takes),
+                run.task_type,
+                getattr(rows, run.task_type),
+                run.recipe.seed,
+                run.stage.name,
+                run.prompts,
+                run.recipe.answers.lengths(),
+                run.recipe.grounded_rows.texts(),
+                run.languages,
+            )
+        except NoSentence as error:
+            raise RecipeError(
+                f"{run.stage.name}/{run.task_type}: {error}: lower grounded_rows.sts.words_min, raise grounded_rows.sts.words_max, or set "
+                "corpus.shares.sts to 0"
+            ) from None
     if TASK_TYPES[run.task_type].grounded:
         return grounded_rows(
             run.input(PASSAGES).table().filter(run.stage.takes),

@@ -90,6 +90,12 @@ class AnswerLengths:
         return self.words(kind, task_type, longest, count)
 
     def _field_words(self, task_type: str, attributes: Mapping[str, str]) -> tuple[int, ...]:
+        if task_type == "grounded_classification":
+            return (_LABEL_WORDS,) * 2
+        if task_type == "grounded_sts":
+            return (_UNIT_WORDS["sentence"],) * 2
+        if task_type == "grounded_matching_long":
+            return (self._bound(attributes.get("document_length", "200 words")) + self.open_words,) * 2
         if task_type == "classification":
             return self._bound(attributes.get("text_length", "200 words")), _LABEL_WORDS, _LABEL_WORDS
         if task_type == "retrieval":

@@ -1,8 +1,9 @@
 """Attributes of a synthesis prompt: what varies between two prompts of one task, and how often.
 
-Values and weights are those of SPEED (arXiv 2410.18634), as its released prompts draw them
+Values and weights of rows about topics are those of SPEED (arXiv 2410.18634), as its released prompts draw them
 (https://github.com/haon-chen/SPEED); retrieval, classification and STS follow E5-mistral
-(arXiv 2401.00368). Matching prompts have none. Every text is English.
+(arXiv 2401.00368). Matching prompts about topics have none. Those of rows from passages are ours: the scores of STS, and lengths of about
+the size of a passage for matching. Every text is English.
 
 All attributes of a task type are drawn for every row, whichever prompt set asks for it; a set states those that its
 templates name (`PromptSet.attributes_in_prompt`). New ones come last, so that no earlier draw changes.
@@ -63,6 +64,9 @@ ATTRIBUTES: dict[str, tuple[Attribute, ...]] = {
     "matching_short": (),
     "matching_long": (),
     "grounded": (),
+    "grounded_classification": (),
+    "grounded_sts": (_even("high_score", "4", "4.5", "5"), _even("low_score", "2.5", "3", "3.5")),
+    "grounded_matching_long": (_even("document_length", *(f"{words} words" for words in (50, 100, 200))),),
 }
 """Attributes of each task type. `high_score` is that of S1 and S2, `low_score` that of S1 and S3, out of 5."""
 

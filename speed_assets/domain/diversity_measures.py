@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from speed_assets.domain.attributes import ATTRIBUTES, draw_attributes
+from speed_assets.domain.candidates import prompt_row_id
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.row_languages import language_counts
 from speed_assets.domain.task_types import TRIPLET_FIELDS
@@ -161,7 +162,7 @@ def attribute_use(
         ids = rows.filter(pl.col("task_type") == task_type)["row_id"]
         if not attributes or ids.is_empty():
             continue
-        drawn = [draw_attributes(task_type, seed_for(seed, "attributes", row_id)) for row_id in ids]
+        drawn = [draw_attributes(task_type, seed_for(seed, "attributes", prompt_row_id(row_id))) for row_id in ids]
         for attribute in attributes:
             if in_prompts is not None and attribute.name not in in_prompts[task_type]:
                 continue

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.grounded import QueryKind
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import GROUNDED, TASK_TYPES
 
 _KEYWORDS_MOST = 6
 """Words of a query without a question mark that passes for keywords (as `grounded.WORDINGS` asks for them)."""
@@ -46,12 +46,13 @@ def with_examples(prompt: str, task_type: str, examples: Sequence[str]) -> str:
     """
     if not examples:
         return prompt
-    lead = _QUERIES if TASK_TYPES[task_type].grounded else _RECORDS
+    lead = _QUERIES if task_type == GROUNDED else _RECORDS
     return "\n".join([lead, *(f"- {example}" for example in examples), "", prompt])
 
 
 def example_text(task_type: str, row: Mapping[str, str | None], characters: int) -> str:
-    """An example as a prompt shows it: the query of a grounded row, else a record with the fields that are there.
+    """An example as a prompt shows it: the query of a grounded row, else a record with the fields that are there,
+    below the text that it is about where a passage gave that.
 
     Args:
         task_type: of the row.
@@ -60,7 +61,10 @@ def example_text(task_type: str, row: Mapping[str, str | None], characters: int)
     """
     cut = {field: _shortened(text, characters) for field, text in row.items() if text}
     record = TASK_TYPES[task_type].record(cut)
-    return record["user_query"] if TASK_TYPES[task_type].grounded else json.dumps(record, ensure_ascii=False)
+    if task_type == GROUNDED:
+        return record["user_query"]
+    given = {"given_text": cut["query"]} if TASK_TYPES[task_type].passage == "query" and "query" in cut else {}
+    return json.dumps({**given, **record}, ensure_ascii=False)
 
 
 def _shortened(text: str, characters: int) -> str:

@@ -3,7 +3,8 @@
 The passage is the positive, verbatim; a writer gives the query. Which rows there are follows from hashes of passages, so that a
 changed document changes its own rows and moves few others.
 
-Belongs here: kinds of query, drawing. Not here: cutting (`passages.py`), wording of prompts (`prompt_sets/`).
+Belongs here: kinds of query, drawing. Not here: cutting (`passages.py`), wording of prompts (`prompt_sets/`),
+rows of other task types from passages (`given_texts.py`).
 """
 
 from __future__ import annotations
@@ -88,6 +89,15 @@ def drawn_passages(passage_ids: Iterable[str], rows: int, seed: int, stage: str)
     """
     ranked = sorted(passage_ids, key=lambda one: digest([seed, stage, one]))
     return [(ranked[i % len(ranked)], i // len(ranked)) for i in range(rows)] if ranked else []
+
+
+def draw_name(stage: str, task_type: str) -> str:
+    """The name by which a stage draws passages for a task type: queries have that of the stage alone.
+
+    >>> draw_name("seed_data", "grounded"), draw_name("seed_data", "grounded_sts")
+    ('seed_data', 'seed_data grounded_sts')
+    """
+    return stage if task_type == GROUNDED else f"{stage} {task_type}"
 
 
 def drawn_query(queries: Queries, seed: int, row_id: str) -> tuple[QueryKind, str]:

@@ -1,26 +1,31 @@
 """Rules of rows, where some rows are written from passages.
 
 A passage was not written by the loop, so what a written text must not be (unfinished, a refusal, with markup) is not asked of it. Of a
-grounded row the query is read as any other, and whether it is copied from its passage.
+grounded row what was written is read as any other, and whether it is copied from its passage, or has nothing to do with it.
 
 Belongs here: which texts of a row the rules read. Not here: the rules (`rules.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
 from speed_assets.domain import rules
 from speed_assets.domain.folding import fold
-from speed_assets.domain.parsing import words_stand_in
+from speed_assets.domain.given_texts import classes_of
+from speed_assets.domain.parsing import QUERY_WORDS_LEAST, lower_case_text, words_stand_in
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, language_columns
+from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS
 from speed_assets.domain.rules.languages import by_drawn_languages
-from speed_assets.domain.task_types import GROUNDED
+from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, GROUNDED, STS_TYPES, TRIPLET_FIELDS
 
 COPIED = "query_in_positive"
 UNSPECIFIC = "unspecific_query"
+UNLIKE = "unlike_passage"
+NOT_NAMED = "label_not_named"
 _GENERIC_WORDS = (
     "about after all also and any are article because been before being between both but can content could describe described describes"
     " describing description did discuss does document each example explain few find following for from give given has have help here how"
@@ -41,7 +46,7 @@ _SOUND = "The old boiler in the cellar heats three rooms of the house."
 def first_broken_rules_by_source(
     rows: pl.DataFrame, *, query_words_min: int = 8, skip: tuple[str, ...] = (), **numbers: Any
 ) -> pl.DataFrame:
-    """(reason, detail) of each row, as `rules.first_broken_rules`; of grounded rows only what their query breaks.
+    """(reason, detail) of each row, as `rules.first_broken_rules`; of grounded rows only what their written texts break.
 
     Rows with `LANGUAGE_COLUMNS` are judged by the languages that were drawn for them.
 
@@ -51,13 +56,18 @@ def first_broken_rules_by_source(
         skip: codes that are not asked for.
         numbers: the other numbers of `rules.first_broken_rules`.
     """
+    given = rows["task_type"].is_in(GIVEN_TEXT_TYPES)
     grounded = rows["task_type"] == GROUNDED
-    if not grounded.any():
+    if not (grounded.any() or given.any()):
         return _broken(rows, query_words_min=query_words_min, skip=skip, **numbers)
     of_passage = pl.col("task_type") == GROUNDED
+    is_given = pl.col("task_type").is_in(GIVEN_TEXT_TYPES)
     shown = rows.with_columns(
         positive=pl.when(of_passage).then(pl.lit(_SOUND)).otherwise("positive"),
-        topic=pl.when(of_passage).then(pl.lit("")).otherwise("topic"),  # a title, whose words a query need not have
+        query=pl.when(~is_given).then("query"),  # what is not there breaks no rule
+        topic=pl.when(of_passage | is_given)
+        .then(pl.lit(""))
+        .otherwise("topic"),  # a title, whose words a query need not have
     )
     if not language_columns(rows) and "en" not in numbers.get("languages", ("en",)):
         shown = shown.with_columns(pl.lit(None, pl.String).alias(name) for name in LANGUAGE_COLUMNS)
@@ -65,21 +75,63 @@ def first_broken_rules_by_source(
         shown = shown.with_columns(
             document_language=pl.when(of_passage).then(pl.lit("en")).otherwise("document_language")
         )
-    broken = _broken(shown, query_words_min=query_words_min, skip=skip, **numbers)
-    codes: list[str | None] = []
+    if given.any():  # rules that compare rows know them by their queries
+        alone = _broken(shown, query_words_min=query_words_min, skip=(*skip, *RULES_ACROSS_ROWS), **numbers)
+        others = tuple(code for code in RULE_CODES if code not in RULES_ACROSS_ROWS or code in skip)
+        broken = _first_of(alone, _broken(rows, query_words_min=query_words_min, skip=others, **numbers))
+    else:
+        broken = _broken(shown, query_words_min=query_words_min, skip=skip, **numbers)
     translated = _in_two_languages(rows)
-    for of_this, apart, query, positive in zip(grounded, translated, rows["query"], rows["positive"], strict=True):
-        found_code = None
-        if of_this and COPIED not in skip and words_stand_in(query or "", positive or "", query_words_min):
-            found_code = COPIED
-        elif of_this and not apart and UNSPECIFIC not in skip and is_unspecific(query or "", positive or ""):
-            found_code = UNSPECIFIC
-        codes.append(found_code)
-    code = pl.Series("code", codes, dtype=pl.String)
-    found = code.is_not_null() & broken["reason"].is_null()
-    return broken.with_columns(
-        reason=pl.when(found).then(code).otherwise("reason"),
-        detail=pl.when(found).then(pl.lit("query")).otherwise("detail"),
+    found: list[tuple[str | None, str | None]] = []
+    texts = rows.select("task_type", "task", *TRIPLET_FIELDS).iter_rows(named=True)
+    for row, apart in zip(texts, translated, strict=True):
+        tests = _tests_of_passage(row, query_words_min, apart=apart)
+        found.append(next((test for test in tests if test[0] not in skip), (None, None)))
+    schema = {"reason": pl.String, "detail": pl.String}
+    return _first_of(broken, pl.DataFrame(found, schema=schema, orient="row"))
+
+
+def _tests_of_passage(row: Mapping[str, str], query_words_min: int, *, apart: bool) -> Iterator[tuple[str, str]]:
+    """(code, field) of every rule on a row and its passage that the row breaks.
+
+    Args:
+        row: task_type, task, query, positive, negative.
+        query_words_min: words of a given or written query that may not stand in the text opposite.
+        apart: whether the written text is in another language than the passage.
+    """
+    query, positive, negative = (row[field] or "" for field in TRIPLET_FIELDS)
+    if row["task_type"] == GROUNDED:
+        if words_stand_in(query, positive, query_words_min):
+            yield COPIED, "query"
+        if not apart and is_unspecific(query, positive):
+            yield UNSPECIFIC, "query"
+    elif row["task_type"] == "grounded_classification":
+        yield from (
+            (NOT_NAMED, field) for field in ("positive", "negative") if not _is_named(row[field] or "", row["task"])
+        )
+    elif row["task_type"] in GIVEN_TEXT_TYPES:
+        if row["task_type"] not in STS_TYPES and words_stand_in(query, positive, query_words_min):
+            yield COPIED, "positive"
+        if words_stand_in(query, negative, QUERY_WORDS_LEAST):
+            yield "query_in_negative", "negative"
+        long = row["task_type"] not in STS_TYPES  # a paraphrase of one sentence may share no word with it
+        if long and positive and not apart and is_unspecific(positive, query):
+            yield UNLIKE, "positive"
+
+
+def _is_named(label: str, task: str) -> bool:
+    """Whether a label is one of the classes of its task; of a task in words of the user's own, whether it stands in it."""
+    classes = classes_of(task)
+    if classes:
+        return lower_case_text(label).strip(" .") in {lower_case_text(one) for one in classes}
+    return words_stand_in(label, task, 1)
+
+
+def _first_of(reasons: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """(reason, detail) of the first frame, and of the other where the first has no reason."""
+    missing = reasons["reason"].is_null()
+    return reasons.with_columns(
+        pl.when(missing).then(others[name]).otherwise(pl.col(name)).alias(name) for name in ("reason", "detail")
     )
 
 

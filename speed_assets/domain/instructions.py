@@ -19,10 +19,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.task_types import STS_TYPES
 
 Side = Literal["query", "document"]
 
-SYMMETRIC = ("sts",)
+SYMMETRIC = STS_TYPES
 """Task types whose two sides are of one kind: every text has the instruction (E5-mistral, arXiv 2401.00368, section 3.1)."""
 
 SIMILARITY_WORDINGS = (
@@ -43,6 +44,9 @@ _ASKED_AS: dict[str, tuple[tuple[str, Side | None], tuple[str, Side | None]]] = 
     "matching_short": (("Retrieval", "query"), ("Retrieval", "document")),
     "matching_long": (("Retrieval", "query"), ("Retrieval", "document")),
     "grounded": (("Retrieval", "query"), ("Retrieval", "document")),
+    "grounded_classification": (("Classification", None), ("Retrieval", "document")),
+    "grounded_sts": (("STS", None), ("STS", None)),
+    "grounded_matching_long": (("Retrieval", "query"), ("Retrieval", "document")),
 }
 """By task type: as what mteb embeds its queries, and as what its positives and negatives: a type of task and a side."""
 

@@ -7,7 +7,7 @@ Belongs here: from one raw text to a record, a verdict, a revision, tasks. Not h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -92,7 +92,7 @@ def parse_record(task_type: str, raw: str, finished: bool | None = None) -> Pars
     problems = [
         *(f"missing_key:{key}" for key in keys if key not in values),
         *problems,
-        *_content_problems([record.get(key) for key in keys]),
+        *_content_problems(TASK_TYPES[task_type].triplet(record)),
         *_key_problems(keys, values),
     ]
     return ParsedRecord(record, problems[0] if problems else None, repaired)
@@ -288,9 +288,8 @@ def _key_problems(keys: tuple[str, ...], values: dict[str, Any]) -> list[Problem
     return doubled + (["unknown_key"] if values.keys() - set(keys) else [])
 
 
-def _content_problems(texts: list[str | None]) -> list[Problem]:
-    """What is wrong between the fields of a record, given in the order of `TRIPLET_FIELDS`."""
-    fields = dict(zip(TRIPLET_FIELDS, texts, strict=False))
+def _content_problems(fields: Mapping[str, str | None]) -> list[Problem]:
+    """What is wrong between the fields of a record."""
     query, positive, negative = (fields.get(name) for name in TRIPLET_FIELDS)
     problems = []
     # Punctuation counts here, for labels such as C, C# and C++ are different answers.

@@ -43,6 +43,8 @@ _OF_RULE = {
     "about_the_document": "a document spoke about itself instead of its subject",
     "personal_data": "a text held what looks like personal data",
     "repetition": "a text said the same again and again",
+    "unlike_passage": "a text had nothing to do with the passage",
+    "label_not_named": "a label was none of the classes that the task names",
 }
 
 

@@ -19,7 +19,7 @@ import polars as pl
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.language import most_likely_language
 from speed_assets.domain.language_names import LANGUAGE_NAMES
-from speed_assets.domain.task_types import TASK_TYPES
+from speed_assets.domain.task_types import LABEL_TYPES, TASK_TYPES
 
 LANGUAGE_COLUMNS = ("query_language", "document_language")
 """Columns of tables whose recipe draws languages. Null is a language that nobody asked for: of labels, which are spelt as the
@@ -38,7 +38,7 @@ class Languages:
     cross_lingual: float = 0.0
     """Share of the rows whose documents are in another language than their query."""
     same_as_passage: float = 1.0
-    """Share of the grounded rows whose query is in the language of its passage."""
+    """Share of the grounded rows whose query, or whose other texts, are in the language of their passage."""
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -48,7 +48,8 @@ class Languages:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The languages of one row. `query` is None where it is that of the passage; `document` where no text is asked for in one."""
+    """The languages of one row. `query` is None where it is that of the passage; `document` where no text is asked for in one, or where it
+    is that of a passage which is the query."""
 
     query: str | None
     document: str | None
@@ -61,7 +62,9 @@ class Drawn:
         """{query_language, document_language} as prompts say them."""
         return {
             "query_language": OF_THE_PASSAGE if self.query is None else LANGUAGE_NAMES[self.query],
-            "document_language": LANGUAGE_NAMES[self.document or self.query or "en"],
+            "document_language": LANGUAGE_NAMES[language]
+            if (language := self.document or self.query)
+            else OF_THE_PASSAGE,
         }
 
 
@@ -79,8 +82,10 @@ def drawn_languages(languages: Languages, task_type: str, seed: int, row_id: str
     """
     kind = TASK_TYPES[task_type]
     if kind.grounded:
-        same = _chance(seed, "language of passage", row_id) < languages.same_as_passage
-        return Drawn(None if same else _winner(languages.shares, seed, "query language", row_id), None)
+        same = kind.passage == "query" and kind.labels
+        same = same or _chance(seed, "language of passage", row_id) < languages.same_as_passage
+        written = None if same else _winner(languages.shares, seed, "query language", row_id)
+        return Drawn(written, None) if kind.passage == "positive" else Drawn(None, written)
     query = _winner(languages.shares, seed, "query language", row_id)
     if kind.labels:
         return Drawn(query, None)
@@ -116,6 +121,20 @@ def with_passage_languages(rows: pl.DataFrame, languages: Languages) -> pl.DataF
     """
     found = most_likely_language(rows["passage"], languages.codes)
     return rows.with_columns(document_language=found, query_language=pl.coalesce("query_language", found))
+
+
+def with_given_text_languages(rows: pl.DataFrame, languages: Languages) -> pl.DataFrame:
+    """Rows whose query is a passage with its language, and with that of the texts opposite where they follow it; labels have none.
+
+    Args:
+        rows: task_type, passage, document_language (null: as the passage).
+        languages: those that a passage may be in; one in no other is null.
+    """
+    found = most_likely_language(rows["passage"], languages.codes)
+    texts = ~pl.col("task_type").is_in(LABEL_TYPES)
+    return rows.with_columns(
+        query_language=found, document_language=pl.when(texts).then(pl.coalesce("document_language", found))
+    )
 
 
 def language_counts(rows: pl.DataFrame, shares: Mapping[str, float]) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     or a second look), `repaired`, or `unread`. What is read is what `parse_record` reads: the typed way is only faster.
 
     The column `finished`, where there is one, is whether the writer ended by itself (null: unknown). An answer that
-    was cut off is `cut_off` and has no texts, even if it reads as valid. The positive of grounded rows is the column `passage`.
+    was cut off is `cut_off` and has no texts, even if it reads as valid. The column `passage` is the text that grounded rows are
+    written from.
     """
     kind = TASK_TYPES[task_type]
     finished = frame["finished"] if "finished" in frame.columns else pl.repeat(None, frame.height, eager=True)
@@ -151,7 +152,7 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     raws = frame.select(pl.when(finished.fill_null(True)).then("output"))["output"]  # what was cut off is not read
     typed = pl.DataFrame(
         [texts or (None,) * len(kind.keys) for texts in decode_typed(task_type, _without_escapes(raws, kind.keys))],
-        schema=dict.fromkeys(TRIPLET_FIELDS[: len(kind.keys)], pl.String),
+        schema=dict.fromkeys(kind.fields, pl.String),
         orient="row",
     )
     fields = typed.columns
@@ -160,7 +161,9 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     doubtful = looks.collect().to_series()
     again = doubtful.fill_null(True).arg_true()
     found: dict[str, list[str | None]] = {name: [] for name in (*TRIPLET_FIELDS, "problem", "read_as")}
-    suspects = zip(raws.gather(again), typed["query"].gather(again).is_not_null(), finished.gather(again), strict=True)
+    suspects = zip(
+        raws.gather(again), typed[fields[0]].gather(again).is_not_null(), finished.gather(again), strict=True
+    )
     for raw, was_typed, ended in suspects:
         parsed = parse_record(task_type, raw or "", ended)
         slow = "repaired" if parsed.repaired else "unread" if parsed.unparseable else "json"
@@ -173,16 +176,26 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     read = frame.with_columns(
         column.scatter(again, pl.Series(found[name], dtype=pl.String)).alias(name) for name, column in columns.items()
     )
-    if kind.grounded:  # its prompt holds the passage, of which a short query may be a part
-        read = read.with_columns(positive=pl.col("passage"))
-    elif {"prompt", "task", "topic"} <= {*read.columns}:
-        echo = pl.when(_repeats_prompt(kind.labels)).then(pl.lit(PROMPT_ECHO))
+    if kind.passage:
+        read = read.with_columns(pl.col("passage").alias(kind.passage))
+    if kind.passage == "query":
+        copied = pl.any_horizontal(_single_spaced(field) == _single_spaced("passage") for field in fields)
+        read = read.with_columns(problem=pl.coalesce("problem", pl.when(copied).then(pl.lit("copied_query"))))
+    written = [field for field in fields if field == "query" or not kind.labels]
+    if kind.passage == "positive":
+        written = []  # its prompt holds the passage, of which a short query may be a part
+    if written and {"prompt", "task", "topic"} <= {*read.columns}:
+        echo = pl.when(_repeats_prompt(written)).then(pl.lit(PROMPT_ECHO))
         read = read.with_columns(problem=pl.coalesce("problem", echo))
     return read.with_columns(valid=pl.col("problem").is_null())
 
 
-def _repeats_prompt(labels: bool) -> pl.Expr:
-    """Whether a text of a row is, word for word, a part of its prompt that is not in the task or topic; labels may be."""
+def _single_spaced(column: str) -> pl.Expr:
+    return pl.col(column).str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def _repeats_prompt(fields: Sequence[str]) -> pl.Expr:
+    """Whether one of these texts of a row is, word for word, a part of its prompt that is not in the task or topic."""
 
     def words(column: str) -> pl.Expr:
         plain = (
@@ -196,7 +209,7 @@ def _repeats_prompt(labels: bool) -> pl.Expr:
         own = pl.any_horizontal(words(given).str.contains(text, literal=True) for given in ("task", "topic"))
         return long & words("prompt").str.contains(text, literal=True) & ~own
 
-    return pl.any_horizontal(stands_in_prompt(field) for field in (("query",) if labels else TRIPLET_FIELDS))
+    return pl.any_horizontal(stands_in_prompt(field) for field in fields)
 
 
 def ask_until_valid(
@@ -262,8 +275,8 @@ def _unclean(field: str) -> pl.Expr:
 
 def _alike(fields: Sequence[str]) -> pl.Expr:
     """Whether two texts of a record may be the same, or one may contain the other. True for some rows where neither holds, never false where one does."""
-    query, positive = pl.col("query"), pl.col("positive")
-    alike = may_contain_words_of(query, positive)
+    positive = pl.col("positive")
+    alike = may_contain_words_of(pl.col("query"), positive) if "query" in fields else pl.lit(False)
     if "negative" in fields:
         first = r"^(\S+)"
         negative = pl.col("negative")

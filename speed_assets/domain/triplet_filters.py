@@ -15,7 +15,7 @@ import polars as pl
 from speed_assets.domain.contamination import EvaluationIndex, Limits
 from speed_assets.domain.funnel import Finder
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates, repeats_by_pairs
-from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, LABEL_TYPES, TRIPLET_FIELDS
 
 _FOUND = {"reason": pl.String, "detail": pl.String}
 
@@ -38,9 +38,10 @@ def near_duplicates_in(reason: str, text: pl.Expr, similarity: Similarity, *, qu
         reason: the reason that such rows get.
         text: what is compared; a null is compared with nothing.
         similarity: from which on two texts are one.
-        queries_alike: whether the queries of two rows have to be alike, too, except of classification.
+        queries_alike: whether the queries of two rows have to be alike, too, except of classification and of given texts.
     """
-    part = pl.when((pl.col("task_type") != "classification") & queries_alike).then("query")
+    apart = pl.col("task_type").is_in((*LABEL_TYPES, *GIVEN_TEXT_TYPES))  # their texts say what is compared
+    part = pl.when(~apart & queries_alike).then("query")
 
     def find(rows: pl.DataFrame) -> pl.DataFrame:
         compared = rows.select(_row_key(rows), text.alias("text"), _quality(rows), part.alias("part"))

@@ -18,6 +18,7 @@ import polars as pl
 from resources.store.artifacts import artifact_label
 from resources.store.manifests import MANIFEST_FILE, load_manifest
 from speed_assets.domain.graph import PASSAGES
+from speed_assets.domain.task_types import GIVEN_TEXT_TYPES
 from speed_assets.recipe import Recipe, RecipeError
 
 
@@ -69,12 +70,14 @@ def forget(recipe: Recipe, home: Path, document_id: str) -> Forgetting:
         raise RecipeError("the recipe has no corpus, so there is no document to forget")
     manifests = list(_manifests(home))
     texts: set[str] = set()
+    passage_ids: set[str] = set()
     digests: dict[str, str] = {}
     for path, manifest in manifests:
         if manifest["asset"] != PASSAGES:
             continue
         rows = pl.read_parquet(path / "data.parquet").filter(document_id=document_id)
         texts.update(rows["text"])
+        passage_ids.update(rows["passage_id"] if "passage_id" in rows.columns else ())
         if rows.height:
             digests[manifest["digest"]] = _name(manifest)
         parts: Mapping[str, str] = manifest["metadata"].get("parts", {})
@@ -84,9 +87,22 @@ def forget(recipe: Recipe, home: Path, document_id: str) -> Forgetting:
             f"no passage of a document {document_id!r} is in this home: give an id as `speed show passages` has it (the path of a "
             "file below the corpus, or the id of a row)"
         )
-    return Forgetting(
-        document_id, len(texts), _held(manifests, sorted(texts), digests), document_id in recipe.corpus.forget
-    )
+    parts_of = _given_texts(manifests, passage_ids)
+    held = _held(manifests, sorted(texts | parts_of), digests)
+    return Forgetting(document_id, len(texts), held, document_id in recipe.corpus.forget)
+
+
+def _given_texts(manifests: list[tuple[Path, dict[str, Any]]], passage_ids: set[str]) -> set[str]:
+    """The texts of rows that were given a passage or a part of one, such as a sentence: it stands in rows without its passage."""
+    found: set[str] = set()
+    for path, _ in manifests:
+        file = path / "data.parquet"
+        if not file.exists() or not {"task_id", "task_type", "query"} <= {*pl.read_parquet_schema(file)}:
+            continue
+        rows = pl.read_parquet(file, columns=["task_id", "task_type", "query"])
+        given = pl.col("task_type").is_in(GIVEN_TEXT_TYPES) & pl.col("task_id").is_in(list(passage_ids))
+        found.update(rows.filter(given)["query"].drop_nulls())
+    return found
 
 
 def _held(manifests: list[tuple[Path, dict[str, Any]]], texts: list[str], digests: dict[str, str]) -> tuple[Held, ...]:

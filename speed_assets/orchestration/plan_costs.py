@@ -17,6 +17,7 @@ from speed_assets.domain import cost_bounds
 from speed_assets.domain.attributes import ATTRIBUTES
 from speed_assets.domain.cost_bounds import Bounds, Tokens
 from speed_assets.domain.prompts import PromptKind, relevance_prompt
+from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Recipe
 
 _KINDS: dict[str, PromptKind] = {
@@ -143,7 +144,20 @@ def _one_call(recipe: Recipe, stage: str, partition: str | None) -> Tokens:
     template = asked if kind == "synthesis" else len(templates[kind].get(task_type, ""))
     shows_prompt = kind in ("judge", "revise") and "{prompt}" in templates[kind].get(task_type, "")
     prompt = cost_bounds.prompt(lengths, kind, template, record, shown, asked if shows_prompt else 0)
+    if shows_prompt or kind == "synthesis":
+        prompt += _passage_in_prompt(recipe, task_type)
     return Tokens(prompt, _answer(recipe, kind, task_type, _section(recipe, stage)))
+
+
+def _passage_in_prompt(recipe: Recipe, task_type: str) -> Bounds:
+    """Tokens of the passage, or of the sentence of one, in a prompt for a row that is written from it; none in other prompts."""
+    if recipe.corpus is None or not TASK_TYPES[task_type].grounded:
+        return Bounds(0, 0, 0)
+    least, most = recipe.corpus.tokens_min, recipe.corpus.tokens_max
+    if task_type == "grounded_sts":
+        section, per_word = recipe.grounded_rows.sts, recipe.answers.tokens_per_word
+        least, most = round(section.words_min * per_word), round(section.words_max * per_word)
+    return Bounds(least, (least + most) // 2, most)
 
 
 def _known(recipe: Recipe, stage: str, partition: str | None, requests: Sequence[TeacherRequest]) -> Tokens:

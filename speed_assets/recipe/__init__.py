@@ -30,7 +30,7 @@ from speed_assets.recipe.rules import RULED
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
 from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, OwnGain, Superior
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries
+from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, GroundedShares
 from speed_assets.recipe.sections.embedding_section import (
     EmbeddingModel,
     EmbeddingReruns,
@@ -53,6 +53,7 @@ from speed_assets.recipe.sections.filters import (
 )
 from speed_assets.recipe.sections.generators import Generator, Lora, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.given_section import Given, GivenModel, GivenTriplets
+from speed_assets.recipe.sections.grounded_rows_section import GroundedRows
 from speed_assets.recipe.sections.languages_section import Languages
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
@@ -111,6 +112,8 @@ __all__ = [
     "GivenModel",
     "GivenTriplets",
     "GroundedQueries",
+    "GroundedRows",
+    "GroundedShares",
     "JuniorData",
     "Lanes",
     "Languages",

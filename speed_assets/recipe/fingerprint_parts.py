@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from speed_assets.domain.graph import EXTERNAL, Stage, reads_own_section
-from speed_assets.domain.task_types import TASK_TYPE_NAMES, TOPIC_TYPES
+from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, TASK_TYPE_NAMES, TOPIC_TYPES
 from speed_assets.recipe.sections.teacher_section import Teacher
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ UNFINGERPRINTED: dict[str, str] = {
     "examples.released": "which rows a release holds; only `release` reads it",
     "own_evaluation.queries": "where the judged queries are; their content is in the fingerprint instead",
     "corpus.share": "how many rows are grounded; the numbers of rows are in the fingerprints instead",
+    "corpus.shares": "how many rows are grounded; the numbers of rows are in the fingerprints instead",
     **{f"given.*.{name}": reason for name, reason in GIVEN_FIELDS.items()},
     "topics.file": "the path of the topics; their content is in the fingerprint instead",
     "evaluation.local": "the paths of evaluation sets; their names and content are in the fingerprint instead",
@@ -67,9 +68,12 @@ UNFINGERPRINTED: dict[str, str] = {
 }
 """Fields that no fingerprint contains, except that of `release` where named, each with the reason."""
 
+_GIVEN = "grounded_rows"
+"""The section with a part for each task type whose given text is a passage; rows of other types do not follow from it."""
 _STATED = (
     "corpus.path",
     "corpus.share",
+    "corpus.shares",
     "examples.file",
     "examples.released",
     "own_evaluation.queries",
@@ -104,6 +108,9 @@ def part(recipe: Recipe, stage: Stage, task_type: str | None = None) -> dict[str
             value.pop("dialect", None)
             value |= {"dialect": shape} if (shape := section.shape()) else {}
     _drop(values, UNFINGERPRINTED)
+    if task_type and _GIVEN in values:
+        of_type, sections = task_type.removeprefix("grounded_"), values.pop(_GIVEN)
+        values |= {_GIVEN: {of_type: sections[of_type]}} if task_type in GIVEN_TEXT_TYPES else {}
     return {name: _narrow(value, task_type) for name, value in values.items()} if task_type else values
 
 

@@ -19,18 +19,19 @@ from speed_assets.domain.graph import (
     with_task_types,
     written_by,
 )
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, GROUNDED_AS, TASK_TYPE_NAMES, TaskTypeName
 from speed_assets.recipe.fingerprint_parts import MEMORY_FIELDS, part, published
 from speed_assets.recipe.rules import RULED, broken_recipe_rules
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers
 from speed_assets.recipe.sections.checks import Checks, Licences
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries
+from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, GroundedShares
 from speed_assets.recipe.sections.embedding_section import EmbeddingModel, EmbeddingReruns, Evaluation, MtebScores
 from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.given_section import Given
+from speed_assets.recipe.sections.grounded_rows_section import GroundedRows
 from speed_assets.recipe.sections.languages_section import Languages, languages_named
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
@@ -69,6 +70,7 @@ class Recipe(Section):
     """Topic files, and the tree that the teacher grows from them."""
     corpus: Corpus | None = None
     queries: GroundedQueries = GroundedQueries()
+    grounded_rows: GroundedRows = GroundedRows()
     examples: Examples | None = None
     languages: Languages | None = None
     given: Given | None = None
@@ -124,19 +126,20 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _grounded(cls, data: Any) -> Any:
-        """`corpus.share` of the retrieval rows of each stage become grounded rows, where no number of those is given."""
+        """`corpus.share` of the retrieval rows of each stage become grounded rows, and `corpus.shares` of other task types, where no
+        number of those is given."""
         corpus = data.get("corpus") if isinstance(data, Mapping) else None
         if not isinstance(corpus, Mapping):
             return data
-        share, data = corpus.get("share", Corpus.model_fields["share"].default), dict(data)
-        if not isinstance(share, int | float) or not 0 <= share <= 1:
+        shares, data = _shares(corpus), dict(data)
+        if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares.values()):
             return data  # told by the section itself
         for name, field in ROW_COUNTS:
             if isinstance(section := data.get(name), Mapping):
-                data[name] = _with_grounded(section, field, share)
+                data[name] = _with_grounded(section, field, shares)
         triplets = data.get("final_triplets")
         if isinstance(triplets, Mapping) and isinstance(wanted := triplets.get("wanted"), Mapping):
-            wanted = _with_grounded(_with_grounded(wanted, "rows", share), "candidates_max", share)
+            wanted = _with_grounded(_with_grounded(wanted, "rows", shares), "candidates_max", shares)
             data["final_triplets"] = {**triplets, "wanted": wanted}
         return data
 
@@ -164,6 +167,8 @@ class Recipe(Section):
         dumped: dict[str, Any] = dump(self)
         for name in ("corpus", "queries") if self.corpus is None else ():
             dumped.pop(name, None)
+        if self.grounded_rows == GroundedRows():
+            dumped.pop("grounded_rows", None)
         for name in ("own_evaluation", "examples", "languages", "given"):
             if getattr(self, name) is None:
                 dumped.pop(name, None)
@@ -191,6 +196,7 @@ class Recipe(Section):
             # A model that is not trained has no other seeds.
             reruns=self.embedding_reruns.count > 0 and "embedding_model" not in self.given_names(),
             corpus=self.corpus is not None,
+            given_texts=bool(self.given_text_types()),
             own_evaluation=self.own_evaluation is not None,
             own=self.own_evaluation.shape() if self.own_evaluation else OwnShape(),
             examples=self.examples is not None,
@@ -227,6 +233,11 @@ class Recipe(Section):
             name: getattr(section, field) for name, field in ROW_COUNTS if (section := getattr(self, name)) is not None
         }
 
+    def given_text_types(self) -> tuple[TaskTypeName, ...]:
+        """Task types whose given text is a passage, of which any stage is asked for rows."""
+        wanted = self.rows_by_stage().values()
+        return tuple(name for name in GIVEN_TEXT_TYPES if any(getattr(rows, name) for rows in wanted))
+
     def rows_wanted(self, task_type: str) -> dict[str, int]:
         """Rows of a task type by the stage that asks for them with prompts of its own; only stages of this recipe."""
         graph = self.graph()
@@ -252,13 +263,28 @@ class Recipe(Section):
         return digest(self.model_dump(mode="json", exclude={**without, **memory}))
 
 
-def _with_grounded(section: Mapping[str, Any], field: str, share: float) -> Mapping[str, Any]:
-    """A section, in whose numbers of rows `share` of the retrieval rows are grounded, where it says nothing of those."""
+def _shares(corpus: Mapping[str, Any]) -> dict[TaskTypeName, Any]:
+    """By task type: the share of its rows that is written from passages."""
+    others = corpus.get("shares", {})
+    if isinstance(others, GroundedShares):
+        others = others.model_dump()
+    found: dict[TaskTypeName, Any] = {"retrieval": corpus.get("share", Corpus.model_fields["share"].default)}
+    if isinstance(others, Mapping):
+        found |= {name: others[name] for name in GROUNDED_AS if name in others}
+    return found
+
+
+def _with_grounded(section: Mapping[str, Any], field: str, shares: Mapping[TaskTypeName, float]) -> Mapping[str, Any]:
+    """A section, in whose numbers of rows these shares of the rows about topics are grounded, where it says nothing of those."""
     rows = section.get(field)
-    if not isinstance(rows, Mapping) or "grounded" in rows or not isinstance(rows.get("retrieval"), int):
+    if not isinstance(rows, Mapping):
         return section
-    grounded = round(share * rows["retrieval"])
-    return {**section, field: {**rows, "retrieval": rows["retrieval"] - grounded, "grounded": grounded}}
+    changed = dict(rows)
+    for name, share in shares.items():
+        if GROUNDED_AS[name] not in rows and isinstance(rows.get(name), int):
+            grounded = round(share * rows[name])
+            changed |= {name: rows[name] - grounded, GROUNDED_AS[name]: grounded}
+    return {**section, field: changed}
 
 
 def rows_asked(sections: Recipe | RecipeView, source: DataSource) -> PerTaskType:

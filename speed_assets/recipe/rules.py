@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from speed_assets.domain.graph import EXAMPLES, Graph, has_generators, written_by
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import GROUNDED_TYPES, TASK_TYPE_NAMES
 
 if TYPE_CHECKING:
     from speed_assets.recipe.model import Recipe
@@ -169,7 +169,9 @@ def passages_have_a_corpus(recipe: Recipe, _graph: Graph) -> Iterator[str]:
     """Grounded rows and an evaluation set of one's own come from documents."""
     if recipe.corpus is not None:
         return
-    if asked := [name for name, rows in recipe.rows_by_stage().items() if rows.grounded]:
+    if asked := [
+        name for name, rows in recipe.rows_by_stage().items() if any(getattr(rows, t) for t in GROUNDED_TYPES)
+    ]:
         yield f"`corpus` is missing: {asked[0]} asks for grounded rows"
     if recipe.own_evaluation:
         yield "`corpus` is missing: own_evaluation asks for held-out documents"

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from speed_assets.domain.task_types import TASK_TYPE_NAMES
+from speed_assets.domain.task_types import GROUNDED_TYPES, TASK_TYPE_NAMES
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 RECIPE_NAME = r"^[a-z0-9][a-z0-9_-]{0,40}$"
@@ -154,7 +154,7 @@ class Section(BaseModel):
 class PerTaskType(Section):
     """One number of rows for each task type."""
 
-    LEFT_OUT = ("grounded",)
+    LEFT_OUT = GROUNDED_TYPES
 
     classification: Rows
     """Rows of classification: a text and its label."""
@@ -168,6 +168,12 @@ class PerTaskType(Section):
     """Rows of matching between long texts (a paragraph or more)."""
     grounded: Rows = 0
     """Retrieval rows that are written from passages of `corpus`; `corpus.share` fills it in (ours)."""
+    grounded_classification: Rows = 0
+    """Classification rows whose text is a passage of `corpus`; `corpus.shares` fills it in (ours)."""
+    grounded_sts: Rows = 0
+    """STS rows whose first sentence is one of `corpus`; `corpus.shares` fills it in (ours)."""
+    grounded_matching_long: Rows = 0
+    """Long matching rows whose given text is a passage of `corpus`; `corpus.shares` fills it in (ours)."""
 
     def total(self) -> int:
         return sum(getattr(self, name) for name in TASK_TYPE_NAMES)

@@ -16,6 +16,7 @@ from speed_assets.recipe.sections.examples_section import Examples
 from speed_assets.recipe.sections.filters import FinalTriplets
 from speed_assets.recipe.sections.generators import Generator, PreferenceTraining, Revisor, Training
 from speed_assets.recipe.sections.given_section import Given
+from speed_assets.recipe.sections.grounded_rows_section import GroundedRows
 from speed_assets.recipe.sections.languages_section import Languages
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
@@ -49,6 +50,7 @@ class RecipeView:
     topics: Topics
     corpus: Corpus
     queries: GroundedQueries
+    grounded_rows: GroundedRows
     examples: Examples
     languages: Languages
     given: Given

@@ -1,4 +1,5 @@
-"""A teacher that reads the passage it is shown: its query is made of words of that passage. Other prompts get plain English.
+"""A teacher that reads the passage it is shown: its query, and what it writes opposite a given passage, has words of that passage. Other
+prompts get plain English.
 
 Belongs here: what it says. Not here: the server (`teacher_server.py`), a small corpus of this project's own words.
 """
@@ -15,7 +16,11 @@ from speed_assets.domain.fingerprints import digest, seed_for
 from tests.support.natural_teacher import natural
 from tests.support.teacher_server import Answer
 
-_PASSAGE = re.compile(r"<passage>\n(.*?)\n</passage>|\Agrounded: [^\n]*\n([^\n]*)", re.DOTALL)
+_PASSAGE = re.compile(
+    r"<passage>\n(.*?)\n</passage>|\Agrounded: [^\n]*\n([^\n]*)|\Agrounded_\w+: [^\n]*\n[^\n]*\n([^\n]*)", re.DOTALL
+)
+_CLASSES = re.compile(r"Classes: ([^.\n]*)\.")
+_WORDS_ASKED = re.compile(r"(?:at least|document) (\d+) words")
 _THINGS = [
     "kettle",
     "ladder",
@@ -86,6 +91,8 @@ def reading() -> Answer:
         if "revision" in asked:
             return json.dumps({"reason": "Nothing is wrong with it.", "revision": None})
         shown = _PASSAGE.search(prompt)
+        if shown and (record := _opposite(prompt, shown[1] or shown[3] or "", digest([prompt, body.get("seed")]))):
+            return json.dumps(record)
         if shown is None or '"user_query"' not in prompt or '"best"' in prompt or '"revision"' in prompt:
             return other(body)
         words = sorted({word.strip(".,").lower() for word in (shown[1] or shown[2]).split() if len(word) > 5})
@@ -93,6 +100,41 @@ def reading() -> Answer:
         return json.dumps({"user_query": " ".join(rng.sample(words, min(6, len(words))))})
 
     return answer
+
+
+def _opposite(prompt: str, given: str, name: str) -> dict[str, str]:
+    """What such a teacher writes opposite a given text: labels that the task names, sentences, or documents; nothing for other prompts."""
+    if not given or '"best"' in prompt or '"revision"' in prompt:
+        return {}
+    rng = random.Random(seed_for(1, "opposite", name))
+    words = sorted({word.strip(".,").lower() for word in given.splitlines()[-1].split() if len(word) > 5})
+    if '"misleading_label"' in prompt and (classes := _CLASSES.search(prompt)):
+        label, other = rng.sample(classes[1].split(", "), 2)
+        return {"label": label, "misleading_label": other}
+    if '"S2"' in prompt and '"input' not in prompt and ("is S1." in prompt or prompt.startswith("grounded_sts")):
+        one, other, third = rng.sample(words, 3) if len(words) > 2 else ["weather", "evening", "country"]
+        return {
+            "S2": f"People say that there is {one} and {other} here, which is known of {third}.",
+            "S3": f"Nobody knows about {third}, whatever {rng.choice(_DEEDS)}s a {rng.choice(_THINGS)}.",
+        }
+    if '"hard_negative_document"' in prompt and '"user_query"' not in prompt:
+        asked = int(found[1]) if (found := _WORDS_ASKED.search(prompt)) else 50
+        return {
+            "positive_document": _document(rng, words, asked),
+            "hard_negative_document": _document(rng, words, asked),
+        }
+    return {}
+
+
+def _document(rng: random.Random, words: list[str], least: int) -> str:
+    """Sentences that name words of a passage, until there are enough words."""
+    found: list[str] = []
+    while sum(len(one.split()) for one in found) < least:
+        found.append(
+            f"Whoever had to {rng.choice(_DEEDS)} the {rng.choice(_THINGS)} in a {rng.choice(_PLACES)} wrote of {rng.choice(words)} "
+            f"on page {rng.randint(100, 999)}."
+        )
+    return " ".join(found)
 
 
 def _relevance(prompt: str) -> str:

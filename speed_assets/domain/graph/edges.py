@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from speed_assets.domain.graph.stages import Stage
+from speed_assets.domain.graph.stages import PASSAGES, Stage
+from speed_assets.domain.task_types import GROUNDED, GROUNDED_TYPES
 
 Graph = dict[str, Stage]
 
@@ -21,13 +22,15 @@ def sources(graph: Graph, name: str, task_type: str | None) -> list[tuple[str, s
         task_type: Its task type; None where the stage has one artifact.
 
     Returns:
-        (stage, task type) of each: of the same task type where both have one, else of all task types.
+        (stage, task type) of each: of the same task type where both have one, else of all task types. All rows from passages are from one
+        table of them.
     """
     found: list[tuple[str, str | None]] = []
     for source in graph[name].inputs:
         types: tuple[str | None, ...] = graph[source].task_types or (None,)
         if task_type is not None and graph[source].partitioned:
-            types = tuple(t for t in types if t == task_type)
+            read = GROUNDED if source == PASSAGES and task_type in GROUNDED_TYPES else task_type
+            types = tuple(t for t in types if t == read)
         found += [(source, t) for t in types]
     return found
 

@@ -21,7 +21,7 @@ from speed_assets.domain.graph.stages import (
     Stage,
     Writer,
 )
-from speed_assets.domain.task_types import GROUNDED, TASK_TYPE_NAMES
+from speed_assets.domain.task_types import GROUNDED, GROUNDED_TYPES, TASK_TYPE_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ class Shape:
     """The embedding model is trained several times."""
     corpus: bool = False
     """Some rows are written from passages of the user's documents."""
+    given_texts: bool = False
+    """Some of them are no retrieval rows: the passage is their given text."""
     own_evaluation: bool = False
     """The model is scored on a set of the user's own."""
     own: OwnShape = OwnShape()
@@ -114,6 +116,8 @@ def build_graph(shape: Shape = Shape()) -> Graph:
         inputs=(shape.source, *read_by, "task_list", *texts),
         reads=("seed", "evaluation", written_by(shape.source)),
         takes=stages[written_by(shape.source)].takes,
+        # Candidates once shared the id of their prompt; other tables are as they were.
+        version=stages["final_triplets"].version + (shape.source == "junior_data"),
     )
     if shape.languages:
         _read_languages(stages)
@@ -150,9 +154,10 @@ def _needed(stages: Graph) -> Graph:
 
 def _read_passages(stages: Graph, shape: Shape) -> None:
     """Let the stages read passages that write from them or mine negatives, and the release state where they are from."""
+    sections = ("queries", *["grounded_rows"] * shape.given_texts)
     for name in ("seed_data", "junior_data", "senior_data"):
         stage = stages[name]
-        stages[name] = replace(stage, inputs=(*stage.inputs, PASSAGES), reads=(*stage.reads, "queries"))
+        stages[name] = replace(stage, inputs=(*stage.inputs, PASSAGES), reads=(*stage.reads, *sections))
     stages["mined_negatives"] = replace(stages["mined_negatives"], inputs=("final_triplets", PASSAGES))
     own = (OWN_EVALUATION,) if shape.own_evaluation else ()
     stages[OWN_EVALUATION] = _evaluating(stages[OWN_EVALUATION], shape)
@@ -160,7 +165,7 @@ def _read_passages(stages: Graph, shape: Shape) -> None:
         stage = stages["final_triplets"]
         names = (*stage.unfingerprinted, OWN_EVALUATION)
         stages["final_triplets"] = replace(stage, externals=(*stage.externals, "judged_queries"), unfingerprinted=names)
-    stages["release"] = replace(stages["release"], reads=(*stages["release"].reads, "corpus", "queries", *own))
+    stages["release"] = replace(stages["release"], reads=(*stages["release"].reads, "corpus", *sections, *own))
 
 
 def _evaluating(stage: Stage, shape: Shape) -> Stage:
@@ -250,6 +255,8 @@ def _types_read(graph: Graph, name: str, wanted: Mapping[str, Iterable[str]]) ->
         return {GROUNDED}
     readers = [stage.name for stage in graph.values() if name in stage.inputs and stage.partitioned]
     types = {task_type for reader in readers for task_type in wanted.get(reader, TASK_TYPE_NAMES)}
+    if name == PASSAGES and types.intersection(GROUNDED_TYPES):
+        return {GROUNDED}  # one table for all of them
     return types & set(graph[name].task_types)
 
 

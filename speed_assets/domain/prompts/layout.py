@@ -32,6 +32,8 @@ PLACEHOLDERS: dict[PromptKind, frozenset[str]] = {
 
 
 GROUNDED_PLACEHOLDERS = frozenset(("task_type", "task", "keys", "query_kind", "persona", "passage"))
+GIVEN_TEXT_PLACEHOLDERS = frozenset(("task_type", "task", "keys", "attributes", "passage"))
+"""What synthesis prompts may name whose passage is the given text, in addition to drawn attributes."""
 LANGUAGE_PLACEHOLDERS = frozenset(("query_language", "document_language"))
 """What synthesis prompts of recipes with `languages` may name in addition."""
 EXPAND_PLACEHOLDERS = frozenset(("topic", "count", "known"))
@@ -96,6 +98,8 @@ def with_changes(layout: Mapping[str, Any], old: Mapping[str, Any], new: Any, at
 
 def languages_needed(shape: TaskType) -> frozenset[str]:
     """The languages that a synthesis prompt of a task type has to name where they are drawn: those of its texts."""
+    if shape.passage == "query":  # which is in the language that it is in
+        return frozenset() if shape.labels else frozenset(("document_language",))
     return frozenset(("query_language",)) if shape.labels or shape.grounded else LANGUAGE_PLACEHOLDERS
 
 

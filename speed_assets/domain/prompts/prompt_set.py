@@ -236,18 +236,13 @@ class PromptSet:
         table = [attribute.name for attribute in ATTRIBUTES[task_type]]
         if unknown := sorted(set(attributes) - {*table, GUIDELINE_ORDER}):
             raise ValueError(f"{task_type} has no attributes {unknown}, known are {table}")
-        phrases = [
-            filled(self.attribute_phrases[name], {"value": attributes[name]})
-            for name in table
-            if name in attributes and name in self.attribute_phrases
-        ]
         if missing := sorted(placeholders(template).intersection(table) - set(attributes)):
             raise ValueError(f"the {self.name} synthesis prompt of {task_type} needs the attributes {missing}")
         return self._render(
             "synthesis",
             task_type,
             task=self._line(task),
-            attributes=", ".join(phrases) or NOTHING_DRAWN,
+            attributes=self._phrases(task_type, attributes),
             guidelines=self._guidelines(task_type, attributes),
             **self._said(languages),
             **{name: attributes[name] for name in table if name in attributes},
@@ -265,15 +260,33 @@ class PromptSet:
             persona: Who writes it.
             languages: As in `synthesis`.
         """
-        template = self.template("synthesis", GROUNDED)
+        return self.from_passage(GROUNDED, task, passage, {"query_kind": query_kind, "persona": persona}, languages)
+
+    def from_passage(
+        self,
+        task_type: str,
+        task: str,
+        passage: str,
+        values: Mapping[str, str],
+        languages: Mapping[str, str] | None = None,
+    ) -> str:
+        """The prompt for a row that is written from a passage.
+
+        Args:
+            task_type: Of the row.
+            task: The instruction that such rows are trained under.
+            passage: The passage, or the part of it that is the given text, verbatim.
+            values: Drawn attributes, and what else the template names.
+            languages: As in `synthesis`.
+        """
         return self._render(
             "synthesis",
-            GROUNDED,
+            task_type,
             task=self._line(task),
-            query_kind=query_kind,
-            persona=self._line(persona),
+            attributes=self._phrases(task_type, values),
+            **{name: self._line(value) for name, value in values.items()},
             **self._said(languages),
-            passage=self._material(passage, template),
+            passage=self._material(passage, self.template("synthesis", task_type)),
         )
 
     def ask_again(self, prompt: str, problem: str) -> str:
@@ -329,6 +342,15 @@ class PromptSet:
         template = self.template(kind, task_type)
         keys = quoted_keys(task_type)
         return filled(template, {"task_type": task_type, "keys": keys, **values})
+
+    def _phrases(self, task_type: str, attributes: Mapping[str, str]) -> str:
+        """The drawn attributes as `{attributes}` shows them, in the order of the table."""
+        phrases = [
+            filled(self.attribute_phrases[attribute.name], {"value": attributes[attribute.name]})
+            for attribute in ATTRIBUTES[task_type]
+            if attribute.name in attributes and attribute.name in self.attribute_phrases
+        ]
+        return ", ".join(phrases) or NOTHING_DRAWN
 
     def _said(self, languages: Mapping[str, str] | None) -> Mapping[str, str]:
         """The names of languages that a template is filled with. Raises ValueError for a set that says them and gets none."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from speed_assets.domain.attributes import ATTRIBUTES, GUIDELINES
 from speed_assets.domain.prompts.layout import (
     EXPAND_PLACEHOLDERS,
+    GIVEN_TEXT_PLACEHOLDERS,
     GROUNDED_PLACEHOLDERS,
     LANGUAGE_PLACEHOLDERS,
     NEEDED,
@@ -59,7 +60,8 @@ def _check_template(prompts: PromptSet, kind: PromptKind, shape: TaskType, drawn
     known = PLACEHOLDERS[kind] | (drawn if kind == "synthesis" else set())
     needed = NEEDED[kind]
     if shape.grounded and kind == "synthesis":
-        known, needed = GROUNDED_PLACEHOLDERS, "passage"
+        given = GIVEN_TEXT_PLACEHOLDERS | drawn
+        known, needed = given if shape.passage == "query" else GROUNDED_PLACEHOLDERS, "passage"
     spoken = prompts.multilingual and kind == "synthesis"
     if spoken:
         known = known | LANGUAGE_PLACEHOLDERS

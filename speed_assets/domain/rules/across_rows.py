@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from speed_assets.domain.task_types import LABEL_TYPES
+
 
 def tests_across_rows(rows: pl.DataFrame, skip: tuple[str, ...]) -> dict[str, dict[str, pl.Expr]]:
     """Tests of the negatives of one query against each other and against its positives; labels are not tested.
@@ -14,7 +16,7 @@ def tests_across_rows(rows: pl.DataFrame, skip: tuple[str, ...]) -> dict[str, di
     Of rows with the same query and negative, and different positives, the one of the lowest row id stays. Rows that are
     equal in every field are left to `near_duplicates.py`, which keeps the better one.
     """
-    negatives = pl.col("negative").is_not_null() & (pl.col("task_type") != "classification")
+    negatives = pl.col("negative").is_not_null() & ~pl.col("task_type").is_in(LABEL_TYPES)
     found: dict[str, dict[str, pl.Expr]] = {}
     key = (pl.col("task_type") + "\n" + pl.col("query").str.strip_chars().str.to_lowercase()).hash()
     plain = [

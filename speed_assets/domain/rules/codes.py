@@ -32,6 +32,8 @@ RuleCode = Literal[
     "repeated_negative",
     "negative_is_positive",
     "unspecific_query",
+    "unlike_passage",
+    "label_not_named",
 ]
 
 

@@ -18,7 +18,7 @@ from speed_assets.domain.rows import may_contain_words_of, may_have_same_words
 from speed_assets.domain.rules import expressions
 from speed_assets.domain.rules.field_tests import IS_LABEL
 from speed_assets.domain.rules.languages import LanguagesByField
-from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.task_types import STS_TYPES, TRIPLET_FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _tests_of_pairs(query_words_min: int) -> Iterator[ExactTest]:
         "query_in_positive",
         "positive",
         ~IS_LABEL
-        & (pl.col("task_type") != "sts")
+        & ~pl.col("task_type").is_in(STS_TYPES)
         & (query.str.count_matches(" ", literal=True) >= query_words_min - 1)
         & may_contain_words_of(query, positive),
         lambda q, p, n: words_stand_in(q, p, query_words_min),

@@ -14,12 +14,12 @@ from speed_assets.domain import row_patterns as patterns
 from speed_assets.domain.rules import expressions
 from speed_assets.domain.rules.across_rows import tests_across_rows
 from speed_assets.domain.rules.languages import LanguagesByField
-from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.task_types import LABEL_TYPES, TRIPLET_FIELDS
 
 FieldTests = dict[str, dict[str, pl.Expr]]
 """By rule code and field: the boolean expression that is true where the field breaks the rule."""
 
-IS_LABEL = pl.col("task_type") == "classification"
+IS_LABEL = pl.col("task_type").is_in(LABEL_TYPES)
 """Whether a row's positive and negative are labels, to which the rules for documents do not apply."""
 _DOCUMENTS = ("positive", "negative")
 

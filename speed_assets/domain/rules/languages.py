@@ -12,7 +12,7 @@ import polars as pl
 
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS
 from speed_assets.domain.rules.codes import RULE_CODES, RULES_ACROSS_ROWS
-from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.task_types import LABEL_TYPES, TRIPLET_FIELDS
 
 LanguagesByField = Mapping[str, tuple[str, ...]]
 """By field of a triplet: ISO 639-1 codes of the languages that its text may be in."""
@@ -50,7 +50,7 @@ def by_drawn_languages(
         numbers: the other numbers of `first_broken_rules`.
     """
     place = pl.int_range(pl.len(), dtype=pl.UInt32).alias("_place")
-    labels = (pl.col("task_type") == "classification").alias("_labels")
+    labels = pl.col("task_type").is_in(LABEL_TYPES).alias("_labels")
     parts = []
     for (query, document, are_labels), group in rows.with_columns(place, labels).group_by(
         *LANGUAGE_COLUMNS, "_labels", maintain_order=True

@@ -9,6 +9,7 @@ import polars as pl
 
 from speed_assets.domain.answer_lengths import words_allowed
 from speed_assets.domain.attributes import draw_attributes
+from speed_assets.domain.candidates import prompt_row_id
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.language_names import UNSPACED
 from speed_assets.domain.rules.languages import LanguagesByField
@@ -33,7 +34,7 @@ def wrong_lengths(
     """
     asked: list[dict[str, float | None]] = []
     for row_id, task_type in rows.select("row_id", "task_type").iter_rows():
-        drawn = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
+        drawn = draw_attributes(task_type, seed_for(seed, "attributes", prompt_row_id(row_id)))
         of_query = words_allowed(drawn.get("query_length", drawn.get("text_length", "")))
         of_document = words_allowed(drawn.get("document_length", ""))[0], None  # prompts ask for at least so many
         asked.append(

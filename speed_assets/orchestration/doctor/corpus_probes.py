@@ -12,6 +12,7 @@ import polars as pl
 
 from resources.inputs.corpus_files import Bounds, Columns, corpus_files, read_corpus
 from resources.inputs.example_files import read_examples
+from speed_assets.domain.given_texts import fitting_sentences
 from speed_assets.domain.language import known_languages, other_language_probability
 from speed_assets.domain.rules.expressions import has_other_script
 from speed_assets.domain.topics import TopicError, read_topics
@@ -30,7 +31,7 @@ WARNED_FROM = 0.1
 
 
 def corpus(recipe: Recipe) -> list[Finding]:
-    """There are documents, and those that are tried can be read."""
+    """There are documents, those that are tried can be read, and they have sentences where STS rows are written from some."""
     if recipe.corpus is None:
         return []
     path = Path(recipe.corpus.path)
@@ -45,7 +46,21 @@ def corpus(recipe: Recipe) -> list[Finding]:
     words = f"{len(files):,} files; of {refused + len(documents)} documents and files tried {refused} cannot be read"
     if refused > WARNED_FROM * (refused + len(documents)):
         return [warning("corpus", words, "corpus.encoding, corpus.columns; the quarantine of passages has each")]
-    return [ok("corpus", words)]
+    return [ok("corpus", words), *_sentences(recipe, documents)]
+
+
+def _sentences(recipe: Recipe, documents: list[str]) -> list[Finding]:
+    """A warning where STS rows need sentences, and documents tried have none of their length."""
+    section = recipe.grounded_rows.sts
+    if "grounded_sts" not in recipe.given_text_types() or not documents:
+        return []
+    without = sum(not fitting_sentences(text, section.words_min, section.words_max) for text in documents)
+    words = (
+        f"{without} of {len(documents)} documents tried begin without a sentence of {section.words_min} to {section.words_max} words, "
+        "from which STS rows are written"
+    )
+    mend = "grounded_rows.sts.words_min, grounded_rows.sts.words_max, corpus.shares.sts"
+    return [warning("corpus", words, mend)] if 2 * without > len(documents) else []
 
 
 def text_languages(recipe: Recipe) -> list[Finding]:

@@ -40,8 +40,21 @@ class PassageRepeats(Section):
     """Shingles in at least this share of the passages are boilerplate: passages must be similar without them, too."""
 
 
+class GroundedShares(Section):
+    """Shares of the rows of other task types than retrieval that are written from passages. All are ours."""
+
+    classification: Share = 0.0
+    """Of the classification rows: the text is a passage, verbatim."""
+    sts: Share = 0.0
+    """Of the STS rows: the first sentence is one of a passage, verbatim."""
+    matching_long: Share = 0.0
+    """Of the long matching rows: the given text is a passage, verbatim."""
+
+
 class Corpus(Section):
     """The user's documents, and the passages that rows are written from. The paper has no such start: all numbers are ours."""
+
+    LEFT_OUT = ("shares",)
 
     path: str
     """Folder or file; a relative path starts at the recipe's folder. Read are .txt, .md, .html, .pdf, .jsonl, .csv, .tsv and
@@ -51,6 +64,8 @@ class Corpus(Section):
     """Of files without a byte order mark."""
     share: Share = 1.0
     """Share of the retrieval rows that every stage asks for which are written from passages; the others are about topics."""
+    shares: GroundedShares = GroundedShares()
+    """The same shares of other task types; `grounded_rows` says what such rows are like."""
     held_out: Share = 0.1
     """Share of the documents that nothing is trained on, by a hash of their ids."""
     forget: tuple[str, ...] = ()

@@ -38,7 +38,7 @@ class Languages(Section):
     spelt as the task spells them, and for grounded rows, whose passage is there."""
     same_as_passage: Share = 1.0
     """Share of the grounded rows whose query is in the language of its passage, whichever that is, as without `languages`; the queries of the
-    others are drawn by `shares`."""
+    others are drawn by `shares`. Of other task types than retrieval it counts for the texts opposite the passage."""
 
     @model_validator(mode="before")
     @classmethod
