@@ -1,0 +1,42 @@
+"""A cross-encoder with weights drawn at random, as real files: opened by the real library in no time.
+
+Belongs here: writing its folder. Not here: what becomes of its scores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from resources.inputs.base_models import MICROWORLD_BASE
+
+POSITIONS = 128
+
+
+def write_reranker(folder: Path, labels: int = 1) -> Path:
+    """Save a small BERT with a head of `labels` outputs, whose scores differ by whole logits between texts."""
+    torch.manual_seed(0)
+    backend = Tokenizer.from_file(str(MICROWORLD_BASE / "tokenizer.json"))
+    # A separator between the two texts, which are of two types, as cross-encoders have them.
+    mark = backend.id_to_token(0)
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A", pair=f"$A {mark} $B:1", special_tokens=[(mark, 0)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=mark, padding_side="right")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = BertConfig(
+        vocab_size=backend.get_vocab_size(),
+        max_position_embeddings=POSITIONS,
+        num_labels=labels,
+        pad_token_id=0,
+        **sizes,
+    )
+    model = BertForSequenceClassification(config)
+    with torch.no_grad():
+        model.classifier.weight.mul_(200)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
