@@ -1,17 +1,21 @@
 """A cross-encoder with weights drawn at random, as real files: opened by the real library in no time.
 
-Belongs here: writing its folder. Not here: what becomes of its scores.
+Belongs here: writing its folder, a recipe that names it. Not here: what becomes of its scores.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from resources.inputs.base_models import MICROWORLD_BASE
+from speed_assets.recipe import Recipe, load_recipe
+from tests.support.tiny import tiny_data, write_recipe
 
 POSITIONS = 128
 
@@ -40,3 +44,17 @@ def write_reranker(folder: Path, labels: int = 1) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def spoil_config(folder: Path, **values: Any) -> None:
+    """Change what the model's settings say."""
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | values))
+
+
+def distilling(folder: Path, model: str, base: dict[str, Any] | None = None, **changes: Any) -> Recipe:
+    """A small recipe that learns from a reranker."""
+    data = base or tiny_data()
+    data["reranker_scores"] = {"model": model, "max_length": 64}
+    data["embedding_model"]["distil"] = {"source": "reranker"}
+    return load_recipe(write_recipe(folder, data), None, changes)
