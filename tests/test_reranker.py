@@ -248,6 +248,7 @@ def test_a_reranker_changes_the_model_that_is_trained(
     assert told["reranker"]["digest"] == external_digest(recipe, "reranker", None)
     assert (told["asked"], told["unscored"]) == (60, 30), "rows without a negative have none to score"
     assert model.metadata["margins"]["known"] == 60
+    assert (table["positive_score"] - table["negative_score"]).std() > 0.5, "margins that can be learnt"
     # The trained margins are nearer to the reranker's.
     rows = artifacts.get("final_triplets").table().join(table.filter(number=1), on="row_id")
     wanted = torch.tensor((rows["positive_score"] - rows["negative_score"]).to_numpy() / 10, dtype=torch.float32)

@@ -49,7 +49,7 @@ def reranker_scores(run: StageRun[RerankerScores]) -> dict[str, Any]:
             "digest": run.externals["reranker"],
         },
         "negative_ranked_first": int((margins < 0).sum()),
-        "margins": {f"{share:g}": margins.quantile(share) for share in _QUANTILES},
+        "margins": {f"{share:g}": round(margins.quantile(share) or 0.0, 4) for share in _QUANTILES},
     }
 
 

@@ -36,11 +36,12 @@ def write_reranker(folder: Path, labels: int = 1) -> Path:
         max_position_embeddings=POSITIONS,
         num_labels=labels,
         pad_token_id=0,
+        initializer_range=0.5,
         **sizes,
     )
     model = BertForSequenceClassification(config)
     with torch.no_grad():
-        model.classifier.weight.mul_(200)
+        model.classifier.weight.mul_(4)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
