@@ -97,7 +97,7 @@ def scored_negatives(recipe: Recipe) -> int | None:
     asked = rows_asked(recipe, recipe.final_triplets.source)
     per_row = dict.fromkeys(mined.task_types, mined.per_row) if mined else {}
     kinds = [name for name in section.task_types if TASK_TYPES[name].has_negative or name in per_row]
-    return sum(getattr(asked, name) * (1 if TASK_TYPES[name].has_negative else per_row[name]) for name in kinds)
+    return sum(int(getattr(asked, name)) * (1 if TASK_TYPES[name].has_negative else per_row[name]) for name in kinds)
 
 
 def expected_calls(recipe: Recipe, asset: str, partition: str | None) -> int:

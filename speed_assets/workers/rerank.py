@@ -75,7 +75,7 @@ def _loaded(job: Rerank) -> CrossEncoder:
     config = AutoConfig.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
     if problem := reranker_problem(config.to_dict(), job.max_length):
         raise ValueError(f"reranker_scores.model {job.model} {problem}")
-    return CrossEncoder(
+    model: CrossEncoder = CrossEncoder(
         job.model,
         revision=job.revision,
         device="cuda" if torch.cuda.is_available() else "cpu",
@@ -83,6 +83,7 @@ def _loaded(job: Rerank) -> CrossEncoder:
         max_length=job.max_length,
         model_kwargs={"use_safetensors": True, "dtype": getattr(torch, job.dtype)},
     )
+    return model
 
 
 def _scores(model: CrossEncoder, job: Rerank, shard: pl.DataFrame) -> np.ndarray:

@@ -30,11 +30,16 @@ def write_reranker(folder: Path, labels: int = 1) -> Path:
         single="$A", pair=f"$A {mark} $B:1", special_tokens=[(mark, 0)]
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=mark, padding_side="right")
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    sizes["num_labels"] = labels
     config = BertConfig(
         vocab_size=backend.get_vocab_size(),
         max_position_embeddings=POSITIONS,
-        num_labels=labels,
         pad_token_id=0,
         initializer_range=0.5,
         **sizes,
