@@ -38,7 +38,7 @@ from resources.progress import ProgressLines
 from resources.store.artifacts import Artifacts
 from resources.store.manifests import MANIFEST_FILE
 from resources.store.store import Artifact, Store, tree_digest
-from speed_assets.assets.embedding import TRAINED_ON
+from speed_assets.assets.trained_rows import TRAINED_ON
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.statistics import Part, TaskSamples, samples_by_model
 from speed_assets.microworld.evaluation import evaluation_sets

@@ -234,6 +234,13 @@ SUITES: dict[str, tuple[Expect, ...]] = {
         *_filled("positive_similarity", "negative_similarity"),
         Expect("expect_column_values_to_be_in_set", {"column": "verdict", "value_set": ["margin", "teacher"]}),
     ),
+    "reranker_scores": (
+        *_columns("row_id", "task_type", "number", "positive_score", "negative_score"),
+        *_id("row_id", "number"),
+        *_TASK_TYPE,
+        *_filled("positive_score", "negative_score"),
+        *_between("number", 1),
+    ),
     "final_triplets": (
         *_columns("row_id", "task_type", "topic", "task", "query", "positive", "negative"),
         *_id("row_id"),

@@ -159,6 +159,7 @@ CHECKS: tuple[Check, ...] = (
             "row_verdicts",
             "final_triplets",
             "mined_negatives",
+            "reranker_scores",
             "quarantine",
         )
     ),

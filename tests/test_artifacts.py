@@ -136,9 +136,10 @@ def test_every_stage_reaches_the_release() -> None:
         "passages",
         "own_evaluation",
         "examples",
-    }  # their edges are there where a recipe has a corpus or examples
+        "reranker_scores",
+    }  # their edges are there where a recipe has a corpus, examples, or a reranker to learn from
     assert all("release" in downstream(graph, [n]) for n, s in graph.items() if not s.gathers and n not in of_documents)
-    with_documents = build_graph(Shape(corpus=True, own_evaluation=True, examples=True))
+    with_documents = build_graph(Shape(corpus=True, own_evaluation=True, examples=True, reranked=True))
     assert all("release" in downstream(with_documents, [name]) for name in of_documents)
 
 

@@ -10,16 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from huggingface_hub import constants
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
+from resources.inputs.document_formats import Unreadable
 from resources.inputs.external_digests import external_digest
+from resources.inputs.file_heads import table_columns
 from resources.inputs.given_models import files_to_copy, local_files
 from resources.inputs.safe_models import check_embedder
-from speed_assets.orchestration.doctor import model_probes
+from speed_assets.orchestration.doctor import input_probes, model_probes
 from speed_assets.orchestration.explain_field import explain_field
+from speed_assets.orchestration.plan import plan
 from speed_assets.orchestration.study_arms import arms
 from speed_assets.recipe import GivenModel, RecipeError, load_recipe, shipped_recipes
 from tests.support.given import COLUMNS, a_generator, rows_file, with_given
@@ -126,6 +130,92 @@ def test_a_hub_name_is_pinned_like_others(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 # What is refused
+
+
+def _damaged(name: str) -> bytes:
+    good = b'{"q": "a query", "text": "a text"}\n'
+    return {
+        "empty": b"",
+        "blank": b"\n\n  \n",
+        "binary": b"\x7fELF\0\1\2" * 100,
+        "latin": b'{"q": "caf\xe9"}\n',
+        "no_json": b"query;text\na;b\n",
+        "no_object": b"[1]\n",
+        "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "other_columns": b'{"x": 1}\n',
+        "second_line": good + b"\x00\x01\n",
+        "good": good,
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        (".jsonl", "empty", "the file is empty"),
+        (".jsonl", "blank", "the file is empty"),
+        (".jsonl", "binary", "NUL characters"),
+        (".jsonl", "latin", "byte 0xe9 at 10 is not utf-8"),
+        (".jsonl", "no_json", "line 1 is no JSON"),
+        (".jsonl", "no_object", "line 1 is no JSON object"),
+        (".jsonl", "pointer", "git lfs pull"),
+        (".jsonl", "other_columns", "has no column q and no column text"),
+        (".jsonl", "second_line", "NUL characters"),
+        (".csv", "empty", "the file is empty"),
+        (".csv", "binary", "NUL characters"),
+        (".csv", "no_object", "no rows below it"),
+        (".csv", "no_json", "has no column q and no column text .it has query;text"),
+        (".tsv", "pointer", "git lfs pull"),
+        (".parquet", "empty", "the file is empty"),
+        (".parquet", "binary", "no complete Parquet file"),
+        (".parquet", "pointer", "git lfs pull"),
+    ],
+)
+def test_a_plan_refuses_a_file_that_is_no_table(kind: str, content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / f"own{kind}"
+    file.write_bytes(_damaged(content))
+    recipe = with_given(tmp_path, final_triplets={"file": str(file), "columns": COLUMNS})
+    with pytest.raises(RecipeError, match=message) as caught:
+        plan(recipe, tmp_path / "home")
+    assert "\n" not in str(caught.value)
+    assert "given.final_triplets" in str(caught.value)
+    (found,) = input_probes.given_rows(recipe)
+    assert (found.status, found.line) == ("error", str(caught.value)), "one probe for both"
+
+
+def test_a_table_is_looked_into_by_its_first_bytes(tmp_path: Path) -> None:
+    """Of gigabytes one megabyte is read, which may end within a character or a line."""
+    file = tmp_path / "large.jsonl"
+    line = json.dumps({"q": "é" * 300, "text": "ü" * 300}, ensure_ascii=False).encode() + b"\n"
+    file.write_bytes(line * 2_000)
+    for cut in range(4):
+        file.write_bytes(b" " * cut + line * 2_000)
+        assert table_columns(file, ".jsonl", "utf-8") is None, "later lines may have other names"
+    with file.open("ab") as opened:
+        opened.truncate(3 * 10**9)  # a hole, which reads as NUL characters and takes no room
+    assert table_columns(file, ".jsonl", "utf-8") is None
+    for kind, mark in ((".csv", ","), (".tsv", "\t")):
+        text = f'"q"{mark}text\n' if kind == ".csv" else f"q{mark}text\n"
+        (tmp_path / "t").write_text(text + f'é{mark}"a\n' * 200_000)
+        assert table_columns(tmp_path / "t", kind, "utf-8") == ["q", "text"]
+    (tmp_path / "t").write_bytes("q,text\na,b\n".encode("utf-16"))
+    assert table_columns(tmp_path / "t", ".csv", "utf-8") == ["q", "text"]
+    pl.DataFrame({"q": ["a"], "text": ["b"]}).write_parquet(tmp_path / "p.parquet")
+    assert table_columns(tmp_path / "p.parquet", ".parquet", "utf-8") == ["q", "text"]
+    pl.DataFrame({"q": [], "text": []}).write_parquet(tmp_path / "p.parquet")
+    with pytest.raises(Unreadable, match="no rows"):
+        table_columns(tmp_path / "p.parquet", ".parquet", "utf-8")
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"])
+@pytest.mark.parametrize("stage", ["junior_model", "embedding_model"])
+def test_weights_that_are_empty_or_pointers_are_refused(stage: str, content: bytes, tmp_path: Path) -> None:
+    if stage == "embedding_model":
+        write_embedder(tmp_path / "mine")
+    else:
+        a_generator(tmp_path / "mine")
+    (weights,) = (tmp_path / "mine").rglob("*.safetensors")
+    weights.write_bytes(content)
+    refused(stage, tmp_path / "mine", "is empty: copy it again" if not content else "git lfs pull")
 
 
 def refused(stage: str, folder: Path, message: str, **more: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
-from speed_assets.orchestration import rehearsal_estimates, rehearsal_report
+from speed_assets.orchestration import calls_by_numbers, rehearsal_estimates, rehearsal_report
 from speed_assets.orchestration.rehearse import Rehearsed, home_of, rehearsal_of, rehearse
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
 from tests.support import small_families
@@ -139,7 +139,7 @@ def test_an_interval_holds_the_mean_and_grows_with_the_spread() -> None:
 
 def test_calls_of_the_full_recipe_are_those_that_it_asks_for() -> None:
     recipe = load_recipe("paper")
-    calls = rehearsal_estimates.calls_of(recipe)
+    calls = calls_by_numbers.calls_of(recipe)
     assert calls["seed_data"] == 25_000
     assert calls["preference_pairs"] == 2 * 5_000
     assert calls["revision_data"] == 10_000
@@ -147,11 +147,11 @@ def test_calls_of_the_full_recipe_are_those_that_it_asks_for() -> None:
         min(60_000, recipe.senior_data.rows.model_dump()[name] + 445) for name in ("matching_short", "matching_long")
     )
     assert calls["topic_tree"] < calls["task_list"]
-    assert set(rehearsal_estimates.calls_of(load_recipe("teacher_only"))) == {"topic_tree", "task_list", "seed_data"}
+    assert set(calls_by_numbers.calls_of(load_recipe("teacher_only"))) == {"topic_tree", "task_list", "seed_data"}
 
 
 @pytest.mark.parametrize("name", ["offline", "laptop", "gpu", "own_corpus"])
 def test_no_stage_that_asks_the_teacher_is_left_out_of_the_calls_of_the_full_recipe(name: str) -> None:
     recipe = load_recipe(name)
     asking = {stage.name for stage in recipe.graph().values() if stage.asks_teacher}
-    assert asking <= set(rehearsal_estimates.calls_of(recipe))
+    assert asking <= set(calls_by_numbers.calls_of(recipe))

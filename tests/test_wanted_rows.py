@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from checks.check import Subject
 from checks.final_rows import wanted_rows
 from resources.store.artifacts import Artifacts
-from resources.store.current_block import asked_rows, current_block
+from resources.store.current_block import asked_rows, at_ceiling, current_block
 from resources.store.store import Artifact, Store
 from speed_assets.domain.wanted_rows import rows_to_ask, share_is_kept
 from speed_assets.orchestration import runs, study_arms
+from speed_assets.orchestration.calls_by_numbers import calls_of, calls_of_further_blocks
 from speed_assets.orchestration.plan import plan
+from speed_assets.orchestration.plan_estimates import attempts_of
+from speed_assets.orchestration.plan_text import as_text
 from speed_assets.orchestration.rehearse import rehearsal_of
 from speed_assets.recipe import Recipe, RecipeError, load_recipe
 from speed_assets.recipe.changed_fields import with_changes
@@ -154,6 +157,52 @@ def test_a_rehearsal_wants_no_further_blocks() -> None:
 def test_a_field_of_it_can_be_changed_for_one_run() -> None:
     changed = with_changes(wanting().model_dump(mode="json"), {"final_triplets.wanted.blocks_max": 3})
     assert changed["final_triplets"]["wanted"]["blocks_max"] == 3
+
+
+def test_a_plan_says_how_many_candidates_and_calls_further_blocks_take(tmp_path: Path) -> None:
+    recipe = wanting(blocks_max=4)
+    planned = plan(recipe, tmp_path / "home")
+    assert recipe.row_verdicts is not None
+    blocks = planned.blocks
+    assert blocks is not None
+    assert (blocks.wanted, blocks.candidates, blocks.candidates_max) == (
+        {"retrieval": 100}, {"retrieval": 100}, {"retrieval": 10_000},
+    )  # fmt: skip
+    verdicts = sum(getattr(recipe.row_verdicts.rows, name) for name in recipe.graph()["row_verdicts"].task_types)
+    tasks = calls_of(at_ceiling(recipe))["task_list"] - calls_of(recipe)["task_list"]
+    assert tasks > 0, "more rows are written about more topics"
+    assert blocks.further_calls_most == 3 * calls_of(recipe)["row_verdicts"] + attempts_of(recipe, "task_list") * tasks
+    assert calls_of(recipe)["row_verdicts"] >= verdicts
+    lines = as_text(planned)
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "100 rows are to pass (retrieval 100), of 100 candidates in this block" in text
+    assert "3 further blocks may follow, up to 10,000 candidates in all (candidates_max)" in text
+    assert f"and {blocks.further_calls_most:,} more teacher calls" in text
+    assert planned.as_json()["blocks"]["further"] == 3
+
+
+def test_a_plan_says_where_no_block_may_follow(tmp_path: Path) -> None:
+    planned = plan(wanting(candidates_max=numbers(retrieval=100)), tmp_path / "home")
+    assert planned.blocks is not None
+    assert (planned.blocks.further, planned.blocks.further_calls_most) == (0, 0)
+    assert "It is the last one" in " ".join(" ".join(as_text(planned)).split())
+    assert plan(load_recipe("offline"), tmp_path / "home").blocks is None
+
+
+def test_rows_of_a_teacher_alone_are_calls_up_to_the_ceiling() -> None:
+    data = wanting(blocks_max=3).model_dump(mode="json")
+    data["final_triplets"] |= {"source": "seed_data"}
+    data["final_triplets"]["scores"]["calibration"] = None
+    data |= {"row_verdicts": None, "mined_negatives": None}
+    data["topics"]["alignment"] = None
+    data["seed_data"]["rows"] = numbers(retrieval=100)
+    data["mteb_scores"] |= {"baselines": []}
+    data["checks"]["superior"]["over"] = []
+    recipe = Recipe.model_validate(data)
+    rows = calls_of(at_ceiling(recipe))["seed_data"] - calls_of(recipe)["seed_data"]
+    assert rows == 9_900
+    assert calls_of_further_blocks(recipe) >= attempts_of(recipe, "seed_data") * rows
 
 
 @pytest.mark.faults

@@ -77,6 +77,8 @@ def pin_revisions(recipe: Recipe) -> bool:
     for owner in (recipe.row_scores, recipe.mined_negatives):
         if owner is not None and owner.embedder is not None:
             named.append((owner.embedder.model, owner.embedder.revision))
+    if recipe.reranker_scores is not None:
+        named.append((recipe.reranker_scores.model, recipe.reranker_scores.revision))
     named += [(model.model, model.revision) for pooled in recipe.pools().values() for model in pooled.models]
     named += [
         (found.model, found.revision)

@@ -11,6 +11,7 @@ Belongs here: finding files, encodings, tables, ids, titles and dates. Not here:
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 from collections.abc import Iterator, Mapping
@@ -207,14 +208,23 @@ def _checked(document_id: str, name: str, read: Read, bounds: Bounds, reading: R
         yield Document(document_id, name, title, read.date, tuple(read.blocks))
 
 
-def decoded(raw: bytes, encoding: str) -> str:
-    """The text of a file. Raises Unreadable that names the byte and what to do."""
+def decoded(raw: bytes, encoding: str, *, cut: bool = False) -> str:
+    """The text of a file.
+
+    Args:
+        raw: its bytes.
+        encoding: of a file without a byte order mark.
+        cut: whether these are its first bytes only, whose last character may lack some.
+
+    Raises:
+        Unreadable: a byte is not in the encoding; the message names it and says what to do.
+    """
     for mark, named in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if raw.startswith(mark):
             encoding = named
             break
     try:
-        text = raw.decode(encoding)
+        text = codecs.getincrementaldecoder(encoding)().decode(raw) if cut else raw.decode(encoding)
     except UnicodeDecodeError as error:
         byte = raw[error.start : error.start + 1].hex()
         raise Unreadable(

@@ -5,7 +5,7 @@ Belongs here: the file, its columns, rows that are refused. Not here: what they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import polars as pl
 
 from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
+from resources.inputs.file_heads import table_columns
 from resources.inputs.parquet_bounds import check_parquet
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest
@@ -46,14 +47,7 @@ def read_examples(section: Examples | GivenTriplets, field: str = "examples") ->
         raise RecipeError(
             f"{field}.file {file} has {table.height:,} rows, {field}.rows_max is {section.rows_max:,}: raise it, or choose rows"
         )
-    named: Mapping[str, str] = section.columns.model_dump()
-    there = {field: column for field, column in named.items() if column in table.columns}
-    if not {"query", "positive"} & there.keys():
-        has = ", ".join(table.columns[:20])
-        raise RecipeError(
-            f"{field}.file {file} has no column {named['query']} and no column {named['positive']} (it has {has}): name its columns "
-            f"under {field}.columns"
-        )
+    there = _columns_there(section, field, file, table.columns)
     cells = {name: table[column].to_list() for name, column in there.items()}
     texts = {name: [_text(value) for value in cells.get(name, [None] * table.height)] for name in FIELDS}
     negatives = [_negatives(cell) for cell in cells.get("negative", [None] * table.height)]
@@ -62,6 +56,45 @@ def read_examples(section: Examples | GivenTriplets, field: str = "examples") ->
         pl.Series("further", [found[1:] for found in negatives], dtype=pl.List(pl.String)),
         line=pl.int_range(1, pl.len() + 1),
     )
+
+
+def _columns_there(section: Examples | GivenTriplets, field: str, file: Path, columns: Sequence[str]) -> dict[str, str]:
+    """{field of a row: its column} of those that the file has. Raises RecipeError without queries and positives."""
+    named: Mapping[str, str] = section.columns.model_dump()
+    there = {name: column for name, column in named.items() if column in columns}
+    if not {"query", "positive"} & there.keys():
+        has = ", ".join(columns[:20])
+        raise RecipeError(
+            f"{field}.file {file} has no column {named['query']} and no column {named['positive']} (it has {has}): name its columns "
+            f"under {field}.columns"
+        )
+    return there
+
+
+def check_head(section: Examples | GivenTriplets, field: str = "examples") -> Path:
+    """The file, whose first bytes may be a table with queries or positives: an empty or binary one is refused before it is read in full.
+
+    Raises:
+        RecipeError: it is missing, too large, empty or no table; the message says what to do.
+    """
+    file = _checked_file(section, field)
+    state = file.stat()
+    try:
+        columns = _head(file, section.encoding, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    except (Unreadable, OSError) as error:
+        words = " ".join(str(error).split())[:300]
+        raise RecipeError(
+            f"{field}.file {file}: {words}; write the file again, or name another in {field}.file"
+        ) from None
+    if columns is not None:
+        _columns_there(section, field, file, columns)
+    return file
+
+
+@lru_cache(maxsize=16)
+def _head(file: Path, encoding: str, _size: int, _mtime: int, _ctime: int) -> tuple[str, ...] | None:
+    columns = table_columns(file, file.suffix.lower(), encoding)
+    return None if columns is None else tuple(columns)
 
 
 def _negatives(cell: Any) -> list[str]:
@@ -89,8 +122,8 @@ def _checked_file(section: Examples | GivenTriplets, field: str = "examples") ->
 
 
 def examples_digest(section: Examples | GivenTriplets, field: str = "examples") -> str:
-    """sha256 of the file, and of how it is read. Raises RecipeError when it cannot be read."""
-    file = _checked_file(section, field)
+    """sha256 of the file, and of how it is read. Raises RecipeError when it cannot be read, or its first bytes are no table."""
+    file = check_head(section, field)
     state = file.stat()
     content = _file_digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     # Of all kinds of table only CSV and TSV read the same bytes, and each in its own way: quotes are text in a TSV.

@@ -23,6 +23,7 @@ from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.judged_queries import judged_queries_digest
 from resources.inputs.packaged_models import is_packaged, packaged_digest
 from resources.inputs.prompt_files import prompts_of
+from resources.inputs.rerankers import check_reranker_here
 from resources.inputs.topic_files import checked_topic_file, topic_file_bytes
 from resources.store.manifests import file_digest
 from resources.store.store import tree_digest
@@ -166,6 +167,12 @@ def _negatives_embedder(recipe: Recipe, _task_type: str | None) -> str:
     return _embedder_digest(recipe.mined_negatives.embedder if recipe.mined_negatives else None)
 
 
+def _reranker(recipe: Recipe, _task_type: str | None) -> str:
+    assert recipe.reranker_scores is not None
+    check_reranker_here(recipe.reranker_scores)
+    return _model_digest(recipe.reranker_scores.model, recipe.reranker_scores.revision)
+
+
 def _embedder_digest(embedder: Embedder | None) -> str:
     return _model_digest(embedder.model, embedder.revision) if embedder else digest(None)
 
@@ -219,6 +226,7 @@ _DIGESTS: Mapping[str, Callable[[Recipe, str | None], str]] = {
     "generator_base": _generator_base,
     "scores_embedder": _scores_embedder,
     "negatives_embedder": _negatives_embedder,
+    "reranker": _reranker,
     "embedding_base": _embedding_base,
     "evaluation_sets": _evaluation_sets,
     "scoring_libraries": _scoring_libraries,

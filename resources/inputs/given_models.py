@@ -31,6 +31,7 @@ from resources.inputs.safe_models import (
     BASE,
     check_adapter,
     check_causal,
+    check_content,
     check_embedder,
     read_settings,
 )
@@ -172,7 +173,7 @@ def _checked(stage: str, section: GivenModel, folder: Path, generator: Generator
             f"{field}.model: there is no folder {folder}: correct the path, or give the name of a model on a hub"
         )
     name = f"{field}.model {folder.name if not linked else section.model}"
-    files = _files(folder, name, linked=linked)
+    files = model_files(folder, name, linked=linked)
     if stage not in GENERATORS:
         wanted, part = check_embedder(folder, files, name), "model"
     elif _is_adapter(files):
@@ -182,6 +183,7 @@ def _checked(stage: str, section: GivenModel, folder: Path, generator: Generator
         check_causal(folder, files, name)
         wanted, part = [file for file in files if "/" not in file and not _of_adapter(file)], "model"
     copied = tuple(file for file in wanted if is_copied(file))
+    check_content(folder, {file: files[file] for file in copied}, name)
     size = sum(files[file] for file in copied)
     _check_bounds(field, section, len(copied), size)
     return ModelFiles(folder, copied, part, size, linked)
@@ -213,8 +215,13 @@ def _check_bounds(field: str, section: GivenModel, files: int, size: int) -> Non
         )
 
 
-def _files(folder: Path, name: str, *, linked: bool) -> dict[str, int]:
+def model_files(folder: Path, name: str, *, linked: bool) -> dict[str, int]:
     """{path below the folder: bytes} of its files, sorted, two levels deep: modules of embedding models have folders of their own.
+
+    Args:
+        folder: of the model.
+        name: of the model, for the error.
+        linked: whether links are followed, as in a hub's cache.
 
     Raises:
         RecipeError: A file is a link, is none, or cannot be read; or there are too many.

@@ -11,7 +11,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from resources.inputs.file_heads import weights_problem
 from resources.store.manifests import read_regular
+from speed_assets.domain.reranker_settings import reranker_problem
 from speed_assets.recipe import RecipeError
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -111,12 +113,49 @@ def check_embedder(folder: Path, files: Mapping[str, int], name: str) -> list[st
     if MODULES not in files:
         more = "; a language model without pooling is a base (embedding_model.base)" if "config.json" in files else ""
         raise RecipeError(f"{name} has no {MODULES}: it is no model of sentence-transformers{more}")
-    modules = _json(folder / MODULES, name)
-    if not isinstance(modules, list) or not modules or not all(isinstance(one, dict) for one in modules):
-        raise RecipeError(f"{name}: {MODULES} is no list of modules: save the model again")
     kind = _kind(folder, files, name)
     if kind not in (None, "SentenceTransformer"):
         raise RecipeError(f"{name} is a {kind[:40]}, and an embedding model is a SentenceTransformer")
+    folders = _module_folders(folder, files, name)
+    below = tuple(f"{path}/" for path in folders if path)
+    wanted = [file for file in files if "/" not in file or file.startswith(below)]
+    for path in {file.rpartition("/")[0] for file in wanted}:
+        inside = [file for file in wanted if file.rpartition("/")[0] == path]
+        if any(file.endswith(_PICKLES) for file in inside):
+            _check_weights(inside, name)
+    _check_weights(wanted, name)
+    return wanted
+
+
+def check_reranker(folder: Path, files: Mapping[str, int], name: str, max_length: int) -> None:
+    """A folder of a cross-encoder with one output.
+
+    Args:
+        folder: to read.
+        files: {path below the folder: bytes}.
+        name: of the model, for the error.
+        max_length: tokens of query and document together at most.
+
+    Raises:
+        RecipeError: It is none, names code of its own, or has weights that are no safetensors.
+    """
+    if "config.json" not in files:
+        raise RecipeError(f"{name} has no config.json: it is no folder of a reranker")
+    if problem := reranker_problem(read_settings(folder / "config.json", name), max_length):
+        raise RecipeError(f"{name} {problem}")
+    if MODULES in files:
+        _module_folders(folder, files, name)
+    _check_weights([file for file in files if "/" not in file], name)
+    if not set(_TOKENIZERS) & set(files):
+        raise RecipeError(f"{name} has no tokenizer: save the tokenizer into its folder (tokenizer.save_pretrained)")
+    check_content(folder, {file: size for file, size in files.items() if "/" not in file}, name)
+
+
+def _module_folders(folder: Path, files: Collection[str], name: str) -> list[str]:
+    """The folders of the modules of a model of sentence-transformers. Raises RecipeError where one is code of its own."""
+    modules = _json(folder / MODULES, name)
+    if not isinstance(modules, list) or not modules or not all(isinstance(one, dict) for one in modules):
+        raise RecipeError(f"{name}: {MODULES} is no list of modules: save the model again")
     classes = [one.get("type") for one in modules]
     for router in (file for file in files if file.endswith("router_config.json")):
         types = read_settings(folder / router, name).get("types")
@@ -130,14 +169,7 @@ def check_embedder(folder: Path, files: Mapping[str, int], name: str) -> list[st
     for path in folders:
         if path and not (isinstance(path, str) and _FOLDER.fullmatch(path) and ".." not in path):
             raise RecipeError(f"{name}: {MODULES} names the folder {str(path)[:80]!r}, which is none below the model")
-    below = tuple(f"{path}/" for path in folders if path)
-    wanted = [file for file in files if "/" not in file or file.startswith(below)]
-    for path in {file.rpartition("/")[0] for file in wanted}:
-        inside = [file for file in wanted if file.rpartition("/")[0] == path]
-        if any(file.endswith(_PICKLES) for file in inside):
-            _check_weights(inside, name)
-    _check_weights(wanted, name)
-    return wanted
+    return folders
 
 
 def _kind(folder: Path, files: Collection[str], name: str) -> str | None:
@@ -145,6 +177,22 @@ def _kind(folder: Path, files: Collection[str], name: str) -> str | None:
     file = "config_sentence_transformers.json"
     found = read_settings(folder / file, name).get("model_type") if file in files else None
     return found if isinstance(found, str) else None
+
+
+def check_content(folder: Path, files: Mapping[str, int], name: str) -> None:
+    """Files of weights hold some, as far as their first bytes show.
+
+    Args:
+        folder: of the model.
+        files: {path below the folder: bytes} of those that are loaded.
+        name: of the model, for the error.
+
+    Raises:
+        RecipeError: One is empty, or a pointer of Git LFS.
+    """
+    for file, size in files.items():
+        if file.endswith(".safetensors") and (problem := weights_problem(folder / file, size)):
+            raise RecipeError(f"{name}: {problem}")
 
 
 def _check_weights(files: Collection[str], name: str) -> None:

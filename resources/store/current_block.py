@@ -55,6 +55,18 @@ def asked_rows(recipe: Recipe) -> dict[str, int]:
     return rows.model_dump()
 
 
+def at_ceiling(recipe: Recipe) -> Recipe:
+    """The recipe with as many rows as all blocks may ask for (`final_triplets.wanted.candidates_max`); itself where nothing is wanted."""
+    wanted = recipe.final_triplets.wanted
+    if wanted is None:
+        return recipe
+    goals, most = wanted.rows.model_dump(), wanted.candidates_max.model_dump()
+    rows = {
+        name: max(count, most.get(name, 0)) if goals.get(name) else count for name, count in asked_rows(recipe).items()
+    }
+    return _asking(recipe, rows)
+
+
 def block_in_words(before: Recipe, after: Recipe) -> str:
     """What a further block asks for, in a sentence."""
     section, field = _section_and_field(after)

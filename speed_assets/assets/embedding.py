@@ -10,10 +10,9 @@ import polars as pl
 
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.external_digests import folder_digest
-from resources.store.store import Artifact
 from speed_assets.assets.embedding_jobs import train_job, untrained_model
-from speed_assets.assets.negatives import MORE
 from speed_assets.assets.stage_run import StageRun
+from speed_assets.assets.trained_rows import TRAINED_ON, margin_figures, trained_rows
 from speed_assets.domain.evaluation_folders import OWN_SETS
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import OWN_EVALUATION
@@ -21,46 +20,11 @@ from speed_assets.domain.instructions import instruction_of
 from speed_assets.domain.language_names import mteb_languages
 from speed_assets.recipe import EmbeddingModel, EmbeddingReruns, MtebScores, RecipeError
 
-TRAINED_ON = ("row_id", "query", "positive", "negative", "task", "task_type")
-
 
 def embedding_model(run: StageRun[EmbeddingModel]) -> dict[str, Any]:
     """Contrastive fine-tuning on final_triplets; opens with `SentenceTransformer(path)`."""
-    return _train(run, {"model": _triplets(run)})["model"]
-
-
-def _triplets(run: StageRun[Any]) -> pl.DataFrame:
-    """The rows of final_triplets, with the mined negatives where the recipe has that stage."""
-    final = run.input("final_triplets")
-    rows = final.table()
-    mines = "mined_negatives" in run.inputs
-    wide, further = _further(final, *([run.input("mined_negatives")] if mines else []))
-    if further:
-        rows = rows.join(wide, on="row_id", how="left", maintain_order="left")
-    if not mines:
-        return rows.select(*TRAINED_ON, *further)
-    mined = run.input("mined_negatives").table().select("row_id", pl.col("negative").alias("mined"))
-    rows = rows.join(mined, on="row_id", how="left", maintain_order="left")
-    if run.recipe.embedding_model.distil:
-        near = run.input("mined_negatives").table()
-        margin = pl.col("positive_similarity") - pl.col("negative_similarity")
-        rows = rows.join(near.select("row_id", margin=margin), on="row_id", how="left", maintain_order="left")
-        # Of rows with another negative nobody knows the margin.
-        rows = rows.with_columns(pl.when(pl.col("negative").is_null()).then("margin").alias("margin"))
-        further = ["margin", *further]
-    return rows.with_columns(negative=pl.coalesce("negative", "mined")).select(*TRAINED_ON, *further)
-
-
-def _further(*artifacts: Artifact) -> tuple[pl.DataFrame, list[str]]:
-    """(row_id, and a column for each further negative), and the names of those columns: the user's own, and mined ones of rows
-    without."""
-    tables = [more for artifact in artifacts if not (more := artifact.table(MORE)).is_empty()]
-    if not tables:
-        return pl.DataFrame(), []
-    more = pl.concat([table.select("row_id", "negative", pl.col("number").cast(pl.Int64)) for table in tables])
-    further = [f"negative_{number}" for number in sorted(set(more["number"]))]
-    numbered = more.with_columns(name=pl.lit("negative_") + pl.col("number").cast(pl.String))
-    return numbered.pivot("name", index="row_id", values="negative").select("row_id", *further), further
+    rows = trained_rows(run)
+    return {**_train(run, {"model": rows})["model"], **margin_figures(rows)}
 
 
 def baseline_models(run: StageRun[None]) -> dict[str, Any]:
@@ -75,7 +39,7 @@ def baseline_models(run: StageRun[None]) -> dict[str, Any]:
 
 def embedding_reruns(run: StageRun[EmbeddingReruns]) -> dict[str, Any]:
     """The training of embedding_model under other seeds, on the same rows."""
-    rows = _triplets(run)
+    rows = trained_rows(run)
     numbers = range(1, run.section.count + 1)
     seeds = {f"rerun_{n}": seed_for(run.recipe.seed, "embedding", "rerun", str(n)) % 2**31 for n in numbers}
     return {"reruns": _train(run, dict.fromkeys(seeds, rows), seeds)}
@@ -117,7 +81,7 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
             "samples": str(run.out / "samples.parquet"),
             "cache": str(folder / "cache"),
             "plot": str(run.unhashed / "scores.png"),
-            "batch_size": 256,
+            "batch_size": run.unfingerprinted.runtime.scoring_batch,
         },
         folder,
         run.progress,

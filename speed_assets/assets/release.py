@@ -21,7 +21,7 @@ from resources.store.store import Artifact
 from speed_assets.assets.examples import without_own
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest, seed_for
-from speed_assets.domain.graph import EXAMPLES, GENERATORS, Stage, external_of
+from speed_assets.domain.graph import EXAMPLES, GENERATORS, RERANKER_SCORES, Stage, external_of
 from speed_assets.domain.row_languages import language_columns, language_counts
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
@@ -160,6 +160,7 @@ def _models(run: StageRun[Licences], made: Made) -> dict[str, str | None]:
         "teacher": recipe.teacher.model if asks or not given else None,
         "generator_base": without_places(recipe.generator.base) if on_base else None,
         "embedding_base": None if graph["embedding_model"].given else without_places(recipe.embedding_model.base),
+        **({"reranker": without_places(recipe.reranker_scores.model)} if RERANKER_SCORES in graph else {}),
     }
 
 

@@ -32,6 +32,7 @@ from speed_assets.build import FUNCTIONS
 from speed_assets.domain.graph import EXAMPLES, PASSAGES, Graph, Stage, sources
 from speed_assets.orchestration.dry_teacher import DryTeacher, OverlayStore, RequiredCalls
 from speed_assets.orchestration.home_environment import home_environment
+from speed_assets.orchestration.plan_blocks import PlannedBlocks, planned_blocks
 from speed_assets.orchestration.plan_costs import cost_of_step, saved_by_batches
 from speed_assets.orchestration.plan_estimates import (
     EXACT_ROWS_MAX,
@@ -112,6 +113,8 @@ class Plan:
     """How calls are made (`calls.mode`)."""
     batch_saves: float | None = None
     """Money that batch files save of what is likely, or would save; None is unknown, or there is nothing to save."""
+    blocks: PlannedBlocks | None = None
+    """Rows that are wanted, and further blocks of them; None where no number is wanted, or the triplets are made."""
 
     def as_json(self) -> dict[str, Any]:
         """Sums over the steps to make, and every step, as plain values."""
@@ -140,6 +143,7 @@ class Plan:
             "rows": _sum(step.rows for step in made if step.rows is not None),
             "seconds": _sum(step.seconds for step in made),
             "gpu_seconds": _sum(step.seconds for step in made if step.gpu),
+            "blocks": None if self.blocks is None else asdict(self.blocks),
             "warnings": list(self.warnings),
             "steps": [asdict(step) for step in self.steps],
         }
@@ -208,7 +212,9 @@ class _Planner:
         saved = saved_by_batches(self._recipe, _sum(step.money for step in steps))
         currency = self._tariff.currency or None
         warnings = [*self._warnings, *_failed_gates(steps)]
-        return Plan(self._recipe.name, steps, currency, versions, own, warnings, self._recipe.calls.mode, saved)
+        writes = any(step.asset == "final_triplets" and step.action == "make" for step in steps)
+        blocks = planned_blocks(self._recipe) if writes else None
+        return Plan(self._recipe.name, steps, currency, versions, own, warnings, self._recipe.calls.mode, saved, blocks)
 
     def _steps(self, temporary: Path) -> list[Step]:
         overlay = OverlayStore(temporary, self._real.store)

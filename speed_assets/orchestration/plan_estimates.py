@@ -13,11 +13,11 @@ import polars as pl
 from resources.inputs.example_files import read_examples
 from resources.inputs.judged_queries import read_judged_queries
 from resources.store.store import Store
-from speed_assets.domain.graph import EXAMPLES, Stage
+from speed_assets.domain.graph import EXAMPLES, RERANKER_SCORES, Stage
 from speed_assets.domain.judging import presentation_orders
-from speed_assets.domain.task_types import GROUNDED
+from speed_assets.domain.task_types import GROUNDED, TASK_TYPES
 from speed_assets.orchestration.plan_reasons import newest_manifest
-from speed_assets.recipe import Recipe, RecipeError
+from speed_assets.recipe import Recipe, RecipeError, rows_asked
 
 EXACT_ROWS_MAX = 400_000
 """Rows of a task type up to which a plan makes every prompt and looks it up in the ledger: 20,000 a second (measured). Ours: above
@@ -83,7 +83,21 @@ def expected_rows(recipe: Recipe, asset: str, partition: str | None) -> int | No
         return of(recipe.row_verdicts.rows)
     if asset in ("senior_data", "revised_data") and recipe.senior_data:
         return of(recipe.senior_data.rows)
+    if asset == RERANKER_SCORES:
+        return scored_negatives(recipe)
     return None
+
+
+def scored_negatives(recipe: Recipe) -> int | None:
+    """Rows of reranker_scores at most, one for each negative: rows that filters reject, or that get no negative, are not scored. None where
+    rows are given, whose number the recipe does not state."""
+    section, mined = recipe.reranker_scores, recipe.mined_negatives
+    if section is None or (recipe.given and recipe.given.final_triplets):
+        return None
+    asked = rows_asked(recipe, recipe.final_triplets.source)
+    per_row = dict.fromkeys(mined.task_types, mined.per_row) if mined else {}
+    kinds = [name for name in section.task_types if TASK_TYPES[name].has_negative or name in per_row]
+    return sum(int(getattr(asked, name)) * (1 if TASK_TYPES[name].has_negative else per_row[name]) for name in kinds)
 
 
 def expected_calls(recipe: Recipe, asset: str, partition: str | None) -> int:

@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from speed_assets.orchestration.plan import Plan, Step
+from speed_assets.orchestration.plan_blocks import blocks_in_words
 
 WIDTH = 80
 _NAME = 32
@@ -25,7 +26,14 @@ def as_text(planned: Plan) -> list[str]:
     lines += [_step(step, numbers.get(step.why)) for step in planned.steps]
     if numbers:
         lines += ["", *(line for why, number in numbers.items() for line in _wrapped(f"why {number}: {why}"))]
-    return [*lines, "", *_sums(planned), *(line for text in planned.warnings for line in _wrapped(f"warning: {text}"))]
+    blocks = _wrapped(blocks_in_words(planned.blocks)) if planned.blocks else []
+    return [
+        *lines,
+        "",
+        *_sums(planned),
+        *blocks,
+        *(line for text in planned.warnings for line in _wrapped(f"warning: {text}")),
+    ]
 
 
 def in_words(step: Step, currency: str | None) -> str:

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
-from resources.inputs.enough_topics import topic_counts
 from resources.inputs.example_files import read_examples
 from resources.ledger import accounts
 from resources.ledger.ledger import Ledger
@@ -25,10 +24,7 @@ from resources.ledger.prices import Tariff, in_currency
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.domain.fingerprints import seed_for
-from speed_assets.domain.judging import presentation_orders
-from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
-from speed_assets.domain.topic_growth import expansion_calls
-from speed_assets.orchestration.plan_estimates import answers_calls, own_evaluation_calls
+from speed_assets.orchestration.calls_by_numbers import calls_of
 from speed_assets.orchestration.rehearsal_measures import StageMeasures
 from speed_assets.orchestration.rehearse import Rehearsed
 from speed_assets.recipe import PerTaskType, Recipe
@@ -55,46 +51,6 @@ class Interval:
 
 
 NOTHING = Interval(0.0, 0.0, 0.0)
-
-
-def calls_of(recipe: Recipe) -> dict[str, int]:
-    """Teacher calls of each stage by the recipe's numbers, first attempts only."""
-    graph, wanted = recipe.graph(), {}
-    expand = recipe.topics.expand
-    if expand:
-        named = topic_counts(recipe.topics.model_copy(update={"expand": None}))["synthesis"]
-        wanted["topic_tree"] = expansion_calls(named, expand.children, expand.levels, expand.target, 1)[0]
-    wanted["task_list"] = sum(tasks_of(recipe, name) for name in TASK_TYPE_NAMES if TASK_TYPES[name].has_brainstorm)
-    wanted["seed_data"] = recipe.seed_data.rows.total()
-    if recipe.preference_pairs and recipe.junior_data:
-        judges = 1 + len(recipe.preference_pairs.panel)
-        orders_asked = min(2, len(presentation_orders(recipe.junior_data.candidates)))
-        wanted["preference_pairs"] = recipe.preference_pairs.prompts.total() * orders_asked * judges
-    if recipe.revision_data:
-        wanted["revision_data"] = recipe.revision_data.rows.total()
-    if recipe.row_verdicts:
-        wanted["row_verdicts"] = recipe.row_verdicts.rows.total()
-    if recipe.own_evaluation:
-        wanted["own_evaluation"] = own_evaluation_calls(recipe)
-    wanted["examples"] = answers_calls(recipe)
-    if recipe.mined_negatives:
-        wanted["mined_negatives"] = 2 * recipe.mined_negatives.doubts_max
-    return {name: count for name, count in wanted.items() if name in graph}
-
-
-def tasks_of(recipe: Recipe, task_type: str) -> int:
-    """Topics that tasks of this type are brainstormed for, at most: no more than the rows of this type."""
-    graph, topics = recipe.graph(), topic_counts(recipe.topics)
-    drawn = {
-        part: min(
-            topics[part], sum(n for stage, n in recipe.rows_wanted(task_type).items() if graph[stage].takes == part)
-        )
-        for part in ("synthesis", "alignment")
-    }
-    if recipe.topics.alignment in (None, recipe.topics.file):
-        return min(topics["synthesis"], sum(drawn.values()))
-    # A separate file of alignment topics shares few of them with the synthesis.
-    return sum(drawn.values())
 
 
 def full_recipe(

@@ -23,7 +23,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "no_revisor": {"final_triplets.source": "senior_data"},
     "no_dpo": {"senior_data.writer": "junior_model"},
     "junior_only": {"senior_data.writer": "junior_model", "final_triplets.source": "senior_data"},
-    "no_distil": {"embedding_model.distil": None},
+    "no_distil": {"embedding_model.distil": None, "reranker_scores": None},
 }
 
 

@@ -57,7 +57,13 @@ from speed_assets.recipe.sections.grounded_rows_section import GroundedRows
 from speed_assets.recipe.sections.languages_section import Languages
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Cluster, Lanes, Rehearsal, Runtime, Study
-from speed_assets.recipe.sections.scores_section import Embedder, MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.scores_section import (
+    Embedder,
+    MinedNegatives,
+    RerankerScores,
+    RowScores,
+    RowVerdicts,
+)
 from speed_assets.recipe.sections.tables_section import (
     JuniorData,
     PreferencePairs,
@@ -140,6 +146,7 @@ __all__ = [
     "RecipeError",
     "RecipeView",
     "Rehearsal",
+    "RerankerScores",
     "RevisedData",
     "RevisionData",
     "Revisor",

@@ -54,6 +54,9 @@ UNFINGERPRINTED: dict[str, str] = {
     "teacher.key_variable": "who pays, not what is asked",
     "senior_data.writer": "which model writes; as an input of the stage its content is in the fingerprint instead",
     "final_triplets.wanted": "how many blocks are written; the number of rows asked for is in the fingerprints instead",
+    "reranker_scores.model": "where the reranker is; its content, or the commit on its hub, is in the fingerprint instead",
+    "reranker_scores.revision": "the commit is in the fingerprint instead",
+    "reranker_scores.batch_size": "how many pairs fit into memory; scores stay the same but for rounding",
     "runtime": "how fast, not what",
     "study": "names other recipes, and changes nothing in this one",
     "calls": "how a question is sent, not what is asked",
@@ -82,6 +85,8 @@ _STATED = (
     "prompts.file",
     "evaluation.local",
     "senior_data.writer",
+    "reranker_scores.model",
+    "reranker_scores.revision",
 )
 """Fields of `UNFINGERPRINTED` that a release states, paths by their last name: so its fingerprint contains them, too."""
 

@@ -35,7 +35,7 @@ from speed_assets.recipe.sections.grounded_rows_section import GroundedRows
 from speed_assets.recipe.sections.languages_section import Languages, languages_named
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation, Pooled
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime, Study
-from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.scores_section import MinedNegatives, RerankerScores, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
     JuniorData,
     PreferencePairs,
@@ -108,6 +108,7 @@ class Recipe(Section):
     final_triplets: FinalTriplets
     """Filters and quarantine between written rows and training triplets."""
     mined_negatives: MinedNegatives | None = None
+    reranker_scores: RerankerScores | None = None
     embedding_model: EmbeddingModel
     """The embedding model and its contrastive training on the triplets."""
     embedding_reruns: EmbeddingReruns = EmbeddingReruns()
@@ -169,7 +170,7 @@ class Recipe(Section):
             dumped.pop(name, None)
         if self.grounded_rows == GroundedRows():
             dumped.pop("grounded_rows", None)
-        for name in ("own_evaluation", "examples", "languages", "given"):
+        for name in ("own_evaluation", "examples", "languages", "given", "reranker_scores"):
             if getattr(self, name) is None:
                 dumped.pop(name, None)
         return dumped
@@ -193,6 +194,7 @@ class Recipe(Section):
             embedded=bool(self.row_scores and self.row_scores.embedder),
             searched=bool(self.evaluation.searched),
             mined=self.mined_negatives is not None,
+            reranked=self.embedding_model.distil is not None and self.embedding_model.distil.source == "reranker",
             # A model that is not trained has no other seeds.
             reruns=self.embedding_reruns.count > 0 and "embedding_model" not in self.given_names(),
             corpus=self.corpus is not None,

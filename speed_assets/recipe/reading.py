@@ -132,17 +132,19 @@ def with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]
                 section[field] = _absolute(folder, found, f"{name}.{field}")
         values[name] = section
     if isinstance(values.get("given"), Mapping):
-        values["given"] = {name: _given(folder, name, found) for name, found in values["given"].items()}
+        values["given"] = {name: _located(folder, f"given.{name}", found) for name, found in values["given"].items()}
+    if "reranker_scores" in values:
+        values["reranker_scores"] = _located(folder, "reranker_scores", values["reranker_scores"])
     return values
 
 
-def _given(folder: Path, stage: str, section: Any) -> Any:
-    """What is given for a stage, with an absolute path: of a file, of `./model`, and of a folder that is there."""
+def _located(folder: Path, place: str, section: Any) -> Any:
+    """A section that names a file or a model, with an absolute path: of a file, of `./model`, and of a folder that is there."""
     if not isinstance(section, Mapping):
         return section
     found = dict(section)
     for field in ("file", "model"):
-        text, named = found.get(field), f"given.{stage}.{field}"
+        text, named = found.get(field), f"{place}.{field}"
         if not isinstance(text, str) or not text:
             continue
         path = usable_path(text, named)

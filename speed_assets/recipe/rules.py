@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from speed_assets.domain.graph import EXAMPLES, Graph, has_generators, written_by
 from speed_assets.domain.task_types import GROUNDED_TYPES, TASK_TYPE_NAMES
+from speed_assets.recipe.distil_rules import a_reranker_has_negatives, margins_are_known
 
 if TYPE_CHECKING:
     from speed_assets.recipe.model import Recipe
@@ -52,12 +53,6 @@ def meaning_has_an_embedder(recipe: Recipe, _graph: Graph) -> Iterator[str]:
     if not (recipe.row_scores and recipe.row_scores.embedder) and (near or copies):
         named = "near_duplicates.semantic" if near else "contamination.similarity"
         yield f"`row_scores.embedder` is missing: final_triplets.{named} asks for it"
-
-
-def margins_are_mined(recipe: Recipe, _graph: Graph) -> Iterator[str]:
-    """A model that is learnt from has scored the mined negatives."""
-    if recipe.embedding_model.distil and recipe.mined_negatives is None:
-        yield "`mined_negatives` is missing: embedding_model.distil learns the margins of its embedder"
 
 
 def twins_are_kept_from_below_the_bound(recipe: Recipe, _graph: Graph) -> Iterator[str]:
@@ -349,7 +344,8 @@ RULES: tuple[Rule, ...] = (
     verdicts_have_scores,
     calibration_has_verdicts,
     meaning_has_an_embedder,
-    margins_are_mined,
+    margins_are_known,
+    a_reranker_has_negatives,
     twins_are_kept_from_below_the_bound,
     trainings_have_a_generator,
     baselines_are_made,

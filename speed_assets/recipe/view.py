@@ -20,7 +20,7 @@ from speed_assets.recipe.sections.grounded_rows_section import GroundedRows
 from speed_assets.recipe.sections.languages_section import Languages
 from speed_assets.recipe.sections.own_evaluation_section import OwnEvaluation
 from speed_assets.recipe.sections.runtime import Rehearsal, Runtime
-from speed_assets.recipe.sections.scores_section import MinedNegatives, RowScores, RowVerdicts
+from speed_assets.recipe.sections.scores_section import MinedNegatives, RerankerScores, RowScores, RowVerdicts
 from speed_assets.recipe.sections.tables_section import (
     JuniorData,
     PreferencePairs,
@@ -72,6 +72,7 @@ class RecipeView:
     row_verdicts: RowVerdicts
     final_triplets: FinalTriplets
     mined_negatives: MinedNegatives
+    reranker_scores: RerankerScores
     embedding_model: EmbeddingModel
     embedding_reruns: EmbeddingReruns
     evaluation: Evaluation

@@ -97,7 +97,8 @@ def datasets_of(
 
     Args:
         rows: query, positive, negative, task_type, and `task`, which an instruction's {task} is filled with; further negatives
-            in `negative_2`, `negative_3` and so on, which a row has one after the other; `margin` where the settings distil.
+            in `negative_2`, `negative_3` and so on, which a row has one after the other; where the settings distil, `margin` of
+            the negative, and `margin_2` and so on of the further ones, where they are known.
         settings: The recipe's section `embedding_model`.
         prompts: The model's prompts; None has none.
         default: What the model puts before texts that have no prompt of their own.
@@ -105,7 +106,7 @@ def datasets_of(
     Returns:
         Columns query, positive[, negative[, negative_2, ...]] with the prompts that evaluation will put before such texts, and `label`: the
         ids of the texts without them, equal for equal texts. The loss needs them to find texts that are no negatives. Where the settings
-        distil, the last of them is the margin, as `ranking_loss.as_label` writes it.
+        distil, the margins of the first negatives follow them, as `ranking_loss.as_label` writes them; at least one, which may be unknown.
     """
     further = [name for name in rows.columns if name.startswith("negative_")]
     all_fields = (*TRIPLET_FIELDS, *further)
@@ -128,10 +129,19 @@ def datasets_of(
         columns: dict[str, list[Any]] = {field: part[f"shown_{field}"].to_list() for field in fields}
         columns["label"] = [[ids[text] for text in row] for row in part.select(fields).rows()]
         if settings.distil:
-            margins = part["margin"].to_list() if "margin" in part.columns else [None] * part.height
-            columns["label"] = [[*row, as_label(margin)] for row, margin in zip(columns["label"], margins, strict=True)]
+            columns["label"] = [
+                [*row, *map(as_label, margins)]
+                for row, margins in zip(columns["label"], _margins(part, len(fields) - 2), strict=True)
+            ]
         found["-".join(map(str, kind))] = Dataset.from_dict(columns)
     return DatasetDict(found)
+
+
+def _margins(rows: pl.DataFrame, negatives: int) -> list[tuple[float | None, ...]]:
+    """The margins of the first negatives of each row, as far as there are columns of them; at least one, which may be unknown."""
+    names = ["margin", *(name.replace("negative", "margin") for name in rows.columns if name.startswith("negative_"))]
+    there = [name for name in names[: max(1, negatives)] if name in rows.columns]
+    return list(rows.select(there).rows()) if there else [(None,)] * rows.height
 
 
 class _Trainer(SentenceTransformerTrainer):

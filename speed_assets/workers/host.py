@@ -38,6 +38,7 @@ KINDS = (
     "consistency",
     "similarities",
     "mine_negatives",
+    "rerank",
     "pool_passages",
     "embed_texts",
     "embed",

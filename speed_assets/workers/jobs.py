@@ -214,6 +214,25 @@ class MineNegatives(Embedder):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+class Rerank(Job):
+    """Pairs of query and document that a reranker scores (`rerank.py`)."""
+
+    model: str
+    """Folder or hub name of a cross-encoder."""
+    revision: str | None = None
+    max_length: int
+    """Most tokens of query and document together."""
+    dtype: str
+    batch_size: int
+    """Pairs scored at once."""
+    pairs: str
+    """Table (query, document)."""
+    out: str
+    journal: str
+    """Folder of finished shards."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
 class Retriever:
     """An embedding model that searches."""
 

@@ -62,8 +62,8 @@ class RankingLoss(MultipleNegativesRankingLoss):
     With a `margin` every text of another row whose similarity exceeds the positive's by more is left out, too: it is
     probably an answer that nobody has marked. (sentence-transformers masks so with a second model only, GISTEmbedLoss.)
 
-    With `distil` the squared error of each row's margin, its positive's cosine less that of its first negative, from that of another model is
-    added with this weight (as sentence-transformers' MarginMSELoss; that margin is the last of a row's labels).
+    With `distil` the squared error of each row's margins, its positive's cosine less that of a negative, from those of another model is
+    added with this weight (as sentence-transformers' MarginMSELoss; after the ids, a row's labels hold the margins of its first negatives).
 
     Similarities and loss are float32 whatever the model runs in: times 50 (temperature 0.02), a cosine in bfloat16 has
     steps of 0.2.
@@ -86,22 +86,29 @@ class RankingLoss(MultipleNegativesRankingLoss):
 
     @override
     def compute_loss_from_embeddings(self, embeddings: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss; `embeddings` are (rows, dimensions) of each column, `labels` (rows, columns) text ids, and a margin after them where
-        it is learnt."""
+        """Mean loss; `embeddings` are (rows, dimensions) of each column, `labels` (rows, columns) text ids, and margins after them where
+        they are learnt, at least one."""
         with torch.autocast(embeddings[0].device.type, enabled=False):
             vectors = [column.float() for column in embeddings]
             if not self.distil:
                 return self._loss(vectors, labels)
-            return self._loss(vectors, labels[:, :-1]) + self.distil * self._margin_error(vectors, labels[:, -1])
+            ids, margins = labels[:, : len(vectors)], labels[:, len(vectors) :]
+            return self._loss(vectors, ids) + self.distil * self._margin_error(vectors, margins)
 
     def _margin_error(self, embeddings: list[torch.Tensor], margins: torch.Tensor) -> torch.Tensor:
-        """Mean squared error over the rows whose margin is known; 0 where none is."""
-        known = margins != NO_MARGIN
-        if len(embeddings) < 3 or not known.any():
+        """Mean squared error over the margins that are known, of `margins` (rows, negatives); 0 where none is."""
+        wanted, own = [], []
+        for negative, margin in zip(embeddings[2:], margins.T, strict=False):
+            known = margin != NO_MARGIN
+            query, right, wrong = (
+                torch.nn.functional.normalize(column[known]) for column in (*embeddings[:2], negative)
+            )
+            own.append((query * right).sum(dim=1) - (query * wrong).sum(dim=1))
+            wanted.append(margin[known])
+        if not sum(map(len, own)):
             return embeddings[0].sum() * 0
-        query, positive, negative = (torch.nn.functional.normalize(column[known]) for column in embeddings[:3])
-        own = (query * positive).sum(dim=1) - (query * negative).sum(dim=1)
-        return torch.nn.functional.mse_loss(own, margins[known].to(own.dtype) * MARGIN_UNIT)
+        margin_of_model = torch.cat(own)
+        return torch.nn.functional.mse_loss(margin_of_model, torch.cat(wanted).to(margin_of_model.dtype) * MARGIN_UNIT)
 
     def _loss(self, embeddings: list[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
         queries, positives, documents = labels[:, :1], labels[:, 1:2], labels[:, 1:].T.reshape(1, -1)

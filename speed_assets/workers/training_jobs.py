@@ -17,9 +17,9 @@ SECTION = ConfigDict(extra="ignore")
 itself has refused misspelt ones."""
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+@dataclass(frozen=True, kw_only=True, config=SECTION)
 class Distil:
-    """How much is learnt from the margins of another model."""
+    """How much is learnt from the margins of another model, which the rows bring."""
 
     weight: float
 

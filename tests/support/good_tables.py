@@ -150,6 +150,16 @@ def _good_mined_negatives(kind: str) -> pl.DataFrame:
     )
 
 
+def _good_reranker_scores(kind: str) -> pl.DataFrame:
+    return written(kind).select(
+        "row_id",
+        "task_type",
+        number=pl.lit(1, pl.Int64),
+        positive_score=pl.lit(6.5),
+        negative_score=pl.lit(-2.25),
+    )
+
+
 def _good_final_triplets(_kind: str) -> pl.DataFrame:
     rows = pl.concat([written(name, 2) for name in TOPIC_TYPES])
     return rows.select("row_id", "task_type", "topic", "task", "query", "positive", "negative")
@@ -236,6 +246,7 @@ _GOOD_TABLES: dict[str, Callable[[str], pl.DataFrame]] = {
     "row_scores": _good_row_scores,
     "row_verdicts": _good_row_verdicts,
     "mined_negatives": _good_mined_negatives,
+    "reranker_scores": _good_reranker_scores,
     "final_triplets": _good_final_triplets,
     "quarantine": _good_quarantine,
     "mteb_scores": _good_mteb_scores,

@@ -99,6 +99,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "row_scores": {"asked": ROWS},
     "row_verdicts": {"asked": ROWS},
     "mined_negatives": {"asked": ROWS},
+    "reranker_scores": {"asked": ROWS},
     "quarantine": {"asked": ROWS},
     "final_triplets": {
         "rows_in": 2 * len(TOPIC_TYPES),

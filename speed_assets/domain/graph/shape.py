@@ -16,6 +16,7 @@ from speed_assets.domain.graph.stages import (
     EXAMPLES,
     OWN_EVALUATION,
     PASSAGES,
+    RERANKER_SCORES,
     STAGES_WITH_STAND_INS,
     DataSource,
     Stage,
@@ -60,6 +61,8 @@ class Shape:
     """Rows that repeat texts of mteb's tasks are quarantined."""
     mined: bool = True
     """Negatives are mined from the positives of other rows."""
+    reranked: bool = False
+    """A reranker scores positives and negatives, and the embedding model learns its margins."""
     reruns: bool = True
     """The embedding model is trained several times."""
     corpus: bool = False
@@ -124,6 +127,8 @@ def build_graph(shape: Shape = Shape()) -> Graph:
     if not shape.mined:
         for name in ("embedding_model", "embedding_reruns"):
             stages[name] = replace(stages[name], inputs=("final_triplets",))
+    if shape.reranked:
+        _read_reranker(stages, shape)
     stages["baseline_models"] = replace(stages["baseline_models"], inputs=shape.baselines)
     compared = [*["baseline_models"] * bool(shape.baselines), *["embedding_reruns"] * shape.reruns]
     compared += [OWN_EVALUATION] * shape.own_evaluation
@@ -203,6 +208,16 @@ def _read_examples(stages: Graph, shape: Shape, *, seeded: bool) -> None:
             unfingerprinted=("runtime", "embedding_model"),
             gpu=True,
         )
+
+
+def _read_reranker(stages: Graph, shape: Shape) -> None:
+    """Let a reranker score the rows that are trained on, the trainings read its scores, and the release state which one it was."""
+    inputs = ("final_triplets", *["mined_negatives"] * shape.mined)
+    stages[RERANKER_SCORES] = replace(stages[RERANKER_SCORES], inputs=inputs)
+    for name in ("embedding_model", "embedding_reruns"):
+        stages[name] = replace(stages[name], inputs=(*inputs, RERANKER_SCORES))
+    release = stages["release"]
+    stages["release"] = replace(release, reads=(*release.reads, RERANKER_SCORES))
 
 
 def _read_languages(stages: Graph) -> None:

@@ -15,13 +15,8 @@ from typing import Literal
 from speed_assets.domain.task_types import GROUNDED, TASK_TYPE_NAMES, TOPIC_TYPES
 
 Kind = Literal["texts", "table", "model", "scores", "release"]
-
-
 DataSource = Literal["revised_data", "senior_data", "junior_data", "seed_data"]
-
-
 Writer = Literal["senior_model", "junior_model"]
-
 
 GROUPS = ("tasks", "junior", "senior", "revisor", "triplets", "embedding", "release")
 """The parts of the loop, in its order."""
@@ -76,8 +71,6 @@ class Stage:
 
 
 _TEACHER = ("seed", "teacher", "prompts", "answers")
-
-
 _GENERATOR = ("seed", "generator", "prompts", "answers")
 _WRITES = ("runtime", "teacher")
 """Pace of the generation, and whether the microworld can count the rows that are right."""
@@ -92,15 +85,14 @@ _STATED = (
 )  # fmt: skip
 """What cards, manifest and recipe.json of a release state: all but pace and price."""
 
-
 SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 """Packages whose versions shape a score: with other versions, models are scored again, as such scores are not compared."""
-
 
 EVALUATION_TEXTS = "evaluation_texts"
 PASSAGES = "passages"
 EXAMPLES = "examples"
 OWN_EVALUATION = "own_evaluation"
+RERANKER_SCORES = "reranker_scores"
 
 
 ALL_STAGES: tuple[Stage, ...] = (
@@ -325,6 +317,15 @@ ALL_STAGES: tuple[Stage, ...] = (
         externals=("prompt:judge", "negatives_embedder"),
         gpu=True,
         version=3,
+    ),
+    Stage(
+        RERANKER_SCORES,
+        "triplets",
+        "table",
+        "Scores that a reranker gives each row's positive and negatives. The embedding model learns their margins.",
+        ("final_triplets", "mined_negatives"),
+        externals=("reranker",),
+        gpu=True,
     ),
     Stage(
         "quarantine",

@@ -17,9 +17,11 @@ from resources.inputs.base_models import MICROWORLD_BASE
 from resources.inputs.given_models import is_local, local_files
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest
+from resources.inputs.rerankers import check_reranker_folder, check_reranker_here
 from speed_assets.domain import machine_needs
-from speed_assets.domain.graph import EXTERNAL, GENERATORS, has_generators
+from speed_assets.domain.graph import EXTERNAL, GENERATORS, RERANKER_SCORES, has_generators
 from speed_assets.domain.machine_needs import in_units
+from speed_assets.domain.reranker_settings import HEAD, reranker_problem
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
 from speed_assets.recipe import GivenModel, Recipe, RecipeError
 
@@ -89,6 +91,9 @@ def named_models(recipe: Recipe) -> dict[str, NamedModel]:
         if owner is not None and owner.embedder is not None:
             embedder = owner.embedder
             found[name] = NamedModel(f"{name}.embedder.model", embedder.model, embedder.revision, "float32")
+    if recipe.reranker_scores is not None and RERANKER_SCORES in recipe.graph():
+        reranker = recipe.reranker_scores
+        found[RERANKER_SCORES] = NamedModel("reranker_scores.model", reranker.model, reranker.revision, reranker.dtype)
     for place, pooled in recipe.pools().items():
         for number, model in enumerate(pooled.models):
             field = f"{place}.models.{number}"
@@ -129,6 +134,8 @@ def models(recipe: Recipe, home: Path, *, network: bool) -> list[Finding]:
     for name, model in named_models(recipe).items():
         if name.startswith(EXTERNAL) and is_local(model.name):
             found[name, None] = _given(recipe, name.removeprefix(f"{EXTERNAL}."), model)
+        elif name == RERANKER_SCORES and (problem := _reranker_problem(recipe, model, home)):
+            found[name, None] = problem
         elif (model.name, model.revision) not in found:
             found[model.name, model.revision] = _here(model, home) or _on_hub(model, home, network)
     return list(found.values())
@@ -141,6 +148,20 @@ def _given(recipe: Recipe, stage: str, model: NamedModel) -> Finding:
     except RecipeError as problem:
         return error("model", str(problem), model.field)
     return ok("model", f"{files.folder.name}: given for {stage}, {files.part} of {in_units(files.size)}")
+
+
+def _reranker_problem(recipe: Recipe, model: NamedModel, home: Path) -> Finding | None:
+    """Why a reranker on this machine cannot be used; None for one that can, or that only a hub has."""
+    section, folder = recipe.reranker_scores, model.folder(home)
+    assert section is not None
+    try:
+        if model.on_hub and folder is not None:
+            check_reranker_folder(section, folder)
+        elif not model.on_hub:
+            check_reranker_here(section)
+    except RecipeError as problem:
+        return error("model", str(problem), model.field)
+    return None
 
 
 def _here(model: NamedModel, home: Path) -> Finding | None:
@@ -204,6 +225,9 @@ def _of_hub(model: NamedModel, info: Any) -> Finding:
     """What is to be reported of a repository that can be read."""
     files = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     size = sum(size for file, size in files.items() if file.endswith(_WEIGHTS))
+    classes = (getattr(info, "config", None) or {}).get("architectures") or []
+    if model.field.startswith(RERANKER_SCORES) and classes and not any(str(one).endswith(HEAD) for one in classes):
+        return error("model", f"{model.name} {reranker_problem({'architectures': classes}, 1)}", model.field)
     licence = (info.card_data or {}).get("license") if info.card_data else None
     if not size and any(file.endswith(_OLD_WEIGHTS) for file in files):
         words = f"{model.name} has no safetensors: its weights are pickles, which may run code when they are loaded"

@@ -16,11 +16,28 @@ from speed_assets.recipe.sections.generators import Lora
 
 
 class Distil(Section):
-    """Learning from another embedding model, that of mined_negatives, next to the contrastive loss."""
+    """Learning from another model next to the contrastive loss: the embedder of mined_negatives, or the reranker of reranker_scores."""
+
+    LEFT_OUT = ("source", "logits_per_cosine")
 
     weight: Annotated[float, Field(gt=0, le=NUMBER_MAX)] = 1.0
-    """Weight of the squared error between the model's margin, the cosine of a query with its positive less that with its mined negative,
-    and the other model's (MarginMSE, arXiv 2010.02666). The contrastive loss has weight 1 (ours)."""
+    """Weight of the squared error between the model's margin, the cosine of a query with its positive less that with a negative, and the
+    other model's (MarginMSE, arXiv 2010.02666). The contrastive loss has weight 1 (ours)."""
+    source: Literal["embedder", "reranker"] = "embedder"
+    """Whose margins are learnt: `embedder` is that of mined_negatives, which knows the margin of each mined negative; `reranker` is that of
+    reranker_scores, which scores the positive and every negative of a row, the row's own too."""
+    logits_per_cosine: Rate | None = None
+    """Logits of the reranker that count as much as a cosine of 1: its margins are divided by it. null takes 1 / `temperature`, since InfoNCE
+    reads cosines as logits on that scale (ours). No cosine margin exceeds 2, so margins above twice this cannot be reached: lower
+    values ask for more than vectors can give."""
+
+    @model_validator(mode="after")
+    def _of_logits(self) -> Distil:
+        if self.logits_per_cosine is not None and self.source != "reranker":
+            raise ValueError(
+                "logits_per_cosine is the scale of a reranker's logits: set source=reranker, or leave it out"
+            )
+        return self
 
 
 class EmbeddingModel(Section):
@@ -68,8 +85,8 @@ class EmbeddingModel(Section):
     """Number of last epochs whose final weights are averaged; 1 takes the last weights (llama-embed-nemotron, arXiv
     2511.07025). Adapters are averaged factor by factor."""
     distil: Distil | None = None
-    """Learn the margins of `mined_negatives.embedder` (a larger model than `base`), which mined_negatives keeps for each row; null learns
-    from positives and negatives alone."""
+    """Learn the margins of `mined_negatives.embedder` (a larger model than `base`), which mined_negatives keeps for each row, or those of the
+    reranker of `reranker_scores`; null learns from positives and negatives alone."""
     lora: Lora | None = None
     """Train LoRA adapters of the base; null trains all weights."""
     gradient_checkpointing: bool = False
@@ -87,6 +104,11 @@ class EmbeddingModel(Section):
                 f"matryoshka={too_large} is not below dimensions={self.dimensions}, which are always trained"
             )
         return self
+
+    def margin_scale(self) -> float:
+        """Cosine that one logit of the reranker counts as."""
+        stated = self.distil.logits_per_cosine if self.distil else None
+        return self.temperature if stated is None else 1 / stated
 
     def untrained(self) -> dict[str, Any]:
         """The fields that decide how the base embeds before it is trained, as plain values; its weights have a digest of their own."""

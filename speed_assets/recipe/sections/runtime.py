@@ -108,6 +108,9 @@ class Runtime(Section):
     """Maximum tokens of prompt and output in vLLM; null takes the limit of the model."""
     processes: Positive = 1
     """Processes that train a generator, one for each GPU, started by the launcher of accelerate."""
+    scoring_batch: Positive = 256
+    """Texts that a model embeds at a time while it is scored. A smaller number takes less memory, and no score changes but for
+    rounding."""
     checkpoint_minutes: Annotated[float, Field(ge=0, le=NUMBER_MAX)] = 10.0
     """Minutes between two checkpoints of a training: the most that a killed run repeats."""
     cluster: Cluster | None = None

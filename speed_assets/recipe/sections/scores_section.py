@@ -1,8 +1,8 @@
-"""Scores of rows, verdicts of the teacher on a sample, and negatives from other rows."""
+"""Scores of rows, verdicts of the teacher on a sample, negatives from other rows, and a reranker's scores of both."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -84,6 +84,27 @@ class MinedNegatives(Section):
         if self.doubt_margin < self.relative_margin:
             raise ValueError("doubt_margin below relative_margin: nothing so near is mined, so nothing is in doubt")
         return self
+
+
+class RerankerScores(Section):
+    """A reranker that scores each row's positive and negatives, for `embedding_model.distil`. It reads query and document as they are: no
+    prompt and no instruction is put before them. The paper has no such step."""
+
+    model: Annotated[str, Field(min_length=1, max_length=4000)]
+    """Folder or hub name of a cross-encoder with one output (`...ForSequenceClassification`), in safetensors; a relative path starts at the
+    recipe's folder. Its raw output is the score, a logit: no sigmoid is applied."""
+    revision: str | None = None
+    """Hub revision; set it with a hub name, so that a run can be repeated."""
+    task_types: Annotated[tuple[TaskTypeName, ...], Field(min_length=1)] = ("retrieval", "grounded")
+    """Task types whose rows are scored. Rerankers have learnt whether a document answers a query; what labels, paraphrases and similar
+    sentences have in common is another question (ours)."""
+    max_length: Positive = 512
+    """Maximum tokens of query and document together; the rest of a longer pair is not read (cross-encoders of sentence-transformers for MS
+    MARCO: 512)."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of its weights; bfloat16 and float16 belong on a GPU."""
+    batch_size: Positive = 32
+    """Pairs of query and document in a batch (sentence-transformers: 32)."""
 
 
 class RowVerdicts(Section):
