@@ -138,6 +138,9 @@ def listed_manifest(folder: Path) -> dict[str, Any]:
 
     A plan looks at the manifests of an asset for each of its task types. The values are shared: nobody may change them. What is
     used is fetched, and read again then.
+
+    Raises:
+        ValueError: it is absent, a link, too large or broken.
     """
     file = folder / MANIFEST_FILE
     try:

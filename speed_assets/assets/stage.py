@@ -200,15 +200,11 @@ def make(
     """
     lineage = artifacts.lineage(stage.name, partition)
     fingerprint = digest(lineage)
-    found = artifacts.store.fetch(stage.name, fingerprint)
-    if found:
-        artifacts.store.share(found)  # a run that was cut short may have left it here alone
+    if found := _reused(artifacts, stage, fingerprint):
         return found, True
     waiting = partial(progress, 0, 0, "another run is making this: waiting for it")
     with artifacts.store.building(fingerprint, waiting) as out:
-        found = artifacts.store.fetch(stage.name, fingerprint)  # another run may have finished it meanwhile
-        if found:
-            artifacts.store.share(found)  # who made it may have been killed before it could
+        if found := _reused(artifacts, stage, fingerprint):  # another run may have finished it meanwhile
             return found, True
         if gate and (refusal := gate(artifacts)):
             raise _failure_of(refusal)
@@ -230,6 +226,14 @@ def make(
         artifact = _carried_out(function, run, artifacts, fingerprint)
     artifacts.store.share(artifact)
     return artifact, False
+
+
+def _reused(artifacts: Artifacts, stage: Stage, fingerprint: str) -> Artifact | None:
+    """The artifact, where it is there; it is shared then, since whoever made it may have been killed before it could."""
+    found = artifacts.store.fetch(stage.name, fingerprint)
+    if found:
+        artifacts.store.share(found)
+    return found
 
 
 def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifacts, fingerprint: str) -> Artifact:

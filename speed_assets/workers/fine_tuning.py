@@ -162,14 +162,12 @@ def arguments(job: FineTune, rows: int) -> dict[str, Any]:
 
     Args:
         job: the training.
-        rows: that are trained on.
+        rows: that are trained on. Fewer than a batch are one batch: gates of the recipe say how few are too few.
 
     Raises:
-        ValueError: the rows do not fill one batch, or a batch cannot be split.
+        ValueError: a batch cannot be split.
     """
     settings = job.settings
-    if rows < settings.batch_size:
-        raise ValueError(f"{rows} rows do not fill one batch of {settings.batch_size}: get more, or lower batch_size")
     gpu = torch.cuda.is_available()
     micro, accumulated = micro_batches(settings.batch_size, settings.micro_batch_size, machine.processes())
     return {
