@@ -73,14 +73,14 @@ def test_circles_and_long_chains_end(tmp_path: Path) -> None:
         load_recipe(tmp_path / "c0.yaml")
 
 
-@pytest.mark.parametrize("name", ["laptop", "natural"])
-def test_a_copied_recipe_finds_its_files(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "topics"), [("laptop", "topics.txt"), ("natural", "natural_topics.txt")])
+def test_a_copied_recipe_finds_its_files(tmp_path: Path, name: str, topics: str) -> None:
     copied = load_recipe(shutil.copy(RECIPES / f"{name}.yaml", tmp_path / "copy.yaml"))
-    assert copied.topics.file == str(RECIPES / "topics.txt")
-    assert "topics.file: topics.txt" in shipped_files(copied), "the command reports it"
+    assert copied.topics.file == str(RECIPES / topics)
+    assert f"topics.file: {topics}" in shipped_files(copied), "the command reports it"
     assert all(Path(folder).is_dir() for folder in copied.evaluation.local)
-    written(tmp_path, "topics.txt", "Sea/Fish/Shark\n")
-    assert load_recipe(tmp_path / "copy.yaml").topics.file == str(tmp_path / "topics.txt"), "its own file goes first"
+    written(tmp_path, topics, "Sea/Fish/Shark\n")
+    assert load_recipe(tmp_path / "copy.yaml").topics.file == str(tmp_path / topics), "its own file goes first"
 
 
 def test_a_missing_own_file_is_named_where_the_recipe_is(tmp_path: Path) -> None:
