@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -236,6 +237,24 @@ def test_every_field_is_explained_and_every_default_number_has_a_source() -> Non
             around = explain_field(recipe, section) if section else found
             owner = found.meaning + around.meaning + around.about
             assert SOURCES.search(owner), f"{path}: {found.meaning}"
+
+
+def test_bars_move_while_standard_error_is_sent_into_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Dagster does for as long as the steps of a run last."""
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = os.openpty()
+    with open(theirs, "w", encoding="utf-8") as terminal, (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with LiveBars() as display:
+            os.dup2(log.fileno(), theirs)
+            display("junior_model")(3, 40, "loss 0.5")
+            shown, end = b"", time.monotonic() + 20
+            while b"loss 0.5" not in shown and time.monotonic() < end:
+                if select.select([ours], [], [], 0.1)[0]:
+                    shown += os.read(ours, 65536)
+        assert b"junior_model loss 0.5" in shown
+    assert (tmp_path / "log").read_text() == ""
+    os.close(ours)
 
 
 def test_bars_show_several_stages_and_the_last_warning(monkeypatch: pytest.MonkeyPatch) -> None:

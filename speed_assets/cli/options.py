@@ -84,7 +84,8 @@ def load(recipe: str, topics: Path | None = None, changed: Sequence[str] | None 
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
     mark_secret_variables(loaded.teacher.key_variable, *loaded.teacher.dialect.headers.values())
     file = find_recipe(recipe)
-    if file.parent != RECIPES.resolve() and (files := shipped_files(loaded, file.read_text(encoding="utf-8"))):
+    text = file.read_text(encoding="utf-8")
+    if file.parent != RECIPES.resolve() and (files := shipped_files(loaded, text, file.resolve().parent)):
         note(f"from the shipped recipes, since there is none next to {recipe}: {', '.join(files)}")
     return loaded
 

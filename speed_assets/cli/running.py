@@ -154,7 +154,10 @@ def rehearse(
     recipe: RecipeOption = DEFAULT_RECIPE,
     topics: TopicsOption = None,
     rows: Annotated[
-        int, typer.Option("--rows", parser=rows_count, metavar="N", help="Rows of each task type in each stage.")
+        int,
+        typer.Option(
+            "--rows", parser=rows_count, metavar="N", help="Rows of each task type in each stage; 4 at least."
+        ),
     ] = 8,
     skip_evaluation: Annotated[
         bool,

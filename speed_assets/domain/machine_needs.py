@@ -84,10 +84,10 @@ def trained_bytes(weights: int, dtype_bytes: int, adapter: bool) -> tuple[int, i
 def in_units(size: float) -> str:
     """Bytes for people.
 
-    >>> in_units(3_200_000_000), in_units(15_000_000), in_units(900)
-    ('3.2 GB', '15 MB', '900 bytes')
+    >>> in_units(3_200_000_000), in_units(15_000_000), in_units(529_200), in_units(900)
+    ('3.2 GB', '15 MB', '529 kB', '900 bytes')
     """
-    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if size >= unit:
             shown = size / unit
             return f"{shown:.1f} {name}" if shown < 10 else f"{shown:,.0f} {name}"

@@ -154,13 +154,18 @@ def _located(folder: Path, place: str, section: Any) -> Any:
     return found
 
 
-def shipped_files(recipe: Recipe, text: str = "") -> list[str]:
+def shipped_files(recipe: Recipe, text: str = "", folder: Path | None = None) -> list[str]:
     """Fields of a recipe that name a file or folder of the shipped recipes, as `field: name`.
 
     Args:
         recipe: with absolute paths.
         text: of its file; what that names by its absolute path is the user's own choice, and no finding.
+        folder: of its file; what the text names by the way from there is the user's own choice, too.
     """
+
+    def chosen(file: str) -> bool:
+        return file in text or (folder is not None and os.path.relpath(file, folder) in text)
+
     named: dict[str, list[str | None]] = {
         "topics.file": [recipe.topics.file],
         "topics.alignment": [recipe.topics.alignment],
@@ -171,7 +176,7 @@ def shipped_files(recipe: Recipe, text: str = "") -> list[str]:
         f"{field}: {Path(file).name}"
         for field, files in named.items()
         for file in files
-        if file is not None and RECIPES.resolve() in Path(file).parents and file not in text
+        if file is not None and RECIPES.resolve() in Path(file).parents and not chosen(file)
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from resources.inputs.base_models import MICROWORLD_BASE
 from resources.inputs.given_models import is_local, local_files
 from resources.inputs.hub_revisions import cached_commit
-from resources.inputs.packaged_models import is_packaged, packaged_digest
+from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_here
 from resources.inputs.rerankers import check_reranker_folder, check_reranker_here
 from speed_assets.domain import machine_needs
 from speed_assets.domain.graph import EXTERNAL, GENERATORS, RERANKER_SCORES, has_generators
@@ -47,7 +47,7 @@ class NamedModel:
     def folder(self, home: Path | None = None) -> Path | None:
         """Where its files are on this machine; None for what is not there (or has to be converted first)."""
         if is_packaged(self.name):
-            return None
+            return packaged_here(self.name, home)
         if not self.on_hub:
             return Path(self.name)
         return cached(self.name, self.revision, home)
@@ -172,7 +172,8 @@ def _here(model: NamedModel, home: Path) -> Finding | None:
             packaged_digest(model.name)
         except RecipeError as problem:
             return error(name, str(problem), f"{model.field}, or pip install {model.name.partition(':')[2]}")
-        return ok(name, f"{model.name} is installed")
+        size = model.bytes_here(home)
+        return ok(name, f"{model.name} is installed{f', {in_units(size)}' if size else ''}")
     if not model.on_hub:
         folder = Path(model.name)
         if not (folder / "config.json").is_file():
