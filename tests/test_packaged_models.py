@@ -57,14 +57,14 @@ def test_a_gguf_file_is_converted_once_under_its_digest(package: Path, tmp_path:
     assert resolve_model("package:fake", "main") == (str(folder), None)
 
 
-def test_the_folder_is_told_without_a_conversion(package: Path) -> None:
+def test_the_folder_is_known_without_a_conversion(package: Path) -> None:
     assert packaged_here("package:fake") is None, "it is not converted yet"
     assert packaged_here("package:nobody") is None
     folder = packaged_folder("package:fake")
     assert packaged_here("package:fake") == folder
 
 
-def test_the_folder_is_told_by_a_command() -> None:
+def test_the_folder_is_printed_by_a_command() -> None:
     command = [sys.executable, "-m", "resources.inputs.packaged_models"]
     missing = subprocess.run([*command, "package:no-such-model"], capture_output=True, text=True, check=False)
     assert missing.returncode == 1
