@@ -42,6 +42,8 @@ REFUSED = "refused"
 """Metadata of a failure: the fields of each `GateRefusal` of a release."""
 SAMPLE_ROWS = 5
 INTERRUPTED = "interrupted: finished work is kept, and the next run resumes from it"
+AS_OF = "(As of the last reload of the definitions.)"
+"""What is said of why an asset is stale: Dagster keeps its description until the next reload, also when a run has made it."""
 FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=32))
 """Of scores and releases: the weekly schedule missed once, and a month without it (ours). A reused artifact counts as fresh."""
 
@@ -102,7 +104,7 @@ def asset_for(
         kinds={stage.kind, "python"},
         owners=OWNERS,
         code_version=code_version or artifacts.code_version(stage.name, partition),
-        description=f"{note}\n\n{stage.description}" if note else stage.description,
+        description=f"{note} {AS_OF}\n\n{stage.description}" if note else stage.description,
         metadata=source_of(function),
         freshness_policy=FRESHNESS if stage.kind in ("scores", "release") else None,
         required_resource_keys={name_among(prefix, name) for name in RESOURCES},
