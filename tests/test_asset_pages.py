@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from checks.asset_checks import _shown as shown_of_check
-from resources.store.store import UNHASHED_DIR, Artifact
+from resources.store.store import UNHASHED_DIR, Artifact, Store
 from speed_assets import build
 from speed_assets.assets.asset_page import _score_rows, describe
 from speed_assets.assets.stage import INTERRUPTED
@@ -105,6 +107,38 @@ def test_numbers_of_a_check_are_rounded() -> None:
     assert gains.records[0].data == {"rival": "bm25", "tasks": 6, "gain": 0.0272}
     assert shown["share"].value == 0.3333
     assert shown["rows"].value == 7
+
+
+def test_two_runs_at_once_do_not_mix_a_materialization_with_checks_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def recording(_store: Store, label: str) -> Iterator[None]:
+        order.append(label)
+        yield
+        order.append("end")
+
+    handle = dg.DagsterInstance.handle_new_event
+
+    def seen(instance: dg.DagsterInstance, entry: dg.EventLogEntry, **options: Any) -> None:
+        if entry.dagster_event_type in (
+            dg.DagsterEventType.ASSET_MATERIALIZATION,
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        ):
+            order.append(entry.dagster_event_type.value)
+        handle(instance, entry, **options)
+
+    monkeypatch.setattr(Store, "recording", recording)
+    monkeypatch.setattr(dg.DagsterInstance, "handle_new_event", seen)
+    job = build_defs(tiny_recipe(), tmp_path).resolve_job_def("everything")
+    assert job.execute_in_process(
+        asset_selection=[dg.AssetKey("topics")], instance=Instance.of(tmp_path).dagster
+    ).success
+    assert order[:2] == ["topics", "ASSET_MATERIALIZATION"]
+    assert set(order[2:-1]) == {"ASSET_CHECK_EVALUATION"}
+    assert order[-1] == "end"
 
 
 def test_an_interrupted_step_says_that_finished_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,11 +143,14 @@ def _results(
         raise
     _announce(context, artifacts, artifact, reused)
     made_of = artifacts.input_digests(stage.name, partition)
-    yield dg.MaterializeResult(
+    result: dg.MaterializeResult = dg.MaterializeResult(  # type: ignore[type-arg]
         data_version=dg.DataVersion(artifact.digest[:32]),
         metadata=describe(artifact, reused, time.monotonic() - started, made_of),
         check_results=list(checks.results(artifact, artifacts)),
     )
+    # Dagster shows only checks of the latest materialization: those of two runs at once must not mix.
+    with artifacts.store.recording(artifact_label(stage.name, partition)):
+        yield result
 
 
 def _announce(context: dg.AssetExecutionContext, artifacts: Artifacts, artifact: Artifact, reused: bool) -> None:
