@@ -120,14 +120,21 @@ def _shown(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
         elif isinstance(value, int):
             shown[name] = dg.MetadataValue.int(value)
         elif isinstance(value, float):
-            shown[name] = dg.MetadataValue.float(value)
+            shown[name] = dg.MetadataValue.float(_rounded(value))
         elif isinstance(value, str):
             shown[name] = dg.MetadataValue.text(value)
         elif _is_table(value):
-            shown[name] = dg.MetadataValue.table([dg.TableRecord(row) for row in value])
+            shown[name] = dg.MetadataValue.table(
+                [dg.TableRecord({column: _rounded(cell) for column, cell in row.items()}) for row in value]
+            )
         else:
             shown[name] = dg.MetadataValue.json(value)
     return shown
+
+
+def _rounded(cell: Any) -> Any:
+    """A fraction with four significant digits, as on the pages of assets; anything else as it is."""
+    return float(f"{cell:.4g}") if isinstance(cell, float) and abs(cell) < 1000 else cell
 
 
 def _is_table(value: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from checks.asset_checks import _shown as shown_of_check
-from resources.store.store import UNHASHED_DIR, Artifact
+from resources.store.store import UNHASHED_DIR, Artifact, Store
 from speed_assets import build
 from speed_assets.assets.asset_page import _score_rows, describe
 from speed_assets.assets.stage import INTERRUPTED
@@ -69,6 +71,23 @@ def test_rows_are_tables_and_plots_of_several_models_are_shown(tmp_path: Path) -
     assert list(page)[-2:] == ["fingerprint", "digest"]
 
 
+def test_the_page_of_a_release_says_where_it_is_before_figures(tmp_path: Path) -> None:
+    artifact = Artifact("release", "f" * 64, "d" * 64, None, {}, {"number": 1, "seconds": 1.0}, {}, 0.0, tmp_path)
+    page = describe(artifact, False, 1.0, {})
+    assert list(page)[:3] == ["number", "folder", "seconds"]
+    assert page["folder"] == dg.MetadataValue.path(str(tmp_path))
+    assert "dagster/uri" not in page, "Dagster's pages do not show it"
+
+
+def test_why_an_asset_is_stale_is_said_as_of_the_last_reload(tmp_path: Path) -> None:
+    defs = build_defs(tiny_recipe(), tmp_path, notes={"topics": "To make: 4 topics new."})
+    graph = defs.resolve_asset_graph()
+    said = graph.get(dg.AssetKey("topics")).description
+    assert said is not None
+    assert said.startswith("To make: 4 topics new. (As of the last reload")
+    assert "reload" not in (graph.get(dg.AssetKey("release")).description or "")
+
+
 def test_example_rows_of_a_check_are_a_table_of_plain_text() -> None:
     rows = [{"row_id": "1", "raw": "<b>[x](http://y)"}, {"row_id": "2", "raw": None}]
     shown = shown_of_check({"failing_rows": rows, "gains": [], "nested": [{"a": [1]}]})
@@ -77,6 +96,49 @@ def test_example_rows_of_a_check_are_a_table_of_plain_text() -> None:
     assert table.records[0].data["raw"] == "<b>[x](http://y)"
     assert isinstance(shown["nested"], dg.JsonMetadataValue)
     assert isinstance(shown["gains"], dg.JsonMetadataValue)
+
+
+def test_numbers_of_a_check_are_rounded() -> None:
+    shown = shown_of_check(
+        {"gains": [{"rival": "bm25", "tasks": 6, "gain": 0.027195666666666674}], "share": 1 / 3, "rows": 7}
+    )
+    gains = shown["gains"]
+    assert isinstance(gains, dg.TableMetadataValue)
+    assert gains.records[0].data == {"rival": "bm25", "tasks": 6, "gain": 0.0272}
+    assert shown["share"].value == 0.3333
+    assert shown["rows"].value == 7
+
+
+def test_two_runs_at_once_do_not_mix_a_materialization_with_checks_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def recording(_store: Store, label: str) -> Iterator[None]:
+        order.append(label)
+        yield
+        order.append("end")
+
+    handle = dg.DagsterInstance.handle_new_event
+
+    def seen(instance: dg.DagsterInstance, entry: dg.EventLogEntry, **options: Any) -> None:
+        if entry.dagster_event_type in (
+            dg.DagsterEventType.ASSET_MATERIALIZATION,
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        ):
+            order.append(entry.dagster_event_type.value)
+        handle(instance, entry, **options)
+
+    monkeypatch.setattr(Store, "recording", recording)
+    monkeypatch.setattr(dg.DagsterInstance, "handle_new_event", seen)
+    job = build_defs(tiny_recipe(), tmp_path).resolve_job_def("everything")
+    assert job.execute_in_process(
+        asset_selection=[dg.AssetKey("topics")], instance=Instance.of(tmp_path).dagster
+    ).success
+    assert order[:2] == ["topics", "ASSET_MATERIALIZATION"]
+    assert set(order[2:-1]) == {"ASSET_CHECK_EVALUATION"}
+    assert order[-1] == "end"
 
 
 def test_an_interrupted_step_says_that_finished_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

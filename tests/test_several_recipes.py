@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 import pytest
 
 from resources.store.home import prepare_home
+from speed_assets.cli.running import ui
 from speed_assets.definitions import defs as load
+from speed_assets.orchestration import ui_server
 from speed_assets.orchestration.plan import plan
 from speed_assets.orchestration.staleness import Instance
 from speed_assets.recipe import RecipeError, load_recipe
@@ -69,3 +73,16 @@ def test_two_recipes_of_one_name_are_refused(home: Path, tmp_path: Path, monkeyp
 def test_one_recipe_keeps_its_keys(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED_RECIPES", str(tmp_path / "first.yaml"))
     assert dg.AssetKey("topics") in set(load().resolve_all_asset_keys())
+
+
+def test_the_ui_serves_recipes_that_are_named_in_the_working_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    served: list[str] = []
+    monkeypatch.setattr(ui_server, "serve", lambda _port, _say: served.append(os.environ["SPEED_RECIPES"]) or 0)
+    with patch.dict(os.environ, SPEED_RECIPES="first.yaml, offline ,second-one.yaml"):
+        ui(recipe="offline", topics=None, port=3000)
+    assert served == [f"{tmp_path / 'first.yaml'},offline,{tmp_path / 'second-one.yaml'}"], (
+        "the server runs in another folder"
+    )

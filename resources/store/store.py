@@ -232,6 +232,18 @@ class Store:
         finally:
             lock.close()
 
+    @contextmanager
+    def recording(self, label: str) -> Iterator[None]:
+        """One run at a time records this artifact in Dagster: its materialization, and then the checks of that.
+
+        Args:
+            label: Names the artifact among all of a recipe.
+        """
+        (self.home / "work").mkdir(parents=True, exist_ok=True)
+        with (self.home / "work" / f"{digest(label)[:24]}.recording.lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            yield
+
     def seal(
         self,
         asset: str,

@@ -53,6 +53,7 @@ _FIRST = (
     "judged",
     "reward_accuracy",
     "model_card",
+    "folder",
 )
 """What of an artifact's figures is looked for first."""
 
@@ -79,7 +80,7 @@ def describe(
     nested_last = sorted(metadata, key=lambda name: isinstance(metadata[name], dict | list))
     figures = {name: _shown(metadata[name]) for name in nested_last}
     if artifact.asset == "release":
-        figures |= _release_figures(artifact)
+        figures |= {**_release_figures(artifact), "folder": dg.MetadataValue.path(str(artifact.path))}
     shown: dict[str, Any] = {name: figures[name] for name in _FIRST if name in figures} | _plots(artifact)
     if sample:
         shown["sample"] = _table(sample, _schema(columns))
@@ -90,7 +91,7 @@ def describe(
         shown["dagster/row_count"] = metadata["rows"]
     return {
         **shown,
-        "dagster/uri": dg.MetadataValue.path(str(artifact.path)),
+        "folder": dg.MetadataValue.path(str(artifact.path)),
         "reused": reused,
         "step_seconds": round(seconds, 2),
         "made_of": dg.MetadataValue.json({artifact_label(*source): content for source, content in made_of.items()}),

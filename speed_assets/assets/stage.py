@@ -42,6 +42,8 @@ REFUSED = "refused"
 """Metadata of a failure: the fields of each `GateRefusal` of a release."""
 SAMPLE_ROWS = 5
 INTERRUPTED = "interrupted: finished work is kept, and the next run resumes from it"
+AS_OF = "(As of the last reload of the definitions.)"
+"""What is said of why an asset is stale: Dagster keeps its description until the next reload, also when a run has made it."""
 FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=32))
 """Of scores and releases: the weekly schedule missed once, and a month without it (ours). A reused artifact counts as fresh."""
 
@@ -102,7 +104,7 @@ def asset_for(
         kinds={stage.kind, "python"},
         owners=OWNERS,
         code_version=code_version or artifacts.code_version(stage.name, partition),
-        description=f"{note}\n\n{stage.description}" if note else stage.description,
+        description=f"{note} {AS_OF}\n\n{stage.description}" if note else stage.description,
         metadata=source_of(function),
         freshness_policy=FRESHNESS if stage.kind in ("scores", "release") else None,
         required_resource_keys={name_among(prefix, name) for name in RESOURCES},
@@ -141,11 +143,14 @@ def _results(
         raise
     _announce(context, artifacts, artifact, reused)
     made_of = artifacts.input_digests(stage.name, partition)
-    yield dg.MaterializeResult(
+    result: dg.MaterializeResult = dg.MaterializeResult(  # type: ignore[type-arg]
         data_version=dg.DataVersion(artifact.digest[:32]),
         metadata=describe(artifact, reused, time.monotonic() - started, made_of),
         check_results=list(checks.results(artifact, artifacts)),
     )
+    # Dagster shows only checks of the latest materialization: those of two runs at once must not mix.
+    with artifacts.store.recording(artifact_label(stage.name, partition)):
+        yield result
 
 
 def _announce(context: dg.AssetExecutionContext, artifacts: Artifacts, artifact: Artifact, reused: bool) -> None:

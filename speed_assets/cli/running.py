@@ -246,13 +246,21 @@ def ui(
 
     Instance.of(home)  # creates the home, its Dagster instance, and the limit of the pool `gpu`
     os.environ |= variables_of(home)  # this process is the UI from here on
-    os.environ["SPEED_RECIPE"] = str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
+    # The server has another working folder than this process.
+    os.environ["SPEED_RECIPE"] = _from_anywhere(recipe)
+    if several:
+        os.environ["SPEED_RECIPES"] = ",".join(map(_from_anywhere, several))
     if topics:
         os.environ["SPEED_TOPICS"] = str(topics.resolve())
     note(f"recipe {', '.join(names)}, home {home}: starting the UI")
     status = serve(port, note)
     if status:
         raise typer.Exit(status)
+
+
+def _from_anywhere(recipe: str) -> str:
+    """The name of a shipped recipe as it is, a file with its whole path."""
+    return str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
 
 
 def _say_demonstration(recipe: Any, say: Callable[[str], None]) -> None:

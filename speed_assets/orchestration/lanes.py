@@ -11,6 +11,7 @@ Belongs here: which steps run now, and the end of an interrupted run. Not here: 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import queue
 import sys
@@ -197,8 +198,9 @@ class _Running:
 
 @contextmanager
 def _quiet_interrupts() -> Iterator[None]:
-    """Print no traceback of an interrupt that strikes a thread at its end, or in a finalizer."""
+    """Print no traceback of an interrupt that strikes a thread at its end, in a finalizer, or where a library logs what it catches."""
     of_threads, of_finalizers = threading.excepthook, sys.unraisablehook
+    printing = [handler for handler in (*logging.getLogger().handlers, logging.lastResort) if handler]
 
     def in_thread(found: Any) -> None:
         if found.exc_type is not DagsterExecutionInterruptedError:
@@ -208,11 +210,18 @@ def _quiet_interrupts() -> Iterator[None]:
         if found.exc_type is not DagsterExecutionInterruptedError:
             of_finalizers(found)
 
+    def is_news(record: logging.LogRecord) -> bool:  # SQLAlchemy logs what ends the closing of a connection
+        return not (record.exc_info and record.exc_info[0] is DagsterExecutionInterruptedError)
+
     threading.excepthook, sys.unraisablehook = in_thread, in_finalizer
+    for handler in printing:
+        handler.addFilter(is_news)
     try:
         yield
     finally:
         threading.excepthook, sys.unraisablehook = of_threads, of_finalizers
+        for handler in printing:
+            handler.removeFilter(is_news)
 
 
 def _interrupt(thread: threading.Thread) -> None:

@@ -54,6 +54,7 @@ def in_words(step: Step, currency: str | None) -> str:
     if step.rows:
         takes.append(f"{step.rows:,} rows")
     takes.append("time unknown before its first run" if step.seconds is None else f"about {step.seconds:,.0f} s")
+    takes[0] = takes[0][0].upper() + takes[0][1:]
     doing = "Given by the user, to be copied" if step.given else "To make"
     return f"{doing}: {step.why}. {', '.join(takes)}.{gates}"
 

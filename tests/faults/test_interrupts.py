@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from resources.dagster_internals import DagsterExecutionInterruptedError
+from speed_assets.orchestration.lanes import _quiet_interrupts
 from speed_assets.recipe import PROJECT
 from tests.support.faults import ended, start, wait_until
 from tests.support.servers import free_port
@@ -24,6 +27,18 @@ def test_a_run_ends_in_one_line(recipe: Path, tmp_path: Path) -> None:
     printed = ended(process, 130)
     assert "Traceback" not in printed
     assert printed.splitlines()[-1] == "interrupted: what is finished is kept, the next run resumes from here"
+
+
+def test_what_a_library_logs_of_the_interrupt_is_not_printed(caplog: pytest.LogCaptureFixture) -> None:
+    library = logging.getLogger("sqlalchemy.pool")
+    with _quiet_interrupts():
+        for error in (DagsterExecutionInterruptedError, OSError):
+            try:
+                raise error
+            except BaseException:
+                library.exception("an error of closing a connection")
+    library.error("one after it")
+    assert [entry.exc_info and entry.exc_info[0] for entry in caplog.records] == [OSError, None]
 
 
 def _status(url: str, **headers: str) -> int:
@@ -48,6 +63,7 @@ def test_the_ui_answers_its_own_host_alone_and_ends_quietly(recipe: Path, tmp_pa
         )
     try:
         wait_until(lambda: "serves after" in log.read_text() or process.poll() is not None)
+        assert "WARNING" not in log.read_text()
         address = f"http://127.0.0.1:{port}/server_info"
         assert _status(address) == 200
         assert _status(address, Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == 200
