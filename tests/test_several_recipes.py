@@ -70,6 +70,26 @@ def test_two_recipes_of_one_name_are_refused(home: Path, tmp_path: Path, monkeyp
         load()
 
 
+def test_a_recipe_that_cannot_be_used_leaves_the_others_as_they_are(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = {key for key in load().resolve_all_asset_keys() if key.path[0] == "second-one"}
+    with (tmp_path / "first.yaml").open("a") as file:
+        file.write("\nbad_field: 1\n")
+    defs = load()
+    broken = dg.AssetKey(["first", "recipe"])
+    assert set(defs.resolve_all_asset_keys()) == sound | {broken}
+    why = defs.resolve_asset_graph().get(broken).description or ""
+    assert "first.yaml" in why
+    assert "bad_field: unknown field" in why
+    instance = Instance.of(home).dagster
+    job = defs.resolve_job_def("second_one__everything")
+    assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["second-one", "topics"])]).success
+    (tmp_path / "second-one.yaml").write_text("name: [")
+    with pytest.raises(RecipeError, match=r"first\.yaml"):
+        load()
+
+
 def test_one_recipe_keeps_its_keys(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEED_RECIPES", str(tmp_path / "first.yaml"))
     assert dg.AssetKey("topics") in set(load().resolve_all_asset_keys())

@@ -10,10 +10,12 @@ import json
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 
 from resources.dagster_internals import DefinitionsLoadContext, DefinitionsLoadType
+from resources.redaction import masked
 from resources.store.artifacts import Artifacts
 from resources.store.asset_keys import name_among
 from resources.store.home import speed_home
@@ -37,14 +39,23 @@ Planned = tuple[Mapping[str, str], Mapping[str, str]]
 def loaded_definitions() -> dg.Definitions:
     """The definitions of the recipes, with code versions from which Dagster shows the same assets as stale as `speed plan`.
 
-    Run workers reuse the launcher's code versions, so their outputs are not shown as stale.
+    Run workers reuse the launcher's code versions, so their outputs are not shown as stale. Of several recipes one that cannot be
+    used is an asset that says why, and the others are as if it were right.
 
     Raises:
-        RecipeError: two recipes have one name, or one cannot be read.
+        RecipeError: two recipes have one name, or none can be used.
     """
     files, topics = recipe_files(), os.environ.get("SPEED_TOPICS")
     several = len(files) > 1
-    recipes = {file: load_recipe(file, topics) for file in files}
+    recipes: dict[str, Recipe] = {}
+    unusable: dict[str, RecipeError] = {}
+    for file in files:
+        try:
+            recipes[file] = load_recipe(file, topics)
+        except RecipeError as problem:
+            unusable[file] = problem
+    if not recipes:
+        raise next(iter(unusable.values()))
     names = [recipe.name for recipe in recipes.values()]
     if len(set(names)) < len(names):
         raise RecipeError(f"{RECIPES_VARIABLE}: two recipes have one name ({', '.join(names)}): give each its own")
@@ -57,8 +68,16 @@ def loaded_definitions() -> dg.Definitions:
         *(
             _definitions(file, topics, recipe, executor, recipe.name if several else None)
             for file, recipe in recipes.items()
-        )
+        ),
+        *(_unusable(file, problem) for file, problem in unusable.items()),
     )
+
+
+def _unusable(file: str, problem: RecipeError) -> dg.Definitions:
+    """An asset in the place of a recipe that cannot be used: its description says why."""
+    why = masked(f"This recipe cannot be used, and the others can: {problem}. Mend it, and reload the definitions.")
+    dg.get_dagster_logger().error(why)
+    return dg.Definitions(assets=[dg.AssetSpec(dg.AssetKey([Path(file).stem, "recipe"]), description=why)])
 
 
 def component_definitions(file: str, topics: str | None, prefix: str, *, everywhere: bool = False) -> dg.Definitions:
