@@ -59,7 +59,9 @@ def test_when_nothing_succeeds_the_breaker_ends_it_in_time_with_the_cause(faults
     calls = FAST.model_copy(update={"breaker_s": 1.0, "timeout_s": 0.3 if faults.stalled else 5.0})
     with pytest.raises(TeacherUnavailable, match=rf"http://127.0.0.1:\d+/v1 answered nothing for 1 s.*({cause})"):
         ask(faults, requests(50), keeper, calls)
-    assert 1.0 <= time.monotonic() - started < 20, "without the breaker it would never end; a busy machine takes its time"
+    assert 1.0 <= time.monotonic() - started < 20, (
+        "without the breaker it would never end; a busy machine takes its time"
+    )
     assert not keeper.kept
 
 
