@@ -210,7 +210,7 @@ def _resources(
             yield runner
             return
         runtime = recipe_of(context).runtime
-        own = Runner(home, runtime.threads, runtime.warm_start)
+        own = Runner.of(home, runtime)
         try:
             yield own
         finally:

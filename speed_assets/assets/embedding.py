@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 import polars as pl
 
+from resources.compute.runner import WorkerJob
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.external_digests import folder_digest
 from speed_assets.assets.embedding_jobs import train_job, untrained_model
@@ -19,6 +21,9 @@ from speed_assets.domain.graph import OWN_EVALUATION
 from speed_assets.domain.instructions import instruction_of
 from speed_assets.domain.language_names import mteb_languages
 from speed_assets.recipe import EmbeddingModel, EmbeddingReruns, MtebScores, RecipeError
+
+_PART_FILES = {"out": ".parquet", "samples": ".parquet", "plot": ".png"}
+"""Files that an evaluation writes, with the endings of their names."""
 
 
 def embedding_model(run: StageRun[EmbeddingModel]) -> dict[str, Any]:
@@ -69,23 +74,20 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
         local += [{"path": str(one), "digest": folder_digest(str(one))} for one in own]
     if not (microworld or evaluation.tasks or local):
         raise RecipeError("nothing to score: set evaluation.microworld or .tasks, or put a task.yaml into a local set")
-    result = run.runner.run(
-        "evaluate",
-        {
-            "models": models,
-            "bm25": section.bm25,
-            "microworld": microworld and microworld.model_dump(),
-            "tasks": list(evaluation.tasks),
-            "local": local,
-            "out": str(folder / "scores.parquet"),
-            "samples": str(run.out / "samples.parquet"),
-            "cache": str(folder / "cache"),
-            "plot": str(run.unhashed / "scores.png"),
-            "batch_size": run.unfingerprinted.runtime.scoring_batch,
-        },
-        folder,
-        run.progress,
-    )
+    job = {
+        "models": models,
+        "bm25": section.bm25,
+        "microworld": microworld and microworld.model_dump(),
+        "tasks": list(evaluation.tasks),
+        "local": local,
+        "out": str(folder / "scores.parquet"),
+        "samples": str(run.out / "samples.parquet"),
+        "cache": str(folder / "cache"),
+        "plot": str(run.unhashed / "scores.png"),
+        "batch_size": run.unfingerprinted.runtime.scoring_batch,
+    }
+    _score_in_parts(run, job, folder)
+    result = run.runner.run("evaluate", job, folder, run.progress)
     run.write(pl.read_parquet(folder / "scores.parquet"))
     scores: dict[str, dict[str, float]] = result["scores"]
     trainings = [scores[name] for name in ("embedding_model", *reruns)]
@@ -97,6 +99,20 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
         "trainings": len(trainings),
         "sd_between_seeds": {t: round(stdev([s[t] for s in trainings]), 4) for t in trainings[0]} if reruns else None,
     }
+
+
+def _score_in_parts(run: StageRun[MtebScores], job: dict[str, Any], folder: Path) -> None:
+    """Fill the job's cache of scores by as many workers as run at the same time, each with a share of the models."""
+    workers = min(run.runner.at_once, len(job["models"]))
+    if workers == 1:
+        return
+    parts = []
+    for place in range(workers):
+        part = folder / f"part_{place}"
+        files = {name: str(part / f"{name}{end}") for name, end in _PART_FILES.items()}
+        share = {"models": job["models"][place::workers], "bm25": job["bm25"] and not place}
+        parts.append(WorkerJob("evaluate", {**job, **share, **files}, part))
+    run.runner.run_each(parts, run.progress)
 
 
 def _reruns(run: StageRun[MtebScores]) -> tuple[str, ...]:

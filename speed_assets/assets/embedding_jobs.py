@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from resources.compute.runner import WorkerJob
 from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
@@ -15,34 +16,41 @@ from speed_assets.recipe import EmbeddingModel
 
 
 def train_job(run: StageRun[Any], jobs: list[dict[str, Any]], folder: Path, settings: EmbeddingModel) -> dict[str, Any]:
-    """Train the models of `jobs` in one worker.
+    """Train the models of `jobs`, in as many workers as run at the same time.
 
     Args:
         run: the stage.
         jobs: fields of `EmbeddingTraining` each.
-        folder: of the worker's job.
+        folder: of the workers' jobs.
         settings: the recipe's section `embedding_model`.
 
     Returns:
-        What the worker reports.
+        {"models": {name: what the worker reports}}, in the order of `jobs`.
     """
     if settings.base == "static":
         base: dict[str, Any] = {"kind": "static", "tokenizer": str(MICROWORLD_BASE), "dimensions": settings.dimensions}
     else:
         name, revision = resolve_model(settings.base, settings.revision)
         base = {"kind": "pretrained", "name": name, "revision": revision}
-    return run.runner.run(
-        "embed",
-        {
-            "models": jobs,
-            "base": base,
-            "settings": settings.model_dump(mode="json"),
-            "seed": seed_for(run.recipe.seed, "embedding") % 2**31,
-            "checkpoint_minutes": run.unfingerprinted.runtime.checkpoint_minutes,
-        },
-        folder / "train",
-        run.progress,
-    )
+    workers = min(run.runner.at_once, len(jobs))
+    shared = {
+        "base": base,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed_for(run.recipe.seed, "embedding") % 2**31,
+        "checkpoint_minutes": run.unfingerprinted.runtime.checkpoint_minutes,
+    }
+    parts = [
+        WorkerJob(
+            "embed",
+            {"models": jobs[place::workers], **shared},
+            folder / f"train_{place}" if place else folder / "train",
+        )
+        for place in range(workers)
+    ]
+    trained: dict[str, Any] = {}
+    for result in run.runner.run_each(parts, run.progress):
+        trained |= result["models"]
+    return {"models": {job["name"]: trained[job["name"]] for job in jobs}}
 
 
 def untrained_model(run: StageRun[Any], folder: Path, settings: EmbeddingModel) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import model_source
+from resources.compute.runner import WorkerJob
 from resources.inputs.base_models import resolve_embedder
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
@@ -41,9 +42,12 @@ def row_scores(run: StageRun[RowScores]) -> dict[str, Any]:
     rows = run.input_rows(source)
     valid = rows["valid"] if "valid" in rows.columns else pl.repeat(True, rows.height, eager=True)
     reading: dict[str, Any] = {}
-    scored = _agreement(run, rows.filter(valid))
-    if writer:
-        likely, reading = _likelihoods(run, writer[0], rows.filter(valid))
+    readings = _Readings(run, writer[0], rows.filter(valid)) if writer else None
+    agreement = _agreement_job(run, rows.filter(valid))
+    run.runner.run_each([*(readings.jobs if readings else ()), agreement], run.progress)
+    scored = pl.read_parquet(agreement.folder / "scores.parquet")
+    if readings:
+        likely, reading = readings.scores()
         scored = scored.hstack(likely.select("least_likely", "swapped"))
     else:
         nothing = pl.lit(None, pl.Float64)
@@ -72,59 +76,79 @@ def row_scores(run: StageRun[RowScores]) -> dict[str, Any]:
     return {"asked": rows.height, "unscored": int((~valid).sum()), "quantiles": quantiles, **audit, **reading}
 
 
-def _likelihoods(run: StageRun[RowScores], writer: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """(least_likely, swapped) of each row under the model of `writer`: the least likely token of what the row says, and of
-    its negative, had that been written as the positive. Cached readings are reused."""
-    from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+class _Readings:
+    """The least likely token of what each row says, and of its negative, had that been written as the positive, under the model of
+    `writer`. What earlier artifacts hold is not read again.
 
-    recipe = run.recipe
-    model = run.input(writer)
-    asked = pl.concat(
-        [
-            rows.select("row_id", "prompt").with_columns(
-                pl.Series("record", _records(rows, swapped), dtype=pl.String),
-                pl.lit(value, pl.Int64).alias("value"),
-                pl.int_range(pl.len()).alias("place"),
-                pl.lit(name).alias("score"),
-            )
-            for name, swapped, value in (("least_likely", False, None), ("swapped", True, 1))
-        ]
-    ).drop_nulls("record")
-    named = asked.select("row_id", "prompt", "record", "value").rows()
-    asked = asked.with_columns(pl.Series("text", [digest(list(row)) for row in named], dtype=pl.String))
-    reading = digest([recipe.generator.dtype, recipe.generator.chat, model.digest])
-    cached = _read_before(run, reading)
-    new = asked.join(cached, on="text", how="anti", maintain_order="left").unique("text", maintain_order=True)
-    read = cached
-    if new.height:
-        folder = run.scratch / "likelihood"
+    Args:
+        run: the stage.
+        writer: the input whose model reads.
+        rows: valid ones.
+    """
+
+    def __init__(self, run: StageRun[RowScores], writer: str, rows: pl.DataFrame) -> None:
+        recipe = run.recipe
+        model = run.input(writer)
+        asked = pl.concat(
+            [
+                rows.select("row_id", "prompt").with_columns(
+                    pl.Series("record", _records(rows, swapped), dtype=pl.String),
+                    pl.lit(value, pl.Int64).alias("value"),
+                    pl.int_range(pl.len()).alias("place"),
+                    pl.lit(name).alias("score"),
+                )
+                for name, swapped, value in (("least_likely", False, None), ("swapped", True, 1))
+            ]
+        ).drop_nulls("record")
+        named = asked.select("row_id", "prompt", "record", "value").rows()
+        self._asked = asked.with_columns(pl.Series("text", [digest(list(row)) for row in named], dtype=pl.String))
+        self._reading = digest([recipe.generator.dtype, recipe.generator.chat, model.digest])
+        self._cached = _read_before(run, self._reading)
+        self._run, self._rows, self._model = run, rows.height, model
+        new = self._asked.join(self._cached, on="text", how="anti", maintain_order="left")
+        self._new = new.unique("text", maintain_order=True)
+        self.jobs = [self._job(part, rows) for part, rows in enumerate(_parts(self._new, run.runner.at_once))]
+        """As many as run at the same time."""
+
+    def _job(self, part: int, rows: pl.DataFrame) -> WorkerJob:
+        from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+
+        recipe = self._run.recipe
+        folder = self._run.scratch / f"likelihood_{part}"
         folder.mkdir(parents=True, exist_ok=True)
-        new.with_columns(row_id=pl.col("text")).write_parquet(folder / "rows.parquet")
-        source = model_source(recipe.generator, model)
-        run.runner.run(
-            "likelihood",
-            jobs.Likelihood(
-                model=source.model,
-                revision=source.revision,
-                adapter=source.adapter,
-                dtype=recipe.generator.dtype,
-                chat=recipe.generator.chat,
-                rows=str(folder / "rows.parquet"),
-                out=str(folder / "likelihoods.parquet"),
-                journal=str(folder / "journal"),
-                batch_rows=recipe.generator.batch_rows,
-            ).to_json(),
-            folder,
-            run.progress,
+        rows.with_columns(row_id=pl.col("text")).write_parquet(folder / "rows.parquet")
+        source = model_source(recipe.generator, self._model)
+        job = jobs.Likelihood(
+            model=source.model,
+            revision=source.revision,
+            adapter=source.adapter,
+            dtype=recipe.generator.dtype,
+            chat=recipe.generator.chat,
+            rows=str(folder / "rows.parquet"),
+            out=str(folder / "likelihoods.parquet"),
+            journal=str(folder / "journal"),
+            batch_rows=recipe.generator.batch_rows,
         )
-        read = pl.concat([cached, pl.read_parquet(folder / "likelihoods.parquet").rename({"row_id": "text"})])
-    found = asked.join(read, on="text", how="left", maintain_order="left", validate="m:1")
-    found.select("text", "least_likely").unique("text").write_parquet(run.unhashed / _LIKELIHOODS, compression="zstd")
-    scores = pl.DataFrame({"place": range(rows.height)}, schema={"place": pl.Int64})
-    for name in ("least_likely", "swapped"):
-        of_name = found.filter(pl.col("score") == name).select("place", pl.col("least_likely").alias(name))
-        scores = scores.join(of_name, on="place", how="left", maintain_order="left")
-    return scores, {"reading": reading, "read_rows": new.height, "known_rows": asked.height - new.height}
+        return WorkerJob("likelihood", job.to_json(), folder)
+
+    def scores(self) -> tuple[pl.DataFrame, dict[str, Any]]:
+        """(least_likely, swapped) of each row, once the jobs have run, and what the metadata say of the reading."""
+        tables = [pl.read_parquet(job.folder / "likelihoods.parquet").rename({"row_id": "text"}) for job in self.jobs]
+        read = pl.concat([self._cached, *tables])
+        found = self._asked.join(read, on="text", how="left", maintain_order="left", validate="m:1")
+        kept = found.select("text", "least_likely").unique("text")
+        kept.write_parquet(self._run.unhashed / _LIKELIHOODS, compression="zstd")
+        scores = pl.DataFrame({"place": range(self._rows)}, schema={"place": pl.Int64})
+        for name in ("least_likely", "swapped"):
+            of_name = found.filter(pl.col("score") == name).select("place", pl.col("least_likely").alias(name))
+            scores = scores.join(of_name, on="place", how="left", maintain_order="left")
+        new = self._new.height
+        return scores, {"reading": self._reading, "read_rows": new, "known_rows": self._asked.height - new}
+
+
+def _parts(rows: pl.DataFrame, parts: int) -> list[pl.DataFrame]:
+    """The rows in at most so many parts of like size; none where there are no rows."""
+    return list(rows.iter_slices(-(-rows.height // parts))) if rows.height else []
 
 
 def _records(rows: pl.DataFrame, swapped: bool) -> list[str | None]:
@@ -197,23 +221,18 @@ def _neighbours(run: StageRun[RowScores], rows: pl.DataFrame) -> tuple[pl.DataFr
     return near, pl.read_parquet(folder / "twins.parquet"), audit
 
 
-def _agreement(run: StageRun[RowScores], rows: pl.DataFrame) -> pl.DataFrame:
-    """(role, margin) of each row, from models trained on other rows."""
+def _agreement_job(run: StageRun[RowScores], rows: pl.DataFrame) -> WorkerJob:
+    """The job that writes (role, margin) of each row, from models trained on other rows."""
     folder = run.scratch / "consistency"
     folder.mkdir(parents=True, exist_ok=True)
     rows.select("row_id", "task_type", *TRIPLET_FIELDS).write_parquet(folder / "rows.parquet")
-    run.runner.run(
-        "consistency",
-        {
-            "rows": str(folder / "rows.parquet"),
-            "out": str(folder / "scores.parquet"),
-            "seed": seed_for(run.recipe.seed, "row_scores") % 2**31,
-            **run.section.model_dump(mode="json", exclude={"embedder", "twin_min", "twins_max"}),
-        },
-        folder,
-        run.progress,
-    )
-    return pl.read_parquet(folder / "scores.parquet")
+    params = {
+        "rows": str(folder / "rows.parquet"),
+        "out": str(folder / "scores.parquet"),
+        "seed": seed_for(run.recipe.seed, "row_scores") % 2**31,
+        **run.section.model_dump(mode="json", exclude={"embedder", "twin_min", "twins_max"}),
+    }
+    return WorkerJob("consistency", params, folder)
 
 
 def _plot(scores: pl.DataFrame, right: pl.Series | None, path: Path) -> None:

@@ -138,7 +138,7 @@ def _run(
     Ledger.at(home).database.close()  # an unusable ledger is reported before anything is made
     run_liveness.mark_dead_runs_failed(instance.dagster)
     gpu_pool.free_slots_of_ended_runs(instance.dagster)
-    own = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start) if runner is None else None
+    own = Runner.of(home, recipe.runtime) if runner is None else None
     runner = runner or own
     assert runner is not None
     artifacts = Artifacts(recipe, store_of(home).open())

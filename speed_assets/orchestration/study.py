@@ -127,7 +127,7 @@ class _Study:
         self._recipe, self._home = recipe, home
         self._progress, self._say = progress, say
         self._unwritten = findings
-        self._runner = Runner(home, recipe.runtime.threads, recipe.runtime.warm_start)
+        self._runner = Runner.of(home, recipe.runtime)
         self.results: dict[str, list[Result]] = {}
 
     def close(self) -> None:

@@ -122,10 +122,22 @@ class Matcher:
 
         draws = np.random.default_rng(seed)
         others = {kind: train[self.kinds[train] == kind] for kind in set(self.kinds[train].tolist())}
+        pool = np.concatenate(list(others.values()))
+        sizes = {kind: len(rows) for kind, rows in others.items()}
+        starts = dict(zip(others, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+        size, start = (
+            np.array([table[kind] if kind in table else 0 for kind in self.kinds]) for table in (sizes, starts)
+        )
+
+        def strangers(draws: np.random.Generator, batch: np.ndarray) -> np.ndarray:
+            """A row of the same task type for each row of a batch."""
+            drawn: np.ndarray = pool[start[batch] + draws.integers(size[batch])]
+            return drawn
+
         for _ in range(job.epochs):
             for batch in np.array_split(draws.permutation(train), max(1, len(train) // job.batch_rows)):
                 contrasted = batch[self.contrasted[batch]]
-                stranger = np.array([draws.choice(others[self.kinds[row]]) for row in batch])
+                stranger = strangers(draws, batch)
                 parts = [
                     (logits(batch, self.positive, batch), 1.0),
                     (logits(batch, self.positive, stranger), 0.0),
