@@ -81,8 +81,8 @@ def _cause(code: int | None) -> str:
 
 
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-"""For workers: the C library keeps memory that was freed. Models on a CPU take megabytes at each step; giving them back and taking
-them again was 30 % of an engine's CPU time and 20 % of a training's (docs/benchmarks.md)."""
+"""For a process with an engine: the C library keeps memory that was freed. An engine on a CPU takes megabytes at each step; giving them
+back and taking them again was 30 % of its CPU time (145 million page faults in 25 minutes; docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -424,7 +424,7 @@ def _start(python: str, module: str, *arguments: str, code: Path = PROJECT, **st
         path += filter(None, [environment.get("PYTHONPATH")])
     else:  # another environment, with this project's code and nothing else of this one's
         environment.pop("PYTHONHOME", None)
-    environment = KEPT_MEMORY | environment
+        environment = KEPT_MEMORY | environment
     environment["PYTHONPATH"] = os.pathsep.join(path)
     return subprocess.Popen(
         [python, "-m", module, *arguments],

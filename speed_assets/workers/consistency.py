@@ -125,9 +125,7 @@ class Matcher:
         pool = np.concatenate(list(others.values()))
         sizes = {kind: len(rows) for kind, rows in others.items()}
         starts = dict(zip(others, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
-        size, start = (
-            np.array([table[kind] if kind in table else 0 for kind in self.kinds]) for table in (sizes, starts)
-        )
+        size, start = (np.array([table.get(kind, 0) for kind in self.kinds]) for table in (sizes, starts))
 
         def strangers(draws: np.random.Generator, batch: np.ndarray) -> np.ndarray:
             """A row of the same task type for each row of a batch."""

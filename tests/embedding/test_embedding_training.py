@@ -54,6 +54,40 @@ def test_same_job_same_bytes_and_another_seed_others(job: Callable[..., dict[str
     assert contents(first["out"])["model.safetensors"] != contents(third["out"])["model.safetensors"]
 
 
+def test_texts_are_encoded_once_and_the_model_is_the_same(
+    job: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+
+    class Counted:
+        def __init__(self, tokenizer: Any) -> None:
+            self._tokenizer = tokenizer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._tokenizer, name)
+
+        def encode_batch(self, texts: list[str], **given: Any) -> Any:
+            encoded.append(len(texts))
+            return self._tokenizer.encode_batch(texts, **given)
+
+    real, found = embed.base_model, {}
+
+    def base_model(*given: Any) -> SentenceTransformer:
+        model = real(*given)
+        model[0].tokenizer = Counted(model[0].tokenizer)
+        return model
+
+    monkeypatch.setattr(embed, "base_model", base_model)
+    for kept in (100_000, 0):
+        encoded.clear()
+        monkeypatch.setattr(embed, "_KEPT_MAX", kept)
+        params = job(name=f"kept_{kept}", epochs=3)
+        train(params, silent)
+        found[kept] = sum(encoded), contents(params["out"])["model.safetensors"]
+    assert found[100_000][0] < 0.5 * found[0][0]
+    assert found[100_000][1] == found[0][1]
+
+
 def test_two_models_and_an_untrained_one_in_one_job(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     params = job(epochs=1)
     right_triplets(64, seed=1).write_parquet(tmp_path / "few.parquet")
