@@ -19,6 +19,7 @@ from resources.store.asset_keys import Step, key_of
 from resources.store.store import Artifact
 from speed_assets.domain.gate_refusals import GateRefusal
 from speed_assets.domain.graph import upstream
+from speed_assets.domain.rounding import rounded
 
 RELEASE = "release"
 
@@ -120,21 +121,22 @@ def _shown(metadata: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
         elif isinstance(value, int):
             shown[name] = dg.MetadataValue.int(value)
         elif isinstance(value, float):
-            shown[name] = dg.MetadataValue.float(_rounded(value))
+            number = rounded(value)
+            shown[name] = dg.MetadataValue.text(number) if isinstance(number, str) else dg.MetadataValue.float(number)
         elif isinstance(value, str):
             shown[name] = dg.MetadataValue.text(value)
         elif _is_table(value):
             shown[name] = dg.MetadataValue.table(
-                [dg.TableRecord({column: _rounded(cell) for column, cell in row.items()}) for row in value]
+                [dg.TableRecord({column: _cell(cell) for column, cell in row.items()}) for row in value]
             )
         else:
             shown[name] = dg.MetadataValue.json(value)
     return shown
 
 
-def _rounded(cell: Any) -> Any:
-    """A fraction with four significant digits, as on the pages of assets; anything else as it is."""
-    return float(f"{cell:.4g}") if isinstance(cell, float) and abs(cell) < 1000 else cell
+def _cell(value: Any) -> Any:
+    """A cell of a table: fractions are rounded as on the pages of assets; anything else stays as it is."""
+    return rounded(value) if isinstance(value, float) else value
 
 
 def _is_table(value: Any) -> bool:

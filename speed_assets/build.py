@@ -16,6 +16,7 @@ import dagster as dg
 from checks.asset_checks import gate_results, gate_specs, results_of, specs_of
 from checks.candidate import refusal_of
 from checks.gates import failed_above
+from resources.compute.parallel_jobs import runner_of
 from resources.compute.runner import Runner
 from resources.inputs.enough_topics import crowded_prompt_warnings
 from resources.instance import run_liveness
@@ -210,7 +211,7 @@ def _resources(
             yield runner
             return
         runtime = recipe_of(context).runtime
-        own = Runner.of(home, runtime)
+        own = runner_of(home, runtime)
         try:
             yield own
         finally:

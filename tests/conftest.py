@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import servers, warm
+from tests.support.deadline import pytest_runtest_setup as pytest_runtest_setup
 
 T = TypeVar("T")
 

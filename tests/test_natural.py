@@ -68,3 +68,16 @@ def test_one_server_is_teacher_base_and_adapters(tmp_path: Path) -> None:
     assert arguments[arguments.index("--max-lora-rank") + 1] == "16"
     for size in ("full", "ci"):  # nobody waits for a place
         assert natural.sized(recipe, size).generator.batch_rows >= recipe.calls.concurrency_max
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [
+        ("fpu avx avx2 f16c", "float32"),
+        ("avx2 avx512f avx512_vnni", "bfloat16"),
+        ("fp asimd bf16", "bfloat16"),
+        ("", "float32"),
+    ],
+)
+def test_the_server_computes_in_what_the_cpu_multiplies(flags: str, dtype: str) -> None:
+    assert natural.server_dtype(f"processor : 0\nflags\t\t: {flags}\n") == dtype

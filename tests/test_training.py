@@ -18,8 +18,6 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from test_workers_text import ANSWERS, SFT_ROWS, silent, training_job, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl.kernels import chunked_logprob as kernels
-from trl.trainer import utils as trl_utils
 
 from resources.compute.runner import Runner, WorkerFailed
 from resources.inputs.base_models import MICROWORLD_BASE
@@ -298,35 +296,6 @@ def test_a_failure_in_two_processes_is_reported_in_words(runner: Runner, base: s
     params = training_job(base, tmp_path / "odd", SFT_ROWS, batch_size=7)
     with pytest.raises(WorkerFailed, match="batch_size=7 cannot be split into micro-batches of 3 rows on 2 processes"):
         runner.run("sft", params, tmp_path / "odd" / "job", processes=2)
-
-
-@pytest.mark.parametrize("kind", [sft, dpo])
-def test_on_a_cpu_only_positions_that_are_learnt_meet_the_vocabulary_and_losses_stay(
-    kind: Any, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scored: list[int] = []
-    apply = trl_utils._ChunkedLogProbFunction.apply
-
-    def count(hidden: torch.Tensor, *given: Any) -> Any:
-        scored.append(len(hidden))
-        return apply(hidden, *given)
-
-    monkeypatch.setattr(trl_utils._ChunkedLogProbFunction, "apply", count)
-    found = {}
-    for name, compact in (("answers", True), ("all", False)):
-        scored.clear()
-        monkeypatch.setattr(trl_utils, "_use_triton", lambda device, compact=compact: compact)
-        rows, settings = (SFT_ROWS, {}) if kind is sft else (PAIRS, PREFERENCE)
-        params = training_job(base, tmp_path / name, rows, **settings)
-        kind.run(params, silent)
-        found[name] = sum(scored), losses(params)
-    assert found["answers"][0] < 0.8 * found["all"][0]
-    assert found["answers"][1] == pytest.approx(found["all"][1], rel=1e-3)
-
-
-def test_without_a_gpu_trl_is_told_so_before_any_training() -> None:
-    assert torch.cuda.is_available() or trl_utils._use_triton(torch.device("cpu"))
-    assert not kernels._use_triton(torch.device("cpu")), "its kernels ask their own module"
 
 
 # By what a training is judged

@@ -13,18 +13,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from resources.instance import gpu_pool
 from resources.progress import Progress
 from resources.redaction import MORE_VARIABLES, is_secret_variable, is_worker_variable
 from speed_assets.errors import SpeedError
-from speed_assets.recipe import INSTALLED, PROJECT, Runtime
+from speed_assets.recipe import INSTALLED, PROJECT
 
 POLL_SECONDS = 0.05
 KEEPS_ENGINE_LOADED = frozenset({"order"})
@@ -83,19 +80,6 @@ def _cause(code: int | None) -> str:
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 """For a process with an engine: the C library keeps memory that was freed. An engine on a CPU takes megabytes at each step; giving them
 back and taking them again was 30 % of its CPU time (145 million page faults in 25 minutes; docs/benchmarks.md)."""
-
-
-@dataclass(frozen=True)
-class WorkerJob:
-    """One of several jobs that do not need each other: its kind, its parameters, and the folder for its files and log."""
-
-    kind: str
-    params: Mapping[str, Any]
-    folder: Path
-
-
-class _Stopped(Exception):
-    """The caller of `Runner.run_each` was interrupted: its jobs end."""
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -197,13 +181,11 @@ class Runner:
         home: Where logs of these processes are written.
         threads: Threads of a worker; None leaves it to the libraries.
         warm: Fork from a process with imported libraries, where the system allows it.
-        at_once: Jobs of one stage that run at the same time (`run_each`).
+        at_once: Jobs of one stage that run at the same time (`parallel_jobs.py`).
     """
 
     def __init__(self, home: Path, threads: int | None = None, warm: bool = True, at_once: int = 1) -> None:
-        self._home = home
-        self._threads = threads
-        self.at_once = at_once
+        self._home, self._threads, self.at_once = home, threads, at_once
         self._warm = warm and hasattr(os, "pidfd_open")  # forking after these imports is safe on Linux only
         self._zygote: Host | None = None
         self._resident: Host | None = None
@@ -213,15 +195,6 @@ class Runner:
         """Held while a process that runs jobs is started or ended."""
         self._engine_used = threading.RLock()
         """Held while the resident process runs a job: no other job may end it then."""
-
-    @classmethod
-    def of(cls, home: Path, runtime: Runtime) -> Runner:
-        """The runner that a recipe asks for. Workers with fewer threads than there are cores leave room for a stage's other jobs, as far as
-        `runtime.lanes.cpu` allows; a GPU has room for one."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        abreast = min(runtime.lanes.cpu or cores, cores // (runtime.threads or cores))
-        at_once = 1 if gpu_pool.gpu_visible() else max(1, abreast)
-        return cls(home, runtime.threads, runtime.warm_start, at_once)
 
     def warm_up(self) -> Host | None:
         """Start the process that imports the heavy libraries, without waiting for it; returns it, or None without `warm`."""
@@ -243,7 +216,7 @@ class Runner:
         *,
         processes: int = 1,
         resident: str | None = None,
-        stop: threading.Event | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Run one job.
 
@@ -255,7 +228,7 @@ class Runner:
             processes: How many processes share the job.
             resident: The Python of the environment with the job's engine. Its process stays, with the engine loaded, for the
                 next job of this kind; any other job ends it first, which frees the engine's memory.
-            stop: Ends the job when it is set.
+            check: Called again and again; what it raises ends the job.
 
         Returns:
             The job's result, as JSON values.
@@ -268,13 +241,7 @@ class Runner:
             (folder / stale).unlink(missing_ok=True)
         job = {"kind": kind, "params": {**params, "threads": self._threads}}
         (folder / "job.json").write_text(json.dumps(job))
-        with _followed(folder / "progress.jsonl", progress) as read:
-
-            def follow() -> None:
-                if stop is not None and stop.is_set():
-                    raise _Stopped
-                read()
-
+        with _followed(folder / "progress.jsonl", progress, check) as follow:
             if resident:
                 with self._engine_used:
                     code = self._ask_resident(resident, kind, folder, follow)
@@ -285,43 +252,12 @@ class Runner:
                     code = self._fork(folder, follow)
                 else:
                     code = self._spawn(folder, follow, processes)
-            read()
+            follow()
         try:
             result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         except (OSError, ValueError):
             raise WorkerFailed(kind, code, folder) from None
         return result
-
-    def run_each(self, jobs: Sequence[WorkerJob], progress: Progress | None = None) -> list[dict[str, Any]]:
-        """Run jobs that do not need each other, `at_once` of them at a time.
-
-        Args:
-            jobs: Each with a folder of its own. Those that take longest come first.
-            progress: Shows the sum of what the jobs report.
-
-        Returns:
-            The result of each, in their order.
-
-        Raises:
-            WorkerFailed: One ended without a result. The others are finished first: what they made is kept.
-        """
-        if self.at_once == 1 or len(jobs) == 1:
-            return [self.run(job.kind, job.params, job.folder, progress) for job in jobs]
-        stop = threading.Event()
-        total = _Sum(progress, len(jobs))
-        with ThreadPoolExecutor(self.at_once, "job") as threads:
-            running: list[Future[dict[str, Any]]] = [
-                threads.submit(self.run, job.kind, job.params, job.folder, total.part(place), stop=stop)
-                for place, job in enumerate(jobs)
-            ]
-            try:
-                while wait(running, POLL_SECONDS).not_done:
-                    pass  # an interrupt comes between two lines of Python, so no wait may be long
-            except BaseException:
-                stop.set()
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
-        return [one.result() for one in running]
 
     def close(self) -> None:
         """End the processes that run jobs, and with them jobs that are under way."""
@@ -435,34 +371,13 @@ def _start(python: str, module: str, *arguments: str, code: Path = PROJECT, **st
     )
 
 
-class _Sum:
-    """Progress of several jobs as one: the sums of what is done and of all there is, of the jobs that have said so."""
-
-    def __init__(self, progress: Progress | None, jobs: int) -> None:
-        self._progress = progress
-        self._known = [(0, 0)] * jobs
-        self._turn = threading.Lock()
-
-    def part(self, place: int) -> Progress | None:
-        """The progress of one job."""
-        progress = self._progress
-        if progress is None:
-            return None
-
-        def report(done: int, total: int, note: str) -> None:
-            with self._turn:
-                self._known[place] = done, total
-                progress(sum(done for done, _ in self._known), sum(total for _, total in self._known), note)
-
-        return report
-
-
 @contextmanager
-def _followed(path: Path, progress: Progress | None) -> Iterator[Callable[[], None]]:
-    """A function that reports the last line that was added to a progress file since its last call."""
+def _followed(path: Path, progress: Progress | None, check: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """A function that checks, and reports the last line that was added to a progress file since its last call."""
     stream: list[IO[str]] = []
 
     def follow() -> None:
+        check()
         if progress is None:
             return
         if not stream and path.exists():

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
+if TYPE_CHECKING:  # asking whether there is a GPU loads no Dagster
+    import dagster as dg
 
 GPU_POOL = "gpu"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import inspect
 import json
-import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ import dagster as dg
 from resources.store.artifacts import artifact_label
 from resources.store.store import UNHASHED_DIR, Artifact
 from speed_assets.domain.columns import COLUMNS
+from speed_assets.domain.rounding import rounded
 
 CELL_CHARACTERS = 300
 """Characters of a cell that metadata keep (ours)."""
@@ -143,7 +143,7 @@ def _score_rows(
     for model, by_task in sorted(scores.items(), key=lambda entry: entry[0] != _RELEASED):
         for task, score in by_task.items():
             low, high = intervals.get(model, {}).get(task) or (None, None)
-            rows.append({"model": model, "task": task, "score": _rounded(score), "low": low, "high": high})
+            rows.append({"model": model, "task": task, "score": rounded(score), "low": low, "high": high})
     return rows
 
 
@@ -156,13 +156,7 @@ def _shown(value: Any) -> Any:
         if not fits or any(_is_cut(cell) for row in rows for cell in row.values()):
             return dg.MetadataValue.json(value)
         return table_of(rows)
-    return _rounded(value) if isinstance(value, float) else value
-
-
-def _rounded(value: float) -> float | str:
-    if not math.isfinite(value):
-        return str(value)  # JSON has no such number
-    return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
+    return rounded(value) if isinstance(value, float) else value
 
 
 def _rows(value: dict[str, Any] | list[Any]) -> list[dict[str, Any]]:
@@ -206,7 +200,7 @@ def _schema(columns: Mapping[str, str]) -> dg.TableSchema:
 
 def _in_table(value: Any) -> str | int | float | bool | None:
     if isinstance(value, float):
-        return _rounded(value)
+        return rounded(value)
     if value is None or isinstance(value, str | int):
         return value
     return json.dumps(value, ensure_ascii=False)[:CELL_CHARACTERS]

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.compute.runner import WorkerJob
+from resources.compute.parallel_jobs import WorkerJob, run_each
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.external_digests import folder_digest
 from speed_assets.assets.embedding_jobs import train_job, untrained_model
@@ -112,7 +112,7 @@ def _score_in_parts(run: StageRun[MtebScores], job: dict[str, Any], folder: Path
         files = {name: str(part / f"{name}{end}") for name, end in _PART_FILES.items()}
         share = {"models": job["models"][place::workers], "bm25": job["bm25"] and not place}
         parts.append(WorkerJob("evaluate", {**job, **share, **files}, part))
-    run.runner.run_each(parts, run.progress)
+    run_each(run.runner, parts, run.progress)
 
 
 def _reruns(run: StageRun[MtebScores]) -> tuple[str, ...]:

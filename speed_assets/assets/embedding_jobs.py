@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from resources.compute.runner import WorkerJob
+from resources.compute.parallel_jobs import WorkerJob, run_each
 from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import seed_for
@@ -48,7 +48,7 @@ def train_job(run: StageRun[Any], jobs: list[dict[str, Any]], folder: Path, sett
         for place in range(workers)
     ]
     trained: dict[str, Any] = {}
-    for result in run.runner.run_each(parts, run.progress):
+    for result in run_each(run.runner, parts, run.progress):
         trained |= result["models"]
     return {"models": {job["name"]: trained[job["name"]] for job in jobs}}
 

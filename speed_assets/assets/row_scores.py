@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from resources.compute.generator import model_source
-from resources.compute.runner import WorkerJob
+from resources.compute.parallel_jobs import WorkerJob, run_each
 from resources.inputs.base_models import resolve_embedder
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
@@ -44,7 +44,7 @@ def row_scores(run: StageRun[RowScores]) -> dict[str, Any]:
     reading: dict[str, Any] = {}
     readings = _Readings(run, writer[0], rows.filter(valid)) if writer else None
     agreement = _agreement_job(run, rows.filter(valid))
-    run.runner.run_each([*(readings.jobs if readings else ()), agreement], run.progress)
+    run_each(run.runner, [*(readings.jobs if readings else ()), agreement], run.progress)
     scored = pl.read_parquet(agreement.folder / "scores.parquet")
     if readings:
         likely, reading = readings.scores()

@@ -18,6 +18,7 @@ import dagster as dg
 
 from checks.gates import failed_above
 from checks.registry import check_key, checks_of
+from resources.compute.parallel_jobs import runner_of
 from resources.compute.runner import Runner
 from resources.dagster_internals import InMemoryJob, SerializableErrorInfo, execute_run_iterator
 from resources.inputs.base_models import pin_revisions
@@ -138,7 +139,7 @@ def _run(
     Ledger.at(home).database.close()  # an unusable ledger is reported before anything is made
     run_liveness.mark_dead_runs_failed(instance.dagster)
     gpu_pool.free_slots_of_ended_runs(instance.dagster)
-    own = Runner.of(home, recipe.runtime) if runner is None else None
+    own = runner_of(home, recipe.runtime) if runner is None else None
     runner = runner or own
     assert runner is not None
     artifacts = Artifacts(recipe, store_of(home).open())

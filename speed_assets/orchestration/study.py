@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.score_tables import MODEL
-from resources.compute.runner import Runner
+from resources.compute.parallel_jobs import runner_of
 from resources.progress import ProgressFor, no_progress
 from resources.redaction import masked
 from resources.store.artifacts import Artifacts, partitions_of
@@ -127,7 +127,7 @@ class _Study:
         self._recipe, self._home = recipe, home
         self._progress, self._say = progress, say
         self._unwritten = findings
-        self._runner = Runner.of(home, recipe.runtime)
+        self._runner = runner_of(home, recipe.runtime)
         self.results: dict[str, list[Result]] = {}
 
     def close(self) -> None:

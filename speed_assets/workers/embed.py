@@ -219,7 +219,8 @@ def encodings_kept(model: SentenceTransformer) -> Iterator[None]:
         yield
         return
     tokenizer = first.tokenizer
-    first.tokenizer = _KeptEncodings(tokenizer)
+    keeping: Any = _KeptEncodings(tokenizer)
+    first.tokenizer = keeping
     try:
         yield
     finally:

@@ -16,7 +16,6 @@ from typing import Any
 
 import polars as pl
 import torch
-import trl.trainer.utils as trl_utils
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -37,6 +36,7 @@ from typing_extensions import override
 
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.training_length import optimizer_steps, warm_up_steps
+from speed_assets.workers import answers_alone as answers_alone
 from speed_assets.workers import encoded_rows, machine
 from speed_assets.workers.curves import summary as summary
 from speed_assets.workers.curves import write_history as write_history
@@ -51,10 +51,6 @@ MEMORY = ("micro_batch_size", "gradient_checkpointing")
 """Settings that change no result, so a run that went out of memory may resume under other ones."""
 ADAPTER = "default"
 """PEFT's name for the one adapter of a model."""
-if not torch.cuda.is_available():
-    # Without a GPU, TRL multiplies each position with the whole vocabulary, those of prompts and padding too, and multiplies by 0 what
-    # they lose. On a CPU that is up to a third of a training's time, more with a larger vocabulary; losses stay as they are.
-    trl_utils._use_triton = lambda device: True  # of the positions alone: the kernels ask their own module
 
 TrainerOf = Callable[..., Trainer]
 
