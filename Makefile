@@ -51,7 +51,7 @@ test: .venv/ready ## the tests but those of the other targets `test-...`
 	@$(PYTEST) -m "not faults and not ui"
 
 test-faults: .venv/ready ## the slow tests: killed processes, full disks, real servers, the loop run again and again
-	@$(PYTEST) -m faults tests
+	@$(PYTEST) -rs -m faults tests
 
 test-ui: .venv/ready ## the Dagster UI in the Chromium of this machine: what is marked as stale, and one click to rebuild it
 	@$(BIN)/python -m pytest -m ui -rs tests/test_ui.py
@@ -80,7 +80,7 @@ own-corpus: .venv/natural-ready .venv-vllm/ready ## from documents (CORPUS=folde
 	$(call install,.venv-litellm/bin/python,--no-deps -r requirements-litellm.lock) && touch .venv-litellm/ready; } 1>&2
 
 test-vllm: .venv/ready .venv-vllm/ready .venv-litellm/ready ## the tests with vLLM on the CPU, in an environment of its own
-	@SPEED_LITELLM=.venv-litellm/bin/litellm SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest tests_vllm
+	@SPEED_LITELLM=.venv-litellm/bin/litellm SPEED_ENGINE_PYTHON=.venv-vllm/bin/python $(BIN)/python -m pytest -rs tests_vllm
 
 evaluate-minilm: .venv/ready ## all-MiniLM-L6-v2 through our evaluation, next to its published scores (SPEED_SHARED or ../shared)
 	@$(BIN)/python -m benchmarks.published

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
+from speed_assets.assets import row_scores as stage
 from speed_assets.assets.triplets import scored
 from speed_assets.microworld import toy_language as lang
 from speed_assets.microworld.toy_records import TaskRequest, write_record
@@ -108,6 +109,25 @@ def test_the_batch_changes_nothing_and_what_is_read_is_not_read_again(model: str
     pl.read_parquet(shard).with_columns(least_likely=pl.lit(-1.0)).write_parquet(shard)
     assert read(model, tmp_path / "together", batch_rows=4) == [-1.0] * 4, "taken from the journal"
     assert read(model, tmp_path / "together", [*RECORDS[:3], '{"a": "z"}'], batch_rows=4) != [-1.0] * 4, "other rows"
+
+
+def test_parts_of_a_reading_are_the_same_batches_and_share_a_journal(model: str, tmp_path: Path) -> None:
+    records = [f'{{"a": "{"oboe " * (row % 5)}{row}"}}' for row in range(23)]
+    rows = pl.DataFrame({"row_id": [f"r{row}" for row in range(23)], "prompt": "write\n", "record": records})
+    rows = rows.with_columns(value=pl.lit(None, pl.Int64))
+    found = {}
+    for parts in (1, 2, 3, 50):
+        read_rows = []
+        for number, part in enumerate(stage._parts(rows, batch_rows=4, parts=parts)):
+            part.write_parquet(tmp_path / "rows.parquet")
+            params = {"model": model, "dtype": "float32", "rows": str(tmp_path / "rows.parquet"), "batch_rows": 4}
+            out = tmp_path / f"{parts}_{number}.parquet"
+            likelihood.run({**params, "out": str(out), "journal": str(tmp_path / "journal")}, silent)
+            read_rows.append(pl.read_parquet(out))
+        found[parts] = pl.concat(read_rows).sort("row_id"), len(read_rows)
+        assert len(list((tmp_path / "journal").glob("*.parquet"))) == 6, "the same batches whatever the number of parts"
+    assert [count for _, count in found.values()] == [1, 2, 3, 6]
+    assert all(table.equals(found[1][0]) for table, _ in found.values())
 
 
 def test_one_value_is_read_in_its_place(model: str, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def run_each(runner: Runner, jobs: Sequence[WorkerJob], progress: Progress | Non
         The result of each, in their order.
 
     Raises:
-        WorkerFailed: One ended without a result. The others are finished first: what they made is kept.
+        WorkerFailed: One ended without a result. Those that run at the same time are finished first: what they made is kept.
     """
     if runner.at_once == 1 or len(jobs) == 1:
         return [runner.run(job.kind, job.params, job.folder, progress) for job in jobs]
@@ -73,14 +74,22 @@ def run_each(runner: Runner, jobs: Sequence[WorkerJob], progress: Progress | Non
         if stop.is_set():
             raise _Stopped
 
-    with ThreadPoolExecutor(runner.at_once, "job") as threads:
-        running: list[Future[dict[str, Any]]] = [
-            threads.submit(runner.run, job.kind, job.params, job.folder, total.part(place), check=check)
-            for place, job in enumerate(jobs)
-        ]
+    def run(place: int) -> dict[str, Any]:
+        job = jobs[place]
+        while not runner.slots.acquire(timeout=POLL_SECONDS):  # of all stages together
+            check()
         try:
-            while wait(running, POLL_SECONDS).not_done:
-                pass  # an interrupt comes between two lines of Python, so no wait may be long
+            return runner.run(job.kind, job.params, job.folder, total.part(place), check=check)
+        finally:
+            runner.slots.release()
+
+    running: list[Future[dict[str, Any]]] = []
+    with ThreadPoolExecutor(min(runner.at_once, len(jobs)), "job") as threads:
+        try:
+            for place in range(len(jobs)):
+                running.append(threads.submit(run, place))
+            while not all(one.done() for one in running):
+                time.sleep(POLL_SECONDS)  # an interrupt comes between two lines of Python, so no wait may be long
         except BaseException:
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)

@@ -186,6 +186,7 @@ class Runner:
 
     def __init__(self, home: Path, threads: int | None = None, warm: bool = True, at_once: int = 1) -> None:
         self._home, self._threads, self.at_once = home, threads, at_once
+        self.slots = threading.Semaphore(at_once)
         self._warm = warm and hasattr(os, "pidfd_open")  # forking after these imports is safe on Linux only
         self._zygote: Host | None = None
         self._resident: Host | None = None

@@ -86,14 +86,16 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
         "plot": str(run.unhashed / "scores.png"),
         "batch_size": run.unfingerprinted.runtime.scoring_batch,
     }
-    _score_in_parts(run, job, folder)
+    before = _score_in_parts(run, job, folder)
     result = run.runner.run("evaluate", job, folder, run.progress)
+    cached = result["cached"] if before is None else before
     run.write(pl.read_parquet(folder / "scores.parquet"))
     scores: dict[str, dict[str, float]] = result["scores"]
     trainings = [scores[name] for name in ("embedding_model", *reruns)]
     shown = {name: found for name, found in scores.items() if name not in reruns}
     return {
         **result,
+        "cached": cached,
         "scores": shown,
         "mean": {name: round(sum(s.values()) / len(s), 4) for name, s in shown.items()},
         "trainings": len(trainings),
@@ -101,18 +103,23 @@ def mteb_scores(run: StageRun[MtebScores]) -> dict[str, Any]:
     }
 
 
-def _score_in_parts(run: StageRun[MtebScores], job: dict[str, Any], folder: Path) -> None:
-    """Fill the job's cache of scores by as many workers as run at the same time, each with a share of the models."""
+def _score_in_parts(run: StageRun[MtebScores], job: dict[str, Any], folder: Path) -> int | None:
+    """Fill the job's cache of scores by as many workers as run at the same time, each with a share of the models.
+
+    Returns:
+        How many scores were in the cache before; None where one worker is all that runs, and nothing was done.
+    """
     workers = min(run.runner.at_once, len(job["models"]))
     if workers == 1:
-        return
+        return None
     parts = []
     for place in range(workers):
         part = folder / f"part_{place}"
         files = {name: str(part / f"{name}{end}") for name, end in _PART_FILES.items()}
         share = {"models": job["models"][place::workers], "bm25": job["bm25"] and not place}
         parts.append(WorkerJob("evaluate", {**job, **share, **files}, part))
-    run_each(run.runner, parts, run.progress)
+    cached: list[int] = [result["cached"] for result in run_each(run.runner, parts, run.progress)]
+    return sum(cached)
 
 
 def _reruns(run: StageRun[MtebScores]) -> tuple[str, ...]:
@@ -141,7 +148,7 @@ def _identity(run: StageRun[Any], asset: str, folder: str) -> dict[str, Any]:
 def _train(
     run: StageRun[Any], tables: dict[str, pl.DataFrame], seeds: Mapping[str, int] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Train one model per table in one worker; each in the artifact's folder of the table's name, all under the seed of
+    """Train one model per table; each in the artifact's folder of the table's name, all under the seed of
     embedding_model unless `seeds` says otherwise.
     """
     folder = run.scratch / "embed"

@@ -38,6 +38,7 @@ def train_job(run: StageRun[Any], jobs: list[dict[str, Any]], folder: Path, sett
         "settings": settings.model_dump(mode="json"),
         "seed": seed_for(run.recipe.seed, "embedding") % 2**31,
         "checkpoint_minutes": run.unfingerprinted.runtime.checkpoint_minutes,
+        "checkpoints": str(folder / "train"),  # of all workers: another number of them resumes
     }
     parts = [
         WorkerJob(

@@ -107,14 +107,15 @@ class _Readings:
         self._run, self._rows, self._model = run, rows.height, model
         new = self._asked.join(self._cached, on="text", how="anti", maintain_order="left")
         self._new = new.unique("text", maintain_order=True)
-        self.jobs = [self._job(part, rows) for part, rows in enumerate(_parts(self._new, run.runner.at_once))]
-        """As many as run at the same time."""
+        parts = _parts(self._new, recipe.generator.batch_rows, run.runner.at_once)
+        self.jobs = [self._job(part, rows) for part, rows in enumerate(parts)]
+        """At most as many as run at the same time. They share a journal, so another number of them resumes."""
 
     def _job(self, part: int, rows: pl.DataFrame) -> WorkerJob:
         from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
 
         recipe = self._run.recipe
-        folder = self._run.scratch / f"likelihood_{part}"
+        folder = self._run.scratch / "likelihood" / str(part)
         folder.mkdir(parents=True, exist_ok=True)
         rows.with_columns(row_id=pl.col("text")).write_parquet(folder / "rows.parquet")
         source = model_source(recipe.generator, self._model)
@@ -126,7 +127,7 @@ class _Readings:
             chat=recipe.generator.chat,
             rows=str(folder / "rows.parquet"),
             out=str(folder / "likelihoods.parquet"),
-            journal=str(folder / "journal"),
+            journal=str(folder.parent / "journal"),
             batch_rows=recipe.generator.batch_rows,
         )
         return WorkerJob("likelihood", job.to_json(), folder)
@@ -146,9 +147,14 @@ class _Readings:
         return scores, {"reading": self._reading, "read_rows": new, "known_rows": self._asked.height - new}
 
 
-def _parts(rows: pl.DataFrame, parts: int) -> list[pl.DataFrame]:
-    """The rows in at most so many parts of like size; none where there are no rows."""
-    return list(rows.iter_slices(-(-rows.height // parts))) if rows.height else []
+def _parts(rows: pl.DataFrame, batch_rows: int, parts: int) -> list[pl.DataFrame]:
+    """The rows in at most so many parts, whole batches each, in the order in which the worker reads them: so a row is read in the same batch
+    whatever the number of parts is."""
+    ordered = rows.with_row_index("_place").sort(
+        pl.col("prompt").str.len_bytes() + pl.col("record").str.len_bytes(), "_place"
+    )
+    batches = list(ordered.drop("_place").iter_slices(batch_rows))
+    return [pl.concat(batches[part::parts]) for part in range(min(parts, len(batches)))]
 
 
 def _records(rows: pl.DataFrame, swapped: bool) -> list[str | None]:

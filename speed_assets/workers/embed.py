@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -41,7 +42,7 @@ from speed_assets.workers.training_jobs import Embed, EmbeddingSettings, Embeddi
 
 CHECKPOINT_WEIGHTS = "model.safetensors"
 _KEPT_MAX = 100_000
-"""Texts whose encodings a training keeps: about a kilobyte each."""
+"""Texts whose token ids a training keeps."""
 
 
 def run(params: Params, report: Report) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _one(job: Embed, wanted: EmbeddingTraining, report: Report) -> dict[str, Any
     result: dict[str, Any] = {"rows": 0, "steps": 0}
     rows = None if wanted.untrained or wanted.triplets is None else pl.read_parquet(wanted.triplets)
     named = [wanted.name, wanted.out, asdict(job.base), fine_tuning.shaping(settings), seed]
-    folder = None if rows is None else fine_tuning.checkpoint_folder(job.folder, named, rows)
+    folder = None if rows is None else fine_tuning.checkpoint_folder(job.checkpoints or job.folder, named, rows)
     if folder and (folder / "result.json").exists():
         finished: dict[str, Any] = json.loads((folder / "result.json").read_text())
         return finished
@@ -238,9 +239,10 @@ class _KeptEncodings:
         return getattr(self._tokenizer, name)
 
     def encode_batch(self, texts: list[str], **given: Any) -> list[Any]:
-        """The encodings of texts, all with the same arguments."""
+        """The encodings of texts, all with the same arguments: their ids, which is all that a model of static vectors takes of them."""
         new = [text for text in dict.fromkeys(texts) if text not in self._kept]
-        encoded = dict(zip(new, self._tokenizer.encode_batch(new, **given), strict=True)) if new else {}
+        encodings = self._tokenizer.encode_batch(new, **given) if new else []
+        encoded = {text: SimpleNamespace(ids=one.ids) for text, one in zip(new, encodings, strict=True)}
         if len(self._kept) + len(new) <= _KEPT_MAX:
             self._kept.update(encoded)
         return [encoded[text] if text in encoded else self._kept[text] for text in texts]

@@ -264,7 +264,9 @@ def _all_tasks(sets: EvaluationSets | None, job: Evaluate) -> Iterator[AbsTask]:
 
 
 def _plot(table: pl.DataFrame, samples: pl.DataFrame, file: Path) -> None:
-    """Bars of every model, grouped by task, with 95 % intervals over samples where samples are kept."""
+    """Bars of every model, grouped by task, with 95 % intervals over samples where samples are kept; no file where no model is plotted."""
+    if table.is_empty():
+        return
     try:
         found = samples_by_model(samples)
     except ValueError:  # samples without a value: a check reports them

@@ -7,6 +7,7 @@ Belongs here: forward passes over given texts, the journal of such a job. Not he
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,20 +54,18 @@ def run(params: Params, report: Report) -> dict[str, Any]:
     by_length = rows.with_row_index("position").sort(
         pl.col("prompt").str.len_bytes() + pl.col("record").str.len_bytes(), "position"
     )
-    files = []
+    tables = [pl.DataFrame(schema={"position": pl.UInt32, "row_id": pl.String, "least_likely": pl.Float64})]
     for number, shard in enumerate(by_length.iter_slices(job.batch_rows)):
-        named = digest([job.model, job.adapter, job.dtype, job.chat or "auto", shard.rows()])
-        file = journal / f"{number:05d}-{named[:16]}.parquet"
+        named = digest([job.model, job.adapter, job.dtype, job.chat or "auto", shard.drop("position").rows()])
+        file = journal / f"{named[:24]}.parquet"  # of the rows alone: another job with the same shard finds it
         if not file.exists():
             found = judge.least_likely(*(shard[name].to_list() for name in ("prompt", "record", "value")))
-            scored = shard.select("position", "row_id", pl.Series("least_likely", found, dtype=pl.Float64))
-            unfinished = file.with_suffix(".tmp")
-            scored.write_parquet(unfinished)
+            unfinished = file.with_suffix(f".{os.getpid()}.tmp")
+            pl.DataFrame({"least_likely": found}, schema={"least_likely": pl.Float64}).write_parquet(unfinished)
             unfinished.replace(file)
-        files.append(file)
+        tables.append(shard.select("position", "row_id").hstack(pl.read_parquet(file)))
         report(min((number + 1) * job.batch_rows, rows.height), rows.height, "rows")
-    schema = {"position": pl.UInt32, "row_id": pl.String, "least_likely": pl.Float64}
-    scored = pl.concat([pl.DataFrame(schema=schema), *(pl.read_parquet(file) for file in files)])
+    scored = pl.concat(tables)
     scored.sort("position").drop("position").write_parquet(out)
     return {"rows": rows.height, "seconds": round(time.monotonic() - started, 3)}
 

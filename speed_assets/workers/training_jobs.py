@@ -187,3 +187,5 @@ class Embed(Job):
     seed: int
     models: tuple[EmbeddingTraining, ...]
     checkpoint_minutes: float
+    checkpoints: str | None = None
+    """Folder whose `checkpoints/` holds what is finished, of several jobs; None is the job's own."""

@@ -133,6 +133,13 @@ def test_results_are_kept_by_digest_and_by_sets(
     assert repeated["cached"] == 12
     kept, found = (pl.read_parquet(p["samples"]).filter(pl.col("model") != "bm25") for p in (params, again))
     assert kept.equals(found)
+    unplotted = {
+        **again,
+        "models": [{**model, "plotted": False} for model in again["models"]],
+        "plot": str(tmp_path / "none.png"),
+    }
+    assert evaluate.run(unplotted, silent)["cached"] == 12
+    assert not (tmp_path / "none.png").exists(), "a share of the models may hold reruns alone"
     swapped = {**again, "models": [{**again["models"][1], "digest": "c", "name": "junior_data only"}]}
     assert evaluate.run(swapped, silent)["scores"]["junior_data only"] == result["scores"]["untrained"]
     other_sets = {**again, "microworld": {**MICROWORLD, "seed": 3}}

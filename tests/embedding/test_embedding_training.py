@@ -88,6 +88,15 @@ def test_texts_are_encoded_once_and_the_model_is_the_same(
     assert found[100_000][1] == found[0][1]
 
 
+def test_a_worker_resumes_what_another_of_the_stage_finished(
+    job: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    params = {**job(epochs=1), "checkpoints": str(tmp_path / "shared")}
+    first = train(params, silent)
+    monkeypatch.setattr(embed, "_train", lambda *_: pytest.fail("it is trained again"))
+    assert train({**params, "folder": str(tmp_path / "another")}, silent) == first
+
+
 def test_two_models_and_an_untrained_one_in_one_job(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     params = job(epochs=1)
     right_triplets(64, seed=1).write_parquet(tmp_path / "few.parquet")

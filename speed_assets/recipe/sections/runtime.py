@@ -81,7 +81,7 @@ class Lanes(Section):
     """How many steps of a run work in parallel, by what they need. Nothing here changes a result; numbers are ours."""
 
     cpu: Positive | None = None
-    """Parallel stages with models, without a GPU; null takes the number of cores."""
+    """Parallel stages with models, and parallel jobs of a stage, without a GPU; null takes the number of cores."""
     gpu: Positive = 1
     """Parallel stages with models, with a GPU or a cluster."""
     teacher: Positive = 1
@@ -92,7 +92,8 @@ class Runtime(Section):
     """How a run uses its machine. Nothing here changes a result, so no fingerprint contains it. Numbers are ours."""
 
     threads: Positive | None = None
-    """CPU threads of a worker; null takes all cores."""
+    """CPU threads of a worker; null takes all cores. With fewer, and without a GPU, a stage runs as many independent jobs at the same time as cores allow, each
+    with its model in memory."""
     lanes: Lanes = Lanes()
     warm_start: bool = True
     """Fork workers from a process that has imported the libraries, instead of importing them in each."""
