@@ -140,6 +140,7 @@ def _steps(
             )
         )
         stack.callback(running.end)  # before the resources of the run are closed
+        dropped = stack.enter_context(dropped_interrupts())
         while not active.is_complete:
             for step in active.get_steps_to_execute():
                 running.start(job_context.for_step(step, active.get_known_state()))
@@ -147,6 +148,8 @@ def _steps(
             try:
                 with raise_execution_interrupts():
                     key, event = running.next()
+                if dropped.is_set():
+                    raise DagsterExecutionInterruptedError
             except DagsterExecutionInterruptedError:
                 raise DagsterExecutionInterruptedError(INTERRUPTED) from None
             if event is not None:
@@ -194,6 +197,24 @@ class _Running:
             pass
         finally:
             self._events.put((key, None))
+
+
+@contextmanager
+def dropped_interrupts() -> Iterator[threading.Event]:
+    """An event that is set when an interrupt strikes a finalizer, as in a garbage collection: Python prints and drops what is raised there."""
+    others, dropped = sys.unraisablehook, threading.Event()
+
+    def in_finalizer(found: Any) -> None:
+        if issubclass(found.exc_type, DagsterExecutionInterruptedError | KeyboardInterrupt):
+            dropped.set()
+        else:
+            others(found)
+
+    sys.unraisablehook = in_finalizer
+    try:
+        yield dropped
+    finally:
+        sys.unraisablehook = others
 
 
 @contextmanager

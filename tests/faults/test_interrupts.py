@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from resources.dagster_internals import DagsterExecutionInterruptedError
-from speed_assets.orchestration.lanes import _quiet_interrupts
+from speed_assets.orchestration.lanes import _quiet_interrupts, dropped_interrupts
 from speed_assets.recipe import PROJECT
 from tests.support.faults import ended, start, wait_until
 from tests.support.servers import free_port
@@ -39,6 +39,28 @@ def test_what_a_library_logs_of_the_interrupt_is_not_printed(caplog: pytest.LogC
                 library.exception("an error of closing a connection")
     library.error("one after it")
     assert [entry.exc_info and entry.exc_info[0] for entry in caplog.records] == [OSError, None]
+
+
+@pytest.mark.parametrize("error", [DagsterExecutionInterruptedError, KeyboardInterrupt, OSError])
+def test_an_interrupt_that_strikes_a_finalizer_is_not_lost(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: printed.append(found.exc_type))
+
+    with dropped_interrupts() as dropped:
+        assert not dropped.is_set()
+        _make_and_drop(error)
+    assert dropped.is_set() is (error is not OSError)
+    assert printed == ([OSError] if error is OSError else [])
+
+
+def _make_and_drop(error: type[BaseException]) -> None:
+    class Collected:
+        def __del__(self) -> None:
+            raise error
+
+    Collected()
 
 
 def _status(url: str, **headers: str) -> int:
