@@ -55,7 +55,7 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as that of `speed`."""
 HALF_PRECISION = frozenset({"avx512f", "amx_bf16", "bf16"})
 """Flags of a CPU, as Linux names them, on which vLLM multiplies bfloat16 at least as fast as float32. Without them (AVX2 alone) the same
-24 requests take two to three times as long in bfloat16."""
+24 requests took more than three times as long in bfloat16."""
 MODEL_LENGTH = 4096
 """Tokens of a prompt and its answer together: a judge reads a prompt and all its candidates."""
 
