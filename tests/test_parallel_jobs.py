@@ -12,22 +12,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from test_runner import _own_workers as _own_workers
 from test_runner import job as job
 from test_runner import model as model
+from test_runner import pytestmark as pytestmark
 from test_runner import wait_until
 
 from resources.compute.parallel_jobs import WorkerJob, jobs_at_once, run_each
 from resources.compute.runner import Runner, WorkerFailed
 from speed_assets.recipe import Lanes, Runtime
-from tests.support.warm import own_workers
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="workers are forked on Linux only")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_workers() -> Iterator[None]:
-    with own_workers():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +98,7 @@ def _workers_in(folder: Path) -> list[int]:
     [(None, None, 1), (1, None, 4), (1, 2, 2), (2, None, 2), (3, None, 1), (8, None, 1)],
 )
 def test_a_stage_runs_as_many_jobs_as_cores_are_left(
-    threads: int | None, lanes: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    threads: int | None, lanes: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1, 2, 3})
     monkeypatch.setattr("resources.instance.gpu_pool.gpu_visible", lambda: False)

@@ -6,7 +6,6 @@ run at the same time (`speed_assets/orchestration/lanes.py`).
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from resources.compute.runner import POLL_SECONDS, Runner
 from resources.instance import gpu_pool
 from resources.progress import Progress
 from speed_assets.recipe import Runtime
+from speed_assets.workers import host
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def jobs_at_once(runtime: Runtime) -> int:
     Args:
         runtime: the recipe's. `lanes.cpu` is the most; a GPU has room for one.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if gpu_pool.gpu_visible():
         return 1
+    cores = host.cores()
     return max(1, min(runtime.lanes.cpu or cores, cores // (runtime.threads or cores)))
 
 

@@ -15,7 +15,7 @@ from speed_assets.assets.stage_run import StageRun
 from speed_assets.assets.writing import evaluation_texts, made_before, truths
 from speed_assets.domain.fingerprints import digest, seed_for
 from speed_assets.domain.graph import EVALUATION_TEXTS
-from speed_assets.domain.scoring import SCORES
+from speed_assets.domain.scoring import SCORES, in_reading_order
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 from speed_assets.recipe import RowScores
 
@@ -150,10 +150,7 @@ class _Readings:
 def _parts(rows: pl.DataFrame, batch_rows: int, parts: int) -> list[pl.DataFrame]:
     """The rows in at most so many parts, whole batches each, in the order in which the worker reads them: so a row is read in the same batch
     whatever the number of parts is."""
-    ordered = rows.with_row_index("_place").sort(
-        pl.col("prompt").str.len_bytes() + pl.col("record").str.len_bytes(), "_place"
-    )
-    batches = list(ordered.drop("_place").iter_slices(batch_rows))
+    batches = list(in_reading_order(rows).drop("position").iter_slices(batch_rows))
     return [pl.concat(batches[part::parts]) for part in range(min(parts, len(batches)))]
 
 

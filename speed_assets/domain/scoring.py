@@ -1,6 +1,6 @@
 """Scores of rows by models, and the filters that read them.
 
-Belongs here: the places of a record's values, and which rows a bound quarantines. Not here: the models that
+Belongs here: the places of a record's values, the order of reading, and which rows a bound quarantines. Not here: the models that
 read (`workers/likelihood.py`, `workers/consistency.py`), how a run finds a bound of its own (`calibration.py`).
 """
 
@@ -65,3 +65,9 @@ def find_doubted(rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(pl.col("doubt").is_not_null()).then(pl.lit("doubted")).alias("reason"),
         pl.col("doubt").alias("detail"),
     )
+
+
+def in_reading_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows (prompt, record) as likelihoods are read, texts of like length together, with their `position` in the table."""
+    length = pl.col("prompt").str.len_bytes() + pl.col("record").str.len_bytes()
+    return rows.with_row_index("position").sort(length, "position")

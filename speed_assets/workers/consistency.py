@@ -126,16 +126,10 @@ class Matcher:
         sizes = {kind: len(rows) for kind, rows in others.items()}
         starts = dict(zip(others, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
         size, start = (np.array([table.get(kind, 0) for kind in self.kinds]) for table in (sizes, starts))
-
-        def strangers(draws: np.random.Generator, batch: np.ndarray) -> np.ndarray:
-            """A row of the same task type for each row of a batch."""
-            drawn: np.ndarray = pool[start[batch] + draws.integers(size[batch])]
-            return drawn
-
         for _ in range(job.epochs):
             for batch in np.array_split(draws.permutation(train), max(1, len(train) // job.batch_rows)):
                 contrasted = batch[self.contrasted[batch]]
-                stranger = strangers(draws, batch)
+                stranger = pool[start[batch] + draws.integers(size[batch])]  # of the same task type
                 parts = [
                     (logits(batch, self.positive, batch), 1.0),
                     (logits(batch, self.positive, stranger), 0.0),

@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.domain.scoring import value_spans
+from speed_assets.domain.scoring import in_reading_order, value_spans
 from speed_assets.workers.dialogue import dialogue_of
 from speed_assets.workers.generate import merged
 from speed_assets.workers.host import Report
@@ -51,9 +51,7 @@ def run(params: Params, report: Report) -> dict[str, Any]:
     journal.mkdir(parents=True, exist_ok=True)
     rows = pl.read_parquet(job.rows).select("row_id", "prompt", "record", "value")
     judge = Judge(job)
-    by_length = rows.with_row_index("position").sort(
-        pl.col("prompt").str.len_bytes() + pl.col("record").str.len_bytes(), "position"
-    )
+    by_length = in_reading_order(rows)
     tables = [pl.DataFrame(schema={"position": pl.UInt32, "row_id": pl.String, "least_likely": pl.Float64})]
     for number, shard in enumerate(by_length.iter_slices(job.batch_rows)):
         named = digest([job.model, job.adapter, job.dtype, job.chat or "auto", shard.drop("position").rows()])

@@ -1,7 +1,6 @@
 """A moment after which no further slow test starts: SPEED_TESTS_UNTIL, in seconds since 1970.
 
-CI has a limit of time, and machines differ by more than a factor of two. What a slow one has no time for is skipped, with the reason,
-and the command that runs it is named.
+CI has a limit of time, and machines differ by more than a factor of two. What a slow one has no time for is skipped, with the reason.
 
 Belongs here: that hook, which the `conftest.py` of each folder of slow tests imports.
 """
@@ -19,4 +18,4 @@ UNTIL = "SPEED_TESTS_UNTIL"
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that would start too late."""
     if (until := os.environ.get(UNTIL)) and time.time() > float(until):
-        pytest.skip(f"no time is left for {item.name}: {UNTIL} has passed; `make` without it runs all")
+        pytest.skip(f"no time is left for {item.name}: {UNTIL} has passed; the same command without it runs all")
