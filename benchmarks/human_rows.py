@@ -28,9 +28,15 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.evaluation_sets import local_texts
+from resources.inputs.prompt_files import prompt_set
 from speed_assets.assets.triplets import filtered
+from speed_assets.domain.attributes import draw_attributes
+from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.folding import fold
+from speed_assets.domain.prompts import PromptSet
+from speed_assets.domain.rows import PROMPT_ECHO, parse_outputs
 from speed_assets.domain.rules import first_broken_rules
+from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import FinalTriplets, load_recipe
 from tests.support.planted_rows import PLANTED
 
@@ -184,6 +190,29 @@ def rejected_rows(
     return {"rows": asked.height, "wrong": wrong, "true": dict(true), "kept": funnel.rows}
 
 
+def echoes(rows: pl.DataFrame, prompts: PromptSet) -> list[Row]:
+    """Rows that would count as `prompt_echo`, had their writers been given the prompts of a recipe."""
+    found: list[Row] = []
+    for (task_type,), group in rows.group_by("task_type", maintain_order=True):
+        kind = TASK_TYPES[str(task_type)]
+        asked = [
+            prompts.synthesis(kind.name, task, draw_attributes(kind.name, seed_for(1, "attributes", row_id)), None)
+            for row_id, task in group.select("row_id", "task").iter_rows()
+        ]
+        answers = [
+            json.dumps({key: row[field] for key, field in zip(kind.keys, kind.fields, strict=True)})
+            for row in group.iter_rows(named=True)
+        ]
+        read = parse_outputs(
+            group.drop("query", "positive", "negative", "valid").with_columns(
+                prompt=pl.Series(asked), output=pl.Series(answers)
+            ),
+            kind.name,
+        )
+        found += read.filter(pl.col("problem") == PROMPT_ECHO).to_dicts()
+    return found
+
+
 def planted_found(half: str, section: FinalTriplets) -> dict[str, dict[str, float]]:
     """For each rule the share of its planted rows that is rejected, and the share rejected for the rule's own reason."""
     found = {}
@@ -215,7 +244,9 @@ def main() -> None:
     parser.add_argument("--show", metavar="RULE", help="print rows that this rule rejects, and rows that pass")
     parser.add_argument("--rows", type=int, default=50, help="of --show")
     args = parser.parse_args()
-    section = load_recipe(args.recipe).final_triplets
+    recipe = load_recipe(args.recipe)
+    prompts = prompt_set(recipe.prompts)
+    section = recipe.final_triplets
     section = section.model_copy(update={"rules": section.rules.model_copy(update={"length_tolerance": None})})
     texts = local_texts(str(args.data / name) for name in SETS)
     sets: dict[str, Any] = {}
@@ -223,6 +254,8 @@ def main() -> None:
     for name, rows in human_rows(args.data).items():
         others = {other: group for other, group in texts.items() if other != name}
         seen = rejected_rows(rows, args.half, section, others)
+        if repeated := echoes(rows.filter(pl.col("half") == args.half), prompts):
+            seen["wrong"][PROMPT_ECHO] = [{**row, "detail": PROMPT_ECHO} for row in repeated]
         wrong = {rule: round(len(found) / seen["rows"], 5) for rule, found in sorted(seen["wrong"].items())}
         in_all = round(sum(map(len, seen["wrong"].values())) / seen["rows"], 5)
         true = {rule: round(count / seen["rows"], 5) for rule, count in sorted(seen["true"].items())}

@@ -28,6 +28,9 @@ _TEMPLATE_WORDS = re.compile(r"<[^<>]*(?:what is wrong|nothing is|an object that
 _YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
+ENTRY_NUMBER = r"^\s*(?:[0-9]{1,3}[.)]|\((?:[0-9]{1,3}|[A-Za-z])\)|[A-Za-z]\))\s+"
+"""The number or letter of an entry in a list, before its text. A letter before a point may be a name's: "J. Smith"."""
+_ENTRY_NUMBER = re.compile(ENTRY_NUMBER)
 _PUNCTUATION = re.compile(r"[\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]+")
 
 
@@ -293,9 +296,9 @@ def _content_problems(fields: Mapping[str, str | None]) -> list[Problem]:
     query, positive, negative = (fields.get(name) for name in TRIPLET_FIELDS)
     problems = []
     # Punctuation counts here, for labels such as C, C# and C++ are different answers.
-    if positive and negative and lower_case_text(positive) == lower_case_text(negative):
+    if positive and negative and lower_case_text(without_number(positive)) == lower_case_text(without_number(negative)):
         problems.append("same_positive_negative")
-    if query and positive and query.split() == positive.split():
+    if query and positive and without_number(query).split() == without_number(positive).split():
         problems.append("copied_query")
     return problems
 
@@ -323,6 +326,15 @@ def _clean(text: str) -> str:
     """Without control characters, lone surrogates and outer white space; empty if nothing visible is left."""
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
     return "" if _INVISIBLE.fullmatch(text) else text
+
+
+def without_number(text: str) -> str:
+    """Without the number or letter of an entry in a list: of two entries that differ in it alone, one repeats the other.
+
+    >>> without_number("2. Old bridges"), without_number("(b) Old bridges"), without_number("2.5 million bridges")
+    ('Old bridges', 'Old bridges', '2.5 million bridges')
+    """
+    return _ENTRY_NUMBER.sub("", text)
 
 
 def lower_case_text(text: str) -> str:

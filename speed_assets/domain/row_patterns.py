@@ -53,6 +53,7 @@ TEMPLATE = (
     r"|[<\[](?:Your|Insert|YOUR|INSERT|insert|Company|Name|Date) ?[A-Za-z /'-]{0,40}[>\]]"
     r"|^\W{0,3}[Ll]orem ipsum dolor"
     # The name of a field before its text, and the field's description in its place.
+    r"|^\W{0,3}S[12]\W{1,3}(?:is|was|are|were|has|had|can|does|do)\b"
     r"|^\W{0,3}(?:S[123]|(?i:(?:user(?:'s)?|search) query|query|document|passage|(?:input|user) text|text|sentence [12ab]"
     r"|(?:(?:hard|relevant|irrelevant)[ -])?(?:negative|positive)(?:[ -](?:document|passage|text|example))?|misleading label))\W{0,3}[:=]"
     r"|(?i)^\W{0,3}(?:(?:an?|the|your|some|any|this|insert|enter|write|put|add|place)\W{1,2}){0,3}(?:(?:actual|real|short|long|relevant|hard|user|search|input|negative"
@@ -63,9 +64,11 @@ TEMPLATE = (
     r"|^[^\w]*(?:\.{3}|\u2026)[^\w]*$"
 )
 PLACEHOLDER = (
-    r"(?i)^\W*(?:string|text|document|placeholder|tbd|todo|n/a|none|null|undefined|s[123]|(?:https?://|www\.)\S+)\W*$"
+    r"(?i)^\W*(?:string|text|document|placeholder|tbd|todo|n/a|none|null|undefined|s[123]|(?:https?://|www\.)\S+"
+    r"|[a-z0-9]+(?:_[a-z0-9]+){4,})\W*$"
 )
-"""A placeholder for a text, an address alone, or the key of a similar sentence in its own place. As a label it may be meant."""
+"""A placeholder for a text, an address or a name of five words with underscores alone, or the key of a similar sentence in its
+own place. As a label it may be meant."""
 LABEL_TEMPLATE = r"(?i)^\W{0,3}(?:label|class|category|correct label|misleading label|intent|answer|output)\W{0,2}[:=]"
 """The name of the field before a label. In other texts these words open entries of a catalogue."""
 

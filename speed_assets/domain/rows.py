@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 
 import polars as pl
 
@@ -15,7 +16,7 @@ from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.answers import CUT_OFF, MAX_CHARACTERS
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
-from speed_assets.domain.parsing import decode_typed, parse_record
+from speed_assets.domain.parsing import ENTRY_NUMBER, decode_typed, parse_record
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Languages, drawn_languages
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
@@ -24,6 +25,8 @@ PROMPT_ECHO = "prompt_echo"
 """Problem of an answer of which a text repeats what its prompt says of the form: "a question that somebody might ask"."""
 ECHO_WORDS_MIN = 4
 """Words from which on a text that stands in its prompt repeats it; fewer may be a name that both have (ours)."""
+ECHO_STRANGE_MAX = 0.2
+"""Share of the pairs of words of such a text that its prompt need not have: one of five is a word left out or put in (ours)."""
 WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
 """Columns of a row that a model is asked to write, without `words`, the length that its prompt asks for."""
 QUARANTINE_SCHEMA = {
@@ -185,7 +188,7 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     if kind.passage == "positive":
         written = []  # its prompt holds the passage, of which a short query may be a part
     if written and {"prompt", "task", "topic"} <= {*read.columns}:
-        echo = pl.when(_repeats_prompt(written)).then(pl.lit(PROMPT_ECHO))
+        echo = pl.when(_repeats_prompt(read, written)).then(pl.lit(PROMPT_ECHO))
         read = read.with_columns(problem=pl.coalesce("problem", echo))
     return read.with_columns(valid=pl.col("problem").is_null())
 
@@ -194,22 +197,54 @@ def _single_spaced(column: str) -> pl.Expr:
     return pl.col(column).str.replace_all(r"\s+", " ").str.strip_chars()
 
 
-def _repeats_prompt(fields: Sequence[str]) -> pl.Expr:
-    """Whether one of these texts of a row is, word for word, a part of its prompt that is not in the task or topic."""
+def _repeats_prompt(rows: pl.DataFrame, fields: Sequence[str]) -> pl.Series:
+    """Whether one of these texts of a row repeats its prompt, and not its task or topic. Of a passage, only a copy does so."""
+    plain = rows.select(
+        *(_words_apart(column) for column in ("prompt", "task", "topic", *fields)),
+        _passage=_words_apart("passage") if "passage" in rows.columns else pl.lit(""),
+    )
 
-    def words(column: str) -> pl.Expr:
-        plain = (
-            pl.col(column).fill_null("").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
-        )
-        return pl.concat_str(pl.lit(" "), plain, pl.lit(" "))
+    def is_echo(text: str, prompt: str, task: str, topic: str, passage: str) -> bool:
+        if not stand_mostly_in(text, prompt) or stand_mostly_in(text, task) or stand_mostly_in(text, topic):
+            return False
+        return text in prompt or not stand_mostly_in(text, passage)
 
-    def stands_in_prompt(field: str) -> pl.Expr:
-        text = words(field)
-        long = text.str.count_matches(" ", literal=True) > ECHO_WORDS_MIN
-        own = pl.any_horizontal(words(given).str.contains(text, literal=True) for given in ("task", "topic"))
-        return long & words("prompt").str.contains(text, literal=True) & ~own
+    given = (plain[column] for column in ("prompt", "task", "topic", "_passage"))
+    found = [
+        any(is_echo(text, *around) for text in texts)
+        for *around, texts in zip(*given, plain.select(fields).iter_rows(), strict=True)
+    ]
+    return pl.Series(found, dtype=pl.Boolean)
 
-    return pl.any_horizontal(stands_in_prompt(field) for field in fields)
+
+def _words_apart(column: str) -> pl.Expr:
+    """Lower case words with one space before, between and after them."""
+    words = pl.col(column).fill_null("").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
+    return pl.concat_str(pl.lit(" "), words, pl.lit(" ")).alias(column)
+
+
+def stand_mostly_in(text: str, whole: str) -> bool:
+    """Whether nearly all pairs of words that follow each other in a text do so in another one, too.
+
+    A writer repeats its prompt with a word more or less: "One thing people know about it" for "one thing that people know about it".
+
+    Args:
+        text: Lower case words, with a space before, between and after them.
+        whole: The same.
+
+    Returns:
+        False for texts of fewer than `ECHO_WORDS_MIN` words.
+    """
+    words = text.split()
+    if len(words) < ECHO_WORDS_MIN:
+        return False
+    strange = int(ECHO_STRANGE_MAX * (len(words) - 1))
+    for one, next_one in pairwise(words):
+        if f" {one} {next_one} " not in whole:
+            strange -= 1
+            if strange < 0:
+                return False
+    return True
 
 
 def ask_until_valid(
@@ -278,9 +313,8 @@ def _alike(fields: Sequence[str]) -> pl.Expr:
     positive = pl.col("positive")
     alike = may_contain_words_of(pl.col("query"), positive) if "query" in fields else pl.lit(False)
     if "negative" in fields:
-        first = r"^(\S+)"
         negative = pl.col("negative")
-        same = positive.str.extract(first).str.to_lowercase() == negative.str.extract(first).str.to_lowercase()
+        same = _first_word(positive, r"^(\S+)") == _first_word(negative, r"^(\S+)")
         alike = alike | same | _folds_oddly(positive) | _folds_oddly(negative)
     return alike
 
@@ -294,8 +328,13 @@ def may_contain_words_of(part: pl.Expr, text: pl.Expr) -> pl.Expr:
 
 def may_have_same_words(one: pl.Expr, other: pl.Expr) -> pl.Expr:
     """Whether two texts may have the same words: a cheap test that leaves few rows to `parsing.words_only`."""
-    first = [text.str.to_lowercase().str.extract("([a-z0-9]+)").fill_null("") for text in (one, other)]
+    first = [_first_word(text, "([a-z0-9]+)").fill_null("") for text in (one, other)]
     return (first[0] == first[1]) | _folds_oddly(one) | _folds_oddly(other)
+
+
+def _first_word(text: pl.Expr, pattern: str) -> pl.Expr:
+    """In lower case, without the number that an entry of a list has before it."""
+    return text.str.replace(ENTRY_NUMBER, "").str.to_lowercase().str.extract(pattern)
 
 
 def _folds_oddly(text: pl.Expr) -> pl.Expr:

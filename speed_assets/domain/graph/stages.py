@@ -172,7 +172,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=7,
+        version=8,
     ),
     Stage(
         "junior_model",
@@ -197,7 +197,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=4,
+        version=5,
         gpu=True,
     ),
     Stage(
@@ -245,7 +245,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=4,
+        version=5,
     ),
     Stage(
         "revisor_model",
@@ -269,7 +269,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         unfingerprinted=_WRITES,
         externals=("prompt:revise",),
-        version=6,
+        version=7,
         gpu=True,
     ),
     Stage(
@@ -305,7 +305,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=("teacher", "prompts"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=12,
+        version=13,
     ),
     Stage(
         "mined_negatives",

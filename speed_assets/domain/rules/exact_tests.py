@@ -13,7 +13,7 @@ import polars as pl
 from speed_assets.domain import row_patterns as patterns
 from speed_assets.domain.language import reads_as_english
 from speed_assets.domain.noise import MASH_LONGEST, SUSPECT, SUSPECT_MASH, is_noise
-from speed_assets.domain.parsing import QUERY_WORDS_LEAST, words_only, words_stand_in
+from speed_assets.domain.parsing import QUERY_WORDS_LEAST, without_number, words_only, words_stand_in
 from speed_assets.domain.rows import may_contain_words_of, may_have_same_words
 from speed_assets.domain.rules import expressions
 from speed_assets.domain.rules.field_tests import IS_LABEL
@@ -88,13 +88,13 @@ def _tests_of_pairs(query_words_min: int) -> Iterator[ExactTest]:
         "same_query_negative",
         "negative",
         may_have_same_words(query, negative),
-        lambda q, p, n: words_only(q) == words_only(n),
+        lambda q, p, n: _words_of_entry(q) == _words_of_entry(n),
     )
     yield ExactTest(
         "same_positive_negative",
         "negative",
         ~IS_LABEL & may_have_same_words(positive, negative),
-        lambda q, p, n: words_only(p) == words_only(n),
+        lambda q, p, n: _words_of_entry(p) == _words_of_entry(n),
     )
     yield ExactTest(
         "query_in_positive",
@@ -105,6 +105,10 @@ def _tests_of_pairs(query_words_min: int) -> Iterator[ExactTest]:
         & may_contain_words_of(query, positive),
         lambda q, p, n: words_stand_in(q, p, query_words_min),
     )
+
+
+def _words_of_entry(text: str) -> str:
+    return words_only(without_number(text))
 
 
 def _tests_of(field: str, languages: tuple[str, ...]) -> Iterator[ExactTest]:
