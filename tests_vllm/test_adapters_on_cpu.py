@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from resources.compute.runner import engine_python
+from resources.compute.generator import engine_python
 from speed_assets.workers.serve import PLUGIN
 
 FOUND = """

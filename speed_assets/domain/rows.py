@@ -26,7 +26,7 @@ PROMPT_ECHO = "prompt_echo"
 ECHO_WORDS_MIN = 4
 """Words from which on a text that stands in its prompt repeats it; fewer may be a name that both have (ours)."""
 ECHO_STRANGE_MAX = 0.2
-"""Share of the pairs of words of such a text that its prompt need not have: one of five is a word left out or put in (ours)."""
+"""Share of the pairs of words of such a text that its prompt need not have: one of five is a word left out (ours)."""
 WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
 """Columns of a row that a model is asked to write, without `words`, the length that its prompt asks for."""
 QUARANTINE_SCHEMA = {
@@ -226,7 +226,7 @@ def _words_apart(column: str) -> pl.Expr:
 def stand_mostly_in(text: str, whole: str) -> bool:
     """Whether nearly all pairs of words that follow each other in a text do so in another one, too.
 
-    A writer repeats its prompt with a word more or less: "One thing people know about it" for "one thing that people know about it".
+    A writer repeats its prompt with a word less: "One thing people know about it" for "one thing that people know about it".
 
     Args:
         text: Lower case words, with a space before, between and after them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -150,6 +151,53 @@ def test_words_of_the_form_are_no_text() -> None:
     assert problems("sts", FORM.format("bees"), echo | {"S2": "Food is shown by a dance."}) == [None]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("One thing People Know About bees", "prompt_echo"),  # a word left out
+        ("One thing that people know about bees, too", "prompt_echo"),  # a word put in at its end
+        ("People know that bees dance.", None),
+        ("One thing bees do in winter", None),
+    ],
+)
+def test_nearly_the_words_of_the_form_are_no_text(text: str, found: str | None) -> None:
+    """Rows that the same model wrote, and that the rule let through when every word had to agree."""
+    record = {"S1": text, "S2": "Food is shown by a dance.", "S3": "Bees have five eyes."}
+    assert problems("sts", FORM.format("bees"), record) == [found]
+
+
+def test_of_a_passage_a_copy_is_an_echo_and_a_rewording_is_not() -> None:
+    passage = "the hive is kept warm by the bees that shiver in turn all winter"
+    row = {"prompt": [f"Reword a sentence of: {passage}"], "task": ["reword"], "topic": ["bees"], "passage": [passage]}
+
+    def problem_of(positive: str) -> str | None:
+        record = {"S2": positive, "S3": "Bees fly out in spring."}
+        read = parse_outputs(pl.DataFrame(row | {"output": [json.dumps(record)]}), "grounded_sts")
+        return str(read["problem"][0]) if read["problem"][0] else None
+
+    assert problem_of("the bees that shiver in turn") == "prompt_echo"
+    assert problem_of("the hive is kept warm by the bees that shiver in turn the whole winter") is None
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "found"),
+    [
+        ("1. Old bridges", "2. Old bridges", "same_positive_negative"),
+        ("a) old bridges", "(2) Old bridges", "same_positive_negative"),
+        ("Old bridges", "12) Old bridges", "same_positive_negative"),
+        ("1. Old bridges", "2. New bridges", None),
+        ("J. Smith wrote it.", "K. Smith wrote it.", None),
+        ("2.5 million bridges", "3.5 million bridges", None),
+        ("1945", "1946", None),
+    ],
+)
+def test_entries_of_a_list_that_differ_in_their_number_alone_are_the_same(
+    positive: str, negative: str, found: str | None
+) -> None:
+    record = {"S1": "What spans a river", "S2": positive, "S3": negative}
+    assert problems("sts", "Write three texts.", record) == [found]
+
+
 def test_texts_may_have_words_of_task_and_topic() -> None:
     topic = "the honey bees of europe"
     record = {"S1": "The honey bees of Europe.", "S2": "European honey bees.", "S3": "Bees of Asia."}
@@ -173,4 +221,8 @@ def test_every_long_part_of_a_prompt_is_an_echo(prompt: str, text: str) -> None:
     found = problems("sts", prompt, {"S1": text or "x", "S2": "c d", "S3": "e f"}, task="z", topic="z")
     if found != [None] and found != ["prompt_echo"]:
         return  # an empty or doubled text is another problem
-    assert (found == ["prompt_echo"]) == (len(own.split()) >= 4 and f" {own} " in f" {folded} ")
+    stands = len(own.split()) >= 4 and f" {own} " in f" {folded} "
+    assert found == ["prompt_echo"] or not stands
+    pairs = list(pairwise(own.split()))
+    strange = [pair for pair in pairs if f" {' '.join(pair)} " not in f" {folded} "]
+    assert (found == ["prompt_echo"]) == (len(own.split()) >= 4 and len(strange) <= 0.2 * len(pairs))

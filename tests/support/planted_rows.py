@@ -162,7 +162,8 @@ TEMPLATE = (
     "[INSERT TEXT]", "Dear [Name], the repair was done on Monday.", "On [Date] the council will meet again.", "'hard_negative_document': 'none'",
     "text with {document_length} about gardens", "Presupposes {difficulty} education.", "[Your Address]\nDear neighbours, the bridge is closed.",
     "<Insert query>", "input_text = I want my money back", "Hello, [Insert Your Name Here]!", "The document in question has {text_length}.",
-    "user_query", "Best wishes, [Company Name]",
+    "user_query", "Best wishes, [Company Name]", "S1 is known for its resilient reefs.", "S2 was built in three years.",
+    "old_bridges_damaged_by_recent_construction_hard_negative_document", "Positive_document_about_the_garden_bridge",
 )  # fmt: skip
 OTHER_LANGUAGE = (
     "Drehen Sie das Wasser unter der Spüle ab und öffnen Sie den Hahn, bis nichts mehr kommt.",
@@ -404,6 +405,10 @@ def _planted() -> dict[str, list[Row]]:
         "same_positive_negative": [
             *(triplet(n, negative=triplet(n)["positive"].upper().replace(",", ";")) for n in range(30)),
             *(labelled(n, positive=one, negative=other) for n, (one, other) in enumerate(SAME_LABEL)),
+            *(
+                triplet(n, positive=f"1. {triplet(n)['positive']}", negative=f"2) {triplet(n)['positive']}")
+                for n in range(10)
+            ),
         ],
         "same_query_negative": [triplet(n, negative=f"{triplet(n)['query'].title()}!") for n in range(30)],
         "unfinished": _unfinished(),
