@@ -42,7 +42,6 @@ from speed_assets.assets.quarantine import counted, gathered
 from speed_assets.orchestration import runs
 from speed_assets.orchestration.run_report import RunReport
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
-from speed_assets.workers.host import SPINS
 
 CI_ROWS = {"classification": 6, "retrieval": 6, "sts": 6, "matching_short": 4, "matching_long": 0}
 CI_WRITTEN = {"classification": 10, "retrieval": 10, "sts": 8, "matching_short": 6, "matching_long": 0}
@@ -168,7 +167,6 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),  # else vLLM takes one thread
-        "GOMP_SPINCOUNT": SPINS,
         **KEPT_MEMORY,
     }
     with log.open("wb") as output:

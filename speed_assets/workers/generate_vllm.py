@@ -20,10 +20,13 @@ from typing import Any
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
 
+from speed_assets.workers import vllm_on_cpu
+
+os.environ.setdefault("GOMP_SPINCOUNT", vllm_on_cpu.SPINS)  # read when torch is imported
+
 import torch
 
 from speed_assets.domain.fingerprints import digest
-from speed_assets.workers import adapters_on_cpu
 from speed_assets.workers.adapters import lora_rank
 from speed_assets.workers.host import Report
 from speed_assets.workers.jobs import GenerateVllm, Params
@@ -48,7 +51,7 @@ except ImportError as error:
         "Python of an environment that has it in runtime.engine_python or SPEED_ENGINE_PYTHON"
     ) from error
 
-adapters_on_cpu.register()
+vllm_on_cpu.register()
 
 
 ON_CPU = {"enforce_eager": True, "enable_chunked_prefill": False}

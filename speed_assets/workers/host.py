@@ -58,20 +58,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-SPINS = "10000"
-"""Rounds of a waiting thread of GNU OpenMP before it sleeps. Ours, measured (docs/benchmarks.md)."""
-
-
 def prepare_process(threads: int) -> None:
     """Set what torch and its friends read once, when they are imported, and how memory is handed out.
 
-    Threads that wait spin for a tenth of a millisecond and then sleep: with GNU OpenMP's default, a busy machine makes small models
-    ten times slower, and where they sleep at once, waking them takes longer than a small product does. Freed memory stays with the process (mallopt(3), glibc only): otherwise every large tensor is
+    Threads that wait must sleep: with OpenMP's default of spinning, a busy machine makes small models
+    ten times slower. Freed memory stays with the process (mallopt(3), glibc only): otherwise every large tensor is
     mapped and paged in again, a fifth of the time of training on a CPU.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # of OpenMPs that do not read the next one
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Whether there is a GPU is asked of NVML: asking CUDA itself starts it, and then no worker may be forked any more.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

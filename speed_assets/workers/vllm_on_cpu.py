@@ -1,10 +1,10 @@
-"""LoRA adapters on vLLM's CPU build: each adapter of a step is multiplied once, with the rows that ask for it.
+"""What makes vLLM's CPU build fast enough: adapters that are multiplied once a step, and threads that do not sleep at once.
 
 vLLM 0.32 copies the weights of an adapter once for each token of a step, which took up to nine tenths of an engine's time
 (docs/benchmarks.md). vLLM loads this module as a plugin (`serve.py` puts the folder `vllm_plugin/` on the path); an engine in this
 process calls it.
 
-Belongs here: the products. Not here: which adapters there are (`generate_vllm.py`).
+Belongs here: the products, the wait of threads. Not here: which adapters there are (`generate_vllm.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,15 @@ Tensor = torch.Tensor
 Rows = slice | Tensor
 
 
+SPINS = {"GOMP_SPINCOUNT": "10000"}
+"""Rounds of a waiting thread of GNU OpenMP before it sleeps, about a tenth of a millisecond. A step has hundreds of small products, and
+to wake a thread takes longer than one of them. Ours, measured (docs/benchmarks.md)."""
+
+
 def register() -> None:
     """Let vLLM multiply adapters with the functions of this module, where it has no device but a CPU."""
+    import torch
+
     if torch.cuda.is_available():
         return
     from vllm.lora.punica_wrapper import punica_cpu
@@ -56,7 +63,7 @@ def register() -> None:
     punica_cpu.PunicaWrapperCPU = OncePerAdapter
 
 
-def rows_by_adapter(adapters: Tensor) -> list[tuple[int, Rows]]:
+def rows_by_adapter(adapters: Tensor) -> list[tuple[int, slice | Tensor]]:
     """The rows of each adapter of a step.
 
     Args:
@@ -65,10 +72,11 @@ def rows_by_adapter(adapters: Tensor) -> list[tuple[int, Rows]]:
     Returns:
         The places, and their rows; none for the base.
 
+    >>> import torch
     >>> rows_by_adapter(torch.tensor([0, 0])), rows_by_adapter(torch.tensor([-1, 1, -1]))
     ([(0, slice(0, 2, None))], [(1, tensor([1]))])
     """
-    found = torch.unique(adapters).tolist()
+    found = adapters.unique().tolist()
     if len(found) == 1 and found[0] >= 0:
         return [(found[0], slice(0, len(adapters)))]
     return [(place, (adapters == place).nonzero().flatten()) for place in found if place >= 0]
@@ -81,7 +89,7 @@ def add_products(
     second: Sequence[Tensor],
     scale: float,
     widths: Sequence[int],
-    groups: Sequence[tuple[int, Rows]],
+    groups: Sequence[tuple[int, slice | Tensor]],
 ) -> None:
     """Add to the outputs of a layer what the adapters make of its inputs.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from speed_assets.workers.adapters_on_cpu import add_products, rows_by_adapter
+from speed_assets.workers.vllm_on_cpu import add_products, rows_by_adapter
 
 
 @pytest.mark.parametrize("adapters", [[0, 0, 0, 0], [-1, -1, -1, -1], [1, -1, 0, 1], [-1, 1, -1, 1]])
