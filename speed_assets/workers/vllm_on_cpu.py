@@ -11,18 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Tensor = torch.Tensor
-Rows = slice | Tensor
+    from torch import Tensor
 
-
-SPINS = {"GOMP_SPINCOUNT": "10000"}
-"""Rounds of a waiting thread of GNU OpenMP before it sleeps, about a tenth of a millisecond. A step has hundreds of small products, and
-to wake a thread takes longer than one of them. Ours, measured (docs/benchmarks.md)."""
+SPINS = "10000"
+"""`GOMP_SPINCOUNT`: rounds of a waiting thread of GNU OpenMP before it sleeps, about a tenth of a millisecond. A step has hundreds of
+small products, and to wake a thread takes longer than one of them. Ours, measured (docs/benchmarks.md)."""
 
 
 def register() -> None:
