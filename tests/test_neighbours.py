@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from resources.store.artifacts import Artifacts
 from resources.store.store import Store
 from speed_assets.assets import embedding
+from speed_assets.assets.negatives import of_other_documents
 from speed_assets.assets.triplets import filtered
 from speed_assets.domain.near_duplicates import repeats_by_pairs
 from speed_assets.orchestration import runs
@@ -281,6 +282,24 @@ def test_grounded_rows_get_several_negatives_from_all_passages(embedder: str, tm
     assert found.height == 2
     assert (found["negative_similarity"] <= 0.95 * found["positive_similarity"]).all()
     assert found["negative_similarity"].is_sorted(descending=True)
+
+
+def test_a_negative_is_of_another_document() -> None:
+    """A query about centroids named a second passage on centroids as its negative, in a run on natural text."""
+    passages = pl.DataFrame(
+        {"text": ["a", "b", "c", "twice", "twice"], "document_id": ["one", "one", "two", "one", "three"]}
+    )
+    mined = pl.DataFrame(
+        {
+            "row_id": ["r", "r", "r", "r", "s"],
+            "positive": ["a", "a", "a", "a", "of no passage"],
+            "negative": ["b", "c", "twice", "of no passage", "a"],
+        }
+    )
+    kept = of_other_documents(mined, passages)
+    assert kept.rows() == [("r",), ("r",), ("s",)]
+    named = of_other_documents(mined.with_columns(text=pl.col("negative")), passages)
+    assert named["text"].to_list() == ["c", "of no passage", "a"]
 
 
 def test_a_training_takes_as_many_negatives_as_a_row_has() -> None:

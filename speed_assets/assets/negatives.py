@@ -17,14 +17,17 @@ from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import MinedNegatives
 
+OF_ONE_DOCUMENT = 16
+"""Passages of the positive's own document that may be nearer than the negatives that are kept (ours)."""
 MORE = "more_negatives"
 """Table (row_id, negative, number from 2) of the negatives after the best one, where the recipe asks for several."""
 
 
 def mined_negatives(run: StageRun[MinedNegatives]) -> dict[str, Any]:
     """Negatives for each row of the task types named that has none: the best one, and in a table of its own those after it.
-    Grounded rows get theirs from all passages that are not held out, other rows from positives of other rows. `verdict` is what it passed: `margin`, or
-    `teacher` where it came so near that the teacher was asked which of the two answers the query.
+    Grounded rows get theirs from all passages of other documents that are not held out, other rows from positives of other rows.
+    `verdict` is what it passed: `margin`, or `teacher` where it came so near that the teacher was asked which of the two answers the
+    query.
 
     Rows without one are in the quarantine: nothing near enough below the margin (`none_mined`), more doubts than the
     teacher may be asked about (`in_doubt`), or a text that the teacher takes for right, or cannot tell (`false_negative`).
@@ -77,23 +80,48 @@ def _mined(run: StageRun[MinedNegatives], rows: pl.DataFrame) -> pl.DataFrame:
     rows.select("row_id", "task_type", "task", "query", "positive").write_parquet(folder / "rows.parquet")
     passages = None
     if PASSAGES in run.inputs:
-        passages = str(folder / "passages.parquet")
-        run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text").write_parquet(passages)
+        passages = run.input_rows(PASSAGES).filter(~pl.col("held_out")).select("text", "document_id")
+        passages.select("text").write_parquet(folder / "passages.parquet")
     run.runner.run(
         "mine_negatives",
         jobs.MineNegatives(
             **resolve_embedder(section.embedder),
             rows=str(folder / "rows.parquet"),
             out=str(folder / "mined.parquet"),
-            per_row=section.per_row,
-            passages=passages,
+            per_row=section.per_row + (0 if passages is None else OF_ONE_DOCUMENT),
+            passages=None if passages is None else str(folder / "passages.parquet"),
             rank_min=section.rank_min,
             relative_margin=section.relative_margin,
         ).to_json(),
         folder,
         run.progress,
     )
-    return pl.read_parquet(folder / "mined.parquet")
+    mined = pl.read_parquet(folder / "mined.parquet")
+    if passages is None:
+        return mined
+    elsewhere = of_other_documents(
+        mined.join(rows.select("row_id", "positive"), on="row_id", maintain_order="left"), passages
+    )
+    return elsewhere.group_by("row_id", maintain_order=True).head(section.per_row)
+
+
+def of_other_documents(mined: pl.DataFrame, passages: pl.DataFrame) -> pl.DataFrame:
+    """The negatives that are not in a document of their positive: what a document says further on may answer the query as well.
+
+    Args:
+        mined: positive, negative, and others.
+        passages: text, document_id; a text may be in several.
+
+    Returns:
+        The rows without `positive`, in order.
+    """
+    documents = passages.group_by("text").agg(pl.col("document_id").unique())
+    both = mined.join(documents, left_on="positive", right_on="text", how="left", maintain_order="left")
+    both = both.join(
+        documents, left_on="negative", right_on="text", how="left", suffix="_of_negative", maintain_order="left"
+    )
+    common = pl.col("document_id").list.set_intersection("document_id_of_negative").list.len()
+    return both.filter(common.fill_null(0) == 0).select(pl.all().exclude("positive", "^document_id.*$"))
 
 
 def below(similarity: str, margin: float) -> pl.Expr:
