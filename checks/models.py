@@ -19,6 +19,7 @@ from resources.store.store import UNHASHED_DIR
 JUDGED_ROWS = {
     "held_out": "rows that were held out",
     "training_rows": "rows of the training itself (too few to hold out enough)",
+    "trained_rows": "rows of the training, in the same batches",
 }
 """The rows that a training was judged on, for a sentence."""
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
@@ -83,15 +84,26 @@ def finite_losses(subject: Subject) -> Outcome:
 
 
 def falling_loss(subject: Subject) -> Outcome:
-    """Whether the training got somewhere: a generator by its rows before and after, an embedding model by its curve."""
+    """Whether the training got somewhere: by rows that were read before and after it; of several models, the one whose loss fell least.
+
+    Trainings from before such rows were read are judged by their curve.
+    """
     if _is_given(subject):
         return Outcome(True, GIVEN)
-    judged = subject.artifact.path / UNHASHED_DIR / "judged.json"
-    if not judged.is_file():
+    aside = subject.artifact.path / UNHASHED_DIR
+    measured = {_name(file.parent, aside): json.loads(file.read_text()) for file in sorted(aside.rglob("judged.json"))}
+    if not measured:
         return _falling_curve(subject)
-    first, *others = json.loads(judged.read_text())
-    metadata = {"judged": [{name: str(value) for name, value in line.items()} for line in (first, *others)]}
-    rows = f"{first['rows']} {JUDGED_ROWS[first['on']]}"
+    model, lines = min(measured.items(), key=lambda item: _worst_first(_fall_of(item[1][0])))
+    first = lines[0]
+    every = [(name, line) for name, found in measured.items() for line in found]
+    metadata = {
+        "judged": [
+            {**({"model": name} if len(measured) > 1 else {}), **{key: str(value) for key, value in line.items()}}
+            for name, line in every
+        ]
+    }
+    rows = f"{first['rows']} {JUDGED_ROWS[first['on']]}" + (f" of {model}" if len(measured) > 1 else "")
     if "reward_accuracy" in first:
         least = subject.recipe.checks.reward_accuracy_min
         passed = first["reward_accuracy"] > least
@@ -101,16 +113,26 @@ def falling_loss(subject: Subject) -> Outcome:
         )
     else:
         least = subject.recipe.checks.loss_drop_min
-        before, after = first["loss_before"], first["loss_after"]
-        fall = (before - after) / abs(before) if before else 0.0
+        fall = _fall_of(first)
         passed = fall >= least
         finding = (
-            f"the loss went from {before:.4g} to {after:.4g} on {rows}, a fall of {fall:.1%}, "
+            f"the loss went from {first['loss_before']:.4g} to {first['loss_after']:.4g} on {rows}, a fall of {fall:.1%}, "
             f"at least {least:.1%} is required (checks.loss_drop_min)"
         )
     if passed:
         return Outcome(True, finding, metadata)
     return Outcome(False, f"{finding}: change the learning rate, train longer or look at the data", metadata)
+
+
+def _fall_of(judged: dict[str, Any]) -> float:
+    """Relative fall of the loss of the same rows."""
+    before, after = float(judged["loss_before"]), float(judged["loss_after"])
+    return (before - after) / abs(before) if before else 0.0
+
+
+def _worst_first(fall: float) -> float:
+    """For sorting: a fall that is no number is the worst of all."""
+    return -math.inf if math.isnan(fall) else fall
 
 
 def enough_steps(subject: Subject) -> Outcome:
@@ -131,8 +153,8 @@ def _falling_curve(subject: Subject) -> Outcome:
     metadata = {"curves": [{"curve": name, "fall": f"{fall:.4f}"} for name, (_, _, fall) in falls.items()]}
     if not falls:
         return Outcome(False, "0 losses were logged, at least 1 is needed: the training took no step", metadata)
-    # A fall that is no number is the worst of all, and compares as false below.
-    name, (first, last, fall) = min(falls.items(), key=lambda item: -math.inf if math.isnan(item[1][2]) else item[1][2])
+    # One that is no number compares as false below.
+    name, (first, last, fall) = min(falls.items(), key=lambda item: _worst_first(item[1][2]))
     finding = (
         f"the loss went from {first:.4g} to {last:.4g} in {name}, a fall of {fall:.1%}, "
         f"at least {least:.1%} is required (checks.loss_drop_min)"
@@ -193,7 +215,7 @@ CHECKS: tuple[Check, ...] = tuple(
             asset,
             "falling_loss",
             True,
-            "The loss fell: on held-out rows if there are enough.",
+            "The loss fell on the same rows: of a generator, held-out ones if there are enough.",
             falling_loss,
             ("loss_drop_min", "reward_accuracy_min"),
         ),

@@ -37,6 +37,7 @@ from speed_assets.workers import fine_tuning, machine
 from speed_assets.workers.embedding_base import base_model, default_prompt, prompted, saved_alike
 from speed_assets.workers.host import Report, write_json
 from speed_assets.workers.jobs import Params
+from speed_assets.workers.judged import FILE as JUDGED
 from speed_assets.workers.ranking_loss import as_label, loss_of, padding_of
 from speed_assets.workers.training_jobs import Embed, EmbeddingSettings, EmbeddingTraining, PretrainedBase
 
@@ -80,9 +81,14 @@ def _one(job: Embed, wanted: EmbeddingTraining, report: Report) -> dict[str, Any
     model = base_model(job.base, settings, seed)
     if rows is not None and folder is not None:
         watch = fine_tuning.Watch(lambda done, total, _: report(done, total, wanted.name), job.checkpoint_minutes)
-        history, padding = _train(model, rows, settings, seed, folder, watch)
+        history, padding, judged = _train(model, rows, settings, seed, folder, watch)
         result = {"rows": rows.height, "steps": len(history), **fine_tuning.summary(history), "padding": padding}
-        fine_tuning.write_history(Path(wanted.aside or wanted.out), history, wanted.name)
+        aside, points = Path(wanted.aside or wanted.out), None
+        if judged is not None:
+            aside.mkdir(parents=True, exist_ok=True)
+            write_json(aside / JUDGED, [judged])
+            points = {"the same rows, before and after": (judged["loss_before"], judged["loss_after"])}
+        fine_tuning.write_history(aside, history, wanted.name, points)
     if isinstance(job.base, PretrainedBase):
         model.to(getattr(torch, settings.dtype))
     out.mkdir(parents=True, exist_ok=True)
@@ -146,6 +152,10 @@ def _margins(rows: pl.DataFrame, negatives: int) -> list[tuple[float | None, ...
     names = ["margin", *(name.replace("negative", "margin") for name in rows.columns if name.startswith("negative_"))]
     there = [name for name in names[: max(1, negatives)] if name in rows.columns]
     return list(rows.select(there).rows()) if there else [(None,)] * rows.height
+
+
+JUDGED_ROWS_MAX = 512
+"""Rows whose loss is read before and after a training (ours)."""
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -255,9 +265,9 @@ def _train(
     seed: int,
     folder: Path,
     watch: fine_tuning.Watch,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Train `model` in place, from the newest checkpoint in `folder` if there is one; the log of every step, and what was
-    embedded in the steps of this process."""
+) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any] | None]:
+    """Train `model` in place, from the newest checkpoint in `folder` if there is one; the log of every step, what was
+    embedded in the steps of this process, and the loss of some rows before and after, if any batch has one."""
     first: Any = model[0]
     transformer = not isinstance(first, StaticEmbedding)
     lora = settings.lora if transformer else None
@@ -297,12 +307,45 @@ def _train(
         callbacks=[watch, *([ends] if settings.average_last > 1 else [])],
     )
     trainer.remove_callback(PrinterCallback)
+    padding = padding_of(loss)
     with encodings_kept(model):
+        before = _loss_of_some(trainer)
+        padding.tokens = padding.run = 0
         trainer.train(resume_from_checkpoint=fine_tuning.newest_checkpoint(folder))
-    if settings.average_last > 1:
-        ends.average(model)
+        counts = {"tokens": padding.tokens, "run": padding.run, "ratio": padding.ratio}
+        if settings.average_last > 1:
+            ends.average(model)
+        after = _loss_of_some(trainer)
     if lora:
         first.model = first.model.merge_and_unload()
-    padding = padding_of(loss)
-    counts = {"tokens": padding.tokens, "run": padding.run, "ratio": padding.ratio}
-    return [entry for entry in trainer.state.log_history if "loss" in entry], counts
+    judged = None
+    if before and after:
+        judged = {"on": "trained_rows", "rows": before[1], "loss_before": before[0], "loss_after": after[0]}
+    return [entry for entry in trainer.state.log_history if "loss" in entry], counts, judged
+
+
+def _loss_of_some(trainer: _Trainer) -> tuple[float, int] | None:
+    """(mean loss, rows) of up to `JUDGED_ROWS_MAX` rows in batches of their own, which are the same at each call; None where no batch has two rows.
+
+    A step's loss is that of its batch: another task type has another one. So steps cannot be compared, and the same rows can.
+    """
+    model: Any = trainer.model
+    training = model.training
+    model.eval()  # no dropout
+    datasets: Any = trainer.train_dataset
+    every = sum(map(len, datasets.values()))
+    total, rows = 0.0, 0
+    for data in datasets.values():
+        some = data.select(range(math.ceil(len(data) * min(1.0, JUDGED_ROWS_MAX / every))))
+        for batch in some.iter(trainer.args.per_device_train_batch_size):
+            size = len(batch["query"])
+            if size < 2:
+                continue  # alone, a row without a negative has nothing to be told from
+            inputs = trainer.data_collator(
+                [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+            )
+            with torch.no_grad(), trainer.compute_loss_context_manager():
+                loss = trainer.compute_loss(model, trainer._prepare_inputs(inputs))
+            total, rows = total + float(loss) * size, rows + size
+    model.train(training)
+    return (round(total / rows, 6), rows) if rows else None

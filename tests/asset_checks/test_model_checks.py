@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from checks.registry import checks_of
+from resources.store.store import UNHASHED_DIR
 from tests.support.shelf import (
     Shelf,
     losses,
@@ -67,6 +68,22 @@ def test_a_generator_is_judged_by_rows_before_and_after(
     outcome = shelf.ask(artifact, "falling_loss")
     assert outcome.passed == passed
     assert re.search(reason, outcome.reason), outcome.reason
+
+
+def test_of_several_embedding_models_the_one_that_fell_least_is_judged(shelf: Shelf) -> None:
+    one = {"on": "trained_rows", "rows": 48, "loss_before": 2.0, "loss_after": 1.0}
+    files = {
+        f"{UNHASHED_DIR}/{name}/judged.json": json.dumps([{**one, "loss_after": after}]).encode()
+        for name, after in (("seed_data", 1.5), ("junior_data", 1.95), ("senior_data", 0.1))
+    }
+    artifact = shelf.model("baseline_models", losses(1.0, 9.0))  # single steps say nothing
+    for name, data in files.items():
+        file = artifact.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    outcome = shelf.ask(artifact, "falling_loss")
+    assert not outcome.passed
+    assert "from 2 to 1.95 on 48 rows of the training, in the same batches of junior_data" in outcome.reason
 
 
 def test_few_steps_are_a_warning(shelf: Shelf) -> None:

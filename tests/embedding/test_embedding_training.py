@@ -34,6 +34,9 @@ def test_static_model_learns_and_is_saved_whole(job: Callable[..., dict[str, Any
     lines = [json.loads(line) for line in (Path(params["aside"]) / "losses.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, result["steps"] + 1))
     assert (Path(params["aside"]) / "loss.png").stat().st_size > 1000
+    (judged,) = json.loads((Path(params["aside"]) / "judged.json").read_text())
+    assert judged["rows"] == 300
+    assert judged["loss_after"] < judged["loss_before"] / 3
     files = contents(params["out"])
     assert "model.safetensors" in files
     assert "README.md" not in files
@@ -138,8 +141,29 @@ def test_training_resumes_from_a_checkpoint_to_the_same_bytes(
     assert seen == list(range(stop, steps + 1))
     assert result["steps"] == steps
     assert contents(whole["out"]) == contents(cut["out"])
-    losses = [Path(params["aside"], "losses.jsonl").read_text() for params in (whole, cut)]
-    assert losses[0] == losses[1]
+    for name in ("losses.jsonl", "judged.json"):
+        texts = [Path(params["aside"], name).read_text() for params in (whole, cut)]
+        assert texts[0] == texts[1], name
+
+
+def test_reading_rows_before_and_after_leaves_the_model_as_it_is(
+    job: Callable[..., dict[str, Any]], decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {"kind": "pretrained", "name": str(decoder)}
+    settings = {
+        "learning_rate": 1e-3,
+        "epochs": 1,
+        "batch_size": 16,
+        "micro_batch_size": 8,
+        "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
+    }
+    judged, plain = job(base, "judged", **settings), job(base, "plain", **settings)
+    first = train(judged, silent)
+    monkeypatch.setattr(embed, "_loss_of_some", lambda _trainer: None)
+    second = train(plain, silent)
+    assert contents(judged["out"]) == contents(plain["out"])
+    assert first["padding"] == second["padding"]
+    assert not Path(plain["aside"], "judged.json").exists()
 
 
 def test_checkpoints_of_other_rows_or_settings_are_not_taken(job: Callable[..., dict[str, Any]]) -> None:
