@@ -345,7 +345,7 @@ def _loss_of_some(trainer: _Trainer) -> tuple[float, int] | None:
                 [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
             )
             with torch.no_grad(), trainer.compute_loss_context_manager():
-                loss = trainer.compute_loss(model, trainer._prepare_inputs(inputs))
+                loss: Any = trainer.compute_loss(model, trainer._prepare_inputs(inputs))
             total, rows = total + float(loss) * size, rows + size
     model.train(training)
     return (round(total / rows, 6), rows) if rows else None
