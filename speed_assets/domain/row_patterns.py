@@ -51,6 +51,7 @@ TEMPLATE = (
     rf"(?-u:\b)(?:{_KEYS})(?-u:\b)[\u201d\"'`*]{{0,3}} ?[:=]|^\W{{0,3}}(?:{_KEYS})(?-u:\b)"
     rf"|\{{\{{? ?(?:{_SLOTS}) ?\}}?\}}"
     r"|[<\[](?:Your|Insert|YOUR|INSERT|insert|Company|Name|Date) ?[A-Za-z /'-]{0,40}[>\]]"
+    r"|\[(?:[A-Z]+(?:_[A-Z]+)+|TASK|TOPIC|ACTION|NAME|DATE|TEXT|QUERY|DOCUMENT|LABEL)\]"
     r"|^\W{0,3}[Ll]orem ipsum dolor"
     # The name of a field before its text, and the field's description in its place.
     r"|^\W{0,3}S[12]\W{1,3}(?:is|was|are|were|has|had|can|does|do)\b"
@@ -69,8 +70,11 @@ PLACEHOLDER = (
 )
 """A placeholder for a text, an address or a name of five words with underscores alone, or the key of a similar sentence in its
 own place. As a label it may be meant."""
-LABEL_TEMPLATE = r"(?i)^\W{0,3}(?:label|class|category|correct label|misleading label|intent|answer|output)\W{0,2}[:=]"
-"""The name of the field before a label. In other texts these words open entries of a catalogue."""
+LABEL_TEMPLATE = (
+    r"(?i)^\W{0,3}(?:label|class|category|correct label|misleading label|intent|answer|output)\W{0,2}[:=]"
+    r"|^\W{0,3}(?:the |an? )?(?:right|wrong|correct|another|misleading) (?:class|label|category)(?-u:\b)"
+)
+"""The name of the field before a label, or its description in its place. In other texts these words open entries of a catalogue."""
 
 MARKUP = (
     r"```|^\W{0,2}(?:json|markdown)\s*[{\[]|^\s*[{\[]\s*[\"'][\w ]{1,40}[\"']\s*:|[\"'](?:S1|S2|S3|input|label|text|query|output|answer|reason|revision|[a-z]+_[a-z_]+)[\"']\s*:\s*[\"'{\[]"
