@@ -39,10 +39,10 @@ REFUSAL = (
 _SENTENCE = r"(?:^\W{0,3}|[.!?]\s+|\n\s*)"
 AS_AN_AI = (
     rf"(?i){_SENTENCE}(?:sorry,? (?:but )?)?as an? (?:ai|artificial intelligence|large language|language)(?: language)?(?: (?:model|assistant|chatbot))?(?: (?:developed|trained|created|made) by [\w ]{{1,20}})?,? (?:i|my)\b"
-    rf"|{_SENTENCE}(?:i[\u2019']m|i am)(?: just| only| merely)? an? (?:ai|large|artificial intelligence)\b ?(?:language model|assistant|model|chatbot)?(?:[,.]| (?:and|so|trained|developed|created|that))"
+    rf"|{_SENTENCE}(?:i[\u2019']m|i am)(?: just| only| merely)? an? (?:helpful |friendly |virtual )?(?:ai|large|artificial intelligence)\b ?(?:language model|assistant|model|chatbot)?(?:[,.]| (?:and|so|trained|developed|created|that))"
 )
 
-AS_AN_AI_SUSPECT = r"(?i)an? (?:ai|artificial|large|language)"
+AS_AN_AI_SUSPECT = r"(?i)an? (?:(?:helpful|friendly|virtual) )?(?:ai|artificial|large|language)"
 """Stands in every text that `AS_AN_AI` finds, and is cheap to look for."""
 
 _KEYS = "user_query|positive_document|hard_negative_document|input_text|misleading_label"
@@ -51,7 +51,7 @@ TEMPLATE = (
     rf"(?-u:\b)(?:{_KEYS})(?-u:\b)[\u201d\"'`*]{{0,3}} ?[:=]|^\W{{0,3}}(?:{_KEYS})(?-u:\b)"
     rf"|\{{\{{? ?(?:{_SLOTS}) ?\}}?\}}"
     r"|[<\[](?:Your|Insert|YOUR|INSERT|insert|Company|Name|Date) ?[A-Za-z /'-]{0,40}[>\]]"
-    r"|\[(?:[A-Z]+(?:_[A-Z]+)+|TASK|TOPIC|ACTION|NAME|DATE|TEXT|QUERY|DOCUMENT|LABEL)\]"
+    r"|\[(?:[A-Z]+(?:_[A-Z]+)+|(?i:task|topic|text|name|item|example)s?\d|TASK|TOPIC|ACTION|NAME|DATE|TEXT|QUERY|DOCUMENT|LABEL)\]"
     r"|^\W{0,3}[Ll]orem ipsum dolor"
     # The name of a field before its text, and the field's description in its place.
     r"|^\W{0,3}S[12]\W{1,3}(?:is|was|are|were|has|had|can|does|do)\b"

@@ -51,6 +51,8 @@ def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str
         ("template_echo", "query", {"query": "S1"}),
         ("template_echo", "query", {"query": "S1 is known for its reefs."}),
         ("template_echo", "query", {"query": "This is a [TASK] to [ACTION]"}),
+        ("template_echo", "query", {"query": "from [task1] to [task2] by tram"}),
+        ("as_an_ai", "query", {"query": "I'm a helpful AI, and I can help with a wide range of tasks."}),
         ("template_echo", "negative", {"negative": "This is a [TASK_RESULT], and it is long."}),
         ("template_echo", "positive", LABELLED | {"positive": "Right class of the text"}),
         ("template_echo", "positive", {"positive": "old_bridges_damaged_by_recent_construction_document"}),
