@@ -275,33 +275,12 @@ def _train(
         set_seed(seed % 2**32)  # an adapter's first weights are drawn
         config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
         first.model = get_peft_model(first.model, config)
-    gpu = torch.cuda.is_available()
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
-        use_cpu=not gpu,
-        bf16=transformer and gpu and settings.dtype == "bfloat16",
-        fp16=transformer and gpu and settings.dtype == "float16",
-        per_device_train_batch_size=settings.batch_size,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_share,
-        weight_decay=settings.weight_decay,
-        activation_checkpointing=transformer and settings.gradient_checkpointing,
-        seed=seed % 2**32,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",  # `Watch` asks for checkpoints, by the clock
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=gpu,
-    )
     prompts = {name: text or "" for name, text in model.prompts.items()}
     ends = EpochEnds(folder / "epochs", settings.average_last)
     loss = loss_of(model, settings)
     trainer = _Trainer(
         model=model,
-        args=arguments,
+        args=_arguments(settings, seed, folder, transformer),
         train_dataset=datasets_of(rows, settings, prompts, default_prompt(model)),
         loss=loss,
         callbacks=[watch, *([ends] if settings.average_last > 1 else [])],
@@ -322,6 +301,32 @@ def _train(
     if before and after:
         judged = {"on": "trained_rows", "rows": before[1], "loss_before": before[0], "loss_after": after[0]}
     return [entry for entry in trainer.state.log_history if "loss" in entry], counts, judged
+
+
+def _arguments(
+    settings: EmbeddingSettings, seed: int, folder: Path, transformer: bool
+) -> SentenceTransformerTrainingArguments:
+    gpu = torch.cuda.is_available()
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        use_cpu=not gpu,
+        bf16=transformer and gpu and settings.dtype == "bfloat16",
+        fp16=transformer and gpu and settings.dtype == "float16",
+        per_device_train_batch_size=settings.batch_size,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        activation_checkpointing=transformer and settings.gradient_checkpointing,
+        seed=seed % 2**32,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # `Watch` asks for checkpoints, by the clock
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=gpu,
+    )
 
 
 def _loss_of_some(trainer: _Trainer) -> tuple[float, int] | None:
