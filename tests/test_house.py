@@ -97,7 +97,8 @@ def test_lock_is_closed() -> None:
             seen.add((name, extra))
             needed = [Requirement(line) for line in metadata.requires(name) or ()]
             waiting += [r for r in needed if r.marker is None or r.marker.evaluate({"extra": extra})]
-    names = {name for name, _ in seen}
+    # A torch that is built for CUDA brings its own libraries; the lock has the build for CPUs.
+    names = {name for name, _ in seen if not name.startswith(("nvidia-", "cuda-")) and name != "triton"}
     assert names <= locked, f"not in requirements.lock: {sorted(names - locked)}"
 
 
