@@ -1,4 +1,4 @@
-"""The plugin in vLLM itself: a server and an engine use it, and a step's base rows stay the base's."""
+"""The plugin in vLLM itself: its loader finds it, and rows of the base in a step stay the base's."""
 
 from __future__ import annotations
 
