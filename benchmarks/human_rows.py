@@ -2,7 +2,8 @@
 
 `python -m benchmarks.human_rows --data FOLDER` makes rows as SPEED's out of sets that lie in a folder: retrieval from
 `xquad_en` and `med_beir`, classification from `banking77`, `clinc150` and `amazon_counterfactual`, STS from `stsb` (pairs from 4
-on, the negative from a pair of the first sentence below 3 where there is one). Each set is cut into two halves by a hash
+on, the negative from a pair of the first sentence below 3 where there is one); and once more as rows from passages, whose rules
+are others (long matching: pairs of abstracts relevant to one query). Each set is cut into two halves by a hash
 of its texts. Thresholds were chosen with `--half choose`; what is reported is the other half. The rule on lengths is not asked:
 nobody was asked for a length. True finds are no errors and are counted apart: rows whose query is, but for case and
 punctuation, that of another row (`near_duplicate`), and rows of which a text stands, word for word, in the other sets or in the
@@ -22,6 +23,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from speed_assets.assets.triplets import filtered
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.folding import fold
+from speed_assets.domain.given_texts import with_classes
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.rows import PROMPT_ECHO, parse_outputs
 from speed_assets.domain.rules import first_broken_rules
@@ -118,6 +121,46 @@ def _sts(folder: Path) -> Iterator[Row]:
         }  # fmt: skip
 
 
+def _as_from_passages(kind: str, rows: Iterator[Row], classes: bool = False) -> Iterator[Row]:
+    """Rows of people as rows whose given text, or whose positive, is a passage; a classification task names its classes."""
+    kept = list(rows)
+    labels = sorted({row["positive"] for row in kept})
+    for row in kept:
+        yield {**row, "task_type": kind, "task": with_classes(row["task"], labels) if classes else row["task"]}
+
+
+def _of_one_query(rows: Iterator[Row]) -> Iterator[Row]:
+    """Pairs of documents that people judged relevant to one query, each document once: they match as long texts."""
+    by_query: dict[str, list[Row]] = defaultdict(list)
+    taken: set[str] = set()
+    for row in rows:
+        if row["positive"] not in taken:
+            taken.add(row["positive"])
+            by_query[row["query"]].append(row)
+    for group in by_query.values():
+        for one, other in zip(group[::2], group[1::2], strict=False):
+            yield {**one, "query": one["positive"], "positive": other["positive"], "half": half_of(one["positive"])}
+
+
+def rows_of_passages(data: Path) -> dict[str, Iterator[Row]]:
+    """Rows of people as the rules of rows from passages read them (`grounded_rules.py`), by set and kind."""
+    question, abstracts = "Given a question, find the paragraph that answers it", "Find abstracts that are about it"
+    xquad, med = (partial(_retrieval, data / "xquad_en", question, "document"), partial(_retrieval, data / "med_beir", abstracts, "query"))  # fmt: skip
+    banking = _classification(data / "banking77", "Tell the intent of what a customer asks a bank.", {})
+    clinc = _classification(data / "clinc150", "Tell the intent of what somebody says to an assistant.", {})
+    related = "Match an abstract with another on the same subject"
+    return {
+        "xquad_en grounded": _as_from_passages("grounded", xquad()),
+        "med_beir grounded": _as_from_passages("grounded", med()),
+        "banking77 grounded_classification": _as_from_passages("grounded_classification", banking, classes=True),
+        "clinc150 grounded_classification": _as_from_passages("grounded_classification", clinc, classes=True),
+        "stsb grounded_sts": _as_from_passages("grounded_sts", _sts(data / "stsb")),
+        "med_beir grounded_matching_long": (
+            {**row, "task_type": "grounded_matching_long", "task": related} for row in _of_one_query(med())
+        ),
+    }
+
+
 def human_rows(data: Path) -> dict[str, pl.DataFrame]:
     """Rows of every set, whole, with the half that each is in."""
     made: dict[str, Iterator[Row]] = {
@@ -133,6 +176,7 @@ def human_rows(data: Path) -> dict[str, pl.DataFrame]:
             {"0": "not counterfactual", "1": "counterfactual"},
         ),
         "stsb": _sts(data / "stsb"),
+        **rows_of_passages(data),
     }
     return {
         name: pl.DataFrame(list(rows)).with_columns(
@@ -252,9 +296,10 @@ def main() -> None:
     sets: dict[str, Any] = {}
     holds = True
     for name, rows in human_rows(args.data).items():
-        others = {other: group for other, group in texts.items() if other != name}
+        others = {other: group for other, group in texts.items() if other != name.split()[0]}
         seen = rejected_rows(rows, args.half, section, others)
-        if repeated := echoes(rows.filter(pl.col("half") == args.half), prompts):
+        from_topics = rows.filter(half=args.half).filter(~pl.col("task_type").str.starts_with("grounded"))
+        if repeated := echoes(from_topics, prompts):
             seen["wrong"][PROMPT_ECHO] = [{**row, "detail": PROMPT_ECHO} for row in repeated]
         wrong = {rule: round(len(found) / seen["rows"], 5) for rule, found in sorted(seen["wrong"].items())}
         in_all = round(sum(map(len, seen["wrong"].values())) / seen["rows"], 5)

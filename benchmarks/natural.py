@@ -179,7 +179,7 @@ def teacher(recipe: Recipe, home: Path, python: str) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        _until_it_answers(server, f"http://{host}:{port}/health", log)
+        until_it_answers(server, f"http://{host}:{port}/health", log)
         yield
     finally:
         print(f"CPU seconds of the server: {_cpu_seconds(server.pid):.0f}", file=sys.stderr)
@@ -201,7 +201,12 @@ def _cpu_seconds(group: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _until_it_answers(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def until_it_answers(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait for a server's first answer with status 200.
+
+    Raises:
+        RecipeError: it ended, or did not answer within `START_SECONDS`.
+    """
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         if server.poll() is not None:

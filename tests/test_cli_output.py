@@ -113,6 +113,18 @@ def test_a_termination_is_distinguished_from_an_interrupt_and_the_handler_is_res
     assert entry.TERMINATED == 128 + signal.SIGTERM
 
 
+def test_a_termination_is_one_where_dagster_has_replaced_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it runs, and afterwards, SIGTERM goes where SIGINT goes."""
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+
+        def interrupted(*_arguments: Any, number: int = number) -> Any:
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+            os.kill(os.getpid(), number)
+
+        monkeypatch.setattr("speed_assets.recipe.load_recipe", interrupted)
+        assert main(["explain", "seed"]) == status
+
+
 def test_several_seeds_follow_one_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 

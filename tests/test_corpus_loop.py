@@ -88,6 +88,21 @@ def test_the_share_of_rows_from_passages_is_a_number(tmp_path: Path) -> None:
     assert "passages" in graphs[1.0]
 
 
+def test_no_rows_from_passages_are_none_after_a_dump(tmp_path: Path) -> None:
+    """A dump leaves zeros out, and a reader fills in the share where nothing is said."""
+    write_corpus(tmp_path / "corpus", 2)
+    data = recipe_of("http://127.0.0.1:1/v1", tmp_path, 0.5).model_dump()
+    data["seed_data"]["rows"] |= {"retrieval": 24, "grounded": 0}
+    data["final_triplets"]["wanted"] = {
+        "rows": {**ROWS, "retrieval": 8, "grounded": 0},
+        "candidates_max": {**ROWS, "retrieval": 80},
+    }
+    recipe = Recipe.model_validate(data)
+    assert (recipe.seed_data.rows.retrieval, recipe.seed_data.rows.grounded) == (24, 0)
+    assert Recipe.model_validate(recipe.model_dump()) == recipe
+    assert Recipe.model_validate(recipe.model_dump(mode="json")).digest() == recipe.digest()
+
+
 def test_sections_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     data = recipe_of("http://127.0.0.1:1/v1", tmp_path).model_dump()
     for change, message in (

@@ -219,12 +219,13 @@ def test_further_blocks_are_written_until_enough_rows_pass(tmp_path: Path) -> No
     assert report.errors == []
     assert [line for line in said if "a further block is written" in line]
     artifacts = Artifacts(recipe, Store(home))
-    assert asked_rows(artifacts.recipe)["retrieval"] > first
+    asked = asked_rows(artifacts.recipe)["retrieval"]
+    assert asked > first
     assert artifacts.get("final_triplets").table().height >= first + 4
     before = Artifacts(recipe, Store(home), further_blocks=False).get("senior_data", "retrieval").table()
-    after = artifacts.get("senior_data", "retrieval").table()
-    assert after.filter(pl.col("row_id").is_in(before["row_id"].implode())).equals(before)
-    assert artifacts.get("senior_data", "retrieval").metadata["known_rows"] == first
+    last = artifacts.get("senior_data", "retrieval")
+    assert last.table().filter(pl.col("row_id").is_in(before["row_id"].implode())).equals(before)
+    assert first <= last.metadata["known_rows"] < asked, "how many blocks it takes depends on what a processor computes"
     steps = {step.name: step.action for step in plan(recipe, home).steps}
     assert {steps["senior_data/retrieval"], steps["final_triplets"]} == {"reuse"}
     assert runs.run(recipe, home, select="*final_triplets").made == {}

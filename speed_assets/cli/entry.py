@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -73,11 +74,14 @@ def _open_closed_streams() -> None:
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt on SIGTERM, and restore the handler afterwards; yields the signals that came."""
+    """Raise KeyboardInterrupt on SIGTERM, and restore the handler afterwards; yields the SIGTERMs that came, known once it ends.
+
+    Dagster puts handlers of its own in the place of this one while it runs, so a handler would miss most of them: Python writes the
+    number of every signal into a socket.
+    """
     received: list[int] = []
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:
@@ -85,10 +89,18 @@ def _terminate_as_interrupt() -> Iterator[list[int]]:
     except ValueError:  # only the main thread may set handlers
         yield received
         return
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        woken = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield received
+        finally:
+            signal.set_wakeup_fd(woken)
+            signal.signal(signal.SIGTERM, before)
+            with suppress(BlockingIOError):
+                received += [number for number in reader.recv(1024) if number == signal.SIGTERM]
 
 
 @contextmanager

@@ -173,7 +173,7 @@ class Recipe(Section):
         for name in ("own_evaluation", "examples", "languages", "given", "reranker_scores"):
             if getattr(self, name) is None:
                 dumped.pop(name, None)
-        return dumped
+        return dumped if self.corpus is None else _with_zeros(dumped, _shares(dict(self.corpus)))
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Recipe:
@@ -287,6 +287,18 @@ def _with_grounded(section: Mapping[str, Any], field: str, shares: Mapping[TaskT
             grounded = round(share * rows[name])
             changed |= {name: rows[name] - grounded, GROUNDED_AS[name]: grounded}
     return {**section, field: changed}
+
+
+def _with_zeros(dumped: dict[str, Any], shares: Mapping[TaskTypeName, float]) -> dict[str, Any]:
+    """A dumped recipe that says 0 of grounded rows wherever its reader would take a share of the others for them."""
+    counts = [(dumped.get(name), field) for name, field in ROW_COUNTS]
+    wanted = (dumped.get("final_triplets") or {}).get("wanted")
+    for section, field in [*counts, (wanted, "rows"), (wanted, "candidates_max")]:
+        if not isinstance(section, dict) or not isinstance(rows := section.get(field), dict):
+            continue
+        filled_in = _with_grounded(section, field, shares)[field]
+        rows |= {name: 0 for name in filled_in.keys() - rows.keys() if filled_in[name]}
+    return dumped
 
 
 def rows_asked(sections: Recipe | RecipeView, source: DataSource) -> PerTaskType:

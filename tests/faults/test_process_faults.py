@@ -44,7 +44,7 @@ def test_a_worker_that_stalls_is_ended_with_its_run_and_the_next_run_resumes(
     time.sleep(1)
     assert process.poll() is None, "a step may take days: nobody but the user knows that it stalls"
     process.send_signal(signal.SIGTERM)
-    assert "interrupted: what is finished is kept" in ended(process, 130)
+    assert "interrupted: what is finished is kept" in ended(process, 143)
     assert not Path(f"/proc/{worker}").exists()
     ended(start(recipe, home))
     assert_as_undisturbed(recipe, home, whole)
