@@ -209,7 +209,10 @@ def rejected_rows(
     asked = rows.filter(pl.col("half") == half)
     rest = rows.filter(pl.col("half") != half)
     evaluation = others | {
-        "the other half": [*rest["query"], *rest.filter(pl.col("task_type") != "classification")["positive"]]
+        "the other half": [
+            *rest["query"],
+            *rest.filter(~pl.col("task_type").str.ends_with("classification"))["positive"],
+        ]
     }
     truth = Truth([text for texts in evaluation.values() for text in texts])
     funnel = filtered(asked.drop("half"), section, evaluation, seed=1)
@@ -305,7 +308,8 @@ def main() -> None:
         in_all = round(sum(map(len, seen["wrong"].values())) / seen["rows"], 5)
         true = {rule: round(count / seen["rows"], 5) for rule, count in sorted(seen["true"].items())}
         sets[name] = {"rows": seen["rows"], "wrong": wrong, "wrong_in_all": in_all, "true_finds": true}
-        holds &= in_all <= BOUND_ALL and max(wrong.values(), default=0) <= BOUND_RULE
+        if name in SETS:  # rules of passages are for what a model writes from one: people's vocabulary may be another
+            holds &= in_all <= BOUND_ALL and max(wrong.values(), default=0) <= BOUND_RULE
         print(
             f"{name:22} {seen['rows']:>6} rows, wrongly rejected {in_all:.2%}: {wrong}; true finds {true}", flush=True
         )
