@@ -12,6 +12,8 @@ import polars as pl
 
 import speed_assets as speed
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 table, column, questions = sys.argv[1:]
 rows = pl.read_csv(table)
 texts = rows[column].to_list()

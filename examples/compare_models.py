@@ -11,6 +11,8 @@ import polars as pl
 
 import speed_assets as speed
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 new, old = (pl.read_csv(file)["score"].to_list() for file in sys.argv[1:])
 found = speed.compare(new, old)
 low, high = found.interval(0.05)

@@ -12,6 +12,8 @@ from sentence_transformers import SentenceTransformer
 
 import speed_assets as speed
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 release = speed.open_release(sys.argv[1])
 print(f"release {release.short} of recipe {release.recipe}")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import speed_assets as speed
 
 if __name__ == "__main__":  # worker processes import this file
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     recipe, home = speed.load_recipe(sys.argv[1]), Path(sys.argv[2]).resolve()
     try:
         planned = speed.plan(recipe, home).as_json()

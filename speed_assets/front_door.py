@@ -54,8 +54,10 @@ def contamination(
         it repeats none.
 
     Raises:
-        TypeError: when a text is no string.
+        TypeError: when a text is no string, or the texts of a set are one string.
     """
+    if one := [name for name, of_set in evaluation.items() if isinstance(of_set, str)]:
+        raise TypeError(f"the texts of {one[0]!r} are one string: give a list of texts")
     from speed_assets.domain.contamination import EvaluationIndex
     from speed_assets.domain.contamination import Limits as ContaminationLimits
 

@@ -62,6 +62,11 @@ def test_errors_have_one_base(error: type[Exception]) -> None:
     assert issubclass(error, speed_assets.SpeedError)
 
 
+def test_a_set_of_one_string_is_refused_instead_of_read_by_letters() -> None:
+    with pytest.raises(TypeError, match="the texts of 'b' are one string"):
+        speed_assets.contamination(["a text"], {"a": ["a"], "b": "a text"})
+
+
 def test_contamination_finds_copies() -> None:
     question = "which river flows through the old town of the city before it meets the sea in the west"
     found = speed_assets.contamination([question, "nothing of the kind"], {"Quiz": [question]})

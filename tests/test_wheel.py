@@ -104,13 +104,16 @@ from speed_assets.cli import main
 for arguments in (["plan"], ["plan", "--recipe", "laptop"], ["report"], ["explain", "embedding_model.batch_size"], ["releases"], ["cost"]):
     status = main(arguments)
     assert status == 0, (arguments, status)
+assert main(["run"]) == 2, "nothing is asked or made that a lacking package would end"
 """
     environment = _variables(SPEED_HOME=str(tmp_path / "home"), PYTHONPATH=str(PROJECT))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert "speed-assets[train,eval]" in done.stdout, "the plan names what a run lacks"
+    assert "WHEEL[train,eval]" in done.stdout, "the plan names what a run lacks"
+    assert "this environment lacks torch" in done.stderr, "a run ends with it"
+    assert not list((tmp_path / "home").glob("artifacts/*"))
 
 
 @pytest.mark.faults

@@ -261,7 +261,9 @@ def _carried_out(function: StageFunction, run: StageRun[Any], artifacts: Artifac
 def _failure_of(refusal: Refusal) -> dg.Failure:
     lines = [f"- {reason.sentence}" for reason in refusal.reasons]
     if refusal.compare_with:
-        lines.append(f"`speed diff {refusal.compare_with} --now` compares the candidate with the release in use")
+        lines.append(
+            f"`speed diff {refusal.compare_with} --now` compares the candidate with the release in use, with the --set of this run if it had one"
+        )
     return dg.Failure(
         description="\n".join(["release refused:", *lines]),
         metadata={

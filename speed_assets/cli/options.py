@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,16 +57,26 @@ JsonAtEndOption = Annotated[bool, typer.Option("--json", help="End standard outp
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this the command only prints what it would do.")]
 
 
-def load(recipe: str, topics: Path | None = None, changed: Sequence[str] | None = None) -> Recipe:
+def load(
+    recipe: str, topics: Path | None = None, changed: Sequence[str] | None = None, *, makes_rows: bool = False
+) -> Recipe:
     """The recipe of a command line, whose key is secret from here on; reports the files that it takes from the shipped recipes.
 
-    Raises RecipeError, with a suggestion for a mistyped name. `changed` are changes as `FIELD=VALUE`.
+    Args:
+        recipe: name or file.
+        topics: a topic file in the place of the recipe's.
+        changed: changes as `FIELD=VALUE`.
+        makes_rows: warn first of all where the rows would be those of a toy language, and the topics are somebody's own.
+
+    Raises:
+        RecipeError: with a suggestion for a mistyped name.
     """
     from resources.redaction import mark_secret_variables
     from speed_assets.recipe import (
         RECIPES,
         RecipeError,
         changes_of,
+        demonstration_notice,
         find_recipe,
         load_recipe,
         shipped_files,
@@ -83,6 +95,8 @@ def load(recipe: str, topics: Path | None = None, changed: Sequence[str] | None 
             raise
         raise RecipeError(f"{error}. Did you mean {matches[0]}?") from None
     mark_secret_variables(loaded.teacher.key_variable, *loaded.teacher.dialect.headers.values())
+    if makes_rows and (notice := demonstration_notice(loaded)):
+        note(textwrap.fill(f"warning: {notice}", shutil.get_terminal_size().columns, break_on_hyphens=False))
     file = find_recipe(recipe)
     text = file.read_text(encoding="utf-8")
     if file.parent != RECIPES.resolve() and (files := shipped_files(loaded, text, file.resolve().parent)):

@@ -6,6 +6,7 @@ Belongs here: their arguments and what they print. Not here: what they compute (
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
@@ -51,7 +52,7 @@ def init(
             "",
             "Next: put your topics into topics.txt, name your teacher in recipe.yaml, and then",
             "",
-            f"  cd {folder}; cp .env.example .env; set -a; . ./.env; set +a",
+            f"  cd {shlex.quote(str(folder))}; cp .env.example .env; set -a; . ./.env; set +a",
             *(f"  speed {command}" for command in ("doctor", "plan", "rehearse", "run")),
         ]
     )

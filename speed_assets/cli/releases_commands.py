@@ -5,6 +5,7 @@ Belongs here: their arguments and what they print. Not here: releases (`resource
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,11 +119,18 @@ def _short(value: Any) -> str:
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="Folder of a release, at any place.")], as_json: JsonOption = False
+    release: Annotated[str, typer.Argument(help="Folder of a release, at any place, or how its fingerprint begins.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Check that every byte of a release is as it was written; name every file that is not."""
+    from resources.releases.releases import find_release
+    from resources.store.home import speed_home
+    from resources.store.shared_store import store_of
     from speed_assets.orchestration.release_list import verified
 
+    folder = Path(release)
+    if not folder.exists() and re.fullmatch("[0-9a-f]+", release):
+        folder = find_release(store_of(speed_home()), release).path
     found = verified(folder)
     if as_json:
         show_json(found)

@@ -6,7 +6,6 @@ Belongs here: their arguments and what they print. Not here: running (`speed_ass
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,14 +59,13 @@ def run(
     as_json: JsonAtEndOption = False,
 ) -> None:
     """Materialize everything that is stale, and end with a table."""
-    loaded, home = load(recipe, topics, changed), prepared_home()
+    loaded, home = load(recipe, topics, changed, makes_rows=True), prepared_home()
     from resources.store.shared_store import store_of
     from resources.store.snapshot import Snapshot
     from speed_assets.orchestration import run_report, runs
     from speed_assets.recipe import changes_of
 
     with progress_display() as display:
-        _say_demonstration(loaded, display.say)
         display.say(f"recipe {loaded.name}, home {home}")
         changes = changes_of(changed or ())
         report = runs.run(
@@ -77,6 +75,8 @@ def run(
         if not report.made and not report.errors:
             display.say("nothing was stale: every artifact is reused")
     _show_summary(summary, report)
+    of_run = bool(changes) or not summary["release"]  # the latest state of the recipe as written is another one then
+    show([f"report: speed report {f'{report.run} ' if of_run else ''}--open"])
     for error in report.errors:
         fail(error)
     if as_json:
@@ -109,7 +109,7 @@ def _show_summary(summary: dict[str, Any], report: Any) -> None:
     if summary["scores"]:
         out()
         show_table(*score_table(summary["scores"]), best=True)
-    show(["", f"release: {summary['release'] or 'none'}", "report: speed report --open"])
+    show(["", f"release: {summary['release'] or 'none'}"])
 
 
 def score_table(scores: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
@@ -137,7 +137,7 @@ def plan(
 ) -> None:
     """Dry run: what a run would make, why, and the estimated cost. Makes no API calls."""
     with busy_with("reading the recipe, its inputs and the home"):
-        loaded, home = load(recipe, topics, changed), prepared_home()
+        loaded, home = load(recipe, topics, changed, makes_rows=True), prepared_home()
         from speed_assets.orchestration.plan import plan as make_plan
         from speed_assets.orchestration.plan_text import as_text
 
@@ -146,7 +146,6 @@ def plan(
     if as_json:
         show_json(planned.as_json())
         return
-    _say_demonstration(loaded, out)
     show(map(printable, as_text(planned)))
 
 
@@ -166,13 +165,12 @@ def rehearse(
     as_json: JsonAtEndOption = False,
 ) -> None:
     """Run the complete recipe on a few rows, in a home of its own, and estimate the full run."""
-    loaded, home = load(recipe, topics), home_to_run_in()
+    loaded, home = load(recipe, topics, makes_rows=True), home_to_run_in()
     from speed_assets.orchestration import rehearsal_report
     from speed_assets.orchestration import rehearse as rehearsal
 
     with progress_display() as display:
         place = rehearsal.home_of(home, loaded)
-        _say_demonstration(loaded, display.say)
         display.say(f"rehearsal of recipe {loaded.name}, home {place}")
         done = rehearsal.rehearse(
             loaded,
@@ -261,11 +259,3 @@ def ui(
 def _from_anywhere(recipe: str) -> str:
     """The name of a shipped recipe as it is, a file with its whole path."""
     return str(Path(recipe).resolve()) if Path(recipe).is_file() else recipe
-
-
-def _say_demonstration(recipe: Any, say: Callable[[str], None]) -> None:
-    """Say first that a recipe writes a toy language, where its topics are somebody's own."""
-    from speed_assets.recipe import demonstration_notice
-
-    if notice := demonstration_notice(recipe):
-        say(f"DEMONSTRATION: {notice}")

@@ -6,8 +6,6 @@ warnings are computed (`enough_topics.py`, `domain/training_length.py`).
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from resources.inputs.enough_topics import crowded_prompt_warnings
 from speed_assets.domain.training_length import too_few_steps_message
 from speed_assets.recipe import PerTaskType, Recipe, Training
@@ -19,7 +17,7 @@ def warnings_before(recipe: Recipe) -> list[str]:
     Raises:
         RecipeError: where the recipe refuses too few prompts (`topics.refuse`), or a topic file cannot be read.
     """
-    return [*crowded_prompt_warnings(recipe), *short_trainings(recipe), *taught_unchecked(recipe), *missing_extras()]
+    return [*crowded_prompt_warnings(recipe), *short_trainings(recipe), *taught_unchecked(recipe)]
 
 
 def taught_unchecked(recipe: Recipe) -> list[str]:
@@ -36,23 +34,6 @@ def taught_unchecked(recipe: Recipe) -> list[str]:
         for model, (table, section) in trained.items()
         if model in graph and not graph[model].given and section is not None and section.rules is None
     ]
-
-
-def missing_extras() -> list[str]:
-    """A warning where this environment has the core only, which plans and reports but makes no model."""
-    lacking = [name for name in ("torch", "sentence_transformers", "mteb") if not _importable(name)]
-    if not lacking:
-        return []
-    return [
-        f"this environment lacks {', '.join(lacking)}, so no model can be trained: pip install 'speed-assets[train,eval]'"
-    ]
-
-
-def _importable(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def short_trainings(recipe: Recipe) -> list[str]:

@@ -34,7 +34,7 @@ VARIABLE = "SPEED_DOCTOR"
 _OF_TEACHER = frozenset(
     ("key", "batches", "prices", "endpoint", "server", "server clock", "answer", "structured output", "model behind")
 )
-_OF_MODELS = frozenset(("engine", "gpu", "cuda", "model", "mteb tasks", "ports", "memory"))
+_OF_MODELS = frozenset(("packages", "engine", "gpu", "cuda", "model", "mteb tasks", "ports", "memory"))
 _INPUTS = {"topics": "topic_file", "prompts": "prompt:", "evaluation": "evaluation_", "corpus": "corpus_files"}
 """By the name of a finding, what the externals of the stages begin with that read this input."""
 

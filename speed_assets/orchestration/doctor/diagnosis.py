@@ -63,6 +63,7 @@ def _probes(recipe: Recipe, home: Path, network: bool) -> list[tuple[str, Probe]
         ("locale", lambda: machine_probes.languages(recipe, home)),
         ("clock", lambda: machine_probes.clock(recipe, home)),
         ("ports", lambda: machine_probes.ports(recipe, home)),
+        ("packages", engine_probes.packages),
         ("engine", lambda: engine_probes.engine(recipe, home)),
         ("gpu", lambda: engine_probes.gpu(recipe, home)),
         ("model", lambda: model_probes.models(recipe, home, network=network)),

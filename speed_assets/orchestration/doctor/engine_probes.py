@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from resources.compute.generator import engine_python
@@ -30,6 +31,31 @@ _DRIVERS = {"cu118": 450, "cu121": 525, "cu124": 525, "cu126": 525, "cu128": 525
 _SMI_S = 5.0
 _PROMPT_TOKENS = 1_000
 """Tokens of a prompt that a generator is shown (ours: the longest of the `full` set has about 700)."""
+
+
+_PACKAGES = {
+    "train": ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "sentence_transformers"),
+    "eval": ("mteb", "bm25s", "sklearn"),
+}
+"""What workers import, by the extra that has it."""
+
+
+def packages() -> list[Finding]:
+    """This environment has what trains, writes and scores, as every recipe needs; the core alone plans and reports."""
+    lacking = {extra: [name for name in names if not _importable(name)] for extra, names in _PACKAGES.items()}
+    if not any(lacking.values()):
+        return [ok("packages", "what trains, writes and scores is installed")]
+    names = ", ".join(name for some in lacking.values() for name in some)
+    extras = ",".join(extra for extra, some in lacking.items() if some)
+    words = f"this environment lacks {names}, so it makes no model and no scores"
+    return [error("packages", words, f"install this project with its extras, as in pip install 'WHEEL[{extras}]'")]
+
+
+def _importable(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def engine(recipe: Recipe, home: Path) -> list[Finding]:

@@ -168,7 +168,9 @@ def mteb_names(recipe: Recipe) -> list[Finding]:
     if not wanted:
         return []
     names = _names_in_mteb()
-    missing = [name for name in wanted if names and name not in names]
+    if not names:
+        return []  # it is not installed: `packages` says so
+    missing = [name for name in wanted if name not in names]
     if missing:
         return [error("mteb tasks", f"mteb has no task or benchmark {', '.join(missing)}", "evaluation.tasks")]
     return [ok("mteb tasks", f"mteb has {', '.join(wanted)}")]
