@@ -125,6 +125,9 @@ def test_a_release_verifies_itself_elsewhere_and_is_listed(tmp_path: Path) -> No
     (entry,) = json.loads(speed(tmp_path / "home", "releases", "--json").stdout)
     assert entry["digest"] == made.digest
 
+    begun = speed(tmp_path / "home", "verify", "fff")
+    assert made.digest in begun.stdout, begun.stderr
+    assert_clear_failure(speed(tmp_path / "home", "verify", "abc"), "0 releases are called 'abc'")
     moved = tmp_path / "elsewhere"
     shutil.move(made.path, moved)
     whole = speed(tmp_path / "none", "verify", str(moved))
