@@ -234,7 +234,7 @@ def data_docs(
     topics: TopicsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write Great Expectations' Data Docs of every table that is made."""
+    """Write Great Expectations' Data Docs of every table that is made: `index.html` in the folder, readable without a network."""
     loaded = load(recipe, topics)
     from checks.data_docs import write_data_docs
     from resources.store.artifacts import Artifacts
