@@ -79,6 +79,9 @@ def test_every_argument_has_help_and_every_command_an_example(command: str, caps
         (("show", "embeding_model"), "Did you mean embedding_model?"),
         (("explain", "embedding_model.batch_sise"), "Did you mean embedding_model.batch_size"),
         (("run", "--recipes", "offline"), "--recipe"),
+        (("plan", "--home", "elsewhere"), "--home goes before the command: `speed --home DIR plan`"),
+        (("ledger", "prune", "--home=elsewhere"), "`speed --home DIR ledger prune`"),
+        (("plan", "--version"), "--version goes before the command: `speed --version`"),
     ],
 )
 def test_a_typo_gets_a_suggestion(
