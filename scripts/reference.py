@@ -25,8 +25,8 @@ from checks.registry import CHECKS
 from speed_assets.domain.columns import COLUMNS
 from speed_assets.domain.graph import ALL_STAGES
 from speed_assets.domain.task_types import TASK_TYPE_NAMES, TASK_TYPES
-from speed_assets.orchestration.explain_field import all_fields, explain_field
-from speed_assets.recipe import load_recipe
+from speed_assets.orchestration.explain_field import describe_field
+from speed_assets.recipe.field_paths import IN_LIST, IN_MAPPING, all_fields
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MADE = "<!-- Written by `python -m scripts.reference`: change the docstring, not this page. -->"
@@ -34,24 +34,24 @@ MADE = "<!-- Written by `python -m scripts.reference`: change the docstring, not
 
 def recipe_page() -> str:
     """Every field of a recipe."""
-    recipe = load_recipe("offline")
     lines = [
         "# Fields of a recipe",
         "",
         MADE,
         "",
-        "`speed explain FIELD --recipe FILE` adds the value of a recipe and what a change makes stale.",
+        "`speed explain FIELD --recipe FILE` adds the value of a recipe and what a change makes stale. In a path, "
+        f"`{IN_LIST}` is any entry of a list, and `{IN_MAPPING}` any key of a mapping.",
         "",
-        f"**`extends`** (text): {explain_field(recipe, 'extends').meaning}",
+        f"**`extends`** (text): {describe_field('extends').meaning}",
     ]
     for path in all_fields():
-        found = explain_field(recipe, path)
+        found = describe_field(path)
         if "." not in path:
             lines += ["", f"## `{path}`", ""]
         default = (
             "required" if found.required else f"default `{json.dumps(found.default, default=str, sort_keys=True)}`"
         )
-        if found.fields and not found.required:
+        if found.fields and not found.required and not isinstance(found.default, list):
             default = "optional"
         lines.append(
             f"- **`{path}`** ({found.type}; {default}): {' '.join(filter(None, (found.meaning, found.about)))}"

@@ -24,9 +24,10 @@ from speed_assets.cli.app import app
 from speed_assets.cli.live import LiveBars
 from speed_assets.cli.output import table
 from speed_assets.cli.running import score_table
-from speed_assets.orchestration.explain_field import all_fields, explain_field
+from speed_assets.orchestration.explain_field import describe_field, explain_field
 from speed_assets.orchestration.new_project import TEMPLATES, new_project
 from speed_assets.recipe import PROJECT, Recipe, RecipeError, load_recipe
+from speed_assets.recipe.field_paths import all_fields
 
 COMMANDS = (
     "run", "plan", "rehearse", "study", "ui", "show", "quarantine", "cost", "data-docs", "ledger", "releases", "diff",
@@ -79,6 +80,13 @@ def test_every_argument_has_help_and_every_command_an_example(command: str, caps
         (("show", "embeding_model"), "Did you mean embedding_model?"),
         (("explain", "embedding_model.batch_sise"), "Did you mean embedding_model.batch_size"),
         (("run", "--recipes", "offline"), "--recipe"),
+        (("plan", "--home", "elsewhere"), "--home goes before the command: `speed --home DIR plan`"),
+        (("ledger", "prune", "--home=elsewhere"), "`speed --home DIR ledger prune`"),
+        (("plan", "--version"), "--version goes before the command: `speed --version`"),
+        (("plan", "--set", "embedding_model.lerning_rate=1"), "Did you mean embedding_model.learning_rate?"),
+        (("plan", "--set", "retrival=1"), "Did you mean seed_data.rows.retrieval,"),
+        (("plan", "--set", "teachr.model=x"), "teachr: unknown field. Did you mean teacher?"),
+        (("explain", "input_per_milion"), "Did you mean money.prices.models.<NAME>.input_per_million"),
     ],
 )
 def test_a_typo_gets_a_suggestion(
@@ -225,7 +233,8 @@ def test_a_field_is_explained_with_what_it_makes_stale() -> None:
     assert "release" in {*found.stale, *found.downstream}
     assert not {"seed_data", "final_triplets"} & {*found.stale, *found.downstream}
     assert found.value == recipe.embedding_model.learning_rate
-    assert explain_field(recipe, "seed_data.rows").stale == ["seed_data", "release"]
+    # Which topics are drawn follows from the numbers of rows.
+    assert explain_field(recipe, "seed_data.rows").stale == ["task_list", "seed_data", "release"]
     assert explain_field(recipe, "checks.kept_min").checks == ["final_triplets: kept_share"]
     assert explain_field(recipe, "runtime.threads").stale == []
     assert explain_field(recipe, "ngram").field == "final_triplets.contamination.ngram"
@@ -238,15 +247,14 @@ SOURCES = re.compile(r"paper|\bours?\b|arXiv|measured|E5-mistral|OpenAI|NV-Retri
 
 def test_every_field_is_explained_and_every_default_number_has_a_source() -> None:
     """A field has a description, or is a section with one; a number's source is in its description or its section's."""
-    recipe = load_recipe("offline")
     for path in all_fields():
-        found = explain_field(recipe, path)
+        found = describe_field(path)
         assert found.type
         assert len(found.meaning.split()) > 1, path
         assert found.meaning != "no description", path
         if isinstance(found.default, int | float) and not isinstance(found.default, bool):
-            section = path.rpartition(".")[0]
-            around = explain_field(recipe, section) if section else found
+            section = re.sub(r"(\.<\w+>)*\.\w+$", "", path)
+            around = describe_field(section) if section != path else found
             owner = found.meaning + around.meaning + around.about
             assert SOURCES.search(owner), f"{path}: {found.meaning}"
 

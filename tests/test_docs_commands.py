@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from typer.exceptions import TyperException
 
 from speed_assets.cli.app import app
-from speed_assets.recipe import PROJECT
+from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, load_recipe, parse_recipe
 from tests.support.docs_commands import NOT_RUN, RUN_BY, Command, commands, entry_of, pages
 
 FOUND = [command for page in pages() for command in commands(page)]
@@ -78,3 +79,32 @@ def test_targets_and_modules_exist() -> None:
         if module.partition(".")[0] in ("benchmarks", "scripts", "speed_assets") and find_spec(module) is None:
             missing.append(command.text)
     assert not missing
+
+
+def blocks_of_recipes() -> list[tuple[str, dict[str, Any]]]:
+    """YAML blocks of the pages that hold sections of a recipe, each with its page."""
+    blocks = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    found = [(page.stem, yaml.safe_load(text)) for page in pages() for text in blocks.findall(page.read_text())]
+    return [(page, data) for page, data in found if isinstance(data, dict) and set(data) & set(Recipe.model_fields)]
+
+
+def test_yaml_of_the_pages_has_fields_that_recipes_have() -> None:
+    blocks = blocks_of_recipes()
+    assert {"teachers", "your-domain"} <= {page for page, _ in blocks}
+    for page, data in blocks:
+        told = ""
+        try:
+            parse_recipe({"extends": "gpu", "name": "shown", **data}, RECIPES / "shown.yaml")
+        except RecipeError as error:  # a piece of a recipe need not fit into every other
+            told = str(error)
+        assert "unknown field" not in told, page
+
+
+def test_the_price_that_the_page_shows_is_that_of_a_teacher() -> None:
+    (shown,) = (data for page, data in blocks_of_recipes() if page == "teachers" and "money" in data)
+    parent = load_recipe("gpu").model_dump(mode="json")
+    recipe = parse_recipe({**parent, **shown}, RECIPES / "shown.yaml")
+    assert recipe.money.prices is not None
+    assert recipe.money.prices.models[recipe.teacher.model].batch_factor == 0.5
+    with pytest.raises(RecipeError, match="needs the price of"):
+        parse_recipe({**parent, "money": {"run": shown["money"]["run"]}}, RECIPES / "shown.yaml")

@@ -114,7 +114,8 @@ def test_its_content_is_in_the_fingerprint_of_its_stage_alone(tmp_path: Path) ->
     assert external_digest(recipe, "given:junior_model", None) != before
     assert str(tmp_path) not in json.dumps(recipe.published()["given"])
     assert recipe.published()["given"]["junior_model"]["model"] == "mine"
-    assert explain_field(recipe, "given.junior_model.model").stale == ["release"]
+    told = explain_field(recipe, "given.junior_model.model")
+    assert told.stale == told.by_content == ["junior_model", "release"]
 
 
 def test_a_hub_name_is_pinned_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

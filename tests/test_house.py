@@ -21,8 +21,8 @@ from safetensors import safe_open
 
 from resources.inputs.base_models import MICROWORLD_BASE
 from scripts import module_tables
-from speed_assets.orchestration.explain_field import all_fields
 from speed_assets.recipe import PROJECT, Recipe
+from speed_assets.recipe.field_paths import all_fields
 from tests.support import docstrings
 
 PRODUCT = ("speed_assets", "resources", "checks")

@@ -20,6 +20,7 @@ from speed_assets.domain.fingerprints import short_id
 from speed_assets.domain.rows import drawn_topics
 from speed_assets.orchestration import run_report, runs
 from speed_assets.orchestration.diff import Now, diff
+from speed_assets.orchestration.explain_field import explain_field
 from speed_assets.orchestration.plan import plan
 from speed_assets.recipe import Recipe
 from tests.support.tiny import ROWS, tiny_recipe
@@ -187,6 +188,46 @@ def is_drawn(home: Path, topic: str) -> bool:
     assert recipe.senior_data
     rows = recipe.senior_data.rows.retrieval
     return topic_id in drawn_topics([*known, topic_id], recipe.task_list.per_topic, rows, recipe.seed, "senior_data")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("topics.alignment", None),
+        ("evaluation.local", ["SETS"]),
+        ("seed_data.rows", {**ROWS, "sts": 15}),
+        ("senior_data.writer", "junior_model"),
+        ("embedding_model.learning_rate", 0.07),
+        ("runtime.threads", 2),
+    ],
+)
+def test_what_a_field_is_said_to_make_stale_is_what_is_planned(
+    home: Path, tmp_path: Path, field: str, value: Any
+) -> None:
+    if value == ["SETS"]:
+        (tmp_path / "rows.jsonl").write_text('{"text": "a set of my own"}\n')
+        value = [str(tmp_path)]
+    told = explain_field(small(), field)
+    made = {
+        step.asset for step in plan(small(**{field.replace(".", "__"): value}), home).steps if step.action == "make"
+    }
+    first = {name for name in made if not made.intersection(small().graph()[name].inputs)}
+    assert first <= set(told.stale) <= made <= {*told.stale, *told.downstream}
+
+
+def test_a_file_of_the_same_content_makes_nothing_stale_and_another_content_what_is_said(
+    home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / Path(small().topics.file).name
+    file.write_bytes(Path(small().topics.file).read_bytes())
+    recipe = small(topics__file=str(file))
+    assert plan(recipe, home).as_json()["make"] == []
+    told = explain_field(recipe, "topics.file")
+    with file.open("a") as end:
+        end.write("Arts/Glass/Goblets\n")
+    made = {step.asset for step in plan(recipe, home).steps if step.action == "make"}
+    assert "topics" in told.by_content
+    assert set(told.by_content) <= made <= {*told.stale, *told.downstream}
 
 
 def test_the_plan_says_what_changed(home: Path) -> None:

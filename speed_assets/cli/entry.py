@@ -122,12 +122,27 @@ def _drop_output() -> None:
 
 
 def _usage_error(error: TyperException) -> int:
-    message = error.format_message().replace("Value error, ", "").replace("Input should be", "it has to be")
+    message = _option_of_speed(error) or error.format_message()
+    message = message.replace("Value error, ", "").replace("Input should be", "it has to be")
     fail(f"{message[:1].lower()}{message[1:]}")
     context = getattr(error, "ctx", None)
     if context is not None:
         note(f"`{context.command_path} --help` lists what there is")
     return error.exit_code
+
+
+def _option_of_speed(error: TyperException) -> str | None:
+    """Where to write an option of `speed` itself that stands behind a command, which has none of that name."""
+    context, named = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    if context is None or context.parent is None or not hasattr(error, "possibilities"):
+        return None
+    root = context.find_root()
+    for option in root.command.params:
+        if named in option.opts:
+            words = [root.command_path, named, *([] if option.is_flag else [option.metavar])]
+            after = context.command_path.removeprefix(root.command_path).strip()
+            return f"{named} goes before the command: `{' '.join([*words, *([] if option.is_eager else [after])])}`"
+    return None
 
 
 def _print_error(error: Exception) -> int:

@@ -20,6 +20,7 @@ from speed_assets.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, T
 from speed_assets.cli.output import out, show, show_json
 
 PANEL = "Projects and recipes"
+_BY_CONTENT = "another content of what the field names makes them stale, too"
 Template = Enum("Template", {name: name for name in ("laptop", "gpu")})  # type: ignore[misc]
 
 
@@ -80,13 +81,15 @@ def explain(
         show_json(asdict(found))
         return
     default = "none: it has to be set" if found.required else _value(found.default)
+    absent = f" (this recipe has no `{found.absent}`)" if found.absent else ""
     lines = [
         ("", found.meaning),
         ("", found.about),
         ("type", found.type),
         ("default", default),
         (f"in {loaded.name}", _value(found.value)),
-        ("makes stale", ", ".join(found.stale) or "no asset"),
+        ("makes stale", f"{', '.join(found.stale) or 'no asset'}{absent}"),
+        ("by content", f"{', '.join(found.by_content)} ({_BY_CONTENT})" if found.by_content else ""),
         ("downstream", f"{', '.join(found.downstream)} (where contents change)" if found.downstream else ""),
         ("checks", ", ".join(found.checks)),
         ("fields", ", ".join(name.removeprefix(f"{found.field}.") for name in found.fields)),

@@ -1,22 +1,32 @@
 """`speed explain`: what a field of a recipe means, and which artifacts a change of it makes stale.
 
-Belongs here: reading the recipe's models and graph. Not here: the fields (`speed_assets/recipe`), printing.
+Belongs here: reading the recipe's models and graph. Not here: the fields (`speed_assets/recipe`), which assets a change
+reaches (`field_staleness.py`), printing.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from checks.registry import CHECKS
+from speed_assets.domain.graph import downstream
+from speed_assets.orchestration.field_staleness import stale_assets
 from speed_assets.recipe import Recipe, RecipeError
 from speed_assets.recipe.extending import EXTENDS
+from speed_assets.recipe.field_paths import (
+    IN_LIST,
+    IN_MAPPING,
+    FieldOfSection,
+    close_fields,
+    did_you_mean,
+    fields_by_path,
+    known_paths,
+)
 from speed_assets.recipe.field_texts import field_text
 
 _EXTENDS = (
@@ -26,125 +36,95 @@ _EXTENDS = (
 
 
 @dataclass(frozen=True)
-class FieldExplanation:
-    """A field of a recipe. `stale` are the assets that read it, `downstream` those made from them."""
+class FieldDescription:
+    """A field, whatever the recipe."""
 
     field: str
     meaning: str
-    about: str
+    about: str = ""
     """Of a section: its own description, next to what the field means in which it is."""
-    type: str
-    required: bool
-    default: Any
-    value: Any
-    stale: list[str]
-    downstream: list[str]
-    checks: list[str]
-    fields: list[str]
-    """Fields of a section; empty for a value."""
+    type: str = "text"
+    required: bool = False
+    default: Any = None
+    fields: Sequence[str] = ()
+    """Fields of a section, or of the sections in a list or mapping; empty for a value."""
 
 
-def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
-    """What a field means, and what reads it.
+@dataclass(frozen=True)
+class FieldExplanation(FieldDescription):
+    """A field of a recipe. `stale` are the assets that another value makes stale, `downstream` those made from them."""
+
+    value: Any = None
+    stale: Sequence[str] = ()
+    by_content: Sequence[str] = ()
+    """Of `stale`, those that read the content of what the field names: another content makes them stale, too."""
+    absent: str | None = None
+    """The section above the field that the recipe does not have; None where the recipe has all of them."""
+    downstream: Sequence[str] = ()
+    checks: Sequence[str] = ()
+
+
+def describe_field(path: str) -> FieldDescription:
+    """What a field means, its type and its default.
 
     Args:
-        recipe: the recipe whose value and graph are read.
         path: dotted path such as `embedding_model.batch_size`, or its last names where they are unique.
 
     Raises:
         RecipeError: when no field has that name, or several have.
     """
     if path == EXTENDS:
-        return FieldExplanation(path, _EXTENDS, "", "text", False, None, None, [], [], [], [])
-    path = _full_path(path)
-    owner, name, info = _lookup(path)
-    section = _model_in(info.annotation)
-    text = field_text(owner, name) or info.description
-    about = _one_paragraph((section.__doc__ if section else "") or "")
-    direct = [stage.name for stage in recipe.graph().values() if _reads(recipe, stage, path.split("."))]
-    return FieldExplanation(
-        field=path,
+        return FieldDescription(path, _EXTENDS)
+    field = _find_field(path)
+    text = field_text(field.owner, field.name) or field.info.description
+    about = _one_paragraph((field.section.__doc__ if field.section else "") or "")
+    required = field.info.is_required()
+    return FieldDescription(
+        field=field.path,
         meaning=_one_paragraph(text or about or "no description"),
         about=about if text else "",
-        type=_type_in_words(owner.model_json_schema(), name),
-        required=info.is_required(),
-        default=None if info.is_required() else _plain(info.get_default(call_default_factory=True)),
-        value=_value(recipe, path),
-        stale=direct,
-        downstream=_downstream(recipe, direct),
-        checks=[f"{check.asset}: {check.name}" for check in CHECKS if _judged_by(path, check.thresholds)],
-        fields=[f"{path}.{field}" for field in section.model_fields] if section else [],
+        type=_type_in_words(field.owner.model_json_schema(), field.name),
+        required=required,
+        default=None if required else _plain(field.info.get_default(call_default_factory=True)),
+        fields=[f"{field.below}.{name}" for name in field.section.model_fields] if field.section else [],
     )
 
 
-def all_fields(model: type[BaseModel] = Recipe, path: str = "") -> Iterator[str]:
-    """Dotted paths of every section and field of a recipe."""
-    for name, info in model.model_fields.items():
-        yield f"{path}{name}"
-        section = _model_in(info.annotation)
-        if section is not None and path.count(".") < 6:  # no section holds itself; a bound all the same
-            yield from all_fields(section, f"{path}{name}.")
+def explain_field(recipe: Recipe, path: str) -> FieldExplanation:
+    """What a field means, and what a change of it makes stale.
+
+    Args:
+        recipe: the recipe whose value and graph are read.
+        path: as in `describe_field`.
+
+    Raises:
+        RecipeError: when no field has that name, or several have.
+    """
+    described = describe_field(path)
+    if described.field == EXTENDS:
+        return FieldExplanation(**vars(described))
+    found, graph = stale_assets(recipe, described.field), recipe.graph()
+    reached = downstream(graph, found.stale)
+    return FieldExplanation(
+        **vars(described),
+        value=_value(recipe, described.field),
+        stale=found.stale,
+        by_content=found.by_content,
+        absent=_absent(recipe, described.field),
+        downstream=[name for name in graph if name in reached and name not in found.stale],
+        checks=[f"{check.asset}: {check.name}" for check in CHECKS if _judged_by(described.field, check.thresholds)],
+    )
 
 
-def _full_path(name: str) -> str:
-    known = list(all_fields())
-    if name in known:
-        return name
-    found = [field for field in known if field.endswith(f".{name}")]
+def _find_field(path: str) -> FieldOfSection:
+    """The one field that a path or its end names."""
+    found = known_paths(path)
     if len(found) == 1:
-        return found[0]
+        return fields_by_path()[found[0]]
     if found:
-        raise RecipeError(f"several fields are called {name}: {', '.join(found)}")
-    last = {field.rpartition(".")[2]: field for field in known}
-    close = [
-        *difflib.get_close_matches(name, known, 2),
-        *(last[match] for match in difflib.get_close_matches(name.rpartition(".")[2], last, 2)),
-    ]
-    hint = f". Did you mean {' or '.join(dict.fromkeys(close))}?" if close else "; `speed schema` lists all fields"
-    raise RecipeError(f"a recipe has no field {name}{hint}")
-
-
-def _lookup(path: str) -> tuple[type[BaseModel], str, FieldInfo]:
-    """The section that holds a field, and the field."""
-    *sections, name = path.split(".")
-    owner: type[BaseModel] = Recipe
-    for section in sections:
-        found = _model_in(owner.model_fields[section].annotation)
-        assert found is not None
-        owner = found
-    return owner, name, owner.model_fields[name]
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section among the alternatives of a type; None for values, lists and mappings."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if getattr(annotation, "__origin__", None) in (list, tuple, dict):
-        return None
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
-
-
-def _reads(recipe: Recipe, stage: Any, path: list[str]) -> bool:
-    """Whether the fingerprint of a stage holds the field."""
-    for task_type in stage.task_types or (None,):
-        part: Any = recipe.part(stage, task_type)
-        for name in path:
-            if not isinstance(part, Mapping):
-                return True  # narrowed to one task type
-            if name not in part:
-                break
-            part = part[name]
-        else:
-            return True
-    return False
-
-
-def _downstream(recipe: Recipe, direct: list[str]) -> list[str]:
-    graph, reached = recipe.graph(), set(direct)
-    for name, stage in graph.items():  # in the order of the graph: inputs come first
-        if reached.intersection(stage.inputs):
-            reached.add(name)
-    return [name for name in graph if name in reached and name not in direct]
+        raise RecipeError(f"several fields are called {path}: {', '.join(found)}")
+    advice = did_you_mean(close_fields(path))
+    raise RecipeError(f"a recipe has no field {path}{f'. {advice}' if advice else '; `speed schema` lists all fields'}")
 
 
 def _judged_by(path: str, thresholds: tuple[str, ...]) -> bool:
@@ -153,15 +133,35 @@ def _judged_by(path: str, thresholds: tuple[str, ...]) -> bool:
 
 
 def _value(recipe: Recipe, path: str) -> Any:
-    value: Any = recipe
-    for name in path.split("."):
-        value = getattr(value, name, None)
-    return _plain(value)
+    """The value of a field; of a field of entries a list or mapping of the values that the entries have."""
+
+    def below(value: Any, names: Sequence[str]) -> Any:
+        if not names or value is None:
+            return _plain(value)
+        name, *others = names
+        if name == IN_LIST:
+            return [below(entry, others) for entry in value]
+        if name == IN_MAPPING:
+            return {key: below(entry, others) for key, entry in value.items()}
+        return below(getattr(value, name, None), others)
+
+    return below(recipe, path.split("."))
+
+
+def _absent(recipe: Recipe, path: str) -> str | None:
+    """The first section of a path that the recipe does not have."""
+    names = path.split(".")[:-1]
+    above = (".".join(names[: at + 1]) for at in range(len(names)))
+    return next((section for section in above if _value(recipe, section) is None), None)
 
 
 def _plain(value: Any) -> Any:
     if value is PydanticUndefined:
         return None
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from speed_assets.domain.bounded_yaml import BYTES_MAX, YamlProblem, read_yaml_text
 from speed_assets.recipe.changed_fields import with_changes
 from speed_assets.recipe.extending import effective, resolved, shipped_recipes, usable_path
+from speed_assets.recipe.field_paths import close_fields, did_you_mean, fields_next_to
 from speed_assets.recipe.model import Recipe
 from speed_assets.recipe.paths import DEFAULT_RECIPE, RECIPES
 from speed_assets.recipe.recipe_error import RecipeError
@@ -209,7 +210,8 @@ def _explain(item: dict[str, Any]) -> str:
     field = ".".join(str(part)[:80] for part in item["loc"]) or "recipe"
     if item["type"] == "extra_forbidden":  # a text is not repeated: it may be a key
         value = f" (value {_shown(item['input'])})" if isinstance(item["input"], int | float) else ""
-        return f"{field}: unknown field{value}; remove it or correct its name"
+        advice = did_you_mean(close_fields(field, fields_next_to(item["loc"])))
+        return f"{field}: unknown field{value}{f'. {advice}' if advice else '; remove it or correct its name'}"
     if item["type"] == "missing":
         return f"{field}: missing"
     message = item["msg"].removeprefix("Value error, ")
