@@ -116,8 +116,8 @@ def _read_pieces(
     finished: bool | None,
 ) -> tuple[_T, bool] | Problem:
     """As `read_answer`, of a `text` that is `raw` without its thoughts and is not JSON itself."""
-    pieces, closed = _balanced(text, openers)
-    if not closed and (finished is None or text.rstrip()[-1:] not in _TEXT_ENDS):
+    pieces, closed, in_text = _balanced(text, openers)
+    if not closed and (finished is None or in_text or text.rstrip()[-1:] not in _TEXT_ENDS):
         return CUT_OFF  # a server may say `stop` where its own context, or a proxy, cut the text
     partial: _T | None = None
     for piece in reversed(pieces):
@@ -222,8 +222,8 @@ def _inside(decoded: Any, accept: Callable[[Any], _T | None], is_complete: Calla
     return accepted
 
 
-def _balanced(text: str, openers: str) -> tuple[list[str], bool]:
-    """Pieces from an opening bracket to its closing one, outermost only, and whether every bracket and string is closed.
+def _balanced(text: str, openers: str) -> tuple[list[str], bool, bool]:
+    """Pieces from an opening bracket to its closing one, outermost only; whether every bracket is closed; whether the end is in a string.
 
     Brackets in strings do not count.
     """
@@ -245,7 +245,7 @@ def _balanced(text: str, openers: str) -> tuple[list[str], bool]:
             depth -= 1
             if depth == 0:
                 pieces.append(text[start : match.end()])
-    return pieces, depth == 0
+    return pieces, depth == 0, quoted
 
 
 def _from_any_start(text: str, openers: str) -> Iterator[Any]:

@@ -23,8 +23,14 @@ QUERY_WORDS_LEAST = 4
 
 _NOTHING = frozenset(("", "null", "none", "nothing", "no change", "no changes", "n/a"))
 """Texts that a model writes where null was asked for."""
-_TEMPLATE_WORDS = re.compile(r"<[^<>]*(?:what is wrong|nothing is|an object that holds|new text|what decides)[^<>]*>")
+_NO_TEXT = frozenset(("null", "no change", "no changes", "n/a", "unchanged", "...", "\u2026"))
+"""Texts that a model writes for a field that it leaves alone; `none` may be a label."""
+_TEMPLATE_WORDS = re.compile(
+    r"<[^<>]*(?:what is wrong|nothing is|an object that holds|new text|new query|what decides|one short sentence)[^<>]*>"
+)
 """The words in angle brackets of the prompt sets: an answer that repeats them is no answer."""
+_TEMPLATE_REASON = re.compile(r"(?i)\W*what is wrong(?:,? or that nothing is)?\W*")
+"""The same without their brackets, as the whole of a reason."""
 _YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
@@ -202,12 +208,15 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
     def names_a_field(values: dict[str, Any]) -> bool:
         return "revision" in values or any(key in values for key in keys)
 
-    found = read_answer(raw, "{", _mapping, names_a_field, finished)
+    # An object with `revision` counts before a draft that is quoted after it.
+    found = read_answer(raw, "{", _mapping, lambda values: "revision" in values, finished)
+    if isinstance(found, tuple) and "revision" not in found[0]:
+        found = read_answer(raw, "{", _mapping, names_a_field, finished)
     if isinstance(found, str):
         return Revision("", {}, found)
     values, repaired = found
     reason = _reason(values)
-    if _TEMPLATE_WORDS.search(reason):
+    if _TEMPLATE_WORDS.search(reason) or _TEMPLATE_REASON.fullmatch(reason):
         return Revision(reason, {}, "template_echo")
     patch = values.get("revision")
     at_top_level = {key: value for key, value in values.items() if key in keys and value is not None}
@@ -221,7 +230,7 @@ def parse_revision(task_type: str, raw: str, finished: bool | None = None) -> Re
         return Revision(reason, {}, None)
     if not isinstance(patch, dict):
         return Revision(reason, {}, "template_echo" if _is_template(patch) else "wrong_type:revision")
-    changes, problems = _known_texts(keys, {key: value for key, value in patch.items() if value is not None})
+    changes, problems = _known_texts(keys, {key: value for key, value in patch.items() if not _is_no_text(value)})
     if any(_TEMPLATE_WORDS.fullmatch(text.strip()) for text in changes.values()):
         return Revision(reason, {}, "template_echo")
     problems += _key_problems(keys, patch)
@@ -254,13 +263,17 @@ def parse_tasks(raw: str, count: int, finished: bool | None = None) -> tuple[str
 
 def _task_list(value: Any) -> list[Any] | None:
     if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list)]
-        value = lists[0] if len(lists) == 1 else None
+        lists = {key: item for key, item in value.items() if isinstance(item, list)}
+        value = lists.get("tasks", next(iter(lists.values())) if len(lists) == 1 else None)
     return value if isinstance(value, list) and any(isinstance(item, str) for item in value) else None
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
+
+
+def _is_no_text(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().casefold() in _NO_TEXT)
 
 
 def _is_template(value: Any) -> bool:

@@ -25,6 +25,7 @@ _OF_KEY = {
 _OF_RULE = {
     "refusal": "it refused to write",
     "as_an_ai": "a text spoke as an AI model",
+    "draft_echo": "the answer only repeats the draft",
     "template_echo": "a text repeated words of the request's own form",
     "task_echo": "a text merely repeated the task",
     "other_script": "a text was not in the language asked for",

@@ -19,6 +19,9 @@ import polars as pl
 from speed_assets.domain.parsing import Revision, parse_record, parse_revision
 from speed_assets.domain.task_types import TASK_TYPES
 
+DRAFT_ECHO = "draft_echo"
+"""Problem of a revision that only repeats its draft."""
+
 
 @dataclass(frozen=True, slots=True)
 class Revised:
@@ -47,12 +50,12 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
         answer: the revisor's raw text.
         finished: Whether the revisor ended by itself; None where that is unknown.
     """
-    revision = parse_revision(task_type, answer, finished)
+    before = parse_record(task_type, draft)
+    revision = without_unchanged_fields(parse_revision(task_type, answer, finished), before.record)
     if revision.problem is not None:
         return Revised(draft, False, False, None, revision.problem)
     if not revision.changes:
         return Revised(draft, False, False, revision.reason)
-    before = parse_record(task_type, draft)
     after = before.record | revision.changes
     patched = json.dumps({key: after[key] for key in TASK_TYPES[task_type].keys if key in after}, ensure_ascii=False)
     if parse_record(task_type, patched).problem is not None and before.problem is None:
@@ -61,8 +64,10 @@ def revise(task_type: str, draft: str, answer: str, finished: bool | None = None
 
 
 def without_unchanged_fields(revision: Revision, record: Mapping[str, str]) -> Revision:
-    """The revision without fields whose text is that of the record."""
-    return replace(revision, changes={key: text for key, text in revision.changes.items() if record.get(key) != text})
+    """The revision without fields whose text is that of the record; one that repeats the record and gives no reason says nothing of it."""
+    changes = {key: text for key, text in revision.changes.items() if record.get(key) != text}
+    echo = bool(revision.changes) and not changes and not revision.reason
+    return replace(revision, changes=changes, problem=revision.problem or (DRAFT_ECHO if echo else None))
 
 
 def keeps_a_text_of_draft(task_type: str, draft: str, record: str) -> bool:

@@ -18,12 +18,12 @@ from speed_assets.domain.parsing import words_only
 # Refusals: an assistant that does not do the writing it was asked for. What it refuses is named, or the request itself.
 
 _NOT = r"(?:can[\u2019']?t|cannot|can not|am unable to|[\u2019']m unable to|am not able to|[\u2019']m not able to|won[\u2019']t(?: be able to)?|will not(?: be able to)?|could not|couldn[\u2019']t|must decline to|do not feel comfortable|don[\u2019']t feel comfortable)"
-_SORRY = r"(?:(?:i[\u2019']m |i am |we are )?(?:very |so |truly |really )?sorry|(?:i |my )?apolog(?:i[sz]e|ies)|unfortunately|regrettably|as an ai(?: \w+){0,3}|as a language model|i understand[^.]{0,40}|thank you[^.]{0,40}|no)"
+_SORRY = r"(?:(?:i[\u2019']m |i am |we are )?(?:very |so |truly |really )?(?:sorry|afraid)|(?:i |my )?apolog(?:i[sz]e|ies)|unfortunately|regrettably|as an ai(?: \w+){0,3}|as a language model|i understand[^.]{0,40}|thank you[^.]{0,40}|no)"
 _WRITTEN = r"(?:examples?|texts?|documents?|contents?|requests?|tasks?|story|stories|quer(?:y|ies)|essays?|articles?|passages?|responses?|answers?|prompts?|instructions?|json|records?|sentences?|paragraphs?|materials?|conversations?|topics?|outputs?|descriptions?|reviews?|translations?|summar(?:y|ies)|information|advice|assistance|details|opinions?|discussions?|data)"
 _OF_THAT = r"(?:an?|any|the|that|this|these|those|such|your|specific|further|more|accurate|personal|real)"
 _WRITES = r"(?:provide|providing|generat(?:e|ing)|creat(?:e|ing)|writ(?:e|ing)|produc(?:e|ing)|compos(?:e|ing)|complet(?:e|ing)|continu(?:e|ing)|fulfil(?:l|ling)?|compl(?:y|ying) with|engag(?:e|ing) (?:in|with)|discuss(?:ing)?|answer(?:ing)?|translat(?:e|ing)|summari[sz](?:e|ing)|offer(?:ing)?|giv(?:e|ing)(?: you)?|do(?:ing)?|respond(?:ing)? to|process(?:ing)?|accept(?:ing)?|execut(?:e|ing))"
 REFUSAL = (
-    rf"(?i)^\W{{0,5}}(?:{_SORRY}\W{{1,3}}(?:but |however,? )?)?(?:i )?{_NOT} (?:to )?(?:"
+    rf"(?i)^\W{{0,5}}(?:{_SORRY}\W{{1,3}}(?:but |however,? )?)?(?:i ?)?{_NOT} (?:to )?(?:"
     rf"(?:help|assist)(?:ing)?(?: you)?(?: with| in)? (?:that|this|these|your|the|such|an?|any|writing|creating|generating|producing|providing|requests?)\b"
     rf"|(?:help|assist)(?: you)?(?: with (?:that|this|it))?\W*$"
     rf"|{_WRITES}(?: you)?(?: with)? (?:{_OF_THAT} )?(?:[\w-]+ ){{0,3}}?{_WRITTEN}\b"
@@ -81,6 +81,7 @@ MARKUP = (
     r"|</?(?:p|br|div|span|b|i|u|strong|em|ul|ol|li|h[1-6]|html|body|head|table|tr|td|th|section|article|document|query|text|task|think|answer|output)(?: [^<>]{0,80})?/?>"
     r"|<a href|<img |&(?:amp|lt|gt|quot|nbsp|#\d{2,4});"
     r"|<\|[a-z_]{2,20}\|>|\[/?INST\]|</?s>|^#{2,6} ?(?:Instruction|Response|Input|Output|Question|Answer)"
+    r"|(?m:^#{2,6} \S)|\[[^\[\]\n]{1,80}\]\((?:https?:|/|#|\.)[^\s()]{0,200}\)|(?m:^\|(?:[^|\n]*\|){2,}\s*$)|(?:^|\s)\*\*[^*\s][^*\n]{0,80}\*\*|\\text(?:bf|it|tt)\{"
     r"|[.!?,:;]\\n|\\n\\n|\\u[0-9a-f]{4}|\"\s*[}\]]\s*$"
 )
 """Fences, keys, tags, tokens of chat templates and escapes that an answer left in a text."""
@@ -256,10 +257,12 @@ _LOOP_TIMES, _LOOP_WORDS, _LOOP_LONGEST = 4, 12, 12
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether at least half of a text is one sentence of three words or more, three times, or its end a loop of few words.
+    """Whether at least half of a text is one sentence of three words or more, three times, its end a loop of few words, or all of it marks.
 
     >>> repeats_itself("I like it a lot. I like it a lot. I like it a lot."), repeats_itself("Row, row, row your boat.")
     (True, False)
+    >>> repeats_itself("." * 40)
+    True
     """
     text = text.casefold().strip().rstrip(" .!?\"'")
     sentences = Counter(sentence.strip(" .!?\"'") for sentence in _SENTENCE_END.split(text))
@@ -268,7 +271,9 @@ def repeats_itself(text: str) -> bool:
         if times >= _TIMES and sentence.count(" ") + 1 >= _SENTENCE_WORDS and 2 * times * len(sentence) >= whole:
             return True
     words = text.split()
-    for size in range(1, _LOOP_LONGEST + 1):
+    if not words:
+        return True
+    for size in range(1, min(_LOOP_LONGEST, len(words)) + 1):
         loop, times = words[-size:], 1
         while words[-(times + 1) * size : -times * size] == loop:
             times += 1

@@ -69,6 +69,15 @@ def test_a_thought_that_never_ends_is_no_answer(raw: str, finished: bool | None)
     assert parse_revision("sts", raw, finished).problem == "cut_off"
 
 
+@pytest.mark.parametrize("end", ["He said no.", "He said 'no'", "He sa"])
+def test_a_text_that_never_closes_is_cut_whatever_the_server_says(end: str) -> None:
+    raw = f'{{"S1": "a b", "S2": "c d", "S3": "{end}'
+    for finished in (True, None):
+        assert parse_record("sts", raw, finished).problem == "cut_off"
+        assert parse_verdict(f'{{"best": 1, "worst": 2, "reason": "{end}', 2, finished) == "cut_off"
+    assert parse_record("sts", raw + '"', True).problem is None, "only its bracket is missing"
+
+
 def test_a_tag_within_a_text_is_text() -> None:
     record = STS | {"S1": "Close <think> with </think>, or <think> stays open."}
     for raw in (

@@ -205,6 +205,7 @@ def test_revisions() -> None:
 
 
 def test_tasks() -> None:
+    assert parse_tasks('{"tasks": ["Find a text."], "notes": ["short"]}', 3) == ("Find a text.",)
     assert parse_tasks('["a", "b", "a", "c"]', 2) == ("a", "b")
     assert parse_tasks('{"tasks": ["a"]}', 2) == ("a",)
     assert parse_tasks("no list", 2) == "not_json"

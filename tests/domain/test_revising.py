@@ -40,11 +40,27 @@ def test_a_revision_that_spoils_is_not_taken_and_its_finding_stands() -> None:
         ('{"reason": "r", "revision": "rewrite it"}', None, "wrong_type:revision"),
         ('{"reason": "r", "verdict": "good"}', None, "missing_key:revision"),
         ('{"reason": "r", "revision": {"positive_document": "cut of', False, "cut_off"),
+        ('{"reason": "r", "revision": {"positive_document": "cut off.', True, "cut_off"),
+        ('{"reason": "what is wrong, or that nothing is", "revision": null}', True, "template_echo"),
+        ('{"reason": "r", "revision": {"positive_document": "<the new text>"}}', True, "template_echo"),
+        (DRAFT, True, "draft_echo"),
+        (json.dumps({"draft": json.loads(DRAFT)}), True, "draft_echo"),
     ],
 )
 def test_a_revision_that_cannot_be_read_says_nothing(answer: str, finished: bool | None, problem: str) -> None:
     done = revise("retrieval", DRAFT, answer, finished)
     assert done == Revised(DRAFT, False, False, None, problem)
+
+
+def test_a_draft_that_is_quoted_after_a_revision_does_not_take_its_place() -> None:
+    answer = f'{{"reason": "r", "revision": {{"positive_document": "better"}}}}\nThe original draft was: {DRAFT}'
+    assert revise("retrieval", DRAFT, answer, True).changed
+
+
+@pytest.mark.parametrize("said", ["null", "No change", "...", "unchanged"])
+def test_a_word_for_no_change_is_no_text(said: str) -> None:
+    done = revise("retrieval", DRAFT, json.dumps({"reason": "r", "revision": {"positive_document": said}}), True)
+    assert (done.record, done.changed, done.problem) == (DRAFT, False, None)
 
 
 def test_what_cannot_be_read_changes_no_row_approves_none_and_casts_no_doubt() -> None:

@@ -45,6 +45,12 @@ def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str
     [
         ("refusal", "positive", {"positive": "I'm sorry, but I can't help with writing this document."}),
         ("refusal", "query", {"query": "I cannot provide an example for this task"}),
+        ("refusal", "query", {"query": "I'm not able to create this query."}),
+        ("refusal", "query", {"query": "I'm afraid I can't generate such a text."}),
+        ("markup", "positive", {"positive": f"## Restoring oboes\n{DOCUMENT}"}),
+        ("markup", "positive", {"positive": f"{DOCUMENT} See [our price list](https://example.com/prices)."}),
+        ("markup", "positive", {"positive": f"| part | price |\n|---|---|\n| pad | 4 |\n{DOCUMENT}"}),
+        ("markup", "positive", {"positive": f"* **Pads**: {DOCUMENT}"}),
         ("refusal", "negative", {"negative": "Unfortunately, I am unable to generate the text. Ask again."}),
         ("as_an_ai", "positive", {"positive": f"{DOCUMENT} As an AI language model, I have no oboe."}),
         ("template_echo", "query", {"query": "user_query: oboe repair"}),
@@ -202,3 +208,9 @@ def test_planted_rows_are_found(rule: str) -> None:
 )
 def test_rows_about_such_things_pass(change: dict[str, str | None]) -> None:
     assert broken(change) == [(None, None)]
+
+
+@pytest.mark.parametrize("text", ["." * 40, "? ! " * 20])
+def test_a_text_of_marks_alone_is_rejected_at_once(text: str) -> None:
+    assert broken({"positive": text}, skip=("other_language", "noise", "template_echo")) == [("repetition", "positive")]
+    assert broken({"positive": text})[0][0] is not None

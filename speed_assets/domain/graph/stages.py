@@ -130,7 +130,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TOPIC_TYPES,
         reads=_TEACHER,
         externals=("prompt:brainstorm", "rows_wanted"),
-        version=5,
+        version=6,
     ),
     Stage(
         PASSAGES,
@@ -160,7 +160,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=(*_TEACHER, "queries"),
         externals=("prompt:synthesis",),
         takes="held_out",
-        version=2,
+        version=3,
     ),
     Stage(
         "seed_data",
@@ -172,7 +172,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=8,
+        version=9,
     ),
     Stage(
         "junior_model",
@@ -197,7 +197,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="alignment",
-        version=5,
+        version=6,
         gpu=True,
     ),
     Stage(
@@ -209,7 +209,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:judge",),
-        version=5,
+        version=6,
     ),
     Stage(
         "senior_model",
@@ -233,7 +233,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="synthesis",
-        version=4,
+        version=5,
         gpu=True,
     ),
     Stage(
@@ -245,7 +245,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=5,
+        version=6,
     ),
     Stage(
         "revisor_model",
@@ -269,7 +269,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_GENERATOR,
         unfingerprinted=_WRITES,
         externals=("prompt:revise",),
-        version=7,
+        version=8,
         gpu=True,
     ),
     Stage(
@@ -293,7 +293,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         task_types=TASK_TYPE_NAMES,
         reads=_TEACHER,
         externals=("prompt:revise",),
-        version=4,
+        version=5,
     ),
     Stage(
         "final_triplets",
@@ -305,7 +305,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=("teacher", "prompts"),
         externals=("evaluation_sets", "evaluation_texts"),
         takes="synthesis",
-        version=13,
+        version=14,
     ),
     Stage(
         "mined_negatives",
@@ -316,7 +316,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=_TEACHER,
         externals=("prompt:judge", "negatives_embedder"),
         gpu=True,
-        version=4,
+        version=5,
     ),
     Stage(
         RERANKER_SCORES,
