@@ -13,16 +13,18 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
+from datasets import load_dataset
 from huggingface_hub import DatasetCard, ModelCard
 
 from resources.releases import hub
+from resources.releases.cards import dataset_card
 from resources.releases.hub import hub_card, push_objections
 from resources.releases.releases import Release
 from resources.store.store import Store
 from speed_assets.assets.release import release
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest
-from speed_assets.recipe import Recipe
+from speed_assets.recipe import Recipe, RecipeView
 from tests.support.static_embedder import write_embedder
 from tests.support.tiny import tiny_recipe
 
@@ -196,10 +198,29 @@ def test_hubs_read_the_model_card(tmp_path: Path) -> None:
 def test_hubs_read_the_data_card(tmp_path: Path) -> None:
     data = DatasetCard(stated_under(tiny_recipe(), tmp_path / "a")["data/README.md"]).data.to_dict()
     assert data["size_categories"] == ["n<1K"]
-    assert data["configs"] == [{"config_name": "retrieval", "data_files": "retrieval/train.parquet"}]
+    (config,) = data["configs"]
+    assert (config["config_name"], config["data_files"]) == ("retrieval", "retrieval/train.parquet")
     assert "toy-language" in data["tags"]
     real = stated_under(tiny_recipe(teacher=TEACHER | {"model": "m"}), tmp_path / "b")
     assert "toy language" not in real["data/README.md"]
+
+
+def test_rows_of_two_releases_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
+    """`datasets` keeps a local folder's rows by the folder's name and configurations, and reads nothing of its files."""
+    recipe = tiny_recipe()
+    stated_under(recipe, tmp_path / "a")
+    manifest = json.loads((tmp_path / "a" / "out" / "manifest.json").read_text())
+    view = RecipeView(recipe, "release", (*recipe.graph()["release"].reads, "release"))
+    for name in ("one", "two"):
+        folder = tmp_path / name / "data" / "retrieval"
+        folder.mkdir(parents=True)
+        pl.DataFrame({"query": [name]}).write_parquet(folder / "train.parquet")
+        artifacts = manifest["artifacts"]
+        of_rows = {"final_triplets": artifacts["final_triplets"] | {"digest": name}}
+        card = dataset_card(view, manifest | {"artifacts": artifacts | of_rows})
+        (folder.parent / "README.md").write_text(card)
+        rows = load_dataset(str(folder.parent), "retrieval", split="train", cache_dir=str(tmp_path / "cache"))
+        assert rows["query"][0] == name
 
 
 def test_a_pushed_card_names_its_repositories(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from speed_assets.domain.escaping import for_markdown, for_markdown_code
+from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.language_names import LANGUAGE_NAMES
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
 from speed_assets.recipe import IN_TOY_LANGUAGE, RecipeView, without_places
@@ -66,6 +67,10 @@ def model_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
 def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
     """Markdown whose front matter names one configuration per task type, so that `load_dataset(folder, name)` opens it."""
     present = [name for name in TASK_TYPE_NAMES if name in manifest["rows"]]
+    # `datasets` keeps what it has read of a local folder by the folder's name and its configurations, whatever rows it holds: without
+    # a text that differs, it reads one release's rows for those of another.
+    triplets = manifest["artifacts"].get("final_triplets", {})
+    rows = f"rows {digest([triplets.get('digest'), manifest['rows']])[:16]}"
     title = " ".join([f"{recipe.name}:", *_unless_given(manifest, "synthetic"), "training triplets"])
     front = {
         "pretty_name": title,
@@ -78,7 +83,9 @@ def dataset_card(recipe: RecipeView, manifest: dict[str, Any]) -> str:
         ),
         "size_categories": [size_category(sum(manifest["rows"].values()))],
         "tags": [*_unless_given(manifest, "synthetic"), "embedding", "triplets", "speed", *_toy_tag(recipe)],
-        "configs": [{"config_name": name, "data_files": f"{name}/train.parquet"} for name in present],
+        "configs": [
+            {"config_name": name, "data_files": f"{name}/train.parquet", "description": rows} for name in present
+        ],
         **_licence(manifest["licences"]["data"]),
     }
     return _card(

@@ -389,7 +389,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         "Model, data, cards and manifest in one folder. It is written completely or not at all, and only if every gate passes.",
         ("embedding_model", "final_triplets", "mteb_scores"),
         reads=_STATED,
-        version=5,
+        version=6,
     ),
 )
 
