@@ -11,13 +11,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from test_families import ANSWERS, PROMPTS, ROWS, expected
+from test_families import ANSWERS, PAIRS, PROMPTS, ROWS, expected
 from test_workers_text import silent, training_job
 
 from resources.compute.generator import ModelSource, generate
 from resources.compute.runner import Runner
 from speed_assets.recipe import Sampling, load_recipe
-from speed_assets.workers import sft
+from speed_assets.workers import dpo, sft
 from tests.support.families import BY_NAME, write_family
 
 RECIPE = load_recipe("offline")
@@ -35,16 +35,24 @@ def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runn
 
 
 @pytest.mark.parametrize(
-    ("name", "engines", "lora"),
+    ("name", "engines", "lora", "preferred"),
     [
-        ("llama-3-instruct", ("vllm", "vllm_server"), LORA),
-        ("qwen-2.5-instruct", ("vllm",), LORA),
-        ("mistral", ("vllm",), None),
+        ("llama-3-instruct", ("vllm", "vllm_server"), LORA, False),
+        ("qwen-2.5-instruct", ("vllm", "vllm_server"), LORA, True),
+        ("mistral", ("vllm", "vllm_server"), None, False),
+        ("gemma-2-it", ("vllm", "vllm_server"), LORA, True),
+        ("smollm-2-instruct", ("vllm", "vllm_server"), LORA, True),
     ],
 )
 def test_vllm_reads_and_stops_as_it_was_trained(
-    name: str, engines: tuple[str, ...], lora: dict[str, float] | None, runners: dict[str, Runner], tmp_path: Path
+    name: str,
+    engines: tuple[str, ...],
+    lora: dict[str, float] | None,
+    preferred: bool,
+    runners: dict[str, Runner],
+    tmp_path: Path,
 ) -> None:
+    """An adapter, a model of full weights, and one that a preference training has merged its adapter into."""
     family = BY_NAME[name]
     base = write_family(family, tmp_path / "base")
     rate = 1e-2 if lora else 3e-3
@@ -52,6 +60,11 @@ def test_vllm_reads_and_stops_as_it_was_trained(
     sft.run({**params, "origin": ORIGIN}, silent)
     out = Path(params["out"])
     source = ModelSource(base, None, str(out / "adapter")) if lora else ModelSource(str(out / "model"), None, None)
+    if preferred:
+        full = training_job(base, tmp_path / "dpo", PAIRS, max_length=None, beta=0.1, nll_weight=0.0, epochs=0.3)
+        full["settings"]["learning_rate"] = 1e-6
+        dpo.run({**full, "adapter": str(out / "adapter"), "origin": ORIGIN}, silent)
+        source = ModelSource(str(Path(full["out"], "model")), None, None)
     prompts = pl.DataFrame(
         [{"row_id": word, "candidate": 0, "prompt": prompt, "max_new_tokens": 20} for word, prompt in PROMPTS.items()]
     )

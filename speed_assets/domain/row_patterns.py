@@ -54,7 +54,7 @@ TEMPLATE = (
     r"|\[(?:[A-Z]+(?:_[A-Z]+)+|(?i:task|topic|text|name|item|example)s?\d|TASK|TOPIC|ACTION|NAME|DATE|TEXT|QUERY|DOCUMENT|LABEL)\]"
     r"|^\W{0,3}[Ll]orem ipsum dolor"
     # The name of a field before its text, and the field's description in its place.
-    r"|^\W{0,3}S[12]\W{1,3}(?:is|was|are|were|has|had|can|does|do)\b"
+    r"|^\W{0,3}(?:\d\W{1,3})?S[123]\W{1,3}(?:is|was|are|were|has|had|can|does|do)\b"
     r"|^\W{0,3}(?:S[123]|(?i:(?:user(?:'s)?|search) query|query|document|passage|(?:input|user) text|text|sentence [12ab]"
     r"|(?:(?:hard|relevant|irrelevant)[ -])?(?:negative|positive)(?:[ -](?:document|passage|text|example))?|misleading label))\W{0,3}[:=]"
     r"|(?i)^\W{0,3}(?:(?:an?|the|your|some|any|this|insert|enter|write|put|add|place)\W{1,2}){0,3}(?:(?:actual|real|short|long|relevant|hard|user|search|input|negative"
@@ -66,7 +66,7 @@ TEMPLATE = (
 )
 PLACEHOLDER = (
     r"(?i)^\W*(?:string|text|document|placeholder|tbd|todo|n/a|none|null|undefined|s[123]|(?:https?://|www\.)\S+"
-    r"|[a-z0-9]+(?:_[a-z0-9]+){4,})\W*$"
+    r"|[a-z0-9]+(?:_[a-z0-9]+){4,}|(?:an? )?(?:short|long|similar) (?:sentence|text|document|passage))\W*$"
 )
 """A placeholder for a text, an address or a name of five words with underscores alone, or the key of a similar sentence in its
 own place. As a label it may be meant."""

@@ -56,6 +56,8 @@ def broken(*changes: dict[str, str | None], **options: object) -> list[tuple[str
         ("template_echo", "query", {"query": "user_query: oboe repair"}),
         ("template_echo", "query", {"query": "S1"}),
         ("template_echo", "query", {"query": "S1 is known for its reefs."}),
+        ("template_echo", "query", {"query": "3. S3 is known for its reefs."}),
+        ("template_echo", "query", {"query": "a short sentence"}),
         ("template_echo", "query", {"query": "This is a [TASK] to [ACTION]"}),
         ("template_echo", "query", {"query": "from [task1] to [task2] by tram"}),
         ("as_an_ai", "query", {"query": "I'm a helpful AI, and I can help with a wide range of tasks."}),
