@@ -234,6 +234,7 @@ FAMILIES = (
             ("query_pre_attn_scalar", 32),
             ("sliding_window", 32),
             ("head_dim", 32),
+            ("tie_word_embeddings", True),  # as Gemma's; vLLM's class for it knows no other
         ),
     ),
     Family(
