@@ -124,7 +124,7 @@ def test_how_answers_were_read_is_reported_and_plotted(home: Path) -> None:
 @pytest.mark.faults
 def test_lanes_change_no_byte(home: Path, tmp_path: Path) -> None:
     """The same content from one step at a time, up to the training data, as from several."""
-    one = small(runtime={"lanes": {"cpu": 1, "gpu": 1, "teacher": 1}})
+    one = small(runtime__lanes={"cpu": 1, "gpu": 1, "teacher": 1})
     assert runs.run(one, tmp_path, select="*final_triplets").errors == []
     there, here = artifacts_of(home, small()), artifacts_of(tmp_path, one)
     for stage, partition in here.in_build_order(above="embedding_model"):
