@@ -218,9 +218,8 @@ def measure(
         for seed in seeds:
             for name in ARMS:
                 variant = arm(recipe, name, seed, corpus, rows)
-                select = "+key:embedding_model" + (
-                    f" or +key:{OWN_EVALUATION}" if OWN_EVALUATION in variant.graph() else ""
-                )
+                asks_too = own is None and OWN_EVALUATION in variant.graph()  # one set of own queries scores all models
+                select = "+key:embedding_model" + (f" or +key:{OWN_EVALUATION}" if asks_too else "")
                 report = runs.run(variant, home, select=select, progress=lines, say=lines.print_line, runner=runner)
                 artifacts = Artifacts(variant, store_of(home))
                 made = artifacts.fetch("embedding_model")
