@@ -2,8 +2,9 @@
 
 A model that is sampled too hot writes words run together (`LIFAddingAscendablassamSearchVBA`), encoded bytes, or letters as
 if keys were hit at random. Each shows in a word by its length, its changes of case, its vowels. What a word may be all the
-same (addresses, names in code, chemical names, numbers of parts) is allowed for by length. All numbers are ours, chosen on
-half of the rows that people wrote (docs/filters.md).
+same (addresses, names in code, chemical names, numbers of parts) is allowed for by length. Bytes in hexadecimal and letters that
+were decoded as another alphabet's are noise where they make up a good part of a text: one hash, one broken quotation mark is not.
+All numbers are ours, chosen on half of the rows that people wrote (docs/filters.md).
 
 Belongs here: whether a text is noise. Not here: which rows are quarantined for it (`rules`).
 """
@@ -20,6 +21,9 @@ _MOST_CHANGES = 6  # words run together: no name in code has more
 _ENCODED = 20  # characters of letters and digits mixed
 _ENCODED_CHANGES = 0.25  # changes between capitals, small letters and digits, per character
 _CONSONANTS = 8  # in a row: "Hirschsprung" has seven
+_HEX_LEAST = 0.5  # share of the characters in runs of hexadecimal digits
+_MISREAD_LEAST = 2  # letters decoded wrongly, and one of so many characters:
+_MISREAD_MOST_APART = 60
 MASH_LONGEST = 400  # characters: hits of keys are looked for in shorter texts only
 _MASH_LEAST = 0.4  # share of the words that no English reader could say
 
@@ -29,8 +33,12 @@ _ODD = (
 )
 _CONSONANT = "[bcdfghjklmnpqrstvwxz]"
 
+_HEX_BYTES = r"\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:[ :,]{1,2}(?:0x|\\x)?[0-9a-fA-F]{2}\b){7,}"
+_HEX_RUN = r"\b(?:0x)?(?:[0-9a-f]{20,}|[0-9A-F]{20,})\b"
+_MISREAD = "[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac[\u0080-\u00bf\u0152-\u0178\u02c6\u02dc\u2013-\u203a\u2122]|\u00ef\u00bf\u00bd|\ufffd"
+
 SUSPECT = (
-    rf"[A-Za-z0-9+/=_-]{{{_ENCODED},}}|{_CONSONANT}{{{_CONSONANTS},}}|\d_\d+_\d"
+    rf"[A-Za-z0-9+/=_-]{{{_ENCODED},}}|{_CONSONANT}{{{_CONSONANTS},}}|\d_\d+_\d|{_HEX_BYTES}|{_MISREAD}"
     r"|^[A-Z]?[a-z]+[A-Z]{2,}[a-z]*$"
 )
 """What every text with noise has, but for keys hit at random; few others have it."""
@@ -38,6 +46,8 @@ _HIT = rf"(?:{_ODD}|\b{_CONSONANT}{{5,}}\b)"
 SUSPECT_MASH = rf"(?is)(?-u:{_HIT})[^ ]* .*?(?-u:{_HIT})"
 """The same for keys hit at random, of texts of at most `MASH_LONGEST` characters."""
 
+_HEX = re.compile(rf"{_HEX_BYTES}|{_HEX_RUN}")
+_MISREAD_LETTER = re.compile(_MISREAD)
 _ADDRESS = re.compile(r"\S*(?:://|www\.|@)\S*|\S*\.(?:com|org|net|gov|edu|html?|php|pdf)\b\S*")
 _LONG = re.compile(rf"[A-Za-z0-9+/=_-]{{{_ENCODED},}}")
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[A-Z]")
@@ -112,8 +122,12 @@ def is_noise(text: str, *, english: bool = True) -> bool:
 
     >>> is_noise("LIFAddingAscendablassamSearchVBA finds it"), is_noise("ConcurrentModificationException in a loop")
     (True, False)
+    >>> is_noise("48 65 6c 6c 6f 20 77 6f 72 6c 64"), is_noise("The commit 3f786850e387550fdab836ed7e6dc881de23001b broke the build of the parser.")
+    (True, False)
     """
     if english and len(text) <= MASH_LONGEST and _mashed(text):
+        return True
+    if _is_hexadecimal(text) or _is_misread(text):
         return True
     plain = _ADDRESS.sub(" ", text)
     longest = _LONGEST_WORD if english else _LONGEST_COMPOUND
@@ -123,6 +137,18 @@ def is_noise(text: str, *, english: bool = True) -> bool:
         return True
     ending = _SHOUTING_END.match(plain.strip())
     return ending is not None and ending[1] not in _ACRONYMS
+
+
+def _is_hexadecimal(text: str) -> bool:
+    """Whether half of a text are bytes written as hexadecimal digits, some of them letters and some figures."""
+    runs = [run for run in _HEX.findall(text) if re.search("[a-fA-F]", run.replace("0x", "")) and re.search("[0-9]", run)]
+    return bool(runs) and sum(map(len, runs)) >= _HEX_LEAST * len(text.strip())
+
+
+def _is_misread(text: str) -> bool:
+    """Whether letters of a text were decoded as those of another alphabet, many of them (`caf\u00c3\u00a9`)."""
+    found = len(_MISREAD_LETTER.findall(text))
+    return found >= _MISREAD_LEAST and found * _MISREAD_MOST_APART >= len(text)
 
 
 def _is_garbled(word: str, longest: int) -> bool:

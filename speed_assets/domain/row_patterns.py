@@ -250,26 +250,38 @@ LAST_LINE_IS_NONE = r"\n\s*(?:[-*\u2022\u2013>]|\d+[.)]|[^\n]{0,40}$)[^\n]*$"
 # One sentence again and again
 
 REPETITION_LEAST = 40
-"""Bytes of the shortest text that can be called a repetition. Ours, as are the numbers below."""
+"""Bytes of the shortest text of which more than one word can be called a repetition. Ours, as are the numbers below."""
+WORD_TIMES = 5
+"""Times that one word in succession is a repetition in a text of any length."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _TIMES, _SENTENCE_WORDS = 3, 3
 _LOOP_TIMES, _LOOP_WORDS, _LOOP_LONGEST = 4, 12, 12
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether at least half of a text is one sentence of three words or more, three times, its end a loop of few words, or all of it marks.
+    """Whether at least half of a text are sentences of three words or more, each three times, its end a loop of few words, or all of it marks.
 
+    A text shorter than `REPETITION_LEAST` bytes repeats itself only where one word is at least half of it, in succession.
+
+    >>> repeats_itself("how how how how how"), repeats_itself("It is very, very, very late.")
+    (True, False)
     >>> repeats_itself("I like it a lot. I like it a lot. I like it a lot."), repeats_itself("Row, row, row your boat.")
     (True, False)
     >>> repeats_itself("." * 40)
     True
     """
+    if len(text.encode("utf-8", "replace")) < REPETITION_LEAST:
+        return _is_one_word(text.casefold())
     text = text.casefold().strip().rstrip(" .!?\"'")
     sentences = Counter(sentence.strip(" .!?\"'") for sentence in _SENTENCE_END.split(text))
     whole = sum(len(sentence) * times for sentence, times in sentences.items())
-    for sentence, times in sentences.most_common(3):
-        if times >= _TIMES and sentence.count(" ") + 1 >= _SENTENCE_WORDS and 2 * times * len(sentence) >= whole:
-            return True
+    repeated = sum(
+        len(sentence) * times
+        for sentence, times in sentences.items()
+        if times >= _TIMES and sentence.count(" ") + 1 >= _SENTENCE_WORDS
+    )
+    if repeated and 2 * repeated >= whole:
+        return True
     words = text.split()
     if not words:
         return True
@@ -280,6 +292,12 @@ def repeats_itself(text: str) -> bool:
         if times >= _LOOP_TIMES and times * size >= _LOOP_WORDS:
             return True
     return False
+
+
+def _is_one_word(text: str) -> bool:
+    words = re.findall(r"\w+", text)
+    last = next((times for times, word in enumerate(reversed(words)) if word != words[-1]), len(words))
+    return last >= WORD_TIMES and 2 * last >= len(words)
 
 
 # Personal data

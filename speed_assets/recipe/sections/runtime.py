@@ -89,11 +89,11 @@ class Lanes(Section):
 
 
 class Runtime(Section):
-    """How a run uses its machine. Nothing here changes a result, so no fingerprint contains it. Numbers are ours."""
+    """How a run uses its machine. Nothing here changes a result but for rounding, so no fingerprint contains it. Numbers are ours."""
 
     threads: Positive | None = None
     """CPU threads of a worker; null takes all cores. With fewer, and without a GPU, a stage runs as many independent jobs at the same time as cores allow, each
-    with its model in memory."""
+    with its model in memory. On some processors sums over another number of threads round differently, so models differ in their last digits."""
     lanes: Lanes = Lanes()
     warm_start: bool = True
     """Fork workers from a process that has imported the libraries, instead of importing them in each."""
