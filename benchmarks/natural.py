@@ -75,7 +75,11 @@ def sized(recipe: Recipe, size: str) -> Recipe:
         ("revision_data", "rows"),
     ):
         data[section][field] = CI_ROWS
-        if section not in ("preference_pairs", "senior_data", "revision_data"):  # of three revisions one that is cut ends the run
+        if section not in (
+            "preference_pairs",
+            "senior_data",
+            "revision_data",
+        ):  # of three revisions one that is cut ends the run
             data[section]["sampling"]["max_new_tokens"] = CI_TOKENS
     data["revised_data"]["sampling"]["max_new_tokens"] = CI_TOKENS
     data["senior_data"]["rows"] = CI_WRITTEN

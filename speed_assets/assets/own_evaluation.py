@@ -15,7 +15,7 @@ from speed_assets.assets.own_queries import judged_set
 from speed_assets.assets.own_sets import GRADES, JUDGEMENTS, OwnSet, pooled, reports, without_answer
 from speed_assets.assets.pools import Pools
 from speed_assets.assets.stage_run import StageRun
-from speed_assets.assets.writing import asked_again, problem_counts
+from speed_assets.assets.writing import asked_again, asking_of, problem_counts
 from speed_assets.domain.evaluation_folders import OWN_SETS
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import PASSAGES
@@ -87,16 +87,8 @@ def _written(run: StageRun[OwnEvaluation]) -> tuple[OwnSet, dict[str, Any]]:
     if held_out.is_empty():
         raise RecipeError("own_evaluation: no document is held out: raise corpus.held_out, or remove own_evaluation")
     seed = seed_for(run.recipe.seed, "own evaluation") % 2**31
-    asked = grounded_rows(
-        held_out,
-        min(section.rows, held_out.height),
-        seed,
-        run.stage.name,
-        run.prompts,
-        run.recipe.answers.lengths(),
-        run.recipe.queries.drawn(),
-        run.languages,
-    )
+    asking = asking_of(run, GROUNDED, min(section.rows, held_out.height), seed)
+    asked = grounded_rows(held_out, asking, run.recipe.queries.drawn())
     used: list[TeacherUse] = []
 
     def ask(attempt: int, pending: pl.DataFrame) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from resources.redaction import masked_table
 from resources.store.store import UNHASHED_DIR
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.answers import CUT_OFF
+from speed_assets.domain.asking import Asking
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.given_texts import NoSentence, given_rows
 from speed_assets.domain.graph import EVALUATION_TEXTS, PASSAGES
@@ -48,45 +49,25 @@ GENERATED = (*WRITTEN, "candidate", "prompt_tokens", "output_tokens", "valid", "
 def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
     """The rows that a writing stage asks for in its task type, with their prompts; grounded ones with their `passage`. Raises RecipeError."""
     assert run.stage.takes is not None
-    if TASK_TYPES[run.task_type].passage == "query":
+    kind = TASK_TYPES[run.task_type]
+    source = run.input(PASSAGES if kind.grounded else "task_list").table().filter(run.stage.takes)
+    asking = asking_of(run, run.task_type, getattr(rows, run.task_type), run.recipe.seed)
+    if kind.passage == "query":
         try:
-            return given_rows(
-                run.input(PASSAGES).table().filter(run.stage.takes),
-                run.task_type,
-                getattr(rows, run.task_type),
-                run.recipe.seed,
-                run.stage.name,
-                run.prompts,
-                run.recipe.answers.lengths(),
-                run.recipe.grounded_rows.texts(),
-                run.languages,
-            )
+            return given_rows(source, asking, run.recipe.grounded_rows.texts())
         except NoSentence as error:
             raise RecipeError(
                 f"{run.stage.name}/{run.task_type}: {error}: lower grounded_rows.sts.words_min, raise grounded_rows.sts.words_max, or set "
                 "corpus.shares.sts to 0"
             ) from None
-    if TASK_TYPES[run.task_type].grounded:
-        return grounded_rows(
-            run.input(PASSAGES).table().filter(run.stage.takes),
-            getattr(rows, run.task_type),
-            run.recipe.seed,
-            run.stage.name,
-            run.prompts,
-            run.recipe.answers.lengths(),
-            run.recipe.queries.drawn(),
-            run.languages,
-        )
-    return synthesis_rows(
-        run.input("task_list").table().filter(run.stage.takes),
-        run.task_type,
-        getattr(rows, run.task_type),
-        run.recipe.seed,
-        run.stage.name,
-        run.prompts,
-        run.recipe.answers.lengths(),
-        run.languages,
+    return (
+        grounded_rows(source, asking, run.recipe.queries.drawn()) if kind.grounded else synthesis_rows(source, asking)
     )
+
+
+def asking_of(run: StageRun[Any], task_type: str, rows: int, seed: int) -> Asking:
+    """What a stage asks its writer for, with the prompts, lengths and languages of its recipe."""
+    return Asking(run.stage.name, task_type, rows, seed, run.prompts, run.recipe.answers.lengths(), run.languages)
 
 
 def asked_again(run: StageRun[Any], pending: pl.DataFrame, attempt: int) -> list[str]:

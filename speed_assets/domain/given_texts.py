@@ -15,22 +15,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
-from speed_assets.domain.answer_lengths import AnswerLengths
+from speed_assets.domain.asking import Asking
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.domain.grounded import draw_name, drawn_passages
 from speed_assets.domain.passages import sentences
-from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.row_languages import (
-    LANGUAGE_COLUMNS,
-    Languages,
-    drawn_languages,
-    with_given_text_languages,
-)
-from speed_assets.domain.rows import WRITTEN_ROW_COLUMNS
+from speed_assets.domain.row_languages import with_given_text_languages
 
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 """Letters of scripts that put no spaces between words."""
@@ -87,63 +81,33 @@ class NoSentence(ValueError):
     """No passage has a sentence of the lengths asked for."""
 
 
-def given_rows(
-    passages: pl.DataFrame,
-    task_type: str,
-    rows: int,
-    seed: int,
-    stage: str,
-    prompts: PromptSet,
-    lengths: AnswerLengths,
-    texts: GivenTexts,
-    languages: Languages | None = None,
-) -> pl.DataFrame:
+def given_rows(passages: pl.DataFrame, asking: Asking, texts: GivenTexts) -> pl.DataFrame:
     """Rows to be written from passages that are their given text, with the column `passage`; see `grounded.grounded_rows`.
 
     Args:
         passages: passage_id, document_id, title, text.
-        task_type: one of `GIVEN_TEXT_TYPES`.
-        rows: as many as are asked for.
-        seed: of the recipe.
-        stage: that asks.
-        prompts: how it asks.
-        lengths: words of answers.
+        asking: how many rows are asked for, and how; its task type is one of `GIVEN_TEXT_TYPES`.
         texts: what is given and asked for.
-        languages: in which they are written; None where the prompts say none.
 
     Raises:
         NoSentence: STS is asked for, and no passage has a sentence that fits.
     """
+    task_type, seed = asking.task_type, asking.seed
     by_id = {row["passage_id"]: row for row in passages.iter_rows(named=True)}
     choices = {one: list(_given(row, task_type, seed, texts)) for one, row in by_id.items()}
     ids = [one for one, found in choices.items() if found]
-    if by_id and rows and not ids:
+    if by_id and asking.rows and not ids:
         raise NoSentence(f"no sentence of {texts.words_min} to {texts.words_max} words in {len(by_id):,} passages")
     asked = []
-    for passage_id, draw in drawn_passages(ids, rows, seed, draw_name(stage, task_type)):
-        row_id = short_id(stage, task_type, passage_id, draw)
+    for passage_id, draw in drawn_passages(ids, asking.rows, seed, draw_name(asking.stage, task_type)):
+        row_id = short_id(asking.stage, task_type, passage_id, draw)
         given = choices[passage_id][draw % len(choices[passage_id])]
         attributes = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
-        drawn = drawn_languages(languages, task_type, seed, row_id) if languages else None
-        said = drawn.names() if drawn else None
-        asked.append(
-            {
-                "row_id": row_id,
-                "task_id": passage_id,
-                "task_type": task_type,
-                "topic": by_id[passage_id]["title"] or by_id[passage_id]["document_id"],
-                "task": given.task,
-                "prompt": prompts.from_passage(task_type, given.task, given.text, attributes, said),
-                "words": lengths.words("synthesis", task_type, attributes),
-                "passage": given.text,
-                **(drawn.columns() if drawn else {}),
-            }
-        )
-    schema = dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64, "passage": pl.String}
-    if languages is None:
-        return pl.DataFrame(asked, schema=schema)
-    found = pl.DataFrame(asked, schema=schema | dict.fromkeys(LANGUAGE_COLUMNS, pl.String))
-    return with_given_text_languages(found, languages)
+        prompt = partial(asking.prompts.from_passage, task_type, given.task, given.text, attributes)
+        topic = by_id[passage_id]["title"] or by_id[passage_id]["document_id"]
+        asked.append(asking.row(row_id, passage_id, topic, given.task, attributes, prompt, given.text))
+    rows = asking.table(asked, passages=True)
+    return with_given_text_languages(rows, asking.languages) if asking.languages else rows
 
 
 def _given(passage: dict[str, str], task_type: str, seed: int, texts: GivenTexts) -> Iterator[_Given]:

@@ -12,20 +12,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import polars as pl
 
-from speed_assets.domain.answer_lengths import AnswerLengths
+from speed_assets.domain.asking import Asking
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
-from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.row_languages import (
-    LANGUAGE_COLUMNS,
-    Languages,
-    drawn_languages,
-    with_passage_languages,
-)
-from speed_assets.domain.rows import WRITTEN_ROW_COLUMNS
+from speed_assets.domain.row_languages import with_passage_languages
 from speed_assets.domain.task_types import GROUNDED
 
 QueryKind = Literal["keyword", "question", "how_to", "claim"]
@@ -108,52 +102,22 @@ def drawn_query(queries: Queries, seed: int, row_id: str) -> tuple[QueryKind, st
     return kind, rng.choice(queries.personas) if queries.personas else ANYONE
 
 
-def grounded_rows(
-    passages: pl.DataFrame,
-    rows: int,
-    seed: int,
-    stage: str,
-    prompts: PromptSet,
-    lengths: AnswerLengths,
-    queries: Queries,
-    languages: Languages | None = None,
-) -> pl.DataFrame:
-    """Rows to be written from passages, as `rows.synthesis_rows` gives those about topics, with the column `passage`.
+def grounded_rows(passages: pl.DataFrame, asking: Asking, queries: Queries) -> pl.DataFrame:
+    """Rows whose query is to be written from passages, as `rows.synthesis_rows` gives those about topics, with the column `passage`.
 
     Args:
         passages: passage_id, document_id, title, text.
-        rows: as many as are asked for.
-        seed: of the recipe.
-        stage: that asks.
-        prompts: how it asks.
-        lengths: words of answers.
+        asking: how many rows are asked for, and how.
         queries: what they are like.
-        languages: in which they are written; None where the prompts say none.
     """
     by_id = {row["passage_id"]: row for row in passages.iter_rows(named=True)}
     asked = []
-    for passage_id, draw in drawn_passages(by_id, rows, seed, stage):
-        row_id = short_id(stage, passage_id, draw)
-        kind, persona = drawn_query(queries, seed, row_id)
-        drawn = drawn_languages(languages, GROUNDED, seed, row_id) if languages else None
-        said = drawn.names() if drawn else None
-        passage = by_id[passage_id]
-        asked.append(
-            {
-                "row_id": row_id,
-                "task_id": passage_id,
-                "task_type": GROUNDED,
-                "topic": passage["title"] or passage["document_id"],
-                "task": WORDINGS[kind].task,
-                "prompt": prompts.grounded(WORDINGS[kind].task, passage["text"], WORDINGS[kind].asked, persona, said),
-                "words": lengths.words("synthesis", GROUNDED, {}),
-                "passage": passage["text"],
-                **(drawn.columns() if drawn else {}),
-            }
-        )
-    schema = dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64, "passage": pl.String}
-    if languages is None:
-        return pl.DataFrame(asked, schema=schema)
-    return with_passage_languages(
-        pl.DataFrame(asked, schema=schema | dict.fromkeys(LANGUAGE_COLUMNS, pl.String)), languages
-    )
+    for passage_id, draw in drawn_passages(by_id, asking.rows, asking.seed, asking.stage):
+        row_id, passage = short_id(asking.stage, passage_id, draw), by_id[passage_id]
+        kind, persona = drawn_query(queries, asking.seed, row_id)
+        wording, text = WORDINGS[kind], passage["text"]
+        prompt = partial(asking.prompts.grounded, wording.task, text, wording.asked, persona)
+        topic = passage["title"] or passage["document_id"]
+        asked.append(asking.row(row_id, passage_id, topic, wording.task, {}, prompt, text))
+    rows = asking.table(asked, passages=True)
+    return with_passage_languages(rows, asking.languages) if asking.languages else rows

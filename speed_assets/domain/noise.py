@@ -141,7 +141,9 @@ def is_noise(text: str, *, english: bool = True) -> bool:
 
 def _is_hexadecimal(text: str) -> bool:
     """Whether half of a text are bytes written as hexadecimal digits, some of them letters and some figures."""
-    runs = [run for run in _HEX.findall(text) if re.search("[a-fA-F]", run.replace("0x", "")) and re.search("[0-9]", run)]
+    runs = [
+        run for run in _HEX.findall(text) if re.search("[a-fA-F]", run.replace("0x", "")) and re.search("[0-9]", run)
+    ]
     return bool(runs) and sum(map(len, runs)) >= _HEX_LEAST * len(text.strip())
 
 

@@ -7,18 +7,16 @@ text is parsed (`parsing.py`) or asked for (`prompts`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import polars as pl
 
-from speed_assets.domain.answer_lengths import AnswerLengths
 from speed_assets.domain.answers import CUT_OFF, MAX_CHARACTERS
+from speed_assets.domain.asking import Asking
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.domain.parsing import ENTRY_NUMBER, decode_typed, parse_record
-from speed_assets.domain.prompts import PromptSet
-from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Languages, drawn_languages
 from speed_assets.domain.task_types import TASK_TYPES, TRIPLET_FIELDS
 
 PROMPT_ECHO = "prompt_echo"
@@ -27,8 +25,6 @@ ECHO_WORDS_MIN = 4
 """Words from which on a text that stands in its prompt repeats it; fewer may be a name that both have (ours)."""
 ECHO_STRANGE_MAX = 0.2
 """Share of the pairs of words of such a text that its prompt need not have: one of five is a word left out (ours)."""
-WRITTEN_ROW_COLUMNS = ("row_id", "task_id", "task_type", "topic", "task", "prompt")
-"""Columns of a row that a model is asked to write, without `words`, the length that its prompt asks for."""
 QUARANTINE_SCHEMA = {
     "row_id": pl.String,
     "stage": pl.String,
@@ -89,54 +85,26 @@ def drawn_topics(topic_ids: Iterable[str], per_topic: int, rows: int, seed: int,
     return {topic_id for topic_id, _ in draw_tasks(places, min(rows, len(places)), seed, stage)}
 
 
-def synthesis_rows(
-    tasks: pl.DataFrame,
-    task_type: str,
-    rows: int,
-    seed: int,
-    stage: str,
-    prompts: PromptSet,
-    lengths: AnswerLengths,
-    languages: Languages | None = None,
-) -> pl.DataFrame:
-    """The rows that a model is to write.
+def synthesis_rows(tasks: pl.DataFrame, asking: Asking) -> pl.DataFrame:
+    """The rows that a model is to write about topics.
 
     Args:
         tasks: task_id, topic_id, topic and task.
-        task_type: Of the rows.
-        rows: Their number.
-        seed: Of the recipe.
-        stage: Its name seeds the draw of tasks.
-        prompts: Render the prompts.
-        lengths: Count the words of an answer.
-        languages: In which rows are written; None where the prompts say none.
+        asking: How many rows are asked for, and how.
 
     Returns:
-        row_id, task_id, task_type, topic, task, prompt, and `words`, the most words that the prompt asks for. Attributes are
-        drawn for each row, and so are languages, which are in `LANGUAGE_COLUMNS` where there are any.
+        As `Asking.table`. Attributes are drawn for each row.
     """
     by_id = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
-    asked = []
     pairs = tasks.select("topic_id", "task_id").rows()
-    for task_id, draw in draw_tasks(pairs, rows, seed, stage):
-        row_id = short_id(stage, task_id, draw)
-        drawn = drawn_languages(languages, task_type, seed, row_id) if languages else None
-        attributes = draw_attributes(task_type, seed_for(seed, "attributes", row_id))
-        task = by_id[task_id]
-        asked.append(
-            {
-                "row_id": row_id,
-                "task_id": task_id,
-                "task_type": task_type,
-                "topic": task["topic"],
-                "task": task["task"],
-                "prompt": prompts.synthesis(task_type, task["task"], attributes, drawn.names() if drawn else None),
-                "words": lengths.words("synthesis", task_type, attributes),
-                **(drawn.columns() if drawn else {}),
-            }
-        )
-    schema = dict.fromkeys(WRITTEN_ROW_COLUMNS, pl.String) | {"words": pl.Int64}
-    return pl.DataFrame(asked, schema=schema | (dict.fromkeys(LANGUAGE_COLUMNS, pl.String) if languages else {}))
+    asked = []
+    for task_id, draw in draw_tasks(pairs, asking.rows, asking.seed, asking.stage):
+        row_id = short_id(asking.stage, task_id, draw)
+        attributes = draw_attributes(asking.task_type, seed_for(asking.seed, "attributes", row_id))
+        topic, task = by_id[task_id]["topic"], by_id[task_id]["task"]
+        prompt = partial(asking.prompts.synthesis, asking.task_type, task, attributes)
+        asked.append(asking.row(row_id, task_id, topic, task, attributes, prompt))
+    return asking.table(asked)
 
 
 def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
@@ -181,7 +149,6 @@ def parse_outputs(frame: pl.DataFrame, task_type: str) -> pl.DataFrame:
     )
     if kind.passage:
         read = read.with_columns(pl.col("passage").alias(kind.passage))
-    if kind.passage == "query":
         copied = pl.any_horizontal(_single_spaced(field) == _single_spaced("passage") for field in fields)
         read = read.with_columns(problem=pl.coalesce("problem", pl.when(copied).then(pl.lit("copied_query"))))
     written = [field for field in fields if field == "query" or not kind.labels]

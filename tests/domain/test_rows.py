@@ -166,6 +166,13 @@ def test_nearly_the_words_of_the_form_are_no_text(text: str, found: str | None) 
     assert problems("sts", FORM.format("bees"), record) == [found]
 
 
+def test_a_passage_is_no_query_of_its_own() -> None:
+    passage = "The old boiler heats three rooms."
+    answers = [json.dumps({"user_query": text}) for text in ("The old  boiler heats three rooms.", "old boiler")]
+    rows = parse_outputs(pl.DataFrame({"output": answers, "passage": [passage] * 2}), "grounded")
+    assert rows["problem"].to_list() == ["copied_query", None]
+
+
 def test_of_a_passage_a_copy_is_an_echo_and_a_rewording_is_not() -> None:
     passage = "the hive is kept warm by the bees that shiver in turn all winter"
     row = {"prompt": [f"Reword a sentence of: {passage}"], "task": ["reword"], "topic": ["bees"], "passage": [passage]}

@@ -233,7 +233,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         unfingerprinted=_WRITES,
         externals=("prompt:synthesis",),
         takes="synthesis",
-        version=5,
+        version=6,
         gpu=True,
     ),
     Stage(

@@ -143,7 +143,9 @@ def may_repeat_itself(text: pl.Expr) -> pl.Expr:
     of_one_word = short.str.to_lowercase().str.count_matches(last, literal=True) >= patterns.WORD_TIMES
     long = only_where(text.str.len_bytes() >= patterns.REPETITION_LEAST, text)
     ends = (long.str.head(12), long.str.strip_chars_end(" .!?\n\"'").str.tail(12))
-    return pl.any_horizontal(of_one_word, *(long.str.count_matches(end, literal=True) >= 3 for end in ends)).fill_null(False)
+    return pl.any_horizontal(of_one_word, *(long.str.count_matches(end, literal=True) >= 3 for end in ends)).fill_null(
+        False
+    )
 
 
 def opens_as_an_assistant(text: pl.Expr) -> pl.Expr:
