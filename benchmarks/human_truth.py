@@ -126,7 +126,7 @@ def arm(recipe: Recipe, name: str, seed: int, corpus: Path, rows: int | None) ->
             data["senior_data"]["rows"] = wanted
         return Recipe.model_validate(data)
     data |= dict.fromkeys(_LOOP)
-    data["seed_data"] |= {"rows": wanted if rows is not None else recipe.seed_data.rows.model_dump()}
+    data["seed_data"] |= {"rows": wanted if rows is not None else recipe.seed_data.rows.model_dump(), "rules": None}
     data["final_triplets"] |= {"source": "seed_data", "rules": {"skip": list(RULE_CODES)}}
     if name == "plain":
         data["mined_negatives"] = None

@@ -20,8 +20,7 @@ from speed_assets.domain.evaluation_folders import OWN_SETS
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.domain.graph import PASSAGES
 from speed_assets.domain.grounded import grounded_rows
-from speed_assets.domain.grounded_rules import UNSPECIFIC, is_unspecific
-from speed_assets.domain.parsing import words_stand_in
+from speed_assets.domain.grounded_rules import UNSPECIFIC, is_copied, is_unspecific
 from speed_assets.domain.prompts import schema_for
 from speed_assets.domain.row_languages import Languages, language_columns
 from speed_assets.domain.rows import (
@@ -148,7 +147,7 @@ def _usable(parsed: pl.DataFrame, copied_words_min: int, languages: Languages | 
         problem
         if not valid
         else "copied_query"
-        if words_stand_in(query, passage, copied_words_min)
+        if is_copied(query, passage, copied_words_min)
         else UNSPECIFIC
         if not translated and is_unspecific(query, passage)
         else None

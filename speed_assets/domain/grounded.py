@@ -30,30 +30,39 @@ ANYONE = "somebody who needs what it says"
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """How a kind of query is asked for, and the instruction that such rows are trained under."""
+    """How a kind of query is asked for, in how many words, and the instruction that such rows are trained under."""
 
     asked: str
+    words: tuple[int, int]
     task: str
 
 
 WORDINGS: Mapping[QueryKind, Wording] = {
     "keyword": Wording(
         "two to six keywords, as typed into a search box",
+        (2, 6),
         "Given search keywords, retrieve passages that are about them.",
     ),
     "question": Wording(
         "a question of five to fifteen words that the passage answers",
+        (5, 15),
         "Given a question, retrieve passages that answer it.",
     ),
     "how_to": Wording(
         "a request of five to fifteen words for how to do or solve something that the passage explains",
+        (5, 15),
         "Given a problem or a goal, retrieve passages that explain how to go about it.",
     ),
     "claim": Wording(
         "a claim of five to twenty words that the passage supports or refutes",
+        (5, 20),
         "Given a claim, retrieve passages that support or refute it.",
     ),
 }
+
+
+QUERY_WORDS: Mapping[str, tuple[int, int]] = {wording.task: wording.words for wording in WORDINGS.values()}
+"""Fewest and most words of a query that a prompt asks for, by the task of its kind."""
 
 
 @dataclass(frozen=True, slots=True)

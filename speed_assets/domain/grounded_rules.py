@@ -16,8 +16,9 @@ import polars as pl
 from speed_assets.domain import rules
 from speed_assets.domain.folding import fold
 from speed_assets.domain.given_texts import classes_of
-from speed_assets.domain.parsing import QUERY_WORDS_LEAST, lower_case_text, words_stand_in
+from speed_assets.domain.parsing import QUERY_WORDS_LEAST, lower_case_text, words_only, words_stand_in
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, language_columns
+from speed_assets.domain.rows import stand_mostly_in
 from speed_assets.domain.rules import RULE_CODES, RULES_ACROSS_ROWS
 from speed_assets.domain.rules.languages import by_drawn_languages
 from speed_assets.domain.task_types import GIVEN_TEXT_TYPES, GROUNDED, STS_TYPES, TRIPLET_FIELDS
@@ -37,6 +38,10 @@ _GENERIC_WORDS = (
 )
 """Words of three letters and more that name no subject: of English, of searches, and of the prompts."""
 _GENERIC = frozenset(_GENERIC_WORDS.split())
+_NEAR_COPY_WORDS = 8
+"""Words from which on a query that has nearly all pairs of its words from the passage is a copy with a word changed (ours)."""
+_ASKED = ("?", "\uff1f", "\u061f")
+"""How a question ends, in Latin letters, Japanese and Arabic."""
 _STEM = 5
 """Letters in which two forms of a word agree (ours)."""
 _SOUND = "The old boiler in the cellar heats three rooms of the house."
@@ -101,7 +106,7 @@ def _tests_of_passage(row: Mapping[str, str], query_words_min: int, *, apart: bo
     """
     query, positive, negative = (row[field] or "" for field in TRIPLET_FIELDS)
     if row["task_type"] == GROUNDED:
-        if words_stand_in(query, positive, query_words_min):
+        if is_copied(query, positive, query_words_min):
             yield COPIED, "query"
         if not apart and is_unspecific(query, positive):
             yield UNSPECIFIC, "query"
@@ -146,6 +151,30 @@ def _in_two_languages(rows: pl.DataFrame) -> pl.Series:
     if not language_columns(rows):
         return pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
     return (rows["query_language"] != rows["document_language"]).fill_null(False)
+
+
+def is_copied(query: str, passage: str, words_min: int) -> bool:
+    """Whether a query is so many words of its passage, one after the other, or more of them with a word changed here and there.
+
+    A question is no copy with a word changed: people ask for one word of a sentence with the others of it.
+
+    Args:
+        query: written for the passage.
+        passage: verbatim.
+        words_min: words of a query that may not stand in the passage.
+
+    >>> passage = "The lever next to the old boiler opens the second valve of the house."
+    >>> is_copied("old boiler", passage, 5), is_copied("The lever near to the old boiler opens the second valve", passage, 20)
+    (False, False)
+    >>> copy = "The lever next to the old boiler opens the first valve"
+    >>> is_copied(copy, passage, 8), is_copied(f"{copy}?", passage, 8)
+    (True, False)
+    """
+    if words_stand_in(query, passage, words_min):
+        return True
+    words = words_only(query)
+    near = words.count(" ") + 1 >= max(words_min, _NEAR_COPY_WORDS) and not query.rstrip().endswith(_ASKED)
+    return near and stand_mostly_in(f" {words} ", f" {words_only(passage)} ")
 
 
 def is_unspecific(query: str, passage: str) -> bool:

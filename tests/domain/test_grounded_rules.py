@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from speed_assets.domain.grounded import WORDINGS
 from speed_assets.domain.grounded_rules import first_broken_rules_by_source, is_unspecific
 
 PASSAGE = (
@@ -12,9 +13,15 @@ PASSAGE = (
 )
 
 
-def reasons(query: str, task_type: str = "grounded", positive: str = PASSAGE, **numbers: object) -> list[str | None]:
+def reasons(
+    query: str,
+    task_type: str = "grounded",
+    positive: str = PASSAGE,
+    task: str = WORDINGS["question"].task,
+    **numbers: object,
+) -> list[str | None]:
     row = {
-        "row_id": "r", "task_type": task_type, "topic": "Boilers", "task": "Given a question, retrieve passages that answer it.",
+        "row_id": "r", "task_type": task_type, "topic": "Boilers", "task": task,
         "query": query, "positive": positive, "negative": None,
     }  # fmt: skip
     frame = pl.DataFrame([row], schema_overrides={"negative": pl.String})
@@ -32,6 +39,18 @@ def test_the_query_is_read_as_any_other() -> None:
     assert reasons(copied) == ["query_in_positive"]
     assert reasons(copied, skip=("query_in_positive",)) == [None]
     assert reasons(copied, query_words_min=20) == [None]
+    assert reasons("the lever next to the old boiler opens the first valve") == ["query_in_positive"], "a word changed"
+
+
+def test_a_query_has_the_length_that_its_kind_is_asked_for() -> None:
+    """A writer that gives sentences of a passage for keywords is asked again, and teaches nobody."""
+    question, keywords = (WORDINGS[kind].task for kind in ("question", "keyword"))
+    long = "a lever by the boiler that opens one of the valves when the old house is too cold"
+    assert reasons(long, task=keywords, length_tolerance=0.5) == ["too_long"]
+    assert reasons(long, task=keywords) == [None]
+    assert reasons(long, task=question, length_tolerance=0.5) == [None]
+    assert reasons(long, task="Find what I need.", length_tolerance=0.5) == [None], "words of the user's own"
+    assert reasons("valve", task=question, length_tolerance=0.5) == ["too_short"]
 
 
 @pytest.mark.parametrize(

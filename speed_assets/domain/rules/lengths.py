@@ -11,9 +11,10 @@ from speed_assets.domain.answer_lengths import words_allowed
 from speed_assets.domain.attributes import draw_attributes
 from speed_assets.domain.candidates import prompt_row_id
 from speed_assets.domain.fingerprints import seed_for
+from speed_assets.domain.grounded import QUERY_WORDS
 from speed_assets.domain.language_names import UNSPACED
 from speed_assets.domain.rules.languages import LanguagesByField
-from speed_assets.domain.task_types import TRIPLET_FIELDS
+from speed_assets.domain.task_types import GROUNDED, TRIPLET_FIELDS
 
 
 def wrong_lengths(
@@ -22,7 +23,7 @@ def wrong_lengths(
     """Find texts that are far from the length that their prompt asked for.
 
     Args:
-        rows: row_id, task_type, query, positive, negative.
+        rows: row_id, task_type, task, query, positive, negative.
         tolerance: 0..1; texts of fewer words than this share of the lower bound are too short, and texts of more words than the
             upper bound divided by it are too long.
         seed: of the recipe, from which the lengths asked for are drawn again.
@@ -33,9 +34,11 @@ def wrong_lengths(
         (length_reason, length_detail) of each row, in their order: the code and the field; null where no length is wrong.
     """
     asked: list[dict[str, float | None]] = []
-    for row_id, task_type in rows.select("row_id", "task_type").iter_rows():
+    for row_id, task_type, task in rows.select("row_id", "task_type", "task").iter_rows():
         drawn = draw_attributes(task_type, seed_for(seed, "attributes", prompt_row_id(row_id)))
         of_query = words_allowed(drawn.get("query_length", drawn.get("text_length", "")))
+        if task_type == GROUNDED:
+            of_query = QUERY_WORDS.get(task, of_query)  # a task in words of the user's own asks for no length
         of_document = words_allowed(drawn.get("document_length", ""))[0], None  # prompts ask for at least so many
         asked.append(
             {
