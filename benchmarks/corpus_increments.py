@@ -5,9 +5,8 @@ documents change, 1 % are added, 1 % are removed, one after the other. For each:
 those of the full run, planned calls, and what was trained again. After the removal every file of the new release, and every table that its run
 made or took over, is searched for every sentence of the removed documents and for every query that was written about them.
 
-Two recipes: `teacher` (the teacher writes the rows) and `loop` (generators do, small ones that are trained here). In the loop the
-documents that change are none that a generator was trained on; `--aligned` takes one that is, and shows the price of that: all is
-written again.
+Two recipes: `teacher` (the teacher writes the rows) and `loop` (generators do, small ones that are trained here, on documents of
+their own: `corpus.alignment`). `--aligned` changes one of those instead, and shows the price of that: all is written again.
 
 Last line: one JSON object, {recipe: {"documents", "full", "changed", "added", "removed"}}.
 
@@ -41,6 +40,8 @@ from tests.test_corpus_loop import loop_data, recipe_of
 WRITERS = ("seed_data", "senior_data", "revised_data", "own_evaluation")
 """Tables whose rows somebody writes."""
 GENERATORS = {"junior_model", "senior_model", "revisor_model"}
+ALIGNED = 40
+"""Documents that generators are trained on."""
 WORDS_MIN = 6
 """Words of a sentence or query that is searched for."""
 
@@ -53,6 +54,7 @@ def recipe_for(name: str, url: str, root: Path, rows: int) -> Recipe:
         data["own_evaluation"]["rows"] = max(6, rows // 20)
         return Recipe.model_validate(data)
     data = loop_data(url, root)
+    data["corpus"]["alignment"] = str(root / "alignment")
     data["senior_data"]["rows"] = {**data["senior_data"]["rows"], "retrieval": rows}
     return parse_recipe(data, RECIPES / "own_loop.yaml")
 
@@ -110,14 +112,6 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     return list(names[:: max(1, len(names) // count)][:count])
 
 
-def candidates(home: Home, corpus: Path, *, aligned: bool) -> list[str]:
-    """Documents that no generator was trained on (or that one was), in the order of their names."""
-    table = artifacts_of(home.recipe, home.home)[f"passages/{GROUNDED}"].table()
-    taught = set(table.filter("alignment")["document_id"]) if GENERATORS & set(home.recipe.graph()) else set()
-    there = sorted(file.name for file in corpus.glob("*.md"))
-    return [name for name in there if (name in taught) == aligned]
-
-
 def left_of(texts: Iterable[str], folders: Iterable[Path]) -> list[str]:
     """Files in which one of the texts stands, byte for byte; tables are read, other files as they are."""
     needles = [text.encode() for text in texts]
@@ -165,8 +159,9 @@ def queries_about(home: Home, documents: Sequence[str]) -> list[str]:
 
 def measure(name: str, documents: int, *, aligned: bool, root: Path) -> dict[str, Any]:
     """All changes under one recipe."""
-    corpus, count = root / "corpus", max(1, documents // 100)
-    write_corpus(corpus, documents)
+    write_corpus(root / "corpus", documents)
+    write_corpus(root / "alignment", ALIGNED, first=documents + 1000)
+    corpus, count = root / ("alignment" if aligned else "corpus"), max(1, documents // 100)
     runner = Runner(root / "home")
     try:
         with TeacherServer(reading()) as server:
@@ -175,7 +170,7 @@ def measure(name: str, documents: int, *, aligned: bool, root: Path) -> dict[str
             full = home.run(server)
 
             def after(change: Callable[[list[str]], None]) -> dict[str, Any]:
-                names = spread(candidates(home, corpus, aligned=aligned), count)
+                names = spread(sorted(file.name for file in corpus.glob("*.md")), count)
                 change(names)
                 result = home.run(server)
                 shares = {f"{key}_share": round(result[key] / full[key], 4) for key in ("calls", "rows")}

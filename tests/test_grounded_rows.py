@@ -23,6 +23,7 @@ from speed_assets.domain.grounded import QUERY_KINDS, Queries, drawn_query
 from speed_assets.domain.prompts import PromptSet
 from speed_assets.domain.revising import draft_of_row, revise
 from speed_assets.domain.rows import parse_outputs
+from speed_assets.orchestration.doctor import corpus_probes
 from speed_assets.recipe import Recipe, RecipeError
 from speed_assets.workers.host import worker_module
 from tests.support.reading_teacher import note, reading, write_corpus
@@ -55,13 +56,13 @@ class Here:
 
 
 class Table:
-    """An artifact that is a table."""
+    """An artifact that is a table, or several."""
 
-    def __init__(self, table: pl.DataFrame) -> None:
-        self._table = table
+    def __init__(self, table: pl.DataFrame, **others: pl.DataFrame) -> None:
+        self._tables = {"data": table, **others}
 
-    def table(self) -> pl.DataFrame:
-        return self._table
+    def table(self, name: str = "data") -> pl.DataFrame:
+        return self._tables.get(name, pl.DataFrame())
 
 
 def run_of(
@@ -118,6 +119,37 @@ def test_another_document_moves_few_of_the_drawn_passages(tmp_path: Path) -> Non
     assert len(old - new) <= added
     kept = before.join(after, on=["passage_id", "held_out", "text"], how="semi")
     assert kept.height == before.height
+
+
+def test_documents_of_the_alignment_alone_keep_the_generators_from_changes(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 60)
+    write_corpus(tmp_path / "aligned", 20, first=500)
+    recipe = recipe_of(URL, tmp_path, alignment=str(tmp_path / "aligned"))
+    one = passages_of(recipe, tmp_path / "one")
+    assert not one.tables["data"]["alignment"].any(), "the corpus itself aligns nothing"
+    own = one.tables["alignment"]
+    assert own.filter("alignment").height == min(24, own.filter(~pl.col("held_out")).height)
+    assert not own["synthesis"].any()
+    inputs = {"passages": {"grounded": Table(one.tables["data"], alignment=own)}}
+    seeds = run_of(recipe, tmp_path / "home", "seed_data", "grounded", inputs)
+    seed_data(seeds)
+    assert set(seeds.tables["data"]["positive"]) <= set(own["text"])
+    for file in (tmp_path / "corpus").glob("note00*.md"):
+        file.write_text(note(900) + file.name)
+    again = passages_of(recipe, tmp_path / "two").tables
+    assert again["alignment"].equals(own)
+    assert not again["data"].equals(one.tables["data"])
+    (tmp_path / "aligned" / "note500.md").unlink()
+    assert not passages_of(recipe, tmp_path / "three").tables["alignment"].equals(own)
+
+
+def test_a_folder_of_the_alignment_that_is_missing_is_named(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 20)
+    recipe = recipe_of(URL, tmp_path, alignment=str(tmp_path / "none"))
+    with pytest.raises(RecipeError, match=r"corpus\.alignment: there is no file or folder"):
+        passages_of(recipe, tmp_path / "home")
+    (found,) = corpus_probes.corpus(recipe)
+    assert (found.status, found.mend) == ("error", "corpus.alignment")
 
 
 def test_a_corpus_without_a_passage_says_what_to_do(tmp_path: Path) -> None:

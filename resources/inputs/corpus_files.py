@@ -72,7 +72,7 @@ class Reading:
         self.refused.append(Dropped(document_id or file, file, reason, detail, text[:1000]))
 
 
-def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> Reading:
+def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds, field: str = "corpus.path") -> Reading:
     """All documents below `path`, or in the one file that it is, in order of file and row.
 
     Args:
@@ -80,12 +80,13 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> 
         columns: of tables.
         encoding: of files of text without a byte order mark.
         bounds: what is read at most.
+        field: of the recipe that names it, for messages.
 
     Raises:
         RecipeError: when there is nothing at `path`, nothing that can be read, or more than `bounds.documents`.
     """
     if not path.exists():
-        raise RecipeError(f"corpus.path: there is no file or folder {path}: correct the path")
+        raise RecipeError(f"{field}: there is no file or folder {path}: correct the path")
     reading = Reading()
     seen: dict[str, str] = {}
     for file in corpus_files(path):
@@ -102,18 +103,18 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds) -> 
             else:
                 seen[document.document_id] = name
                 reading.documents.append(document)
-            _check_count(len(reading.documents), path, bounds)
+            _check_count(len(reading.documents), path, bounds, field)
     if not reading.documents:
         why = f"; {reading.refused[0].file} is refused: {reading.refused[0].detail}" if reading.refused else ""
         kinds = ", ".join((*READERS, *TABLES))
-        raise RecipeError(f"corpus.path: no document below {path}{why}. Files that are read: {kinds}")
+        raise RecipeError(f"{field}: no document below {path}{why}. Files that are read: {kinds}")
     return reading
 
 
-def _check_count(documents: int, path: Path, bounds: Bounds) -> None:
+def _check_count(documents: int, path: Path, bounds: Bounds, field: str) -> None:
     if documents > bounds.documents:
         raise RecipeError(
-            f"corpus.path: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
+            f"{field}: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
             "name a smaller folder"
         )
 
@@ -139,14 +140,18 @@ def corpus_files(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def corpus_digest(path: Path) -> str:
+def corpus_digest(path: Path, field: str = "corpus.path") -> str:
     """sha256 over names and content of all files, and over the names of links, which are refused by name.
+
+    Args:
+        path: a folder or a file.
+        field: of the recipe that names it, for messages.
 
     Raises:
         RecipeError: There is nothing at `path`.
     """
     if not path.exists():
-        raise RecipeError(f"corpus.path: there is no file or folder {path}: correct the path")
+        raise RecipeError(f"{field}: there is no file or folder {path}: correct the path")
     states, links = [], []
     for file in corpus_files(path):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name

@@ -116,7 +116,10 @@ def _types(recipe: Recipe, task_type: str | None) -> list[str]:
 
 def _corpus_files(recipe: Recipe, _task_type: str | None) -> str:
     assert recipe.corpus is not None
-    return corpus_digest(Path(recipe.corpus.path))
+    own = corpus_digest(Path(recipe.corpus.path))
+    if recipe.corpus.alignment is None:
+        return own
+    return digest([own, corpus_digest(Path(recipe.corpus.alignment), "corpus.alignment")])
 
 
 def _examples_file(recipe: Recipe, _task_type: str | None) -> str:

@@ -17,6 +17,7 @@ from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.corpus_files import Bounds, Columns, Reading, read_corpus
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.graph import ALIGNMENT
 from speed_assets.domain.grounded import draw_name, drawn_passages
 from speed_assets.domain.near_duplicates import Similarity, near_duplicates
 from speed_assets.domain.passages import Document, Dropped, boilerplate_lines, held_out, without_boilerplate
@@ -31,20 +32,49 @@ _LOST = dict.fromkeys(("document_id", "file", "reason", "detail", "text"), pl.St
 
 def passages(run: StageRun[None]) -> dict[str, Any]:
     """The passages of the corpus. `held_out` marks those of documents that nothing is trained on; `synthesis` and `alignment`
-    mark those that rows of that part are written from.
+    mark those that rows of that part are written from. Documents that are for the alignment alone (`corpus.alignment`) are a table of their own.
 
     Everything that is in no passage is in the quarantine with its file and reason: files that could not be read, lines that
     many documents share, pieces that are too short, and passages that repeat another.
     """
     section: Corpus = run.recipe.corpus
+    rows, dropped = _passages(run, section, section.path, "corpus.path")
+    aligned = None
+    if section.alignment is not None:
+        aligned, lost = _passages(run, section, section.alignment, "corpus.alignment")
+        dropped = pl.concat([dropped, lost.with_columns(file=pl.lit("corpus.alignment: ") + pl.col("file"))])
+    rows, aligned = _drawn(run, rows, aligned, section)
+    run.write(rows.select(COLUMNS))
+    if aligned is not None:
+        run.write(aligned.select(COLUMNS), ALIGNMENT)
+    run.quarantine(_numbered(dropped), pl.col("reason"), pl.col("file") + ": " + pl.col("detail"), pl.col("text"))
+    read = {"synthesis": rows, "alignment": rows if aligned is None else aligned, "held_out": rows}
+    parts = {
+        part: digest(frame.filter(part).select("passage_id", "title", "text").rows()) for part, frame in read.items()
+    }
+    return {
+        "asked": rows.height + dropped.height,
+        "documents": rows["document_id"].n_unique(),
+        "documents_held_out": rows.filter("held_out")["document_id"].n_unique(),
+        "passages_to_write_from": rows.filter(~pl.col("held_out")).height,
+        "tokens": int(rows["tokens"].sum()),
+        "dropped": dict(dropped["reason"].value_counts(sort=True).iter_rows()),
+        "parts": parts,
+        **({} if aligned is None else {"alignment_documents": aligned["document_id"].n_unique()}),
+    }
+
+
+def _passages(run: StageRun[None], section: Corpus, path: str, field: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(passages of the documents below a path, what of them is in none)."""
     reading = read_corpus(
-        Path(section.path),
+        Path(path),
         Columns(**section.columns.model_dump()),
         section.encoding,
         Bounds(section.file_megabytes_max, section.documents_max, section.document_characters_max),
+        field,
     )
     documents, lost = _cleaned(reading, section)
-    cut, too_short = _cut(run, documents, section)
+    cut, too_short = _cut(run, documents, section, field)
     about = pl.DataFrame(
         [(document.document_id, document.file, document.date) for document in documents],
         schema=dict.fromkeys(("document_id", "file", "date"), pl.String),
@@ -52,24 +82,9 @@ def passages(run: StageRun[None]) -> dict[str, Any]:
     )
     rows = cut.rename({"place": "piece"}).join(about, on="document_id", how="left", maintain_order="left")
     rows, repeated = _folded(rows, section)
-    rows = _drawn(run, rows, section)
-    dropped = pl.concat([_table(reading.refused), _table(lost), too_short, repeated])
-    run.write(rows.select(COLUMNS))
-    run.quarantine(_numbered(dropped), pl.col("reason"), pl.col("file") + ": " + pl.col("detail"), pl.col("text"))
-    trained = rows.filter(~pl.col("held_out"))
-    parts = {
-        part: digest(rows.filter(part).select("passage_id", "title", "text").rows())
-        for part in ("synthesis", "alignment", "held_out")
-    }
-    return {
-        "asked": rows.height + dropped.height,
-        "documents": rows["document_id"].n_unique(),
-        "documents_held_out": rows.filter("held_out")["document_id"].n_unique(),
-        "passages_to_write_from": trained.height,
-        "tokens": int(rows["tokens"].sum()),
-        "dropped": dict(dropped["reason"].value_counts(sort=True).iter_rows()),
-        "parts": parts,
-    }
+    held = [held_out(one, run.recipe.seed, section.held_out) for one in rows["document_id"]]
+    rows = rows.with_columns(pl.Series("held_out", held, dtype=pl.Boolean))
+    return rows, pl.concat([_table(reading.refused), _table(lost), too_short, repeated])
 
 
 def _cleaned(reading: Reading, section: Corpus) -> tuple[list[Document], list[Dropped]]:
@@ -87,11 +102,13 @@ def _cleaned(reading: Reading, section: Corpus) -> tuple[list[Document], list[Dr
     return documents, lost
 
 
-def _cut(run: StageRun[None], documents: list[Document], section: Corpus) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _cut(
+    run: StageRun[None], documents: list[Document], section: Corpus, field: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(passages, pieces that are in none), cut in a worker by the tokenizer of the embedding model."""
     from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
 
-    folder = run.scratch / "cut"
+    folder = run.scratch / f"cut {field}"
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: str(folder / f"{name}.parquet") for name in ("documents", "out", "dropped")}
     block = pl.List(pl.Struct({"text": pl.String, "heading": pl.Int64}))
@@ -133,26 +150,31 @@ def _folded(rows: pl.DataFrame, section: Corpus) -> tuple[pl.DataFrame, pl.DataF
     return found.filter(pl.col("repeats").is_null()).drop("repeats"), gone
 
 
-def _drawn(run: StageRun[None], rows: pl.DataFrame, section: Corpus) -> pl.DataFrame:
-    """The passages marked: held out, and drawn by stages of alignment and of synthesis."""
-    seed = run.recipe.seed
-    kept = pl.Series(
-        "held_out", [held_out(one, seed, section.held_out) for one in rows["document_id"]], dtype=pl.Boolean
-    )
-    rows = rows.with_columns(kept)
-    ids = rows.filter(~pl.col("held_out"))["passage_id"].to_list()
-    drawn: dict[str, set[str]] = {"synthesis": set(), "alignment": set()}
+def _drawn(
+    run: StageRun[None], rows: pl.DataFrame, aligned: pl.DataFrame | None, section: Corpus
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Both tables of passages, marked where stages of alignment and of synthesis draw them."""
+    sources = {"synthesis": rows, "alignment": rows if aligned is None else aligned}
+    ids = {part: frame.filter(~pl.col("held_out"))["passage_id"].to_list() for part, frame in sources.items()}
+    drawn: dict[str, set[str]] = {part: set() for part in sources}
     by_type = [(name, *asked) for name in GROUNDED_TYPES for asked in run.recipe.rows_wanted(name).items()]
     for task_type, stage, wanted in by_type:
-        if wanted and not ids:
-            raise RecipeError(
-                f"corpus.path: {section.path} has no passage to write from: lower corpus.held_out or corpus.tokens_min, or add "
-                "documents"
-            )
         part = run.graph[stage].takes
         assert part is not None
-        drawn[part] |= {one for one, _ in drawn_passages(ids, min(wanted, len(ids)), seed, draw_name(stage, task_type))}
-    return rows.with_columns(pl.col("passage_id").is_in(list(found)).alias(part) for part, found in drawn.items())
+        if wanted and not ids[part]:
+            field = "corpus.path" if part == "synthesis" or aligned is None else "corpus.alignment"
+            raise RecipeError(
+                f"{field}: no passage to write from: lower corpus.held_out or corpus.tokens_min, or add documents"
+            )
+        there = min(wanted, len(ids[part]))
+        names = drawn_passages(ids[part], there, run.recipe.seed, draw_name(stage, task_type))
+        drawn[part] |= {one for one, _ in names}
+    here = drawn if aligned is None else drawn | {"alignment": set()}
+    marked = rows.with_columns(pl.col("passage_id").is_in(list(found)).alias(part) for part, found in here.items())
+    if aligned is None:
+        return marked, None
+    own = pl.col("passage_id").is_in(list(drawn["alignment"]))
+    return marked, aligned.with_columns(synthesis=pl.lit(False), alignment=own)
 
 
 def _table(dropped: Iterable[Dropped]) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from speed_assets.domain.answers import CUT_OFF
 from speed_assets.domain.asking import Asking
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.given_texts import NoSentence, given_rows
-from speed_assets.domain.graph import EVALUATION_TEXTS, PASSAGES
+from speed_assets.domain.graph import ALIGNMENT, EVALUATION_TEXTS, PASSAGES
 from speed_assets.domain.grounded import grounded_rows
 from speed_assets.domain.grounded_rules import first_broken_rules_by_source
 from speed_assets.domain.problems import problem_sentence
@@ -50,7 +50,7 @@ def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
     """The rows that a writing stage asks for in its task type, with their prompts; grounded ones with their `passage`. Raises RecipeError."""
     assert run.stage.takes is not None
     kind = TASK_TYPES[run.task_type]
-    source = run.input(PASSAGES if kind.grounded else "task_list").table().filter(run.stage.takes)
+    source = _source(run, grounded=kind.grounded).filter(run.stage.takes)
     asking = asking_of(run, run.task_type, getattr(rows, run.task_type), run.recipe.seed)
     if kind.passage == "query":
         try:
@@ -63,6 +63,15 @@ def asked_rows(run: StageRun[Any], rows: PerTaskType) -> pl.DataFrame:
     return (
         grounded_rows(source, asking, run.recipe.queries.drawn()) if kind.grounded else synthesis_rows(source, asking)
     )
+
+
+def _source(run: StageRun[Any], *, grounded: bool) -> pl.DataFrame:
+    """The tasks or passages that a stage writes about; the alignment may have passages of documents of its own."""
+    if not grounded:
+        return run.input("task_list").table()
+    passages = run.input(PASSAGES)
+    aligned = passages.table(ALIGNMENT) if run.stage.takes == ALIGNMENT else pl.DataFrame()
+    return aligned if aligned.width else passages.table()
 
 
 def asking_of(run: StageRun[Any], task_type: str, rows: int, seed: int) -> Asking:

@@ -17,7 +17,7 @@ import polars as pl
 
 from resources.store.artifacts import artifact_label
 from resources.store.manifests import MANIFEST_FILE, load_manifest
-from speed_assets.domain.graph import PASSAGES
+from speed_assets.domain.graph import ALIGNMENT, PASSAGES
 from speed_assets.domain.task_types import GIVEN_TEXT_TYPES
 from speed_assets.recipe import Recipe, RecipeError
 
@@ -75,7 +75,8 @@ def forget(recipe: Recipe, home: Path, document_id: str) -> Forgetting:
     for path, manifest in manifests:
         if manifest["asset"] != PASSAGES:
             continue
-        rows = pl.read_parquet(path / "data.parquet").filter(document_id=document_id)
+        tables = [path / f"{table}.parquet" for table in ("data", ALIGNMENT)]
+        rows = pl.concat([pl.read_parquet(file) for file in tables if file.exists()]).filter(document_id=document_id)
         texts.update(rows["text"])
         passage_ids.update(rows["passage_id"] if "passage_id" in rows.columns else ())
         if rows.height:

@@ -108,7 +108,7 @@ def parse_recipe(
 
 
 _PATHS = {
-    "corpus": ("path",),
+    "corpus": ("path", "alignment"),
     "examples": ("file",),
     "own_evaluation": ("queries",),
     "topics": ("file", "alignment"),
@@ -190,7 +190,7 @@ def _absolute(folder: Path, value: Any, field: str) -> Any:
         return value
     path = usable_path(value, field)
     own, shipped = resolved(folder / path, field), resolved(RECIPES / path, field)
-    copied = field != "corpus.path" and ".." not in path.parts and not own.exists() and shipped.exists()
+    copied = not field.startswith("corpus.") and ".." not in path.parts and not own.exists() and shipped.exists()
     return str(shipped if copied else own)
 
 

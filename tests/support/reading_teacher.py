@@ -159,10 +159,10 @@ def asked_keys(body: dict[str, Any]) -> list[str]:
     return list(form["json_schema"]["schema"]["properties"]) if form.get("type") == "json_schema" else []
 
 
-def write_corpus(folder: Path, documents: int) -> None:
-    """Short texts in Markdown, each about things and places of its own."""
+def write_corpus(folder: Path, documents: int, first: int = 0) -> None:
+    """Short texts in Markdown, each about things and places of its own, numbered from `first`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(documents):
+    for number in range(first, first + documents):
         (folder / f"note{number:03}.md").write_text(note(number))
 
 

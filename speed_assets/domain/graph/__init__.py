@@ -8,6 +8,7 @@ from speed_assets.domain.graph.edges import Graph, downstream, shown_sources, so
 from speed_assets.domain.graph.given_stages import EXTERNAL, GENERATORS, external_of, has_generators, reads_own_section
 from speed_assets.domain.graph.shape import OwnShape, Shape, build_graph, with_task_types, written_by
 from speed_assets.domain.graph.stages import (
+    ALIGNMENT,
     ALL_STAGES,
     EVALUATION_TEXTS,
     EXAMPLES,
@@ -21,6 +22,7 @@ from speed_assets.domain.graph.stages import (
 )
 
 __all__ = [
+    "ALIGNMENT",
     "ALL_STAGES",
     "EVALUATION_TEXTS",
     "EXAMPLES",

@@ -90,6 +90,8 @@ SCORING_LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch")
 
 EVALUATION_TEXTS = "evaluation_texts"
 PASSAGES = "passages"
+ALIGNMENT = "alignment"
+"""Part of the tasks and passages that generators are aligned on; the table of passages of documents that are for that alone."""
 EXAMPLES = "examples"
 OWN_EVALUATION = "own_evaluation"
 RERANKER_SCORES = "reranker_scores"

@@ -34,10 +34,10 @@ def corpus(recipe: Recipe) -> list[Finding]:
     """There are documents, those that are tried can be read, and they have sentences where STS rows are written from some."""
     if recipe.corpus is None:
         return []
-    path = Path(recipe.corpus.path)
-    if not path.exists():
-        return [error("corpus", f"there is no file or folder {path}", "corpus.path")]
-    files = corpus_files(path)
+    places = {"corpus.path": recipe.corpus.path, "corpus.alignment": recipe.corpus.alignment}
+    if gone := [(field, place) for field, place in places.items() if place and not Path(place).exists()]:
+        return [error("corpus", f"there is no file or folder {place}", field) for field, place in gone]
+    files = corpus_files(Path(recipe.corpus.path))
     documents, refused = _sample(recipe.corpus)
     if not documents and refused:
         return [

@@ -54,11 +54,15 @@ class GroundedShares(Section):
 class Corpus(Section):
     """The user's documents, and the passages that rows are written from. The paper has no such start: all numbers are ours."""
 
-    LEFT_OUT = ("shares",)
+    LEFT_OUT = ("shares", "alignment")
 
     path: str
     """Folder or file; a relative path starts at the recipe's folder. Read are .txt, .md, .html, .pdf, .jsonl, .csv, .tsv and
     .parquet; links are not followed."""
+    alignment: str | None = None
+    """Folder or file of documents that the alignment stages (seed, junior, preference and revision data) take their passages from, such as a
+    copy of some of the documents; null takes those of `path`. With it no change in `path` retrains a generator. Ids are paths below it, so
+    a copy of a held-out document teaches nothing."""
     columns: CorpusColumns = CorpusColumns()
     encoding: Encoding = "utf-8"
     """Of files without a byte order mark."""
