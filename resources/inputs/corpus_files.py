@@ -56,6 +56,8 @@ class Bounds:
 class Reading:
     """What a corpus holds."""
 
+    recipe_field: str = "corpus.path"
+    """The field of the recipe that names it, for messages."""
     documents: list[Document] = field(default_factory=list)
     refused: list[Dropped] = field(default_factory=list)
 
@@ -87,7 +89,7 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds, fie
     """
     if not path.exists():
         raise RecipeError(f"{field}: there is no file or folder {path}: correct the path")
-    reading = Reading()
+    reading = Reading(field)
     seen: dict[str, str] = {}
     for file in corpus_files(path):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
@@ -271,7 +273,7 @@ def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, read
         raise Unreadable(f"no column {', '.join(missing)}: it has {', '.join(table.columns)} (see corpus.columns.text)")
     named = {role: getattr(columns, role) for role in ("id", "title", "date")}
     there = {role: column for role, column in named.items() if column in table.columns}
-    _check_count(table.height, Path(name), bounds)
+    _check_count(table.height, Path(name), bounds, reading.recipe_field)
     for row in table.select(list(dict.fromkeys((*columns.text, *there.values())))).iter_rows(named=True):
         texts = [str(row[column]) for column in columns.text if row[column] is not None]
         values = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}
