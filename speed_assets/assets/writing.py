@@ -75,7 +75,14 @@ def _source(run: StageRun[Any], *, grounded: bool) -> pl.DataFrame:
 
 
 def asking_of(run: StageRun[Any], task_type: str, rows: int, seed: int) -> Asking:
-    """What a stage asks its writer for, with the prompts, lengths and languages of its recipe."""
+    """What a stage asks its writer for, with the prompts, lengths and languages of its recipe.
+
+    Args:
+        run: the stage.
+        task_type: of the rows.
+        rows: their number.
+        seed: of the draws.
+    """
     return Asking(run.stage.name, task_type, rows, seed, run.prompts, run.recipe.answers.lengths(), run.languages)
 
 
