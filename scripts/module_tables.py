@@ -102,6 +102,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "resources/inputs/corpus_files.py",
         "resources/inputs/document_formats.py",
         "resources/inputs/example_files.py",
+        "resources/inputs/table_lines.py",
         "resources/inputs/judged_queries.py",
     ),
     "preferences.md": (

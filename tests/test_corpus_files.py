@@ -135,6 +135,76 @@ def test_what_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
     assert read(folder, encoding="latin-1").documents[0].blocks[0].text == "Grün"
 
 
+def test_a_list_of_strings_is_paragraphs_and_other_values_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Good.")
+    tables = {
+        "list": pl.Series([["One.", None, "Two."], []], dtype=pl.List(pl.String)),
+        "number": pl.Series([1, 2]),
+        "binary": pl.Series([b"One.", b"Two."]),
+        "struct": pl.Series([{"a": "One."}, {"a": "Two."}]),
+        "numbers": pl.Series([[1], [2]]),
+    }
+    for name, texts in tables.items():
+        pl.DataFrame({"id": [f"{name}{n}" for n in range(2)], "text": texts}).write_parquet(
+            tmp_path / f"{name}.parquet"
+        )
+    pl.DataFrame({"id": [b"1"], "text": ["One."]}).write_parquet(tmp_path / "id.parquet")
+    found = read(tmp_path)
+    blocks = {document.document_id: [block.text for block in document.blocks] for document in found.documents}
+    assert blocks == {"a.txt": ["Good."], "list0": ["One.", "Two."], "number0": ["1"], "number1": ["2"]}
+    details = {piece.document_id: piece.detail for piece in found.refused}
+    assert set(details) == {"list1", "binary.parquet", "struct.parquet", "numbers.parquet", "id.parquet"}
+    assert details["binary.parquet"].startswith("column text holds Binary, and a text is a string or a list of strings")
+    assert details["struct.parquet"].startswith("column text holds Struct(")
+    assert details["id.parquet"] == ("column id holds Binary, which is no id: name another column in corpus.columns.id")
+
+
+def test_a_broken_line_costs_itself_alone(tmp_path: Path) -> None:
+    lines = [
+        '{"id": "1", "text": "One."}', '{"id": "2", "text": "Two."', "", '["3"]', '{"id": "4", "text": ["Four.", "And more."]}',
+        '{"id": "5", "text": {"a": 1}}', '{"id": "6", "text": "\\ud800"}', '{"id": "7", "text": "Seven.", "more": {"a": 1}}',
+        '{"id": "8", "text": "[Eight.]", "more": 1}', '{"id": "9", "text": NaN}',
+    ]  # fmt: skip
+    file = tmp_path / "corpus.jsonl"
+    file.write_text("\r\n".join(lines))
+    found = read(file)
+    blocks = {document.document_id: [block.text for block in document.blocks] for document in found.documents}
+    assert blocks == {"1": ["One."], "4": ["Four.", "And more."], "7": ["Seven."], "8": ["[Eight.]"]}
+    assert {piece.reason for piece in found.refused} == {"unreadable"}
+    details = sorted(piece.detail.split(":")[0] for piece in found.refused)
+    assert details[0].startswith("line 10 cannot be read (NaN is no number")
+    assert details[1].startswith("line 2 is no JSON (Expecting ',' delimiter at its character 27)")
+    assert details[2] == "line 4 is no JSON object, and each line is to be one row"
+    assert details[3].startswith("line 7 cannot be read")
+    assert details[4] == "row 3"
+    assert [piece.text for piece in found.refused if piece.detail.startswith("line 2 ")] == [lines[1]]
+    file.write_text("\n".join([lines[0], lines[4], lines[5]]))
+    assert [document.document_id for document in read(file).documents] == ["1", "4"], (
+        "though polars reads all as strings"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "a.csv",
+            'id,text\n1,"One,\nof two lines"\n2,Two, and more\n',
+            "line 4 has 3 fields, and the first line names 2",
+        ),
+        ("a.tsv", 'id\ttext\n1\t"One\n2\tTwo\tthree\tfour\n', "line 3 has 4 fields, and the first line names 2"),
+        ("a.csv", 'id,text\n1,One\n2,"Two\n3,Three\n', "the row at line 3 cannot be read"),
+        ("a.csv", "id,text\n1," + "x" * 200_000 + "\n2,Two,three\n", "line 3 has 3 fields"),
+    ],
+)
+def test_a_table_with_a_broken_row_names_its_line(tmp_path: Path, name: str, content: str, expected: str) -> None:
+    (tmp_path / "good.txt").write_text("Good.")
+    (tmp_path / name).write_text(content)
+    (refused,) = read(tmp_path).refused
+    assert (refused.file, refused.reason) == (name, "unreadable")
+    assert refused.detail.startswith(expected)
+
+
 @pytest.mark.parametrize("content", [None, "", "x.png"])
 def test_a_corpus_without_a_document_is_refused(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "corpus"

@@ -71,3 +71,47 @@ def test_documents_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     (found,) = corpus_probes.corpus(recipe)
     assert found.status == "warning"
     assert "of 40 documents and files tried 9 cannot be read" in found.line
+    assert "9 cannot be read: scan0.png: no reader of .png; " in found.line
+    assert found.line.count("no reader of .png") == 3
+    assert found.line.endswith("; and 6 more (a sample: 1 of the files were not tried)")
+
+
+def test_a_sample_that_cannot_be_read_ends_no_run(tmp_path: Path) -> None:
+    """Files that were not tried may hold all there is."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "scan.png").write_bytes(b"x")
+    (found,) = corpus_probes.corpus(recipe_of(URL, tmp_path))
+    assert (found.status, found.line) == (
+        "error",
+        "none of 1 files tried can be read as documents: scan.png: no reader of .png",
+    )
+    (folder / "large.jsonl").write_text('{"text": "' + "x" * 6_000_000 + '"}')
+    (found,) = corpus_probes.corpus(recipe_of(URL, tmp_path))
+    assert found.status == "warning"
+
+
+def test_a_broken_row_of_a_large_table_is_a_small_share(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    lines = [json.dumps({"id": f"row {n}", "text": f"Text {n}."}) for n in range(60)]
+    (tmp_path / "corpus" / "rows.jsonl").write_text("\n".join([*lines, "{broken"]))
+    (found,) = corpus_probes.corpus(recipe_of(URL, tmp_path))
+    assert found.status == "ok"
+    assert found.line.startswith(
+        "1 files; of 61 documents and files tried 1 cannot be read: rows.jsonl: line 61 is no JSON"
+    )
+
+
+def test_an_id_to_forget_that_no_document_has_is_announced(tmp_path: Path) -> None:
+    write_articles(tmp_path / "corpus", "en")
+    (tmp_path / "corpus" / "rows.jsonl").write_text('{"id": "row-17", "text": "Text."}\n')
+    data = recipe_of(URL, tmp_path).model_dump()
+    data["corpus"]["forget"] = ("en03.md", "row-17", "en03.dm", "rwo-17", "of another time")
+    first, *found = corpus_probes.corpus(Recipe.model_validate(data))
+    assert (first.status, {one.status for one in found}) == ("ok", {"warning"})
+    assert [one.line for one in found] == [
+        "corpus.forget names 'en03.dm', and no document has this id now; 'en03.md' is the nearest that one has",
+        "corpus.forget names 'rwo-17', and no document has this id now; 'row-17' is the nearest that one has",
+        "corpus.forget names 'of another time', and no document has this id now",
+    ]
+    assert found[0].mend == "corpus.forget, unless the document is gone from corpus.path"

@@ -15,7 +15,7 @@ from speed_assets.assets.stage_run import StageRun
 from speed_assets.build import FUNCTIONS, build_defs
 from speed_assets.domain.task_types import TOPIC_TYPES
 from speed_assets.orchestration.plan_warnings import taught_unchecked
-from speed_assets.recipe import PROJECT, RECIPES, Recipe, RecipeError, RecipeView, load_recipe, parse_recipe
+from speed_assets.recipe import PROJECT, RECIPES, Corpus, Recipe, RecipeError, RecipeView, load_recipe, parse_recipe
 from tests.support.tiny import tiny_data, tiny_recipe, write_recipe
 
 
@@ -293,3 +293,11 @@ def test_too_few_topics_end_every_run_that_refuses_them_whatever_is_cached(tmp_p
                 resource.resource_fn(context)
         else:
             assert resource.resource_fn(context).recipe == recipe
+
+
+def test_one_text_is_a_list_of_one_where_a_list_of_texts_is_asked_for() -> None:
+    corpus = Corpus.model_validate({"path": ".", "columns": {"text": "abstract"}, "forget": "a.md"})
+    assert corpus == Corpus.model_validate({"path": ".", "columns": {"text": ["abstract"]}, "forget": ["a.md"]})
+    assert (corpus.columns.text, corpus.forget) == (("abstract",), ("a.md",))
+    with pytest.raises(ValueError, match=r"columns\.text"):
+        Corpus.model_validate({"path": ".", "columns": {"text": 5}})

@@ -12,11 +12,12 @@ Belongs here: finding files, encodings, tables, ids, titles and dates. Not here:
 from __future__ import annotations
 
 import codecs
+import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import polars as pl
 
 from resources.inputs.document_formats import READERS, Read, Unreadable
 from resources.inputs.parquet_bounds import check_parquet
+from resources.inputs.table_lines import Broken, read_json_lines, separated_fault
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest, short_id
 from speed_assets.domain.passages import Block, Document, Dropped
@@ -113,6 +115,24 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds, fie
     return reading
 
 
+def read_file(file: Path, name: str, columns: Columns, encoding: str, bounds: Bounds) -> Reading:
+    """The documents of one file of a corpus, however few.
+
+    Args:
+        file: to read.
+        name: of the file below the corpus.
+        columns: of tables.
+        encoding: of a file of text without a byte order mark.
+        bounds: what is read at most.
+
+    Raises:
+        RecipeError: it holds more than `bounds.documents`.
+    """
+    reading = Reading()
+    reading.documents += _documents(file, name, columns, encoding, bounds, reading)
+    return reading
+
+
 def _check_count(documents: int, path: Path, bounds: Bounds, field: str) -> None:
     if documents > bounds.documents:
         raise RecipeError(
@@ -192,7 +212,8 @@ def _documents(
         if kind in TABLES:
             if kind == ".parquet":
                 check_parquet(file)
-            yield from _rows(read_table(file, kind, encoding), name, columns, bounds, reading)
+            broken = partial(_refuse_line, reading, name)
+            yield from _rows(read_table(file, kind, encoding, broken), name, columns, bounds, reading)
         else:
             raw = file.read_bytes()
             read = READERS[kind](raw if kind == ".pdf" else decoded(raw, encoding))
@@ -244,27 +265,38 @@ def decoded(raw: bytes, encoding: str, *, cut: bool = False) -> str:
     return text
 
 
-def read_table(file: Path, kind: str, encoding: str) -> pl.DataFrame:
+def read_table(file: Path, kind: str, encoding: str, broken: Broken | None = None) -> pl.DataFrame:
     """A table with every cell as it stands in the file.
 
     Args:
         file: to read, in full.
         kind: its ending, one of `TABLES`.
         encoding: of a file of text without a byte order mark.
+        broken: takes every line of a JSONL file that is no row; with None the first such line refuses the file.
 
     Raises:
-        Unreadable: its bytes are not in the encoding, or it is empty.
+        Unreadable: its bytes are not in the encoding, it is empty, or a line is broken, whose number the message has.
         polars.exceptions.PolarsError: it is no table of that kind.
     """
     if kind == ".parquet":
         return pl.read_parquet(file)
-    text = decoded(file.read_bytes(), encoding).encode()
+    text = decoded(file.read_bytes(), encoding)
     if not text.strip():
         raise Unreadable("the file is empty")
     if kind == ".jsonl":
-        return pl.read_ndjson(io.BytesIO(text), infer_schema_length=None)
-    settings: Mapping[str, Any] = {} if kind == ".csv" else {"separator": "\t", "quote_char": None}
-    return pl.read_csv(io.BytesIO(text), infer_schema=False, **settings)
+        return read_json_lines(text, broken)
+    plain: dict[str, Any] = {} if kind == ".csv" else {"separator": "\t", "quote_char": None}
+    try:
+        return pl.read_csv(io.BytesIO(text.encode()), infer_schema=False, **plain)
+    except pl.exceptions.PolarsError:
+        settings = {} if kind == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+        if fault := separated_fault(text, settings):
+            raise Unreadable(fault) from None
+        raise
+
+
+def _refuse_line(reading: Reading, name: str, why: str, line: str) -> None:
+    reading.refuse(name, "unreadable", why, text=line)
 
 
 def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, reading: Reading) -> Iterator[Document]:
@@ -273,13 +305,49 @@ def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, read
         raise Unreadable(f"no column {', '.join(missing)}: it has {', '.join(table.columns)} (see corpus.columns.text)")
     named = {role: getattr(columns, role) for role in ("id", "title", "date")}
     there = {role: column for role, column in named.items() if column in table.columns}
+    _check_kinds(table.schema, columns.text, there)
     _check_count(table.height, Path(name), bounds, reading.recipe_field)
-    for row in table.select(list(dict.fromkeys((*columns.text, *there.values())))).iter_rows(named=True):
-        texts = [str(row[column]) for column in columns.text if row[column] is not None]
+    wanted = table.select(list(dict.fromkeys((*columns.text, *there.values()))))
+    for number, row in enumerate(wanted.iter_rows(named=True), 1):
         values = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}
+        try:
+            texts = [text for column in columns.text for text in _texts(row[column], column)]
+        except Unreadable as error:
+            reading.refuse(name, "unreadable", f"row {number}: {error}", values.get("id", ""))
+            continue
         document_id = values.get("id") or short_id("document", values.get("title", ""), *texts)
         paragraphs = [part for text in texts for part in text.split("\n\n")]
         blocks = [Block(part.strip()) for part in paragraphs if part.strip()]
         yield from _checked(
             document_id, name, Read(values.get("title", ""), values.get("date") or None, blocks), bounds, reading
         )
+
+
+def _check_kinds(schema: pl.Schema, texts: Sequence[str], there: Mapping[str, str]) -> None:
+    """Raise Unreadable for a column whose values are no texts, or no ids, titles or dates: what is printed of them is none."""
+    for column in texts:
+        kind = schema[column]
+        if isinstance(kind, pl.List | pl.Array):
+            if kind.inner not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+                raise Unreadable(_no_text(column, str(kind)))
+        elif kind.is_nested() or kind == pl.Binary:
+            raise Unreadable(_no_text(column, str(kind)))
+    for role, column in there.items():
+        if (kind := schema[column]).is_nested() or kind == pl.Binary:
+            raise Unreadable(
+                f"column {column} holds {kind}, which is no {role}: name another column in corpus.columns.{role}"
+            )
+
+
+def _texts(value: Any, column: str) -> list[str]:
+    """The texts of a cell: one, or a list of them. Raises Unreadable where it is something else."""
+    values = value if isinstance(value, list) else [value]
+    if isinstance(value, list) and any(not isinstance(one, str | None) for one in value):
+        raise Unreadable(_no_text(column, "a list of other values than strings"))
+    if isinstance(value, bytes | dict):
+        raise Unreadable(_no_text(column, "a JSON object"))
+    return [str(one) for one in values if one is not None]
+
+
+def _no_text(column: str, kind: str) -> str:
+    return f"column {column} holds {kind}, and a text is a string or a list of strings: name another column in corpus.columns.text"

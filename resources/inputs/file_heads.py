@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 
 import polars as pl
 
 from resources.inputs.corpus_files import decoded
 from resources.inputs.document_formats import Unreadable
+from resources.inputs.table_lines import json_row
 
 HEAD_BYTES = 1_000_000
 """Bytes of a table that are read (ours: some milliseconds)."""
@@ -73,13 +73,7 @@ def _of_json_lines(text: str, cut: bool) -> list[str] | None:
     for number, line in enumerate(lines[:-1] if cut else lines, 1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            raise Unreadable(f"line {number} is no JSON") from None
-        if not isinstance(value, dict):
-            raise Unreadable(f"line {number} is no JSON object, and each line is to be one row")
-        keys |= dict.fromkeys(map(str, value))
+        keys |= dict.fromkeys(json_row(line, number))
     return None if cut else list(keys)
 
 

@@ -193,6 +193,9 @@ def forget(
     out(
         "What was made before stays until its folder is deleted; the ledger keeps the teacher's answers (speed ledger prune)."
     )
+    out("These may hold its text, too, and are not searched:")
+    for place in found.elsewhere:
+        out(f"  {printable(place)}")
 
 
 def cost(as_json: JsonOption = False) -> None:

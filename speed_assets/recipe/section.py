@@ -150,6 +150,13 @@ class Section(BaseModel):
             return int(number) if number.is_integer() else number
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_text_as_a_list(cls, value: Any, info: ValidationInfo) -> Any:
+        """In a field of a list of texts, one text is a list of one."""
+        types = _types_of(cls.model_fields[info.field_name or ""].annotation)
+        return [value] if isinstance(value, str) and tuple[str, ...] in types and str not in types else value
+
 
 class PerTaskType(Section):
     """One number of rows for each task type."""

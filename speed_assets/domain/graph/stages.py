@@ -143,7 +143,7 @@ ALL_STAGES: tuple[Stage, ...] = (
         reads=("seed", "corpus"),
         unfingerprinted=("embedding_model",),
         externals=("corpus_files", "embedding_base", "rows_wanted"),
-        version=2,
+        version=3,
     ),
     Stage(
         EXAMPLES,

@@ -6,14 +6,17 @@ Belongs here: documents, and the languages of documents, examples and topics. No
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from resources.inputs.corpus_files import Bounds, Columns, corpus_files, read_corpus
+from resources.inputs.corpus_files import TABLES, Bounds, Columns, corpus_files, read_file
 from resources.inputs.example_files import read_examples
 from speed_assets.domain.given_texts import fitting_sentences
 from speed_assets.domain.language import known_languages, other_language_probability
+from speed_assets.domain.passages import Dropped
 from speed_assets.domain.rules.expressions import has_other_script
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
@@ -26,6 +29,12 @@ DOCUMENTS_READ = 5
 MEGABYTES_READ = 5.0
 """Larger files are not opened by a probe."""
 CHARACTERS_READ = 2000
+NAMED, REASON = 3, 120
+"""Files that cannot be read which a finding names, and characters of each reason."""
+MEGABYTES_SEARCHED = 20.0
+"""Of tables together, in which ids of `corpus.forget` are looked for."""
+ALIKE, IDS_COMPARED = 3, 20_000
+"""How many characters longer or shorter an id may be to be called near, and the ids that are compared."""
 WARNED_FROM = 0.1
 """Share of texts in other languages from which on there is a warning (ours)."""
 
@@ -37,16 +46,69 @@ def corpus(recipe: Recipe) -> list[Finding]:
     places = {"corpus.path": recipe.corpus.path, "corpus.alignment": recipe.corpus.alignment}
     if gone := [(field, place) for field, place in places.items() if place and not Path(place).exists()]:
         return [error("corpus", f"there is no file or folder {place}", field) for field, place in gone]
-    files = corpus_files(Path(recipe.corpus.path))
-    documents, refused = _sample(recipe.corpus)
-    if not documents and refused:
-        return [
-            error("corpus", f"none of {refused} files tried can be read as documents", "corpus.path, corpus.columns")
-        ]
-    words = f"{len(files):,} files; of {refused + len(documents)} documents and files tried {refused} cannot be read"
-    if refused > WARNED_FROM * (refused + len(documents)):
-        return [warning("corpus", words, "corpus.encoding, corpus.columns; the quarantine of passages has each")]
-    return [ok("corpus", words), *_sentences(recipe, documents)]
+    tried = _tried(recipe.corpus)
+    if not tried.documents and tried.refused:
+        words = f"none of {len(tried.refused)} files tried can be read as documents{_named(tried)}"
+        says = error if tried.files == tried.files_tried else warning  # files that were not tried may hold all there is
+        return [says("corpus", words, "corpus.path, corpus.columns"), *_forgotten(recipe.corpus)]
+    all_tried = tried.documents + len(tried.refused)
+    words = f"{tried.files:,} files; of {all_tried:,} documents and files tried {len(tried.refused):,} cannot be read{_named(tried)}"
+    if len(tried.refused) > WARNED_FROM * all_tried:
+        mend = "corpus.encoding, corpus.columns; the quarantine of passages has each"
+        return [warning("corpus", words, mend), *_forgotten(recipe.corpus)]
+    return [ok("corpus", words), *_sentences(recipe, tried.texts), *_forgotten(recipe.corpus)]
+
+
+def _named(tried: _Tried) -> str:
+    """The first that cannot be read, with their reasons, and whether others were not tried."""
+    named = "; ".join(f"{piece.file}: {piece.detail[:REASON]}" for piece in tried.refused[:NAMED])
+    further = len(tried.refused) - NAMED
+    words = f": {named}" + (f"; and {further:,} more" if further > 0 else "") if named else ""
+    left = tried.files - tried.files_tried
+    return words + (f" (a sample: {left:,} of the files were not tried)" if left else "")
+
+
+def _forgotten(section: Corpus) -> list[Finding]:
+    """A warning for each id in `corpus.forget` that no document has: it may be gone, or be written otherwise."""
+    if not section.forget:
+        return []
+    known, left = _ids(section)
+    found = []
+    for one in section.forget:
+        if one in known:
+            continue
+        alike = [name for name in sorted(known) if abs(len(name) - len(one)) <= ALIKE][:IDS_COMPARED]
+        near = difflib.get_close_matches(one, alike, 1)
+        words = f"corpus.forget names {one!r}, and no document has this id now"
+        words += f"; {near[0]!r} is the nearest that one has" if near else ""
+        words += f" ({left} tables were not searched)" if left else ""
+        found.append(warning("corpus", words, "corpus.forget, unless the document is gone from corpus.path"))
+    return found
+
+
+def _ids(section: Corpus) -> tuple[set[str], int]:
+    """(ids of documents, as far as files are small enough to be looked into; tables that are not)."""
+    path = Path(section.path)
+    found: set[str] = set()
+    left = 0
+    budget = MEGABYTES_SEARCHED * 1_000_000
+    for file in corpus_files(path):
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if file.suffix.lower() not in TABLES or file.is_symlink() or not file.is_file():
+            found.add(name)
+            continue
+        budget -= file.stat().st_size
+        if budget < 0:
+            left += 1
+            continue
+        try:
+            reading = read_file(file, name, *_how(section, MEGABYTES_SEARCHED))
+        except (RecipeError, OSError):
+            left += 1
+            continue
+        found |= {document.document_id for document in reading.documents}
+        found |= {piece.document_id for piece in reading.refused}
+    return found, left
 
 
 def _sentences(recipe: Recipe, documents: list[str]) -> list[Finding]:
@@ -72,7 +134,7 @@ def text_languages(recipe: Recipe) -> list[Finding]:
     found = _undetected(recipe)
     if any(finding.status == "error" for finding in found):
         return found
-    for name, field, texts in _texts(recipe):
+    for name, named_in, texts in _texts(recipe):
         others = foreign(texts, rules)
         if texts and others > WARNED_FROM * len(texts):
             words = (
@@ -80,7 +142,7 @@ def text_languages(recipe: Recipe) -> list[Finding]:
                 f"final_triplets.rules.languages ({', '.join(rules.languages)}): rows in these languages are rejected"
             )
             change = "languages" if recipe.languages else "final_triplets.rules.languages, and other rules"
-            found.append(warning("languages", words, f"{change}; or {field}"))
+            found.append(warning("languages", words, f"{change}; or {named_in}"))
     return found
 
 
@@ -115,24 +177,43 @@ def foreign(texts: list[str], rules: Rules) -> int:
     return int(marks.sum())
 
 
-def _sample(section: Corpus) -> tuple[list[str], int]:
-    """(beginnings of some documents, files and rows that could not be read)."""
-    files = [file for file in corpus_files(Path(section.path)) if file.is_file() and not file.is_symlink()]
-    texts: list[str] = []
-    refused = 0
+@dataclass
+class _Tried:
+    """What was tried of a corpus: all of a small one."""
+
+    files: int = 0
+    files_tried: int = 0
+    documents: int = 0
+    texts: list[str] = field(default_factory=list)
+    """Beginnings of some documents of each file."""
+    refused: list[Dropped] = field(default_factory=list)
+
+
+def _tried(section: Corpus) -> _Tried:
+    path = Path(section.path)
+    files = corpus_files(path)
+    found = _Tried(files=len(files))
     for file in files[:: max(1, len(files) // FILES_READ)][:FILES_READ]:
-        if file.stat().st_size > MEGABYTES_READ * 1_000_000:
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if file.is_file() and file.stat().st_size > MEGABYTES_READ * 1_000_000:
             continue
-        bounds = Bounds(MEGABYTES_READ, section.documents_max, section.document_characters_max)
+        found.files_tried += 1
         try:
-            reading = read_corpus(file, Columns(**section.columns.model_dump()), section.encoding, bounds)
-        except (RecipeError, OSError):
-            refused += 1
+            reading = read_file(file, name, *_how(section, MEGABYTES_READ))
+        except (RecipeError, OSError) as problem:
+            found.refused.append(Dropped(name, name, "unreadable", str(problem), ""))
             continue
-        refused += len(reading.refused)
+        found.refused += reading.refused
+        found.documents += len(reading.documents)
         for document in reading.documents[:DOCUMENTS_READ]:
-            texts.append("\n".join(block.text for block in document.blocks)[:CHARACTERS_READ])
-    return texts, refused
+            found.texts.append("\n".join(block.text for block in document.blocks)[:CHARACTERS_READ])
+    return found
+
+
+def _how(section: Corpus, megabytes: float) -> tuple[Columns, str, Bounds]:
+    """How the recipe reads files, but no larger ones."""
+    bounds = Bounds(megabytes, section.documents_max, section.document_characters_max)
+    return Columns(**section.columns.model_dump()), section.encoding, bounds
 
 
 def _texts(recipe: Recipe) -> list[tuple[str, str, list[str]]]:
@@ -140,7 +221,7 @@ def _texts(recipe: Recipe) -> list[tuple[str, str, list[str]]]:
     found: list[tuple[str, str, list[str]]] = []
     try:
         if recipe.corpus is not None and Path(recipe.corpus.path).exists():
-            found.append(("documents read", "corpus.path", _sample(recipe.corpus)[0]))
+            found.append(("documents read", "corpus.path", _tried(recipe.corpus).texts))
         if recipe.examples is not None:
             queries = read_examples(recipe.examples)["query"].drop_nulls().head(1000).to_list()
             found.append(("queries of examples", "examples.file", queries))
