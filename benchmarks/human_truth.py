@@ -6,7 +6,8 @@ judgements, and adapts the base of the recipe `own_corpus` in four ways:
 - `base`: not at all;
 - `plain`: one query for each passage from the untrained writer, no loop, no filter, negatives from the batch;
 - `mined`: the same rows with mined negatives, which is all that differs;
-- `loop`: as the recipe has it, with as many rows asked for as there are passages.
+- `loop`: as the recipe has it, with further blocks of rows until as many pass its filters (`final_triplets.wanted`; it writes
+  `CANDIDATES` times as many at most): the generator's rows cost no teacher's call.
 
 All are scored by mteb (nDCG@10) on people's queries. Intervals are paired over queries, and hold the spread between seeds where there
 are several. The queries of `own_evaluation` (held-out documents, written by the teacher) score the same models: `agreement` is the
@@ -55,6 +56,7 @@ SETS = ("med_beir", "xquad_en")
 ARMS = ("plain", "mined", "loop")
 BASE = "base"
 RESAMPLES, ALPHA = 10_000, 0.05
+CANDIDATES = 3
 _LOOP = (
     "junior_model", "junior_data", "preference_pairs", "senior_model", "senior_data", "revision_data", "revisor_model",
     "revised_data", "row_scores", "row_verdicts",
@@ -124,6 +126,8 @@ def arm(recipe: Recipe, name: str, seed: int, corpus: Path, rows: int | None) ->
     if name == "loop":
         if rows is not None:
             data["senior_data"]["rows"] = wanted
+            most = {**wanted, "grounded": CANDIDATES * rows}
+            data["final_triplets"]["wanted"] = {"rows": wanted, "candidates_max": most}
         return Recipe.model_validate(data)
     data |= dict.fromkeys(_LOOP)
     data["seed_data"] |= {"rows": wanted if rows is not None else recipe.seed_data.rows.model_dump(), "rules": None}
