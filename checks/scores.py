@@ -47,6 +47,15 @@ def every_score(subject: Subject) -> Outcome:
     return Outcome(False, f"{finding}: {named}; score them again", {**metadata, "failing_rows": missing})
 
 
+def sound_judgements(subject: Subject) -> Outcome:
+    """Whether anything in the user's own evaluation sets lowers the scores of every model, as the scoring noted it."""
+    notes: list[str] = subject.artifact.metadata.get("notes", [])
+    if not notes:
+        return Outcome(True, "0 notes on the judgements of evaluation sets in folders, 0 may be")
+    reason = f"{len(notes)} notes on the judgements of evaluation sets, 0 may be: {'; '.join(notes[:EXAMPLES])}"
+    return Outcome(False, f"{reason}; correct the sets, or read their scores with this in mind", {"notes": notes})
+
+
 def beats_untrained(subject: Subject) -> Outcome:
     """Gain of the mean score over the untrained embedding base."""
     if not subject.recipe.mteb_scores.untrained:
@@ -152,6 +161,13 @@ def _gain(scores: pl.DataFrame, rival: str) -> dict[str, Any]:
 
 CHECKS: tuple[Check, ...] = (
     Check("mteb_scores", "every_score", True, "Every model has a score on every task.", every_score),
+    Check(
+        "mteb_scores",
+        "sound_judgements",
+        False,
+        "Nothing in the user's own evaluation sets lowers the scores of every model.",
+        sound_judgements,
+    ),
     Check(
         "mteb_scores",
         "beats_untrained",

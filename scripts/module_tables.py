@@ -174,7 +174,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "speed_assets/workers/embed*",
         "speed_assets/workers/encoders.py",
         "speed_assets/workers/evaluate.py",
-        "speed_assets/workers/folder_tasks.py",
+        "speed_assets/workers/folder_*.py",
         "speed_assets/workers/held_out.py",
         "speed_assets/workers/mine_negatives.py",
         "speed_assets/workers/rerank.py",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from resources.inputs.evaluation_sets import local_texts, scored_folders
+from resources.inputs.evaluation_sets import check_folder, local_texts, scored_folders
 from speed_assets.domain.evaluation_folders import beir_description
 from speed_assets.recipe import RecipeError
 
@@ -18,6 +18,7 @@ from speed_assets.workers.folder_tasks import local_task, notes_of
 
 CORPUS = [{"_id": f"d{n}", "title": f"Title {n}", "text": text} for n, text in enumerate(("a cat", "a dog", "a cow"))]
 QUERIES = [{"_id": "q1", "text": "cat"}, {"_id": "q2", "text": "dog"}, {"_id": "q3", "text": "never judged"}]
+UNJUDGED = "my-search: 1 of 3 queries has no judgement, such as 'q3', and will not be scored"
 QRELS = "query-id\tcorpus-id\tscore\nq1\td0\t1\nq2\td1\t2\n"
 
 
@@ -48,7 +49,7 @@ def test_a_beir_folder_works_by_naming_it(tmp_path: Path, mark: str) -> None:
     assert data["relevant_docs"] == {"q1": {"d0": 1}, "q2": {"d1": 2}}
     assert data["queries"]["id"] == ["q1", "q2"]
     assert data["corpus"]["title"] == ["Title 0", "Title 1", "Title 2"]
-    assert not notes_of(task)
+    assert notes_of(task) == [UNJUDGED]
     texts = local_texts([str(folder)])["my search"]
     assert {"cat", "a cow", "Title 1"} <= set(texts)
     assert not {"q1", "d0"} & set(texts)
@@ -83,6 +84,20 @@ def test_planted_faults_are_refused(tmp_path: Path, corpus: list[dict[str, Any]]
     with pytest.raises(ValueError, match=message) as error:
         local_task(folder, "0" * 64)
     assert str(folder) in str(error.value)
+    with pytest.raises(RecipeError) as planned:
+        check_folder(str(folder), ())
+    assert str(planned.value) == f"evaluation.local: {error.value}"
+
+
+def test_a_plan_notes_what_the_scores_note(tmp_path: Path) -> None:
+    """Texts are equal for a plan, which holds none of them, where they are for the worker."""
+    corpus = [*CORPUS, {"_id": "d7", "title": "Title 0", "text": "a  CAT"}, {"_id": "d8", "title": "", "text": " "}]
+    folder = beir(tmp_path, corpus, f"{QRELS}q3\td2\t-1\n")
+    (folder / "queries.jsonl").write_text(lines([*QUERIES, {"_id": "q4", "text": "CAT "}]))
+    (folder / "qrels" / "test.tsv").write_text(f"{QRELS}q3\td2\t-1\nq4\td2\t1\n")
+    notes = notes_of(local_task(folder, "0" * 64))
+    assert len(notes) == 5
+    assert list(check_folder(str(folder), ())) == notes
 
 
 def test_double_ids_of_queries_are_refused(tmp_path: Path) -> None:
@@ -139,9 +154,17 @@ def test_equal_texts_of_which_one_is_judged_are_reported(tmp_path: Path) -> None
     twin = {"_id": "d7", "title": "Title 0", "text": "a  CAT"}
     notes = notes_of(local_task(beir(tmp_path, [*CORPUS, twin]), "0" * 64))
     assert notes == [
+        UNJUDGED,
         "my-search, test: 1 relevant document has the same text as one that is not judged for its query: finding that one counts "
-        "as a miss"
+        "as a miss",
     ]
+
+
+def test_queries_of_other_splits_are_not_without_judgement(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td0\t1\n")
+    (folder / "qrels" / "dev.tsv").write_text("of another kind\n")
+    assert notes_of(local_task(folder, "0" * 64)) == []
 
 
 def test_a_description_maps_ids_titles_and_several_columns(tmp_path: Path) -> None:
@@ -157,7 +180,18 @@ def test_a_description_maps_ids_titles_and_several_columns(tmp_path: Path) -> No
     assert data["corpus"]["text"] == ["a text 0", "a text 1", "a text 2"]
     assert data["corpus"]["title"] == ["T0", "T1", "T2"]
     assert data["relevant_docs"] == {"q1": {"0": 1}}
-    assert "1 of 2 judgements point to no query" in notes_of(local_task(folder, "0" * 64))[0]
+    assert "1 of 2 judgements point to no query" in notes_of(local_task(folder, "0" * 64))[1]
+
+
+def test_a_column_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None:
+    folder = beir(tmp_path)
+    description = {
+        "name": "Mapped", "type": "Retrieval", "splits": {"test": "qrels/test.tsv"}, "corpus": "corpus.jsonl",
+        "queries": "queries.jsonl", "fields": {"corpus.title": "head"},
+    }  # fmt: skip
+    (folder / "task.yaml").write_text(yaml.safe_dump(description))
+    with pytest.raises(ValueError, match=r"corpus.jsonl has no column head: it has _id, title, text"):
+        local_task(folder, "0" * 64)
 
 
 def test_long_cells_and_marks_stop_no_run(tmp_path: Path) -> None:

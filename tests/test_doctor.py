@@ -128,6 +128,17 @@ def _damaged_set(case: Case) -> None:
     case.changes.update(evaluation={"local": [str(folder)]})
 
 
+def _judged(*rows: str) -> Callable[[Case], None]:
+    """A set in BEIR's layout with one document, one query and these judgements."""
+
+    def plants(case: Case) -> None:
+        _damaged_set(case)
+        (case.folder / "set" / "queries.jsonl").write_text('{"_id": "q", "text": "a"}\n')
+        (case.folder / "set" / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows, ""]))
+
+    return plants
+
+
 def _no_weights(case: Case) -> None:
     folder = case.folder / "mine"
     folder.mkdir()
@@ -169,6 +180,8 @@ TROUBLES = [
     Trouble("little memory", "memory", "warning", "index of the evaluation texts.*unsearched", _little_memory),
     Trouble("no evaluation folder", "evaluation", "error", "there is no folder .*evaluation.local", lambda c: c.changes.update(evaluation={"local": ["/gone/set"]})),
     Trouble("an evaluation folder is damaged", "evaluation", "error", "queries.jsonl.*evaluation.local", _damaged_set),
+    Trouble("a judgement points nowhere", "evaluation", "error", "1 of 2 judgements point nowhere: no document has the id '9'.*evaluation.local", _judged("q\t1\t1", "q\t9\t1")),
+    Trouble("nothing is relevant", "evaluation", "warning", "1 query has no relevant document.*evaluation.local", _judged("q\t1\t0")),
     Trouble("a model's folder without weights", "model", "error", "holds no weights.*embedding_model.base", _no_weights),
     Trouble("no such task", "mteb tasks", "error", "no task or benchmark NoSuchTask.*evaluation.tasks", lambda c: c.changes.update(evaluation={"tasks": ["NoSuchTask"]})),
     Trouble("no price for the model", "prices", "warning", "price of m is not known.*money.prices.models.m", lambda c: c.changes.update(money={"prices": {"version": "v", "models": {"other": {}}}})),

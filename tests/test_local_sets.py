@@ -11,14 +11,16 @@ import polars as pl
 import pytest
 import yaml
 
-from resources.inputs.evaluation_sets import local_texts, scored_folders
-from resources.inputs.external_digests import external_digest, folder_digest
+from resources.inputs.evaluation_sets import check_folder, local_texts, scored_folders
+from resources.inputs.external_digests import evaluation_notes, external_digest, folder_digest
 from speed_assets.domain.evaluation_folders import read_description
-from speed_assets.recipe import RecipeError, load_recipe
+from speed_assets.microworld.evaluation import TASK_NAMES, evaluation_sets
+from speed_assets.recipe import Recipe, RecipeError, load_recipe
 
 mteb = pytest.importorskip("mteb")
 from speed_assets.workers import evaluate, task_texts  # noqa: E402
 from speed_assets.workers.folder_tasks import local_task  # noqa: E402
+from speed_assets.workers.held_out import held_out_tasks  # noqa: E402
 
 ANIMALS = ["the cat sleeps", "a cat eats fish", "the dog barks", "a dog runs fast", "the cow gives milk", "a cow eats"]
 
@@ -152,6 +154,37 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
         scored([sts(tmp_path / "a"), sts(tmp_path / "b")], tmp_path, tmp_path / "cache")
 
 
+def recipe_of(*folders: Path) -> Recipe:
+    recipe = load_recipe("offline")
+    evaluation = recipe.evaluation.model_copy(update={"local": tuple(map(str, folders))})
+    return recipe.model_validate({**recipe.model_dump(), "evaluation": evaluation.model_dump()})
+
+
+def test_two_sets_of_one_name_are_refused_by_a_plan(tmp_path: Path) -> None:
+    first, second = sts(tmp_path / "a"), sts(tmp_path / "b")
+    with pytest.raises(RecipeError, match="two evaluation sets are called Animals") as error:
+        external_digest(recipe_of(first, second), "evaluation_texts", None)
+    assert str(second) in str(error.value)
+    toy = ranking(tmp_path, "MicroworldRetrieval", "Retrieval")
+    with pytest.raises(RecipeError, match="two evaluation sets are called MicroworldRetrieval"):
+        external_digest(recipe_of(toy), "evaluation_texts", None)
+
+
+def test_the_names_of_the_microworlds_sets_are_known_without_mteb() -> None:
+    tasks = held_out_tasks(evaluation_sets(topics=8, rows=12, seed=0))
+    assert {task.metadata.name for task in tasks} == set(TASK_NAMES)
+
+
+def test_candidates_that_point_nowhere_are_refused_by_a_plan(tmp_path: Path) -> None:
+    path = ranking(tmp_path, "AnimalRanks", "Reranking")
+    assert len(evaluation_notes(recipe_of(path))) == 1
+    with (path / "candidates.tsv").open("a") as file:
+        file.write("1\td99\n")
+    for read in (lambda: local_task(path, "0" * 64), lambda: evaluation_notes(recipe_of(path))):
+        with pytest.raises(ValueError, match=r"1 of 13 candidates point nowhere: no document has the id 'd99'"):
+            read()
+
+
 def spoilt(file: str, text: str) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         (path / file).write_text(text)
@@ -189,6 +222,8 @@ def test_data_that_do_not_fit_are_named(
     with pytest.raises(ValueError, match=message) as error:
         local_task(path, "0" * 64)
     assert str(path) in str(error.value)
+    with pytest.raises(RecipeError):
+        check_folder(str(path), ())
 
 
 @pytest.mark.parametrize(
@@ -204,6 +239,18 @@ def test_data_that_do_not_fit_are_named(
         ("{name: a, type: Retrieval, splits: {test: t.tsv}}", "corpus"),
         ("{name: a, type: STS, splits: {test: t.tsv}, corpus: c.jsonl}", "only for ranking"),
         ("{name: a, type: STS, splits: {test: t.tsv}, speed: 9}", "speed: Extra inputs"),
+        (
+            "{name: a, type: Retrieval, splits: {test: t.tsv}, corpus: c.jsonl, queries: q.jsonl, fields: {corpus.titel: head}}",
+            "fields: .*there is no role corpus.titel; known are query_id, .*corpus.title",
+        ),
+        (
+            "{name: a, type: Retrieval, splits: {test: t.tsv}, corpus: c.jsonl, queries: q.jsonl, fields: {corpus: {titel: head}}}",
+            "fields: .*there is no role corpus; known are",
+        ),
+        (
+            "{name: a, type: STS, splits: {test: t.tsv}, fields: {scores: s}}",
+            "no role scores; known are sentence1, sentence2, score",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused(text: str, message: str) -> None:

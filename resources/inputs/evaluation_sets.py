@@ -3,7 +3,8 @@
 Hidden state of the process: the last 16 folders that were read to their end are cached by path, size and times of their files.
 
 Belongs here: the microworld's texts, and finding descriptions and texts (JSON lines, Parquet, CSV or TSV, also gzipped)
-in a folder. Not here: what is done with them (`domain/contamination.py`, `workers/folder_tasks.py`).
+in a folder. Not here: what is done with them (`domain/contamination.py`), the tables of a set that is scored
+(`workers/folder_data.py`).
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from typing_extensions import override
 
 from resources.inputs.parquet_bounds import RATIO_BYTES, RATIO_MAX, ROWS_MAX, check_parquet
 from resources.store.store import UNHASHED_DIR
-from speed_assets.domain.evaluation_folders import DESCRIPTION, beir_description, read_description
+from speed_assets.domain.evaluation_folders import DESCRIPTION, check_names, read_description
 from speed_assets.microworld.evaluation import evaluation_sets
 from speed_assets.recipe import Evaluation, RecipeError
+from speed_assets.workers.folder_data import described_folder, read_folder
 
 csv.field_size_limit(16_000_000)  # characters: the scorer's reader has no limit; Python's own is 131,072
 BYTES_MAX = 16_000_000_000
@@ -140,26 +142,36 @@ def _is_no_text(name: str, cells: Sequence[str]) -> bool:
     return bool(_NO_TEXT.match(name)) or (len(cells) >= _LABEL_ROWS and len(set(cells)) <= _LABEL_SHARE * len(cells))
 
 
-def scored_folders(folders: Iterable[str]) -> list[Path]:
-    """The folders that describe a task or have BEIR's layout. Raises RecipeError for a wrong description."""
-    found = []
+def scored_folders(folders: Iterable[str], taken: Iterable[str] = ()) -> list[Path]:
+    """The folders that describe a task or have BEIR's layout.
+
+    Args:
+        folders: of the recipe.
+        taken: names of sets that are scored, too.
+
+    Raises:
+        RecipeError: A description is wrong, names a file that is not there, or has the name of another set.
+    """
+    found, names = [], [*taken]
     for folder in map(Path, folders):
         file = folder / DESCRIPTION
         try:
-            if file.is_file():
-                described = read_description(file.read_text(encoding="utf-8-sig"))
-            else:
-                names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-                beir = beir_description(folder.name, names)
-                if beir is None:
-                    continue
-                described = beir
+            described = described_folder(folder)
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError(f"evaluation.local: {file}: {error}") from None
+        if described is None:
+            continue
         absent = [name for name in described.files() if not (folder / name).is_file()]
         if absent:
             raise RecipeError(f"evaluation.local: {file} names {', '.join(absent)}, which does not exist")
         found.append(folder)
+        names.append(described.name)
+        try:
+            check_names(names)
+        except ValueError as error:
+            raise RecipeError(
+                f"evaluation.local: {folder}: {error} (`name` in {DESCRIPTION}, or the folder's)"
+            ) from None
     return found
 
 
@@ -182,17 +194,31 @@ def _explained(file: Path) -> Iterator[None]:
 
 
 @lru_cache(maxsize=16)
-def check_folder(folder: str, _state: tuple[tuple[str, int, int, int], ...]) -> None:
+def check_folder(folder: str, _state: tuple[tuple[str, int, int, int], ...]) -> tuple[str, ...]:
     """Read every file of an evaluation set to its end, so that a plan reports what a run would stumble over.
 
     Args:
         folder: The folder.
         _state: What shows that a file of it has changed since the last call.
 
+    Returns:
+        What may lower the scores of a set that is scored, without being wrong.
+
     Raises:
-        RecipeError: A file is cut, damaged or no table.
+        RecipeError: A file is cut, damaged or no table, or what the set's files say of each other is wrong.
     """
-    for file in sorted(Path(folder).rglob("*")):
+    _read_to_the_end(Path(folder))
+    if not scored_folders([folder]):
+        return ()
+    try:
+        return read_folder(Path(folder), texts=False).notes
+    except ValueError as error:
+        raise RecipeError(f"evaluation.local: {error}") from None
+
+
+def _read_to_the_end(folder: Path) -> None:
+    """Raises RecipeError for a file that is cut, damaged or no table."""
+    for file in sorted(folder.rglob("*")):
         kind = _kind(file)
         if kind not in _READ or not file.is_file():
             continue

@@ -27,12 +27,13 @@ from resources.inputs.rerankers import check_reranker_here
 from resources.inputs.topic_files import checked_topic_file, topic_file_bytes
 from resources.store.manifests import file_digest
 from resources.store.store import tree_digest
+from speed_assets.domain.evaluation_folders import OWN_SETS
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import EXTERNAL, SCORING_LIBRARIES
 from speed_assets.domain.prompts import PromptKind, relevance_digest
 from speed_assets.domain.task_types import GROUNDED, TASK_TYPES, TOPIC_TYPES
 from speed_assets.domain.topics import special_form
-from speed_assets.microworld.evaluation import EVALUATION_VERSION
+from speed_assets.microworld.evaluation import EVALUATION_VERSION, TASK_NAMES
 from speed_assets.recipe import Embedder, GivenTriplets, Pooled, Recipe, RecipeError
 
 
@@ -65,6 +66,19 @@ def folder_digest(folder: str) -> str:
     if not path.is_dir():
         raise RecipeError(f"evaluation.local: there is no folder {path}")
     return _path_digest(str(path), _state(path))
+
+
+def evaluation_notes(recipe: Recipe) -> list[str]:
+    """What may lower scores on the recipe's evaluation folders, one sentence each.
+
+    Raises:
+        RecipeError: A folder cannot be read or scored as it is.
+    """
+    evaluation = recipe.evaluation
+    own = OWN_SETS if recipe.own_evaluation else ()
+    scored_folders(evaluation.local, [*evaluation.tasks, *(TASK_NAMES if evaluation.microworld else ()), *own])
+    there = [folder for folder in evaluation.local if Path(folder).is_dir()]
+    return [note for folder in there for note in check_folder(folder, _state(Path(folder)))]
 
 
 def _topic_file(recipe: Recipe, _task_type: str | None) -> str:
@@ -209,10 +223,7 @@ def _installed(library: str) -> str | None:
 
 
 def _evaluation_texts(recipe: Recipe, _task_type: str | None) -> str:
-    scored_folders(recipe.evaluation.local)  # what cannot be read is refused before anything is paid for
-    for folder in recipe.evaluation.local:
-        if Path(folder).is_dir():
-            check_folder(folder, _state(Path(folder)))
+    evaluation_notes(recipe)  # what cannot be read or scored is refused before anything is paid for
     # Scores, quarantine and cards call a set by the name of its folder.
     return digest([[Path(folder).name, folder_digest(folder)] for folder in recipe.evaluation.local])
 

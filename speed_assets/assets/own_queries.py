@@ -107,11 +107,7 @@ def _grades(
             f"own_evaluation.queries {section.queries}: {error}. Documents are named by their path below corpus.path or by their "
             f"id ({first!r} is the first that is judged), or given as texts ({section.columns.passage})"
         ) from None
-    graded = {
-        query: {document: max(grade, 0) for document, grade in documents.items()}
-        for query, documents in checked.grades.items()
-    }
-    return graded, checked.notes
+    return checked.grades, checked.notes
 
 
 def _places(found: JudgedQueries, passages: pl.DataFrame) -> tuple[dict[str, list[str]], pl.DataFrame]:

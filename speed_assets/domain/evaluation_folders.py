@@ -8,7 +8,7 @@
     candidates: candidates.tsv   # reranking only: `query_id`, `document_id`
     fields: {label: intent}      # columns that have other names than these (see `FIELDS`); several that are joined: [head, body].
                                  # Of ranking tasks also `id`, `title`, `text`, of one file alone: `queries.text`
-    dangling: refuse             # ranking: judgements of ids that are not there; `drop` leaves them out and reports the count
+    dangling: refuse             # ranking: judgements and candidates of ids that are not there; `drop` leaves them out and reports the count
     eval_splits: [test]
     main_score: accuracy         # default: mteb's own for the type
     revision: "2024-05"          # for people; a digest of the folder is always part of the revision
@@ -22,17 +22,27 @@ Files are JSON lines (`.jsonl`), `.parquet`, `.csv`, or `.tsv` without quoting; 
 A folder in BEIR's layout needs no `task.yaml`: `corpus.jsonl` and `queries.jsonl` with `_id`, `qrels/*.tsv`. Any other folder without
 `task.yaml` is not scored, but rows that repeat its texts are quarantined.
 
-Belongs here: the layouts, and checking a description. Not here: data files, mteb (`workers/folder_tasks.py`).
+Belongs here: the layouts, and checking a description. Not here: data files (`workers/folder_data.py`), mteb
+(`workers/folder_tasks.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from speed_assets.domain.bounded_yaml import YamlProblem, read_yaml_text
 
@@ -66,6 +76,22 @@ MAIN_SCORES = {
     "Retrieval": "ndcg_at_10",
     "Reranking": "map_at_1000",
 }
+
+
+def _roles(kind: str | None) -> tuple[str, ...]:
+    """What `fields` may name for a type of task; nothing for a type that is not known."""
+    own = FIELDS.get(str(kind), ())
+    if kind not in RANKING:
+        return own
+    return (
+        *own,
+        "id",
+        "title",
+        "text",
+        *(f"corpus.{role}" for role in ("id", "title", "text")),
+        "queries.id",
+        "queries.text",
+    )
 
 
 def _inside(name: str) -> str:
@@ -102,6 +128,15 @@ class Description(BaseModel):
     description: str = ""
     licence: str | None = None
 
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _check_roles(cls, fields: Any, info: ValidationInfo) -> Any:
+        """A role that nothing reads would leave a column unread without a word."""
+        known = _roles(info.data.get("type"))
+        if known and isinstance(fields, Mapping) and (unknown := [str(role) for role in fields if role not in known]):
+            raise ValueError(f"there is no role {', '.join(unknown)}; known are {', '.join(known)}")
+        return fields
+
     @model_validator(mode="after")
     def _check_fields(self) -> Description:
         needed = list(self.eval_splits) + ["train"] * (self.type == "Classification")
@@ -128,6 +163,10 @@ class Description(BaseModel):
         if named is None:
             return (role, *ALIASES.get(role, ()))
         return (named,) if isinstance(named, str) else named
+
+    def is_named(self, role: str, file: str | None = None) -> bool:
+        """Whether `fields` says which columns hold a role."""
+        return f"{file}.{role}" in self.fields or role in self.fields
 
     def joined(self, role: str, file: str | None = None) -> bool:
         """Whether several columns together are this one."""
@@ -186,6 +225,15 @@ def read_description(text: str) -> Description:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises ValueError where two evaluation sets have one name: scores are kept by it."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"two evaluation sets are called {name}: give each a name of its own")
+        seen.add(name)
 
 
 OWN_SETS = ("own_evaluation", "own_queries")

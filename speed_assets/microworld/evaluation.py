@@ -13,11 +13,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from speed_assets.domain.evaluation_folders import FIELDS
 from speed_assets.domain.fingerprints import seed_for
 from speed_assets.microworld import toy_language as lang
 from speed_assets.microworld.pretraining import pseudo_word
 
 EVALUATION_VERSION = "1"
+TASK_NAMES = tuple(f"Microworld{kind}" for kind in FIELDS)
+"""What scores call the sets."""
 
 UNHEARD = ["bq", "cj", "fq", "gx", "hx", "jb", "jq", "jv", "kx", "qg", "qk", "qz", "vj", "vq", "wq", "xj", "zx"]
 """Letter pairs that no English word contains; every held-out topic does."""

@@ -32,6 +32,7 @@ from mteb.abstasks import AbsTask
 from mteb.results import TaskResult
 from threadpoolctl import threadpool_limits
 
+from speed_assets.domain.evaluation_folders import check_names
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import SCORING_LIBRARIES
 from speed_assets.domain.statistics import samples_by_model, score_interval
@@ -96,7 +97,7 @@ def run(params: Params, report: Report) -> dict[str, Any]:
     for number, model in enumerate(models):
         started = time.monotonic()
         scorer = _Scorer(model, Path(job.cache), job.batch_size)
-        tasks = list(_tasks(sets, job))  # for each model: draws within a task continue from run to run
+        tasks = _tasks(sets, job)  # for each model: draws within a task continue from run to run
         for place, task in enumerate(tasks):
             name = task.metadata.name
             notes.update(dict.fromkeys(notes_of(task)))
@@ -242,14 +243,10 @@ def _score(task: AbsTask, encoder: Any, kept: Path, batch_size: int) -> None:
 # Tasks
 
 
-def _tasks(sets: EvaluationSets | None, job: Evaluate) -> Iterator[AbsTask]:
-    seen: set[str] = set()
-    for task in _all_tasks(sets, job):
-        name = task.metadata.name
-        if name in seen:
-            raise ValueError(f"two evaluation sets are called {name}: give each a name of its own")
-        seen.add(name)
-        yield task
+def _tasks(sets: EvaluationSets | None, job: Evaluate) -> list[AbsTask]:
+    tasks = list(_all_tasks(sets, job))
+    check_names(task.metadata.name for task in tasks)
+    return tasks
 
 
 def _all_tasks(sets: EvaluationSets | None, job: Evaluate) -> Iterator[AbsTask]:

@@ -45,6 +45,16 @@ def test_scores_that_do_not_hold_up(shelf: Shelf, frame: pl.DataFrame, check: st
     assert found.blocking == (check != "beats_baselines")
 
 
+def test_notes_on_judgements_are_a_warning(shelf: Shelf) -> None:
+    (check,) = (check for check in checks_of("mteb_scores") if check.name == "sound_judgements")
+    assert not check.blocking
+    assert shelf.ask(shelf.table("mteb_scores", good_table("mteb_scores", None)), check.name).passed
+    noted = shelf.table("mteb_scores", good_table("mteb_scores", None), notes=["own, test: 1 document has no text"])
+    outcome = shelf.ask(noted, check.name)
+    assert not outcome.passed
+    assert "own, test: 1 document has no text" in outcome.reason
+
+
 def must_beat(*names: str) -> Recipe:
     return recipe_with(superior={"over": names})
 

@@ -15,7 +15,7 @@ import polars as pl
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.example_files import complete_fields, examples_digest, read_examples, refusals
-from resources.inputs.external_digests import external_digest
+from resources.inputs.external_digests import evaluation_notes
 from resources.inputs.judged_queries import read_judged_queries
 from resources.inputs.prompt_files import prompts_of
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
@@ -72,8 +72,9 @@ def prompts(recipe: Recipe) -> list[Finding]:
 
 
 def evaluation(recipe: Recipe) -> list[Finding]:
-    """Evaluation sets in folders are there, described as they should be; mteb knows the tasks that the recipe names."""
+    """Evaluation sets in folders are there, described as they should be, and their judgements can be scored."""
     found: list[Finding] = []
+    notes: list[str] = []
     try:
         scored_folders(recipe.evaluation.local)
     except (RecipeError, OSError) as problem:
@@ -86,9 +87,10 @@ def evaluation(recipe: Recipe) -> list[Finding]:
             found.append(error("evaluation", f"no {', '.join(_TEXT_FILES)} file below {path}", "evaluation.local"))
         elif sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) <= _READ_BYTES:
             try:
-                external_digest(recipe, "evaluation_texts", None)  # reads every file to its end
+                notes = evaluation_notes(recipe)  # reads every file to its end
             except (RecipeError, OSError) as problem:
                 found.append(error("evaluation", str(problem), "evaluation.local"))
+    found = list(dict.fromkeys(found)) or [warning("evaluation", note, "evaluation.local") for note in notes]
     return found or [ok("evaluation", _sets(recipe))]
 
 
