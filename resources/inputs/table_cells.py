@@ -56,6 +56,11 @@ def column_cells(table: pl.DataFrame, column: str, file: Path, encoding: str) ->
     """The cells of a column as the file has them.
 
     Where some lines of a .jsonl file have a list and others a text, polars gives all of them as text: such a file is read again.
+
+    Args:
+        table: as it was read.
+        column: of the table.
+        file, encoding: where the table is from.
     """
     cells = table[column].to_list()
     if file.suffix.lower() != ".jsonl" or table.schema[column] != pl.String:
