@@ -65,12 +65,13 @@ def _rows(table: pl.DataFrame, there: dict[str, str], file: Path, encoding: str)
     rows: list[tuple[Any, ...]] = []
     named = {name: there.get(name, name) for name in FIELDS}
     for line, (query, positive, negative, *about) in enumerate(zip(*cells.values(), strict=True), 1):
-        first, *further = cell_texts(negative, line, named["negative"]) or [None]
+        negatives = cell_texts(negative, line, named["negative"])
+        answers: list[str] | list[None] = cell_texts(positive, line, named["positive"]) or [None]
         asked = cell_text(query, line, named["query"])
         task, task_type = (cell_text(cell, line, named[name]) for cell, name in zip(about, FIELDS[3:], strict=True))
         rows += [
-            (asked, answer, first, task, task_type, further, line)
-            for answer in cell_texts(positive, line, named["positive"]) or [None]
+            (asked, answer, negatives[0] if negatives else None, task, task_type, negatives[1:], line)
+            for answer in answers
         ]
     return pl.DataFrame(rows, schema={**SCHEMA, "further": pl.List(pl.String), "line": pl.Int64}, orient="row")
 
