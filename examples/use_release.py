@@ -17,13 +17,12 @@ if len(sys.argv) != 2:
 release = speed.open_release(sys.argv[1])
 print(f"release {release.short} of recipe {release.recipe}")
 
-for file in sorted((release.path / "data").glob("*/train.parquet")):
+texts, query = ["Hold the red button for five seconds.", "The pump weighs 4 kg."], "how do I reset the pump"
+for file in sorted((release.path / "data").glob("*/train.parquet")):  # none where all rows are kept back
     rows = pl.read_parquet(file)
     print(f"{file.parent.name}: {len(rows)} rows, such as {rows['query'][0][:60]!r}")
+    texts, query = rows["positive"].head(100).to_list(), rows["query"][0]
 
 model = SentenceTransformer(str(release.path / "model"), device="cpu")
-texts = pl.read_parquet(file)["positive"].head(100).to_list()
-vectors = model.encode_document(texts)
-query = model.encode_query(pl.read_parquet(file)["query"][0])
-best = int(model.similarity(query, vectors).argmax())
-print(f"nearest of {len(texts)} texts to the first query: {texts[best][:60]!r}")
+best = int(model.similarity(model.encode_query(query), model.encode_document(texts)).argmax())
+print(f"nearest of {len(texts)} texts to {query[:60]!r}: {texts[best][:60]!r}")

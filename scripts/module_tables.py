@@ -104,6 +104,8 @@ PAGES: dict[str, tuple[str, ...]] = {
         "resources/inputs/example_files.py",
         "resources/inputs/table_lines.py",
         "resources/inputs/judged_queries.py",
+        "resources/inputs/table_cells.py",
+        "resources/inputs/unused_examples.py",
     ),
     "preferences.md": (
         "speed_assets/assets/senior*.py",

@@ -27,7 +27,7 @@ def open_release(name: str | os.PathLike[str], home: Path | None = None) -> Rele
         home: the home to search; None takes `SPEED_HOME`.
 
     Returns:
-        The release: its `path` holds `model/` and `data/`; `table` and `json` read its files.
+        The release: its `path` holds `model/`, and `data/` where any row may be published; `table` and `json` read its files.
 
     Raises:
         StoreError: when there is no such release, or several.

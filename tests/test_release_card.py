@@ -32,8 +32,8 @@ TEACHER = {"engine": "openai", "endpoint": "https://host/v1"}
 EVALUATION: dict[str, Any] = {"tasks": ["STS12", "STS13"]}
 
 
-def stated_under(recipe: Recipe, folder: Path) -> dict[str, str]:
-    """{file: text} of the texts of a release under a recipe, from inputs that are always the same.
+def stated_under(recipe: Recipe, folder: Path, own: pl.DataFrame | None = None) -> dict[str, str]:
+    """{file: text} of the texts of a release under a recipe, from inputs that are always the same, and the user's own examples.
 
     The release is in `folder/out`; its model is that of `folder/input/model`, which may be empty.
     """
@@ -44,9 +44,10 @@ def stated_under(recipe: Recipe, folder: Path) -> dict[str, str]:
     samples = {"model": ["embedding_model"] * 4, "task": ["STS"] * 4, "part": [""] * 4, "statistic": ["mean"] * 4}
     samples |= {"sample": [0, 1, 2, 3], "score": [0.1, 0.4, 0.6, 0.9]}
     tables = {
-        "final_triplets": {"data": triplet, "quarantine": triplet},
+        "final_triplets": {"data": triplet, "quarantine": triplet.with_columns(raw=pl.lit("q | p"))},
         "embedding_model": {},
         "mteb_scores": {"data": pl.DataFrame({"task": ["STS"]}), "samples": pl.DataFrame(samples)},
+        **({} if own is None else {"examples": {"data": own}}),
     }
     scores = {"scores": {"embedding_model": {"STS": 0.5}}, "trainings": 1, "sd_between_seeds": None}
     metadata = {"rows": 1, "removed": {}, "contamination": [], **scores}

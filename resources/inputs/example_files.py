@@ -5,7 +5,7 @@ Belongs here: the file, its columns, rows that are refused. Not here: what they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ import polars as pl
 
 from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
-from resources.inputs.file_heads import table_columns
+from resources.inputs.file_heads import list_columns, table_columns
 from resources.inputs.parquet_bounds import check_parquet
+from resources.inputs.table_cells import cell_text, cell_texts, check_named_columns, column_cells, named_columns
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest
+from speed_assets.domain.parsing import parse_record
+from speed_assets.domain.records import canonical_record
 from speed_assets.domain.task_types import TASK_TYPES
 from speed_assets.recipe import Examples, GivenTriplets, RecipeError
 
@@ -27,14 +30,15 @@ SCHEMA = dict.fromkeys(FIELDS, pl.String)
 
 def read_examples(section: Examples | GivenTriplets, field: str = "examples") -> pl.DataFrame:
     """The rows of the file, in its order, with the columns of `SCHEMA`, `further` and `line`, from 1; blank cells are null. Of a
-    list of negatives the first is `negative`, and the others are `further`.
+    list of negatives the first is `negative`, and the others are `further`; each of a list of positives has a row of its own.
 
     Args:
         section: names the file and its columns.
         field: of the section, for errors.
 
     Raises:
-        RecipeError: the file is missing, too large, cannot be read, or has neither queries nor positives.
+        RecipeError: the file is missing, too large, cannot be read, has neither queries nor positives, lacks a column that the
+            recipe names, or has a cell that is no text.
     """
     file = _checked_file(section, field)
     try:
@@ -48,26 +52,47 @@ def read_examples(section: Examples | GivenTriplets, field: str = "examples") ->
             f"{field}.file {file} has {table.height:,} rows, {field}.rows_max is {section.rows_max:,}: raise it, or choose rows"
         )
     there = _columns_there(section, field, file, table.columns)
-    cells = {name: table[column].to_list() for name, column in there.items()}
-    texts = {name: [_text(value) for value in cells.get(name, [None] * table.height)] for name in FIELDS}
-    negatives = [_negatives(cell) for cell in cells.get("negative", [None] * table.height)]
-    texts["negative"] = [found[0] if found else None for found in negatives]
-    return pl.DataFrame(texts, schema=SCHEMA).with_columns(
-        pl.Series("further", [found[1:] for found in negatives], dtype=pl.List(pl.String)),
-        line=pl.int_range(1, pl.len() + 1),
-    )
+    try:
+        return _rows(table, there, file, section.encoding)
+    except ValueError as error:
+        raise RecipeError(f"{field}.file {file}: {error}") from None
+
+
+def _rows(table: pl.DataFrame, there: dict[str, str], file: Path, encoding: str) -> pl.DataFrame:
+    """The rows of a table whose columns are known. Raises ValueError for a cell that is no text."""
+    nothing = [None] * table.height
+    cells = {name: column_cells(table, there[name], file, encoding) if name in there else nothing for name in FIELDS}
+    rows: list[tuple[Any, ...]] = []
+    named = {name: there.get(name, name) for name in FIELDS}
+    for line, (query, positive, negative, *about) in enumerate(zip(*cells.values(), strict=True), 1):
+        negatives = cell_texts(negative, line, named["negative"])
+        answers: list[str] | list[None] = cell_texts(positive, line, named["positive"]) or [None]
+        asked = cell_text(query, line, named["query"])
+        task, task_type = (cell_text(cell, line, named[name]) for cell, name in zip(about, FIELDS[3:], strict=True))
+        rows += [
+            (asked, answer, negatives[0] if negatives else None, task, task_type, negatives[1:], line)
+            for answer in answers
+        ]
+    return pl.DataFrame(rows, schema={**SCHEMA, "further": pl.List(pl.String), "line": pl.Int64}, orient="row")
 
 
 def _columns_there(section: Examples | GivenTriplets, field: str, file: Path, columns: Sequence[str]) -> dict[str, str]:
-    """{field of a row: its column} of those that the file has. Raises RecipeError without queries and positives."""
-    named: Mapping[str, str] = section.columns.model_dump()
-    there = {name: column for name, column in named.items() if column in columns}
+    """{field of a row: its column} of those that the file has.
+
+    Raises:
+        RecipeError: it has neither queries nor positives, or lacks a column that the recipe names.
+    """
+    names: dict[str, str] = section.columns.model_dump()
+    there = {name: column for name, column in names.items() if column in columns}
     if not {"query", "positive"} & there.keys():
-        has = ", ".join(columns[:20])
         raise RecipeError(
-            f"{field}.file {file} has no column {named['query']} and no column {named['positive']} (it has {has}): name its columns "
-            f"under {field}.columns"
+            f"{field}.file {file} has no column {names['query']} and no column {names['positive']} (it has "
+            f"{named_columns(columns)}): name its columns under {field}.columns"
         )
+    try:
+        check_named_columns(section.columns, f"{field}.columns", columns)
+    except ValueError as error:
+        raise RecipeError(f"{field}.file {file} has {error}") from None
     return there
 
 
@@ -97,14 +122,9 @@ def _head(file: Path, encoding: str, _size: int, _mtime: int, _ctime: int) -> tu
     return None if columns is None else tuple(columns)
 
 
-def _negatives(cell: Any) -> list[str]:
-    """The texts of a cell, which may be a list of them."""
-    values = cell if isinstance(cell, list) else [cell]
-    return [text for value in values if (text := _text(value)) is not None]
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or not str(value).strip() else str(value).strip()
+@lru_cache(maxsize=16)
+def _lists(file: Path, encoding: str, _size: int, _mtime: int, _ctime: int) -> frozenset[str]:
+    return list_columns(file, file.suffix.lower(), encoding)
 
 
 def _checked_file(section: Examples | GivenTriplets, field: str = "examples") -> Path:
@@ -126,6 +146,8 @@ def examples_digest(section: Examples | GivenTriplets, field: str = "examples") 
     file = check_head(section, field)
     state = file.stat()
     content = _file_digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if section.columns.positive in _lists(file, section.encoding, state.st_size, state.st_mtime_ns, state.st_ctime_ns):
+        return digest(["lists of positives", content])  # each has a row: they were read as one text before
     # Of all kinds of table only CSV and TSV read the same bytes, and each in its own way: quotes are text in a TSV.
     return digest([".tsv", content]) if file.suffix.lower() == ".tsv" else content
 
@@ -143,6 +165,15 @@ def complete_fields(task_type: str) -> tuple[str, ...]:
     """
     kind = TASK_TYPES[task_type]
     return tuple(field for field in FIELDS if field == kind.passage or field in kind.fields)
+
+
+def problem_of_record(task_type: str, row: dict[str, Any]) -> str | None:
+    """Why a row with all fields is no record of its task type; None for one that is, or that lacks a field."""
+    if any(row[field] is None for field in complete_fields(task_type)):
+        return None
+    if TASK_TYPES[task_type].grounded and " ".join(row["query"].split()) == " ".join(row["positive"].split()):
+        return "same_text"
+    return parse_record(task_type, canonical_record(task_type, row)).problem
 
 
 def refusals(rows: pl.DataFrame) -> pl.DataFrame:

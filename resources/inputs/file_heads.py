@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -67,14 +69,37 @@ def _of_parquet(file: Path, head: bytes) -> list[str]:
     return list(schema)
 
 
+def list_columns(file: Path, kind: str, encoding: str) -> frozenset[str]:
+    """The columns that hold lists, as far as the first `HEAD_BYTES` show it.
+
+    Args:
+        file, kind, encoding: as `table_columns` takes them, which this table has passed.
+    """
+    if kind == ".parquet":
+        schema = pl.read_parquet_schema(file)
+        return frozenset(name for name, of in schema.items() if isinstance(of, (pl.List, pl.Array)))
+    if kind != ".jsonl":
+        return frozenset()
+    with file.open("rb") as opened:
+        head = opened.read(HEAD_BYTES)
+    cut = file.stat().st_size > len(head)
+    rows = _json_lines(decoded(head, encoding, cut=cut), cut)
+    return frozenset(str(name) for row in rows for name, value in row.items() if isinstance(value, list))
+
+
 def _of_json_lines(text: str, cut: bool) -> list[str] | None:
-    lines = text.split("\n")
     keys: dict[str, None] = {}
+    for row in _json_lines(text, cut):
+        keys |= dict.fromkeys(map(str, row))
+    return None if cut else list(keys)
+
+
+def _json_lines(text: str, cut: bool) -> Iterator[dict[str, Any]]:
+    lines = text.split("\n")
     for number, line in enumerate(lines[:-1] if cut else lines, 1):
         if not line.strip():
             continue
-        keys |= dict.fromkeys(json_row(line, number))
-    return None if cut else list(keys)
+        yield json_row(line, number)
 
 
 def _of_header(text: str, kind: str) -> list[str]:

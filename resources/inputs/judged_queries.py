@@ -19,6 +19,7 @@ import polars as pl
 from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
 from resources.inputs.parquet_bounds import check_parquet
+from resources.inputs.table_cells import cell_text, cell_texts, check_named_columns, column_cells, named_columns
 from resources.store.manifests import file_digest
 from speed_assets.domain.evaluation_folders import ALIASES, OWN_SETS, beir_description
 from speed_assets.domain.fingerprints import digest, short_id
@@ -115,37 +116,34 @@ def _rows(file: Path, encoding: str) -> pl.DataFrame:
 
 
 def _table(path: Path, section: OwnEvaluation) -> JudgedQueries:
-    """A row is a query and a document or passage. A query without either is to be judged."""
+    """A row is a query and a document or passage, or a list of them. A query without either is to be judged."""
     table = _rows(path, section.encoding)
     names = section.columns
     if names.query not in table.columns:
-        raise ValueError(
-            f"no column {names.query} (it has {', '.join(table.columns[:20])}): name its columns under own_evaluation.columns"
-        )
+        near = named_columns(table.columns, names.query)
+        raise ValueError(f"no column {names.query} (it has {near}): name its columns under own_evaluation.columns")
+    check_named_columns(names, "own_evaluation.columns", table.columns)
     nothing = [None] * table.height
+    named = (names.query, names.document, names.passage, names.relevance)
     columns = [
-        table[name].to_list() if name in table.columns else nothing
-        for name in (names.query, names.document, names.passage, names.relevance)
+        column_cells(table, name, path, section.encoding) if name in table.columns else nothing for name in named
     ]
     queries: dict[str, str] = {}
     texts: dict[str, str] = {}
     judgements = []
     for row, (query, document, passage, grade) in enumerate(zip(*columns, strict=True), 1):
-        asked, named, text = (_text(value) for value in (query, document, passage))
+        asked = cell_text(query, row, names.query)
         if asked is None:
             raise ValueError(f"row {row} has no query")
         query_id = short_id("judged query", asked)
         queries[query_id] = asked
-        if text is not None and named is None:
-            named = short_id("judged passage", text)
-            texts[named] = text
-        if named is not None:
-            judgements.append((query_id, named, _grade(grade, f"row {row}")))
+        documents = cell_texts(document, row, names.document)
+        passages = {
+            short_id("judged passage", text): text for text in cell_texts(passage, row, names.passage) if not documents
+        }
+        texts |= passages
+        judgements += [(query_id, one, _grade(grade, f"row {row}")) for one in (*documents, *passages)]
     return JudgedQueries(queries, judgements, texts)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or not str(value).strip() else str(value).strip()
 
 
 def _grade(value: Any, where: str) -> float:
@@ -187,12 +185,16 @@ def _by_id(file: Path, encoding: str) -> dict[str, str]:
     ids = [str(one) for one in _column(rows, "id", file.name)]
     once(ids, file.name)
     titles = rows["title"].to_list() if "title" in rows.columns else [""] * rows.height
-    texts = _column(rows, "text", file.name)
-    return {one: f"{title or ''}\n{text or ''}".strip() for one, title, text in zip(ids, titles, texts, strict=True)}
+    found: dict[str, str] = {}
+    for row, (one, title, text) in enumerate(zip(ids, titles, _column(rows, "text", file.name), strict=True), 1):
+        for column, part in (("title", title), ("text", text)):
+            cell_text(part, row, column)  # refuses what is no text
+        found[one] = f"{title or ''}\n{text or ''}".strip()
+    return found
 
 
 def _column(rows: pl.DataFrame, role: str, file: str) -> list[Any]:
     for name in (role, *ALIASES.get(role, ())):
         if name in rows.columns:
             return rows[name].to_list()
-    raise ValueError(f"{file} has no column {role} (it has {', '.join(rows.columns[:20])})")
+    raise ValueError(f"{file} has no column {role} (it has {named_columns(rows.columns)})")

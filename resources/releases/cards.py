@@ -116,8 +116,9 @@ def size_category(rows: int) -> str:
 
 
 def _unless_given(manifest: dict[str, Any], word: str) -> list[str]:
-    """The word, unless nobody knows here whether rows are synthetic: those that the user gave, or that a given model has seen."""
-    return [] if {"final_triplets", "embedding_model"} & set(manifest.get("given", {})) else [word]
+    """The word, unless rows are the user's own, or nobody knows here whether they are synthetic: those that a given model has seen."""
+    given = {"final_triplets", "embedding_model"} & set(manifest.get("given", {}))
+    return [word] if manifest["rows"] and not given else []
 
 
 def _languages(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
@@ -211,6 +212,8 @@ def _data(manifest: dict[str, Any]) -> str:
         return "None: the model was given."
     if "final_triplets" in given and not given["final_triplets"]["released"]:
         return "The rows are the user's own, and not part of this release."
+    if not manifest["rows"]:
+        return "The rows that the model was trained on are kept back: all are the user's own examples, which this release may not hold."
     return _table(["task type", "rows"], [[name, f"{rows:,}"] for name, rows in manifest["rows"].items()])
 
 

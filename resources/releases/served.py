@@ -26,6 +26,13 @@ from speed_assets.recipe.section import Endpoint
 
 TEXTS_A_REQUEST = 16
 """Ours: small enough for servers that answer at most 32."""
+_PLAIN_TEXTS = (
+    ("how do I reset the pump", "query"),
+    ("pump", "query"),
+    ("Hold the red button for five seconds.", "document"),
+    ("The pump weighs 4 kg. It hangs on two screws, and a cover keeps dust away from its wheel. " * 5, "document"),
+)
+"""Texts to compare for a release whose rows are kept back (ours: short and long ones)."""
 _BYTES_A_NUMBER = 32
 """Bytes of a number of a reply at most, with its share of everything else (ours)."""
 _WIDTH_MAX = 65_536
@@ -55,7 +62,7 @@ def sampled(release: Release, count: int) -> list[tuple[str, str]]:
     """(text, side) of a release's rows: the longest text, and others drawn by a hash, so that they are always the same.
 
     Args:
-        release: whose tables below `data/` are read.
+        release: whose tables below `data/` are read; one without any rows has a few plain sentences in their place.
         count: texts at most.
     """
     import polars as pl
@@ -68,6 +75,7 @@ def sampled(release: Release, count: int) -> list[tuple[str, str]]:
         rows = pl.read_parquet(file, columns=["query", "positive"])
         for side, field in (("query", "query"), ("document", "positive")):
             found |= dict.fromkeys((text, side) for text in rows[field] if text)
+    found = found or dict.fromkeys(_PLAIN_TEXTS)
     drawn = sorted(found, key=lambda one: digest(["check-served", *one]))
     longest = sorted(found, key=lambda one: (-len(one[0]), one))[:1]
     return list(dict.fromkeys([*longest, *drawn]))[:count]

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from resources.inputs.example_files import complete_fields, read_examples, refusals
+from resources.inputs.example_files import complete_fields, problem_of_record, read_examples, refusals
 from speed_assets.assets.answered_examples import NO_JUDGEMENT, with_answers
 from speed_assets.assets.pools import unreadable_judgements
 from speed_assets.assets.stage_run import StageRun
@@ -18,7 +18,6 @@ from speed_assets.domain.fingerprints import digest, seed_for, short_id
 from speed_assets.domain.graph import EXAMPLES
 from speed_assets.domain.grounded import ANYONE, WORDINGS
 from speed_assets.domain.language import most_likely_language
-from speed_assets.domain.parsing import parse_record
 from speed_assets.domain.records import canonical_record
 from speed_assets.domain.row_languages import LANGUAGE_COLUMNS, Drawn, Languages, drawn_languages, language_columns
 from speed_assets.domain.rows import quarantined
@@ -79,15 +78,6 @@ def examples(run: StageRun[Examples]) -> dict[str, Any]:
         "reasons": dict(bad["reason"].value_counts(sort=True).iter_rows()),
         **about,
     }
-
-
-def problem_of_record(task_type: str, row: dict[str, Any]) -> str | None:
-    """Why a row with all fields is no record of its task type."""
-    if any(row[field] is None for field in complete_fields(task_type)):
-        return None
-    if TASK_TYPES[task_type].grounded and " ".join(row["query"].split()) == " ".join(row["positive"].split()):
-        return "same_text"
-    return parse_record(task_type, canonical_record(task_type, row)).problem
 
 
 def seed_rows(run: StageRun[SeedData], wanted: int) -> pl.DataFrame:

@@ -12,11 +12,10 @@ from typing import Any
 import polars as pl
 
 from resources.inputs.base_models import is_on_hub
-from resources.inputs.example_files import complete_fields, read_examples, refusals
+from resources.inputs.example_files import complete_fields, problem_of_record, read_examples, refusals
 from resources.inputs.given_models import checked_base, files_to_copy
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.safe_models import BASE
-from speed_assets.assets.examples import problem_of_record
 from speed_assets.assets.negatives import MORE
 from speed_assets.assets.stage_run import StageFunction, StageRun
 from speed_assets.assets.triplets import filtered, finished

@@ -33,21 +33,20 @@ LIBRARIES = (
 
 
 def release(run: StageRun[Licences]) -> dict[str, Any]:
-    """Model, data, cards, manifest and recipe.json, which holds what the release's fingerprint contains of the recipe."""
+    """Model, data, cards, manifest and recipe.json, which holds what the release's fingerprint contains of the recipe.
+
+    A release of which no row may be published has no folder `data/`; the card of its model says why.
+    """
     released = _released_rows(run)
     manifest = _manifest(run, released)
     model = run.input("embedding_model")
     shutil.copytree(model.path / "model", run.out / "model", dirs_exist_ok=True)
     (run.out / "model" / "README.md").write_text(model_card(run.recipe, manifest))
     if released is not None:
-        for task_type in TASK_TYPE_NAMES:
-            part = released[0].filter(task_type=task_type)
-            if part.height:
-                folder = run.out / "data" / task_type
-                folder.mkdir(parents=True, exist_ok=True)
-                part.write_parquet(folder / "train.parquet")
-        (run.out / "data" / "README.md").write_text(dataset_card(run.recipe, manifest))
-        released[1].write_parquet(run.out / "quarantine.parquet")
+        rows, removed = released
+        removed.write_parquet(run.out / "quarantine.parquet")
+        if rows.height:  # with none that may be published there is no data set
+            _write_data(run, rows, manifest)
     scores = run.input("mteb_scores")
     scores.table().write_parquet(run.out / f"{SCORES}.parquet")
     scores.table("samples").write_parquet(run.out / f"{SAMPLES}.parquet", compression="zstd")
@@ -58,6 +57,17 @@ def release(run: StageRun[Licences]) -> dict[str, Any]:
         "rows_released": 0 if released is None else released[0].height,
         "scores": manifest["scores"]["embedding_model"],
     }
+
+
+def _write_data(run: StageRun[Licences], rows: pl.DataFrame, manifest: dict[str, Any]) -> None:
+    """Rows by task type, and their card."""
+    for task_type in TASK_TYPE_NAMES:
+        part = rows.filter(task_type=task_type)
+        if part.height:
+            folder = run.out / "data" / task_type
+            folder.mkdir(parents=True, exist_ok=True)
+            part.write_parquet(folder / "train.parquet")
+    (run.out / "data" / "README.md").write_text(dataset_card(run.recipe, manifest))
 
 
 def _released_rows(run: StageRun[Licences]) -> tuple[pl.DataFrame, pl.DataFrame] | None:

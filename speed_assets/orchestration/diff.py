@@ -81,9 +81,9 @@ def diff(old: Comparable, new: Comparable) -> dict[str, Any]:
     manifests = [release.json("manifest.json") for release in (old, new)]
     recipes = [release.json("recipe.json") for release in (old, new)]
     made_of = [{name: a["digest"] for name, a in manifest["artifacts"].items()} for manifest in manifests]
-    by_type = [manifest.get("rows", {}) for manifest in manifests]
+    by_type = [manifest.get("rows") for manifest in manifests]
     rows = [
-        {**counts, "all": sum(counts.values()) if counts else _released(of)}
+        {**(counts or {}), "all": _released(of) if counts is None else sum(counts.values())}
         for counts, of in zip(by_type, (old, new), strict=True)
     ]
     return {

@@ -1,12 +1,13 @@
-"""Warnings about a recipe before anything is sent: too few prompts, trainings that are too short.
+"""Warnings about a recipe before anything is sent: too few prompts, trainings that are too short, examples that no stage uses.
 
 Belongs here: the warnings of a plan and of a run's first second. Not here: what is missing on this machine, or how the
-warnings are computed (`enough_topics.py`, `domain/training_length.py`).
+warnings are computed (`enough_topics.py`, `unused_examples.py`, `domain/training_length.py`).
 """
 
 from __future__ import annotations
 
 from resources.inputs.enough_topics import crowded_prompt_warnings
+from resources.inputs.unused_examples import example_warnings
 from speed_assets.domain.training_length import too_few_steps_message
 from speed_assets.recipe import PerTaskType, Recipe, Training
 
@@ -15,9 +16,15 @@ def warnings_before(recipe: Recipe) -> list[str]:
     """Warnings, one sentence each.
 
     Raises:
-        RecipeError: where the recipe refuses too few prompts (`topics.refuse`), or a topic file cannot be read.
+        RecipeError: where the recipe refuses too few prompts (`topics.refuse`), no example can be used, or a file of topics or examples
+            cannot be read.
     """
-    return [*crowded_prompt_warnings(recipe), *short_trainings(recipe), *taught_unchecked(recipe)]
+    return [
+        *crowded_prompt_warnings(recipe),
+        *example_warnings(recipe),
+        *short_trainings(recipe),
+        *taught_unchecked(recipe),
+    ]
 
 
 def taught_unchecked(recipe: Recipe) -> list[str]:

@@ -10,14 +10,13 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import polars as pl
-
 from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
-from resources.inputs.example_files import complete_fields, examples_digest, read_examples, refusals
+from resources.inputs.example_files import examples_digest, read_examples
 from resources.inputs.external_digests import evaluation_notes
 from resources.inputs.judged_queries import read_judged_queries
 from resources.inputs.prompt_files import prompts_of
+from resources.inputs.unused_examples import example_use, no_example_is_used
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.domain.machine_needs import in_units
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
@@ -101,31 +100,33 @@ def _sets(recipe: Recipe) -> str:
 
 
 def examples(recipe: Recipe) -> list[Finding]:
-    """The user's examples can be read; where there is no teacher, they are as many as the first rows."""
+    """The user's examples can be read and are used; where there is no teacher, they are as many as the first rows."""
     section = recipe.examples
     if section is None:
         return []
+    name, mend = "examples", "examples.file, examples.columns"
     try:
-        rows = refusals(read_examples(section).with_columns(pl.col("task_type").fill_null(section.task_type)))
+        use = example_use(recipe)
     except (RecipeError, OSError) as problem:
-        return [error("examples", str(problem), "examples.file, examples.columns")]
-    good = rows.filter(pl.col("reason").is_null())
-    words = f"{good.height:,} of {rows.height:,} rows"
+        return [error(name, str(problem), mend)]
+    assert use is not None
+    if not use.used:
+        return [error(name, no_example_is_used(recipe, use), f"{mend}, examples.task_type")]
+    words = f"{use.used:,} of {use.rows:,} rows"
     if recipe.teacher.engine == "none":
-        for task_type in recipe.graph()["seed_data"].task_types:
+        for task_type, complete in use.complete.items():
             asked: int = getattr(recipe.seed_data.rows, task_type)
-            complete = good.filter(task_type=task_type).drop_nulls(complete_fields(task_type)).height
             if complete < asked:
                 return [
                     error(
-                        "examples",
+                        name,
                         f"{complete:,} complete {task_type} rows, seed_data asks for {asked:,}, and there is no teacher",
                         f"seed_data.rows.{task_type}, or more rows",
                     )
                 ]
     elif not (section.hosted_teachers or recipe.teacher.on_this_machine()):
         words += "; none is sent to the teacher (examples.hosted_teachers)"
-    return [ok("examples", words)]
+    return [ok(name, words), *(warning(name, line, "the file of examples.file") for line in use.unused)]
 
 
 def judged_queries(recipe: Recipe) -> list[Finding]:

@@ -13,12 +13,12 @@ from speed_assets.recipe.sections.own_evaluation_section import Pooled
 
 
 class ExampleColumns(Section):
-    """Names of the columns of the file; any subset may be there, but a row has a query or a positive."""
+    """Names of the columns of the file. One with its usual name may be missing, another may not; a row has a query or a positive."""
 
     query: str = "query"
     """Column of the query, or of the first text of a pair."""
     positive: str = "positive"
-    """Column of the text that answers the query."""
+    """Column of the text that answers the query; a cell of .jsonl or .parquet may be a list of such texts, each of which is a row."""
     negative: str = "negative"
     """Column of a text that is similar and does not answer it."""
     task: str = "task"

@@ -54,9 +54,9 @@ class QueryColumns(Section):
     query: str = "query"
     """Column of the query's text."""
     document: str = "document"
-    """Column of the id of a document of `corpus`; a table may lack it."""
+    """Column of the id of a document of `corpus`, or of a list of them; a table may lack it."""
     passage: str = "passage"
-    """Column of the text that answers the query; a table may lack it."""
+    """Column of the text that answers the query, or of a list of them; a table may lack it."""
     relevance: str = "relevance"
     """Column of the grade: 0 (not relevant), 1, 2, ...; without it every row is relevant."""
 
