@@ -197,6 +197,16 @@ def test_complete_examples_stand_in_and_the_teacher_is_shown_some(tmp_path: Path
     )
 
 
+def test_a_negative_of_ones_own_next_to_a_passage_is_kept(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", 40)
+    recipe = with_own(recipe_of(URL, tmp_path), own_file(tmp_path, 10, negative="No kettle of ours has a lid."))
+    run, _ = seeds(recipe, tmp_path / "home", Recording())
+    own = run.tables["data"].filter(topic="own examples")
+    assert own["negative"].to_list() == ["No kettle of ours has a lid."] * 10
+    assert "No kettle" not in "".join(own["output"]), "a writer gives queries alone"
+    assert run.tables["data"].filter(pl.col("topic") != "own examples")["negative"].null_count() == 14
+
+
 def test_a_hosted_teacher_gets_no_example_unless_it_may(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", 40)
     base, file = recipe_of(URL, tmp_path), own_file(tmp_path, 10)

@@ -125,7 +125,7 @@ def _as_written(run: StageRun[SeedData], row: dict[str, Any], section: Examples)
         prompt = run.prompts.synthesis(run.task_type, task, attributes, said)
     return {
         **{name: row[name] for name in ("row_id", "query", "positive")},
-        "negative": row["negative"] if kind.has_negative else None,
+        "negative": row["negative"] if kind.takes_negative else None,
         "task_id": row["row_id"],
         "task_type": run.task_type,
         "topic": OWN,

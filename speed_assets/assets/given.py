@@ -120,7 +120,7 @@ def _problem(row: dict[str, Any]) -> str | None:
     missing = [field for field in complete_fields(row["task_type"]) if row[field] is None]
     if missing:
         return f"no_{missing[0]}"
-    if row["negative"] is not None and not kind.has_negative:
+    if row["negative"] is not None and not kind.takes_negative:
         return "negative_of_matching"
     if row["negative"] == row["positive"]:
         return "same_text"

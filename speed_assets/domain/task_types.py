@@ -75,6 +75,11 @@ class TaskType:
         return "negative" in self.fields
 
     @property
+    def takes_negative(self) -> bool:
+        """Whether a row may have a hard negative: one that its writer gives, or one of the user's own next to a passage."""
+        return self.has_negative or self.passage == "positive"
+
+    @property
     def labels(self) -> bool:
         """Positive and negative are labels, not texts."""
         return self.name in LABEL_TYPES
