@@ -119,6 +119,20 @@ def test_files_of_queries_that_cannot_be_used_say_what_to_do(tmp_path: Path) -> 
         read_judged_queries(OwnEvaluation(queries=str(tmp_path / "none.csv")))
 
 
+def test_judgements_of_documents_that_are_not_there_are_found_before_a_run(tmp_path: Path) -> None:
+    base = recipe_of(URL, tmp_path)
+    write_corpus(tmp_path / "corpus", 20)
+
+    def status(*documents: str) -> list[str]:
+        rows = [{"query": f"query {one}", "document": one} for one in documents]
+        asked = with_own(base, rows=0, queries=judged_file(tmp_path, rows))
+        return [found.status for found in input_probes.judged_queries(asked)]
+
+    assert status("note001.md", "note002.md") == ["ok"]
+    assert status("note001.md", "nowhere.md") == ["ok", "warning"]
+    assert status("nowhere.md") == ["ok", "error"]
+
+
 def test_no_teacher_is_needed_for_judged_queries(tmp_path: Path) -> None:
     recipe = with_own(recipe_of(URL, tmp_path), rows=0, queries=str(tmp_path / "q.csv"))
     stage = recipe.graph()["own_evaluation"]

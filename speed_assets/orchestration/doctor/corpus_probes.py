@@ -72,7 +72,7 @@ def _forgotten(section: Corpus) -> list[Finding]:
     """A warning for each id in `corpus.forget` that no document has: it may be gone, or be written otherwise."""
     if not section.forget:
         return []
-    known, left = _ids(section)
+    known, left = document_ids(section)
     found = []
     for one in section.forget:
         if one in known:
@@ -86,7 +86,7 @@ def _forgotten(section: Corpus) -> list[Finding]:
     return found
 
 
-def _ids(section: Corpus) -> tuple[set[str], int]:
+def document_ids(section: Corpus) -> tuple[set[str], int]:
     """(ids of documents, as far as files are small enough to be looked into; tables that are not)."""
     path = Path(section.path)
     found: set[str] = set()

@@ -14,11 +14,12 @@ from resources.inputs.enough_topics import crowded_prompts, topic_counts
 from resources.inputs.evaluation_sets import scored_folders
 from resources.inputs.example_files import examples_digest, read_examples
 from resources.inputs.external_digests import evaluation_notes
-from resources.inputs.judged_queries import read_judged_queries
+from resources.inputs.judged_queries import JudgedQueries, read_judged_queries
 from resources.inputs.prompt_files import prompts_of
 from resources.inputs.unused_examples import example_use, no_example_is_used
 from speed_assets.domain.dialect_presets import PRESETS, preset_for
 from speed_assets.domain.machine_needs import in_units
+from speed_assets.orchestration.doctor.corpus_probes import document_ids
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
 from speed_assets.recipe import Recipe, RecipeError
 
@@ -142,7 +143,22 @@ def judged_queries(recipe: Recipe) -> list[Finding]:
     words = f"{judged:,} of {len(found.queries):,} queries are judged"
     if not judged and own.pooled is None:
         return [error("judged queries", words, "own_evaluation.columns, or own_evaluation.pooled")]
-    return [ok("judged queries", words)]
+    return [ok("judged queries", words), *_pointing_nowhere(recipe, found)]
+
+
+def _pointing_nowhere(recipe: Recipe, found: JudgedQueries) -> list[Finding]:
+    """Judgements of documents that neither the corpus nor the file itself has: an error where no other is left."""
+    if recipe.corpus is None or not Path(recipe.corpus.path).exists():
+        return []  # a probe of its own reports it
+    known, left = document_ids(recipe.corpus)
+    gone = [document for _, document, _ in found.judgements if document not in known and not found.texts.get(document)]
+    if not gone or left:
+        return []
+    words = (
+        f"{len(gone):,} of {len(found.judgements):,} judgements are of documents that are not there, {gone[0]!r} first"
+    )
+    mend = "own_evaluation.queries: a document is named by its path below corpus.path or by its id"
+    return [(error if len(gone) == len(found.judgements) else warning)("judged queries", words, mend)]
 
 
 def given_rows(recipe: Recipe) -> list[Finding]:
