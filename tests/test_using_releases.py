@@ -68,6 +68,8 @@ def test_a_release_without_documents_asks_for_some(home: Path, capsys: pytest.Ca
     made = released(home, "static")
     assert main(["search", "cc", "kettle"]) == 2
     assert "was not made from documents: name a folder or a file with --corpus" in capsys.readouterr().err
+    assert main(["search", "cc", " "]) == 2
+    assert "a query is empty" in capsys.readouterr().err
     assert main(["search", "cc", "kettle", "--corpus", str(home.parent / "documents"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["base"] is None, "a table of random vectors is nothing to compare with"

@@ -101,9 +101,11 @@ def search(
         top: passages for each query.
 
     Raises:
-        RecipeError: there is nothing to search, or no such base.
+        RecipeError: a query is empty, there is nothing to search, or no such base.
         StoreError: the release is damaged.
     """
+    if not all(query.strip() for query in queries):
+        raise RecipeError("a query is empty: write what to search for, in quotes where it has several words")
     folder = store.home / "work" / "search"
     folder.mkdir(parents=True, exist_ok=True)
     passages = _passages(store, runner, intact(release), corpus, folder)
