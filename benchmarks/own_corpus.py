@@ -64,7 +64,9 @@ def gather(folder: Path, package: str = PACKAGE) -> int:
 def of_folder(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe on another folder of documents."""
     assert recipe.corpus is not None
-    return recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"path": str(folder.resolve())})})
+    return recipe.model_copy(
+        update={"corpus": recipe.corpus.model_copy(update={"path": str(folder.resolve()), "dataset": None})}
+    )
 
 
 def page(recipe: Recipe, artifacts: Artifacts, out: Path) -> dict[str, float]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from resources.inputs.hub_revisions import cached_commit, resolve_commit
+from resources.inputs.hub_datasets import dataset_folder
+from resources.inputs.hub_revisions import DATASETS, cached_commit, is_path, resolve_commit
 from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_folder
 from speed_assets.domain.graph import has_generators
 from speed_assets.recipe import PROJECT, Embedder, Generator, GivenModel, Recipe, RecipeError
@@ -63,13 +64,13 @@ def resolve_embedder(section: Embedder) -> dict[str, Any]:
 
 
 def pin_revisions(recipe: Recipe) -> bool:
-    """Resolve every hub model of a recipe to a commit before anything is paid for.
+    """Resolve every hub model of a recipe, and its data set, to a commit before anything is paid for.
 
     Returns:
         Whether this home uses one of them for the first time: fingerprints and code versions from before are of no commit.
 
     Raises:
-        RecipeError: A hub does not have a model or cannot be reached; the message names the model.
+        RecipeError: A hub does not have one of them or cannot be reached; the message names it.
     """
     named = [(recipe.embedding_model.base, recipe.embedding_model.revision)]
     if recipe.generator is not None and has_generators(recipe.graph()):
@@ -85,13 +86,16 @@ def pin_revisions(recipe: Recipe) -> bool:
         for stage in recipe.given_names()
         if isinstance(found := getattr(recipe.given, stage), GivenModel)
     ]
-    first = False
-    for name, revision in named:
+    on_hub = [(name, revision) for name, revision in named if name != "static" and is_on_hub(name)]
+    for name, _ in named:
         if is_packaged(name):
             packaged_digest(name)
-        elif name != "static" and is_on_hub(name):
-            first = first or cached_commit(name, revision) is None
-            resolve_commit(name, revision)
+    dataset = recipe.corpus.dataset if recipe.corpus is not None else None
+    if dataset is not None and dataset_folder(dataset) is None:
+        on_hub.append((DATASETS + dataset.name, dataset.revision))
+    first = any(cached_commit(name, revision) is None for name, revision in on_hub)
+    for name, revision in on_hub:
+        resolve_commit(name, revision)
     return first
 
 
@@ -101,9 +105,8 @@ def is_on_hub(name: str) -> bool:
     Raises:
         RecipeError: The name is a path, and there is nothing at it.
     """
-    path = Path(name)
-    if is_packaged(name) or path.exists():
+    if is_packaged(name) or Path(name).exists():
         return False
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if is_path(name):
         raise RecipeError(f"there is no model folder {name}: correct the path, or give the name of a model on a hub")
     return True

@@ -76,7 +76,9 @@ class Reading:
         self.refused.append(Dropped(document_id or file, file, reason, detail, text[:1000]))
 
 
-def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds, field: str = "corpus.path") -> Reading:
+def read_corpus(
+    path: Path, columns: Columns, encoding: str, bounds: Bounds, field: str = "corpus.path", named: str | None = None
+) -> Reading:
     """All documents below `path`, or in the one file that it is, in order of file and row.
 
     Args:
@@ -85,6 +87,7 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds, fie
         encoding: of files of text without a byte order mark.
         bounds: what is read at most.
         field: of the recipe that names it, for messages.
+        named: what the one file holds, such as the name of a data set; it stands for the file's name in documents and messages.
 
     Raises:
         RecipeError: when there is nothing at `path`, nothing that can be read, or more than `bounds.documents`.
@@ -94,7 +97,7 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds, fie
     reading = Reading(field)
     seen: dict[str, str] = {}
     for file in corpus_files(path):
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        name = file.relative_to(path).as_posix() if path.is_dir() else named or file.name
         if not _is_text(name):
             reading.refuse(ascii(name)[1:-1], "bad_name", "its name is not UTF-8: rename the file")
             continue
@@ -107,11 +110,11 @@ def read_corpus(path: Path, columns: Columns, encoding: str, bounds: Bounds, fie
             else:
                 seen[document.document_id] = name
                 reading.documents.append(document)
-            _check_count(len(reading.documents), path, bounds, field)
+            _check_count(len(reading.documents), named or path, bounds, field)
     if not reading.documents:
         why = f"; {reading.refused[0].file} is refused: {reading.refused[0].detail}" if reading.refused else ""
-        kinds = ", ".join((*READERS, *TABLES))
-        raise RecipeError(f"{field}: no document below {path}{why}. Files that are read: {kinds}")
+        kinds = "" if named else f". Files that are read: {', '.join((*READERS, *TABLES))}"
+        raise RecipeError(f"{field}: no document {'in' if named else 'below'} {named or path}{why}{kinds}")
     return reading
 
 
@@ -133,11 +136,11 @@ def read_file(file: Path, name: str, columns: Columns, encoding: str, bounds: Bo
     return reading
 
 
-def _check_count(documents: int, path: Path, bounds: Bounds, field: str) -> None:
+def _check_count(documents: int, path: Path | str, bounds: Bounds, field: str) -> None:
     if documents > bounds.documents:
         raise RecipeError(
             f"{field}: {path} holds more than {bounds.documents:,} documents: raise corpus.documents_max, or "
-            "name a smaller folder"
+            "name fewer documents"
         )
 
 
@@ -182,12 +185,12 @@ def corpus_digest(path: Path, field: str = "corpus.path") -> str:
             continue
         stat = file.stat()
         states.append((str(file), name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    content = _content_digest(tuple(states))
+    content = content_digest(tuple(states))
     return digest([content, links]) if links else content
 
 
 @lru_cache(maxsize=4)
-def _content_digest(states: tuple[tuple[str, str, int, int, int], ...]) -> str:
+def content_digest(states: tuple[tuple[str, str, int, int, int], ...]) -> str:
     """The digest of files in this state: a plan asks several times, and a corpus is large."""
     return digest([[name, file_digest(Path(file))] for file, name, *_ in states])
 
@@ -306,7 +309,7 @@ def _rows(table: pl.DataFrame, name: str, columns: Columns, bounds: Bounds, read
     named = {role: getattr(columns, role) for role in ("id", "title", "date")}
     there = {role: column for role, column in named.items() if column in table.columns}
     _check_kinds(table.schema, columns.text, there)
-    _check_count(table.height, Path(name), bounds, reading.recipe_field)
+    _check_count(table.height, name, bounds, reading.recipe_field)
     wanted = table.select(list(dict.fromkeys((*columns.text, *there.values()))))
     for number, row in enumerate(wanted.iter_rows(named=True), 1):
         values = {role: "" if row[column] is None else str(row[column]).strip() for role, column in there.items()}

@@ -19,6 +19,7 @@ from resources.inputs.corpus_files import corpus_digest
 from resources.inputs.evaluation_sets import check_folder, scored_folders
 from resources.inputs.example_files import examples_digest
 from resources.inputs.given_models import is_local, local_files
+from resources.inputs.hub_datasets import dataset_digest
 from resources.inputs.hub_revisions import cached_commit
 from resources.inputs.judged_queries import judged_queries_digest
 from resources.inputs.packaged_models import is_packaged, packaged_digest
@@ -130,10 +131,11 @@ def _types(recipe: Recipe, task_type: str | None) -> list[str]:
 
 def _corpus_files(recipe: Recipe, _task_type: str | None) -> str:
     assert recipe.corpus is not None
-    own = corpus_digest(Path(recipe.corpus.path))
-    if recipe.corpus.alignment is None:
+    section = recipe.corpus
+    own = dataset_digest(section.dataset) if section.dataset else corpus_digest(Path(str(section.path)))
+    if section.alignment is None:
         return own
-    return digest([own, corpus_digest(Path(recipe.corpus.alignment), "corpus.alignment")])
+    return digest([own, corpus_digest(Path(section.alignment), "corpus.alignment")])
 
 
 def _examples_file(recipe: Recipe, _task_type: str | None) -> str:

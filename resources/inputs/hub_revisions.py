@@ -1,9 +1,9 @@
-"""The commit of a model hub's branch when this home first used it.
+"""The commit of a branch of a model or data set on a hub when this home first used it.
 
 `main` of a hub may be another model tomorrow, and its name in a fingerprint would not show that. So a branch or tag is
 resolved at its first use and stored in `revisions.json` of the home; results do not change until the user removes the line.
 
-Belongs here: resolving and storing commits. Not here: models on this machine (`base_models.py`).
+Belongs here: resolving and storing commits. Not here: models on this machine (`base_models.py`), data sets (`hub_datasets.py`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from resources.store.store import write_atomically
 from speed_assets.recipe import RecipeError
 
 REVISIONS_FILE = "revisions.json"
+DATASETS = "datasets/"
+"""How the name of a data set begins here, as in the hub's addresses; the name of a model stands alone."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 HubQuery = Callable[[str, str | None], str]
-"""From a model's name and a branch, tag or None (the default branch) to the present commit."""
+"""From the name of a model or data set and a branch, tag or None (the default branch) to the present commit."""
 
 
 def query_hub(name: str, revision: str | None) -> str:
-    """The present commit of a hub's model; without a network the commit in this machine's cache of the hub.
+    """The present commit of a model or data set; without a network the commit in this machine's cache of the hub.
 
     Args:
-        name: Name of the model on the hub.
+        name: Name of the model on the hub, or that of a data set after `DATASETS`.
         revision: Branch, tag or commit; None is the default branch.
 
     Returns:
@@ -39,30 +41,41 @@ def query_hub(name: str, revision: str | None) -> str:
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
 
+    kind, file = ("dataset", "README.md") if name.startswith(DATASETS) else ("model", "config.json")
+    name = name.removeprefix(DATASETS)
     try:
-        commit = HfApi().model_info(name, revision=revision, timeout=20).sha
+        commit = HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=20).sha
     except OSError:  # no network: the hub's own errors are not helped by a cache
-        cached = try_to_load_from_cache(name, "config.json", revision=revision or "main")
+        cached = try_to_load_from_cache(name, file, revision=revision or "main", repo_type=kind)
         if not isinstance(cached, str):
             raise
-        return Path(cached).parent.name  # .../snapshots/COMMIT/config.json
+        return Path(cached).parent.name  # .../snapshots/COMMIT/FILE
     if not commit:
         raise ValueError("the hub names no commit")
     return commit
 
 
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path, and that of nothing on a hub.
+
+    >>> is_path("./model"), is_path("owner/name"), is_path("a/b/c")
+    (True, False, True)
+    """
+    return Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+
+
 def cached_commit(name: str, revision: str | None, home: Path | None = None) -> str | None:
-    """The commit of a hub's model that this home uses; None before its first use."""
+    """The commit of a hub's model or data set that this home uses; None before its first use."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
     return _stored((home or speed_home()) / REVISIONS_FILE).get(_key(name, revision))
 
 
 def resolve_commit(name: str, revision: str | None, home: Path | None = None, ask: HubQuery | None = None) -> str:
-    """The commit of a hub's model that this home uses, resolved at the first call.
+    """The commit of a hub's model or data set that this home uses, resolved at the first call.
 
     Args:
-        name: Name of the model on the hub.
+        name: Name of the model on the hub, or that of a data set after `DATASETS`.
         revision: Branch, tag or commit; None is the default branch.
         home: The home; None is `SPEED_HOME`.
         ask: Asks the hub; None is `query_hub`.

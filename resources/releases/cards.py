@@ -181,6 +181,7 @@ def _common(recipe: RecipeView, manifest: dict[str, Any]) -> list[str]:
         "## Data",
         _data(manifest),
         *_given(manifest),
+        *_dataset(manifest),
         *_language_table(manifest),
         "## Written by",
         _table(
@@ -246,6 +247,19 @@ def _given(manifest: dict[str, Any]) -> list[str]:
         "## Given by the user",
         "These were not made by the recipe; their licences are the user's to check.",
         _table(["in the place of", "name", "commit", "digest"], rows),
+    ]
+
+
+def _dataset(manifest: dict[str, Any]) -> list[str]:
+    """The data set that the documents are of, by its name and commit."""
+    found = manifest.get("dataset")
+    if not found:
+        return []
+    row = [_model(found["name"]), _model(found["config"]), _model(found["split"]), _model(found["revision"])]
+    return [
+        "## Documents",
+        "The documents that rows or queries were written from are of this data set; its licence is the user's to check.",
+        _table(["name", "configuration", "split", "commit"], [row]),
     ]
 
 

@@ -7,7 +7,7 @@ Belongs here: the steps from files to the table. Not here: readers (`resources/i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import polars as pl
 
 from resources.inputs.base_models import MICROWORLD_BASE, resolve_model
 from resources.inputs.corpus_files import Bounds, Columns, Reading, read_corpus
+from resources.inputs.hub_datasets import resolve_dataset, shown_name
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.graph import ALIGNMENT
@@ -30,6 +31,17 @@ COLUMNS = (
 _LOST = dict.fromkeys(("document_id", "file", "reason", "detail", "text"), pl.String)
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where documents are, and the field of the recipe that says so."""
+
+    path: Path
+    field: str
+    encoding: str
+    named: str | None = None
+    """What stands for the file's name: the name of a data set."""
+
+
 def passages(run: StageRun[None]) -> dict[str, Any]:
     """The passages of the corpus. `held_out` marks those of documents that nothing is trained on; `synthesis` and `alignment`
     mark those that rows of that part are written from. Documents that are for the alignment alone (`corpus.alignment`) are a table of their own.
@@ -38,10 +50,12 @@ def passages(run: StageRun[None]) -> dict[str, Any]:
     many documents share, pieces that are too short, and passages that repeat another.
     """
     section: Corpus = run.recipe.corpus
-    rows, dropped = _passages(run, section, section.path, "corpus.path")
+    source, about = _source(run, section)
+    rows, dropped = _passages(run, section, source)
     aligned = None
     if section.alignment is not None:
-        aligned, lost = _passages(run, section, section.alignment, "corpus.alignment")
+        apart = _Source(Path(section.alignment), "corpus.alignment", section.encoding)
+        aligned, lost = _passages(run, section, apart)
         dropped = pl.concat([dropped, lost.with_columns(file=pl.lit("corpus.alignment: ") + pl.col("file"))])
     rows, aligned = _drawn(run, rows, aligned, section)
     run.write(rows.select(COLUMNS))
@@ -60,21 +74,52 @@ def passages(run: StageRun[None]) -> dict[str, Any]:
         "tokens": int(rows["tokens"].sum()),
         "dropped": dict(dropped["reason"].value_counts(sort=True).iter_rows()),
         "parts": parts,
+        **about,
         **({} if aligned is None else {"alignment_documents": aligned["document_id"].n_unique()}),
     }
 
 
-def _passages(run: StageRun[None], section: Corpus, path: str, field: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(passages of the documents below a path, what of them is in none)."""
+def _source(run: StageRun[None], section: Corpus) -> tuple[_Source, dict[str, Any]]:
+    """(the documents, {"dataset": name, configuration, split and commit} where they are of a data set), which a worker loads."""
+    dataset = section.dataset
+    if dataset is None:
+        return _Source(Path(str(section.path)), "corpus.path", section.encoding), {}
+    from speed_assets.workers import jobs  # its classes take a while, and definitions load without them
+
+    folder = run.scratch / "dataset"
+    folder.mkdir(parents=True, exist_ok=True)
+    (name, commit), columns = resolve_dataset(dataset), section.columns
+    job = jobs.LoadDataset(
+        name=name,
+        commit=commit,
+        config=dataset.config,
+        split=dataset.split,
+        needed=tuple(dict.fromkeys(columns.text)),
+        wanted=tuple(
+            dict.fromkeys(one for one in (columns.id, columns.title, columns.date) if one not in columns.text)
+        ),
+        out=str(folder / "documents.parquet"),
+    )
+    shown = shown_name(dataset)
+    loaded = run.runner.run("load_dataset", job.to_json(), folder, run.progress)
+    if why := loaded.get("refused"):
+        raise RecipeError(f"corpus.dataset: {shown}, split {dataset.split}: {why}")
+    about = {"name": shown, "config": dataset.config, "split": dataset.split, "revision": commit}
+    return _Source(Path(loaded["file"]), "corpus.dataset", "utf-8", shown), {"dataset": about}
+
+
+def _passages(run: StageRun[None], section: Corpus, source: _Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(passages of the documents of a source, what of them is in none)."""
     reading = read_corpus(
-        Path(path),
+        source.path,
         Columns(**section.columns.model_dump()),
-        section.encoding,
+        source.encoding,
         Bounds(section.file_megabytes_max, section.documents_max, section.document_characters_max),
-        field,
+        source.field,
+        source.named,
     )
     documents, lost = _cleaned(reading, section)
-    cut, too_short = _cut(run, documents, section, field)
+    cut, too_short = _cut(run, documents, section, source.field)
     about = pl.DataFrame(
         [(document.document_id, document.file, document.date) for document in documents],
         schema=dict.fromkeys(("document_id", "file", "date"), pl.String),
@@ -162,7 +207,8 @@ def _drawn(
         part = run.graph[stage].takes
         assert part is not None
         if wanted and not ids[part]:
-            field = "corpus.path" if part == "synthesis" or aligned is None else "corpus.alignment"
+            named = "corpus.path" if section.dataset is None else "corpus.dataset"
+            field = named if part == "synthesis" or aligned is None else "corpus.alignment"
             raise RecipeError(
                 f"{field}: no passage to write from: lower corpus.held_out or corpus.tokens_min, or add documents"
             )

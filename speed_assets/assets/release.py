@@ -21,7 +21,7 @@ from resources.store.store import Artifact
 from speed_assets.assets.examples import without_own
 from speed_assets.assets.stage_run import StageRun
 from speed_assets.domain.fingerprints import digest, seed_for
-from speed_assets.domain.graph import EXAMPLES, GENERATORS, RERANKER_SCORES, Stage, external_of
+from speed_assets.domain.graph import EXAMPLES, GENERATORS, PASSAGES, RERANKER_SCORES, Stage, external_of
 from speed_assets.domain.row_languages import language_columns, language_counts
 from speed_assets.domain.statistics import samples_by_model, score_interval
 from speed_assets.domain.task_types import TASK_TYPE_NAMES
@@ -139,6 +139,7 @@ def _manifest(run: StageRun[Licences], released: tuple[pl.DataFrame, pl.DataFram
         "contamination": rows.get("contamination", []),
         "contamination_unsearched": list(recipe.evaluation.unsearched),
         **_given(run, made),
+        **_dataset(made),
         **_own_examples(run),
         **_languages(run, released),
         "licences": {"model": run.section.model_licence, "data": run.section.data_licence},
@@ -189,6 +190,12 @@ def _given(run: StageRun[Licences], made: Made) -> dict[str, Any]:
             if isinstance(section, GivenTriplets):
                 found[stage.name]["released"] = section.released
     return {"given": found} if found else {}
+
+
+def _dataset(made: Made) -> dict[str, Any]:
+    """{"dataset": name, configuration, split and commit of the data set that the documents are of}; {} where they are of none."""
+    found = [artifact.metadata.get("dataset") for stage, _, artifact in made if stage.name == PASSAGES]
+    return {"dataset": found[0]} if found and found[0] else {}
 
 
 def _own_examples(run: StageRun[Licences]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from speed_assets.recipe.reading import with_absolute_paths
 _CONTENTS = Literal["part", "externals", "inputs"]
 _SHARES = "corpus.share"
 """How the fields begin that divide the rows of a task type where the recipe's file does not."""
+_EITHER = (("corpus.path", "corpus.dataset"), ("corpus.dataset", "corpus.path"))
+"""Fields of which a recipe has one: another value of the first is tried without the second."""
 _TRIED = 3
 """Other values of a field that are tried (ours): a further number, none, and one between them."""
 _MODELS = ("base", "model")
@@ -147,6 +149,9 @@ def _other_recipes(recipe: Recipe, field: FieldOfSection) -> Iterator[Recipe]:
         value = getattr(value, name, None)
     if field.path.startswith(_SHARES):
         values = _before_shares(values)
+    for one, instead in _EITHER:
+        if f"{field.path}.".startswith(f"{one}."):
+            values = with_changes(values, {instead: None})
     for other in _other_values(field.info.annotation, value):
         try:
             changed = Recipe.model_validate(with_changes(values, {field.path: other}))

@@ -168,7 +168,7 @@ def _cut(runner: Runner, release: Release, corpus: Path, folder: Path) -> pl.Dat
     """The passages of documents, cut as the release's recipe cuts them and by the tokenizer of its model."""
     stated: Any = release.json("recipe.json").get("corpus") or {}
     try:
-        section = Corpus.model_validate({**stated, "path": str(corpus)})
+        section = Corpus.model_validate({**stated, "path": str(corpus), "dataset": None})
     except (ValidationError, TypeError):
         section = Corpus(path=str(corpus))
     bounds = Bounds(section.file_megabytes_max, section.documents_max, section.document_characters_max)

@@ -30,7 +30,7 @@ from speed_assets.recipe.rules import RULED
 from speed_assets.recipe.section import RECIPE_NAME, PerTaskType, Section
 from speed_assets.recipe.sections.answers_section import Answers, Sampling
 from speed_assets.recipe.sections.checks import Checks, Licences, NonInferior, OwnGain, Superior
-from speed_assets.recipe.sections.corpus_section import Corpus, GroundedQueries, GroundedShares
+from speed_assets.recipe.sections.corpus_section import Corpus, CorpusDataset, GroundedQueries, GroundedShares
 from speed_assets.recipe.sections.embedding_section import (
     EmbeddingModel,
     EmbeddingReruns,
@@ -105,6 +105,7 @@ __all__ = [
     "Cluster",
     "Contamination",
     "Corpus",
+    "CorpusDataset",
     "Diversity",
     "Embedder",
     "EmbeddingModel",

@@ -39,6 +39,7 @@ GIVEN_FIELDS = {
 
 UNFINGERPRINTED: dict[str, str] = {
     "corpus.path": "where the documents are; their content is in the fingerprint instead",
+    "corpus.dataset": "where the documents are; name, configuration, split and commit, or a folder's files, are in the fingerprint instead",
     "corpus.alignment": "where the documents of the alignment are; their content is in the fingerprint instead",
     "examples.file": "the path of the examples; their content is in the fingerprint instead",
     "examples.released": "which rows a release holds; only `release` reads it",
@@ -76,6 +77,7 @@ _GIVEN = "grounded_rows"
 """The section with a part for each task type whose given text is a passage; rows of other types do not follow from it."""
 _STATED = (
     "corpus.path",
+    "corpus.dataset",
     "corpus.alignment",
     "corpus.share",
     "corpus.shares",

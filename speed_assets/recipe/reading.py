@@ -7,7 +7,7 @@ recipes that extend others (`extending.py`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,9 @@ def with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]
             elif field != "local" and isinstance(found, str):
                 section[field] = _absolute(folder, found, f"{name}.{field}")
         values[name] = section
+    if isinstance(values.get("corpus"), Mapping) and "dataset" in values["corpus"]:
+        found = _located(folder, "corpus.dataset", values["corpus"]["dataset"], ("name",))
+        values["corpus"] = {**values["corpus"], "dataset": found}
     if isinstance(values.get("given"), Mapping):
         values["given"] = {name: _located(folder, f"given.{name}", found) for name, found in values["given"].items()}
     if "reranker_scores" in values:
@@ -139,12 +142,12 @@ def with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]
     return values
 
 
-def _located(folder: Path, place: str, section: Any) -> Any:
-    """A section that names a file or a model, with an absolute path: of a file, of `./model`, and of a folder that is there."""
+def _located(folder: Path, place: str, section: Any, fields: Sequence[str] = ("file", "model")) -> Any:
+    """A section that names a file, a model or a data set, with an absolute path: of a file, of `./model`, and of a folder that is there."""
     if not isinstance(section, Mapping):
         return section
     found = dict(section)
-    for field in ("file", "model"):
+    for field in fields:
         text, named = found.get(field), f"{place}.{field}"
         if not isinstance(text, str) or not text:
             continue

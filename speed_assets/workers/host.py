@@ -31,6 +31,7 @@ Report = Callable[[int, int, str], None]
 KINDS = (
     "generate",
     "order",
+    "load_dataset",
     "cut_passages",
     "sft",
     "dpo",

@@ -275,7 +275,25 @@ class EmbedTexts(Job):
     """Table to write: `shown`, the text with the model's prompt, and `vector`."""
 
 
-# Cutting documents
+# Loading and cutting documents
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)
+class LoadDataset(Job):
+    """A split of a data set (`load_dataset.py`)."""
+
+    name: str
+    """Folder or hub name."""
+    commit: str | None = None
+    """Of a data set on a hub; None is a folder."""
+    config: str | None = None
+    split: str
+    needed: tuple[str, ...]
+    """Columns that it has to have."""
+    wanted: tuple[str, ...]
+    """Further columns that are read where it has them."""
+    out: str
+    """Parquet file to write; its ending becomes `.jsonl` where cells of a column differ in type."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT_NAMES)

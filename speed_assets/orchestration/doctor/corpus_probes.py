@@ -14,12 +14,14 @@ import polars as pl
 
 from resources.inputs.corpus_files import TABLES, Bounds, Columns, corpus_files, read_file
 from resources.inputs.example_files import read_examples
+from resources.inputs.hub_datasets import dataset_folder
 from speed_assets.domain.given_texts import fitting_sentences
 from speed_assets.domain.language import known_languages, other_language_probability
 from speed_assets.domain.passages import Dropped
 from speed_assets.domain.rules.expressions import has_other_script
 from speed_assets.domain.topics import TopicError, read_topics
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
+from speed_assets.orchestration.doctor.hub_probes import hub_dataset
 from speed_assets.recipe import RULED, Corpus, Recipe, RecipeError, Rules
 
 FILES_READ = 40
@@ -39,24 +41,56 @@ WARNED_FROM = 0.1
 """Share of texts in other languages from which on there is a warning (ours)."""
 
 
-def corpus(recipe: Recipe) -> list[Finding]:
-    """There are documents, those that are tried can be read, and they have sentences where STS rows are written from some."""
-    if recipe.corpus is None:
+def corpus(recipe: Recipe, *, network: bool = False) -> list[Finding]:
+    """There are documents, those that are tried can be read, and they have sentences where STS rows are written from some.
+
+    Args:
+        recipe: to be looked at.
+        network: whether a hub may be asked for a data set.
+    """
+    section = recipe.corpus
+    if section is None:
         return []
-    places = {"corpus.path": recipe.corpus.path, "corpus.alignment": recipe.corpus.alignment}
+    places = {"corpus.path": section.path, "corpus.alignment": section.alignment}
     if gone := [(field, place) for field, place in places.items() if place and not Path(place).exists()]:
         return [error("corpus", f"there is no file or folder {place}", field) for field, place in gone]
-    tried = _tried(recipe.corpus)
+    try:
+        folder = _place(section)
+    except RecipeError as problem:
+        return [error("corpus", str(problem), "corpus.dataset.name")]
+    if folder is None:
+        assert section.dataset is not None
+        return [hub_dataset(section, section.dataset, network=network)]
+    tried = _tried(section, folder)
+    if section.dataset is not None and not tried.files:
+        return [ok("corpus", f"{folder.name}: a data set on this machine, whose columns are seen when it is loaded")]
     if not tried.documents and tried.refused:
         words = f"none of {len(tried.refused)} files tried can be read as documents{_named(tried)}"
         says = error if tried.files == tried.files_tried else warning  # files that were not tried may hold all there is
-        return [says("corpus", words, "corpus.path, corpus.columns"), *_forgotten(recipe.corpus)]
+        return [says("corpus", words, f"{_field(section)}, corpus.columns"), *_forgotten(section, folder)]
     all_tried = tried.documents + len(tried.refused)
     words = f"{tried.files:,} files; of {all_tried:,} documents and files tried {len(tried.refused):,} cannot be read{_named(tried)}"
-    if len(tried.refused) > WARNED_FROM * all_tried:
+    if (
+        section.dataset is None and len(tried.refused) > WARNED_FROM * all_tried
+    ):  # files of other splits may lack columns
         mend = "corpus.encoding, corpus.columns; the quarantine of passages has each"
-        return [warning("corpus", words, mend), *_forgotten(recipe.corpus)]
-    return [ok("corpus", words), *_sentences(recipe, tried.texts), *_forgotten(recipe.corpus)]
+        return [warning("corpus", words, mend), *_forgotten(section, folder)]
+    return [ok("corpus", words), *_sentences(recipe, tried.texts), *_forgotten(section, folder)]
+
+
+def _place(section: Corpus) -> Path | None:
+    """Where the documents are on this machine; None for a data set of a hub. Raises RecipeError where a data set's folder is not there."""
+    return Path(str(section.path)) if section.dataset is None else dataset_folder(section.dataset)
+
+
+def _field(section: Corpus) -> str:
+    return "corpus.path" if section.dataset is None else "corpus.dataset"
+
+
+def _files(section: Corpus, path: Path) -> list[Path]:
+    """The files that are tried: of a data set its tables, as the library reads other files in other ways."""
+    files = corpus_files(path)
+    return [one for one in files if section.dataset is None or (one.suffix.lower() in TABLES and not one.is_symlink())]
 
 
 def _named(tried: _Tried) -> str:
@@ -68,11 +102,11 @@ def _named(tried: _Tried) -> str:
     return words + (f" (a sample: {left:,} of the files were not tried)" if left else "")
 
 
-def _forgotten(section: Corpus) -> list[Finding]:
+def _forgotten(section: Corpus, path: Path) -> list[Finding]:
     """A warning for each id in `corpus.forget` that no document has: it may be gone, or be written otherwise."""
     if not section.forget:
         return []
-    known, left = document_ids(section)
+    known, left = document_ids(section, path)
     found = []
     for one in section.forget:
         if one in known:
@@ -82,17 +116,16 @@ def _forgotten(section: Corpus) -> list[Finding]:
         words = f"corpus.forget names {one!r}, and no document has this id now"
         words += f"; {near[0]!r} is the nearest that one has" if near else ""
         words += f" ({left} tables were not searched)" if left else ""
-        found.append(warning("corpus", words, "corpus.forget, unless the document is gone from corpus.path"))
+        found.append(warning("corpus", words, f"corpus.forget, unless the document is gone from {_field(section)}"))
     return found
 
 
-def document_ids(section: Corpus) -> tuple[set[str], int]:
+def document_ids(section: Corpus, path: Path) -> tuple[set[str], int]:
     """(ids of documents, as far as files are small enough to be looked into; tables that are not)."""
-    path = Path(section.path)
     found: set[str] = set()
     left = 0
     budget = MEGABYTES_SEARCHED * 1_000_000
-    for file in corpus_files(path):
+    for file in _files(section, path):
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         if file.suffix.lower() not in TABLES or file.is_symlink() or not file.is_file():
             found.add(name)
@@ -189,9 +222,8 @@ class _Tried:
     refused: list[Dropped] = field(default_factory=list)
 
 
-def _tried(section: Corpus) -> _Tried:
-    path = Path(section.path)
-    files = corpus_files(path)
+def _tried(section: Corpus, path: Path) -> _Tried:
+    files = _files(section, path)
     found = _Tried(files=len(files))
     for file in files[:: max(1, len(files) // FILES_READ)][:FILES_READ]:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
@@ -213,15 +245,17 @@ def _tried(section: Corpus) -> _Tried:
 def _how(section: Corpus, megabytes: float) -> tuple[Columns, str, Bounds]:
     """How the recipe reads files, but no larger ones."""
     bounds = Bounds(megabytes, section.documents_max, section.document_characters_max)
-    return Columns(**section.columns.model_dump()), section.encoding, bounds
+    encoding = section.encoding if section.dataset is None else "utf-8"
+    return Columns(**section.columns.model_dump()), encoding, bounds
 
 
 def _texts(recipe: Recipe) -> list[tuple[str, str, list[str]]]:
     """(what they are, where they are named, texts) of everything that rows are written about."""
     found: list[tuple[str, str, list[str]]] = []
     try:
-        if recipe.corpus is not None and Path(recipe.corpus.path).exists():
-            found.append(("documents read", "corpus.path", _tried(recipe.corpus).texts))
+        folder = _place(recipe.corpus) if recipe.corpus is not None else None
+        if recipe.corpus is not None and folder is not None and folder.exists():
+            found.append(("documents read", _field(recipe.corpus), _tried(recipe.corpus, folder).texts))
         if recipe.examples is not None:
             queries = read_examples(recipe.examples)["query"].drop_nulls().head(1000).to_list()
             found.append(("queries of examples", "examples.file", queries))

@@ -52,7 +52,7 @@ def _probes(recipe: Recipe, home: Path, network: bool) -> list[tuple[str, Probe]
         ("examples", lambda: input_probes.examples(recipe)),
         ("judged queries", lambda: input_probes.judged_queries(recipe)),
         ("given rows", lambda: input_probes.given_rows(recipe)),
-        ("corpus", lambda: corpus_probes.corpus(recipe)),
+        ("corpus", lambda: corpus_probes.corpus(recipe, network=network)),
         ("languages", lambda: corpus_probes.text_languages(recipe)),
         ("prices", lambda: input_probes.prices(recipe)),
         ("batches", lambda: input_probes.batches(recipe)),

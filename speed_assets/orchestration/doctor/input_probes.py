@@ -148,9 +148,10 @@ def judged_queries(recipe: Recipe) -> list[Finding]:
 
 def _pointing_nowhere(recipe: Recipe, found: JudgedQueries) -> list[Finding]:
     """Judgements of documents that neither the corpus nor the file itself has: an error where no other is left."""
-    if recipe.corpus is None or not Path(recipe.corpus.path).exists():
-        return []  # a probe of its own reports it
-    known, left = document_ids(recipe.corpus)
+    place = recipe.corpus.path if recipe.corpus else None
+    if recipe.corpus is None or place is None or not Path(place).exists():
+        return []  # a probe of its own reports it; documents on a hub are not read here
+    known, left = document_ids(recipe.corpus, Path(place))
     gone = [document for _, document, _ in found.judgements if document not in known and not found.texts.get(document)]
     if not gone or left:
         return []

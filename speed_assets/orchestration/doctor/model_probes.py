@@ -1,13 +1,11 @@
 """Probes of the models that a recipe loads: folders, packages, and repositories of a model hub.
 
-A hub is asked for what it says of a repository and whether this account may read it; no file is downloaded. Belongs here:
-those probes. Not here: cards and engines (`engine_probes.py`), what uses a model.
+Belongs here: those probes. Not here: asking a hub (`hub_probes.py`), cards and engines (`engine_probes.py`), what uses a model.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 from resources.inputs.base_models import MICROWORLD_BASE
 from resources.inputs.given_models import is_local, local_files
-from resources.inputs.hub_revisions import cached_commit
+from resources.inputs.hub_revisions import cached_commit, is_path
 from resources.inputs.packaged_models import is_packaged, packaged_digest, packaged_here
 from resources.inputs.rerankers import check_reranker_folder, check_reranker_here
 from speed_assets.domain import machine_needs
@@ -23,10 +21,9 @@ from speed_assets.domain.graph import EXTERNAL, GENERATORS, RERANKER_SCORES, has
 from speed_assets.domain.machine_needs import in_units
 from speed_assets.domain.reranker_settings import HEAD, reranker_problem
 from speed_assets.orchestration.doctor.finding import Finding, error, ok, warning
+from speed_assets.orchestration.doctor.hub_probes import Repository, ask_hub, offline
 from speed_assets.recipe import GivenModel, Recipe, RecipeError
 
-HUB_S = 6.0
-"""Seconds that one answer of a hub may take."""
 _WEIGHTS = (".safetensors",)
 _OLD_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -121,13 +118,6 @@ def cached(name: str, revision: str | None, home: Path | None = None) -> Path | 
     return folder if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")) else None
 
 
-def offline() -> bool:
-    """Whether this environment forbids asking a hub."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
 def models(recipe: Recipe, home: Path, *, network: bool) -> list[Finding]:
     """Every model that the recipe loads is there, or can be loaded from its hub."""
     found: dict[tuple[str, str | None], Finding] = {}
@@ -182,7 +172,7 @@ def _here(model: NamedModel, home: Path) -> Finding | None:
             return error(name, f"{folder} holds no weights that can be loaded", model.field)
         size = model.bytes_here(home)
         return ok(name, f"{folder.name}: a folder on this machine{f', {in_units(size)}' if size else ''}")
-    if Path(model.name).is_absolute() or model.name.startswith((".", "~")) or model.name.count("/") > 1:
+    if is_path(model.name):
         return error(name, f"there is no folder {model.name}", model.field)
     folder_here = model.folder(home)
     if folder_here is not None:
@@ -199,27 +189,8 @@ def _on_hub(model: NamedModel, home: Path, network: bool) -> Finding:
         return error(name, words, f"unset HF_HUB_OFFLINE, or {model.field}: a folder")
     if not network:
         return ok(name, f"{model.name} is not in this machine's cache: a run downloads it")
-    from huggingface_hub import HfApi, errors
-
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
-    try:
-        info = api.model_info(model.name, revision=model.revision, timeout=HUB_S, files_metadata=True)
-        if info.gated:
-            api.auth_check(model.name)
-    except errors.GatedRepoError:
-        words = f"{model.name} is gated: this account has not accepted its licence"
-        return error(name, words, f"accept it on the model's page, and set HF_TOKEN; or {model.field}")
-    except errors.RevisionNotFoundError:
-        return error(
-            name, f"{model.name} has no revision {model.revision}", f"{model.field.rpartition('.')[0]}.revision"
-        )
-    except (errors.RepositoryNotFoundError, errors.HFValidationError):
-        words = f"the hub has no model {model.name} that this account may read"
-        return error(name, words, f"{model.field}, or HF_TOKEN for a private one")
-    except Exception as problem:  # a client of many layers: whatever went wrong, the run is not to end for it here
-        words = f"the hub cannot be asked for {model.name} now ({type(problem).__name__})"
-        return warning(name, words, f"check the network or the proxy, or {model.field}: a folder")
-    return _of_hub(model, info)
+    told = ask_hub(Repository(model.name, model.revision, model.field))
+    return told if isinstance(told, Finding) else _of_hub(model, told)
 
 
 def _of_hub(model: NamedModel, info: Any) -> Finding:

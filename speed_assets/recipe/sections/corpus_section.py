@@ -51,17 +51,32 @@ class GroundedShares(Section):
     """Of the long matching rows: the given text is a passage, verbatim."""
 
 
+class CorpusDataset(Section):
+    """Documents that the library `datasets` loads: each row of a split is one. `corpus.columns` names their columns."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """Name of a data set on the Hugging Face hub, or a folder that `datasets.load_dataset` reads. No code of a data set is run."""
+    config: Annotated[str, Field(min_length=1)] | None = None
+    """Configuration (subset) of the data set; null takes its default."""
+    split: Annotated[str, Field(min_length=1)] = "train"
+    """Split, or a part of one as the library writes it, such as `train[:1000]`."""
+    revision: Annotated[str, Field(min_length=1)] | None = None
+    """Branch, tag or commit on the hub; null is the default branch. It stays the commit that it was at its first use in the home."""
+
+
 class Corpus(Section):
     """The user's documents, and the passages that rows are written from. The paper has no such start: all numbers are ours."""
 
-    LEFT_OUT = ("shares", "alignment")
+    LEFT_OUT = ("shares", "alignment", "dataset")
 
-    path: str
+    path: str | None = None
     """Folder or file; a relative path starts at the recipe's folder. Read are .txt, .md, .html, .pdf, .jsonl, .csv, .tsv and
-    .parquet; links are not followed."""
+    .parquet; links are not followed. Either it or `dataset` is given."""
+    dataset: CorpusDataset | None = None
+    """A data set in the place of `path`."""
     alignment: str | None = None
     """Folder or file of documents that the alignment stages (seed, junior, preference and revision data) take their passages from, such as a
-    copy of some of the documents; null takes those of `path`. With it no change in `path` retrains a generator. Ids are paths below it, so
+    copy of some of the documents; null takes those of `path` or `dataset`. With it no change in these retrains a generator. Ids are paths below it, so
     a copy of a held-out document teaches nothing."""
     columns: CorpusColumns = CorpusColumns()
     encoding: Encoding = "utf-8"
@@ -91,6 +106,16 @@ class Corpus(Section):
     """Maximum documents of the corpus; with more, the run stops."""
     document_characters_max: Positive = 5_000_000
     """Maximum characters of a document; longer ones are rejected."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Corpus:
+        if self.path is None and self.dataset is None:
+            raise ValueError("no documents: give `path` (a folder or file) or `dataset` (a data set of the hub)")
+        if self.path is not None and self.dataset is not None:
+            raise ValueError(
+                "`path` and `dataset` are both given: remove one of them (`path: null` if another recipe has it)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cuttable(self) -> Corpus:
