@@ -16,7 +16,7 @@ from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
 from resources.inputs.file_heads import list_columns, table_columns
 from resources.inputs.parquet_bounds import check_parquet
-from resources.inputs.table_cells import cell_text, cell_texts, check_named_columns, column_cells, named_columns
+from resources.inputs.table_cells import cell_text, cell_texts, check_named_columns, named_columns
 from resources.store.manifests import file_digest
 from speed_assets.domain.fingerprints import digest
 from speed_assets.domain.parsing import parse_record
@@ -53,15 +53,15 @@ def read_examples(section: Examples | GivenTriplets, field: str = "examples") ->
         )
     there = _columns_there(section, field, file, table.columns)
     try:
-        return _rows(table, there, file, section.encoding)
+        return _rows(table, there)
     except ValueError as error:
         raise RecipeError(f"{field}.file {file}: {error}") from None
 
 
-def _rows(table: pl.DataFrame, there: dict[str, str], file: Path, encoding: str) -> pl.DataFrame:
+def _rows(table: pl.DataFrame, there: dict[str, str]) -> pl.DataFrame:
     """The rows of a table whose columns are known. Raises ValueError for a cell that is no text."""
     nothing = [None] * table.height
-    cells = {name: column_cells(table, there[name], file, encoding) if name in there else nothing for name in FIELDS}
+    cells = {name: table[there[name]].to_list() if name in there else nothing for name in FIELDS}
     rows: list[tuple[Any, ...]] = []
     named = {name: there.get(name, name) for name in FIELDS}
     for line, (query, positive, negative, *about) in enumerate(zip(*cells.values(), strict=True), 1):

@@ -19,7 +19,7 @@ import polars as pl
 from resources.inputs.corpus_files import MEGABYTE, TABLES, read_table
 from resources.inputs.document_formats import Unreadable
 from resources.inputs.parquet_bounds import check_parquet
-from resources.inputs.table_cells import cell_text, cell_texts, check_named_columns, column_cells, named_columns
+from resources.inputs.table_cells import cell_text, cell_texts, check_named_columns, named_columns
 from resources.store.manifests import file_digest
 from speed_assets.domain.evaluation_folders import ALIASES, OWN_SETS, beir_description
 from speed_assets.domain.fingerprints import digest, short_id
@@ -125,9 +125,7 @@ def _table(path: Path, section: OwnEvaluation) -> JudgedQueries:
     check_named_columns(names, "own_evaluation.columns", table.columns)
     nothing = [None] * table.height
     named = (names.query, names.document, names.passage, names.relevance)
-    columns = [
-        column_cells(table, name, path, section.encoding) if name in table.columns else nothing for name in named
-    ]
+    columns = [table[name].to_list() if name in table.columns else nothing for name in named]
     queries: dict[str, str] = {}
     texts: dict[str, str] = {}
     judgements = []

@@ -7,14 +7,9 @@ Belongs here: what is refused of them. Not here: reading tables (`corpus_files.p
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from resources.inputs.corpus_files import decoded
 from speed_assets.recipe.section import Section
 
 _SHOWN = 20
@@ -50,25 +45,6 @@ def named_columns(columns: Sequence[str], near: str = "") -> str:
     """
     likeness = {name: difflib.SequenceMatcher(None, name.casefold(), near.casefold()).ratio() for name in columns}
     return ", ".join(sorted(columns, key=lambda name: -likeness[name])[:_SHOWN] if near else columns[:_SHOWN])
-
-
-def column_cells(table: pl.DataFrame, column: str, file: Path, encoding: str) -> list[Any]:
-    """The cells of a column as the file has them.
-
-    Where some lines of a .jsonl file have a list and others a text, polars gives all of them as text: such a file is read again.
-
-    Args:
-        table: as it was read.
-        column: of the table.
-        file, encoding: where the table is from.
-    """
-    cells = table[column].to_list()
-    if file.suffix.lower() != ".jsonl" or table.schema[column] != pl.String:
-        return cells
-    if not any(cell is not None and cell[:1] in ("[", "{") for cell in cells):
-        return cells
-    lines = [line for line in decoded(file.read_bytes(), encoding).split("\n") if line.strip()]
-    return [json.loads(line).get(column) for line in lines]
 
 
 def cell_text(value: Any, row: int, column: str) -> str | None:
